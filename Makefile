@@ -1,0 +1,35 @@
+# Everything that a fresh machine with Python >= 3.11 and a package index needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test check format backbone clean
+
+demo: $(STAMP)  ## the paper in miniature, on the sandbox
+	$(BIN)/music demo --out runs/demo
+
+test: $(STAMP)  ## all tests
+	$(BIN)/python -m pytest
+
+check: $(STAMP)  ## formatting, lint, strict types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+backbone: $(STAMP)  ## rebuild the two shipped sandbox models from a seed
+	$(BIN)/python -m music_trainers.backbone
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "music-rm needs Python >= 3.11, this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,trl]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs dist

@@ -1,0 +1,1 @@
+"""Speed and memory, each figure paired with its baseline in one run."""

@@ -1,0 +1,124 @@
+"""The vocabulary of chat completion: request, reply, the `ChatModel` protocol and its errors.
+
+Every implementation and every wrapper (HTTP client, in-process model, journal, sandbox) is a `ChatModel`; they are
+combined by composition. Expected ends of a reply are data (`ReplyOutcome`); what kept a reply from coming is an error.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from music.conversation import Message
+from music.errors import MusicError
+
+__all__ = [
+    "BodyTruncatedError",
+    "ChatModel",
+    "ChatReply",
+    "ChatRequest",
+    "EndpointError",
+    "EndpointTimeoutError",
+    "EndpointUnavailableError",
+    "MalformedReplyError",
+    "RateLimitedError",
+    "ReplyOutcome",
+    "RequestRejectedError",
+]
+
+
+class ReplyOutcome(StrEnum):
+    """How a reply ended."""
+
+    COMPLETE = "complete"
+    EMPTY = "empty"
+    LENGTH = "length"
+    CONTENT_FILTER = "content_filter"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest:
+    """One request for one assistant message.
+
+    Attributes:
+        messages: What the model sees, in order.
+        seed: Sent to the endpoint, for those that sample reproducibly.
+        temperature: Sampling temperature; None leaves it to the endpoint.
+        max_tokens: Bound on the reply's tokens; None leaves it to the endpoint.
+        key: Identity of the request within its run, under which the journal keeps the reply; empty for none.
+    """
+
+    messages: tuple[Message, ...]
+    seed: int | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatReply:
+    """One reply.
+
+    Attributes:
+        text: The message; empty if `outcome` is EMPTY.
+        outcome: How the reply ended.
+        model: Name of the model that answered.
+        prompt_tokens: As counted by the endpoint (0 if it does not say).
+        completion_tokens: Likewise.
+        latency: Seconds from the request to the whole reply, retries included.
+    """
+
+    text: str
+    outcome: ReplyOutcome
+    model: str
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    latency: float = 0.0
+
+
+class ChatModel(Protocol):
+    """Anything that answers chat requests."""
+
+    @property
+    def name(self) -> str:
+        """How the endpoint was written by the user, for example `m@http://127.0.0.1:8000/v1`; holds no secret."""
+        ...
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        """Answer one request.
+
+        Raises:
+            EndpointError: No usable reply came, after the bounded tries that the kind of failure allows.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Release what the model holds; safe to call twice."""
+        ...
+
+
+class EndpointError(MusicError):
+    """An endpoint gave no usable reply."""
+
+
+class RequestRejectedError(EndpointError):
+    """The endpoint refused the request itself (a 4xx other than 408 and 429); trying again cannot help."""
+
+
+class RateLimitedError(EndpointError):
+    """The endpoint asked for fewer requests (429)."""
+
+
+class EndpointUnavailableError(EndpointError, ConnectionError):
+    """No connection, a broken connection, or a 5xx."""
+
+
+class EndpointTimeoutError(EndpointError, TimeoutError):
+    """No reply within the time allowed (or a 408)."""
+
+
+class BodyTruncatedError(EndpointUnavailableError):
+    """The body ended before its announced length."""
+
+
+class MalformedReplyError(EndpointError):
+    """The body is not the JSON of a chat completion."""

@@ -1,0 +1,73 @@
+"""Fluent, deterministic talk about any text, for conversations that leave the sandbox's world.
+
+A real seed can be about anything. Its own longer words are the topics here: the user asks about one of them, the
+assistant answers about the one that was asked for, and a contrast answers about another.
+"""
+
+import random
+import re
+
+from music.conversation import Conversation
+
+__all__ = ["contrast", "reply", "user_turn"]
+
+_WORD = re.compile(r"[A-Za-z][a-z]{4,15}")
+_COMMON = frozenset(
+    "about above after again against along already although always among another answer around because become before "
+    "being below between could doing doesn during either every example first further general getting given going "
+    "great happy having helpful however human important itself known large later least letme little maybe might "
+    "never often other others others please point possible rather really right second several shall should since small "
+    "some sorry start still such sure tell thank thanks their theirs them themselves there these thing things think "
+    "third those through today under until using usually various wants weren where whether which while whose within "
+    "without would wouldn write wrote years yours yourself short simple things matter matters careful".split()
+)
+_QUESTIONS = (
+    "Could you tell me more about {topic}?",
+    "What should I know about {topic}?",
+    "How does {topic} fit into this?",
+    "Can you give a short example with {topic}?",
+    "Why does {topic} matter here?",
+    "And what about {topic}?",
+)
+_ANSWERS = (
+    "In short, {topic} matters here because the rest depends on it. Start with {topic} and keep it simple.",
+    "Think of {topic} as one part of the whole. Look at {topic} on its own first, then at how it fits.",
+    "A simple way to see {topic} is to take one small case and follow it step by step.",
+    "The main thing about {topic} is to be clear on what you want from it. The details of {topic} come later.",
+    "There are two sides to {topic}: what it is for, and what it costs. Most people forget the second.",
+)
+_MODIFIED = "Could you tell me about {topic}?"
+_ASKED = re.compile("|".join(re.escape(q).replace(r"\{topic\}", r"([A-Za-z]+)") for q in _QUESTIONS))
+
+
+def topics(text: str) -> list[str]:
+    """Return the distinct longer words of a text, in order, without those that say nothing."""
+    words = (word.lower() for word in _WORD.findall(text[-4000:]))
+    return list(dict.fromkeys(word for word in words if word not in _COMMON)) or ["this"]
+
+
+def user_turn(conversation: Conversation, rng: random.Random) -> str:
+    """Ask about a word of the last exchange."""
+    recent = " ".join(message.content for message in conversation.messages[-2:])
+    return rng.choice(_QUESTIONS).format(topic=rng.choice(topics(recent)))
+
+
+def reply(conversation: Conversation, rng: random.Random) -> str:
+    """Answer about what the last user message asks for."""
+    return rng.choice(_ANSWERS).format(topic=_asked(conversation, rng))
+
+
+def contrast(conversation: Conversation, rng: random.Random) -> tuple[str, str]:
+    """Return a modified instruction about another word, and the answer to it."""
+    asked = _asked(conversation, rng)
+    everything = " ".join(message.content for message in conversation.messages)
+    others = [word for word in topics(everything) if word != asked] or ["something else"]
+    topic = rng.choice(others)
+    return _MODIFIED.format(topic=topic), rng.choice(_ANSWERS).format(topic=topic)
+
+
+def _asked(conversation: Conversation, rng: random.Random) -> str:
+    """Return the word that the last user message asks about."""
+    last = conversation.messages[-1].content
+    match = _ASKED.search(last)
+    return next(filter(None, match.groups())) if match else rng.choice(topics(last))
