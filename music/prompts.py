@@ -99,7 +99,7 @@ _CONTRASTS = {
     ContrastStrategy.DROP_CONSTRAINT: (DROP_CONSTRAINT_HEAD, DROP_CONSTRAINT_PROMPT),
 }
 _CONTRAST_REPLY = re.compile(
-    r"<modified_instruction>\s*(.+?)\s*</modified_instruction>\s*<response>\s*(.+?)\s*</response>\s*\Z",
+    r"<modified_instruction>\s*(\S.*?)\s*</modified_instruction>\s*<response>\s*(\S.*?)\s*</response>\s*\Z",
     re.DOTALL,
 )
 _SYSTEM = "The assistant was given these instructions:\n<system>\n{system}\n</system>\n"

@@ -1,1 +1,24 @@
-"""To be written."""
+"""The command shell: `music COMMAND`.
+
+A command belongs to the room it drives; the shell only finds it, so it imports nothing upward. What a command gets
+from here: `--config`, `--version` and one-line errors (from the shell, without its own code), and for its own use
+`console` (for people, on stderr), `emit` with the `AsJson` flag (the result, on stdout) and `run_async`.
+
+Adding a command from another distribution takes one function and one entry point in its pyproject.toml::
+
+    # my_package/cli.py: light at the top; heavy imports belong inside the function
+    def audit(pairs: Path, limit: int = 100, json: AsJson = False) -> None:
+        \"\"\"Audit a file of pairs.\"\"\"
+
+    [project.entry-points."music.commands"]
+    audit = "my_package.cli:audit"
+
+The function's parameters are typer's; a `typer.Typer` app in its place becomes a command with subcommands. `music
+--help` shows the first line of its docstring. A MusicError raised in it ends the command with one line and exit code 1.
+"""
+
+from music.cli.output import AsJson, console, emit
+from music.cli.run import run_async
+from music.cli.shell import build_shell, main
+
+__all__ = ["AsJson", "build_shell", "console", "emit", "main", "run_async"]

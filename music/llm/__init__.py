@@ -1,1 +1,15 @@
-"""To be written."""
+"""Language models, behind one protocol.
+
+- `chat`: the vocabulary: request, reply, the `ChatModel` protocol and its errors.
+- `endpoints`: `open_model`, from what a user writes to a model.
+- `openai`: the HTTP client of OpenAI-compatible servers, on `http` (connections), `keys` (API keys), `retry` (when a
+  failed try is repeated) and `completion` (reading replies).
+- `local`: transformers in this process.
+- `journal`: every reply on disk before it is used, replayed on the next run.
+
+Models are combined by composition: a wrapper takes a `ChatModel` and is one. Names are imported on first use.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

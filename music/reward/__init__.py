@@ -1,1 +1,13 @@
-"""To be written."""
+"""The reward model: from messages to tokens to one scalar per conversation.
+
+- `music.reward.model`: `RewardModel`, which scores conversations, their turns and candidate replies.
+- `music.reward.contract`: `ScoreContract`, what a score depends on besides the weights.
+- `music.reward.tokens`: `ConversationTokenizer`, the one path from messages to tokens.
+- `music.reward.forward`, `music.reward.loading`: batches through the model; checkpoints in.
+- `music.reward.functions`: the `RewardFunction` protocol, baselines, and `open_reward`.
+- `music.reward.cli`: `music score`.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

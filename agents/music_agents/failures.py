@@ -1,0 +1,107 @@
+"""Failures as data: why a role gave up, and what is left of a pair that failed."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from music.errors import MusicError
+from music.llm.chat import (
+    EndpointError,
+    EndpointTimeoutError,
+    EndpointUnavailableError,
+    MalformedReplyError,
+    RateLimitedError,
+    RequestRejectedError,
+)
+
+__all__ = ["FailedPair", "FailureReason", "RoleFailedError", "RoleStopError", "failure_reason"]
+
+
+class FailureReason(StrEnum):
+    """Why a pair failed."""
+
+    REPLY_EMPTY = "reply_empty"
+    REPLY_CUT = "reply_cut"
+    REPLY_FILTERED = "reply_filtered"
+    REPLY_UNPARSED = "reply_unparsed"
+    REQUEST_REJECTED = "request_rejected"
+    RATE_LIMITED = "rate_limited"
+    ENDPOINT_UNAVAILABLE = "endpoint_unavailable"
+    ENDPOINT_TIMEOUT = "endpoint_timeout"
+    MALFORMED_REPLY = "malformed_reply"
+    ENDPOINT_ERROR = "endpoint_error"
+    IDENTICAL_SIDES = "identical_sides"
+    ROLE_FAILED = "role_failed"
+    INTERRUPTED = "interrupted"
+    """The run was asked to stop; the pair is not to blame and is simulated again on resume."""
+
+
+_ENDPOINT_REASONS: dict[type[EndpointError], FailureReason] = {
+    RequestRejectedError: FailureReason.REQUEST_REJECTED,
+    RateLimitedError: FailureReason.RATE_LIMITED,
+    EndpointTimeoutError: FailureReason.ENDPOINT_TIMEOUT,
+    MalformedReplyError: FailureReason.MALFORMED_REPLY,
+    EndpointUnavailableError: FailureReason.ENDPOINT_UNAVAILABLE,
+    EndpointError: FailureReason.ENDPOINT_ERROR,
+}
+
+
+class RoleFailedError(MusicError):
+    """A role gives its pair up; the pair fails as data and the run goes on.
+
+    Attributes:
+        reason: The account that the failure goes under.
+    """
+
+    def __init__(self, message: str, reason: FailureReason = FailureReason.ROLE_FAILED) -> None:
+        super().__init__(message, reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        """Return the message alone."""
+        return str(self.args[0])
+
+
+class RoleStopError(MusicError):
+    """What the pair graph raises when a role gave up: which role, on which side, at which turn."""
+
+    def __init__(
+        self, message: str, reason: FailureReason, *, side: Literal["chosen", "rejected"], role: str, turn: int
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.side = side
+        self.role = role
+        self.turn = turn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedPair:
+    """A pair that came to nothing; one line of `failures.jsonl`.
+
+    Attributes:
+        index: Index of the pair in its run.
+        id: The id that the pair would have had.
+        seed_id: The preference pair that it started from.
+        reason: The account that it goes under.
+        detail: What happened, for people.
+        role: `user`, `assistant` or `contrast`; empty where no role is to blame.
+        side: `chosen` or `rejected`; empty likewise.
+        turn: Index of the simulated turn; None likewise.
+    """
+
+    index: int
+    id: str
+    seed_id: str
+    reason: FailureReason
+    detail: str
+    role: str = ""
+    side: str = ""
+    turn: int | None = None
+
+
+def failure_reason(error: RoleFailedError | EndpointError) -> FailureReason:
+    """Return the account that an error of a role goes under."""
+    if isinstance(error, RoleFailedError):
+        return error.reason
+    return next(reason for kind, reason in _ENDPOINT_REASONS.items() if isinstance(error, kind))

@@ -1,0 +1,41 @@
+"""Simulate contrastive pairs as a library, with a persona and a role of your own.
+
+Run it: `python examples/simulate_pairs.py`. It needs no key and no GPU: every role is played by the sandbox.
+Put `open_model("MODEL@http://host:port/v1")` from `music.llm` in the sandbox's place for a model of yours.
+"""
+
+import asyncio
+
+from music.pairs import ContrastivePair, Usage
+from music.sandbox.model import SandboxModel
+from music.sandbox.seeds import seed_pairs
+from music_agents import AssistantRole, InstructionContrast, Roles, RoleTurn, RoleView, UserRole, simulate
+
+
+async def main() -> None:
+    model = SandboxModel()
+    user = UserRole(model, persona="A beginner who asks short questions.")
+
+    async def user_who_leaves(view: RoleView) -> RoleTurn:
+        """Say goodbye in the last turn; leave the others to the simulator."""
+        if view.turn == view.num_turns - 1:
+            return RoleTurn(text="Thanks, that is all. Sum it up in one line, please.", usage=Usage())
+        return await user(view)
+
+    roles = Roles(user=user_who_leaves, assistant=AssistantRole(model), contrast=InstructionContrast(model))
+    async for outcome in simulate(seed_pairs(20, seed=0), roles, num_pairs=3, num_turns=3, seed=0):
+        if isinstance(outcome, ContrastivePair):
+            show(outcome)
+        else:
+            print(f"{outcome.id} failed: {outcome.reason} ({outcome.detail})")
+
+
+def show(pair: ContrastivePair) -> None:
+    print(f"== {pair.id} ({pair.usage.num_calls} calls)")
+    for side in ("chosen", "rejected"):
+        last_request, last_reply = getattr(pair, side).messages[-4:-2]
+        print(f"{side:>8} | {last_request.content} -> {last_reply.content}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,78 @@
+"""`--config FILE.toml`: a command's flags from a file.
+
+Keys are the flags without their dashes (`num-pairs = 200`), and the names of arguments (`seeds = "pairs.parquet"`).
+What is given on the command line wins. The values enter as click's `default_map`, so they are converted and checked
+just as on the command line.
+"""
+
+import tomllib
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperArgument, TyperOption
+
+from music.errors import InvalidInputError
+
+__all__ = ["apply_config"]
+
+Parameter = TyperArgument | TyperOption
+
+_NOT_KEYS = {"config", "help", "version"}
+
+
+def apply_config(ctx: typer.Context, path: Path | None) -> None:
+    """Make a file's values the defaults of the command at hand; the callback of `--config`."""
+    if path is not None:
+        ctx.default_map = _read_config(path, ctx.command.params)
+
+
+def _read_config(path: Path, params: list[Any]) -> dict[str, Any]:
+    """Read a file's values by parameter name.
+
+    Raises:
+        InvalidInputError: The file cannot be read, a key is no flag of the command, or a value has no flag's shape.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(f"--config {path}: expected a readable TOML file, got: {error}") from error
+    by_key = {key: param for param in params for key in _keys(param)}
+    return {
+        param.name: _default(value, param, where=f"{path}: key {key!r}")
+        for key, value in values.items()
+        for param in [_find(key.replace("_", "-"), by_key, path)]
+    }
+
+
+def _keys(param: Parameter) -> list[str]:
+    """Return the keys under which a file may set a parameter."""
+    flags = [flag for flag in param.opts if flag.startswith("--")] or [param.name or ""]
+    return [key for flag in flags if (key := flag.lstrip("-").replace("_", "-")) not in _NOT_KEYS]
+
+
+def _find(key: str, by_key: dict[str, Parameter], path: Path) -> Parameter:
+    """Return the parameter of a key, or raise naming the nearest one."""
+    if key in by_key:
+        return by_key[key]
+    nearest = get_close_matches(key, by_key, n=1, cutoff=0.0)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else "this command has no flags"
+    raise InvalidInputError(f"{path}: expected keys that are flags of this command, got {key!r}; {hint}")
+
+
+def _default(value: Any, param: Parameter, where: str) -> Any:
+    """Write a TOML value as the command line would have it, so that 2.5 for a whole number is refused, not cut."""
+    if isinstance(value, dict):
+        raise InvalidInputError(f"{where}: expected a plain value, got a table; write flags at the top level")
+    takes_many = param.nargs != 1 or bool(getattr(param, "multiple", False))
+    if takes_many:
+        return [_scalar(item) for item in (value if isinstance(value, list) else [value])]
+    if isinstance(value, list):
+        raise InvalidInputError(f"{where}: expected one value, got a list of {len(value)}")
+    return _scalar(value)
+
+
+def _scalar(value: Any) -> Any:
+    """Return a bool as it is and anything else as text."""
+    return value if isinstance(value, bool) else str(value)

@@ -1,0 +1,57 @@
+"""Endpoints as users write them, opened as models."""
+
+import re
+from collections.abc import Callable
+
+from music.errors import InvalidInputError
+from music.llm.chat import ChatModel
+from music.llm.openai import ClientSettings, OpenAIChatModel
+
+__all__ = ["open_model"]
+
+_REMOTE = re.compile(r"(.+)@(https?://.*)", re.IGNORECASE | re.DOTALL)
+_USERINFO = re.compile(r"(https?://)[^/\s]*@", re.IGNORECASE)
+_FORMS = (
+    "MODEL@BASE_URL (for example gemma-2-9b-it@http://127.0.0.1:8000/v1), local:PATH_OR_HUB_ID, "
+    "or sandbox (sandbox:SKILL for another skill)"
+)
+
+
+def open_model(spec: str, settings: ClientSettings | None = None) -> ChatModel:
+    """Open the model that `spec` names.
+
+    Args:
+        spec: `MODEL@BASE_URL` for an OpenAI-compatible server, `local:PATH_OR_HUB_ID` for a transformers model in this
+            process (loaded before this returns), `sandbox` or `sandbox:SKILL`.
+        settings: Of the HTTP client; other models have no use for them.
+
+    Returns:
+        The model; close it when done. All models over HTTP share one pool of connections.
+
+    Raises:
+        InvalidInputError: The spec has none of these forms, or what it names cannot be opened.
+    """
+    if remote := _REMOTE.fullmatch(spec):
+        return OpenAIChatModel(remote[1], remote[2], settings)
+    scheme, colon, rest = spec.partition(":")
+    if scheme in _OPENERS and bool(rest) == bool(colon):
+        return _OPENERS[scheme](rest)
+    shown = _USERINFO.sub(r"\1...@", spec[:200])
+    raise InvalidInputError(f"endpoint {shown!r}: expected {_FORMS}")
+
+
+def _open_local(path: str) -> ChatModel:
+    from music.llm.local import LocalChatModel
+
+    if not path:
+        raise InvalidInputError(f"endpoint 'local': expected {_FORMS}")
+    return LocalChatModel(path)
+
+
+def _open_sandbox(skill: str) -> ChatModel:
+    from music.sandbox.model import SandboxModel
+
+    return SandboxModel(skill) if skill else SandboxModel()
+
+
+_OPENERS: dict[str, Callable[[str], ChatModel]] = {"local": _open_local, "sandbox": _open_sandbox}

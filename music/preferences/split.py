@@ -1,0 +1,62 @@
+"""Holding pairs out without leaking: whole seed conversations go to one side."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import NamedTuple
+
+from music.conversation import Conversation
+from music.errors import InvalidInputError
+from music.pairs import ContrastivePair, PreferencePair
+
+__all__ = ["PairSplit", "split_pairs"]
+
+
+class PairSplit(NamedTuple):
+    """The two sides of a split, each in the order of the pairs given."""
+
+    train: tuple[PreferencePair, ...]
+    held_out: tuple[PreferencePair, ...]
+
+
+def split_pairs(pairs: Sequence[PreferencePair], fraction: float, seed: int = 0) -> PairSplit:
+    """Hold out about `fraction` of the pairs, and never more.
+
+    Pairs whose first user message is the same (blanks and case aside) stay together: the pair of a preference set
+    and all that was simulated from it. A pair simulated from no user message at all goes by its `seed_id`.
+    The split depends on the pairs and the seed only, not on the pairs' order.
+
+    Raises:
+        InvalidInputError: The fraction is not within [0, 1), or the pairs have too few seed conversations for it.
+    """
+    if not 0 <= fraction < 1:
+        raise InvalidInputError(f"expected a held-out fraction within [0, 1), got {fraction}")
+    groups: dict[str, list[int]] = defaultdict(list)
+    for index, pair in enumerate(pairs):
+        groups[_seed_key(pair)].append(index)
+    target = int(fraction * len(pairs))
+    held_out: set[int] = set()
+    for key in sorted(groups, key=lambda key: sha256(f"{seed}/{key}".encode()).digest()):
+        if len(held_out) + len(groups[key]) <= target:
+            held_out.update(groups[key])
+    if fraction > 0 and not held_out:
+        raise InvalidInputError(
+            f"expected enough seed conversations to hold out {fraction:.1%} of {len(pairs)} pairs, got {len(groups)}; "
+            "give more pairs or a larger fraction"
+        )
+    return PairSplit(
+        train=tuple(pair for index, pair in enumerate(pairs) if index not in held_out),
+        held_out=tuple(pairs[index] for index in sorted(held_out)),
+    )
+
+
+def _seed_key(pair: PreferencePair) -> str:
+    if isinstance(pair, ContrastivePair):
+        seed_messages = pair.chosen.prefix(pair.num_seed_messages)
+        return _first_user_message(seed_messages) or f"seed_id/{pair.seed_id}"
+    return _first_user_message(pair.chosen)
+
+
+def _first_user_message(conversation: Conversation) -> str:
+    text = next((m.content for m in conversation.messages if m.role == "user"), "")
+    return " ".join(text.casefold().split())

@@ -1,0 +1,80 @@
+"""Writing pairs as tables that this room and other trainers read back unchanged."""
+
+import gzip
+import os
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from music.errors import InvalidInputError
+from music.pairs import PreferencePair
+
+__all__ = ["write_preferences"]
+
+_BATCH_ROWS = 1024
+
+
+def write_preferences(pairs: Iterable[PreferencePair], path: str | Path) -> int:
+    """Write the columns `id`, `source`, `chosen` and `rejected` (lists of `{role, content}`); return how many rows.
+
+    The file appears only once it is whole, in place of any earlier one. What a `ContrastivePair` records beyond these
+    columns is not written.
+
+    Args:
+        pairs: Any number of pairs; they are streamed.
+        path: Where to, ending in `.parquet`, `.jsonl` or `.jsonl.gz`.
+
+    Raises:
+        InvalidInputError: The path ends otherwise.
+    """
+    path = Path(path)
+    write = next((w for suffix, w in _WRITERS.items() if path.name.endswith(suffix)), None)
+    if write is None:
+        raise InvalidInputError(f"{path}: expected a path ending in one of {', '.join(_WRITERS)}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        num_rows = write(map(_row, pairs), partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return num_rows
+
+
+def _row(pair: PreferencePair) -> dict[str, Any]:
+    sides = {"chosen": pair.chosen.to_messages(), "rejected": pair.rejected.to_messages()}
+    return {"id": pair.id, "source": pair.source, **sides}
+
+
+def _write_parquet(rows: Iterator[dict[str, Any]], path: Path) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    messages = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+    schema = pa.schema([("id", pa.string()), ("source", pa.string()), ("chosen", messages), ("rejected", messages)])
+    num_rows = 0
+    with pq.ParquetWriter(path, schema) as writer:
+        while batch := list(islice(rows, _BATCH_ROWS)):
+            writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
+            num_rows += len(batch)
+    return num_rows
+
+
+def _write_jsonl(rows: Iterator[dict[str, Any]], path: Path) -> int:
+    with path.open("wb") as file:
+        return sum(file.write(_line(row)) > 0 for row in rows)
+
+
+def _write_jsonl_gz(rows: Iterator[dict[str, Any]], path: Path) -> int:
+    with gzip.open(path, "wb") as file:
+        return sum(file.write(_line(row)) > 0 for row in rows)
+
+
+def _line(row: dict[str, Any]) -> bytes:
+    return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+
+
+_WRITERS = {".parquet": _write_parquet, ".jsonl": _write_jsonl, ".jsonl.gz": _write_jsonl_gz}

@@ -1,0 +1,48 @@
+"""`music score`: a reward model's scores for a file of conversations or of preference pairs."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from music.cli import AsJson, console, emit
+
+__all__ = ["score"]
+
+
+def score(
+    model: Annotated[str, typer.Argument(help="Folder or hub id of a reward model.")],
+    file: Annotated[str, typer.Argument(help="Preference pairs, or conversations: rows of {messages: [...]}.")],
+    per_turn: Annotated[bool, typer.Option("--per-turn", help="Score after every assistant turn.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write one JSON line per row here.")] = None,
+    device: Annotated[str | None, typer.Option(help="CUDA where there is one, else the CPU, if not given.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score conversations, or measure how well a model ranks preference pairs.
+
+    Example: music score runs/rm held_out.jsonl --per-turn --out scores.jsonl
+    """
+    import orjson
+
+    from music.preferences import read_conversations, read_preferences
+    from music.reward.model import RewardModel
+    from music.reward.report import is_conversation_file, report_conversations, report_pairs
+
+    reward_model = RewardModel.from_pretrained(model, device=device)
+    _say(reward_model.description)
+    if is_conversation_file(file):
+        report = report_conversations(reward_model, read_conversations(file), per_turn=per_turn)
+    else:
+        found = read_preferences(file)
+        _say(found.summary())
+        report = report_pairs(reward_model, found.pairs, per_turn=per_turn)
+    summary: dict[str, Any] = {"model": reward_model.description, **report.summary}
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in report.rows))
+        summary["out"] = out
+    emit(summary if out is not None else summary | {"rows": report.rows}, as_json, report.text)
+
+
+def _say(line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,78 @@
+"""Rewards as plain callables: the protocol, the baselines, and how users name a reward on the command line."""
+
+import random
+from collections.abc import Sequence
+from typing import Protocol
+
+from music.conversation import Conversation
+from music.errors import InvalidInputError
+
+__all__ = ["RewardFunction", "TurnScorer", "length_reward", "open_reward", "prefix_mean", "random_reward"]
+
+
+class RewardFunction(Protocol):
+    """Anything that gives one reward per conversation: a `RewardModel`, the sandbox's oracle, a baseline."""
+
+    def __call__(self, conversations: Sequence[Conversation]) -> list[float]:
+        """Return one reward per conversation, higher for better."""
+        ...
+
+
+class TurnScorer(Protocol):
+    """Anything that scores after every assistant turn, as `RewardModel` does."""
+
+    def score_turns(self, conversations: Sequence[Conversation]) -> list[list[float]]:
+        """Return, per conversation, one reward per assistant turn."""
+        ...
+
+
+def length_reward(conversations: Sequence[Conversation]) -> list[float]:
+    """Reward the characters that the assistant wrote: among replies to one history, the longest wins."""
+    return [float(sum(len(m.content) for m in c.messages if m.role == "assistant")) for c in conversations]
+
+
+def random_reward(seed: int = 0) -> RewardFunction:
+    """Return a reward drawn uniformly from [0, 1); the sequence of draws follows from the seed."""
+    rng = random.Random(seed)
+
+    def reward(conversations: Sequence[Conversation]) -> list[float]:
+        return [rng.random() for _ in conversations]
+
+    return reward
+
+
+def prefix_mean(model: TurnScorer) -> RewardFunction:
+    """Return the mean of a model's scores over the turn prefixes: a control that needs no training."""
+
+    def reward(conversations: Sequence[Conversation]) -> list[float]:
+        return [sum(scores) / len(scores) for scores in model.score_turns(conversations)]
+
+    return reward
+
+
+def open_reward(spec: str) -> RewardFunction:
+    """Open the reward that a user named.
+
+    Args:
+        spec: `oracle` (the sandbox's), `length`, `random` or `random:SEED`, the path or hub id of a reward model, or
+            `prefix-mean:` and a path or hub id.
+
+    Raises:
+        InvalidInputError: The seed is not a number, or there is no such reward model.
+    """
+    if spec == "oracle":
+        from music.sandbox.oracle import score
+
+        return score
+    if spec == "length":
+        return length_reward
+    name, _, argument = spec.partition(":")
+    if name == "random":
+        if not argument.isdecimal() and spec != "random":
+            raise InvalidInputError(f"expected random:SEED with a whole number, got {spec!r}")
+        return random_reward(int(argument or 0))
+    from music.reward.model import RewardModel
+
+    if name == "prefix-mean":
+        return prefix_mean(RewardModel.from_pretrained(argument))
+    return RewardModel.from_pretrained(spec)

@@ -1,0 +1,66 @@
+"""`music sandbox`: the sandbox from the command line."""
+
+from typing import Annotated
+
+import typer
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="The embedded dialogue world: no key, no GPU, no download.")
+
+
+@app.callback()
+def sandbox() -> None:
+    """Keep `serve` a subcommand of its own."""
+
+
+@app.command(
+    epilog="Example: music sandbox serve --port 8000 --latency lognormal:200:0.5 --error-rate 0.01 --rate-429 0.02"
+)
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 0,
+    latency: Annotated[
+        str,
+        typer.Option(
+            help="Milliseconds: 200, uniform:LOW:HIGH, lognormal:MEDIAN:SIGMA or exponential:MEAN.", metavar="LATENCY"
+        ),
+    ] = "0",
+    error_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of requests answered with a 500.")] = 0.0,
+    rate_429: Annotated[
+        float, typer.Option("--rate-429", min=0, max=1, help="Share of requests answered with a 429.")
+    ] = 0.0,
+    retry_after: Annotated[float, typer.Option(min=0, help="Seconds that a 429 asks the client to wait.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of latency and faults.")] = 0,
+    with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
+) -> None:
+    """Serve the sandbox over HTTP, OpenAI-compatible; the first line printed is the base URL.
+
+    Send requests to MODEL@URL: the model's name chooses the sandbox's skill.
+    """
+    from pydantic import ValidationError
+
+    from music.sandbox import server
+
+    try:
+        config = server.ServerConfig(
+            host=host,
+            port=port,
+            latency=latency,
+            error_rate=error_rate,
+            rate_429=rate_429,
+            retry_after=retry_after,
+            seed=seed,
+        )
+    except ValidationError as error:
+        raise typer.BadParameter(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+    server.serve(config, with_parent=with_parent)
+
+
+if __name__ == "__main__":
+    from music.errors import MusicError
+
+    try:
+        app()
+    except MusicError as error:
+        raise SystemExit(f"error: {error}") from None

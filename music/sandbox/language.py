@@ -1,0 +1,302 @@
+"""Acts and their English: what users and assistants of the sandbox can say, rendered to text and read back.
+
+Every sentence is made from a template whose slots are filled by words of the lexicon. Reading a user's sentence
+replaces those words by their slots and looks the remaining skeleton up. A reply is read more freely, by its words
+alone, so that replies that no template made (a model's) can be graded too.
+"""
+
+import random
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+
+from music.sandbox.world import ASPECTS, COUNTS, LEXICON, TOPICS, Fact, Standing
+
+__all__ = [
+    "Ask",
+    "Item",
+    "Kind",
+    "Reply",
+    "Statement",
+    "UserAct",
+    "read_reply",
+    "read_user",
+    "write_reply",
+    "write_user",
+]
+
+
+class Kind(StrEnum):
+    """Kinds of requests; all but NEW lean on the turns before (the four kinds of MT-Eval, expansion in two forms)."""
+
+    NEW = "new"
+    EXPANSION = "expansion"
+    SWAP = "swap"
+    REFINEMENT = "refinement"
+    FOLLOW_UP = "follow_up"
+    RECOLLECTION = "recollection"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What one user message asks for, as said: slots that are left to the history are None."""
+
+    kind: Kind
+    topic: str | None = None
+    aspect: str | None = None
+    count: int | None = None
+    fact: Fact | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A standing wish or a fact that the user states."""
+
+    about: Standing | Fact
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserAct:
+    """One user message."""
+
+    ask: Ask
+    statements: tuple[Statement, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One tip; None where the text names no topic or no aspect."""
+
+    topic: str | None
+    aspect: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One assistant message: the tips, the fact recalled, and what bears on standing wishes."""
+
+    items: tuple[Item, ...] = ()
+    fact: Statement | None = None
+    name: str | None = None
+    resources: tuple[str, ...] = ()
+    ending: str | None = None
+
+
+ASKS: dict[Kind, tuple[str, ...]] = {
+    Kind.NEW: (
+        "Could you give me {count} on {topic} {aspect}?",
+        "I would like {count} about {topic} {aspect}, please.",
+        "Please share {count} on the {aspect} side of {topic}.",
+        "Can I get {count} for {topic} {aspect}?",
+        "I am new to {topic}, so give me {count} on {aspect}.",
+    ),
+    Kind.EXPANSION: (
+        "And what about the {aspect}?",
+        "Now the {aspect} side, please.",
+        "How about {aspect}?",
+        "Could you do the {aspect} next?",
+    ),
+    Kind.SWAP: (
+        "Same for {topic}, please.",
+        "Can you do that for {topic} too?",
+        "And for {topic}?",
+        "What would you say for {topic}?",
+    ),
+    Kind.REFINEMENT: (
+        "Make it {count}, please.",
+        "Could I have {count} instead?",
+        "I need {count} this time.",
+    ),
+    Kind.FOLLOW_UP: (
+        "Could you go deeper on your last point?",
+        "Tell me more about that last part.",
+        "Say a bit more about the last point, please.",
+    ),
+    Kind.RECOLLECTION: (
+        "Remind me, what is my {fact}?",
+        "Do you still know my {fact}?",
+        "What did I say about my {fact}?",
+    ),
+}
+STATEMENTS: dict[Standing | Fact, tuple[str, ...]] = {
+    Standing.ADDRESS: ("Please call me {value}.", "I go by {value}, so use it.", "Call me {value} each time."),
+    Standing.END: (
+        "Please end with {value} each time.",
+        "Always sign off with {value}.",
+        "Close replies with {value}.",
+    ),
+    Standing.AVOID: ("I do not own a {value}.", "Never suggest a {value}, please.", "Leave out the {value}."),
+    Fact.JOB: ("By the way, I work as a {value}.", "I am a {value}, you see."),
+    Fact.PET: ("I live with a {value}.", "My {value} keeps me company."),
+    Fact.BIRTHDAY: ("I was born in {value}.", "I turn forty in {value}."),
+}
+GREETINGS = ("Hi!", "Hello there!", "Good morning!")
+FEEDBACK: dict[str, tuple[str, ...]] = {
+    "": ("Perfect, thanks.", "Great, that is what I wanted."),
+    "topic": ("That was the wrong hobby.",),
+    "aspect": ("That was the wrong side of it.",),
+    "count": ("That was not the number I asked for.",),
+    "follow_up": ("That was not about your last point.",),
+    "recollection": ("That is not what I told you.",),
+    "address": ("You did not use my name.",),
+    "end": ("You did not sign off as I asked.",),
+    "avoid": ("I told you to leave that out.",),
+}
+"""How users react to a reply, by the kind of error ("" for none). Heard in the pretraining text only."""
+
+OPENERS = ("Sure", "Of course", "Gladly", "Certainly", "All right")
+ITEMS = (
+    "Start small with {topic} {aspect}.",
+    "Read up on {topic} {aspect}.",
+    "Plan {topic} {aspect} early.",
+    "Ask a friend about {topic} {aspect}.",
+    "Keep {topic} {aspect} simple.",
+    "Review {topic} {aspect} every week.",
+    "Mind the {aspect} side of {topic}.",
+    "Take {topic} {aspect} slowly.",
+)
+RESOURCES = ("A {value} helps.", "Keep a {value} close by.", "Try it with a {value}.")
+RECALLS: dict[Fact, tuple[str, ...]] = {
+    Fact.JOB: ("You work as a {value}.", "You said you are a {value}."),
+    Fact.PET: ("You live with a {value}.", "You told me about your {value}."),
+    Fact.BIRTHDAY: ("You were born in {value}.", "Your month is {value}."),
+}
+
+_WORD = re.compile(r"[A-Za-z]+")
+_SENTENCE_END = re.compile(r"[.?!]+")
+_NOUNS = frozenset(("tip", "tips", "idea", "ideas"))
+_FACT_NAMES = {fact.value: fact for fact in Fact}
+
+
+def write_user(act: UserAct, rng: random.Random, opening: str = "") -> str:
+    """Render a user message; `opening` (a greeting or a reaction) comes first."""
+    ask = rng.choice(ASKS[act.ask.kind]).format(
+        topic=_synonym(TOPICS, act.ask.topic, rng),
+        aspect=_synonym(ASPECTS, act.ask.aspect, rng),
+        count=_counted(act.ask.count, rng),
+        fact=act.ask.fact,
+    )
+    said = [rng.choice(STATEMENTS[s.about]).format(value=s.value) for s in act.statements]
+    parts = [*said, ask] if rng.random() < 0.3 else [ask, *said]
+    return " ".join(filter(None, [opening, *parts]))
+
+
+@lru_cache(maxsize=65536)
+def read_user(text: str) -> UserAct | None:
+    """Read a user message back, or return None if a part of it is not of this world."""
+    asks: list[Ask] = []
+    statements: list[Statement] = []
+    for words in _sentences(text):
+        skeleton, values = _skeleton(words)
+        if skeleton not in _SKELETONS:
+            return None
+        meaning = _SKELETONS[skeleton]
+        if isinstance(meaning, Kind):
+            asks.append(_ask(meaning, values))
+        elif meaning is not None:
+            statements.append(Statement(meaning, str(values[meaning.value])))
+    return UserAct(asks[0], tuple(statements)) if len(asks) == 1 else None
+
+
+def write_reply(reply: Reply, rng: random.Random) -> str:
+    """Render an assistant message."""
+    opener = rng.choice(OPENERS)
+    parts = [f"{opener}, {reply.name}." if reply.name else f"{opener}."]
+    frames = rng.sample(ITEMS, len(reply.items))
+    parts += [
+        frame.format(topic=_synonym(TOPICS, i.topic, rng), aspect=_synonym(ASPECTS, i.aspect, rng))
+        for frame, i in zip(frames, reply.items, strict=True)
+    ]
+    if reply.fact and isinstance(reply.fact.about, Fact):
+        parts.append(rng.choice(RECALLS[reply.fact.about]).format(value=reply.fact.value))
+    parts += [rng.choice(RESOURCES).format(value=resource) for resource in reply.resources]
+    return " ".join([*parts, f"{reply.ending}."] if reply.ending else parts)
+
+
+@lru_cache(maxsize=65536)
+def read_reply(text: str) -> Reply:
+    """Read what a reply says from its words; a sentence that names a topic or an aspect is a tip."""
+    items: list[Item] = []
+    found: dict[str, list[str]] = {}
+    ending = None
+    for words in _sentences(text):
+        _, values = _skeleton(words)
+        if "topic" in values or "aspect" in values:
+            items.append(Item(_text(values.get("topic")), _text(values.get("aspect"))))
+        for slot, value in values.items():
+            found.setdefault(slot, []).append(str(value))
+        ending = _text(values.get(Standing.END.value)) if len(words) == 1 else None
+    fact = next((Statement(fact, found[fact.value][0]) for fact in Fact if fact.value in found), None)
+    name = found.get(Standing.ADDRESS.value, [None])[0]
+    return Reply(tuple(items), fact, name, tuple(found.get(Standing.AVOID.value, ())), ending)
+
+
+def _sentences(text: str) -> Iterator[list[str]]:
+    """Split a text into sentences of words."""
+    return filter(None, (_WORD.findall(part) for part in _SENTENCE_END.split(text)))
+
+
+def _skeleton(words: Iterable[str]) -> tuple[str, dict[str, str | int]]:
+    """Replace the words of the lexicon by their slots; return the rest and the slots' values."""
+    kept: list[str] = []
+    values: dict[str, str | int] = {}
+    for word in map(str.lower, words):
+        if slot_value := LEXICON.get(word):
+            values[slot_value[0]] = slot_value[1]
+            kept.append("{" + slot_value[0] + "}")
+        elif word in _FACT_NAMES:
+            values["fact"] = word
+            kept.append("{fact}")
+        elif word not in _NOUNS:
+            kept.append(word)
+    return " ".join(kept), values
+
+
+def _ask(kind: Kind, values: dict[str, str | int]) -> Ask:
+    """Build an ask from the values that its sentence holds."""
+    count = values.get("count")
+    fact = _FACT_NAMES[str(values["fact"])] if "fact" in values else None
+    return Ask(kind, _text(values.get("topic")), _text(values.get("aspect")), int(count) if count else None, fact)
+
+
+def _text(value: str | int | None) -> str | None:
+    """Narrow a slot's value to text."""
+    return None if value is None else str(value)
+
+
+def _synonym(words: dict[str, tuple[str, ...]], value: str | None, rng: random.Random) -> str:
+    """Choose a word for a value."""
+    return "" if value is None else rng.choice(words[value])
+
+
+def _counted(count: int | None, rng: random.Random) -> str:
+    """Write a count with its noun."""
+    if count is None:
+        return ""
+    noun = rng.choice(("tip", "idea"))
+    return f"{COUNTS[count]} {noun}" if count == 1 else f"{COUNTS[count]} {noun}s"
+
+
+def _known_skeletons() -> dict[str, Kind | Standing | Fact | None]:
+    """Index every user sentence by its skeleton; greetings and reactions mean nothing further."""
+    known: dict[str, Kind | Standing | Fact | None] = {}
+    for kind, templates in ASKS.items():
+        for template in templates:
+            known[_bare(template)] = kind
+    for about, templates in STATEMENTS.items():
+        for template in templates:
+            known[_bare(template).replace("{value}", "{" + about.value + "}")] = about
+    for template in (*GREETINGS, *(reaction for reactions in FEEDBACK.values() for reaction in reactions)):
+        known[_bare(template)] = None
+    return known
+
+
+def _bare(template: str) -> str:
+    """Reduce a template to the skeleton that reading its sentences gives."""
+    return " ".join(re.findall(r"\{[a-z]+\}|[a-z]+", template.lower()))
+
+
+_SKELETONS = _known_skeletons()

@@ -1,0 +1,63 @@
+"""Preference pairs of the sandbox's own world: the stand-in for a set like Skywork's.
+
+As in such sets, the two sides differ in the last turn only, and most pairs have a single turn. Both replies come from
+the same natural assistant; the oracle's difference decides which is preferred, through Bradley-Terry noise.
+"""
+
+import math
+import random
+from collections.abc import Iterator
+from itertools import islice
+
+from music.conversation import Conversation
+from music.pairs import PreferencePair
+from music.sandbox import oracle
+from music.sandbox.players import reply, user_turn
+
+__all__ = ["converse", "seed_pairs"]
+
+SKILLS = (0.5, 1.0, 1.5)
+SINGLE_TURN_SHARE = 0.9
+BETA = 8.0
+
+
+def converse(num_turns: int, seed: object, carelessness: float) -> Conversation:
+    """Let the sandbox's user and assistant talk for some turns."""
+    conversation = Conversation()
+    for turn in range(num_turns):
+        conversation = conversation.user(user_turn(conversation, f"{seed}/{turn}"))
+        conversation = conversation.assistant(reply(conversation, f"{seed}/{turn}", carelessness) or "Certainly.")
+    return conversation
+
+
+def seed_pairs(
+    num: int, seed: int, *, single_turn_share: float = SINGLE_TURN_SHARE, label_noise: bool = True
+) -> list[PreferencePair]:
+    """Draw preference pairs that differ in the last turn only.
+
+    Args:
+        num: Number of pairs.
+        seed: Draws the pairs.
+        single_turn_share: Share of pairs with one turn; the others have two to four.
+        label_noise: Whether labels follow Bradley-Terry odds (8 times the oracle's difference) instead of the oracle.
+    """
+    return list(islice(_pairs(seed, single_turn_share, label_noise), num))
+
+
+def _pairs(seed: int, single_turn_share: float, label_noise: bool) -> Iterator[PreferencePair]:
+    """Draw pairs without end; ties are left out."""
+    rng = random.Random(f"seed-pairs/{seed}")
+    number = 0
+    while True:
+        tag = f"{seed}/{rng.random()}"
+        turns = 1 if rng.random() < single_turn_share else rng.randint(2, 4)
+        history = converse(turns - 1, tag, rng.choice(SKILLS))
+        history = history.user(user_turn(history, f"{tag}/last"))
+        sides = [history.assistant(reply(history, f"{tag}/{i}", rng.choice(SKILLS)) or "Certainly.") for i in (0, 1)]
+        better = oracle.grade(sides[0])[-1].score - oracle.grade(sides[1])[-1].score
+        if not better:
+            continue
+        first = rng.random() < 1 / (1 + math.exp(-BETA * better)) if label_noise else better > 0
+        chosen, rejected = sides if first else sides[::-1]
+        yield PreferencePair(id=f"sandbox-{seed}-{number:06d}", chosen=chosen, rejected=rejected, source="sandbox")
+        number += 1

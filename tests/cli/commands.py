@@ -1,0 +1,63 @@
+"""Commands for the shell's tests, as a third party would write them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import BaseModel
+
+from music.cli import AsJson, emit, run_async
+from music.errors import InvalidInputError
+
+
+class _Recipe(BaseModel):
+    steps: int
+
+
+def count(
+    files: list[Path],
+    num_pairs: int = 10,
+    rate: float = 0.5,
+    tag: Annotated[list[str] | None, typer.Option()] = None,
+    dry: bool = False,
+    json: AsJson = False,
+) -> None:
+    """Count things in files.
+
+    Example:
+        music count a.jsonl --num-pairs 3
+    """
+    emit({"files": files, "num_pairs": num_pairs, "rate": rate, "tag": tag, "dry": dry}, json)
+
+
+def fail(how: str) -> None:
+    """Fail in a chosen way."""
+    if how == "music":
+        raise InvalidInputError("expected a [bold] number, got 'x'; give a number")
+    if how == "pydantic":
+        _Recipe.model_validate({"steps": "many"})
+    if how == "file":
+        Path("/nowhere/pairs.jsonl").read_text()
+    if how == "interrupt":
+        raise KeyboardInterrupt
+    raise RuntimeError("a bug")
+
+
+def wait() -> None:
+    """Run a coroutine."""
+
+    async def work() -> dict[str, str]:
+        import asyncio
+
+        return {"loop": type(asyncio.get_running_loop()).__module__}
+
+    emit(run_async(work()), as_json=True)
+
+
+app = typer.Typer(help="Sub-commands.")
+
+
+@app.command()
+def only(port: int = 0) -> None:
+    """Be the only sub-command."""
+    emit({"port": port}, as_json=True)

@@ -1,0 +1,103 @@
+"""Tiny models with tokenizers and chat templates, made on the spot; heavy imports wait until a test asks for one."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}"
+    "{% if m['role'] == 'tool' %}{{ raise_exception('no tools') }}{% endif %}"
+    "<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+SPECIAL = ["<|pad|>", "<|bos|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
+CORPUS = [
+    "Name a fruit. An apple is a fruit, and so is a pear.",
+    "Please answer in one short sentence. Yes, of course I will do that for you.",
+    "What is the weather in the city? It is good, bad, warm or cold, and the plan is to walk.",
+]
+FAMILIES = ("llama", "gemma2")
+
+
+@pytest.fixture(scope="session")
+def make_tokenizer() -> Callable[..., Any]:
+    """Return a maker of byte-level BPE tokenizers of 400 tokens."""
+    return _tokenizer
+
+
+@pytest.fixture(scope="session")
+def reward_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a maker of reward models, without a score contract, whose scores differ by some tenths."""
+
+    def make(family: str = "llama") -> Path:
+        import torch
+        from transformers import AutoModelForSequenceClassification
+
+        config = _config(family)
+        config.num_labels = 1
+        torch.manual_seed(0)
+        classifier = AutoModelForSequenceClassification.from_config(config)
+        torch.nn.init.normal_(classifier.score.weight, std=0.5)
+        return _save(classifier, tmp_path_factory.mktemp(f"{family}-rm"))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def language_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a maker of language models."""
+
+    def make(family: str = "llama") -> Path:
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        torch.manual_seed(0)
+        return _save(AutoModelForCausalLM.from_config(_config(family)), tmp_path_factory.mktemp(f"{family}-lm"))
+
+    return make
+
+
+def _tokenizer(template: str = TEMPLATE, pad_token: str | None = "<|pad|>") -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<|bos|>", pad_token=pad_token)
+    fast.chat_template = template
+    return fast
+
+
+def _config(family: str) -> Any:
+    from transformers import Gemma2Config, LlamaConfig
+
+    shape: dict[str, Any] = {
+        "vocab_size": 400,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 5,
+    }
+    if family == "llama":
+        return LlamaConfig(**shape)
+    # A window shorter than the conversations, and a softcap tight enough to matter.
+    return Gemma2Config(**shape, head_dim=8, sliding_window=24, attn_logit_softcapping=2.0, query_pre_attn_scalar=8)
+
+
+def _save(model: Any, path: Path) -> Path:
+    model.save_pretrained(path)
+    _tokenizer().save_pretrained(path)
+    return path

@@ -1,0 +1,216 @@
+import asyncio
+import subprocess
+import sys
+import warnings
+
+import gymnasium
+import pytest
+from gymnasium.error import ResetNeeded
+from gymnasium.utils.env_checker import check_env
+
+from music.conversation import Conversation, StopReason
+from music.errors import InvalidInputError
+from music.llm.chat import EndpointUnavailableError
+from music_agents.failures import RoleFailedError
+from music_envs import ChatEnv
+
+SEEDS = (
+    Conversation().user("Which tea?").assistant("Green."),
+    Conversation().user("Name a river."),
+    Conversation(),
+)
+
+
+def play(env, **reset):
+    """Run one episode with fixed replies; return all that came back."""
+    steps = [env.reset(**reset)]
+    while len(steps) == 1 or not (steps[-1][2] or steps[-1][3]):
+        steps.append(env.step(f"Reply number {len(steps)}."))
+    return steps
+
+
+def test_gymnasiums_own_checker_passes_without_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        env = gymnasium.make("music/Chat-v0", render_mode="ansi")
+        check_env(env.unwrapped)
+        env.close()
+
+
+@pytest.mark.parametrize("num_turns", [1, 2])
+def test_the_checker_passes_for_short_episodes_and_own_seeds(num_turns):
+    check_env(gymnasium.make("music/Chat-v0", seeds=SEEDS, num_turns=num_turns).unwrapped)
+
+
+def test_one_string_imports_registers_and_makes():
+    code = (
+        "import gymnasium; env = gymnasium.make('music_envs:music/Chat-v0'); obs, _ = env.reset(seed=0); "
+        "assert obs.next_role == 'assistant'; assert obs in env.observation_space"
+    )
+    paths = [path for path in sys.path if path]
+    subprocess.run([sys.executable, "-c", f"import sys; sys.path[:0] = {paths!r}; {code}"], check=True, timeout=60)
+
+
+def test_the_observation_always_ends_with_the_user_until_the_end():
+    for index in range(len(SEEDS)):
+        env = ChatEnv(seeds=SEEDS, num_turns=3)
+        first, *steps = play(env, seed=0, options={"seed_index": index})
+        assert first[1]["seed_index"] == index
+        assert first[0].messages[: len(SEEDS[index].messages)] == SEEDS[index].messages
+        assert [s[0].messages[-1].role for s in (first, *steps)] == ["user", "user", "user", "assistant"]
+        assert [s[4]["turn"] for s in steps] == [1, 2, 3]
+
+
+def test_same_seed_same_episode_another_seed_another():
+    assert play(ChatEnv(seeds=SEEDS), seed=5) == play(ChatEnv(seeds=SEEDS), seed=5)
+    assert len({str(play(ChatEnv(), seed=seed)) for seed in range(4)}) > 1
+
+
+def test_episodes_after_the_first_follow_from_the_first_seed():
+    def two_episodes():
+        env = ChatEnv(seeds=SEEDS)
+        return play(env, seed=1), play(env)
+
+    first, second = two_episodes()
+    assert (first, second) == two_episodes()
+    assert first != second
+
+
+def test_the_reward_is_paid_once_at_the_end_for_the_whole_conversation(toy_reward):
+    *middle, last = play(ChatEnv(reward=toy_reward, num_turns=3), seed=0)[1:]
+    observation, reward, terminated, truncated, info = last
+    assert [step[1:4] for step in middle] == [(0.0, False, False)] * 2
+    assert (terminated, truncated, info["stop_reason"]) == (True, False, StopReason.TURN_LIMIT)
+    assert reward == info["score"] == 1 + 2 + 3 == toy_reward([observation])[0]
+
+
+def test_a_user_who_is_done_terminates_and_the_last_reply_is_what_is_scored(scripted):
+    seen = []
+
+    def reward(conversations):
+        seen.extend(conversations)
+        return [0.5] * len(conversations)
+
+    env = ChatEnv(user=scripted(), reward=reward, num_turns=5, is_done=lambda c: c.num_turns == 2)
+    *_, last = play(env, seed=0)
+    observation, value, terminated, truncated, info = last
+    assert (value, terminated, truncated, info["stop_reason"]) == (0.5, True, False, StopReason.USER_DONE)
+    assert observation.messages[-1].role == "user"
+    assert seen == [observation.prefix(len(observation.messages) - 1)]
+
+
+def test_a_user_that_fails_truncates_with_the_reason_and_no_score(scripted):
+    def never(conversations):
+        raise AssertionError("an episode without an end has no score")
+
+    env = ChatEnv(user=scripted(fails={1}), reward=never)
+    *_, (observation, reward, terminated, truncated, info) = play(env, seed=0)
+    assert (reward, terminated, truncated, info["stop_reason"]) == (0.0, False, True, StopReason.ERROR)
+    assert info["error"] == "scripted is down"
+    assert "score" not in info
+    assert observation.messages[-1].content == "Reply number 1."
+    env.reset()  # the next episode is unharmed
+
+
+def test_a_role_that_gives_up_truncates_as_well():
+    async def user(view):
+        raise RoleFailedError("nothing to say")
+
+    env = ChatEnv(user=user, seeds=SEEDS[1:2])
+    assert play(env, seed=0)[-1][4]["error"] == "nothing to say"
+
+
+def test_a_bug_in_the_user_surfaces_and_leaves_no_half_episode():
+    async def user(view):
+        raise ZeroDivisionError
+
+    env = ChatEnv(user=user, seeds=SEEDS[1:2])
+    env.reset(seed=0)
+    with pytest.raises(ZeroDivisionError):
+        env.step("Hi.")
+    with pytest.raises(ResetNeeded):
+        env.step("Hi.")
+
+
+def test_without_a_first_message_there_is_no_episode(scripted):
+    env = ChatEnv(user=scripted(fails={0}))
+    with pytest.raises(EndpointUnavailableError):
+        env.reset(seed=0)
+    with pytest.raises(ResetNeeded):
+        env.step("Hello?")
+
+
+@pytest.mark.parametrize(("action", "said"), [(None, "NoneType"), (7, "int"), ("", "blank"), (" \n", "blank")])
+def test_an_action_that_is_no_reply_is_refused_and_harms_nothing(action, said):
+    env = ChatEnv()
+    before, _ = env.reset(seed=0)
+    with pytest.raises(InvalidInputError, match=said):
+        env.step(action)
+    after = env.step("Fine.")[0]
+    assert after.messages[: len(before.messages)] == before.messages
+    assert after.num_turns == 1
+
+
+def test_an_over_long_action_is_refused():
+    env = ChatEnv()
+    env.reset(seed=0)
+    with pytest.raises(InvalidInputError, match="too long"):
+        env.step("x" * 100_001)
+
+
+def test_stepping_before_reset_or_after_the_end_is_refused():
+    env = ChatEnv(num_turns=1)
+    with pytest.raises(ResetNeeded):
+        env.step("Hi.")
+    play(env, seed=0)
+    with pytest.raises(ResetNeeded):
+        env.step("Hi.")
+
+
+@pytest.mark.parametrize("options", [{"num_turns": 0}, {"seeds": ()}, {"user": "nonsense"}, {"reward": "random:x"}])
+def test_unfit_arguments_are_refused(options):
+    with pytest.raises(InvalidInputError):
+        ChatEnv(**options)
+
+
+@pytest.mark.parametrize("index", [-1, 3, "0", None])
+def test_an_unknown_seed_index_is_refused(index):
+    with pytest.raises(InvalidInputError, match="0 to 2"):
+        ChatEnv(seeds=SEEDS).reset(options={"seed_index": index})
+
+
+@pytest.mark.parametrize("scores", [[float("nan")], [], [1.0, 2.0]])
+def test_a_reward_without_one_finite_score_is_an_error_and_never_zero(scores):
+    env = ChatEnv(num_turns=1, reward=lambda conversations: scores)
+    env.reset(seed=0)
+    with pytest.raises(InvalidInputError, match="reward function"):
+        env.step("Hi.")
+
+
+async def test_it_works_inside_a_running_event_loop():
+    asyncio.get_running_loop()
+    assert play(ChatEnv(), seed=3) == await asyncio.to_thread(play, ChatEnv(), seed=3)
+
+
+def test_closing_twice_is_fine_and_leaves_a_lent_model_alone(scripted):
+    model = scripted()
+    for env in (ChatEnv(user=model), ChatEnv(user="sandbox")):
+        env.close()
+        env.close()
+    assert model.num_closed == 0
+
+
+def test_vector_environments_and_wrappers_of_gymnasium_take_it():
+    envs = gymnasium.make_vec("music/Chat-v0", num_envs=2, num_turns=1)
+    observations, _ = envs.reset(seed=4)
+    assert observations[0] == ChatEnv().reset(seed=4)[0]
+    assert envs.step(("Yes.", "No."))[2].all()
+    recorded = gymnasium.wrappers.RecordEpisodeStatistics(gymnasium.make("music/Chat-v0", num_turns=2))
+    assert play(recorded, seed=0)[-1][4]["episode"]["l"] == 2
+
+
+def test_the_transcript_shows_who_said_what():
+    env = ChatEnv(seeds=SEEDS[1:2], render_mode="ansi")
+    env.reset(seed=0)
+    assert env.render() == "user: Name a river."
+    assert ChatEnv().render() is None

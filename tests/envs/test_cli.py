@@ -1,0 +1,89 @@
+import orjson
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from music.conversation import Conversation
+from music.errors import InvalidInputError, MusicError
+from music.pairs import PreferencePair
+from music.preferences import write_preferences
+from music_envs.cli import best_of_n
+
+APP = typer.Typer()
+APP.command()(best_of_n)
+
+
+def run(*arguments):
+    return CliRunner().invoke(APP, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+@pytest.fixture
+def preferences(tmp_path):
+    prompt = Conversation().user("Name a tea.").assistant("Green.").user("Another one?")
+    pairs = [
+        PreferencePair(id=str(i), chosen=prompt.assistant(f"Black, {i}."), rejected=prompt.assistant("No."))
+        for i in range(3)
+    ]
+    path = tmp_path / "pairs.jsonl"
+    write_preferences(pairs, path)
+    return path
+
+
+def test_two_selectors_on_the_sandbox(tmp_path):
+    out = tmp_path / "out"
+    result = run(
+        *("--reward", "oracle", "--baseline", "random", "--num-conversations", 12, "--turns", 2),
+        *("--n", 3, "--out", out, "--json"),
+    )
+    assert result.exit_code == 0
+    report = orjson.loads(result.stdout)
+    assert report["judge"] == "oracle"
+    assert report["config"]["num_candidates"] == 3
+    oracle, random = (arm["grade"] for arm in report["arms"])
+    assert oracle["num"] == random["num"] == 12
+    assert report["comparison"]["difference"]["value"] == pytest.approx(oracle["value"] - random["value"])
+    for arm in ("reward", "baseline"):
+        rows = [orjson.loads(line) for line in (out / f"{arm}.jsonl").read_text().splitlines()]
+        assert [row["index"] for row in rows] == list(range(12))
+        assert all(len(decision["candidates"]) == 3 for row in rows for decision in row["decisions"])
+
+
+def test_people_get_a_table_and_words():
+    result = run("--reward", "length", "--baseline", "length", "--num-conversations", 4, "--turns", 1)
+    assert "Best-of-4, 1 turns, 4 conversations" in result.stdout
+    assert "within noise" in result.stdout
+    assert "selector length" in result.stderr
+
+
+def test_prompts_of_a_preference_file_are_continued_and_no_judge_is_assumed(preferences, tmp_path):
+    out = tmp_path / "out"
+    result = run(
+        "--reward", "length", "--seeds", preferences, "--num-conversations", 5, "--turns", 1, "--json", "--out", out
+    )
+    assert result.exit_code == 0
+    report = orjson.loads(result.stdout)
+    assert (report["judge"], report["arms"][0]["grade"], report["num_conversations"]) == (None, None, 3)
+    first = orjson.loads((out / "reward.jsonl").read_text().splitlines()[0])
+    assert [m["content"] for m in first["messages"][:3]] == ["Name a tea.", "Green.", "Another one?"]
+    assert len(first["messages"]) == 4
+
+
+def test_a_file_without_usable_pairs_is_refused(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    same = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    path.write_bytes(orjson.dumps({"chosen": same, "rejected": same}))
+    with pytest.raises(InvalidInputError, match="none"):
+        run("--reward", "length", "--seeds", path)
+
+
+def test_if_nothing_finished_the_command_fails_with_the_reason(scripted, monkeypatch):
+    models = []
+
+    def dead(spec):
+        models.append(scripted(fails=range(100)))
+        return models[-1]
+
+    monkeypatch.setattr("music.llm.endpoints.open_model", dead)
+    with pytest.raises(MusicError, match="all 2 conversations failed; the first: scripted is down"):
+        run("--reward", "length", "--num-conversations", 2, "--turns", 1)
+    assert [model.num_closed for model in models] == [1, 1]

@@ -1,0 +1,46 @@
+import pytest
+
+from music.errors import InvalidInputError
+from music.llm import ChatModel, open_model
+from music.sandbox.model import SandboxModel
+
+
+@pytest.mark.parametrize(
+    ("spec", "url"),
+    [
+        ("m@http://127.0.0.1:8000/v1", "http://127.0.0.1:8000/v1/chat/completions"),
+        ("org/model:free@https://host/api/v1/", "https://host/api/v1/chat/completions"),
+        ("m@2026@HTTPS://host/v1", "https://host/v1/chat/completions"),
+        ("a@http://x@https://host/v1", "https://host/v1/chat/completions"),
+    ],
+)
+def test_a_server_is_written_model_at_url(spec, url):
+    model = open_model(spec)
+    assert model.name == spec
+    assert str(model._url) == url
+
+
+async def test_the_sandbox_answers_in_process(hello):
+    for spec in ("sandbox", "sandbox:weak"):
+        model: ChatModel = open_model(spec)
+        assert isinstance(model, SandboxModel)
+        assert (await model.complete(hello)).text
+    assert open_model("sandbox").name != open_model("sandbox:weak").name
+
+
+@pytest.mark.parametrize(
+    "spec", ["", "gpt-4o", "http://host/v1", "@http://host/v1", "m@host/v1", "local", "local:", "sandbox:", "sandbox@x"]
+)
+def test_anything_else_is_refused_with_the_forms(spec):
+    with pytest.raises(InvalidInputError) as info:
+        open_model(spec)
+    assert all(form in str(info.value) for form in ("MODEL@BASE_URL", "local:PATH_OR_HUB_ID", "sandbox:SKILL"))
+
+
+@pytest.mark.parametrize(
+    "spec", ["m@http://user:pa55word@host/v1", "http://user:pa55word@host/v1", "@http://u:pa55word@h"]
+)
+def test_a_password_in_a_spec_is_refused_unshown(spec):
+    with pytest.raises(InvalidInputError) as info:
+        open_model(spec)
+    assert "pa55word" not in str(info.value)

@@ -1,0 +1,127 @@
+import asyncio
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from music.conversation import Message
+from music.errors import InvalidInputError
+from music.llm import ChatRequest, LocalChatModel, ReplyOutcome, RequestRejectedError, open_model
+
+WORDS = ["<s>", "</s>", "<unk>", "user:", "assistant:", *(f"w{i}" for i in range(27))]
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}"
+    "{% if m.role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    " {{ m.role }}: {{ m.content }}{% endfor %}{% if add_generation_prompt %} assistant:{% endif %}"
+)
+CONTEXT = 32
+
+
+def save(path, template=TEMPLATE):
+    """Save a tiny random chat model whose tokenizer adds a BOS of its own."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(WORDS),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=CONTEXT,
+        bos_token_id=0,
+        eos_token_id=1,
+    )
+    model = LlamaForCausalLM(config)
+    model.save_pretrained(path)
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    fast.chat_template = template
+    fast.save_pretrained(path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    torch.set_num_threads(1)
+    return save(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def model(path):
+    return LocalChatModel(path)
+
+
+def ask(content="w1 w2", **options):
+    return ChatRequest(messages=(Message(role="user", content=content),), **options)
+
+
+async def test_a_local_model_answers_through_open_model(path):
+    model = open_model(f"local:{path}")
+    reply = await model.complete(ask(seed=1, max_tokens=5))
+    assert model.name == reply.model == f"local:{path}"
+    assert reply.text
+    assert reply.latency > 0
+
+
+async def test_the_template_opens_the_assistants_turn_and_no_second_bos_is_added(model):
+    reply = await model.complete(ask("w1 w2", max_tokens=1))
+    assert reply.prompt_tokens == len(["<s>", "user:", "w1", "w2", "assistant:"])
+    assert model._encode(ask("w1 w2"))["input_ids"].tolist()[0][:2] == [0, WORDS.index("user:")]
+
+
+async def test_a_seed_makes_sampling_reproducible_also_among_others(model):
+    requests = [ask(seed=i % 3, temperature=1.0, max_tokens=8) for i in range(9)]
+    replies = await asyncio.gather(*(model.complete(r) for r in requests))
+    texts = [r.text for r in replies]
+    assert texts[:3] == texts[3:6] == texts[6:]
+    assert len(set(texts)) == 3
+
+
+async def test_the_random_state_of_the_process_is_left_alone(model):
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    await model.complete(ask(seed=1, temperature=1.0, max_tokens=4))
+    assert torch.equal(torch.rand(3), expected)
+
+
+async def test_temperature_zero_is_greedy(model):
+    replies = [await model.complete(ask(seed=seed, temperature=0.0, max_tokens=6)) for seed in (1, 2)]
+    assert replies[0].text == replies[1].text
+
+
+async def test_a_reply_cut_by_max_tokens_is_of_outcome_length(model):
+    reply = await model.complete(ask(temperature=0.0, max_tokens=3))
+    assert (reply.outcome, reply.completion_tokens) == (ReplyOutcome.LENGTH, 3)
+
+
+async def test_a_full_context_cuts_the_reply_and_a_longer_prompt_is_rejected(model):
+    reply = await model.complete(ask(" ".join(["w1"] * 20), temperature=0.0))
+    assert reply.prompt_tokens + reply.completion_tokens <= CONTEXT
+    with pytest.raises(RequestRejectedError, match="fill the context of 32"):
+        await model.complete(ask(" ".join(["w1"] * 40)))
+
+
+async def test_messages_that_the_template_refuses_are_rejected(model):
+    messages = (Message(role="system", content="w1"), Message(role="user", content="w2"))
+    with pytest.raises(RequestRejectedError, match="no system role"):
+        await model.complete(ChatRequest(messages=messages))
+
+
+def test_what_cannot_be_loaded_is_refused(tmp_path):
+    with pytest.raises(InvalidInputError, match="expected a causal language model"):
+        LocalChatModel(str(tmp_path / "nothing"))
+    with pytest.raises(InvalidInputError, match="no chat template"):
+        LocalChatModel(save(tmp_path / "plain", template=None))
+    with pytest.raises(InvalidInputError, match="safetensors"):
+        LocalChatModel(pickled(tmp_path / "pickled"))
+
+
+def pickled(path):
+    """Save a model whose weights are a pickle."""
+    save(path)
+    (path / "model.safetensors").unlink()
+    torch.save({}, path / "pytorch_model.bin")
+    return str(path)

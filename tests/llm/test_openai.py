@@ -1,0 +1,320 @@
+import asyncio
+import json
+import logging
+
+import pytest
+from aiohttp import web
+
+from music.conversation import Message
+from music.errors import InvalidInputError
+from music.llm import (
+    BodyTruncatedError,
+    ChatRequest,
+    ClientSettings,
+    EndpointTimeoutError,
+    EndpointUnavailableError,
+    MalformedReplyError,
+    OpenAIChatModel,
+    RateLimitedError,
+    ReplyOutcome,
+    RequestRejectedError,
+    RetryPolicy,
+)
+
+KEY = "sk-secret-0123456789abcdef"
+
+
+@pytest.fixture
+async def open_client():
+    """Open clients that do not really wait between tries, and note how long they would."""
+    clients = []
+
+    def open_(url, **settings):
+        async def sleep(seconds):
+            client.sleeps.append(seconds)
+
+        client = OpenAIChatModel("m", url, ClientSettings(**settings), sleep=sleep)
+        client.sleeps = []
+        clients.append(client)
+        return client
+
+    yield open_
+    for client in clients:
+        await client.aclose()
+
+
+def status(code, text="", **headers):
+    return lambda: web.Response(status=code, text=text, headers=headers)
+
+
+async def test_a_reply_is_read(serve, script, completion, open_client, hello):
+    server = script(completion("Hello."))
+    client = open_client(await serve(server))
+    reply = await client.complete(hello)
+    assert (reply.text, reply.outcome, reply.model) == ("Hello.", ReplyOutcome.COMPLETE, "m-2026")
+    assert (reply.prompt_tokens, reply.completion_tokens) == (5, 2)
+    assert reply.latency > 0
+
+
+async def test_the_request_carries_what_was_asked_for_and_nothing_else(serve, script, completion, open_client, hello):
+    server = script(completion())
+    client = open_client(await serve(server))
+    await client.complete(hello)
+    await client.complete(ChatRequest(messages=hello.messages, temperature=0.0, max_tokens=7, key="pair-1"))
+    messages = [{"role": "user", "content": "Hi!"}]
+    bodies = [body for _, body in server.requests]
+    assert bodies[0] == {"model": "m", "messages": messages, "seed": 1}
+    assert bodies[1] == {"model": "m", "messages": messages, "temperature": 0.0, "max_tokens": 7}
+
+
+@pytest.mark.parametrize(
+    ("message", "finish_reason", "outcome", "text"),
+    [
+        ({"content": ""}, "stop", ReplyOutcome.EMPTY, ""),
+        ({"content": None}, "tool_calls", ReplyOutcome.EMPTY, ""),
+        ({"content": " \n"}, "length", ReplyOutcome.EMPTY, ""),
+        ({"content": "cut o"}, "length", ReplyOutcome.LENGTH, "cut o"),
+        ({"content": "hidden"}, "content_filter", ReplyOutcome.CONTENT_FILTER, "hidden"),
+        ({"content": None, "refusal": "I cannot."}, "stop", ReplyOutcome.CONTENT_FILTER, ""),
+        ({"content": "fine"}, None, ReplyOutcome.COMPLETE, "fine"),
+        ({"content": "fine"}, ["odd"], ReplyOutcome.COMPLETE, "fine"),
+    ],
+)
+async def test_ends_of_a_reply_are_data(
+    serve, script, completion, open_client, hello, message, finish_reason, outcome, text
+):
+    server = script(completion(finish_reason=finish_reason, **message))
+    reply = await open_client(await serve(server)).complete(hello)
+    assert (reply.outcome, reply.text) == (outcome, text)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "usage", [None, {}, "many", {"prompt_tokens": -1, "completion_tokens": 1.5}, {"prompt_tokens": 2**70}]
+)
+async def test_usage_that_is_missing_or_nonsense_counts_as_none(serve, script, completion, open_client, hello, usage):
+    server = script(lambda: web.Response(text=json.dumps(completion() | {"usage": usage})))
+    reply = await open_client(await serve(server)).complete(hello)
+    assert (reply.prompt_tokens, reply.completion_tokens) == (0, 0)
+
+
+async def test_text_that_cannot_be_encoded_is_mended(serve, script, completion, open_client, hello):
+    body = json.dumps(completion("a\ud83d b\0c \ud83d\ude00"))
+    reply = await open_client(await serve(script(lambda: web.Response(text=body)))).complete(hello)
+    assert reply.text == "a\ufffd b\ufffdc \U0001f600"
+
+
+async def test_a_request_that_cannot_be_encoded_is_rejected_unsent(serve, script, completion, open_client):
+    server = script(completion())
+    bad = ChatRequest(messages=(Message.model_construct(role="user", content="a\ud83d"),))
+    with pytest.raises(RequestRejectedError):
+        await open_client(await serve(server)).complete(bad)
+    assert not server.requests
+
+
+@pytest.mark.parametrize("code", [500, 502, 503, 529, 408, 429])
+async def test_failures_of_the_moment_are_repeated(serve, script, completion, open_client, hello, code):
+    server = script(status(code), status(code), completion())
+    client = open_client(await serve(server))
+    assert (await client.complete(hello)).text == "Hello."
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        (500, EndpointUnavailableError),
+        (503, EndpointUnavailableError),
+        (408, EndpointTimeoutError),
+        (429, RateLimitedError),
+    ],
+)
+async def test_tries_are_bounded(serve, script, open_client, hello, code, error):
+    server = script(status(code, '{"error": {"message": "not now"}}'))
+    with pytest.raises(error, match=r"HTTP \d+: not now \(tried 3 times\)"):
+        await open_client(await serve(server), retry=RetryPolicy(max_tries=3)).complete(hello)
+    assert len(server.requests) == 3
+
+
+async def test_retry_after_is_waited_for(serve, script, completion, open_client, hello):
+    server = script(status(429, **{"Retry-After": "7"}), status(503, **{"Retry-After": "9999"}), completion())
+    client = open_client(await serve(server))
+    await client.complete(hello)
+    assert 7 <= client.sleeps[0] <= 7.5
+    assert client.sleeps[1] == 60
+
+
+@pytest.mark.parametrize("code", [400, 401, 403, 404, 413, 422, 307])
+async def test_a_rejected_request_is_sent_once(serve, script, open_client, hello, code):
+    server = script(status(code, json.dumps({"error": {"message": "no such thing"}}), Location="http://127.0.0.1:9/"))
+    with pytest.raises(RequestRejectedError, match=f"HTTP {code}: no such thing"):
+        await open_client(await serve(server)).complete(hello)
+    assert len(server.requests) == 1
+
+
+async def test_what_a_server_says_is_bounded_and_printable(serve, script, open_client, hello):
+    said = "\x1b[31mbad\n" + "x" * 100_000
+    with pytest.raises(RequestRejectedError) as info:
+        await open_client(await serve(script(status(400, said)))).complete(hello)
+    assert len(str(info.value)) < 500
+    assert str(info.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "<html>",
+        "[1]",
+        "null",
+        "{}",
+        '{"choices": 3}',
+        '{"choices": []}',
+        '{"choices": [{}]}',
+        '{"choices": [{"message": null}]}',
+        '{"choices": [{"message": {"content": 3}}]}',
+        '{"choices": [{"message": {"content": [{"text": "a"}]}}]}',
+        '{"error": {"message": "overloaded"}}',
+        '{"choices": [',
+        "[" * 100_000,
+    ],
+)
+async def test_what_is_no_completion_is_malformed(serve, script, open_client, hello, body):
+    server = script(lambda: web.Response(text=body))
+    with pytest.raises(MalformedReplyError) as info:
+        await open_client(await serve(server), retry=RetryPolicy(max_tries=2)).complete(hello)
+    assert len(server.requests) == 2
+    assert len(str(info.value)) < 600
+
+
+async def test_an_oversized_body_is_not_read_to_its_end(serve, script, completion, open_client, hello):
+    server = script(completion("x" * 5000))
+    with pytest.raises(MalformedReplyError, match="larger than 1000 bytes"):
+        await open_client(await serve(server), max_body_bytes=1000).complete(hello)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (b'HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{"choices": [', BodyTruncatedError),
+        (b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{"choices', BodyTruncatedError),
+        (b"HTTP/1.1 200 OK\r\nContent-Le", EndpointUnavailableError),
+        (b"", EndpointUnavailableError),
+        (b"220 mail.example.com ESMTP\r\n\r\n", EndpointUnavailableError),
+    ],
+)
+async def test_broken_connections(serve_bytes, open_client, hello, answer, error):
+    client = open_client(await serve_bytes(answer))
+    with pytest.raises(error, match="tried 5 times"):
+        await client.complete(hello)
+    assert len(client.sleeps) == 4
+
+
+async def test_a_refused_connection_is_unavailable(unused_tcp_port, open_client, hello):
+    client = open_client(f"http://127.0.0.1:{unused_tcp_port}/v1", retry=RetryPolicy(max_tries=2))
+    with pytest.raises(EndpointUnavailableError, match="tried 2 times"):
+        await client.complete(hello)
+
+
+async def test_a_silent_server_is_a_time_out(serve, open_client, hello):
+    done = asyncio.Event()
+
+    async def hang(_):
+        await done.wait()
+        return web.Response()
+
+    client = open_client(await serve(hang), timeout=0.05, retry=RetryPolicy(max_tries=2))
+    with pytest.raises(EndpointTimeoutError, match=r"within 0.05 s \(tried 2 times\)"):
+        await client.complete(hello)
+    done.set()
+
+
+async def test_models_share_a_connection_that_is_kept_alive(serve, script, completion, open_client, hello):
+    server = script(completion())
+    url = await serve(server)
+    first, second = open_client(url), open_client(url)
+    for client in (first, second, first):
+        await client.complete(hello)
+    await first.aclose()
+    await second.complete(hello)
+    assert len(server.peers) == 1
+
+
+async def test_more_calls_are_in_flight_than_aiohttp_allows_by_default(serve, completion, open_client, hello):
+    barrier = asyncio.Barrier(150)
+
+    async def meet(_):
+        await barrier.wait()
+        return web.json_response(completion())
+
+    client = open_client(await serve(meet))
+    replies = await asyncio.gather(*(client.complete(hello) for _ in range(150)))
+    assert len(replies) == 150
+
+
+def test_a_model_serves_one_event_loop_after_another(completion, hello):
+    async def once():
+        async def answer(_):
+            return web.json_response(completion())
+
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        client = OpenAIChatModel("m", f"http://127.0.0.1:{runner.addresses[0][1]}/v1")
+        try:
+            return (await client.complete(hello)).text
+        finally:
+            await client.aclose()
+            await client.aclose()
+            await runner.cleanup()
+
+    assert [asyncio.run(once()) for _ in range(2)] == ["Hello.", "Hello."]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:pa55word@host/v1",
+        "https://pa55word@host/v1",
+        "http://host/v1?api-key=pa55word",
+        "http://h/#pa55word",
+        "ftp://pa55word/",
+        "http://host:pa55word/v1",
+        "host/v1",
+        "http://",
+        "",
+    ],
+)
+def test_a_base_url_with_secrets_or_without_a_host_is_refused(url):
+    with pytest.raises(InvalidInputError) as info:
+        OpenAIChatModel("m", url)
+    assert "pa55word" not in str(info.value)
+
+
+async def test_the_key_is_sent_and_shown_nowhere(serve, script, completion, open_client, hello, monkeypatch, caplog):
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("MUSIC_API_KEY", f" {KEY}\n")
+    echo = f"you sent Authorization: Bearer {KEY}"
+    server = script(
+        status(500, echo), lambda: web.json_response(completion(echo) | {"model": KEY}), status(400, "x" * 290 + KEY)
+    )
+    client = open_client(await serve(server), retry=RetryPolicy(max_tries=2))
+    reply = await client.complete(hello)
+    assert server.requests[0][0]["Authorization"] == f"Bearer {KEY}"
+    with pytest.raises(RequestRejectedError) as rejected:
+        await client.complete(hello)
+    shown = f"{reply} {client!r} {client.name} {rejected.value!r} {caplog.text}"
+    assert KEY[:10] not in shown
+
+
+@pytest.mark.parametrize("code", [401, 429, 500, 200])
+async def test_an_echoed_key_is_redacted_from_errors(serve, script, open_client, hello, monkeypatch, code):
+    monkeypatch.setenv("MUSIC_API_KEY", KEY)
+    server = script(status(code, json.dumps({"error": {"message": f"bad key {KEY}"}})))
+    with pytest.raises((RequestRejectedError, RateLimitedError, EndpointUnavailableError, MalformedReplyError)) as info:
+        await open_client(await serve(server)).complete(hello)
+    assert "bad key [redacted]" in str(info.value)
+    assert KEY not in f"{info.value!r} {info.value.__cause__!r} {info.value.__context__!r}"

@@ -1,0 +1,100 @@
+import time
+from email.utils import formatdate
+
+import pytest
+
+from music.llm import (
+    ChatReply,
+    EndpointUnavailableError,
+    RateLimitedError,
+    ReplyOutcome,
+    RequestRejectedError,
+    RetryPolicy,
+)
+from music.llm.retry import FailedTryError, call_with_retries, read_retry_after
+
+REPLY = ChatReply(text="Hello.", outcome=ReplyOutcome.COMPLETE, model="m")
+
+
+class Calls:
+    """A call that raises the given errors in turn, then answers; it counts its tries and the sleeps between."""
+
+    def __init__(self, *errors):
+        self.errors = list(errors)
+        self.num_tries = 0
+        self.sleeps = []
+
+    async def __call__(self):
+        self.num_tries += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return REPLY
+
+    async def sleep(self, seconds):
+        self.sleeps.append(seconds)
+
+
+def failed(retry_after=None):
+    return FailedTryError(EndpointUnavailableError("down"), retry_after)
+
+
+async def test_a_success_at_once_is_one_try_without_a_sleep():
+    calls = Calls()
+    assert await call_with_retries(calls, RetryPolicy(), calls.sleep) is REPLY
+    assert (calls.num_tries, calls.sleeps) == (1, [])
+
+
+async def test_failures_are_repeated_with_growing_jittered_waits():
+    calls = Calls(failed(), failed(), failed())
+    assert await call_with_retries(calls, RetryPolicy(backoff=1.0), calls.sleep) is REPLY
+    assert calls.num_tries == 4
+    for seconds, low in zip(calls.sleeps, (1, 2, 4), strict=True):
+        assert low <= seconds <= low + 1
+
+
+async def test_the_waits_are_bounded():
+    calls = Calls(*(failed() for _ in range(9)))
+    await call_with_retries(calls, RetryPolicy(max_tries=10, backoff=1.0, max_backoff=5.0), calls.sleep)
+    assert 5 <= max(calls.sleeps) <= 6
+
+
+@pytest.mark.parametrize("max_tries", [1, 2, 5])
+async def test_the_tries_are_bounded_and_the_last_error_is_raised_as_its_own_type(max_tries):
+    calls = Calls(*(failed() for _ in range(10)))
+    with pytest.raises(EndpointUnavailableError, match=r"^down \(tried "):
+        await call_with_retries(calls, RetryPolicy(max_tries=max_tries), calls.sleep)
+    assert (calls.num_tries, len(calls.sleeps)) == (max_tries, max_tries - 1)
+
+
+async def test_another_failure_than_the_first_decides_the_error():
+    calls = Calls(failed(), FailedTryError(RateLimitedError("slow down")))
+    with pytest.raises(RateLimitedError):
+        await call_with_retries(calls, RetryPolicy(max_tries=2), calls.sleep)
+
+
+async def test_a_rejection_ends_the_tries_also_after_a_failure():
+    calls = Calls(failed(), RequestRejectedError("bad request"), failed())
+    with pytest.raises(RequestRejectedError):
+        await call_with_retries(calls, RetryPolicy(), calls.sleep)
+    assert calls.num_tries == 2
+
+
+async def test_retry_after_is_honoured_and_bounded():
+    calls = Calls(failed(7.0), failed(3600.0), failed(float("inf")), failed(0.0))
+    await call_with_retries(calls, RetryPolicy(backoff=0.5), calls.sleep)
+    assert 7 <= calls.sleeps[0] <= 7.5
+    assert calls.sleeps[1:3] == [60.0, 60.0]
+    assert calls.sleeps[3] <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [(None, None), ("3", 3.0), ("0.5", 0.5), ("-4", 0.0), ("nan", None), ("soon", None), ("", None), ("31 Foo", None)],
+)
+def test_retry_after_in_seconds(value, seconds):
+    assert read_retry_after(value) == seconds
+
+
+def test_retry_after_as_a_date():
+    assert read_retry_after(formatdate(time.time() + 20, usegmt=True)) == pytest.approx(20, abs=3)
+    assert read_retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0

@@ -1,0 +1,82 @@
+import json
+
+import orjson
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from music.pairs import PreferencePair
+from music.preferences import write_preferences
+from music.reward import RewardModel
+from music.reward.cli import score
+
+APP = typer.Typer()
+APP.command()(score)
+
+
+def run(*arguments):
+    result = CliRunner().invoke(APP, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0
+    return result
+
+
+@pytest.fixture(scope="module")
+def checkpoint(reward_checkpoint, tmp_path_factory):
+    path = tmp_path_factory.mktemp("rm")
+    RewardModel.from_pretrained(reward_checkpoint(), device="cpu").save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def conversations(make_conversation):
+    return [make_conversation(seed) for seed in range(4)]
+
+
+def write_conversations(path, conversations):
+    path.write_text("".join(json.dumps({"messages": c.to_messages()}) + "\n" for c in conversations))
+    return path
+
+
+def test_scores_conversations_one_a_line(checkpoint, conversations, tmp_path):
+    expected = RewardModel.from_pretrained(checkpoint)(conversations)
+    lines = run(checkpoint, write_conversations(tmp_path / "c.jsonl", conversations)).stdout.splitlines()
+    assert lines[:4] == [f"{index}: {reward:.4f}" for index, reward in enumerate(expected)]
+    assert lines[4] == "conversations truncated: 0, without a score: none"
+
+
+def test_scores_every_turn(checkpoint, conversations, tmp_path):
+    file = write_conversations(tmp_path / "c.jsonl", conversations)
+    report = orjson.loads(run(checkpoint, file, "--per-turn", "--json").stdout)
+    expected = RewardModel.from_pretrained(checkpoint).score_turns(conversations)
+    assert [row["turns"] for row in report["rows"]] == [pytest.approx(turns) for turns in expected]
+    assert [row["score"] for row in report["rows"]] == pytest.approx([turns[-1] for turns in expected])
+
+
+def test_ranks_pairs_and_writes_rows(checkpoint, make_conversation, tmp_path):
+    pairs = [
+        PreferencePair(id=f"p{seed}", chosen=make_conversation(seed), rejected=make_conversation(seed + 100))
+        for seed in range(10)
+    ]
+    write_preferences(pairs, tmp_path / "pairs.jsonl")
+    result = run(checkpoint, tmp_path / "pairs.jsonl", "--per-turn", "--out", tmp_path / "scores.jsonl", "--json")
+    model = RewardModel.from_pretrained(checkpoint)
+    margins = [c - r for c, r in zip(model([p.chosen for p in pairs]), model([p.rejected for p in pairs]), strict=True)]
+    report = orjson.loads(result.stdout)
+    assert report["accuracy"] == sum(margin > 0 for margin in margins) / 10
+    assert report["mean_margin"] == pytest.approx(sum(margins) / 10)
+    assert report["accuracy_by_turn"][-1] == report["accuracy"]
+    rows = [orjson.loads(line) for line in (tmp_path / "scores.jsonl").read_bytes().splitlines()]
+    assert [row["id"] for row in rows] == [pair.id for pair in pairs]
+    assert [row["chosen"]["score"] - row["rejected"]["score"] for row in rows] == pytest.approx(margins)
+
+
+def test_what_has_no_score_or_was_cut_is_told(checkpoint, conversations, make_conversation, tmp_path):
+    huge = make_conversation(1).user("More.").assistant("walk " * 600)
+    long = make_conversation(2, num_turns=40)
+    file = write_conversations(tmp_path / "c.jsonl", [conversations[0], huge, long])
+    lines = run(checkpoint, file).stdout.splitlines()
+    assert lines[1] == "1: no score (over_long)"
+    assert lines[3] == "conversations truncated: 1, without a score: 1 over_long"
+    report = orjson.loads(run(checkpoint, file, "--json").stdout)
+    assert (report["num_truncated"], report["num_unscorable"]) == (1, {"over_long": 1})
+    assert report["rows"][1] == {"index": 1, "score": None, "num_dropped_turns": 0, "problem": "over_long"}

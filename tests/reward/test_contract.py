@@ -1,0 +1,35 @@
+import json
+
+import pytest
+
+from music.reward.contract import CONTRACT_FILE, ContractError, RewardStatistics, ScoreContract
+
+CONTRACT = ScoreContract(
+    chat_template_sha256="ab" * 32,
+    starts_with_bos=True,
+    reward_token_id=5,
+    pad_token_id=0,
+    max_length=512,
+    reference=RewardStatistics(mean=0.5, std=2.0, num_conversations=10),
+)
+
+
+def test_is_the_same_after_save_and_load(tmp_path):
+    CONTRACT.save(tmp_path)
+    assert ScoreContract.load(tmp_path / CONTRACT_FILE) == CONTRACT
+
+
+@pytest.mark.parametrize("change", [{"version": 2}, {"activation": "sigmoid"}, {"max_length": 0}, {"temperature": 1}])
+def test_a_file_that_promises_something_else_is_refused(tmp_path, change):
+    CONTRACT.save(tmp_path)
+    path = tmp_path / CONTRACT_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ContractError, match="expected a score contract of version 1"):
+        ScoreContract.load(path)
+
+
+def test_a_mismatch_names_what_differs():
+    derived = CONTRACT.model_copy(update={"starts_with_bos": False, "max_length": 9})
+    with pytest.raises(ContractError, match="starts_with_bos is False but the contract says True") as error:
+        CONTRACT.require(derived)
+    assert "max_length" not in str(error.value)

@@ -1,0 +1,48 @@
+import pytest
+
+from music.conversation import Conversation
+from music.errors import InvalidInputError
+from music.reward import RewardModel, length_reward, open_reward, prefix_mean, random_reward
+from music.sandbox import oracle
+
+SHORT = Conversation().user("A long question, about the weather.").assistant("No.")
+LONG = Conversation().user("Hi!").assistant("A long answer.")
+
+
+def test_length_counts_what_the_assistant_wrote():
+    assert length_reward([SHORT, LONG]) == [3.0, 14.0]
+
+
+def test_random_rewards_follow_from_the_seed():
+    first = random_reward(3)
+    draws = first([SHORT, LONG]) + first([SHORT])
+    assert len(set(draws)) == 3
+    assert draws == random_reward(3)([SHORT, LONG, LONG])
+    assert draws != random_reward(4)([SHORT, LONG, LONG])
+
+
+def test_prefix_mean_is_the_mean_over_turns():
+    class Turns:
+        def score_turns(self, conversations):
+            return [[1.0, 2.0, 6.0] for _ in conversations]
+
+    assert prefix_mean(Turns())([LONG, SHORT]) == [3.0, 3.0]
+
+
+def test_opens_what_the_user_names(reward_checkpoint, make_conversation):
+    path = reward_checkpoint()
+    conversations = [make_conversation(seed) for seed in range(3)]
+    model = RewardModel.from_pretrained(path)
+    assert open_reward(str(path))(conversations) == model.score(conversations)
+    means = [sum(turns) / len(turns) for turns in model.score_turns(conversations)]
+    assert open_reward(f"prefix-mean:{path}")(conversations) == pytest.approx(means)
+    assert open_reward("length")([LONG]) == [14.0]
+    assert open_reward("random:3")([LONG]) == random_reward(3)([LONG])
+    assert open_reward("oracle") is oracle.score
+
+
+@pytest.mark.parametrize("spec", ["random:x", "random:", "no/such/folder/here", "prefix-mean:no/such/folder/here"])
+def test_unknown_rewards_are_refused(spec, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(InvalidInputError):
+        open_reward(spec)

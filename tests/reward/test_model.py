@@ -1,0 +1,171 @@
+import json
+import shutil
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from music.conversation import Conversation
+from music.errors import InvalidInputError
+from music.reward import CONTRACT_FILE, ContractError, RewardModel, UnscorableError
+from music.reward.forward import batch_by_length, pad_right, pooled_rewards
+
+FAMILIES = ("llama", "gemma2")
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def checkpoint(request, reward_checkpoint):
+    return reward_checkpoint(request.param)
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint):
+    return RewardModel.from_pretrained(checkpoint, device="cpu")
+
+
+@pytest.fixture
+def conversations(make_conversation):
+    return [make_conversation(seed, num_turns=1 + seed % 4) for seed in range(12)]
+
+
+def vanilla_scores(directory, conversations):
+    """Score as anyone with transformers alone would: padded batch, attention mask, the class's own pooling."""
+    classifier = AutoModelForSequenceClassification.from_pretrained(directory)
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    batch = tokenizer.apply_chat_template(
+        [c.to_messages() for c in conversations], return_dict=True, padding=True, return_tensors="pt"
+    )
+    with torch.no_grad():
+        return classifier(**batch).logits.squeeze(-1).tolist()
+
+
+def test_a_saved_model_scores_the_same_in_plain_transformers(model, conversations, tmp_path):
+    model.save_pretrained(tmp_path)
+    assert vanilla_scores(tmp_path, conversations) == pytest.approx(model.score(conversations), abs=TOLERANCE)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["problem_type"] == "regression"
+    assert config["pad_token_id"] == 0
+    assert len(config["id2label"]) == 1
+
+
+def test_scores_do_not_depend_on_the_batch(model, conversations):
+    together = model.score(conversations)
+    alone = [model.score([conversation])[0] for conversation in conversations]
+    assert together == pytest.approx(alone, abs=TOLERANCE)
+    assert model.score(conversations[::-1]) == pytest.approx(alone[::-1], abs=TOLERANCE)
+    assert max(alone) - min(alone) > 0.1
+
+
+def test_padding_is_exact_without_an_attention_mask(checkpoint, model, conversations):
+    classifier = AutoModelForSequenceClassification.from_pretrained(checkpoint).eval()
+    rows = [encoding.ids for encoding in model.encode(conversations)]
+    last = torch.tensor([len(row) - 1 for row in rows])
+    with torch.no_grad():
+        padded = pooled_rewards(classifier, pad_right(rows, 0), torch.arange(len(rows)), last)
+        alone = [classifier(torch.tensor([row])).logits.item() for row in rows]
+    assert padded.tolist() == pytest.approx(alone, abs=TOLERANCE)
+
+
+def test_turn_scores_are_those_of_the_conversations_cut_there(model, conversations):
+    for conversation, scores in zip(conversations, model.score_turns(conversations), strict=True):
+        cut = [conversation.prefix(end) for end in conversation.turn_ends]
+        assert scores == pytest.approx(model.score(cut), abs=TOLERANCE)
+
+
+def test_turn_scores_hold_beyond_the_length_limit(reward_checkpoint, make_conversation, tmp_path):
+    saved = RewardModel.from_pretrained(reward_checkpoint(), device="cpu")
+    saved.save_pretrained(tmp_path)
+    contract = saved.contract.model_copy(update={"max_length": 70})
+    contract.save(tmp_path)
+    model = RewardModel.from_pretrained(tmp_path, device="cpu")
+    conversation = make_conversation(7, num_turns=8)
+    assert any(encoding.num_dropped_turns for encoding in model.encode([conversation]))
+    cut = [conversation.prefix(end) for end in conversation.turn_ends]
+    assert model.score_turns([conversation])[0] == pytest.approx(model.score(cut), abs=TOLERANCE)
+
+
+def test_candidates_score_as_whole_conversations(model, make_conversation):
+    history = make_conversation(1).user("What is the plan?")
+    candidates = ["A walk.", "No plan at all, it is cold."]
+    expected = model([history.assistant(text) for text in candidates])
+    assert model.score_candidates(history, candidates) == pytest.approx(expected, abs=TOLERANCE)
+
+
+def test_nothing_to_score_gives_nothing(model):
+    assert model.score([]) == model.score_turns([]) == []
+
+
+@pytest.mark.parametrize("conversation", [Conversation(), Conversation().user("Hi!")])
+def test_a_conversation_without_a_last_reply_is_refused(model, conversation):
+    with pytest.raises(UnscorableError, match="end with the assistant"):
+        model.score([conversation])
+
+
+def test_an_over_long_last_exchange_is_an_error_not_a_score(model):
+    with pytest.raises(UnscorableError, match=r"conversation 1 .*over_long"):
+        model.score([Conversation().user("Hi!").assistant("Ho."), Conversation().user("Hi!").assistant("walk " * 600)])
+
+
+def test_a_template_that_rewrites_history_has_no_turn_scores(reward_checkpoint, make_conversation, tmp_path):
+    shutil.copytree(reward_checkpoint(), tmp_path, dirs_exist_ok=True)
+    (tmp_path / "chat_template.jinja").write_text(
+        "{% for m in messages %}<|{{ m['role'] }}|>{% if loop.last %}<think></think>{% endif %}"
+        "{{ m['content'] }}<|end|>{% endfor %}"
+    )
+    model = RewardModel.from_pretrained(tmp_path, device="cpu")
+    assert len(model.score([make_conversation(0)])) == 1
+    with pytest.raises(ContractError, match="renders a history differently"):
+        model.score_turns([make_conversation(0)])
+
+
+def test_a_checkpoint_without_a_contract_gets_one_with_a_notice(reward_checkpoint, caplog):
+    path = reward_checkpoint()
+    model = RewardModel.from_pretrained(path, device="cpu")
+    assert "the contract is derived from its tokenizer" in caplog.text
+    assert model.contract.max_length == 512
+    assert not (path / CONTRACT_FILE).exists()
+
+
+def test_a_checkpoint_whose_template_was_changed_is_refused(reward_checkpoint, tmp_path):
+    RewardModel.from_pretrained(reward_checkpoint(), device="cpu").save_pretrained(tmp_path)
+    template = tmp_path / "chat_template.jinja"
+    template.write_text(template.read_text().replace("<|end|>", " <|end|>"))
+    with pytest.raises(ContractError, match="chat_template_sha256") as error:
+        RewardModel.from_pretrained(tmp_path, device="cpu")
+    assert str(tmp_path) in str(error.value)
+
+
+def test_a_language_model_is_not_taken_for_a_reward_model(language_checkpoint):
+    with pytest.raises(InvalidInputError, match=r"lacks score\.weight"):
+        RewardModel.from_pretrained(language_checkpoint(), device="cpu")
+
+
+def test_a_classifier_with_several_labels_is_refused(tmp_path, reward_checkpoint):
+    shutil.copytree(reward_checkpoint(), tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["id2label"] = {"0": "bad", "1": "good"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InvalidInputError, match="2 labels"):
+        RewardModel.from_pretrained(tmp_path, device="cpu")
+
+
+def test_pickled_weights_are_not_read(reward_checkpoint, tmp_path):
+    shutil.copytree(reward_checkpoint(), tmp_path, dirs_exist_ok=True)
+    (tmp_path / "model.safetensors").unlink()
+    torch.save({}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(InvalidInputError, match="safetensors"):
+        RewardModel.from_pretrained(tmp_path, device="cpu")
+
+
+def test_says_what_it_runs_on(reward_checkpoint):
+    description = RewardModel.from_pretrained(reward_checkpoint(), device="cpu").description
+    assert "LlamaForSequenceClassification" in description
+    assert "on cpu in float32" in description
+
+
+def test_batches_by_length_keep_within_the_budget_and_lose_nothing():
+    lengths = [5, 90, 7, 30, 30, 31, 200, 1]
+    groups = batch_by_length(lengths, 100)
+    assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
+    assert all(len(group) == 1 or len(group) * max(lengths[i] for i in group) <= 100 for group in groups)

@@ -1,0 +1,84 @@
+import pytest
+
+from music.conversation import Conversation
+from music.reward.contract import ContractError
+from music.reward.tokens import ConversationTokenizer, Encoding, Unscorable, derive_contract
+
+TURN = "<|{{ m['role'] }}|>{{ m['content'] }}<|end|>"
+NO_SYSTEM = (
+    "{{ bos_token }}{% for m in messages %}"
+    "{% if m['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    f"{TURN}{{% endfor %}}"
+)
+
+
+def test_ids_are_the_template_and_nothing_else(make_tokenizer, make_conversation):
+    tokenizer = make_tokenizer()
+    tokens = ConversationTokenizer.from_tokenizer(tokenizer, 512)
+    conversation = make_conversation(0)
+    [encoding] = tokens.encode([conversation])
+    text = tokenizer.apply_chat_template(conversation.to_messages(), tokenize=False)
+    assert encoding == Encoding(tokenizer(text, add_special_tokens=False)["input_ids"], 0)
+    assert encoding.ids[0] == tokenizer.bos_token_id
+    assert encoding.ids[-1] == tokens.contract.reward_token_id == tokenizer.convert_tokens_to_ids("<|end|>")
+
+
+@pytest.mark.parametrize("add_bos", [True, False])
+def test_bos_stands_once_even_if_the_tokenizer_would_add_one_too(make_tokenizer, make_conversation, add_bos):
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = make_tokenizer()
+    if add_bos:
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single="<|bos|> $A", special_tokens=[("<|bos|>", tokenizer.bos_token_id)]
+        )
+    [encoding] = ConversationTokenizer.from_tokenizer(tokenizer, 512).encode([make_conversation(0)])
+    assert encoding.ids.count(tokenizer.bos_token_id) == 1
+
+
+def test_a_template_without_bos_is_recorded_as_such(make_tokenizer):
+    contract = derive_contract(make_tokenizer(f"{{% for m in messages %}}{TURN}{{% endfor %}}"), 512)
+    assert contract.starts_with_bos is False
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"template": "{{ bos_token }}{{ bos_token }}{% for m in messages %}" + TURN + "{% endfor %}"}, "BOS twice"),
+        ({"pad_token": None}, "names no pad token"),
+        ({"pad_token": "<|end|>"}, "choose another pad token"),
+        ({"template": "{% for m in messages %}<|user|>{{ m['content'] }}{% endfor %}"}, "no token of its own"),
+        ({"template": None}, "expected a tokenizer with one chat template"),
+    ],
+)
+def test_tokenizers_that_would_give_wrong_scores_are_refused(make_tokenizer, settings, message):
+    with pytest.raises(ContractError, match=message):
+        derive_contract(make_tokenizer(**settings), 512)
+
+
+def test_a_changed_template_breaks_the_contract(make_tokenizer):
+    contract = derive_contract(make_tokenizer(), 512)
+    with pytest.raises(ContractError, match="chat_template_sha256"):
+        ConversationTokenizer(make_tokenizer(NO_SYSTEM), contract)
+
+
+def test_long_conversations_lose_whole_old_exchanges_and_keep_the_system_message(make_tokenizer, make_conversation):
+    tokenizer = make_tokenizer()
+    conversation = make_conversation(1, num_turns=6, system=True)
+    whole = ConversationTokenizer.from_tokenizer(tokenizer, 512)
+    kept = Conversation(messages=conversation.messages[:1] + conversation.messages[5:])
+    [expected] = whole.encode([kept])
+    limit = len(expected.ids)
+    [encoding] = ConversationTokenizer.from_tokenizer(tokenizer, limit).encode([conversation])
+    assert encoding == Encoding(expected.ids, num_dropped_turns=2)
+    [shorter] = ConversationTokenizer.from_tokenizer(tokenizer, limit - 1).encode([conversation])
+    assert shorter.num_dropped_turns == 3
+
+
+def test_what_cannot_be_encoded_is_data_and_spoils_nothing_else(make_tokenizer, make_conversation):
+    tokens = ConversationTokenizer.from_tokenizer(make_tokenizer(NO_SYSTEM), 60)
+    fine, with_system = make_conversation(2, num_turns=1), make_conversation(2, num_turns=1, system=True)
+    huge = make_conversation(3, num_turns=2).user("short").assistant("walk " * 200)
+    encodings = tokens.encode([fine, with_system, huge, fine])
+    assert encodings[1:3] == [Unscorable.TEMPLATE_REFUSED, Unscorable.OVER_LONG]
+    assert encodings[0] == encodings[3] == tokens.encode([fine])[0]

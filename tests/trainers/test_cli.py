@@ -1,0 +1,43 @@
+import orjson
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from music.preferences import write_preferences
+from music_trainers.cli import train
+
+APP = typer.Typer()
+APP.command()(train)
+
+
+def run(*arguments):
+    return CliRunner().invoke(APP, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+@pytest.fixture
+def pairs_file(make_pairs, tmp_path):
+    write_preferences(make_pairs(60), tmp_path / "pairs.jsonl")
+    return tmp_path / "pairs.jsonl"
+
+
+def test_trains_and_says_on_what_and_how_well(language_checkpoint, pairs_file, tmp_path):
+    settings = ("--learning-rate", 1e-3, "--batch-size", 8, "--eval-fraction", 0.2, "--device", "cpu")
+    result = run(pairs_file, "--base", language_checkpoint(), "--out", tmp_path / "rm", *settings)
+    assert result.exit_code == 0
+    for words in ("60 pairs from pairs.jsonl", "on cpu in fp32", "48 read, 48 used", "12 read, 12 used", "step 6/6"):
+        assert words in result.stderr
+    assert "after:  held-out accuracy" in result.stdout
+    assert (tmp_path / "rm" / "score_contract.json").exists()
+
+
+def test_several_files_and_a_held_out_one(language_checkpoint, make_pairs, pairs_file, tmp_path):
+    held_out = tmp_path / "held_out.jsonl"
+    write_preferences(make_pairs(5, seed=9), held_out)
+    result = run(
+        *(pairs_file, pairs_file, "--eval", held_out, "--base", language_checkpoint(), "--out", tmp_path / "rm"),
+        *("--max-steps", 1, "--json", "--device", "cpu"),
+    )
+    report = orjson.loads(result.stdout)
+    assert report["pairs"]["num_read"] == 120
+    assert report["after"]["num_pairs"] == 5
+    assert report["config"]["learning_rate"] == 2e-6

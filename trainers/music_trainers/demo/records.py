@@ -1,0 +1,107 @@
+"""What the demo is asked for and what it found."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from music.evaluation import Estimate
+
+__all__ = ["Accuracy", "BestOfNRow", "DemoConfig", "DemoResult", "DemoSizes", "TrainedArm"]
+
+
+class DemoSizes(BaseModel):
+    """How much the demo simulates, trains on and measures."""
+
+    model_config = ConfigDict(frozen=True)
+
+    num_base_pairs: int
+    """Last-turn-only pairs that every arm trains on (the stand-in for Skywork's)."""
+    num_contrastive_pairs: int
+    """Simulated pairs that each arm adds, from the same seed contexts."""
+    num_turns: int = 5
+    """T: simulated turns of each side."""
+    num_defects: int
+    """Minimal pairs per kind of error and turn."""
+    num_single_turn: int
+    """Held-out single-turn pairs."""
+    num_conversations: int
+    """Conversations of each Best-of-N measurement."""
+
+
+class DemoConfig(BaseModel):
+    """Settings of the demo."""
+
+    model_config = ConfigDict(frozen=True)
+
+    out: Path
+    """Folder for pairs, models and report."""
+    seed: int = 0
+    """Of everything."""
+    sizes: DemoSizes
+
+
+class TrainedArm(BaseModel):
+    """One reward model: what it learned from, and its training figures."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    """`last-turn`, `music` or `mixture`."""
+    description: str
+    num_pairs: int
+    num_steps: int
+    num_tokens: int
+    seconds: float
+    loss: float
+    """Mean Bradley-Terry loss over the last tenth of the steps."""
+
+
+class Accuracy(BaseModel):
+    """How often a model ranks the flawless side above the one with a defect."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    """Arm, or `last-turn, prefix mean`."""
+    group: str
+    """`relevance`, `count` or `standing`."""
+    turn: int
+    """The turn that holds the defect, from 1."""
+    estimate: Estimate
+
+
+class BestOfNRow(BaseModel):
+    """One selector's Best-of-N."""
+
+    model_config = ConfigDict(frozen=True)
+
+    selector: str
+    protocol: str
+    """`greedy` (the paper's, per turn) or `whole` (among finished conversations)."""
+    num_candidates: int
+    score: Estimate
+    """Mean oracle score of the selected conversations, in [0, 1]."""
+    difference: Estimate | None
+    """Paired difference to the last-turn model, where this row is not that."""
+    finding: str
+    """The difference in words; empty for the last-turn model."""
+
+
+class DemoResult(BaseModel):
+    """What came out; `demo.json` in the output folder."""
+
+    model_config = ConfigDict(frozen=True)
+
+    config: DemoConfig
+    arms: list[TrainedArm]
+    defects: list[Accuracy]
+    single_turn: dict[str, Estimate]
+    """Accuracy on held-out single-turn pairs, by model (`start` is the shipped starting model)."""
+    best_of_n: list[BestOfNRow]
+    findings: list[str]
+    """What the figures say, in sentences; computed, not assumed."""
+    num_calls: int
+    """Calls to the simulated language models over HTTP."""
+    seconds: dict[str, float]
+    """Wall time of each phase."""
+    versions: dict[str, str]

@@ -1,0 +1,66 @@
+"""A training run as people follow it: a live line on a terminal, plain lines elsewhere."""
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from music_trainers.records import HeldOutMetrics, TrainingStart, TrainingStep
+
+__all__ = ["TrainingDisplay", "format_metrics"]
+
+PLAIN_LINES = 20
+"""Lines in all for the steps, where there is no terminal."""
+
+
+class TrainingDisplay:
+    """Shows a run on a console; pass its methods as the run's callbacks."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+        self._progress = Progress(
+            *columns, TextColumn("ETA"), TimeRemainingColumn(), console=console, disable=not console.is_terminal
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        """Begin to draw."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the last state on screen."""
+        self._progress.stop()
+
+    def on_start(self, start: TrainingStart) -> None:
+        """Say what is trained, on what."""
+        self._print(start.description)
+        self._print(f"training pairs: {start.pairs}")
+        self._print(f"held-out pairs: {start.held_out}")
+        self._print(f"before: {format_metrics(start.before)}")
+        if start.first_step:
+            self._print(f"resumed after step {start.first_step}")
+        self._task = self._progress.add_task("", total=start.num_steps, completed=start.first_step, note="")
+
+    def on_step(self, step: TrainingStep) -> None:
+        """Show one step."""
+        note = f"loss {step.loss:.4f}  accuracy {step.accuracy:.2f}  lr {step.learning_rate:.2e}"
+        if self._task is not None:
+            self._progress.update(self._task, completed=step.step, note=f"{note}  {step.num_tokens:,} tokens")
+        every = max(1, step.num_steps // PLAIN_LINES)
+        if not self._console.is_terminal and (step.step % every == 0 or step.step == step.num_steps):
+            self._print(f"step {step.step}/{step.num_steps}  {note}  {step.num_tokens:,} tokens")
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def format_metrics(metrics: HeldOutMetrics | None) -> str:
+    """Write held-out metrics in one line."""
+    if metrics is None:
+        return "no pairs are held out"
+    return f"held-out accuracy {metrics.accuracy:.3f}, NLL {metrics.nll:.4f} on {metrics.num_pairs} pairs"
