@@ -7,7 +7,8 @@ In one run and against one server (the sandbox's, in a process of its own, witho
 - the journal alone.
 
 Reported are client CPU microseconds per call (`time.process_time`, so waiting and the server do not count), medians
-over the rounds, and kilobytes of resident memory per pair in flight, each parked in a call in its third turn.
+over the rounds, and kilobytes of resident memory per pair in flight, each parked in a call in its third turn (read
+from /proc, so Linux only).
 """
 
 import argparse
@@ -15,6 +16,7 @@ import asyncio
 import gc
 import os
 import platform
+import resource
 import statistics
 import tempfile
 import time
@@ -25,13 +27,12 @@ from pathlib import Path
 
 import aiohttp
 import orjson
-import psutil
 
 from music.cli import run_async
 from music.llm.chat import ChatModel, ChatReply, ChatRequest, ReplyOutcome
 from music.llm.endpoints import open_model
 from music.llm.journal import Journal
-from music.sandbox.model import SandboxModel
+from music.prompts import render_contrast_reply
 from music.sandbox.seeds import seed_pairs
 from music.sandbox.server import ServerConfig, sandbox_server
 from music_agents.contrasts import make_contrast
@@ -42,6 +43,7 @@ from music_agents.simulation import simulate
 IN_FLIGHT = 64
 NUM_TURNS = 5
 PARKED_TURN = 2
+FILLER = "Some twenty words of a reply, as a small model writes them when it is asked for one or two tips."
 TARGET_CPU_US = 700
 TARGET_KB = 100
 SEEDS = seed_pairs(200, 0)
@@ -74,16 +76,21 @@ class ParkingModel:
 
     name = "parking"
 
-    def __init__(self, remote: ChatModel) -> None:
+    def __init__(self, remote: ChatModel, num_pairs: int) -> None:
         self._remote = remote
-        self._local = SandboxModel()
-        self.num_parked = 0
+        self._num_awaited = num_pairs
+        self.parked = asyncio.Event()
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         """Answer one request."""
         if int(request.key.split("/")[2]) < PARKED_TURN:
-            return await self._local.complete(request)
-        self.num_parked += 1
+            text = f"{request.key}: {FILLER}"
+            if "/rejected/" in request.key and "/assistant/" in request.key:
+                text = render_contrast_reply("A modified request.", text)
+            return ChatReply(text=text, outcome=ReplyOutcome.COMPLETE, model=self.name)
+        self._num_awaited -= 1
+        if not self._num_awaited:
+            self.parked.set()
         return await self._remote.complete(request)
 
     async def aclose(self) -> None:
@@ -127,17 +134,16 @@ async def measure_cpu(base_url: str, num_pairs: int, num_rounds: int) -> dict[st
 async def measure_memory(base_url: str, num_pairs: int) -> float:
     """Return the kilobytes that one more parked pair takes."""
     async with remote_model(base_url) as remote:
-        sizes = []
+        sizes: list[int] = []
         for num in (50, num_pairs):
-            model = ParkingModel(remote)
+            model = ParkingModel(remote, num)
             with tempfile.TemporaryDirectory() as directory:
                 config = SimulationConfig(num_pairs=num, num_turns=NUM_TURNS, max_in_flight=num)
                 run = asyncio.create_task(run_simulation(Path(directory), SEEDS, same_model(model), config))
-                while model.num_parked < num:
-                    await asyncio.sleep(0.1)
+                await model.parked.wait()
                 await asyncio.sleep(1)  # until all connections stand
                 gc.collect()
-                sizes.append(psutil.Process().memory_info().rss)
+                sizes.append(resident_bytes())
                 run.cancel()
                 await asyncio.wait([run])
         return (sizes[1] - sizes[0]) / (num_pairs - 50) / 1024
@@ -188,6 +194,12 @@ async def drain(model: ChatModel, num_pairs: int) -> None:
         pass
 
 
+def resident_bytes() -> int:
+    """Return this process's resident memory."""
+    num_pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return num_pages * resource.getpagesize()
+
+
 def same_model(model: ChatModel) -> RoleModels:
     """Let one model play every role."""
     return RoleModels(user=model, assistant=model, contrast=model)
@@ -209,7 +221,8 @@ def render(costs: dict[str, list[float]], kilobytes: float) -> str:
     packages = ("aiohttp", "langgraph", "orjson", "pydantic", "uvloop")
     lines = [
         f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in packages),
-        f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}; {IN_FLIGHT} pairs in flight, {NUM_TURNS} turns",
+        f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}; {IN_FLIGHT} pairs in flight, "
+        f"{NUM_TURNS} turns",
         "",
         "| client CPU per call | median us | rounds | x plain loop |",
         "|---|---|---|---|",

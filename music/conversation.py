@@ -39,6 +39,10 @@ class Message(BaseModel):
         return content
 
 
+_FIELDS = {"messages"}
+"""Shared by all conversations that grow from others: one set per object would cost a tenth of a pair's memory."""
+
+
 class Conversation(BaseModel):
     """An immutable conversation.
 
@@ -96,7 +100,7 @@ class Conversation(BaseModel):
 
     def prefix(self, num_messages: int) -> Self:
         """Return the conversation cut after its first `num_messages` messages."""
-        return self.model_construct(messages=self.messages[:num_messages])
+        return self._with(self.messages[:num_messages])
 
     def user(self, content: str) -> Self:
         """Return this conversation with one more user message."""
@@ -110,4 +114,9 @@ class Conversation(BaseModel):
         """Append one message, validating that message alone."""
         if role != self.next_role:
             raise ValueError(f"roles out of order: expected {self.next_role!r}, got {role!r}")
-        return self.model_construct(messages=(*self.messages, Message(role=role, content=content)))
+        return self._with((*self.messages, Message(role=role, content=content)))
+
+    @classmethod
+    def _with(cls, messages: tuple[Message, ...]) -> Self:
+        """Build a conversation from messages that are known to be in order."""
+        return cls.model_construct(_FIELDS, messages=messages)

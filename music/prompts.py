@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from music.conversation import Conversation, Message
+from music.conversation import Conversation, Message, Role
 
 __all__ = ["ContrastStrategy", "Part", "RolePrompt", "parse_contrast", "read_prompt", "render_assistant"]
 __all__ += ["render_contrast", "render_contrast_reply", "render_user"]
@@ -61,7 +61,8 @@ INSTRUCTION_PROMPT = (
 
 First write a modified instruction: highly related to the message, yet not the same request, so that a perfect answer \
 to it would be a poor answer to the message. Then answer the modified instruction as well as you can, in the light of \
-the conversation so far. The answer must stand on its own and must not mention the modification. Use exactly this format:
+the conversation so far. The answer must stand on its own and must not mention the modification. Use exactly this \
+format:
 
 <modified_instruction>
 the modified instruction
@@ -157,5 +158,5 @@ def read_prompt(messages: tuple[Message, ...]) -> RolePrompt:
 
 def _swapped(message: Message) -> Message:
     """Return the message as the other side's."""
-    role = "assistant" if message.role == "user" else "user"
+    role: Role = "assistant" if message.role == "user" else "user"
     return Message.model_construct(role=role, content=message.content)

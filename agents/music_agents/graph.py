@@ -16,6 +16,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Protocol, TypeAlias, TypedDict, cast
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
@@ -83,8 +84,8 @@ def build_pair_graph(user: Role, assistant: Role, contrast: Role, num_turns: int
     )
     for side, name, answering in sides:
         ask, answer = f"{side}_user", f"{side}_{name}"
-        graph.add_node(ask, _user_node(side, user, num_turns, answer), destinations=(answer,))
-        graph.add_node(answer, _answer_node(side, name, answering, num_turns, ask), destinations=(ask, END))
+        graph.add_node(ask, _role_node(side, "user", user, num_turns, answer), destinations=(answer,))
+        graph.add_node(answer, _role_node(side, name, answering, num_turns, ask), destinations=(ask, END))
         graph.add_edge(START, ask)
     return graph.compile(name="pair")
 
@@ -96,33 +97,29 @@ async def run_pair_graph(graph: PairGraph, seed: Conversation, context: PairCont
         RoleStopError: A role gave the pair up.
     """
     state = PairState(chosen=seed, rejected=seed, contrasts=[], usage=Usage())
-    result = await graph.ainvoke(
-        state, {"recursion_limit": 2 * num_turns + 2}, context=context, output_keys=list(PairState.__annotations__)
-    )
-    return cast(PairState, result)
+    config: RunnableConfig = {"recursion_limit": 2 * num_turns + 2}
+    # Not `ainvoke`: it streams updates besides values, only to throw them away.
+    async for values in graph.astream(state, config, context=context, stream_mode="values"):
+        state = cast(PairState, values)
+    return state
 
 
-def _user_node(side: Side, role: Role, num_turns: int, answer: str) -> _Node:
-    """Return the node in which the user of one side speaks."""
-
-    async def node(state: PairState, *, runtime: Runtime[PairContext]) -> Command[Any]:
-        view = _view(state[side], side, num_turns, runtime.context)
-        said = await _speak(role, "user", view, runtime.context)
-        return Command(update={side: view.conversation.user(said.text), "usage": said.usage}, goto=answer)
-
-    return node
-
-
-def _answer_node(side: Side, name: str, role: Role, num_turns: int, ask: str) -> _Node:
-    """Return the node in which the assistant, or the contrast, of one side answers."""
+def _role_node(side: Side, name: str, role: Role, num_turns: int, then: str) -> _Node:
+    """Return the node in which a role speaks on one side; after the last answer the side ends."""
 
     async def node(state: PairState, *, runtime: Runtime[PairContext]) -> Command[Any]:
-        view = _view(state[side], side, num_turns, runtime.context)
-        said = await _speak(role, name, view, runtime.context)
-        update: dict[str, Any] = {side: view.conversation.assistant(said.text), "usage": said.usage}
-        if said.contrast is not None:
-            update["contrasts"] = [said.contrast]
-        return Command(update=update, goto=END if view.turn + 1 == num_turns else ask)
+        context = runtime.context
+        view = _view(state[side], side, num_turns, context)
+        async with context.turn:
+            if context.failed is not None:
+                raise context.failed
+            try:
+                said = await role(view)
+            except (RoleFailedError, EndpointError) as error:
+                context.failed = RoleStopError(str(error), failure_reason(error), side=side, role=name, turn=view.turn)
+                raise context.failed from error
+        ends = view.part == "assistant" and view.turn + 1 == num_turns
+        return Command(update=_update(view, said), goto=END if ends else then)
 
     return node
 
@@ -141,14 +138,9 @@ def _view(conversation: Conversation, side: Side, num_turns: int, context: PairC
     )
 
 
-async def _speak(role: Role, name: str, view: RoleView, context: PairContext) -> RoleTurn:
-    """Let a role speak when it is its side's turn, and say where it gave up if it does."""
-    async with context.turn:
-        if context.failed is not None:
-            raise context.failed
-        try:
-            return await role(view)
-        except (RoleFailedError, EndpointError) as error:
-            reason = failure_reason(error)
-            context.failed = RoleStopError(str(error), reason, side=view.side, role=name, turn=view.turn)
-            raise context.failed from error
+def _update(view: RoleView, said: RoleTurn) -> dict[str, Any]:
+    """Return what a turn adds to the state."""
+    conversation = view.conversation
+    spoken = conversation.user(said.text) if view.part == "user" else conversation.assistant(said.text)
+    update: dict[str, Any] = {view.side: spoken, "usage": said.usage}
+    return update if said.contrast is None else update | {"contrasts": [said.contrast]}

@@ -8,6 +8,7 @@ that is also the bound on calls in flight.
 import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Container, Sequence
+from functools import partial
 from itertools import count
 
 from music.errors import MusicError
@@ -15,7 +16,7 @@ from music.pairs import ContrastivePair, PreferencePair
 from music_agents.failures import FailedPair, FailureReason, RoleStopError
 from music_agents.graph import PairContext, PairGraph, build_pair_graph, run_pair_graph
 from music_agents.roles import Roles
-from music_agents.seeds import SeedContext, SeedContexts
+from music_agents.seeds import SeedContexts
 
 __all__ = ["MAX_FAILURES_IN_A_ROW", "Outcome", "SimulationStalledError", "simulate"]
 
@@ -118,32 +119,17 @@ class _PairSimulator:
     async def run(self, index: int) -> Outcome:
         """Simulate the pair with this index."""
         start = self._contexts[index]
-        id_ = f"music-{self._seed}-{index:06d}"
-        try:
-            return await self._simulate(index, id_, start)
-        except RoleStopError as error:
-            return FailedPair(
-                index=index,
-                id=id_,
-                seed_id=start.seed_id,
-                reason=error.reason,
-                detail=str(error),
-                role=error.role,
-                side=error.side,
-                turn=error.turn,
-            )
-
-    async def _simulate(self, index: int, id_: str, start: SeedContext) -> Outcome:
         num_seed_messages = len(start.conversation.messages)
         context = PairContext(pair=index, run_seed=self._seed, num_seed_messages=num_seed_messages)
-        state = await run_pair_graph(self._graph, start.conversation, context, self._num_turns)
+        failed = partial(FailedPair, index=index, id=self._id(index), seed_id=start.seed_id)
+        try:
+            state = await run_pair_graph(self._graph, start.conversation, context, self._num_turns)
+        except RoleStopError as error:
+            return failed(reason=error.reason, detail=str(error), role=error.role, side=error.side, turn=error.turn)
         if state["chosen"] == state["rejected"]:
-            detail = "no contrast made the rejected side differ from the chosen one"
-            return FailedPair(
-                index=index, id=id_, seed_id=start.seed_id, reason=FailureReason.IDENTICAL_SIDES, detail=detail
-            )
+            return failed(reason=FailureReason.IDENTICAL_SIDES, detail="no turn of the rejected side differs")
         return ContrastivePair(
-            id=id_,
+            id=self._id(index),
             chosen=state["chosen"],
             rejected=state["rejected"],
             source=start.source,
@@ -154,3 +140,7 @@ class _PairSimulator:
             usage=state["usage"],
             seed=self._seed,
         )
+
+    def _id(self, index: int) -> str:
+        """Return the id of the pair with this index."""
+        return f"music-{self._seed}-{index:06d}"

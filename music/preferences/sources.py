@@ -140,7 +140,7 @@ def _parsed(line: bytes) -> Any:
 
 
 def _hub_rows(source: str, split: str) -> Iterator[Row]:
-    import datasets  # type: ignore[import-untyped]
+    import datasets
 
     try:
         rows = datasets.load_dataset(source, split=split)

@@ -106,8 +106,8 @@ def derive_contract(tokenizer: PreTrainedTokenizerBase, max_length: int) -> Scor
     """Derive the score contract that follows from a tokenizer and its chat template.
 
     Raises:
-        ContractError: There is no chat template or no pad token, the template writes two BOS tokens, it closes
-            assistant messages with no token of its own, or that token is the pad token.
+        ContractError: There is no chat template or no pad token, the template refuses plain conversations, it writes
+            two BOS tokens, it closes assistant messages with no token of its own, or that token is the pad token.
     """
     template = tokenizer.chat_template
     if not isinstance(template, str):
@@ -118,7 +118,10 @@ def derive_contract(tokenizer: PreTrainedTokenizerBase, max_length: int) -> Scor
             "the tokenizer names no pad token. Set one that no conversation contains, as "
             "`tokenizer.pad_token = ...`, and save the tokenizer again."
         )
-    rendered = _template_ids(tokenizer, _PROBES)
+    try:
+        rendered = _template_ids(tokenizer, _PROBES)
+    except TemplateError as error:
+        raise ContractError(f"the chat template refuses plain conversations of user and assistant: {error}") from error
     if any(bos is not None and ids[:2] == [bos, bos] for ids in rendered):
         raise ContractError("the chat template writes BOS twice: remove one of them from the template")
     return ScoreContract(

@@ -11,19 +11,19 @@ from collections.abc import Iterator
 
 from music.conversation import Conversation
 from music.sandbox import oracle
-from music.sandbox.language import FEEDBACK, read_user, write_user
+from music.sandbox.language import FEEDBACK, write_user
 from music.sandbox.players import draw_persona, next_user_act, reply, stream
 from music.sandbox.state import state_after
 
 __all__ = ["conversations"]
 
-REACTION_SHARE = 0.5
+REACTION_SHARE = 0.75
 CARELESSNESS = (0.5, 1.5, 2.5)
 TURN_WEIGHTS = {1: 0.4, 2: 0.2, 3: 0.15, 4: 0.1, 5: 0.08, 6: 0.07}
 
 
 def conversations(num: int, seed: int) -> Iterator[Conversation]:
-    """Yield conversations of one to six turns; half of the replies get a reaction."""
+    """Yield conversations of one to six turns; three in four replies get a reaction."""
     rng = random.Random(f"corpus/{seed}")
     for index in range(num):
         num_turns = rng.choices(list(TURN_WEIGHTS), list(TURN_WEIGHTS.values()))[0]

@@ -13,13 +13,18 @@ __all__ = ["contrast", "reply", "user_turn"]
 
 _WORD = re.compile(r"[A-Za-z][a-z]{4,15}")
 _COMMON = frozenset(
-    "about above after again against along already although always among another answer around because become before "
-    "being below between could doing doesn during either every example first further general getting given going "
-    "great happy having helpful however human important itself known large later least letme little maybe might "
-    "never often other others others please point possible rather really right second several shall should since small "
-    "some sorry start still such sure tell thank thanks their theirs them themselves there these thing things think "
-    "third those through today under until using usually various wants weren where whether which while whose within "
-    "without would wouldn write wrote years yours yourself short simple things matter matters careful".split()
+    re.findall(
+        r"\w+",
+        """
+about above after again against along already although always among another answer around because become before
+being below between careful could doesn doing during either every example first further general getting given
+going great happy having helpful however human important itself known large later least letme little matter
+matters maybe might never often other others please point possible rather really right second several shall
+short should simple since small some sorry start still such sure tell thank thanks their theirs them themselves
+there these thing things think third those through today under until using usually various wants weren where
+whether which while whose within without would wouldn write wrote years yours yourself
+""",
+    )
 )
 _QUESTIONS = (
     "Could you tell me more about {topic}?",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
-from music.sandbox.world import ASPECTS, COUNTS, LEXICON, TOPICS, Fact, Standing
+from music.sandbox.world import COUNTS, LEXICON, Fact, Standing
 
 __all__ = [
     "Ask",
@@ -136,16 +136,18 @@ STATEMENTS: dict[Standing | Fact, tuple[str, ...]] = {
 GREETINGS = ("Hi!", "Hello there!", "Good morning!")
 FEEDBACK: dict[str, tuple[str, ...]] = {
     "": ("Perfect, thanks.", "Great, that is what I wanted."),
-    "topic": ("That was the wrong hobby.",),
-    "aspect": ("That was the wrong side of it.",),
-    "count": ("That was not the number I asked for.",),
-    "follow_up": ("That was not about your last point.",),
-    "recollection": ("That is not what I told you.",),
+    "topic": ("Wrong hobby, that was.",),
+    "aspect": ("Not the side I meant.",),
+    "count": ("That was another number of them.",),
+    "follow_up": ("Hm, I meant your last point.",),
+    "recollection": ("No, I told you otherwise.",),
     "address": ("You did not use my name.",),
-    "end": ("You did not sign off as I asked.",),
-    "avoid": ("I told you to leave that out.",),
+    "end": ("But you did not sign off as I asked.",),
+    "avoid": ("I asked you to leave that out.",),
 }
-"""How users react to a reply, by the kind of error ("" for none). Heard in the pretraining text only."""
+"""How users react to a reply, by the kind of error ("" for none), each with a first word of its own.
+
+Heard in the pretraining text only."""
 
 OPENERS = ("Sure", "Of course", "Gladly", "Certainly", "All right")
 ITEMS = (
@@ -174,8 +176,8 @@ _FACT_NAMES = {fact.value: fact for fact in Fact}
 def write_user(act: UserAct, rng: random.Random, opening: str = "") -> str:
     """Render a user message; `opening` (a greeting or a reaction) comes first."""
     ask = rng.choice(ASKS[act.ask.kind]).format(
-        topic=_synonym(TOPICS, act.ask.topic, rng),
-        aspect=_synonym(ASPECTS, act.ask.aspect, rng),
+        topic=act.ask.topic,
+        aspect=act.ask.aspect,
         count=_counted(act.ask.count, rng),
         fact=act.ask.fact,
     )
@@ -206,10 +208,7 @@ def write_reply(reply: Reply, rng: random.Random) -> str:
     opener = rng.choice(OPENERS)
     parts = [f"{opener}, {reply.name}." if reply.name else f"{opener}."]
     frames = rng.sample(ITEMS, len(reply.items))
-    parts += [
-        frame.format(topic=_synonym(TOPICS, i.topic, rng), aspect=_synonym(ASPECTS, i.aspect, rng))
-        for frame, i in zip(frames, reply.items, strict=True)
-    ]
+    parts += [frame.format(topic=i.topic, aspect=i.aspect) for frame, i in zip(frames, reply.items, strict=True)]
     if reply.fact and isinstance(reply.fact.about, Fact):
         parts.append(rng.choice(RECALLS[reply.fact.about]).format(value=reply.fact.value))
     parts += [rng.choice(RESOURCES).format(value=resource) for resource in reply.resources]
@@ -265,11 +264,6 @@ def _ask(kind: Kind, values: dict[str, str | int]) -> Ask:
 def _text(value: str | int | None) -> str | None:
     """Narrow a slot's value to text."""
     return None if value is None else str(value)
-
-
-def _synonym(words: dict[str, tuple[str, ...]], value: str | None, rng: random.Random) -> str:
-    """Choose a word for a value."""
-    return "" if value is None else rng.choice(words[value])
 
 
 def _counted(count: int | None, rng: random.Random) -> str:

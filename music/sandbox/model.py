@@ -6,6 +6,7 @@ from music.conversation import Conversation
 from music.llm.chat import ChatReply, ChatRequest, ReplyOutcome
 from music.prompts import Part, read_prompt, render_contrast_reply
 from music.sandbox import fallback, players
+from music.sandbox.state import state_after
 
 __all__ = ["SKILLS", "SandboxModel"]
 
@@ -65,6 +66,6 @@ class SandboxModel:
 
     def _user(self, conversation: Conversation, seed: str) -> str:
         """Play the user: of this world if the conversation is."""
-        if not conversation.messages or players.state_after(conversation).topic:
+        if not conversation.messages or state_after(conversation).topic:
             return players.user_turn(conversation, seed)
         return fallback.user_turn(conversation, players.stream(seed, "fallback"))

@@ -5,6 +5,7 @@ same seed share their accidents: a contrasted reply differs by its contrast and 
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 from music.conversation import Conversation
@@ -110,12 +111,13 @@ def drop_constraint(conversation: Conversation, seed: object, carelessness: floa
 
 def draw_persona(rng: random.Random) -> Persona:
     """Draw what a user holds."""
-    return {about: rng.choice(values) for about, values in (*STANDING.items(), *FACTS.items())}
+    persona: Persona = {wish: rng.choice(values) for wish, values in STANDING.items()}
+    return persona | {fact: rng.choice(values) for fact, values in FACTS.items()}
 
 
 def next_user_act(state: State, persona: Persona, rng: random.Random) -> UserAct:
     """Draw the next request, and the wishes and facts stated with it."""
-    said = {**state.standing, **state.facts}
+    said: set[Standing | Fact] = {*state.standing, *state.facts}
     rates = STATE_LATER if state.num_turns else STATE_FIRST
     statements = tuple(
         Statement(about, value)
@@ -128,13 +130,13 @@ def next_user_act(state: State, persona: Persona, rng: random.Random) -> UserAct
 def _next_ask(state: State, rng: random.Random) -> Ask:
     """Draw a request that the history allows."""
     if not (state.topic and state.aspect):
-        return Ask(Kind.NEW, rng.choice(list(TOPICS)), rng.choice(list(ASPECTS)), rng.randint(1, 3))
+        return Ask(Kind.NEW, rng.choice(TOPICS), rng.choice(ASPECTS), rng.randint(1, 3))
     ruled_out = {Kind.FOLLOW_UP} if state.last_kind is Kind.RECOLLECTION else set[Kind]()
     ruled_out |= set() if state.facts else {Kind.RECOLLECTION}
     weights = {kind: weight for kind, weight in KIND_WEIGHTS.items() if kind not in ruled_out}
     kind = rng.choices(list(weights), list(weights.values()))[0]
     if kind is Kind.NEW:
-        return Ask(kind, _other(TOPICS, state.topic, rng), rng.choice(list(ASPECTS)), rng.randint(1, 3))
+        return Ask(kind, _other(TOPICS, state.topic, rng), rng.choice(ASPECTS), rng.randint(1, 3))
     if kind is Kind.EXPANSION:
         return Ask(kind, aspect=_other(ASPECTS, state.aspect, rng))
     if kind is Kind.SWAP:
@@ -221,7 +223,7 @@ def _modified(expected: Expectation, rng: random.Random) -> tuple[Ask, Expectati
     return Ask(Kind.NEW, topic, aspect, count), replace(expected, items=(Item(topic, aspect),) * count)
 
 
-def _other(values: dict[str, tuple[str, ...]], value: str, rng: random.Random) -> str:
+def _other(values: Sequence[str], value: str, rng: random.Random) -> str:
     """Choose another value of a slot."""
     return rng.choice([other for other in values if other != value])
 

@@ -12,9 +12,9 @@ from itertools import islice
 from music.conversation import Conversation
 from music.pairs import PreferencePair
 from music.sandbox import oracle
-from music.sandbox.players import reply, user_turn
+from music.sandbox.players import contrast, drop_constraint, reply, user_turn
 
-__all__ = ["converse", "seed_pairs"]
+__all__ = ["contrast_pairs", "converse", "seed_pairs"]
 
 SKILLS = (0.5, 1.0, 1.5)
 SINGLE_TURN_SHARE = 0.9
@@ -42,6 +42,26 @@ def seed_pairs(
         label_noise: Whether labels follow Bradley-Terry odds (8 times the oracle's difference) instead of the oracle.
     """
     return list(islice(_pairs(seed, single_turn_share, label_noise), num))
+
+
+def contrast_pairs(num: int, seed: int, *, max_turns: int = 3) -> list[PreferencePair]:
+    """Draw pairs whose last reply was contrasted, half against the request and half against standing wishes.
+
+    They need no labels. The two sides share their accidents, so they differ by the contrast alone.
+    """
+    rng = random.Random(f"contrast-pairs/{seed}")
+    pairs: list[PreferencePair] = []
+    while len(pairs) < num:
+        tag, skill = f"{seed}/{rng.random()}", rng.choice(SKILLS)
+        history = converse(rng.randint(0, max_turns - 1), tag, skill)
+        history = history.user(user_turn(history, f"{tag}/last"))
+        spoil = rng.choice((contrast, drop_constraint))
+        good, spoilt = reply(history, tag, SKILLS[0]), spoil(history, tag, SKILLS[0])
+        if good and spoilt and good != spoilt[1]:
+            sides = history.assistant(good), history.assistant(spoilt[1])
+            id_ = f"sandbox-contrast-{seed}-{len(pairs):06d}"
+            pairs.append(PreferencePair(id=id_, chosen=sides[0], rejected=sides[1], source="sandbox"))
+    return pairs
 
 
 def _pairs(seed: int, single_turn_share: float, label_noise: bool) -> Iterator[PreferencePair]:

@@ -2,9 +2,10 @@
 
 People ask for tips on hobbies. A request has a topic, an aspect and a count; wishes that hold for the whole
 conversation and facts about the user are stated on the way. Every word stands for one thing only, so that text can be
-read back; the words are nouns that go together ("tent budget", "espresso timing").
+read back; the words are nouns that go together ("camping cost", "coffee timing").
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 __all__ = ["ASPECTS", "COUNTS", "DOMAINS", "FACTS", "LEXICON", "STANDING", "TOPICS", "Fact", "Standing", "neighbours"]
@@ -26,40 +27,14 @@ class Fact(StrEnum):
     BIRTHDAY = "birthday"
 
 
-DOMAINS: dict[str, dict[str, tuple[str, ...]]] = {
-    "kitchen": {
-        "bread": ("bread", "sourdough"),
-        "barbecue": ("barbecue", "grilling"),
-        "pickle": ("pickle", "brine"),
-        "coffee": ("coffee", "espresso"),
-    },
-    "garden": {
-        "tomato": ("tomato", "vine"),
-        "rose": ("rose", "rosebush"),
-        "lawn": ("lawn", "turf"),
-        "compost": ("compost", "mulch"),
-    },
-    "outdoors": {
-        "camping": ("camping", "tent"),
-        "hiking": ("hiking", "trail"),
-        "fishing": ("fishing", "angling"),
-        "kayak": ("kayak", "canoe"),
-    },
-    "studio": {
-        "watercolor": ("watercolor", "painting"),
-        "pottery": ("pottery", "clay"),
-        "knitting": ("knitting", "yarn"),
-        "guitar": ("guitar", "chord"),
-    },
+DOMAINS: dict[str, tuple[str, ...]] = {
+    "kitchen": ("bread", "barbecue", "coffee", "pasta"),
+    "garden": ("tomato", "rose", "lawn", "orchid"),
+    "outdoors": ("camping", "hiking", "fishing", "kayak"),
+    "studio": ("watercolor", "pottery", "knitting", "guitar"),
 }
-TOPICS: dict[str, tuple[str, ...]] = {topic: words for group in DOMAINS.values() for topic, words in group.items()}
-ASPECTS: dict[str, tuple[str, ...]] = {
-    "cost": ("cost", "budget"),
-    "timing": ("timing", "schedule"),
-    "safety": ("safety", "hazards"),
-    "gear": ("gear", "equipment"),
-    "technique": ("technique", "practice"),
-}
+TOPICS: tuple[str, ...] = tuple(topic for group in DOMAINS.values() for topic in group)
+ASPECTS: tuple[str, ...] = ("cost", "timing", "safety", "gear", "technique")
 COUNTS: dict[int, str] = {1: "one", 2: "two", 3: "three"}
 STANDING: dict[Standing, tuple[str, ...]] = {
     Standing.ADDRESS: ("Nora", "Omar", "Lena", "Hugo", "Mina", "Ivan", "Rosa", "Theo"),
@@ -72,9 +47,9 @@ FACTS: dict[Fact, tuple[str, ...]] = {
     Fact.BIRTHDAY: ("March", "April", "June", "July", "October", "December"),
 }
 
-LEXICON: dict[str, tuple[str, str | int]] = (
-    {word: ("topic", topic) for topic, words in TOPICS.items() for word in words}
-    | {word: ("aspect", aspect) for aspect, words in ASPECTS.items() for word in words}
+LEXICON: Mapping[str, tuple[str, str | int]] = (
+    {topic: ("topic", topic) for topic in TOPICS}
+    | {aspect: ("aspect", aspect) for aspect in ASPECTS}
     | {word: ("count", count) for count, word in COUNTS.items()}
     | {word.lower(): (kind.value, word) for kind, words in STANDING.items() for word in words}
     | {word.lower(): (fact.value, word) for fact, words in FACTS.items() for word in words}

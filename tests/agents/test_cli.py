@@ -36,6 +36,7 @@ def test_what_a_user_can_mend_is_said_in_a_line(tmp_path, capsys, flags, told):
     message = capsys.readouterr().err
     assert told in message
     assert "Traceback" not in message
+    assert not list(tmp_path.glob("out/*.parquet"))
 
 
 def test_strict_refuses_a_row_that_cannot_be_used(tmp_path, capsys):

@@ -5,7 +5,7 @@ import pytest
 
 from music.conversation import Conversation
 
-WORDS = "apple pear plan walk city cold warm short sentence answer one two three".split()
+WORDS = ("apple", "pear", "plan", "walk", "city", "cold", "warm", "short", "sentence", "answer", "one", "two", "three")
 
 
 @pytest.fixture

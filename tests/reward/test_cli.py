@@ -48,8 +48,8 @@ def test_scores_every_turn(checkpoint, conversations, tmp_path):
     file = write_conversations(tmp_path / "c.jsonl", conversations)
     report = orjson.loads(run(checkpoint, file, "--per-turn", "--json").stdout)
     expected = RewardModel.from_pretrained(checkpoint).score_turns(conversations)
-    assert [row["turns"] for row in report["rows"]] == [pytest.approx(turns) for turns in expected]
-    assert [row["score"] for row in report["rows"]] == pytest.approx([turns[-1] for turns in expected])
+    assert [row["turns"] for row in report["rows"]] == [pytest.approx(turns, abs=1e-5) for turns in expected]
+    assert [row["score"] for row in report["rows"]] == pytest.approx([turns[-1] for turns in expected], abs=1e-5)
 
 
 def test_ranks_pairs_and_writes_rows(checkpoint, make_conversation, tmp_path):
@@ -63,11 +63,11 @@ def test_ranks_pairs_and_writes_rows(checkpoint, make_conversation, tmp_path):
     margins = [c - r for c, r in zip(model([p.chosen for p in pairs]), model([p.rejected for p in pairs]), strict=True)]
     report = orjson.loads(result.stdout)
     assert report["accuracy"] == sum(margin > 0 for margin in margins) / 10
-    assert report["mean_margin"] == pytest.approx(sum(margins) / 10)
+    assert report["mean_margin"] == pytest.approx(sum(margins) / 10, abs=1e-5)
     assert report["accuracy_by_turn"][-1] == report["accuracy"]
     rows = [orjson.loads(line) for line in (tmp_path / "scores.jsonl").read_bytes().splitlines()]
     assert [row["id"] for row in rows] == [pair.id for pair in pairs]
-    assert [row["chosen"]["score"] - row["rejected"]["score"] for row in rows] == pytest.approx(margins)
+    assert [row["chosen"]["score"] - row["rejected"]["score"] for row in rows] == pytest.approx(margins, abs=1e-5)
 
 
 def test_what_has_no_score_or_was_cut_is_told(checkpoint, conversations, make_conversation, tmp_path):

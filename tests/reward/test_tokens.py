@@ -48,6 +48,7 @@ def test_a_template_without_bos_is_recorded_as_such(make_tokenizer):
         ({"pad_token": None}, "names no pad token"),
         ({"pad_token": "<|end|>"}, "choose another pad token"),
         ({"template": "{% for m in messages %}<|user|>{{ m['content'] }}{% endfor %}"}, "no token of its own"),
+        ({"template": "{{ raise_exception('images only') }}"}, "refuses plain .*images only"),
         ({"template": None}, "expected a tokenizer with one chat template"),
     ],
 )

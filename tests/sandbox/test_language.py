@@ -8,11 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from music.sandbox import language
-from music.sandbox.language import Ask, Item, Kind, Reply, Statement, UserAct
-from music.sandbox.language import read_reply, read_user, write_reply, write_user
+from music.sandbox.language import (
+    Ask,
+    Item,
+    Kind,
+    Reply,
+    Statement,
+    UserAct,
+    read_reply,
+    read_user,
+    write_reply,
+    write_user,
+)
 from music.sandbox.world import ASPECTS, FACTS, LEXICON, STANDING, TOPICS, Fact, Standing
 
-topics, aspects, counts = st.sampled_from(list(TOPICS)), st.sampled_from(list(ASPECTS)), st.sampled_from([1, 2, 3])
+topics, aspects, counts = st.sampled_from(TOPICS), st.sampled_from(ASPECTS), st.sampled_from([1, 2, 3])
 asks = st.one_of(
     st.builds(Ask, st.just(Kind.NEW), topics, aspects, counts),
     st.builds(Ask, st.just(Kind.EXPANSION), aspect=aspects),
@@ -63,7 +73,7 @@ def test_no_word_of_the_lexicon_stands_in_a_template():
 
 
 def test_every_word_stands_for_one_thing():
-    groups = (*TOPICS.values(), *ASPECTS.values(), *STANDING.values(), *FACTS.values())
+    groups = (TOPICS, ASPECTS, *STANDING.values(), *FACTS.values())
     words = [word.lower() for group in groups for word in group]
     assert len(words) == len(set(words))
 
@@ -76,9 +86,7 @@ def test_text_of_another_world_is_not_read(text):
 
 
 def test_a_model_s_own_words_are_graded_too():
-    reply = read_reply(
-        "Well, Nora, my tip: the budget for a tent matters! Also think of camping costs, er, cost. Cheers!"
-    )
+    reply = read_reply("Well, Nora, my tip: the cost of camping matters! Also think of camping gear, er, cost. Cheers!")
     assert reply.name == "Nora"
     assert reply.ending == "Cheers"
     assert reply.items == (Item("camping", "cost"), Item("camping", "cost"))

@@ -44,13 +44,13 @@ def _talk(*texts):
 def test_ellipsis_is_resolved_from_the_history():
     talk = _talk(
         "Can I get one tip for rose cost? Please call me Nora. I live with a cat.",
-        "Sure, Nora. Plan rosebush budget early.",
+        "Sure, Nora. Plan rose cost early.",
         "How about safety?",
-        "Sure, Nora. Plan rose hazards early.",
+        "Sure, Nora. Plan rose safety early.",
         "And for lawn?",
-        "Sure, Nora. Plan turf safety early.",
+        "Sure, Nora. Plan lawn safety early.",
         "Make it two tips, please.",
-        "Sure. Plan lawn safety early. Keep turf hazards simple.",
+        "Sure. Plan lawn safety early. Keep lawn safety simple.",
         "Remind me, what is my pet?",
         "Sure, Nora. You live with a dog.",
     )
@@ -60,9 +60,9 @@ def test_ellipsis_is_resolved_from_the_history():
 def test_a_follow_up_is_about_the_reply_that_was_given():
     talk = _talk(
         "Can I get one tip for rose cost?",
-        "Sure. Plan lawn budget early.",
+        "Sure. Plan lawn cost early.",
         "Could you go deeper on your last point?",
-        "Sure. Plan turf cost early.",
+        "Sure. Plan lawn cost early.",
     )
     assert [g.errors for g in oracle.grade(talk)] == [(ErrorKind.TOPIC,), ()]
 

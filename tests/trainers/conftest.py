@@ -6,7 +6,7 @@ import pytest
 from music.conversation import Conversation
 from music.pairs import PreferencePair
 
-WORDS = "apple pear plan walk city cold warm short sentence answer one two three".split()
+WORDS = ("apple", "pear", "plan", "walk", "city", "cold", "warm", "short", "sentence", "answer", "one", "two", "three")
 
 
 @pytest.fixture

@@ -36,7 +36,9 @@ def largest_difference(left, right):
 
 def test_the_loss_is_bradley_terry():
     chosen, rejected = torch.tensor([2.0, -1.0, 40.0]), torch.tensor([1.0, 0.5, -40.0])
-    expected = [-math.log(1 / (1 + math.exp(-(c - r)))) for c, r in zip(chosen.tolist(), rejected.tolist())]
+    expected = [
+        -math.log(1 / (1 + math.exp(-(c - r)))) for c, r in zip([2.0, -1.0, 40.0], [1.0, 0.5, -40.0], strict=True)
+    ]
     assert bradley_terry_losses(chosen, rejected).tolist() == pytest.approx(expected, abs=1e-6)
 
 

@@ -24,14 +24,14 @@ def weights(directory):
     return AutoModelForSequenceClassification.from_pretrained(directory).state_dict()
 
 
-class Stop(Exception):
+class StopError(Exception):
     """Ends a run from outside, as a crash would."""
 
 
 def stop_after(num_steps):
     def on_step(step):
         if step.step == num_steps:
-            raise Stop
+            raise StopError
 
     return on_step
 
@@ -80,7 +80,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(base, make_pairs, tmp_path):
     settings = {"max_steps": 14, "checkpoint_every": 3, "keep_checkpoints": 2}
     whole = train_reward_model(make_config(base, tmp_path / "whole", **settings), pairs)
     out = tmp_path / "parts"
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         train_reward_model(make_config(base, out, **settings), pairs, on_step=stop_after(11))
     assert [path.name for path in sorted((out / "checkpoints").iterdir())] == ["step-00000006.pt", "step-00000009.pt"]
     starts = []
@@ -94,7 +94,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(base, make_pairs, tmp_path):
 
 def test_an_unfinished_run_is_neither_overwritten_nor_continued_as_another(base, make_pairs, tmp_path):
     config = make_config(base, tmp_path, max_steps=6, checkpoint_every=2)
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         train_reward_model(config, make_pairs(40), on_step=stop_after(3))
     with pytest.raises(InvalidInputError, match="--resume"):
         train_reward_model(config, make_pairs(40))
@@ -137,7 +137,7 @@ def test_held_out_pairs_can_be_given_or_left_out(base, make_pairs, tmp_path):
 
 
 def test_over_long_pairs_are_counted_and_a_set_without_any_other_is_refused(base, make_pairs, tmp_path):
-    with pytest.raises(InvalidInputError, match="20 read, 0 used .* 20 over_long"):
+    with pytest.raises(InvalidInputError, match=r"20 read, 0 used .* 20 over_long"):
         train_reward_model(make_config(base, tmp_path, max_length=5, eval_fraction=0.0), make_pairs(20))
 
 

@@ -12,7 +12,10 @@ from music.pairs import ContrastivePair, TurnContrast, Usage
 def simulated_rows(pairs):
     for pair in pairs:
         yield ContrastivePair(
-            **{"id": pair.id, "source": "test", "chosen": pair.chosen, "rejected": pair.rejected},
+            id=pair.id,
+            source="test",
+            chosen=pair.chosen,
+            rejected=pair.rejected,
             seed_id=f"seed-{pair.id}",
             num_seed_messages=0,
             contrasts=tuple(

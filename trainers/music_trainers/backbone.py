@@ -5,14 +5,12 @@ pretrained on the world's own text) and a reward model trained from it on pairs 
 Skywork's do). Everything follows from a seed and fixed step counts; wall time is about a quarter of an hour on one core.
 """
 
-import argparse
 import itertools
 import math
 import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -21,8 +19,6 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, get_cosine_schedule_with_warmup
 
 from music.sandbox import corpus
-from music.sandbox.artifacts import BACKBONE, REWARD_MODEL
-from music.sandbox.seeds import seed_pairs
 
 __all__ = ["BackboneConfig", "build_tokenizer", "pretrain"]
 

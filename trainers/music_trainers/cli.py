@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from music.cli import AsJson, console, emit
 from music.pairs import PreferencePair
@@ -75,9 +76,14 @@ def demo(
 
     Example: music demo --quick
     """
-    from music_trainers.demo import DemoConfig, run_demo
+    from music_trainers.demo import FULL, QUICK, DemoConfig, run_demo
+    from music_trainers.demo.report import render_terminal
 
-    run_demo(DemoConfig(out=out, quick=quick, seed=seed, as_json=as_json))
+    result = run_demo(DemoConfig(out=out, seed=seed, sizes=QUICK if quick else FULL), console)
+    if as_json:
+        emit(result.model_dump(mode="json"), as_json)
+    else:
+        render_terminal(result, Console(highlight=False))
 
 
 def _read(sources: list[str]) -> list[PreferencePair]:

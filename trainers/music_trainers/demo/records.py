@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from music.evaluation import Estimate
 
-__all__ = ["Accuracy", "BestOfNRow", "DemoConfig", "DemoResult", "DemoSizes", "TrainedArm"]
+__all__ = ["FULL", "QUICK", "Accuracy", "BestOfNRow", "DemoConfig", "DemoResult", "DemoSizes", "TrainedArm"]
 
 
 class DemoSizes(BaseModel):
@@ -28,6 +28,14 @@ class DemoSizes(BaseModel):
     """Conversations of each Best-of-N measurement."""
 
 
+FULL = DemoSizes(
+    num_base_pairs=3000, num_contrastive_pairs=1200, num_defects=40, num_single_turn=400, num_conversations=150
+)
+"""The demo: some minutes on two cores."""
+QUICK = DemoSizes(num_base_pairs=160, num_contrastive_pairs=40, num_defects=4, num_single_turn=40, num_conversations=8)
+"""Everything once, in well under a minute; its figures mean nothing."""
+
+
 class DemoConfig(BaseModel):
     """Settings of the demo."""
 
@@ -37,7 +45,7 @@ class DemoConfig(BaseModel):
     """Folder for pairs, models and report."""
     seed: int = 0
     """Of everything."""
-    sizes: DemoSizes
+    sizes: DemoSizes = FULL
 
 
 class TrainedArm(BaseModel):

@@ -1,0 +1,10 @@
+"""`music demo`: the paper in miniature on the sandbox.
+
+`pairs` simulates what the arms train on, `measures` what each reward model is measured on, `arms` trains and measures
+them side by side, `findings` turns measures into figures and sentences, `report` shows them; `run` is the whole of it.
+"""
+
+from music_trainers.demo.records import FULL, QUICK, DemoConfig, DemoResult, DemoSizes
+from music_trainers.demo.run import run_demo
+
+__all__ = ["FULL", "QUICK", "DemoConfig", "DemoResult", "DemoSizes", "run_demo"]

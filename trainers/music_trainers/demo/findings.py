@@ -1,0 +1,87 @@
+"""From measures to figures with intervals, and from figures to sentences that claim no more than they show."""
+
+from collections.abc import Mapping, Sequence
+
+from music.evaluation import accuracy, describe, mean, paired_difference
+from music.sandbox.defects import GROUPS
+from music_envs import compare, mean_grade
+from music_trainers.demo.measures import GREEDY_CANDIDATES, NUM_CANDIDATES, Measures
+from music_trainers.demo.records import Accuracy, BestOfNRow
+
+__all__ = ["CONTROL", "PREFIX_MEAN", "accuracies", "best_of_n_rows", "findings"]
+
+CONTROL = "last-turn"
+"""The arm that all others are compared with."""
+PREFIX_MEAN = "last-turn, prefix mean"
+"""The training-free control: the last-turn model's rewards, averaged over the turn prefixes."""
+
+
+def accuracies(measures: Mapping[str, Measures]) -> list[Accuracy]:
+    """Estimate each model's accuracy by group and turn of the defect."""
+    return [
+        Accuracy(model=name, group=group, turn=turn + 1, estimate=accuracy(margins, [0.0] * len(margins)))
+        for name, measured in measures.items()
+        for (group, turn), margins in measured.margins.items()
+    ]
+
+
+def best_of_n_rows(measures: Mapping[str, Measures]) -> list[BestOfNRow]:
+    """Estimate what each selector's Best-of-N reaches, and how it differs from the last-turn model's."""
+    protocols = [("greedy", GREEDY_CANDIDATES), *(("whole", n) for n in NUM_CANDIDATES)]
+    return [
+        _row(name, protocol, number, _grades(measured, protocol, number), _grades(measures[CONTROL], protocol, number))
+        for protocol, number in protocols
+        for name, measured in measures.items()
+    ]
+
+
+def findings(measures: Mapping[str, Measures], rows: Sequence[BestOfNRow]) -> list[str]:
+    """Say in sentences what the figures show."""
+    num_turns = 1 + max(turn for _, turn in measures[CONTROL].margins)
+    said = [_blindness(measures[CONTROL], group, num_turns) for group in GROUPS]
+    for name in measures:
+        if name != CONTROL:
+            said += [_early_gain(name, measures, group, num_turns) for group in GROUPS]
+    best = [row for row in rows if row.protocol == "whole" and row.num_candidates == max(NUM_CANDIDATES)]
+    ranked = sorted(best, key=lambda row: -row.score.value)
+    order = ", ".join(f"{row.selector} {row.score.value:.3f}" for row in ranked)
+    return [*said, f"Whole-conversation Best-of-{max(NUM_CANDIDATES)} by mean oracle score: {order}."]
+
+
+def _grades(measured: Measures, protocol: str, number: int) -> list[float | None]:
+    return measured.greedy if protocol == "greedy" else measured.whole[number]
+
+
+def _row(name: str, protocol: str, number: int, grades: list[float | None], control: list[float | None]) -> BestOfNRow:
+    """Estimate one selector's figures."""
+    comparison = compare(grades, control) if name != CONTROL else None
+    return BestOfNRow(
+        selector=name,
+        protocol=protocol,
+        num_candidates=number,
+        score=mean_grade(grades),
+        difference=comparison.difference if comparison else None,
+        finding=describe(comparison.difference) if comparison else "",
+    )
+
+
+def _hits(measured: Measures, group: str, turns: range) -> list[float]:
+    """Return 1 for every defect of a group in some turns that a model ranks rightly, else 0."""
+    return [float(margin > 0) for turn in turns for margin in measured.margins[group, turn]]
+
+
+def _blindness(control: Measures, group: str, num_turns: int) -> str:
+    """Compare the control's accuracy before the last turn with that in it."""
+    early, last = (
+        mean(_hits(control, group, range(num_turns - 1))),
+        mean(_hits(control, group, range(num_turns - 1, num_turns))),
+    )
+    verdict = "no better than chance" if early.includes(0.5) else f"{'above' if early.value > 0.5 else 'below'} chance"
+    return f"{CONTROL} model, {group}: accuracy {last} for a defect in the last turn, {early} before it ({verdict})."
+
+
+def _early_gain(name: str, measures: Mapping[str, Measures], group: str, num_turns: int) -> str:
+    """Compare a model with the control on defects before the last turn."""
+    early = range(num_turns - 1)
+    difference = paired_difference(_hits(measures[name], group, early), _hits(measures[CONTROL], group, early))
+    return f"{name} against {CONTROL}, {group} before the last turn: {describe(difference)}."
