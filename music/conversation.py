@@ -66,7 +66,7 @@ class Conversation(BaseModel):
         return self
 
     @classmethod
-    def from_messages(cls, messages: Iterable[Mapping[str, str] | Message]) -> Self:
+    def from_messages(cls, messages: Iterable[Mapping[str, str] | Message]) -> "Conversation":
         """Validate `{"role", "content"}` mappings into a conversation.
 
         Raises:
@@ -98,25 +98,25 @@ class Conversation(BaseModel):
         """For each assistant message, the number of messages up to and including it."""
         return tuple(i + 1 for i, m in enumerate(self.messages) if m.role == "assistant")
 
-    def prefix(self, num_messages: int) -> Self:
+    def prefix(self, num_messages: int) -> "Conversation":
         """Return the conversation cut after its first `num_messages` messages."""
         return self._with(self.messages[:num_messages])
 
-    def user(self, content: str) -> Self:
+    def user(self, content: str) -> "Conversation":
         """Return this conversation with one more user message."""
         return self._extend("user", content)
 
-    def assistant(self, content: str) -> Self:
+    def assistant(self, content: str) -> "Conversation":
         """Return this conversation with one more assistant message."""
         return self._extend("assistant", content)
 
-    def _extend(self, role: Role, content: str) -> Self:
+    def _extend(self, role: Role, content: str) -> "Conversation":
         """Append one message, validating that message alone."""
         if role != self.next_role:
             raise ValueError(f"roles out of order: expected {self.next_role!r}, got {role!r}")
         return self._with((*self.messages, Message(role=role, content=content)))
 
     @classmethod
-    def _with(cls, messages: tuple[Message, ...]) -> Self:
+    def _with(cls, messages: tuple[Message, ...]) -> "Conversation":
         """Build a conversation from messages that are known to be in order."""
         return cls.model_construct(_FIELDS, messages=messages)

@@ -22,11 +22,12 @@ CARELESSNESS = (0.5, 1.5, 2.5)
 TURN_WEIGHTS = {1: 0.4, 2: 0.2, 3: 0.15, 4: 0.1, 5: 0.08, 6: 0.07}
 
 
-def conversations(num: int, seed: int) -> Iterator[Conversation]:
-    """Yield conversations of one to six turns; three in four replies get a reaction."""
+def conversations(num: int, seed: int, *, single_turn: bool = False) -> Iterator[Conversation]:
+    """Yield conversations of one to six turns, or of one; three in four replies get a reaction."""
     rng = random.Random(f"corpus/{seed}")
+    weights = {1: 1.0} if single_turn else TURN_WEIGHTS
     for index in range(num):
-        num_turns = rng.choices(list(TURN_WEIGHTS), list(TURN_WEIGHTS.values()))[0]
+        num_turns = rng.choices(list(weights), list(weights.values()))[0]
         yield _talk(num_turns, f"corpus/{seed}/{index}", rng.choice(CARELESSNESS))
 
 

@@ -5,9 +5,11 @@ one at every turn (the paper's), or half of those and half against standing cons
 """
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
+from music.conversation import Conversation
 from music.llm import ChatModel, open_model
 from music.pairs import ContrastivePair, PreferencePair
 from music.preferences import read_preferences
@@ -76,18 +78,27 @@ async def _last_turn_only(model: ChatModel, pairs: Sequence[ContrastivePair]) ->
 
     async def contrasted(index: int, pair: ContrastivePair) -> PreferencePair:
         asked = pair.chosen.prefix(len(pair.chosen.messages) - 1)
-        num_turns = (len(pair.chosen.messages) - pair.num_seed_messages) // 2
-        view = RoleView(
-            conversation=asked,
-            side="rejected",
-            part="assistant",
-            turn=num_turns - 1,
-            num_turns=num_turns,
-            pair=index,
-            run_seed=pair.seed,
-        )
+        rejected = pair.chosen
         async with slots:
-            said = await contrast(view)
-        return PreferencePair(id=f"{pair.id}-last", chosen=pair.chosen, rejected=asked.assistant(said.text))
+            for attempt in itertools.count():
+                rejected = asked.assistant((await contrast(_last_view(asked, pair, index, attempt))).text)
+                # A natural error of the chosen reply can be the very contrast.
+                if rejected != pair.chosen:
+                    break
+        return PreferencePair(id=f"{pair.id}-last", chosen=pair.chosen, rejected=rejected)
 
     return list(await asyncio.gather(*(contrasted(index, pair) for index, pair in enumerate(pairs))))
+
+
+def _last_view(asked: Conversation, pair: ContrastivePair, index: int, attempt: int) -> RoleView:
+    """Return what the contrast of a pair's last turn may know; each attempt draws anew."""
+    num_turns = len(pair.contrasts)
+    return RoleView(
+        conversation=asked,
+        side="rejected",
+        part="assistant",
+        turn=num_turns - 1,
+        num_turns=num_turns,
+        pair=index,
+        run_seed=pair.seed + attempt,
+    )
