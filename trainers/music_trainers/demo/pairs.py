@@ -8,6 +8,7 @@ import asyncio
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from music.conversation import Conversation
 from music.llm import ChatModel, open_model
@@ -37,11 +38,11 @@ async def simulate_arms(config: DemoConfig) -> tuple[dict[str, list[PreferencePa
     """
     num, half = config.sizes.num_contrastive_pairs, config.sizes.num_contrastive_pairs // 2
     seeds = seed_pairs(num, config.seed, single_turn_share=1.0)
-    with sandbox_server(ServerConfig(seed=config.seed)) as base_url:
+    with sandbox_server(ServerConfig(seed=config.seed)) as base_url, TemporaryDirectory() as scratch:
         model = open_model(f"{ASSISTANT}@{base_url}")
         try:
-            everywhere, calls = await _simulated(config, model, seeds, "instruction", num)
-            dropped, more_calls = await _simulated(config, model, seeds, "drop_constraint", half)
+            everywhere, calls = await _simulated(config, model, seeds, "instruction", num, Path(scratch))
+            dropped, more_calls = await _simulated(config, model, seeds, "drop_constraint", half, Path(scratch))
             last = await _last_turn_only(model, everywhere)
         finally:
             await model.aclose()
@@ -54,10 +55,15 @@ async def simulate_arms(config: DemoConfig) -> tuple[dict[str, list[PreferencePa
 
 
 async def _simulated(
-    config: DemoConfig, model: ChatModel, seeds: Sequence[PreferencePair], strategy: str, num_pairs: int
+    config: DemoConfig,
+    model: ChatModel,
+    seeds: Sequence[PreferencePair],
+    strategy: str,
+    num_pairs: int,
+    scratch: Path,
 ) -> tuple[list[ContrastivePair], int]:
-    """Run one simulation into the demo's folder, as `music simulate` does, and read it back."""
-    folder: Path = config.out / "pairs" / strategy
+    """Run one simulation as `music simulate` does, and read it back."""
+    folder = scratch / strategy
     settings = SimulationConfig(
         num_pairs=num_pairs,
         num_turns=config.sizes.num_turns,
