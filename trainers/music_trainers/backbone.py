@@ -124,9 +124,9 @@ def pretrain(config: PretrainingConfig, tokenizer: PreTrainedTokenizerFast) -> L
 
 def train_starting_model(backbone: Path, out: Path, seed: int) -> RewardTrainingResult:
     """Train the starting reward model on last-turn-only pairs: labelled ones, and contrasts that need no label."""
-    pairs = seed_pairs(6000, seed + 10, single_turn_share=0.6) + contrast_pairs(10_000, seed + 10)
+    pairs = seed_pairs(8000, seed + 10, single_turn_share=0.8) + contrast_pairs(6000, seed + 10)
     config = RewardTrainingConfig(
-        base=str(backbone), out=out, learning_rate=1e-3, batch_size=8, seed=seed, checkpoint_every=0
+        base=str(backbone), out=out, learning_rate=3e-4, batch_size=8, seed=seed, checkpoint_every=0
     )
     held_out = seed_pairs(500, seed + 11, single_turn_share=1.0, label_noise=False)
     return train_reward_model(config, pairs, held_out)
@@ -145,7 +145,7 @@ def main() -> None:
         print(f"starting reward model: {result.num_steps} steps, {result.after}")
         for built, shipped in ((backbone, BACKBONE), (reward_model, REWARD_MODEL)):
             shutil.rmtree(shipped, ignore_errors=True)
-            shutil.copytree(built, shipped)
+            shutil.copytree(built, shipped, ignore=shutil.ignore_patterns("training.json"))
 
 
 def _architecture(config: PretrainingConfig, tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:

@@ -1,7 +1,6 @@
 """The demo's arms: each is trained from the shipped starting model and measured, in a process of its own."""
 
 import multiprocessing
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from music_trainers.demo.records import DemoConfig, TrainedArm
 
 __all__ = ["Arm", "train_arms"]
 
-LEARNING_RATE = 8e-4
+LEARNING_RATE = 1e-3
 BATCH_SIZE = 8
 
 
@@ -39,10 +38,9 @@ def train_arms(
     contrastive: Mapping[str, Sequence[PreferencePair]],
     sets: TestSets,
 ) -> Iterator[Arm]:
-    """Train and measure all arms, as many at a time as there are cores; yield each when it is done."""
-    workers = min(len(contrastive), os.cpu_count() or 1)
+    """Train and measure all arms at the same time; yield each when it is done."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(len(contrastive), mp_context=context, initializer=_one_thread) as pool:
         futures = [pool.submit(_run, config, name, [*base, *pairs], sets) for name, pairs in contrastive.items()]
         for future in as_completed(futures):
             yield future.result()
