@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from music.cli import AsJson, console, emit, run_async
+from music.cli import AsJson, FormatFlag, StrictFlag, console, emit, read_pairs, run_async
 
 if TYPE_CHECKING:
     from music.pairs import PreferencePair
@@ -36,8 +36,8 @@ def simulate(
     max_in_flight: Annotated[int, typer.Option(min=1, help="Pairs, and so calls, in flight.")] = 64,
     temperature: Annotated[float | None, typer.Option(min=0.0, help="Left to the endpoint by default.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Left to the endpoint by default.")] = None,
-    format: Annotated[str | None, typer.Option(help="Format of SEEDS; detected by default.")] = None,
-    strict: Annotated[bool, typer.Option(help="Stop at a row of SEEDS that cannot be used.")] = False,
+    format: FormatFlag = None,
+    strict: StrictFlag = False,
     json: AsJson = False,
 ) -> None:
     """Simulate contrastive multi-turn pairs.
@@ -71,14 +71,7 @@ def _read_seeds(source: str, format: str | None, strict: bool) -> "list[Preferen
         from music.sandbox.seeds import seed_pairs
 
         return seed_pairs(NUM_SANDBOX_SEEDS, 0)
-    from music.errors import InvalidInputError
-    from music.preferences import Format, read_preferences
-
-    if format is not None and format not in set(Format):
-        raise InvalidInputError(f"--format: expected one of {', '.join(Format)}; got {format!r}")
-    preferences = read_preferences(source, format=Format(format) if format else None, strict=strict)
-    console.print(preferences.summary(), markup=False, highlight=False, soft_wrap=True)
-    return list(preferences.pairs)
+    return list(read_pairs(source, format, strict).pairs)
 
 
 async def _simulate(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from music.cli import AsJson, console, emit, run_async
+from music.cli import AsJson, console, emit, read_pairs, run_async
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,13 +92,7 @@ def _contexts(seeds: str, num: int, seed: int) -> list[Conversation]:
         from music.sandbox.seeds import seed_pairs
 
         return [_prompt(pair) for pair in seed_pairs(num, seed)]
-    from music.errors import InvalidInputError
-    from music.preferences import read_preferences
-
-    found = read_preferences(seeds, limit=num)
-    console.print(found.summary(), markup=False)
-    if not found.pairs:
-        raise InvalidInputError(f"{seeds}: expected at least one usable preference pair, got none")
+    found = read_pairs(seeds, limit=num)
     if len(found.pairs) < num:
         console.print(f"{num} conversations asked for; {seeds} has prompts for {len(found.pairs)}", markup=False)
     return [_prompt(pair) for pair in found.pairs]

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from music.cli import AsJson, console, emit
+from music.cli import AsJson, FormatFlag, StrictFlag, console, emit, read_pairs
 
 __all__ = ["score"]
 
@@ -16,6 +16,8 @@ def score(
     per_turn: Annotated[bool, typer.Option("--per-turn", help="Score after every assistant turn.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write one JSON line per row here.")] = None,
     device: Annotated[str | None, typer.Option(help="CUDA where there is one, else the CPU, if not given.")] = None,
+    format: FormatFlag = None,
+    strict: StrictFlag = False,
     as_json: AsJson = False,
 ) -> None:
     """Score conversations, or measure how well a model ranks preference pairs.
@@ -24,7 +26,7 @@ def score(
     """
     import orjson
 
-    from music.preferences import read_conversations, read_preferences
+    from music.preferences import read_conversations
     from music.reward.model import RewardModel
     from music.reward.report import is_conversation_file, report_conversations, report_pairs
 
@@ -33,9 +35,7 @@ def score(
     if is_conversation_file(file):
         report = report_conversations(reward_model, read_conversations(file), per_turn=per_turn)
     else:
-        found = read_preferences(file)
-        _say(found.summary())
-        report = report_pairs(reward_model, found.pairs, per_turn=per_turn)
+        report = report_pairs(reward_model, read_pairs(file, format, strict).pairs, per_turn=per_turn)
     summary: dict[str, Any] = {"model": reward_model.description, **report.summary}
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)

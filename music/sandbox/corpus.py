@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 from music.conversation import Conversation
 from music.sandbox import oracle
-from music.sandbox.language import FEEDBACK, write_user
+from music.sandbox.language import write_user
+from music.sandbox.phrases import FEEDBACK
 from music.sandbox.players import draw_persona, next_user_act, reply, stream
 from music.sandbox.state import state_after
 

@@ -11,7 +11,8 @@ from itertools import islice
 from music.conversation import Conversation
 from music.pairs import PreferencePair
 from music.sandbox import players
-from music.sandbox.language import Item, Kind, Reply, read_user, write_reply
+from music.sandbox.acts import Item, Kind, Reply
+from music.sandbox.language import read_user, write_reply
 from music.sandbox.oracle import ErrorKind, grade
 from music.sandbox.state import Expectation, expectations
 from music.sandbox.world import ASPECTS, Standing, neighbours

@@ -1,171 +1,20 @@
-"""Acts and their English: what users and assistants of the sandbox can say, rendered to text and read back.
+"""Acts to English and back.
 
-Every sentence is made from a template whose slots are filled by words of the lexicon. Reading a user's sentence
-replaces those words by their slots and looks the remaining skeleton up. A reply is read more freely, by its words
-alone, so that replies that no template made (a model's) can be graded too.
+Every sentence is made from a template (`phrases`) whose slots are filled by words of the lexicon (`world`). Reading a
+user's sentence replaces those words by their slots and looks the remaining skeleton up. A reply is read more freely,
+by its words alone, so that replies that no template made (a model's) can be graded too.
 """
 
 import random
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from functools import lru_cache
 
+from music.sandbox.acts import Ask, Item, Kind, Reply, Statement, UserAct
+from music.sandbox.phrases import ASKS, FEEDBACK, GREETINGS, ITEMS, OPENERS, RECALLS, RESOURCES, STATEMENTS
 from music.sandbox.world import COUNTS, LEXICON, Fact, Standing
 
-__all__ = [
-    "Ask",
-    "Item",
-    "Kind",
-    "Reply",
-    "Statement",
-    "UserAct",
-    "read_reply",
-    "read_user",
-    "write_reply",
-    "write_user",
-]
-
-
-class Kind(StrEnum):
-    """Kinds of requests; all but NEW lean on the turns before (the four kinds of MT-Eval, expansion in two forms)."""
-
-    NEW = "new"
-    EXPANSION = "expansion"
-    SWAP = "swap"
-    REFINEMENT = "refinement"
-    FOLLOW_UP = "follow_up"
-    RECOLLECTION = "recollection"
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What one user message asks for, as said: slots that are left to the history are None."""
-
-    kind: Kind
-    topic: str | None = None
-    aspect: str | None = None
-    count: int | None = None
-    fact: Fact | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """A standing wish or a fact that the user states."""
-
-    about: Standing | Fact
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
-class UserAct:
-    """One user message."""
-
-    ask: Ask
-    statements: tuple[Statement, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One tip; None where the text names no topic or no aspect."""
-
-    topic: str | None
-    aspect: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """One assistant message: the tips, the fact recalled, and what bears on standing wishes."""
-
-    items: tuple[Item, ...] = ()
-    fact: Statement | None = None
-    name: str | None = None
-    resources: tuple[str, ...] = ()
-    ending: str | None = None
-
-
-ASKS: dict[Kind, tuple[str, ...]] = {
-    Kind.NEW: (
-        "Could you give me {count} on {topic} {aspect}?",
-        "I would like {count} about {topic} {aspect}, please.",
-        "Please share {count} on the {aspect} side of {topic}.",
-        "Can I get {count} for {topic} {aspect}?",
-        "I am new to {topic}, so give me {count} on {aspect}.",
-    ),
-    Kind.EXPANSION: (
-        "And what about the {aspect}?",
-        "Now the {aspect} side, please.",
-        "How about {aspect}?",
-        "Could you do the {aspect} next?",
-    ),
-    Kind.SWAP: (
-        "Same for {topic}, please.",
-        "Can you do that for {topic} too?",
-        "And for {topic}?",
-        "What would you say for {topic}?",
-    ),
-    Kind.REFINEMENT: (
-        "Make it {count}, please.",
-        "Could I have {count} instead?",
-        "I need {count} this time.",
-    ),
-    Kind.FOLLOW_UP: (
-        "Could you go deeper on your last point?",
-        "Tell me more about that last part.",
-        "Say a bit more about the last point, please.",
-    ),
-    Kind.RECOLLECTION: (
-        "Remind me, what is my {fact}?",
-        "Do you still know my {fact}?",
-        "What did I say about my {fact}?",
-    ),
-}
-STATEMENTS: dict[Standing | Fact, tuple[str, ...]] = {
-    Standing.ADDRESS: ("Please call me {value}.", "I go by {value}, so use it.", "Call me {value} each time."),
-    Standing.END: (
-        "Please end with {value} each time.",
-        "Always sign off with {value}.",
-        "Close replies with {value}.",
-    ),
-    Standing.AVOID: ("I do not own a {value}.", "Never suggest a {value}, please.", "Leave out the {value}."),
-    Fact.JOB: ("By the way, I work as a {value}.", "I am a {value}, you see."),
-    Fact.PET: ("I live with a {value}.", "My {value} keeps me company."),
-    Fact.BIRTHDAY: ("I was born in {value}.", "I turn forty in {value}."),
-}
-GREETINGS = ("Hi!", "Hello there!", "Good morning!")
-FEEDBACK: dict[str, tuple[str, ...]] = {
-    "": ("Perfect, thanks.", "Great, that is what I wanted."),
-    "topic": ("Wrong hobby, that was.",),
-    "aspect": ("Not the side I meant.",),
-    "count": ("That was another number of them.",),
-    "follow_up": ("Hm, I meant your last point.",),
-    "recollection": ("No, I told you otherwise.",),
-    "address": ("You did not use my name.",),
-    "end": ("But you did not sign off as I asked.",),
-    "avoid": ("I asked you to leave that out.",),
-}
-"""How users react to a reply, by the kind of error ("" for none), each with a first word of its own.
-
-Heard in the pretraining text only."""
-
-OPENERS = ("Sure", "Of course", "Gladly", "Certainly", "All right")
-ITEMS = (
-    "Start small with {topic} {aspect}.",
-    "Read up on {topic} {aspect}.",
-    "Plan {topic} {aspect} early.",
-    "Ask a friend about {topic} {aspect}.",
-    "Keep {topic} {aspect} simple.",
-    "Review {topic} {aspect} every week.",
-    "Mind the {aspect} side of {topic}.",
-    "Take {topic} {aspect} slowly.",
-)
-RESOURCES = ("A {value} helps.", "Keep a {value} close by.", "Try it with a {value}.")
-RECALLS: dict[Fact, tuple[str, ...]] = {
-    Fact.JOB: ("You work as a {value}.", "You said you are a {value}."),
-    Fact.PET: ("You live with a {value}.", "You told me about your {value}."),
-    Fact.BIRTHDAY: ("You were born in {value}.", "Your month is {value}."),
-}
+__all__ = ["read_reply", "read_user", "write_reply", "write_user"]
 
 _WORD = re.compile(r"[A-Za-z]+")
 _SENTENCE_END = re.compile(r"[.?!]+")

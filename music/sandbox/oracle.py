@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from music.conversation import Conversation
-from music.sandbox.language import Kind, Reply, read_reply
+from music.sandbox.acts import Kind, Reply
+from music.sandbox.language import read_reply
 from music.sandbox.state import Expectation, expectations
 from music.sandbox.world import Standing
 

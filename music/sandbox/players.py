@@ -9,18 +9,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from music.conversation import Conversation
-from music.sandbox.language import (
-    GREETINGS,
-    Ask,
-    Item,
-    Kind,
-    Reply,
-    Statement,
-    UserAct,
-    read_user,
-    write_reply,
-    write_user,
-)
+from music.sandbox.acts import Ask, Item, Kind, Reply, Statement, UserAct
+from music.sandbox.language import read_user, write_reply, write_user
+from music.sandbox.phrases import GREETINGS
 from music.sandbox.state import Expectation, State, expectations, state_after
 from music.sandbox.world import ASPECTS, FACTS, STANDING, TOPICS, Fact, Standing, neighbours
 

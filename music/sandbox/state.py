@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field, replace
 
 from music.conversation import Conversation
-from music.sandbox.language import Ask, Item, Kind, Statement, UserAct, read_reply, read_user
+from music.sandbox.acts import Ask, Item, Kind, Statement, UserAct
+from music.sandbox.language import read_reply, read_user
 from music.sandbox.world import Fact, Standing
 
 __all__ = ["Expectation", "State", "expectations", "state_after"]

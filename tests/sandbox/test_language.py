@@ -7,19 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from music.sandbox import language
-from music.sandbox.language import (
-    Ask,
-    Item,
-    Kind,
-    Reply,
-    Statement,
-    UserAct,
-    read_reply,
-    read_user,
-    write_reply,
-    write_user,
-)
+from music.sandbox import phrases
+from music.sandbox.acts import Ask, Item, Kind, Reply, Statement, UserAct
+from music.sandbox.language import read_reply, read_user, write_reply, write_user
 from music.sandbox.world import ASPECTS, FACTS, LEXICON, STANDING, TOPICS, Fact, Standing
 
 topics, aspects, counts = st.sampled_from(TOPICS), st.sampled_from(ASPECTS), st.sampled_from([1, 2, 3])
@@ -62,11 +52,11 @@ def test_replies_are_read_back(item, count, fact, name, resources, ending, seed)
 
 
 def test_no_word_of_the_lexicon_stands_in_a_template():
-    templates = [t for group in language.ASKS.values() for t in group]
-    templates += [t for group in language.STATEMENTS.values() for t in group]
-    templates += [t for group in language.FEEDBACK.values() for t in group]
-    templates += [t for group in language.RECALLS.values() for t in group]
-    templates += [*language.ITEMS, *language.RESOURCES, *language.OPENERS, *language.GREETINGS]
+    templates = [t for group in phrases.ASKS.values() for t in group]
+    templates += [t for group in phrases.STATEMENTS.values() for t in group]
+    templates += [t for group in phrases.FEEDBACK.values() for t in group]
+    templates += [t for group in phrases.RECALLS.values() for t in group]
+    templates += [*phrases.ITEMS, *phrases.RESOURCES, *phrases.OPENERS, *phrases.GREETINGS]
     for template in templates:
         words = re.findall(r"[a-z]+", re.sub(r"\{[a-z]+\}", "", template.lower()))
         assert not set(words) & set(LEXICON), template

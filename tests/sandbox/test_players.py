@@ -6,7 +6,8 @@ from music.conversation import Conversation
 from music.llm.chat import ChatRequest
 from music.prompts import ContrastStrategy, parse_contrast, render_assistant, render_contrast, render_user
 from music.sandbox import SandboxModel, oracle
-from music.sandbox.language import Kind, read_user
+from music.sandbox.acts import Kind
+from music.sandbox.language import read_user
 from music.sandbox.seeds import converse, seed_pairs
 from music.sandbox.state import expectations
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from music.cli import AsJson, console, emit
+from music.cli import AsJson, FormatFlag, StrictFlag, console, emit, read_pairs
 from music.pairs import PreferencePair
 from music_trainers.records import RewardTrainingConfig
 
@@ -44,6 +44,8 @@ def train(
     keep_checkpoints: Annotated[int, _flag("keep_checkpoints")] = _default("keep_checkpoints"),
     resume: Annotated[bool, _flag("resume")] = _default("resume"),
     device: Annotated[str, _flag("device")] = _default("device"),
+    format: FormatFlag = None,
+    strict: StrictFlag = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a reward model on preference pairs.
@@ -55,7 +57,8 @@ def train(
     from music_trainers.progress import TrainingDisplay, format_metrics
     from music_trainers.reward import train_reward_model
 
-    training, evaluation = _read(pairs), _read(held_out) if held_out else None
+    training = _read(pairs, format, strict)
+    evaluation = _read(held_out, format, strict) if held_out else None
     with TrainingDisplay(console) as display:
         result = train_reward_model(config, training, evaluation, on_start=display.on_start, on_step=display.on_step)
     rate = result.num_tokens / result.seconds if result.seconds else 0.0
@@ -86,13 +89,6 @@ def demo(
         render_terminal(result, Console(highlight=False))
 
 
-def _read(sources: list[str]) -> list[PreferencePair]:
+def _read(sources: list[str], format: str | None, strict: bool) -> list[PreferencePair]:
     """Read all pairs, saying what each source gave."""
-    from music.preferences import read_preferences
-
-    pairs: list[PreferencePair] = []
-    for source in sources:
-        found = read_preferences(source)
-        console.print(found.summary(), highlight=False, markup=False, soft_wrap=True)
-        pairs.extend(found.pairs)
-    return pairs
+    return [pair for source in sources for pair in read_pairs(source, format, strict).pairs]
