@@ -29,7 +29,7 @@ class DemoSizes(BaseModel):
 
 
 FULL = DemoSizes(
-    num_base_pairs=1500, num_contrastive_pairs=2000, num_defects=40, num_single_turn=400, num_conversations=150
+    num_base_pairs=1300, num_contrastive_pairs=1800, num_defects=40, num_single_turn=400, num_conversations=150
 )
 """The demo: some minutes on two cores."""
 QUICK = DemoSizes(num_base_pairs=160, num_contrastive_pairs=40, num_defects=4, num_single_turn=40, num_conversations=8)
