@@ -159,4 +159,4 @@ def read_prompt(messages: tuple[Message, ...]) -> RolePrompt:
 def _swapped(message: Message) -> Message:
     """Return the message as the other side's."""
     role: Role = "assistant" if message.role == "user" else "user"
-    return Message.model_construct(role=role, content=message.content)
+    return Message.trusted(role, message.content)

@@ -41,7 +41,7 @@ def findings(measures: Mapping[str, Measures], rows: Sequence[BestOfNRow]) -> li
     said = [_blindness(measures[CONTROL], group, num_turns) for group in GROUPS]
     for name in measures:
         if name != CONTROL:
-            said += [_early_gain(name, measures, group, num_turns) for group in GROUPS]
+            said += [_gain(name, measures, group, num_turns) for group in GROUPS]
     best = [row for row in rows if row.protocol == "whole" and row.num_candidates == max(NUM_CANDIDATES)]
     ranked = sorted(best, key=lambda row: -row.score.value)
     order = ", ".join(f"{row.selector} {row.score.value:.3f}" for row in ranked)
@@ -80,8 +80,11 @@ def _blindness(control: Measures, group: str, num_turns: int) -> str:
     return f"{CONTROL} model, {group}: accuracy {last} for a defect in the last turn, {early} before it ({verdict})."
 
 
-def _early_gain(name: str, measures: Mapping[str, Measures], group: str, num_turns: int) -> str:
-    """Compare a model with the control on defects before the last turn."""
-    early = range(num_turns - 1)
-    difference = paired_difference(_hits(measures[name], group, early), _hits(measures[CONTROL], group, early))
-    return f"{name} against {CONTROL}, {group} before the last turn: {describe(difference)}."
+def _gain(name: str, measures: Mapping[str, Measures], group: str, num_turns: int) -> str:
+    """Compare a model with the control on defects before the last turn, and in it."""
+
+    def difference(turns: range) -> str:
+        return describe(paired_difference(_hits(measures[name], group, turns), _hits(measures[CONTROL], group, turns)))
+
+    before, last = difference(range(num_turns - 1)), difference(range(num_turns - 1, num_turns))
+    return f"{name} against {CONTROL}, {group}: {before}, for a defect before the last turn; {last}, in it."

@@ -99,9 +99,9 @@ def _labels(names: Iterable[str]) -> list[str]:
 def _styled(figure: go.Figure, height: int) -> go.Figure:
     """Give the figure a sober look on any background; text takes the page's colour, by its style sheet."""
     seen: set[str] = set()
-    for trace in figure.data:  # each name once in the legend, whichever panel has it first
-        trace.showlegend = trace.name not in seen
-        seen.add(trace.name)
+    for trace in figure.data:  # each name once in the legend, in the first panel that has figures for it
+        trace.showlegend = trace.name not in seen and len(trace.x or ()) > 0
+        seen |= {trace.name} if trace.showlegend else set()
     axis = {"gridcolor": "rgba(128,128,128,.25)", "linecolor": GREY, "showline": True, "zeroline": False}
     figure.update_xaxes(**axis)
     figure.update_yaxes(automargin=True, **axis)
