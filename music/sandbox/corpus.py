@@ -1,6 +1,6 @@
 """The world's own text, on which the shipped backbone is pretrained.
 
-Besides plain conversations it holds ones in which the user reacts to a reply ("That was the wrong hobby."). So a
+Besides plain conversations it holds ones in which the user reacts to a reply ("Wrong hobby, that was."). So a
 language model has a reason to notice, at the end of a reply, what is wrong with it: the sense that a small model does
 not learn from a few thousand preference pairs. Users in simulations never react, so a reward model cannot read a
 reaction off; and a reaction speaks of the reply just given, never of an earlier one.
