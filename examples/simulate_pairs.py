@@ -9,12 +9,23 @@ import asyncio
 from music.pairs import ContrastivePair, Usage
 from music.sandbox.model import SandboxModel
 from music.sandbox.seeds import seed_pairs
-from music_agents import AssistantRole, InstructionContrast, Roles, RoleTurn, RoleView, UserRole, simulate
+from music_agents import (
+    AssistantRole,
+    InstructionContrast,
+    Persona,
+    Roles,
+    RoleTurn,
+    RoleView,
+    UserRole,
+    build_pair_graph,
+    simulate,
+)
+from music_agents.personas.sources import ListedPersonas
 
 
 async def main() -> None:
     model = SandboxModel()
-    user = UserRole(model, persona="A beginner who asks short questions.")
+    user = UserRole(model)
 
     async def user_who_leaves(view: RoleView) -> RoleTurn:
         """Say goodbye in the last turn; leave the others to the simulator."""
@@ -23,7 +34,9 @@ async def main() -> None:
         return await user(view)
 
     roles = Roles(user=user_who_leaves, assistant=AssistantRole(model), contrast=InstructionContrast(model))
-    async for outcome in simulate(seed_pairs(20, seed=0), roles, num_pairs=3, num_turns=3, seed=0):
+    graph = build_pair_graph(roles)
+    personas = ListedPersonas((Persona.of("A beginner who asks short questions."),))
+    async for outcome in simulate(seed_pairs(20, seed=0), graph, num_pairs=3, num_turns=3, personas=personas):
         if isinstance(outcome, ContrastivePair):
             show(outcome)
         else:

@@ -4,30 +4,36 @@
 grow from the same seed messages, and every rejected turn carries the record of its contrast.
 """
 
+import json
+from dataclasses import dataclass
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from music.conversation import Conversation
 
 __all__ = ["ContrastivePair", "PreferencePair", "TurnContrast", "Usage"]
 
 
-class Usage(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Usage:
     """What calls to language models used."""
-
-    model_config = ConfigDict(frozen=True)
 
     num_calls: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of both kinds."""
+        return self.prompt_tokens + self.completion_tokens
+
     def __add__(self, other: "Usage") -> "Usage":
         """Add up two usages."""
         return Usage(
-            num_calls=self.num_calls + other.num_calls,
-            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
-            completion_tokens=self.completion_tokens + other.completion_tokens,
+            self.num_calls + other.num_calls,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
         )
 
 
@@ -42,6 +48,13 @@ class TurnContrast(BaseModel):
     """Name of the contrast, for example `instruction`."""
     modified_instruction: str
     """The request that the rejected reply really answers."""
+    parameters: dict[str, str | int | float] = {}
+    """Parameters of the contrast, by name; JSON in a row."""
+
+    @field_validator("parameters", mode="before")
+    @classmethod
+    def _from_json(cls, value: Any) -> Any:
+        return json.loads(value) if isinstance(value, str) else value or {}
 
 
 class PreferencePair(BaseModel):
@@ -74,8 +87,22 @@ class ContrastivePair(PreferencePair):
     """Endpoint of each role, by role name."""
     usage: Usage
     seed: int
+    persona: str = ""
+    """Who the user was, as the JSON of a persona; empty for anyone."""
+    retries: tuple[str, ...] = ()
+    """Replies that were of no use and asked for again, each as `role:reason`."""
+    judgement: str = ""
+    """What a judge said with the chosen side first and then second, for example `first,second`; empty if not asked."""
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _without_nulls(cls, value: Any) -> Any:
+        # A row of the output table has null for a role that its run did without.
+        return {role: name for role, name in value.items() if name is not None} if isinstance(value, dict) else value
 
     def to_row(self) -> dict[str, Any]:
-        """Return the pair as a row of the output table, sides as lists of `{role, content}`."""
+        """Return the pair as a row of the output table: sides as lists of `{role, content}`, parameters as JSON."""
         row = self.model_dump(mode="json", exclude={"chosen", "rejected"})
+        for contrast in row["contrasts"]:
+            contrast["parameters"] = json.dumps(contrast["parameters"])
         return row | {"chosen": self.chosen.to_messages(), "rejected": self.rejected.to_messages()}

@@ -9,10 +9,13 @@ from music.prompts import (
     ContrastStrategy,
     Part,
     parse_contrast,
+    parse_rewrite,
     read_prompt,
     render_assistant,
     render_contrast,
     render_contrast_reply,
+    render_rewrite,
+    render_rewrite_reply,
     render_user,
 )
 
@@ -73,6 +76,25 @@ def test_assistant_prompt_is_the_conversation(contents, system):
     conversation = build(contents, system)
     read = read_prompt(render_assistant(conversation))
     assert (read.part, read.conversation) == (Part.ASSISTANT, conversation)
+
+
+@given(st.lists(texts, min_size=1, max_size=5).filter(lambda c: len(c) % 2 == 1))
+def test_rewrite_prompt_round_trip(contents):
+    conversation = build(contents, "")
+    read = read_prompt(render_rewrite(conversation))
+    assert (read.part, read.conversation) == (Part.REWRITE, conversation)
+
+
+@given(plain_texts)
+def test_rewrite_reply_round_trip(instruction):
+    assert parse_rewrite("Well.\n" + render_rewrite_reply(instruction) + "\n") == instruction
+
+
+@pytest.mark.parametrize(
+    "text", ["", "And for rose?", "<modified_instruction> </modified_instruction>", render_rewrite_reply("a") + "b"]
+)
+def test_malformed_rewrite_is_refused(text):
+    assert parse_rewrite(text) is None
 
 
 @given(plain_texts, plain_texts)

@@ -1,18 +1,65 @@
-from .contrasts import ContrastMix, DropConstraintContrast, InstructionContrast, make_contrast, register_contrast
-from .failures import FailedPair, FailureReason, RoleFailedError
-from .graph import build_pair_graph
-from .roles import AssistantRole, Role, Roles, RoleTurn, RoleView, Sampling, UserRole
-from .run import RoleModels, RunReport, RunStatus, SimulationConfig, run_simulation
+from .contrasts import (
+    Cast,
+    ContrastMix,
+    DropConstraintContrast,
+    ForgetContrast,
+    InstructionContrast,
+    PersonaSwapContrast,
+    Schedule,
+    StaleContrast,
+    TwoCallContrast,
+    WeakerModelContrast,
+    make_contrast,
+    register_contrast,
+)
+from .failures import FailedPair, FailureReason, RoleFailedError, UnfitReplyError
+from .graph import PairContext, PairGraph, PairGraphError, PairState, answer_node, build_pair_graph, speak, user_node
+from .personas import Persona, PersonaSource
+from .personas.sampler import PersonaSampler
+from .personas.sources import open_personas
+from .quality import GateVerdict, GateView, JudgeGate, ModelJudge, OracleJudge, PairGate, default_gates, diagnose
+from .roles import Answer, AssistantRole, Role, Roles, RoleTurn, RoleView, Sampling, SharedScript, UserRole, ask
+from .run import (
+    Casting,
+    GraphFactory,
+    RoleEndpoints,
+    RoleModels,
+    RunReport,
+    RunStatus,
+    SimulationConfig,
+    SimulationJob,
+    run_simulation,
+)
 from .simulation import SimulationStalledError, simulate
 
 __all__ = [
+    "Answer",
     "AssistantRole",
+    "Cast",
+    "Casting",
     "ContrastMix",
     "DropConstraintContrast",
     "FailedPair",
     "FailureReason",
+    "ForgetContrast",
+    "GateVerdict",
+    "GateView",
+    "GraphFactory",
     "InstructionContrast",
+    "JudgeGate",
+    "ModelJudge",
+    "OracleJudge",
+    "PairContext",
+    "PairGate",
+    "PairGraph",
+    "PairGraphError",
+    "PairState",
+    "Persona",
+    "PersonaSampler",
+    "PersonaSource",
+    "PersonaSwapContrast",
     "Role",
+    "RoleEndpoints",
     "RoleFailedError",
     "RoleModels",
     "RoleTurn",
@@ -21,12 +68,26 @@ __all__ = [
     "RunReport",
     "RunStatus",
     "Sampling",
+    "Schedule",
+    "SharedScript",
     "SimulationConfig",
+    "SimulationJob",
     "SimulationStalledError",
+    "StaleContrast",
+    "TwoCallContrast",
+    "UnfitReplyError",
     "UserRole",
+    "WeakerModelContrast",
+    "answer_node",
+    "ask",
     "build_pair_graph",
+    "default_gates",
+    "diagnose",
     "make_contrast",
+    "open_personas",
     "register_contrast",
     "run_simulation",
     "simulate",
+    "speak",
+    "user_node",
 ]

@@ -1,6 +1,6 @@
 """Failures as data: why a role gave up, and what is left of a pair that failed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
@@ -13,8 +13,10 @@ from music.llm.chat import (
     RateLimitedError,
     RequestRejectedError,
 )
+from music.pairs import Usage
 
-__all__ = ["FailedPair", "FailureReason", "RoleFailedError", "RoleStopError", "failure_reason"]
+__all__ = ["FailedPair", "FailureReason", "RoleFailedError", "RoleStopError", "UnfitReplyError"]
+__all__ += ["failure_reason"]
 
 
 class FailureReason(StrEnum):
@@ -32,6 +34,15 @@ class FailureReason(StrEnum):
     ENDPOINT_ERROR = "endpoint_error"
     IDENTICAL_SIDES = "identical_sides"
     ROLE_FAILED = "role_failed"
+    USER_STOPPED = "user_stopped"
+    USER_ROLE_FLIP = "user_role_flip"
+    USER_REPEATS = "user_repeats"
+    USER_LEAKS = "user_leaks"
+    GATE_REFUSAL = "gate_refusal"
+    GATE_LEAK = "gate_leak"
+    GATE_FORMAT = "gate_format"
+    GATE_LENGTH = "gate_length"
+    JUDGE_DISAGREES = "judge_disagrees"
     INTERRUPTED = "interrupted"
     """The run was asked to stop; the pair is not to blame and is simulated again on resume."""
 
@@ -62,6 +73,23 @@ class RoleFailedError(MusicError):
         return str(self.args[0])
 
 
+class UnfitReplyError(MusicError):
+    """A reply came whole but is of no use; the role asks again, as often as it may.
+
+    Attributes:
+        reason: The account that the pair goes under if no further reply is any better.
+    """
+
+    def __init__(self, reason: FailureReason, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        """Say what is wrong with the reply."""
+        return self.detail
+
+
 class RoleStopError(MusicError):
     """What the pair graph raises when a role gave up: which role, on which side, at which turn."""
 
@@ -88,6 +116,9 @@ class FailedPair:
         role: `user`, `assistant` or `contrast`; empty where no role is to blame.
         side: `chosen` or `rejected`; empty likewise.
         turn: Index of the simulated turn; None likewise.
+        usage: Of a whole pair that a gate dropped.
+        retries: As a pair's, for a pair that a gate dropped.
+        judgement: Likewise.
     """
 
     index: int
@@ -98,6 +129,9 @@ class FailedPair:
     role: str = ""
     side: str = ""
     turn: int | None = None
+    usage: Usage = field(default_factory=Usage)
+    retries: tuple[str, ...] = ()
+    judgement: str = ""
 
 
 def failure_reason(error: RoleFailedError | EndpointError) -> FailureReason:

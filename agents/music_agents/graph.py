@@ -1,22 +1,21 @@
 """The pair graph: one seed context grows into a chosen and a rejected conversation (paper, Algorithm 1).
 
-    START -> chosen_user   <-> chosen_assistant   -> END
-    START -> rejected_user <-> rejected_contrast  -> END
+    START -> user -> assistant -> contrast -> user -> ... -> END
 
-The two rollouts step side by side and each reads its own history only. Their calls take turns (`PairContext.turn`):
-at any moment one call of a pair is in flight, so that a crash can cost one call per pair, and the number of pairs in
-flight is the number of calls in flight. Concurrency comes from many pairs.
+In every turn the user speaks on both sides, the assistant answers the chosen one, and the contrast the rejected one;
+each side reads its own history. One call of a pair is in flight at any moment, so that a crash can cost one call per
+pair, and the number of pairs in flight is the number of calls in flight. Concurrency comes from many pairs.
 
-Nodes go on by `Command`: of the shapes that keep one named node per role it is the one that costs least.
+A graph of your own takes a `PairState`, knows a `PairContext`, and ends when both sides have `num_turns` turns; build
+it from `user_node`, `answer_node` and nodes of yours, in which roles `speak`. Nodes go on by `Command`, cheaper than
+conditional edges. What a graph came to is checked; docs/graphs.md has the rules.
 """
 
-import asyncio
-import operator
 from collections.abc import Awaitable
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Protocol, TypeAlias, TypedDict, cast
+from typing import Any, Literal, Protocol, TypeAlias, cast
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphRecursionError
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
@@ -24,123 +23,141 @@ from langgraph.types import Command
 
 from music.conversation import Conversation
 from music.llm.chat import EndpointError
-from music.pairs import TurnContrast, Usage
+from music.pairs import Usage
 from music_agents.failures import RoleFailedError, RoleStopError, failure_reason
-from music_agents.roles import Role, RoleTurn, RoleView, Side
+from music_agents.pair_state import (
+    PairContext,
+    PairGraphError,
+    PairState,
+    check_end,
+    is_over,
+    record_turn,
+    view_of,
+)
+from music_agents.roles import Role, Roles, Side
 
-__all__ = ["PairContext", "PairGraph", "PairState", "build_pair_graph", "run_pair_graph"]
+__all__ = ["PairContext", "PairGraph", "PairGraphError", "PairState", "answer_node", "build_pair_graph", "check_graph"]
+__all__ += ["record_turn", "run_pair_graph", "speak", "user_node", "view_of"]
 
-
-class PairState(TypedDict):
-    """What a pair graph carries from step to step."""
-
-    chosen: Conversation
-    rejected: Conversation
-    contrasts: Annotated[list[TurnContrast], operator.add]
-    usage: Annotated[Usage, operator.add]
-
-
-@dataclass(slots=True)
-class PairContext:
-    """What is fixed for one run of the graph.
-
-    Attributes:
-        pair: Index of the pair in its run.
-        run_seed: The run's seed.
-        num_seed_messages: Length of the seed context.
-        turn: Held by the side that speaks.
-        failed: Set once a role gave the pair up, so that the other side starts nothing more.
-    """
-
-    pair: int
-    run_seed: int
-    num_seed_messages: int
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    failed: RoleStopError | None = None
+MAX_STEPS_PER_TURN = 20
+"""A graph that takes more does not end by itself; the standard one takes three."""
 
 
 PairGraph: TypeAlias = CompiledStateGraph[PairState, PairContext, PairState, PairState]
 
 
-class _Node(Protocol):
-    """A node of the pair graph, as LangGraph calls it."""
+class PairNode(Protocol):
+    """A node of a pair graph, as LangGraph calls it."""
 
     def __call__(self, state: PairState, *, runtime: Runtime[PairContext]) -> Awaitable[Command[Any]]: ...
 
 
-def build_pair_graph(user: Role, assistant: Role, contrast: Role, num_turns: int = 5) -> PairGraph:
-    """Return the compiled graph of one pair.
-
-    Args:
-        user: Writes the user's turns of both sides.
-        assistant: Answers on the chosen side.
-        contrast: Answers on the rejected side.
-        num_turns: Simulated turns of each side.
-    """
+def build_pair_graph(roles: Roles) -> PairGraph:
+    """Return the compiled graph of a pair."""
     graph = StateGraph(PairState, context_schema=PairContext)
-    sides: tuple[tuple[Side, str, Role], ...] = (
-        ("chosen", "assistant", assistant),
-        ("rejected", "contrast", contrast),
-    )
-    for side, name, answering in sides:
-        ask, answer = f"{side}_user", f"{side}_{name}"
-        graph.add_node(ask, _role_node(side, "user", user, num_turns, answer), destinations=(answer,))
-        graph.add_node(answer, _role_node(side, name, answering, num_turns, ask), destinations=(ask, END))
-        graph.add_edge(START, ask)
+    graph.add_node("user", user_node(roles.user, then="assistant"), destinations=("assistant",))
+    graph.add_node("assistant", answer_node(roles.assistant, "chosen", then="contrast"), destinations=("contrast",))
+    graph.add_node("contrast", answer_node(roles.contrast, "rejected", then="user"), destinations=("user", END))
+    graph.add_edge(START, "user")
     return graph.compile(name="pair")
 
 
-async def run_pair_graph(graph: PairGraph, seed: Conversation, context: PairContext, num_turns: int) -> PairState:
+async def run_pair_graph(graph: PairGraph, seed: Conversation, context: PairContext) -> PairState:
     """Run a pair graph from a seed context to its end.
 
     Raises:
         RoleStopError: A role gave the pair up.
+        PairGraphError: The graph does not end, or what it came to is no pair.
     """
-    state = PairState(chosen=seed, rejected=seed, contrasts=[], usage=Usage())
-    config: RunnableConfig = {"recursion_limit": 2 * num_turns + 2}
-    # Not `ainvoke`: it streams updates besides values, only to throw them away.
-    async for values in graph.astream(state, config, context=context, stream_mode="values"):
-        state = cast(PairState, values)
+    state = PairState(chosen=seed, rejected=seed, contrasts=(), usage=Usage(), retries=())
+    config: RunnableConfig = {"recursion_limit": MAX_STEPS_PER_TURN * (context.num_turns + 1)}
+    try:
+        # Not `ainvoke`: it streams updates besides values, only to throw them away.
+        async for values in graph.astream(state, config, context=context, stream_mode="values"):
+            state = cast(PairState, values)
+    except GraphRecursionError as error:
+        num_steps = config["recursion_limit"]
+        raise PairGraphError(
+            f"the pair graph took {num_steps} steps and did not end: send it to END when both sides have "
+            f"{context.num_turns} turns (answer_node does)"
+        ) from error
+    check_end(state, seed, context)
     return state
 
 
-def _role_node(side: Side, name: str, role: Role, num_turns: int, then: str) -> _Node:
-    """Return the node in which a role speaks on one side; after the last answer the side ends."""
+def check_graph(graph: object) -> None:
+    """Check that something is a compiled graph.
+
+    Raises:
+        PairGraphError: It is not.
+    """
+    if not isinstance(graph, CompiledStateGraph):
+        got = f"a {type(graph).__name__}" + (": end with graph.compile()" if isinstance(graph, StateGraph) else "")
+        raise PairGraphError(f"expected a compiled LangGraph graph over PairState, got {got}")
+
+
+def user_node(role: Role, then: str) -> PairNode:
+    """Return the node in which the user speaks, first on the chosen side and then on the rejected one."""
 
     async def node(state: PairState, *, runtime: Runtime[PairContext]) -> Command[Any]:
-        context = runtime.context
-        view = _view(state[side], side, num_turns, context)
-        async with context.turn:
-            if context.failed is not None:
-                raise context.failed
-            try:
-                said = await role(view)
-            except (RoleFailedError, EndpointError) as error:
-                context.failed = RoleStopError(str(error), failure_reason(error), side=side, role=name, turn=view.turn)
-                raise context.failed from error
-        ends = view.part == "assistant" and view.turn + 1 == num_turns
-        return Command(update=_update(view, said), goto=END if ends else then)
+        chosen = await speak(role, "user", state, "chosen", runtime.context, part="user")
+        state = state | cast(PairState, {"chosen": chosen["chosen"]})
+        rejected = await speak(role, "user", state, "rejected", runtime.context, part="user")
+        both = {name: chosen[name] + rejected[name] for name in ("usage", "retries")}
+        return Command(update=chosen | rejected | both, goto=then)
 
     return node
 
 
-def _view(conversation: Conversation, side: Side, num_turns: int, context: PairContext) -> RoleView:
-    """Return what the role that is to speak next may know."""
-    num_simulated = len(conversation.messages) - context.num_seed_messages
-    return RoleView(
-        conversation=conversation,
-        side=side,
-        part="assistant" if num_simulated % 2 else "user",
-        turn=num_simulated // 2,
-        num_turns=num_turns,
-        pair=context.pair,
-        run_seed=context.run_seed,
-    )
+def answer_node(role: Role, side: Side, then: str, name: str = "") -> PairNode:
+    """Return the node in which a side is answered.
+
+    Args:
+        role: The assistant or the contrast.
+        side: The side that it answers.
+        then: The node that follows; after the last turn of both sides the graph ends instead.
+        name: What failures call the role; by default `assistant` or `contrast`.
+    """
+    name = name or ("assistant" if side == "chosen" else "contrast")
+
+    async def node(state: PairState, *, runtime: Runtime[PairContext]) -> Command[Any]:
+        context = runtime.context
+        update = await speak(role, name, state, side, context)
+        return Command(update=update, goto=END if is_over(state | cast(PairState, update), context) else then)
+
+    return node
 
 
-def _update(view: RoleView, said: RoleTurn) -> dict[str, Any]:
-    """Return what a turn adds to the state."""
-    conversation = view.conversation
-    spoken = conversation.user(said.text) if view.part == "user" else conversation.assistant(said.text)
-    update: dict[str, Any] = {view.side: spoken, "usage": said.usage}
-    return update if said.contrast is None else update | {"contrasts": [said.contrast]}
+async def speak(
+    role: Role,
+    name: str,
+    state: PairState,
+    side: Side,
+    context: PairContext,
+    *,
+    part: Literal["user", "assistant"] = "assistant",
+) -> dict[str, Any]:
+    """Let a role speak on one side; return what that adds to the state.
+
+    Args:
+        role: Who speaks.
+        name: What failures and retries call the role.
+        state: Of the graph; for a second draft of a turn, without the first one.
+        side: Where the role speaks.
+        context: Of the graph.
+        part: Whose turn it is to be.
+
+    Raises:
+        RoleStopError: The role gave the pair up.
+        PairGraphError: It is the other part's turn.
+    """
+    view = view_of(state, side, context)
+    if view.part != part:
+        raise PairGraphError(
+            f"pair graph: {name!r} speaks for the {part} on the {side} side, where the {view.part} is next: "
+            "let user and assistant take turns on each side"
+        )
+    try:
+        return record_turn(view, await role(view), name)
+    except (RoleFailedError, EndpointError) as error:
+        raise RoleStopError(str(error), failure_reason(error), side=side, role=name, turn=view.turn) from error

@@ -5,8 +5,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from music.conversation import Conversation
+from music.conversation import Conversation, Message
 from music.errors import InvalidInputError
+from music.llm.sanitise import neutralise
 from music.pairs import PreferencePair
 from music_agents.roles import derive_seed
 
@@ -18,14 +19,18 @@ class SeedContext:
     """One seed context.
 
     Attributes:
-        conversation: A prefix of a preferred conversation; ends with an assistant message.
-        seed_id: Id of the preference pair that it was cut from.
-        source: That pair's source.
+        conversation: A prefix of a preferred conversation; ends with an assistant message. Chat templates' control
+            tokens in it are neutralised, as they are in replies: both sides of a pair start with it.
+        pair: The preference pair that it was cut from.
     """
 
     conversation: Conversation
-    seed_id: str
-    source: str
+    pair: PreferencePair
+
+    @property
+    def seed_id(self) -> str:
+        """Id of the preference pair."""
+        return self.pair.id
 
 
 class SeedContexts:
@@ -47,7 +52,16 @@ class SeedContexts:
         """Return the seed context of the pair with this index (any index from 0)."""
         pair = self._pairs[self._order[index % len(self._order)]]
         end = random.Random(derive_seed(self._run_seed, index, "prefix")).choice(pair.chosen.turn_ends)
-        return SeedContext(conversation=pair.chosen.prefix(end), seed_id=pair.id, source=pair.source)
+        return SeedContext(conversation=_neutralised(pair.chosen.prefix(end)), pair=pair)
+
+
+def _neutralised(conversation: Conversation) -> Conversation:
+    """Return a conversation without control tokens; itself if it has none."""
+    texts = [neutralise(message.content) for message in conversation.messages]
+    if all(text == message.content for text, message in zip(texts, conversation.messages, strict=True)):
+        return conversation
+    messages = zip(conversation.messages, texts, strict=True)
+    return Conversation(messages=tuple(Message(role=message.role, content=text) for message, text in messages))
 
 
 def digest_seeds(pairs: Sequence[PreferencePair]) -> str:

@@ -7,50 +7,78 @@ that is also the bound on calls in flight.
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Container, Sequence
-from functools import partial
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from itertools import count
+from typing import Self
 
 from music.errors import MusicError
-from music.pairs import ContrastivePair, PreferencePair
-from music_agents.failures import FailedPair, FailureReason, RoleStopError
-from music_agents.graph import PairContext, PairGraph, build_pair_graph, run_pair_graph
-from music_agents.roles import Roles
+from music.pairs import PreferencePair
+from music_agents.failures import FailedPair, FailureReason
+from music_agents.graph import PairGraph
+from music_agents.personas import PersonaSource
+from music_agents.quality import PairGate
 from music_agents.seeds import SeedContexts
+from music_agents.simulator import Outcome, PairSimulator
 
-__all__ = ["MAX_FAILURES_IN_A_ROW", "Outcome", "SimulationStalledError", "simulate"]
+__all__ = ["MAX_FAILURES_IN_A_ROW", "PairIndices", "SimulationStalledError", "run_pairs", "simulate"]
 
 MAX_FAILURES_IN_A_ROW = 20
-
-Outcome = ContrastivePair | FailedPair
+MAX_AHEAD = 8
+"""Pairs may finish before one with a lower index does, up to so many times the pairs in flight."""
+STARTS_AT_ONCE = 16
+"""Pairs started in one round of the event loop, so that nothing else waits long."""
 
 
 class SimulationStalledError(MusicError):
-    """Nothing but failures came for a while, so the simulation gave up.
+    """Next to nothing but failures came for a while, so the simulation gave up."""
 
-    Attributes:
-        failures: The failures in a row, the last one last.
-    """
-
-    def __init__(self, failures: Sequence[FailedPair]) -> None:
+    @classmethod
+    def after(cls, failures: Sequence[FailedPair]) -> Self:
+        """Return the error for failures in a row, the last one last."""
         reason, times = Counter(failure.reason for failure in failures).most_common(1)[0]
         detail = next(failure.detail for failure in reversed(failures) if failure.reason is reason)
-        super().__init__(
+        return cls(
             f"the last {len(failures)} pairs all failed, {times} of them by {reason} ({detail}): "
             "mend the cause and run again"
         )
-        self.failures = tuple(failures)
+
+
+class PairIndices:
+    """The indices that are to come to an outcome, lowest first.
+
+    Args:
+        candidates: Indices in rising order.
+        num_wanted: How many are to come out well; a failed one is replaced by the next. None takes each candidate once.
+    """
+
+    def __init__(self, candidates: Iterable[int], num_wanted: int | None) -> None:
+        self._candidates = iter(candidates)
+        self._num_left = num_wanted
+
+    def take(self) -> int | None:
+        """Return the next index, or None if nothing more is wanted as things stand."""
+        if self._num_left == 0:
+            return None
+        if self._num_left is not None:
+            self._num_left -= 1
+        return next(self._candidates, None)
+
+    def replace_one(self) -> None:
+        """Let one more index take the place of one that failed."""
+        if self._num_left is not None:
+            self._num_left += 1
 
 
 async def simulate(
     seeds: Sequence[PreferencePair],
-    roles: Roles,
+    graph: PairGraph,
     *,
     num_pairs: int | None = None,
     num_turns: int = 5,
     seed: int = 0,
     max_in_flight: int = 64,
-    skip: Container[int] = (),
+    personas: PersonaSource | None = None,
+    gates: Sequence[PairGate] = (),
 ) -> AsyncGenerator[Outcome, None]:
     """Simulate contrastive pairs (paper, Algorithm 1).
 
@@ -60,12 +88,13 @@ async def simulate(
 
     Args:
         seeds: Preference pairs to grow from.
-        roles: Who speaks.
+        graph: Grows a pair: `build_pair_graph(roles)`, or a graph of your own.
         num_pairs: How many pairs are wanted; by default one for each seed.
         num_turns: Simulated turns of each side.
         seed: The run's seed: of seed contexts, requests and draws.
         max_in_flight: Bound on pairs started and not yet taken, and on calls in flight.
-        skip: Indices not to simulate, as they came to an end in an earlier session.
+        personas: Who the users are; None for anyone.
+        gates: What a pair must pass.
 
     Yields:
         Each pair, or what is left of one that failed.
@@ -73,74 +102,88 @@ async def simulate(
     Raises:
         SimulationStalledError: The last 20 outcomes were failures.
     """
-    simulator = _PairSimulator(SeedContexts(seeds, seed), roles, num_turns, seed)
-    wanted = len(seeds) if num_pairs is None else num_pairs
-    indices = (index for index in count() if index not in skip)
-    running: set[asyncio.Task[Outcome]] = set()
-    finished: asyncio.Queue[asyncio.Task[Outcome]] = asyncio.Queue()
+    simulator = PairSimulator(
+        graph=graph,
+        contexts=SeedContexts(seeds, seed),
+        num_turns=num_turns,
+        run_seed=seed,
+        personas=personas,
+        gates=gates,
+    )
+    indices = PairIndices(count(), len(seeds) if num_pairs is None else num_pairs)
+    async for outcome in run_pairs(simulator, indices, max_in_flight):
+        yield outcome
+
+
+async def run_pairs(
+    simulator: PairSimulator, indices: PairIndices, max_in_flight: int
+) -> AsyncGenerator[Outcome, None]:
+    """Simulate the pairs of all indices; see `simulate`, which this does the work of."""
+    crew = _Crew(simulator, indices, max_in_flight)
     streak: deque[FailedPair] = deque(maxlen=MAX_FAILURES_IN_A_ROW)
-    interrupted = False
     try:
-        while wanted:
-            while not interrupted and len(running) < min(max_in_flight, wanted):
-                task = asyncio.create_task(simulator.run(next(indices)))
-                task.add_done_callback(finished.put_nowait)
-                running.add(task)
-            if not running:
-                return
-            task = await finished.get()
-            running.remove(task)
-            outcome = task.result()
+        while (outcome := await crew.next_outcome()) is not None:
             if isinstance(outcome, FailedPair):
-                interrupted |= outcome.reason is FailureReason.INTERRUPTED
                 streak.append(outcome)
             else:
-                wanted -= 1
                 streak.clear()
             yield outcome
-            if len(streak) == MAX_FAILURES_IN_A_ROW and not interrupted:
-                raise SimulationStalledError(streak)
+            if len(streak) == MAX_FAILURES_IN_A_ROW and not crew.interrupted:
+                raise SimulationStalledError.after(streak)
     finally:
-        for task in running:
+        await crew.cancel()
+
+
+class _Crew:
+    """The pairs in flight."""
+
+    def __init__(self, simulator: PairSimulator, indices: PairIndices, max_in_flight: int) -> None:
+        self._simulator = simulator
+        self._indices = indices
+        self._max_in_flight = max_in_flight
+        self._running: dict[asyncio.Task[Outcome], int] = {}
+        self._finished: asyncio.Queue[asyncio.Task[Outcome]] = asyncio.Queue()
+        self._next: int | None = None
+        self._lowest = 0
+        self.interrupted = False
+
+    async def next_outcome(self) -> Outcome | None:
+        """Keep as many pairs in flight as there may be, and wait for one to end; None if none is left."""
+        await self._start()
+        if not self._running:
+            return None
+        task = await self._finished.get()
+        del self._running[task]
+        outcome = task.result()
+        if isinstance(outcome, FailedPair):
+            self.interrupted |= outcome.reason is FailureReason.INTERRUPTED
+            self._indices.replace_one()
+        return outcome
+
+    async def cancel(self) -> None:
+        """End what is in flight."""
+        for task in self._running:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(*self._running, return_exceptions=True)
 
+    async def _start(self) -> None:
+        """Start pairs, some at a time."""
+        num_started = 0
+        while not self.interrupted and len(self._running) < self._max_in_flight and self._finished.empty():
+            if self._next is None:
+                self._next = self._indices.take()
+            if self._next is None or self._is_far_ahead(self._next):
+                return
+            task = asyncio.create_task(self._simulator.run(self._next))
+            task.add_done_callback(self._finished.put_nowait)
+            self._running[task], self._next = self._next, None
+            num_started += 1
+            if num_started % STARTS_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
-class _PairSimulator:
-    """Runs the graph of one pair after another."""
-
-    def __init__(self, contexts: SeedContexts, roles: Roles, num_turns: int, seed: int) -> None:
-        self._contexts = contexts
-        self._models = dict(roles.models)
-        self._graph: PairGraph = build_pair_graph(roles.user, roles.assistant, roles.contrast, num_turns)
-        self._num_turns = num_turns
-        self._seed = seed
-
-    async def run(self, index: int) -> Outcome:
-        """Simulate the pair with this index."""
-        start = self._contexts[index]
-        num_seed_messages = len(start.conversation.messages)
-        context = PairContext(pair=index, run_seed=self._seed, num_seed_messages=num_seed_messages)
-        failed = partial(FailedPair, index=index, id=self._id(index), seed_id=start.seed_id)
-        try:
-            state = await run_pair_graph(self._graph, start.conversation, context, self._num_turns)
-        except RoleStopError as error:
-            return failed(reason=error.reason, detail=str(error), role=error.role, side=error.side, turn=error.turn)
-        if state["chosen"] == state["rejected"]:
-            return failed(reason=FailureReason.IDENTICAL_SIDES, detail="no turn of the rejected side differs")
-        return ContrastivePair(
-            id=self._id(index),
-            chosen=state["chosen"],
-            rejected=state["rejected"],
-            source=start.source,
-            seed_id=start.seed_id,
-            num_seed_messages=num_seed_messages,
-            contrasts=tuple(state["contrasts"]),
-            models=self._models,
-            usage=state["usage"],
-            seed=self._seed,
-        )
-
-    def _id(self, index: int) -> str:
-        """Return the id of the pair with this index."""
-        return f"music-{self._seed}-{index:06d}"
+    def _is_far_ahead(self, index: int) -> bool:
+        """Whether an index must wait for lower ones, as pairs that wait for their place in the output take memory."""
+        bound = MAX_AHEAD * self._max_in_flight
+        if index - self._lowest > bound and self._running:
+            self._lowest = min(self._running.values())
+        return bool(self._running) and index - self._lowest > bound

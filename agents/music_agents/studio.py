@@ -1,48 +1,72 @@
-"""The pair graph over the sandbox, with plain JSON at both ends, for LangGraph Studio (see `langgraph.json`)."""
+"""Pair graphs over the sandbox, with plain JSON at both ends, for LangGraph Studio (see `langgraph.json`)."""
 
-from typing import Any, TypedDict
+from typing import Any
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
+from pydantic import BaseModel, Field, PositiveInt
 
 from music.conversation import Conversation
 from music.sandbox.model import SandboxModel
-from music_agents.contrasts import InstructionContrast
-from music_agents.graph import PairContext, build_pair_graph, run_pair_graph
-from music_agents.roles import AssistantRole, UserRole
+from music_agents.graph import PairContext, run_pair_graph
+from music_agents.run.casting import GraphFactory, cast, standard_graph
+from music_agents.run.config import SimulationConfig
+from music_agents.run.models import RoleModels
 
-__all__ = ["StudioState", "pair_graph"]
-
-NUM_TURNS = 5
-
-
-class StudioState(TypedDict, total=False):
-    """What Studio shows: a seed context goes in (it may be empty), both sides come out."""
-
-    seed_messages: list[dict[str, str]]
-    run_seed: int
-    chosen: list[dict[str, str]]
-    rejected: list[dict[str, str]]
-    contrasts: list[dict[str, Any]]
+__all__ = ["StudioPair", "StudioSeed", "for_studio", "pair_graph"]
 
 
-def pair_graph() -> CompiledStateGraph[StudioState, None, StudioState, StudioState]:
-    """Return a graph of one node, `pair`, in which the pair graph runs."""
+class StudioSeed(BaseModel):
+    """What goes in."""
+
+    seed_messages: list[dict[str, str]] = []
+    """The seed context, as `{role, content}`; it may be empty."""
+    run_seed: int = 0
+    """The run's seed."""
+    num_turns: PositiveInt = Field(default=5, le=20)
+    """Simulated turns of each side."""
+
+
+class StudioPair(BaseModel):
+    """What comes out."""
+
+    chosen: list[dict[str, str]] = []
+    rejected: list[dict[str, str]] = []
+    contrasts: list[dict[str, Any]] = []
+
+
+StudioGraph = CompiledStateGraph[StudioPair, None, StudioSeed, StudioPair]
+
+
+def pair_graph() -> StudioGraph:
+    """Return the standard pair graph for Studio."""
+    return for_studio(standard_graph)
+
+
+def for_studio(factory: GraphFactory) -> StudioGraph:
+    """Return a graph of one node, `pair`, in which a pair graph runs; Studio shows its nodes too.
+
+    Args:
+        factory: Builds the pair graph, as `--graph` takes it.
+    """
     model = SandboxModel()
-    inner = build_pair_graph(UserRole(model), AssistantRole(model), InstructionContrast(model), NUM_TURNS)
+    models = RoleModels(user=model, assistant=model, contrast=model)
+    inner = factory(cast(models, SimulationConfig(num_pairs=1)))
 
-    async def pair(state: StudioState) -> StudioState:
-        seed = Conversation.from_messages(state.get("seed_messages", []))
-        context = PairContext(pair=0, run_seed=state.get("run_seed", 0), num_seed_messages=len(seed.messages))
-        result = await run_pair_graph(inner, seed, context, NUM_TURNS)
-        return StudioState(
-            chosen=result["chosen"].to_messages(),
-            rejected=result["rejected"].to_messages(),
-            contrasts=[contrast.model_dump() for contrast in result["contrasts"]],
+    async def pair(state: StudioSeed) -> StudioPair:
+        seed = Conversation.from_messages(state.seed_messages)
+        context = PairContext(
+            pair=0, run_seed=state.run_seed, num_seed_messages=len(seed.messages), num_turns=state.num_turns
+        )
+        end = await run_pair_graph(inner, seed, context)
+        return StudioPair(
+            chosen=end["chosen"].to_messages(),
+            rejected=end["rejected"].to_messages(),
+            contrasts=[contrast.model_dump() for contrast in end["contrasts"]],
         )
 
-    graph = StateGraph(StudioState)
-    graph.add_node("pair", pair)
+    graph = StateGraph(StudioPair, input_schema=StudioSeed, output_schema=StudioPair)
+    graph.add_node("pair", pair, input_schema=StudioSeed)
     graph.add_edge(START, "pair")
     graph.add_edge("pair", END)
-    return graph.compile(name="pair_over_sandbox")
+    return graph.compile(name=f"{inner.name}_over_sandbox")

@@ -125,7 +125,8 @@ async def _play(
     from rich.progress import Progress
 
     from music.llm.endpoints import open_model
-    from music_agents.roles import AssistantRole, UserRole
+    from music_agents.roles.assistant import AssistantRole
+    from music_agents.roles.user import UserRole
     from music_envs.best_of_n import greedy_best_of_n
 
     async with AsyncExitStack() as stack:

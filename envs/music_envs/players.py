@@ -4,7 +4,9 @@ from typing import Literal, TypeAlias, cast
 
 from music.conversation import Conversation
 from music.llm.chat import ChatModel
-from music_agents.roles import AssistantRole, Role, RoleView, UserRole
+from music_agents.roles import Role, RoleView
+from music_agents.roles.assistant import AssistantRole
+from music_agents.roles.user import UserRole
 
 __all__ = ["Player", "as_assistant", "as_user", "view"]
 

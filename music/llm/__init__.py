@@ -4,6 +4,8 @@
 - `endpoints`: `open_model`, from what a user writes to a model.
 - `openai`: the HTTP client of OpenAI-compatible servers, on `http` (connections), `keys` (API keys), `retry` (when a
   failed try is repeated) and `completion` (reading replies).
+- `pacing`: how fast an endpoint is asked, on `throttle` (what 429s teach), `quota` (limits per minute) and `bucket`.
+- `replicas`: several servers of one model.
 - `local`: transformers in this process.
 - `journal`: every reply on disk before it is used, replayed on the next run.
 

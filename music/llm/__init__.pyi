@@ -6,6 +6,7 @@ from .chat import (
     EndpointError,
     EndpointTimeoutError,
     EndpointUnavailableError,
+    EndpointUnreachableError,
     MalformedReplyError,
     RateLimitedError,
     ReplyOutcome,
@@ -15,6 +16,8 @@ from .endpoints import open_model
 from .journal import ChangedSettingsError, Journal, JournaledModel, JournalError, JournalLockedError
 from .local import LocalChatModel
 from .openai import ClientSettings, OpenAIChatModel
+from .pacing import Pacer, PacingSettings
+from .replicas import ReplicatedModel
 from .retry import RetryPolicy
 
 __all__ = [
@@ -27,6 +30,7 @@ __all__ = [
     "EndpointError",
     "EndpointTimeoutError",
     "EndpointUnavailableError",
+    "EndpointUnreachableError",
     "Journal",
     "JournalError",
     "JournalLockedError",
@@ -34,7 +38,10 @@ __all__ = [
     "LocalChatModel",
     "MalformedReplyError",
     "OpenAIChatModel",
+    "Pacer",
+    "PacingSettings",
     "RateLimitedError",
+    "ReplicatedModel",
     "ReplyOutcome",
     "RequestRejectedError",
     "RetryPolicy",

@@ -19,6 +19,7 @@ __all__ = [
     "EndpointError",
     "EndpointTimeoutError",
     "EndpointUnavailableError",
+    "EndpointUnreachableError",
     "MalformedReplyError",
     "RateLimitedError",
     "ReplyOutcome",
@@ -45,6 +46,8 @@ class ChatRequest:
         temperature: Sampling temperature; None leaves it to the endpoint.
         max_tokens: Bound on the reply's tokens; None leaves it to the endpoint.
         key: Identity of the request within its run, under which the journal keeps the reply; empty for none.
+        route: Requests that share a route share a prefix, and go to the same replica: both sides of a pair, the
+            candidates of one history; empty for no preference.
     """
 
     messages: tuple[Message, ...]
@@ -52,6 +55,7 @@ class ChatRequest:
     temperature: float | None = None
     max_tokens: int | None = None
     key: str = ""
+    route: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +114,10 @@ class RateLimitedError(EndpointError):
 
 class EndpointUnavailableError(EndpointError, ConnectionError):
     """No connection, a broken connection, or a 5xx."""
+
+
+class EndpointUnreachableError(EndpointUnavailableError):
+    """No connection could be made."""
 
 
 class EndpointTimeoutError(EndpointError, TimeoutError):

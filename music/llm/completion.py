@@ -1,6 +1,9 @@
 """Reads the body of a chat completion. Nothing in it is trusted.
 
-`redact` takes the API key out of a text, should a server have echoed it.
+The text of a `ChatReply` is bounded, since its body is (`ClientSettings.max_body_bytes`; a larger one is a
+`MalformedReplyError`). NUL and lone surrogates in it are replaced by U+FFFD, and chat templates' control tokens get a
+space that makes them plain text (`music.llm.sanitise`). `redact` takes the API key out of a text, should a server have
+echoed it.
 """
 
 import json
@@ -10,6 +13,7 @@ from typing import Any
 import orjson
 
 from music.llm.chat import ChatReply, MalformedReplyError, ReplyOutcome
+from music.llm.sanitise import neutralise
 
 __all__ = ["error_excerpt", "read_completion"]
 
@@ -34,7 +38,8 @@ def read_completion(body: bytes, model: str, redact: Callable[[str], str]) -> Ch
         raise _not_a_completion(body, redact) from None
     if content is not None and not isinstance(content, str):
         raise _not_a_completion(body, redact)
-    text = redact(_clean(content)) if content and not content.isspace() else ""
+    # The key goes first: a control token neutralised within it would hide it.
+    text = neutralise(redact(_clean(content))) if content and not content.isspace() else ""
     usage = fields.get("usage")
     answered_by = fields.get("model")
     return ChatReply(

@@ -6,14 +6,15 @@ from collections.abc import Callable
 from music.errors import InvalidInputError
 from music.llm.chat import ChatModel
 from music.llm.openai import ClientSettings, OpenAIChatModel
+from music.llm.replicas import ReplicatedModel
 
 __all__ = ["open_model"]
 
 _REMOTE = re.compile(r"(.+)@(https?://.*)", re.IGNORECASE | re.DOTALL)
 _USERINFO = re.compile(r"(https?://)[^/\s]*@", re.IGNORECASE)
 _FORMS = (
-    "MODEL@BASE_URL (for example gemma-2-9b-it@http://127.0.0.1:8000/v1), local:PATH_OR_HUB_ID, "
-    "or sandbox (sandbox:SKILL for another skill)"
+    "MODEL@BASE_URL (for example gemma-2-9b-it@http://127.0.0.1:8000/v1; several, separated by commas, are replicas), "
+    "local:PATH_OR_HUB_ID, or sandbox (sandbox:SKILL for another skill)"
 )
 
 
@@ -22,7 +23,8 @@ def open_model(spec: str, settings: ClientSettings | None = None) -> ChatModel:
 
     Args:
         spec: `MODEL@BASE_URL` for an OpenAI-compatible server, `local:PATH_OR_HUB_ID` for a transformers model in this
-            process (loaded before this returns), `sandbox` or `sandbox:SKILL`.
+            process (loaded before this returns), `sandbox` or `sandbox:SKILL`. Servers of one model are listed as
+            `MODEL@BASE_URL,MODEL@BASE_URL`; see `music.llm.replicas`.
         settings: Of the HTTP client; other models have no use for them.
 
     Returns:
@@ -31,13 +33,16 @@ def open_model(spec: str, settings: ClientSettings | None = None) -> ChatModel:
     Raises:
         InvalidInputError: The spec has none of these forms, or what it names cannot be opened.
     """
-    if remote := _REMOTE.fullmatch(spec):
-        return OpenAIChatModel(remote[1], remote[2], settings)
     scheme, colon, rest = spec.partition(":")
     if scheme in _OPENERS and bool(rest) == bool(colon):
         return _OPENERS[scheme](rest)
-    shown = _USERINFO.sub(r"\1...@", spec[:200])
-    raise InvalidInputError(f"endpoint {shown!r}: expected {_FORMS}")
+    remotes = [_REMOTE.fullmatch(part.strip()) for part in spec.split(",")]
+    if not all(remotes):
+        shown = _USERINFO.sub(r"\1...@", spec[:200])
+        wanted = "MODEL@BASE_URL in each part, as only servers can be replicas" if len(remotes) > 1 else _FORMS
+        raise InvalidInputError(f"endpoint {shown!r}: expected {wanted}")
+    models = [OpenAIChatModel(remote[1], remote[2], settings) for remote in remotes if remote]
+    return models[0] if len(models) == 1 else ReplicatedModel(models, settings.retry if settings else None)
 
 
 def _open_local(path: str) -> ChatModel:

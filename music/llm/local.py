@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from music.errors import InvalidInputError
 from music.llm.chat import ChatReply, ChatRequest, ReplyOutcome, RequestRejectedError
+from music.llm.sanitise import neutralise
 
 if TYPE_CHECKING:
     import torch
@@ -71,7 +72,7 @@ class LocalChatModel:
         num_prompt = prompt["input_ids"].shape[1]
         max_tokens = self._room(request, num_prompt)
         tokens = self._generate(prompt, request, max_tokens)[0, num_prompt:].tolist()
-        text = self._tokenizer.decode(tokens, skip_special_tokens=True)
+        text = neutralise(self._tokenizer.decode(tokens, skip_special_tokens=True))
         was_cut = len(tokens) >= max_tokens and tokens[-1] not in self._end_tokens()
         return ChatReply(
             text=text if text.strip() else "",

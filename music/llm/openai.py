@@ -1,7 +1,7 @@
 """The client of OpenAI-compatible servers: `POST BASE_URL/chat/completions` over aiohttp.
 
 What came back is read here into a `ChatReply` or one of the typed errors of `music.llm.chat`; when to try again is
-`music.llm.retry`'s, connections are `music.llm.http`'s, keys are `music.llm.keys`'.
+`music.llm.retry`'s, how fast is `music.llm.pacing`'s, connections are `music.llm.http`'s, keys are `music.llm.keys`'.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from music.llm.chat import (
     EndpointError,
     EndpointTimeoutError,
     EndpointUnavailableError,
+    EndpointUnreachableError,
     MalformedReplyError,
     RateLimitedError,
     RequestRejectedError,
@@ -28,6 +29,7 @@ from music.llm.chat import (
 from music.llm.completion import error_excerpt, read_completion
 from music.llm.http import join_pool, leave_pool
 from music.llm.keys import ApiKey, key_variable
+from music.llm.pacing import Pacer, PacingSettings
 from music.llm.retry import FailedTryError, RetryPolicy, Sleep, call_with_retries, read_retry_after
 
 __all__ = ["ClientSettings", "OpenAIChatModel"]
@@ -45,10 +47,15 @@ class ClientSettings(BaseModel):
     """Seconds that one try may take in all."""
     connect_timeout: float = Field(default=15.0, gt=0)
     """Seconds that connecting may take."""
-    max_body_bytes: int = Field(default=8 * 2**20, gt=0)
+    read_timeout: float | None = Field(default=None, gt=0)
+    """Seconds of silence after which a try is given up; None for `timeout` alone. Replies are not streamed: the server
+    is silent while it generates."""
+    max_body_bytes: int = Field(default=2 * 2**20, gt=0)
     """Bound on the size of a reply's body."""
     retry: RetryPolicy = RetryPolicy()
     """When a failed try is repeated."""
+    pacing: PacingSettings = PacingSettings()
+    """How fast requests are sent."""
 
 
 class OpenAIChatModel:
@@ -81,7 +88,12 @@ class OpenAIChatModel:
         # OpenAI's newer models refuse the name that every other server knows.
         self._max_tokens_field = "max_completion_tokens" if url.host == "api.openai.com" else "max_tokens"
         self._headers = _HEADERS | self._key.header()
-        self._timeout = aiohttp.ClientTimeout(total=self._settings.timeout, connect=self._settings.connect_timeout)
+        self._timeout = aiohttp.ClientTimeout(
+            total=self._settings.timeout,
+            connect=self._settings.connect_timeout,
+            sock_read=self._settings.read_timeout,
+        )
+        self.pacer = Pacer(self._settings.pacing)
 
     def __repr__(self) -> str:
         return f"OpenAIChatModel({self._name!r})"
@@ -91,12 +103,39 @@ class OpenAIChatModel:
         """The endpoint, as `MODEL@BASE_URL`."""
         return self._name
 
+    @property
+    def endpoints(self) -> tuple["OpenAIChatModel", ...]:
+        """What displays show the pace of: this model alone."""
+        return (self,)
+
     async def complete(self, request: ChatRequest) -> ChatReply:
         """Answer one request; see `music.llm.chat.ChatModel`."""
         start = time.perf_counter()
-        body = self._encode(request)
-        reply = await call_with_retries(lambda: self._try_once(body), self._settings.retry, self._sleep)
+        reply = await call_with_retries(self.try_once, request, self._settings.retry, self._sleep)
         return replace(reply, latency=time.perf_counter() - start)
+
+    async def try_once(self, request: ChatRequest, again: bool = False) -> ChatReply:
+        """Send a request once, when the pacer admits it.
+
+        Args:
+            request: The request.
+            again: It has been tried before, and goes before those that have not.
+
+        Raises:
+            FailedTryError: Another try may succeed.
+            EndpointError: None will.
+        """
+        tokens = self.pacer.estimate(request)
+        ticket = await self.pacer.enter(tokens, again=again)
+        end: ChatReply | BaseException | None = None
+        try:
+            end = await self._send(self._encode(request))
+            return end
+        except EndpointError as error:
+            end = error
+            raise
+        finally:
+            self.pacer.leave(ticket, end, tokens)
 
     async def aclose(self) -> None:
         """Leave the pool of connections, which closes with its last model."""
@@ -113,28 +152,24 @@ class OpenAIChatModel:
         if request.max_tokens is not None:
             fields[self._max_tokens_field] = request.max_tokens
         try:
-            return orjson.dumps(fields)
+            body = orjson.dumps(fields)
         except TypeError as error:
             raise RequestRejectedError(f"{self._name}: the request cannot be written as JSON: {error}") from None
+        return bytes(memoryview(body))  # orjson leaves up to half of its buffer unused, and bodies wait for long.
 
-    async def _try_once(self, body: bytes) -> ChatReply:
-        """Send a request once.
-
-        Raises:
-            FailedTryError: Another try may succeed.
-            EndpointError: None will.
-        """
+    async def _send(self, body: bytes) -> ChatReply:
+        """Send a body and read the answer, or raise as `try_once` does."""
         try:
             status, retry_after, answer = await self._post(body)
-        except TimeoutError:
-            raise FailedTryError(
-                EndpointTimeoutError(f"{self._name}: no reply within {self._settings.timeout:g} s")
-            ) from None
+        except TimeoutError as error:
+            raise FailedTryError(EndpointTimeoutError(f"{self._name}: {self._timeout_reason(error)}")) from None
         except aiohttp.ClientPayloadError:
             raise FailedTryError(BodyTruncatedError(f"{self._name}: the reply's body broke off")) from None
         except (aiohttp.ClientError, OSError) as error:
             reason = self._key.redact(f"{type(error).__name__}: {error}")
-            raise FailedTryError(EndpointUnavailableError(f"{self._name}: no connection ({reason})")) from None
+            is_refused = isinstance(error, aiohttp.ClientConnectorError)
+            error_type = EndpointUnreachableError if is_refused else EndpointUnavailableError
+            raise FailedTryError(error_type(f"{self._name}: no connection ({reason})")) from None
         if status != 200:
             raise self._refusal(status, read_retry_after(retry_after), answer)
         try:
@@ -144,11 +179,20 @@ class OpenAIChatModel:
 
     async def _post(self, body: bytes) -> tuple[int, str | None, bytes]:
         """Return status, Retry-After header and body of the answer."""
+        start = time.monotonic()
         session = join_pool(self)
         async with session.post(
             self._url, data=body, headers=self._headers, timeout=self._timeout, allow_redirects=False
         ) as response:
+            self.pacer.learn(response.headers, time.monotonic() - start)
             return response.status, response.headers.get("Retry-After"), await self._read_bounded(response)
+
+    def _timeout_reason(self, error: TimeoutError) -> str:
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            return f"no connection within {self._settings.connect_timeout:g} s"
+        if isinstance(error, aiohttp.SocketTimeoutError):
+            return f"silent for {self._settings.read_timeout:g} s"
+        return f"no reply within {self._settings.timeout:g} s"
 
     async def _read_bounded(self, response: aiohttp.ClientResponse) -> bytes:
         chunks, size = [], 0
@@ -163,8 +207,10 @@ class OpenAIChatModel:
     def _refusal(self, status: int, retry_after: float | None, answer: bytes) -> EndpointError:
         """Return the error for a status other than 200."""
         said = f"{self._name}: HTTP {status}: {error_excerpt(answer, self._key.redact) or 'no message'}"
+        if status == 429 and b'"insufficient_quota"' in answer:
+            return RequestRejectedError(f"{said} (the account's quota is used up; waiting does not bring it back)")
         if status == 429:
-            return FailedTryError(RateLimitedError(said), retry_after)
+            return FailedTryError(RateLimitedError(said), retry_after, at_once=True)
         if status == 408:
             return FailedTryError(EndpointTimeoutError(said), retry_after)
         if status >= 500:

@@ -1,6 +1,7 @@
 """When a failed try is repeated, and after how long.
 
 tenacity decides, but it is entered after a first failure only: a call that succeeds at once pays nothing for it.
+429s are counted apart from other failures, and wait in the endpoint's pacer (`music.llm.pacing`) instead of here.
 """
 
 import asyncio
@@ -15,16 +16,16 @@ from tenacity import (
     AsyncRetrying,
     RetryCallState,
     retry_if_exception_type,
-    stop_after_attempt,
     wait_exponential,
     wait_random,
 )
 
-from music.llm.chat import ChatReply, EndpointError
+from music.llm.chat import ChatReply, ChatRequest, EndpointError, RateLimitedError
 
 __all__ = ["FailedTryError", "RetryPolicy", "call_with_retries", "read_retry_after"]
 
-Call = Callable[[], Awaitable[ChatReply]]
+Try = Callable[[ChatRequest, bool], Awaitable[ChatReply]]
+"""Sends a request once; the flag says whether it has been tried before."""
 Sleep = Callable[[float], Awaitable[None]]
 
 
@@ -34,7 +35,9 @@ class RetryPolicy(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_tries: int = Field(default=5, ge=1)
-    """Bound on the tries of one request, the first included."""
+    """Bound on the tries of one request that end in a failure other than a 429."""
+    max_rate_limited: int = Field(default=10, ge=1)
+    """Bound on the tries of one request that end in a 429."""
     backoff: float = Field(default=0.5, ge=0)
     """Seconds before the second try, doubled for each further one; up to as much is added at random."""
     max_backoff: float = Field(default=30.0, ge=0)
@@ -45,6 +48,8 @@ class RetryPolicy(BaseModel):
     def wait(self, state: RetryCallState) -> float:
         """Return the seconds to wait: what the server asked for, else exponential back-off with jitter."""
         error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, FailedTryError) and error.at_once:
+            return 0.0
         asked = error.retry_after if isinstance(error, FailedTryError) else None
         if asked is not None:
             # Clients that were limited together shall not come back together.
@@ -59,29 +64,40 @@ class FailedTryError(EndpointError):
     Args:
         error: What to raise if no further try is left.
         retry_after: Seconds that the server asked to wait, if it did.
+        at_once: The next try need not wait here: a pacer will hold it back, or another replica takes it.
     """
 
-    def __init__(self, error: EndpointError, retry_after: float | None = None) -> None:
-        super().__init__(error, retry_after)
+    def __init__(self, error: EndpointError, retry_after: float | None = None, at_once: bool = False) -> None:
+        super().__init__(error, retry_after, at_once)
         self.error = error
         self.retry_after = retry_after
+        self.at_once = at_once
 
 
-async def call_with_retries(call: Call, policy: RetryPolicy, sleep: Sleep = asyncio.sleep) -> ChatReply:
-    """Await `call()`, and again while it raises `FailedTryError` and the policy allows.
+async def call_with_retries(
+    call: Try, request: ChatRequest, policy: RetryPolicy, sleep: Sleep = asyncio.sleep
+) -> ChatReply:
+    """Await `call(request, False)`, then `call(request, True)` while it raises `FailedTryError` and the policy allows.
 
     Raises:
         EndpointError: The error of the last try, or at once whatever else `call` raises.
     """
     try:
-        return await call()
+        return await call(request, False)
     except FailedTryError as error:
-        first = error
+        tries = _Tries(call, request, policy, error)
+    retrying = AsyncRetrying(
+        sleep=sleep,
+        stop=tries.are_used_up,
+        wait=policy.wait,
+        retry=retry_if_exception_type(FailedTryError),
+        reraise=True,
+    )
     try:
-        return await _go_on(call, first, policy, sleep)
+        return await retrying(tries.next)
     except FailedTryError as last:
-        error_type, tries = type(last.error), "once" if policy.max_tries == 1 else f"{policy.max_tries} times"
-        raise error_type(f"{last.error} (tried {tries})") from last.__cause__
+        times = "once" if tries.num_tries == 1 else f"{tries.num_tries} times"
+        raise type(last.error)(f"{last.error} (tried {times})") from last.__cause__
 
 
 def read_retry_after(value: str | None) -> float | None:
@@ -98,20 +114,37 @@ def read_retry_after(value: str | None) -> float | None:
     return None if math.isnan(seconds) else max(0.0, seconds)
 
 
-async def _go_on(call: Call, first: FailedTryError, policy: RetryPolicy, sleep: Sleep) -> ChatReply:
-    """Let tenacity take over after a first failure, which it sees as its own first try."""
-    pending = [first]
+class _Tries:
+    """The tries of one request after a first failure, which tenacity sees as its own first try."""
 
-    async def attempt() -> ChatReply:
-        if pending:
-            raise pending.pop()
-        return await call()
+    def __init__(self, call: Try, request: ChatRequest, policy: RetryPolicy, first: FailedTryError) -> None:
+        self._call = call
+        self._request = request
+        self._policy = policy
+        self._first: FailedTryError | None = first
+        self._num_failed = 0
+        self._num_rate_limited = 0
 
-    retrying = AsyncRetrying(
-        sleep=sleep,
-        stop=stop_after_attempt(policy.max_tries),
-        wait=policy.wait,
-        retry=retry_if_exception_type(FailedTryError),
-        reraise=True,
-    )
-    return await retrying(attempt)
+    @property
+    def num_tries(self) -> int:
+        """Failed tries, whatever the failure."""
+        return self._num_failed + self._num_rate_limited
+
+    async def next(self) -> ChatReply:
+        """Try again, or fail as the first try did."""
+        try:
+            if self._first:
+                first, self._first = self._first, None
+                raise first
+            return await self._call(self._request, True)
+        except FailedTryError as failure:
+            if isinstance(failure.error, RateLimitedError):
+                self._num_rate_limited += 1
+            else:
+                self._num_failed += 1
+            raise
+
+    def are_used_up(self, _: RetryCallState) -> bool:
+        """Whether no further try is allowed."""
+        policy = self._policy
+        return self._num_failed >= policy.max_tries or self._num_rate_limited >= policy.max_rate_limited

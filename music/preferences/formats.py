@@ -12,7 +12,7 @@ from music.preferences.messages import TRANSCRIPT_START, read_messages, read_sid
 from music.preferences.problems import RowError, RowProblem
 from music.preferences.sources import Row
 
-__all__ = ["Format", "detect_format", "read_pair"]
+__all__ = ["Format", "detect_format", "read_pair", "row_id"]
 
 
 class Format(StrEnum):
@@ -30,6 +30,7 @@ class Format(StrEnum):
 
 
 _CONTRASTIVE_FIELDS = ContrastivePair.model_fields.keys() - PreferencePair.model_fields.keys()
+_REQUIRED_FIELDS = {name for name in _CONTRASTIVE_FIELDS if ContrastivePair.model_fields[name].is_required()}
 
 
 def detect_format(rows: Iterable[Row]) -> Format | None:
@@ -71,25 +72,30 @@ def read_pair(row: Row, format: Format) -> PreferencePair:
         raise RowError(RowProblem.IDENTICAL_SIDES, "rejected", expected="another conversation", got="the chosen one")
     source = fields.get("source")
     common = {
-        "id": _id(fields) or f"{row.stem}-{row.number}",
+        "id": row_id(row, fields),
         "source": source if isinstance(source, str) else row.stem,
         "chosen": chosen,
         "rejected": rejected,
     }
-    if all(fields.get(name) is not None for name in _CONTRASTIVE_FIELDS):
+    if all(fields.get(name) is not None for name in _REQUIRED_FIELDS):
         return _contrastive(fields, common)
     return PreferencePair(**common)
 
 
-def _id(fields: Mapping[str, Any]) -> str:
+def row_id(row: Row, fields: Mapping[str, Any]) -> str:
+    """Return the id of a row's pair: its own, or its place.
+
+    Raises:
+        RowError: Its id is neither text nor a number.
+    """
     value = fields.get("id")
     if value is not None and not isinstance(value, str | int):
         raise RowError(RowProblem.WRONG_TYPE, "id", expected="a string or a whole number", got=type(value).__name__)
-    return "" if value is None else str(value)
+    return f"{row.stem}-{row.number}" if value is None or value == "" else str(value)
 
 
 def _contrastive(fields: Mapping[str, Any], common: Mapping[str, Any]) -> ContrastivePair:
-    record = {name: fields[name] for name in _CONTRASTIVE_FIELDS}
+    record = {name: fields[name] for name in _CONTRASTIVE_FIELDS if fields.get(name) is not None}
     # A table holds one column per role over all rows, so a role that this row lacks comes as null.
     if isinstance(record["models"], dict):
         record["models"] = {role: name for role, name in record["models"].items() if name is not None}

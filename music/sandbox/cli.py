@@ -15,7 +15,7 @@ def sandbox() -> None:
 
 
 @app.command(
-    epilog="Example: music sandbox serve --port 8000 --latency lognormal:200:0.5 --error-rate 0.01 --rate-429 0.02"
+    epilog="Example: music sandbox serve --port 8000 --latency lognormal:200:0.5 --faults error=0.01,reset=0.01"
 )
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -26,11 +26,24 @@ def serve(
             help="Milliseconds: 200, uniform:LOW:HIGH, lognormal:MEDIAN:SIGMA or exponential:MEAN.", metavar="LATENCY"
         ),
     ] = "0",
-    error_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of requests answered with a 500.")] = 0.0,
+    faults: Annotated[
+        str,
+        typer.Option(
+            help="Shares of requests that go wrong, as error=0.05,hang=0.02; of error, reset, hang, truncate, "
+            "invalid_json, no_choices, wrong_types, huge, nul, surrogate, control_tokens.",
+            metavar="FAULTS",
+        ),
+    ] = "",
     rate_429: Annotated[
         float, typer.Option("--rate-429", min=0, max=1, help="Share of requests answered with a 429.")
     ] = 0.0,
-    retry_after: Annotated[float, typer.Option(min=0, help="Seconds that a 429 asks the client to wait.")] = 1.0,
+    retry_after: Annotated[float, typer.Option(min=0, help="Seconds that such a 429 asks to wait.")] = 1.0,
+    hang_seconds: Annotated[float, typer.Option(min=0, help="Seconds until a hanging request is answered.")] = 3600.0,
+    poison: Annotated[str, typer.Option(help="A request whose last message contains this always gets a 500.")] = "",
+    limit: Annotated[float, typer.Option(min=0, help="Requests per second; a 429 beyond. 0 for any number.")] = 0.0,
+    limit_headers: Annotated[
+        bool, typer.Option("--limit-headers/--no-limit-headers", help="Tell of the limit in x-ratelimit-* headers.")
+    ] = True,
     seed: Annotated[int, typer.Option(help="Seed of latency and faults.")] = 0,
     with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
 ) -> None:
@@ -47,9 +60,13 @@ def serve(
             host=host,
             port=port,
             latency=latency,
-            error_rate=error_rate,
+            faults=faults,
             rate_429=rate_429,
             retry_after=retry_after,
+            hang_seconds=hang_seconds,
+            poison=poison,
+            limit=limit,
+            limit_headers=limit_headers,
             seed=seed,
         )
     except ValidationError as error:

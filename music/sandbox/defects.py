@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from music.conversation import Conversation
+from music.errors import InvalidInputError
 from music.pairs import PreferencePair
 from music.sandbox import players
 from music.sandbox.acts import Item, Kind, Reply
@@ -46,12 +47,19 @@ def defects(kind: ErrorKind, turn: int, num_turns: int, num: int, seed: int) -> 
     """Draw pairs with one error of a kind in one turn.
 
     Args:
-        kind: Any kind that `GROUPS` names.
-        turn: The turn that holds it, from 0.
+        kind: Any kind that `GROUPS` names, or `recollection`.
+        turn: The turn that holds it, from 0; from 1 for `recollection`, as nothing can be recalled in the first.
         num_turns: Assistant turns of both sides.
         num: Number of pairs.
         seed: Draws the conversations.
+
+    Raises:
+        InvalidInputError: The turn cannot hold the error.
     """
+    if kind is ErrorKind.RECOLLECTION and turn == 0:
+        raise InvalidInputError(
+            "expected a turn from 1 for a defect of recollection, got 0: nothing was said before it"
+        )
     return list(islice(_defects(kind, turn, num_turns, seed), num))
 
 
@@ -93,6 +101,8 @@ def _spoilt(said: Reply, kind: ErrorKind, expected: Expectation, rng: random.Ran
     if kind in GROUPS["standing"]:
         wish = expected.standing.get(Standing(kind))
         return players.violated(said, Standing(kind), wish, rng) if wish else None
+    if kind is ErrorKind.RECOLLECTION:
+        return replace(said, fact=players.other_fact(said.fact, rng)) if said.fact else None
     if not said.items or expected.kind is Kind.FOLLOW_UP:
         return None
     topic, aspect = said.items[0].topic or "", said.items[0].aspect or ""

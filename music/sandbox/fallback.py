@@ -1,7 +1,8 @@
 """Fluent, deterministic talk about any text, for conversations that leave the sandbox's world.
 
 A real seed can be about anything. Its own longer words are the topics here: the user asks about one of them, the
-assistant answers about the one that was asked for, and a contrast answers about another.
+assistant answers about the one that was asked for and comes back to the first of the conversation, a careless one
+strays to another now and then, and a contrast answers about another.
 """
 
 import random
@@ -16,13 +17,13 @@ _COMMON = frozenset(
     re.findall(
         r"\w+",
         """
-about above after again against along already although always among another answer around because become before
-being below between careful could doesn doing during either every example first further general getting given
-going great happy having helpful however human important itself known large later least letme little matter
-matters maybe might never often other others please point possible rather really right second several shall
-short should simple since small some sorry start still such sure tell thank thanks their theirs them themselves
-there these thing things think third those through today under until using usually various wants weren where
-whether which while whose within without would wouldn write wrote years yours yourself
+about above after again anywhere against along already although always among another answer around because
+become before began begin being below between careful could doesn doing during either every example first
+further general getting given going great happy having helpful however human important itself known large later
+least letme little matter matters maybe might never often other others please point possible rather really right
+second several shall short should simple since small some sorry start still such sure tell thank thanks their
+theirs them themselves there these thing things think third those through today under until using usually
+various wants weren where whether which while whose within without would wouldn write wrote years yours yourself
 """,
     )
 )
@@ -41,6 +42,9 @@ _ANSWERS = (
     "The main thing about {topic} is to be clear on what you want from it. The details of {topic} come later.",
     "There are two sides to {topic}: what it is for, and what it costs. Most people forget the second.",
 )
+_LINK = " Keep in mind that you began with {topic}."
+_NO_LINK = " Keep in mind that you can begin anywhere."
+_STRAY_RATE = 0.3
 _MODIFIED = "Could you tell me about {topic}?"
 _ASKED = re.compile("|".join(re.escape(q).replace(r"\{topic\}", r"([A-Za-z]+)") for q in _QUESTIONS))
 
@@ -54,21 +58,33 @@ def topics(text: str) -> list[str]:
 def user_turn(conversation: Conversation, rng: random.Random) -> str:
     """Ask about a word of the last exchange."""
     recent = " ".join(message.content for message in conversation.messages[-2:])
-    return rng.choice(_QUESTIONS).format(topic=rng.choice(topics(recent)))
+    known = topics(recent)
+    return rng.choice(_QUESTIONS).format(topic=rng.choice(known))
 
 
-def reply(conversation: Conversation, rng: random.Random) -> str:
-    """Answer about what the last user message asks for."""
-    return rng.choice(_ANSWERS).format(topic=_asked(conversation, rng))
+def reply(conversation: Conversation, rng: random.Random, carelessness: float) -> str:
+    """Answer about what the last user message asks for, or, carelessly, about something else."""
+    asked = _asked(conversation, rng)
+    strays, stray = rng.random() < _STRAY_RATE * carelessness, rng.choice(_other_topics(conversation, asked))
+    return _answer(conversation, stray if strays else asked, rng)
 
 
 def contrast(conversation: Conversation, rng: random.Random) -> tuple[str, str]:
     """Return a modified instruction about another word, and the answer to it."""
-    asked = _asked(conversation, rng)
+    topic = rng.choice(_other_topics(conversation, _asked(conversation, rng)))
+    return _MODIFIED.format(topic=topic), _answer(conversation, topic, rng)
+
+
+def _answer(conversation: Conversation, topic: str, rng: random.Random) -> str:
+    """Answer about a topic; where there is a history, in its light, and else in as many words."""
+    first, *later = (message.content for message in conversation.messages if message.role == "user")
+    return rng.choice(_ANSWERS).format(topic=topic) + (_LINK.format(topic=topics(first)[0]) if later else _NO_LINK)
+
+
+def _other_topics(conversation: Conversation, asked: str) -> list[str]:
+    """Return the words of a conversation that could be asked about instead."""
     everything = " ".join(message.content for message in conversation.messages)
-    others = [word for word in topics(everything) if word != asked] or ["something else"]
-    topic = rng.choice(others)
-    return _MODIFIED.format(topic=topic), rng.choice(_ANSWERS).format(topic=topic)
+    return [word for word in topics(everything) if word != asked] or ["something else"]
 
 
 def _asked(conversation: Conversation, rng: random.Random) -> str:

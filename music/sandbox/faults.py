@@ -1,137 +1,131 @@
-"""What the sandbox's server does wrong on purpose: latency, server errors and rate limits.
+"""What the sandbox's server does wrong on purpose, and to which request.
 
 Every draw is a pure function of the seed, the request's bytes and how often that request has already been failed, so
-a run can be repeated whatever order its requests arrive in, and no request is failed forever.
+a run can be repeated whatever order its requests arrive in, and no request is failed forever. What a fault looks like
+on the wire is in `music.sandbox.broken`.
 """
 
 import hashlib
-import math
-from collections import OrderedDict
-from dataclasses import dataclass
+from bisect import bisect_right
 from enum import StrEnum
-from statistics import NormalDist
+from itertools import accumulate
 
 from music.errors import InvalidInputError
+from music.sandbox.latency import Latency, LatencyShape
+from music.sandbox.tally import Tally
 
-__all__ = ["Fault", "FaultPlan", "Latency", "LatencyShape"]
-
-_NORMAL = NormalDist()
-_MAX_REMEMBERED = 100_000
+__all__ = ["Fault", "FaultPlan", "read_faults"]
 
 
 class Fault(StrEnum):
     """What happens to a request."""
 
     NONE = "none"
-    SERVER_ERROR = "server_error"
-    RATE_LIMIT = "rate_limit"
+    """The sandbox's reply, whole."""
+    RATE_429 = "rate_429"
+    """A 429 by chance."""
+    LIMIT = "limit"
+    """A 429 of the real limiter."""
+    POISON = "poison"
+    """A 500, each time that this request comes."""
+    ERROR = "error"
+    """A 500."""
+    RESET = "reset"
+    """The connection is reset before the answer."""
+    HANG = "hang"
+    """The answer comes after `hang_seconds`."""
+    TRUNCATE = "truncate"
+    """The body ends before its Content-Length."""
+    INVALID_JSON = "invalid_json"
+    """The body is whole, and broken JSON."""
+    NO_CHOICES = "no_choices"
+    """`choices` is empty."""
+    WRONG_TYPES = "wrong_types"
+    """The content is a number or a list, usage is text."""
+    HUGE = "huge"
+    """The reply is 10 MB of text."""
+    NUL = "nul"
+    """The reply contains NUL."""
+    SURROGATE = "surrogate"
+    """The reply contains an escaped lone surrogate."""
+    CONTROL_TOKENS = "control_tokens"
+    """The reply contains the control tokens of chat templates."""
+
+    @property
+    def gives_reply(self) -> bool:
+        """Whether the client gets a reply that it can use, though perhaps a hostile one."""
+        return self in _REPLIES
+
+    @property
+    def spoils_answer(self) -> bool:
+        """Whether the fault is in the answer itself."""
+        return self in _SPOILED
 
 
-class LatencyShape(StrEnum):
-    """The distributions that latency may follow."""
-
-    CONSTANT = "constant"
-    UNIFORM = "uniform"
-    LOGNORMAL = "lognormal"
-    EXPONENTIAL = "exponential"
+_MIXABLE = tuple(Fault)[tuple(Fault).index(Fault.ERROR) :]
+_REPLIES = frozenset({Fault.NONE, Fault.NUL, Fault.SURROGATE, Fault.CONTROL_TOKENS})
+_SPOILED = frozenset(_MIXABLE) - {Fault.ERROR, Fault.RESET, Fault.HANG}
 
 
-_NUM_PARAMETERS = {
-    LatencyShape.CONSTANT: 1,
-    LatencyShape.UNIFORM: 2,
-    LatencyShape.LOGNORMAL: 2,
-    LatencyShape.EXPONENTIAL: 1,
-}
+def read_faults(text: str) -> dict[Fault, float]:
+    """Read the shares of a mix of faults, such as `error=0.05,hang=0.02`; an empty text is an empty mix.
 
-
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """A distribution of latency.
-
-    Attributes:
-        shape: The distribution.
-        parameters: Milliseconds: the value; low and high; median (and sigma of the logarithm); mean.
+    Raises:
+        InvalidInputError: A fault is unknown or named twice, or a share is not from 0 to 1.
     """
-
-    shape: LatencyShape
-    parameters: tuple[float, ...]
-
-    @classmethod
-    def parse(cls, text: str) -> "Latency":
-        """Read `200`, `uniform:100:300`, `lognormal:200:0.5` (median, sigma) or `exponential:200` (mean), in ms.
-
-        Raises:
-            InvalidInputError: The text is none of these, or a number is negative or not finite.
-        """
-        shape, *numbers = text.split(":") if ":" in text else (LatencyShape.CONSTANT, text)
+    shares: dict[Fault, float] = {}
+    for part in filter(None, text.split(",")):
+        name, _, number = part.partition("=")
         try:
-            latency = cls(LatencyShape(shape), tuple(map(float, numbers)))
+            fault, share = Fault(name.strip()), float(number)
         except ValueError:
-            raise _bad_latency(text) from None
-        if len(latency.parameters) != _NUM_PARAMETERS[latency.shape]:
-            raise _bad_latency(text)
-        if not all(math.isfinite(number) and number >= 0 for number in latency.parameters):
-            raise _bad_latency(text)
-        return latency
-
-    def quantile(self, share: float) -> float:
-        """Return the seconds that a `share`, in (0, 1), of requests stays below."""
-        first = self.parameters[0] / 1000
-        match self.shape:
-            case LatencyShape.CONSTANT:
-                return first
-            case LatencyShape.UNIFORM:
-                return first + share * (self.parameters[1] / 1000 - first)
-            case LatencyShape.LOGNORMAL:
-                return first * math.exp(self.parameters[1] * _NORMAL.inv_cdf(share))
-            case LatencyShape.EXPONENTIAL:
-                return -first * math.log1p(-share)
+            raise _bad_faults(part) from None
+        if fault not in _MIXABLE or fault in shares or not 0 <= share <= 1:
+            raise _bad_faults(part)
+        shares[fault] = share
+    return shares
 
 
 class FaultPlan:
-    """Draws the fault and the latency of each request."""
+    """Draws the fault and the latency of each request.
 
-    def __init__(self, latency: Latency, *, error_rate: float = 0.0, rate_429: float = 0.0, seed: int = 0) -> None:
+    Args:
+        latency: Its distribution.
+        shares: The share of requests that each fault happens to.
+        seed: Of all draws.
+    """
+
+    def __init__(self, latency: Latency, shares: dict[Fault, float], *, seed: int = 0) -> None:
         self._latency = latency
-        self._error_below = error_rate
-        self._limit_below = error_rate + rate_429
+        self._faults = [*shares, Fault.NONE]
+        self._below = list(accumulate(shares.values()))
         self._key = str(seed).encode()[:64]
-        self._num_failed: OrderedDict[bytes, int] = OrderedDict()
-        self._is_fixed = self._limit_below == 0 and latency.shape is LatencyShape.CONSTANT
+        self._num_failed = Tally()
+        self._is_fixed = not any(shares.values()) and latency.shape is LatencyShape.CONSTANT
 
-    def draw(self, body: bytes) -> tuple[Fault, float]:
-        """Return what happens to a request, and after how many seconds."""
+    def draw(self, request: bytes) -> tuple[Fault, float]:
+        """Return what happens to a request, given its bytes or a digest of them, and after how many seconds."""
         if self._is_fixed:
             return Fault.NONE, self._latency.quantile(0.5)
-        request = hashlib.blake2b(body, digest_size=16, key=self._key).digest()
-        num_failed = self._num_failed.pop(request, 0)
-        fault_draw, latency_draw = _two_shares(request + num_failed.to_bytes(4, "big"))
-        fault = self._fault(fault_draw)
-        if fault is not Fault.NONE:
-            self._remember(request, num_failed + 1)
+        num_failed = self._num_failed[request]
+        fault_draw, latency_draw = self._two_shares(request + num_failed.to_bytes(4, "big"))
+        fault = self._faults[bisect_right(self._below, fault_draw)]
+        if fault.gives_reply:
+            self._num_failed.forget(request)
+        else:
+            self._num_failed.add(request)
         return fault, self._latency.quantile(latency_draw)
 
-    def _fault(self, share: float) -> Fault:
-        if share < self._error_below:
-            return Fault.SERVER_ERROR
-        return Fault.RATE_LIMIT if share < self._limit_below else Fault.NONE
-
-    def _remember(self, request: bytes, num_failed: int) -> None:
-        """Keep the count until the request succeeds; a client that gave up is forgotten in the end."""
-        self._num_failed[request] = num_failed
-        if len(self._num_failed) > _MAX_REMEMBERED:
-            self._num_failed.popitem(last=False)
+    def _two_shares(self, data: bytes) -> tuple[float, float]:
+        """Hash bytes into two independent shares in the open interval (0, 1)."""
+        digest = hashlib.blake2b(data, digest_size=16, key=self._key).digest()
+        first, second = (int.from_bytes(half, "big") >> 11 for half in (digest[:8], digest[8:]))
+        return (first + 0.5) / 2**53, (second + 0.5) / 2**53
 
 
-def _two_shares(data: bytes) -> tuple[float, float]:
-    """Hash bytes into two independent shares in the open interval (0, 1)."""
-    digest = hashlib.blake2b(data, digest_size=16).digest()
-    first, second = (int.from_bytes(half, "big") >> 11 for half in (digest[:8], digest[8:]))
-    return (first + 0.5) / 2**53, (second + 0.5) / 2**53
-
-
-def _bad_latency(text: str) -> InvalidInputError:
+def _bad_faults(part: str) -> InvalidInputError:
+    names = ", ".join(_MIXABLE)
     return InvalidInputError(
-        f"latency: expected milliseconds as 200, uniform:100:300, lognormal:200:0.5 (median:sigma) or exponential:200,"
-        f" got {text[:60]!r}"
+        f"faults: expected shares from 0 to 1 as error=0.05,hang=0.02, each fault once, got {part[:60]!r}; "
+        f"the faults are {names}"
     )

@@ -7,14 +7,14 @@ by its words alone, so that replies that no template made (a model's) can be gra
 
 import random
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
 from music.sandbox.acts import Ask, Item, Kind, Reply, Statement, UserAct
 from music.sandbox.phrases import ASKS, FEEDBACK, GREETINGS, ITEMS, OPENERS, RECALLS, RESOURCES, STATEMENTS
 from music.sandbox.world import COUNTS, LEXICON, Fact, Standing
 
-__all__ = ["read_reply", "read_user", "write_reply", "write_user"]
+__all__ = ["read_reply", "read_statements", "read_user", "write_reply", "write_statement", "write_user"]
 
 _WORD = re.compile(r"[A-Za-z]+")
 _SENTENCE_END = re.compile(r"[.?!]+")
@@ -30,9 +30,26 @@ def write_user(act: UserAct, rng: random.Random, opening: str = "") -> str:
         count=_counted(act.ask.count, rng),
         fact=act.ask.fact,
     )
-    said = [rng.choice(STATEMENTS[s.about]).format(value=s.value) for s in act.statements]
+    said = [write_statement(s.about, s.value, rng) for s in act.statements]
     parts = [*said, ask] if rng.random() < 0.3 else [ask, *said]
     return " ".join(filter(None, [opening, *parts]))
+
+
+def write_statement(about: Standing | Fact, value: str, rng: random.Random) -> str:
+    """Render a wish or a fact as the user states it."""
+    return rng.choice(STATEMENTS[about]).format(value=value)
+
+
+@lru_cache(maxsize=1024)
+def read_statements(text: str) -> Mapping[Standing | Fact, str]:
+    """Read the wishes and facts among the sentences of any text; of each kind the last one holds."""
+    found: dict[Standing | Fact, str] = {}
+    for words in (words for line in text.splitlines() for words in _sentences(line)):
+        skeleton, values = _skeleton(words)
+        meaning = _SKELETONS.get(skeleton)
+        if isinstance(meaning, Standing | Fact):
+            found[meaning] = str(values[meaning.value])
+    return found
 
 
 @lru_cache(maxsize=65536)

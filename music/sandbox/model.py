@@ -1,17 +1,20 @@
-"""The sandbox as a chat model: it plays user, assistant and contrast from the prompts that real models get."""
+"""The sandbox as a chat model: it plays user, assistant, contrast and judge from the prompts that real models get."""
 
 import time
 
 from music.conversation import Conversation
 from music.llm.chat import ChatReply, ChatRequest, ReplyOutcome
-from music.prompts import Part, read_prompt, render_contrast_reply
-from music.sandbox import fallback, players
+from music.prompts import Part, read_prompt, render_contrast_reply, render_judgement, render_rewrite_reply
+from music.sandbox import contrasting, fallback, players
+from music.sandbox.judging import judge
 from music.sandbox.state import state_after
 
 __all__ = ["SKILLS", "SandboxModel"]
 
 SKILLS = {"perfect": 0.0, "good": 0.5, "fair": 1.0, "weak": 1.5}
 """How careless the assistant is, by the model name that asks for it; any other name gets "good"."""
+MAX_DRAWS = 8
+"""A user draws anew what was said before, so many times at the most."""
 
 
 class SandboxModel:
@@ -52,20 +55,37 @@ class SandboxModel:
         """Answer one request, without the wire's wrapping."""
         prompt = read_prompt(request.messages)
         conversation = prompt.conversation
+        if prompt.part is Part.USER:
+            return self._user(conversation, request.seed, prompt.persona)
+        if prompt.other is not None:
+            return render_judgement(judge(conversation, prompt.other), "By the oracle's grades of all replies:")
+        # Named by the request alone, which both sides of a pair share, so that they share their accidents too.
+        seed = f"{self._seed}/{request.seed}/{conversation.messages[-1].content}"
+        rng = players.stream(seed, "fallback")
+        if prompt.part is Part.REWRITE:
+            return render_rewrite_reply(
+                contrasting.rewrite(conversation, seed) or fallback.contrast(conversation, rng)[0]
+            )
+        if play := contrasting.PLAYS.get(prompt.part):
+            answered = play(conversation, seed, self._carelessness) or fallback.contrast(conversation, rng)
+            return render_contrast_reply(*answered)
+        text = players.reply(conversation, seed, self._carelessness)
+        text = text or contrasting.guess(conversation, seed, self._carelessness)
+        return text or fallback.reply(conversation, rng, self._carelessness)
+
+    def _user(self, conversation: Conversation, request_seed: int | None, persona: str) -> str:
+        """Play the user: of this world if the conversation is."""
         # Named by the first message and the length, which both sides of a pair share, never by the replies.
         first = conversation.messages[0].content if conversation.messages else ""
-        seed = f"{self._seed}/{request.seed}/{len(conversation.messages)}/{first}"
-        if prompt.part is Part.USER:
-            return self._user(conversation, seed)
-        if prompt.part is Part.ASSISTANT:
-            text = players.reply(conversation, seed, self._carelessness)
-            return text or fallback.reply(conversation, players.stream(seed, "fallback"))
-        play = players.contrast if prompt.part is Part.INSTRUCTION else players.drop_constraint
-        answered = play(conversation, seed, self._carelessness)
-        return render_contrast_reply(*(answered or fallback.contrast(conversation, players.stream(seed, "fallback"))))
-
-    def _user(self, conversation: Conversation, seed: str) -> str:
-        """Play the user: of this world if the conversation is."""
-        if not conversation.messages or state_after(conversation).topic:
-            return players.user_turn(conversation, seed)
-        return fallback.user_turn(conversation, players.stream(seed, "fallback"))
+        seed = f"{self._seed}/{request_seed}/{len(conversation.messages)}/{first}"
+        said = {message.content for message in conversation.messages}
+        in_world = not conversation.messages or state_after(conversation).topic
+        for draw in range(MAX_DRAWS):
+            name = f"{seed}/{draw}" if draw else seed
+            if in_world:
+                text = players.user_turn(conversation, name, persona)
+            else:
+                text = fallback.user_turn(conversation, players.stream(name, "fallback"))
+            if text not in said:
+                break
+        return text

@@ -10,12 +10,13 @@ from dataclasses import replace
 
 from music.conversation import Conversation
 from music.sandbox.acts import Ask, Item, Kind, Reply, Statement, UserAct
-from music.sandbox.language import read_user, write_reply, write_user
+from music.sandbox.language import read_statements, read_user, write_reply, write_user
 from music.sandbox.phrases import GREETINGS
 from music.sandbox.state import Expectation, State, expectations, state_after
 from music.sandbox.world import ASPECTS, FACTS, STANDING, TOPICS, Fact, Standing, neighbours
 
-__all__ = ["CarelessRates", "Persona", "contrast", "drop_constraint", "next_user_act", "reply", "user_turn"]
+__all__ = ["CarelessRates", "Persona", "contrast", "drop_constraint", "next_user_act", "other_fact", "reply"]
+__all__ += ["user_turn"]
 
 KIND_WEIGHTS: dict[Kind, float] = {
     Kind.NEW: 0.15,
@@ -52,14 +53,20 @@ def stream(seed: object, name: str) -> random.Random:
     return random.Random(f"{seed}/{name}")
 
 
-def user_turn(conversation: Conversation, seed: object) -> str:
-    """Write the next user message. The persona belongs to the conversation: it follows from its first message."""
+def user_turn(conversation: Conversation, seed: object, persona: str = "") -> str:
+    """Write the next user message.
+
+    Args:
+        conversation: The history.
+        seed: Names the random streams.
+        persona: Who the user is, in words: facts and wishes in sentences of this world hold. All others belong to the
+            conversation: they follow from its first message.
+    """
     rng = stream(seed, "user")
     first = next((m.content for m in conversation.messages if m.role == "user"), str(seed))
+    held = {**draw_persona(stream(first, "persona")), **read_statements(persona)}
     opening = rng.choice(GREETINGS) if not conversation.messages and rng.random() < 0.3 else ""
-    return write_user(
-        next_user_act(state_after(conversation), draw_persona(stream(first, "persona")), rng), rng, opening
-    )
+    return write_user(next_user_act(state_after(conversation), held, rng), rng, opening)
 
 
 def reply(conversation: Conversation, seed: object, carelessness: float) -> str | None:
@@ -168,7 +175,7 @@ def _content(
     rates = CarelessRates
     draws = [rng.random() / carelessness if carelessness else 1.0 for _ in range(3)]
     if expected.fact is not None:
-        return (), _other_fact(expected.fact, rng) if draws[0] < rates.RECOLLECTION else expected.fact
+        return (), other_fact(expected.fact, rng) if draws[0] < rates.RECOLLECTION else expected.fact
     item, count = expected.items[0], len(expected.items)
     topic, aspect = item.topic or "bread", item.aspect or "cost"
     if expected.kind is Kind.FOLLOW_UP:
@@ -219,7 +226,7 @@ def _other(values: Sequence[str], value: str, rng: random.Random) -> str:
     return rng.choice([other for other in values if other != value])
 
 
-def _other_fact(fact: Statement, rng: random.Random) -> Statement:
-    """Choose another value of a fact."""
+def other_fact(fact: Statement, rng: random.Random) -> Statement:
+    """Choose another value of the same fact."""
     assert isinstance(fact.about, Fact)
     return replace(fact, value=rng.choice([value for value in FACTS[fact.about] if value != fact.value]))

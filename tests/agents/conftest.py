@@ -7,7 +7,7 @@ from music.conversation import Conversation
 from music.llm.chat import ChatReply, ChatRequest, ReplyOutcome
 from music.pairs import PreferencePair
 from music.prompts import Part, read_prompt, render_contrast_reply
-from music_agents import AssistantRole, InstructionContrast, Roles, UserRole
+from music_agents import AssistantRole, InstructionContrast, PairGraph, Roles, UserRole, build_pair_graph
 
 Answer = Callable[[Part, Conversation, ChatRequest], str | ChatReply]
 
@@ -67,15 +67,18 @@ class FakeModel:
 
 
 def make_roles(model: FakeModel) -> Roles:
-    models = {"user": model.name, "assistant": model.name, "contrast": model.name}
-    return Roles(
-        user=UserRole(model), assistant=AssistantRole(model), contrast=InstructionContrast(model), models=models
-    )
+    user = UserRole(model, gates=())  # the fake user says what it pleases
+    return Roles(user=user, assistant=AssistantRole(model), contrast=InstructionContrast(model))
 
 
 @pytest.fixture
 def fake_model() -> type[FakeModel]:
     return FakeModel
+
+
+@pytest.fixture
+def graph_over() -> Callable[[FakeModel], PairGraph]:
+    return lambda model: build_pair_graph(make_roles(model))
 
 
 @pytest.fixture

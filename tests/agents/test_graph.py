@@ -1,4 +1,7 @@
+from dataclasses import replace
+
 import pytest
+from langgraph.graph import START, StateGraph
 
 from music.conversation import Conversation
 from music.llm.chat import ChatReply, EndpointTimeoutError, ReplyOutcome, RequestRejectedError
@@ -6,19 +9,19 @@ from music.pairs import TurnContrast, Usage
 from music.prompts import Part
 from music_agents import FailureReason, RoleFailedError, RoleTurn, build_pair_graph
 from music_agents.failures import RoleStopError
-from music_agents.graph import PairContext, run_pair_graph
+from music_agents.graph import PairContext, PairState, answer_node, run_pair_graph, user_node
 
 SEED = Conversation().user("seed request").assistant("seed answer")
 
 
-async def run(roles, num_turns=3, seed=SEED, pair=7, run_seed=1):
-    graph = build_pair_graph(roles.user, roles.assistant, roles.contrast, num_turns)
-    context = PairContext(pair=pair, run_seed=run_seed, num_seed_messages=len(seed.messages))
-    return await run_pair_graph(graph, seed, context, num_turns)
+async def run(graph, num_turns=3, seed=SEED, pair=7, run_seed=1):
+    num_seed_messages = len(seed.messages)
+    context = PairContext(pair=pair, run_seed=run_seed, num_seed_messages=num_seed_messages, num_turns=num_turns)
+    return await run_pair_graph(graph, seed, context)
 
 
-async def test_both_sides_share_the_seed_and_run_all_turns(fake_model, roles_over):
-    state = await run(roles_over(fake_model()), num_turns=5)
+async def test_both_sides_share_the_seed_and_run_all_turns(fake_model, graph_over):
+    state = await run(graph_over(fake_model()), num_turns=5)
     for side in ("chosen", "rejected"):
         conversation = state[side]
         assert conversation.prefix(2) == SEED
@@ -28,9 +31,9 @@ async def test_both_sides_share_the_seed_and_run_all_turns(fake_model, roles_ove
     assert state["usage"] == Usage(num_calls=20, prompt_tokens=200, completion_tokens=20)
 
 
-async def test_each_side_reads_its_own_history(fake_model, roles_over):
+async def test_each_side_reads_its_own_history(fake_model, graph_over):
     model = fake_model()
-    state = await run(roles_over(model))
+    state = await run(graph_over(model))
     for side in ("chosen", "rejected"):
         for turn in range(3):
             num_before = 2 + 2 * turn
@@ -38,26 +41,37 @@ async def test_each_side_reads_its_own_history(fake_model, roles_over):
             assert model.seen(f"7/{side}/{turn}/assistant/0") == state[side].prefix(num_before + 1)
 
 
-async def test_only_the_response_of_a_contrast_enters_under_the_original_request(fake_model, roles_over):
-    state = await run(roles_over(fake_model()))
+async def test_only_the_response_of_a_contrast_enters_under_the_original_request(fake_model, graph_over):
+    state = await run(graph_over(fake_model()))
     for turn, message in enumerate(state["rejected"].messages[3::2]):
         assert message.content == f"contrast 7:rejected:{turn}:assistant:0"
     assert [m.content for m in state["rejected"].messages[2::2]] == [f"user 7:rejected:{t}:user:0" for t in range(3)]
+    modified = [f"modified 7:rejected:{t}:assistant:0" for t in range(3)]
+    expected = [TurnContrast(turn=t, strategy="instruction", modified_instruction=modified[t]) for t in range(3)]
+    assert state["contrasts"] == tuple(expected)
+
+
+async def test_in_every_turn_the_calls_of_a_pair_take_turns_the_chosen_side_first(fake_model, graph_over):
+    model = fake_model()  # which refuses a second call of a pair while one is in flight
+    await run(graph_over(model), num_turns=2)
     expected = [
-        TurnContrast(turn=t, strategy="instruction", modified_instruction=f"modified 7:rejected:{t}:assistant:0")
-        for t in range(3)
+        f"7/{side}/{turn}/{part}/0"
+        for turn in range(2)
+        for part in ("user", "assistant")
+        for side in ("chosen", "rejected")
     ]
-    assert state["contrasts"] == expected
+    assert [request.key for request in model.requests] == expected
+    assert {request.route for request in model.requests} == {"7"}
 
 
-async def test_an_empty_seed_begins_with_the_user(fake_model, roles_over):
-    state = await run(roles_over(fake_model()), seed=Conversation())
+async def test_an_empty_seed_begins_with_the_user(fake_model, graph_over):
+    state = await run(graph_over(fake_model()), seed=Conversation())
     assert state["chosen"].num_turns == state["rejected"].num_turns == 3
 
 
-async def test_sides_draw_from_common_random_numbers(fake_model, roles_over):
+async def test_sides_draw_from_common_random_numbers(fake_model, graph_over):
     model = fake_model()
-    await run(roles_over(model))
+    await run(graph_over(model))
     seeds = {request.key: request.seed for request in model.requests}
     for turn in range(3):
         for part in ("user", "assistant"):
@@ -65,7 +79,7 @@ async def test_sides_draw_from_common_random_numbers(fake_model, roles_over):
     assert len(set(seeds.values())) == 6
     assert all(0 <= seed < 2**31 for seed in seeds.values())
     other = fake_model()
-    await run(roles_over(other), run_seed=2)
+    await run(graph_over(other), run_seed=2)
     assert not set(seeds.values()) & {request.seed for request in other.requests}
 
 
@@ -76,23 +90,41 @@ async def test_any_async_callable_plays_a_role(fake_model, roles_over):
         views.append(view)
         return RoleTurn(text=f"turn {view.turn} of {view.num_turns}", usage=Usage())
 
-    roles = roles_over(fake_model())
-    graph = build_pair_graph(terse, roles.assistant, roles.contrast, 2)
-    context = PairContext(pair=0, run_seed=0, num_seed_messages=2)
-    state = await run_pair_graph(graph, SEED, context, 2)
+    state = await run(build_pair_graph(replace(roles_over(fake_model()), user=terse)), num_turns=2)
     assert [m.content for m in state["rejected"].messages[2::2]] == ["turn 0 of 2", "turn 1 of 2"]
     assert {(view.side, view.part) for view in views} == {("chosen", "user"), ("rejected", "user")}
+    for view in views:
+        place = len(view.conversation.messages)
+        assert len(view.other.messages) == place + (view.side == "rejected")  # the chosen side has spoken by then
 
 
-def test_nodes_are_named_after_sides_and_roles(fake_model, roles_over):
-    roles = roles_over(fake_model())
-    graph = build_pair_graph(roles.user, roles.assistant, roles.contrast)
-    names = {"chosen_user", "chosen_assistant", "rejected_user", "rejected_contrast"}
-    drawn = graph.get_graph()
-    assert names < set(drawn.nodes)
-    assert {("chosen_user", "chosen_assistant"), ("rejected_contrast", "rejected_user")} < {
-        (edge.source, edge.target) for edge in drawn.edges
-    }
+def test_nodes_are_named_after_roles_and_drawn_as_one_chain(fake_model, graph_over):
+    drawn = graph_over(fake_model()).get_graph()
+    assert set(drawn.nodes) == {"__start__", "user", "assistant", "contrast", "__end__"}
+    edges = {(edge.source, edge.target) for edge in drawn.edges}
+    assert {("__start__", "user"), ("user", "assistant"), ("assistant", "contrast")} < edges
+    assert {("contrast", "user"), ("contrast", "__end__")} < edges
+
+
+async def test_a_graph_of_ones_own_is_built_from_the_same_nodes(fake_model, roles_over):
+    model = fake_model()
+    roles = roles_over(model)
+
+    async def shout(view):
+        said = await roles.assistant(view)
+        return replace(said, text=said.text.upper(), retries=("reply_empty",))
+
+    graph = StateGraph(PairState, context_schema=PairContext)
+    graph.add_node("user", user_node(roles.user, then="contrast"))
+    graph.add_node("contrast", answer_node(roles.contrast, "rejected", then="shout"))
+    graph.add_node("shout", answer_node(shout, "chosen", then="user", name="shout"))
+    graph.add_edge(START, "user")
+    state = await run(graph.compile(), num_turns=2)
+    assert [m.content for m in state["chosen"].messages[3::2]] == [
+        f"ASSISTANT 7:CHOSEN:{t}:ASSISTANT:0" for t in (0, 1)
+    ]
+    assert len(state["rejected"].messages) == len(state["chosen"].messages)
+    assert state["retries"] == ("shout:reply_empty",) * 2
 
 
 @pytest.mark.parametrize(
@@ -104,7 +136,7 @@ def test_nodes_are_named_after_sides_and_roles(fake_model, roles_over):
         (ReplyOutcome.CONTENT_FILTER, FailureReason.REPLY_FILTERED),
     ],
 )
-async def test_a_useless_reply_is_asked_for_again_then_gives_the_pair_up(fake_model, roles_over, plain, bad, reason):
+async def test_a_useless_reply_is_asked_for_again_then_gives_the_pair_up(fake_model, graph_over, plain, bad, reason):
     def answer(part, conversation, request):
         if request.key.startswith("7/rejected/1/assistant"):
             text = "" if bad is ReplyOutcome.EMPTY else "<modified_instruction>"
@@ -113,7 +145,7 @@ async def test_a_useless_reply_is_asked_for_again_then_gives_the_pair_up(fake_mo
 
     model = fake_model(answer)
     with pytest.raises(RoleStopError) as caught:
-        await run(roles_over(model))
+        await run(graph_over(model))
     assert (caught.value.reason, caught.value.side, caught.value.role, caught.value.turn) == (
         reason,
         "rejected",
@@ -126,15 +158,27 @@ async def test_a_useless_reply_is_asked_for_again_then_gives_the_pair_up(fake_mo
     assert "7/rejected/2/user/0" not in {request.key for request in model.requests}
 
 
-async def test_a_second_attempt_that_parses_is_used_and_both_are_accounted_for(fake_model, roles_over, plain):
+async def test_a_second_attempt_that_parses_is_used_and_both_are_accounted_for(fake_model, graph_over, plain):
     def answer(part, conversation, request):
         if part is Part.INSTRUCTION and request.key.endswith("/0"):
             return "I would rather not."
         return plain(part, conversation, request)
 
-    state = await run(roles_over(fake_model(answer)))
+    state = await run(graph_over(fake_model(answer)))
     assert state["rejected"].messages[3].content == "contrast 7:rejected:0:assistant:1"
     assert state["usage"].num_calls == 15
+    assert state["retries"] == ("contrast:reply_unparsed",) * 3
+
+
+async def test_the_number_of_attempts_is_the_contexts(fake_model, graph_over, plain):
+    def answer(part, conversation, request):
+        if part is Part.INSTRUCTION and int(request.key.rpartition("/")[2]) < 5:
+            return "I would rather not."
+        return plain(part, conversation, request)
+
+    context = PairContext(pair=7, run_seed=1, num_seed_messages=2, num_turns=1, num_attempts=6)
+    state = await run_pair_graph(graph_over(fake_model(answer)), SEED, context)
+    assert state["rejected"].messages[-1].content == "contrast 7:rejected:0:assistant:5"
 
 
 @pytest.mark.parametrize(
@@ -145,7 +189,7 @@ async def test_a_second_attempt_that_parses_is_used_and_both_are_accounted_for(f
         (RoleFailedError("my own reason"), FailureReason.ROLE_FAILED),
     ],
 )
-async def test_once_a_role_gave_up_the_other_side_asks_for_nothing_more(fake_model, roles_over, plain, error, reason):
+async def test_once_a_role_gave_up_the_other_side_asks_for_nothing_more(fake_model, graph_over, plain, error, reason):
     def answer(part, conversation, request):
         if request.key == "7/chosen/1/user/0":
             raise error
@@ -153,7 +197,7 @@ async def test_once_a_role_gave_up_the_other_side_asks_for_nothing_more(fake_mod
 
     model = fake_model(answer)
     with pytest.raises(RoleStopError, match=str(error)) as caught:
-        await run(roles_over(model))
+        await run(graph_over(model))
     assert caught.value.reason is reason
     assert (caught.value.side, caught.value.role, caught.value.turn) == ("chosen", "user", 1)
     assert model.requests[-1].key == "7/chosen/1/user/0"

@@ -8,7 +8,9 @@ from music.errors import InvalidInputError
 from music.sandbox.model import SandboxModel
 from music.sandbox.oracle import score as oracle
 from music.sandbox.seeds import seed_pairs
-from music_agents.roles import AssistantRole, UserRole, derive_seed
+from music_agents.roles import derive_seed
+from music_agents.roles.assistant import AssistantRole
+from music_agents.roles.user import UserRole
 from music_envs import BestOfNConfig, greedy_best_of_n, sample_pools, select_best
 from music_envs.players import view
 

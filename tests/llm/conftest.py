@@ -81,14 +81,16 @@ async def serve() -> AsyncIterator[Callable[[Handler], Awaitable[str]]]:
 
 
 @pytest.fixture
-async def serve_bytes() -> AsyncIterator[Callable[[bytes], Awaitable[str]]]:
-    """Answer every request with the same raw bytes, then close; return the base URL."""
+async def serve_bytes() -> AsyncIterator[Callable[..., Awaitable[str]]]:
+    """Answer every request with the same raw bytes, then close unless told to stay open; return the base URL."""
     servers = []
 
-    async def start(answer: bytes) -> str:
+    async def start(answer: bytes, stay_open: bool = False) -> str:
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(answer)
+            if stay_open:
+                await reader.read()  # Until the client has had enough.
             writer.close()
 
         server = await asyncio.start_server(handle, "127.0.0.1", 0)

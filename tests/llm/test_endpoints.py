@@ -44,3 +44,24 @@ def test_a_password_in_a_spec_is_refused_unshown(spec):
     with pytest.raises(InvalidInputError) as info:
         open_model(spec)
     assert "pa55word" not in str(info.value)
+
+
+def test_servers_of_one_model_are_listed_as_replicas():
+    model = open_model("m@http://a/v1, m@http://b/v1")
+    assert model.name == "m@http://a/v1,m@http://b/v1"
+    assert [endpoint.name for endpoint in model.endpoints] == model.name.split(",")
+    alone = open_model("m@http://a/v1")
+    assert list(alone.endpoints) == [alone]
+
+
+@pytest.mark.parametrize(
+    "spec", ["sandbox,m@http://a/v1", "m@http://a/v1,sandbox", "m@http://a/v1,", "m@http://a/v1,b"]
+)
+def test_only_servers_can_be_replicas(spec):
+    with pytest.raises(InvalidInputError, match="MODEL@BASE_URL in each part"):
+        open_model(spec)
+
+
+def test_a_replica_is_listed_once():
+    with pytest.raises(InvalidInputError, match="each listed once"):
+        open_model("m@http://a/v1,m@http://a/v1")

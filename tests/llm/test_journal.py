@@ -1,14 +1,20 @@
 import asyncio
 import os
+import random
 import resource
+import shutil
+import sqlite3
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from music.conversation import Message
 from music.llm.chat import ChatReply, ChatRequest, EndpointUnavailableError, ReplyOutcome
 from music.llm.journal import ChangedSettingsError, Journal, JournaledModel, JournalError, JournalLockedError
+from music.pairs import Usage
 
 SETTINGS = {"seed": 0, "model": "m@http://127.0.0.1:1/v1"}
 
@@ -45,11 +51,33 @@ async def test_a_later_session_finds_every_reply_as_it_was(tmp_path):
     async with Journal.open(path, SETTINGS) as journal:
         for key, reply in replies.items():
             await journal.put(key, reply)
-        assert (await journal.usage()).model_dump() == {"num_calls": 8, "prompt_tokens": 24, "completion_tokens": 16}
     async with Journal.open(path, SETTINGS) as journal:
         assert len(journal) == 8
         assert {key: journal.get(key) for key in replies} == replies
         assert journal.get("0/chosen/9/user/0") is None
+
+
+async def test_every_account_knows_what_its_replies_cost_in_all_sessions(tmp_path):
+    for session in range(2):
+        async with Journal.open(tmp_path / "j", SETTINGS) as journal:
+            user, judge = (JournaledModel(CountingModel(), journal, account=name) for name in ("user", "judge"))
+            await user.complete(make_request(f"{session}/user"))
+            if session:
+                await user.complete(make_request("0/user"))
+            await asyncio.gather(*(judge.complete(make_request(f"{session}/judge/{i}")) for i in range(2)))
+            assert await journal.usage() == {
+                "user": Usage(1 + session, 3 + 3 * session, 2 + 2 * session),
+                "judge": Usage(2 + 2 * session, 6 + 6 * session, 4 + 4 * session),
+            }
+
+
+async def test_any_text_comes_back_as_it_was(tmp_path):
+    texts = ["", "\0 in \0 between", "\N{SNOWMAN}\U0001f600", "x" * 10_000_000]
+    async with Journal.open(tmp_path / "j", SETTINGS) as journal:
+        for number, text in enumerate(texts):
+            await journal.put(str(number), make_reply(text))
+    async with Journal.open(tmp_path / "j", SETTINGS) as journal:
+        assert [journal.get(str(number)).text for number in range(len(texts))] == texts
 
 
 async def test_no_reply_is_lost_among_many_writers(tmp_path):
@@ -80,6 +108,24 @@ async def test_closing_while_writes_are_pending_writes_them_and_ends(tmp_path):
             assert len(journal) == 2
 
 
+async def test_a_close_that_is_cut_short_still_writes_what_is_pending(tmp_path):
+    journal = Journal.open(tmp_path / "j", SETTINGS)
+    puts = [asyncio.create_task(journal.put("0", make_reply("x")))]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the writer is at work
+    puts += [asyncio.create_task(journal.put(str(i), make_reply("x"))) for i in range(1, 4)]
+    closing = asyncio.create_task(journal.aclose())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    await asyncio.wait_for(asyncio.gather(*puts), timeout=30)
+    with pytest.raises(JournalError, match="closed"):
+        await journal.put("late", make_reply("x"))
+    async with Journal.open(tmp_path / "j", SETTINGS) as journal:
+        assert len(journal) == 4
+
+
 async def test_a_cancelled_caller_leaves_the_others_waiting_rightly(tmp_path):
     async with Journal.open(tmp_path / "j", SETTINGS) as journal:
         tasks = [asyncio.create_task(journal.put(str(i), make_reply("x"))) for i in range(3)]
@@ -99,6 +145,21 @@ async def test_other_settings_are_refused_with_what_changed(tmp_path):
     assert "model" not in str(caught.value)
     async with Journal.open(tmp_path / "j", SETTINGS) as journal:
         assert len(journal) == 1
+
+
+async def test_what_changed_is_shown_by_key_path_and_in_short(tmp_path):
+    long = {"prompts": {"user": "a" * 500 + "b" + "c" * 500, "empty": {}}, "mix": {"forget": 1.0, "stale": 1.0}}
+    async with Journal.open(tmp_path / "j", long) as journal:
+        await journal.put("k", make_reply("x"))
+    changed = {"prompts": {"user": "a" * 500 + "B" + "c" * 500, "empty": {}}, "mix": {"stale": 0.5}}
+    with pytest.raises(ChangedSettingsError) as caught:
+        Journal.open(tmp_path / "j", changed)
+    lines = str(caught.value).splitlines()[1:-1]
+    assert max(map(len, lines)) < 250
+    assert "ab" in lines[0]
+    assert "-> …" in lines[0]
+    assert "aB" in lines[0]
+    assert lines[1:] == ["  mix.forget: 1.0 -> unset", "  mix.stale: 1.0 -> 0.5"]
 
 
 async def test_settings_may_change_while_nothing_was_paid_for(tmp_path):
@@ -148,6 +209,73 @@ async def test_a_full_disk_reaches_every_waiting_caller_and_the_journal_recovers
         assert len(journal) == 2
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 1200 KB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode != 0:
+        pytest.skip("mounting a small file system takes root")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+async def test_on_a_really_full_disk_nothing_acknowledged_is_lost(small_disk):
+    acknowledged: set[str] = set()
+
+    async def put(journal: Journal, key: str) -> None:
+        await journal.put(key, make_reply(key * 1000))
+        acknowledged.add(key)
+
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(700_000))
+    async with Journal.open(small_disk / "j", SETTINGS) as journal:
+        results = []
+        while not results:
+            batch = (put(journal, f"{len(acknowledged) + i:06d}") for i in range(5))
+            results = [error for error in await asyncio.gather(*batch, return_exceptions=True) if error]
+        assert [type(error) for error in results] == [JournalError] * 5
+        assert "make room" in str(results[0])
+        ballast.unlink()
+        await put(journal, "after")
+        (usage,) = (await journal.usage()).values()
+        assert usage.num_calls == len(acknowledged)
+    async with Journal.open(small_disk / "j", SETTINGS) as journal:
+        assert len(journal) == len(acknowledged)
+        assert all(journal.get(key).text == key * 1000 for key in acknowledged)
+
+
+async def test_closing_on_a_full_disk_and_going_on_loses_nothing(small_disk):
+    async with Journal.open(small_disk / "j", SETTINGS) as journal:
+        await journal.put("k", make_reply("x" * 10_000))
+        with pytest.raises(OSError, match="No space"):
+            (small_disk / "ballast").write_bytes(bytes(1_200_000))
+    with pytest.raises(JournalError, match="make room"):
+        Journal.open(small_disk / "j", SETTINGS)
+    (small_disk / "ballast").unlink()
+    async with Journal.open(small_disk / "j", SETTINGS) as journal:
+        assert journal.get("k").text == "x" * 10_000
+
+
+@pytest.mark.parametrize("read_only", ["file", "directory"])
+def test_what_cannot_be_written_is_refused_at_once(read_only):
+    if os.geteuid() == 0:
+        os.seteuid(65534)  # root may write anything
+    try:
+        with tempfile.TemporaryDirectory() as name:
+            directory = Path(name)
+            path = directory / "j"
+            asyncio.run(Journal.open(path, SETTINGS).aclose())
+            path.chmod(0o444) if read_only == "file" else directory.chmod(0o555)
+            with pytest.raises(JournalError, match="make it and its directory writable"):
+                Journal.open(path, SETTINGS)
+            directory.chmod(0o755)
+    finally:
+        if os.getuid() == 0:
+            os.seteuid(0)
+
+
 async def test_two_replies_under_one_key_are_an_error(tmp_path):
     async with Journal.open(tmp_path / "j", SETTINGS) as journal:
         await journal.put("k", make_reply("x"))
@@ -155,11 +283,209 @@ async def test_two_replies_under_one_key_are_an_error(tmp_path):
             await journal.put("k", make_reply("y"))
 
 
+async def test_a_reply_that_cannot_be_stored_does_not_cost_those_beside_it(tmp_path):
+    async with Journal.open(tmp_path / "j", SETTINGS) as journal:
+        puts = [journal.put(str(i), make_reply("\ud800" if i == 2 else "x")) for i in range(4)]
+        puts.append(journal.put("3", make_reply("y")))
+        results = await asyncio.gather(*puts, return_exceptions=True)
+        assert [type(result) for result in results] == [type(None)] * 2 + [JournalError, type(None), JournalError]
+        assert "valid Unicode" in str(results[2])
+        assert (await journal.usage())[""].num_calls == 3
+    async with Journal.open(tmp_path / "j", SETTINGS) as journal:
+        assert [journal.get(str(i)) is not None for i in range(4)] == [True, True, False, True]
+
+
+@pytest.fixture
+async def crashed(tmp_path):
+    """What a crash leaves of a journal with four replies, each committed alone."""
+    path = tmp_path / "crashed" / "j"
+    path.parent.mkdir()
+    async with Journal.open(tmp_path / "j", SETTINGS) as journal:
+        for number in range(4):
+            await journal.put(str(number), make_reply(f"{number}" * 5000))
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{tmp_path / 'j'}{suffix}", f"{path}{suffix}")
+    return path
+
+
+def log_of(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
+
+
+async def num_replies(path: Path) -> int:
+    async with Journal.open(path, SETTINGS) as journal:
+        return sum(getattr(journal.get(str(number)), "text", "") == f"{number}" * 5000 for number in range(4))
+
+
+@pytest.mark.parametrize(("num_bytes", "num_left"), [(0, 4), (1, 3), (100, 3), (5000, 3)])
+async def test_a_torn_last_write_costs_that_write_alone(crashed, num_bytes, num_left):
+    log = log_of(crashed)
+    os.truncate(log, log.stat().st_size - num_bytes)
+    assert await num_replies(crashed) == num_left
+    assert await num_replies(crashed) == num_left
+
+
+async def test_garbage_behind_the_log_and_a_left_over_index_do_no_harm(crashed):
+    with log_of(crashed).open("ab") as log:
+        log.write(random.Random(0).randbytes(20_000))
+    crashed.with_name("j-shm").write_bytes(bytes(32768))
+    assert await num_replies(crashed) == 4
+
+
+@pytest.mark.parametrize("place", [5, 20, 300, 5000])
+async def test_a_log_that_is_damaged_further_in_is_refused_and_left_alone(crashed, place):
+    log = log_of(crashed)
+    whole = log.read_bytes()
+    damaged = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+    log.write_bytes(damaged)
+    for _ in range(2):
+        with pytest.raises(JournalError, match="is damaged: at least"):
+            Journal.open(crashed, SETTINGS)
+        assert log.read_bytes() == damaged
+    log.write_bytes(whole)
+    assert await num_replies(crashed) == 4
+
+
+async def test_a_missing_log_is_asked_for(crashed):
+    log = log_of(crashed)
+    kept = log.rename(log.with_name("kept"))
+    for _ in range(2):
+        with pytest.raises(JournalError, match="j-wal is missing"):
+            Journal.open(crashed, SETTINGS)
+    shutil.copy(kept, log)
+    assert await num_replies(crashed) == 4
+
+
+async def test_an_empty_log_goes_on_without_what_it_held(crashed):
+    log_of(crashed).write_bytes(b"")
+    assert await num_replies(crashed) == 0
+
+
+async def test_a_log_without_its_journal_is_refused_and_left_alone(crashed):
+    whole, log = crashed.read_bytes(), log_of(crashed).read_bytes()
+    for spoil in (lambda: crashed.write_bytes(b""), crashed.unlink):
+        spoil()
+        with pytest.raises(JournalError, match="is missing or empty"):
+            Journal.open(crashed, SETTINGS)
+        assert log_of(crashed).read_bytes() == log
+    crashed.write_bytes(whole)
+    assert await num_replies(crashed) == 4
+
+
+async def test_a_journal_that_is_cut_off_or_overwritten_is_refused(tmp_path):
+    path = tmp_path / "j"
+    async with Journal.open(path, SETTINGS) as journal:
+        for number in range(100):
+            await journal.put(str(number), make_reply("x" * 5000))
+    whole = path.read_bytes()
+    half = len(whole) // 2
+    for damaged in (whole[:half], whole[:half] + b"\xff" * 10_000 + whole[half + 10_000 :]):
+        path.write_bytes(damaged)
+        with pytest.raises(JournalError, match="is damaged"):
+            Journal.open(path, SETTINGS)
+        assert path.read_bytes() == damaged
+
+
+async def test_a_damaged_journal_keeps_the_log_of_its_last_session(tmp_path):
+    path, crashed = tmp_path / "j", tmp_path / "crashed"
+    for session in range(2):
+        async with Journal.open(path, SETTINGS) as journal:
+            for number in range(50):
+                await journal.put(f"{session}/{number}", make_reply("x" * 5000))
+            for suffix in ("", "-wal"):
+                shutil.copy(f"{path}{suffix}", f"{crashed}{suffix}")
+    whole, log = crashed.read_bytes(), log_of(crashed).read_bytes()
+    crashed.write_bytes(whole[:200_000] + b"\xff" * 10_000 + whole[210_000:])
+    for _ in range(2):
+        with pytest.raises(JournalError, match="is damaged"):
+            Journal.open(crashed, SETTINGS)
+        assert log_of(crashed).read_bytes() == log
+    crashed.write_bytes(whole)
+    async with Journal.open(crashed, SETTINGS) as journal:
+        assert len(journal) == 100
+
+
+async def test_a_start_that_finds_no_room_leaves_a_journal_that_opens_later(small_disk):
+    async with Journal.open(small_disk / "j", SETTINGS) as journal:
+        await journal.put("k", make_reply("x"))
+    room = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
+    for spare in range(0, 40_000, 4096):
+        (small_disk / "ballast").write_bytes(bytes(room - spare))
+        try:
+            await Journal.open(small_disk / "j", SETTINGS).aclose()
+        except JournalError as error:
+            assert "make room" in str(error)  # noqa: PT017
+        (small_disk / "ballast").unlink()
+        async with Journal.open(small_disk / "j", SETTINGS) as journal:
+            assert journal.get("k") is not None
+
+
+async def test_an_empty_file_becomes_a_journal(tmp_path):
+    (tmp_path / "j").touch()
+    async with Journal.open(tmp_path / "j", SETTINGS) as journal:
+        await journal.put("k", make_reply("x"))
+
+
 def test_a_file_that_is_no_journal_is_refused(tmp_path):
     path = tmp_path / "j"
     path.write_bytes(b"no database at all, but long enough to be looked at" * 100)
     with pytest.raises(JournalError, match="not a journal"):
         Journal.open(path, SETTINGS)
+
+
+def test_a_database_of_another_kind_is_refused_and_left_alone(tmp_path):
+    path = tmp_path / "j"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE replies (key TEXT)")
+    connection.close()
+    content = path.read_bytes()
+    with pytest.raises(JournalError, match="not a journal of this version"):
+        Journal.open(path, SETTINGS)
+    assert path.read_bytes() == content
+
+
+WRITER = """
+import asyncio, os, sys
+from pathlib import Path
+from music.llm.chat import ChatReply, ReplyOutcome
+from music.llm.journal import Journal
+
+async def write(journal, session, writer):
+    for number in range(100_000):
+        key = f"{session}/{writer}/{number}"
+        reply = ChatReply(text=key * 300, outcome=ReplyOutcome.COMPLETE, model="m")
+        await journal.put(key, reply, "user")
+        os.write(1, key.encode() + b"\\n")
+
+async def main(path, session):
+    async with Journal.open(Path(path), {}) as journal:
+        await asyncio.gather(*(write(journal, session, writer) for writer in range(16)))
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def write_until_killed(path: Path, session: int, num_replies: int) -> list[str]:
+    """Let a process write, kill it once it has acknowledged some replies, and return all that it acknowledged."""
+    command = [sys.executable, "-c", WRITER, str(path), str(session)]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
+        first = [process.stdout.readline().strip() for _ in range(num_replies)]
+        process.kill()
+        rest = process.stdout.read()
+    return first + rest[: rest.rfind("\n") + 1].split()
+
+
+async def test_kill_9_at_any_point_loses_nothing_that_was_acknowledged(tmp_path):
+    path = tmp_path / "j"
+    draw = random.Random(0)
+    acknowledged: list[str] = []
+    for session in range(6):
+        acknowledged += await asyncio.to_thread(write_until_killed, path, session, draw.randint(1, 3000))
+    async with Journal.open(path, {}) as journal:
+        assert len(acknowledged) <= len(journal) <= len(acknowledged) + 6 * 16
+        assert all(journal.get(key).text == key * 300 for key in acknowledged)
+        assert (await journal.usage())["user"].num_calls == len(journal)
 
 
 async def test_journaled_model_pays_once_per_key_over_sessions(tmp_path):

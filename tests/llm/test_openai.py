@@ -15,11 +15,13 @@ from music.llm import (
     EndpointUnavailableError,
     MalformedReplyError,
     OpenAIChatModel,
+    PacingSettings,
     RateLimitedError,
     ReplyOutcome,
     RequestRejectedError,
     RetryPolicy,
 )
+from music.llm.retry import FailedTryError
 
 KEY = "sk-secret-0123456789abcdef"
 
@@ -115,7 +117,7 @@ async def test_a_request_that_cannot_be_encoded_is_rejected_unsent(serve, script
 @pytest.mark.parametrize("code", [500, 502, 503, 529, 408, 429])
 async def test_failures_of_the_moment_are_repeated(serve, script, completion, open_client, hello, code):
     server = script(status(code), status(code), completion())
-    client = open_client(await serve(server))
+    client = open_client(await serve(server), pacing=PacingSettings(cooldown=0.0))
     assert (await client.complete(hello)).text == "Hello."
     assert len(server.requests) == 3
 
@@ -131,17 +133,40 @@ async def test_failures_of_the_moment_are_repeated(serve, script, completion, op
 )
 async def test_tries_are_bounded(serve, script, open_client, hello, code, error):
     server = script(status(code, '{"error": {"message": "not now"}}'))
+    policy = RetryPolicy(max_tries=3, max_rate_limited=3)
+    client = open_client(await serve(server), retry=policy, pacing=PacingSettings(cooldown=0.0))
     with pytest.raises(error, match=r"HTTP \d+: not now \(tried 3 times\)"):
-        await open_client(await serve(server), retry=RetryPolicy(max_tries=3)).complete(hello)
+        await client.complete(hello)
     assert len(server.requests) == 3
+    assert client.pacer.errors == {error.__name__.removesuffix("Error"): 3}
+    assert client.pacer.in_flight == 0
 
 
 async def test_retry_after_is_waited_for(serve, script, completion, open_client, hello):
-    server = script(status(429, **{"Retry-After": "7"}), status(503, **{"Retry-After": "9999"}), completion())
+    server = script(status(503, **{"Retry-After": "7"}), status(503, **{"Retry-After": "9999"}), completion())
     client = open_client(await serve(server))
     await client.complete(hello)
     assert 7 <= client.sleeps[0] <= 7.5
     assert client.sleeps[1] == 60
+
+
+async def test_retry_after_of_a_429_holds_back_all_requests(serve, script, completion, open_client, hello):
+    server = script(status(429, **{"Retry-After": "0.3"}), completion())
+    client = open_client(await serve(server))
+    clock = asyncio.get_running_loop().time
+    start = clock()
+    with pytest.raises(FailedTryError):
+        await client.try_once(hello)
+    await client.complete(hello)
+    assert clock() - start >= 0.3
+    assert (client.pacer.num_rate_limited, len(server.requests)) == (1, 2)
+
+
+async def test_a_used_up_quota_is_not_waited_for(serve, script, open_client, hello):
+    server = script(status(429, '{"error": {"message": "no money", "code": "insufficient_quota"}}'))
+    with pytest.raises(RequestRejectedError, match=r"no money .*used up"):
+        await open_client(await serve(server)).complete(hello)
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("code", [400, 401, 403, 404, 413, 422, 307])
@@ -230,6 +255,13 @@ async def test_a_silent_server_is_a_time_out(serve, open_client, hello):
     done.set()
 
 
+async def test_silence_is_a_time_out_of_its_own(serve_bytes, open_client, hello):
+    url = await serve_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", stay_open=True)
+    client = open_client(url, read_timeout=0.05, retry=RetryPolicy(max_tries=1))
+    with pytest.raises(EndpointTimeoutError, match=r"silent for 0.05 s \(tried once\)"):
+        await client.complete(hello)
+
+
 async def test_models_share_a_connection_that_is_kept_alive(serve, script, completion, open_client, hello):
     server = script(completion())
     url = await serve(server)
@@ -314,7 +346,8 @@ async def test_the_key_is_sent_and_shown_nowhere(serve, script, completion, open
 async def test_an_echoed_key_is_redacted_from_errors(serve, script, open_client, hello, monkeypatch, code):
     monkeypatch.setenv("MUSIC_API_KEY", KEY)
     server = script(status(code, json.dumps({"error": {"message": f"bad key {KEY}"}})))
+    policy = RetryPolicy(max_tries=2, max_rate_limited=1)
     with pytest.raises((RequestRejectedError, RateLimitedError, EndpointUnavailableError, MalformedReplyError)) as info:
-        await open_client(await serve(server)).complete(hello)
+        await open_client(await serve(server), retry=policy).complete(hello)
     assert "bad key [redacted]" in str(info.value)
     assert KEY not in f"{info.value!r} {info.value.__cause__!r} {info.value.__context__!r}"

@@ -4,12 +4,23 @@ import pytest
 
 from music.conversation import Conversation
 from music.llm.chat import ChatRequest
-from music.prompts import ContrastStrategy, parse_contrast, render_assistant, render_contrast, render_user
+from music.prompts import (
+    ContrastStrategy,
+    parse_contrast,
+    parse_rewrite,
+    render_assistant,
+    render_contrast,
+    render_rewrite,
+    render_user,
+)
 from music.sandbox import SandboxModel, oracle
 from music.sandbox.acts import Kind
-from music.sandbox.language import read_user
+from music.sandbox.defects import defects
+from music.sandbox.language import read_reply, read_user
+from music.sandbox.oracle import ErrorKind
 from music.sandbox.seeds import converse, seed_pairs
 from music.sandbox.state import expectations
+from music.sandbox.world import FACTS, Fact
 
 WORLD = [converse(3, i, 0.0) for i in range(60)]
 OTHER = Conversation().user("Why does Rust have lifetimes?").assistant("They let the compiler check references.")
@@ -64,6 +75,93 @@ def test_drop_constraint_without_any_changes_the_request():
     assert oracle.grade(asked.assistant(response))[-1].errors
 
 
+def test_a_persona_swap_goes_against_facts_and_wishes_and_elsewhere_against_the_request():
+    seen = set()
+    for talk in WORLD:
+        asked = talk.user(answer(render_user(talk)))
+        expected = expectations(asked)[-1]
+        _, response = parse_contrast(answer(render_contrast(ContrastStrategy.PERSONA_SWAP, asked)))
+        errors = set(oracle.grade(asked.assistant(response))[-1].errors)
+        held = expected.standing or expected.fact
+        assert errors <= ({"address", "end", "avoid", "recollection"} if held else {"aspect", "follow_up"})
+        seen |= errors
+        assert errors or set(expected.standing) == {"avoid"}
+    assert seen >= {"address", "end", "avoid", "recollection"}
+
+
+def test_a_rewritten_request_is_answered_as_a_request_of_its_own(asked):
+    rewritten = parse_rewrite(answer(render_rewrite(asked)))
+    assert rewritten != asked.messages[-1].content
+    act = read_user(rewritten)
+    assert act.statements == read_user(asked.messages[-1].content).statements
+    response = answer(render_assistant(asked.prefix(len(asked.messages) - 1).user(rewritten)))
+    assert set(oracle.grade(asked.assistant(response))[-1].errors) - {"address", "end", "avoid"}
+
+
+def rejected_side(seed):
+    """A conversation whose every reply is contrasted, and the same one without the contrasts."""
+    good = bad = Conversation()
+    for turn in range(5):
+        said = answer(render_user(good), seed * 10 + turn)
+        good, bad = good.user(said), bad.user(said)
+        _, response = parse_contrast(answer(render_contrast(ContrastStrategy.INSTRUCTION, bad), seed))
+        good, bad = good.assistant(answer(render_assistant(good), seed)), bad.assistant(response)
+    return good, bad
+
+
+def items(conversation):
+    replies = [read_reply(m.content).items for m in conversation.messages if m.role == "assistant"]
+    return [items[0] for items in replies if items]
+
+
+def test_a_contrast_keeps_to_one_slot_and_its_replies_hang_together_like_the_true_ones():
+    slots, num_compared = set(), 0
+    for seed in range(40):
+        good, bad = rejected_side(seed)
+        if any(e and e.kind is Kind.FOLLOW_UP for e in expectations(good)):
+            continue
+        errors = {error for g in oracle.grade(bad) for error in g.errors} & {"topic", "aspect", "count"}
+        assert len(errors) == 1
+        slots |= errors
+        true, false = items(good), items(bad)
+        # What repeats on one side repeats on the other: counting changes of subject tells nothing.
+        for name in ("topic", "aspect"):
+            values = [[getattr(item, name) for item in side] for side in (true, false)]
+            assert len(set(zip(*values, strict=True))) == len(set(values[0])) == len(set(values[1]))
+        num_compared += 1
+    assert slots == {"topic", "aspect", "count"}
+    assert num_compared > 10
+
+
+@pytest.mark.parametrize("number", range(20))
+def test_an_assistant_that_lost_the_history_guesses_and_stays_in_the_world(number):
+    asked = WORLD[number].user(answer(render_user(WORLD[number])))
+    forgetful = Conversation().user(asked.messages[-1].content)
+    response = answer(render_assistant(forgetful))
+    said, act = read_reply(response), read_user(forgetful.messages[-1].content)
+    assert said.items or said.fact
+    stated = {statement.about for statement in act.statements}
+    assert (said.name is not None) == ("address" in stated)
+    assert (said.ending is not None) == ("end" in stated)
+    if act.ask.topic:
+        assert said.items[0].topic == act.ask.topic
+
+
+def test_a_fact_that_was_forgotten_is_guessed_so_it_is_mostly_wrong():
+    asked = Conversation().user("Remind me, what is my job?")
+    guesses = {read_reply(answer(render_assistant(asked), seed)).fact.value for seed in range(60)}
+    assert guesses == set(FACTS[Fact.JOB])
+
+
+def test_a_defect_of_recollection_is_a_wrong_fact_and_none_stands_in_the_first_turn():
+    for defect in defects(ErrorKind.RECOLLECTION, 2, 3, 5, 0):
+        facts = [read_reply(side.messages[5].content).fact for side in (defect.pair.chosen, defect.pair.rejected)]
+        assert facts[0].about is facts[1].about
+        assert facts[0].value != facts[1].value
+    with pytest.raises(ValueError, match="from 1"):
+        defects(ErrorKind.RECOLLECTION, 0, 3, 5, 0)
+
+
 def test_the_same_request_gets_the_same_reply_and_another_seed_another():
     asked = WORLD[0].user(answer(render_user(WORLD[0])))
     replies = [answer(render_assistant(asked), seed) for seed in (1, 1, 2, 3, 4)]
@@ -95,6 +193,16 @@ def test_text_of_another_world_gets_fluent_talk(strategy):
     instruction, response = parse_contrast(answer(render_contrast(strategy, asked)))
     assert len({user, reply, instruction, response}) == 4
     assert user == answer(render_user(OTHER))
+
+
+def test_in_another_world_too_forgetting_rewriting_and_carelessness_show():
+    asked = OTHER.user(answer(render_user(OTHER)))
+    plain = answer(render_assistant(asked))
+    assert answer(render_assistant(Conversation().user(asked.messages[-1].content))) != plain
+    rewritten = parse_rewrite(answer(render_rewrite(asked)))
+    assert answer(render_assistant(asked.prefix(2).user(rewritten))) != plain
+    replies = [[answer(render_assistant(asked), seed, skill) for seed in range(30)] for skill in ("perfect", "weak")]
+    assert sum(a != b for a, b in zip(*replies, strict=True)) > 5
 
 
 def test_seed_pairs_differ_in_the_last_reply_only_and_mostly_have_one_turn():

@@ -9,7 +9,8 @@ from music.pairs import PreferencePair
 from music.reward.functions import RewardFunction
 from music.sandbox import SandboxModel, oracle, seed_pairs
 from music.sandbox.defects import GROUPS, Defect, defects
-from music_agents.roles import AssistantRole, UserRole
+from music_agents.roles.assistant import AssistantRole
+from music_agents.roles.user import UserRole
 from music_envs import BestOfNConfig, Rollout, greedy_best_of_n, judge_rollouts, sample_pools, select_best
 from music_trainers.demo.records import DemoConfig
 

@@ -74,7 +74,7 @@ async def _simulated(
     models = RoleModels(user=model, assistant=model, contrast=model)
     report: RunReport = await run_simulation(folder, seeds, models, settings)
     pairs = [pair for pair in read_preferences(folder).pairs if isinstance(pair, ContrastivePair)]
-    return pairs, report.usage.num_calls
+    return pairs, report.spending.num_calls
 
 
 async def _last_turn_only(model: ChatModel, pairs: Sequence[ContrastivePair]) -> list[PreferencePair]:

@@ -1,0 +1,76 @@
+"""Contrasts that withhold a part of the history from a plain assistant; they need no prompt of their own."""
+
+from dataclasses import dataclass, replace
+
+from music.conversation import Conversation
+from music.pairs import TurnContrast
+from music_agents.roles import Role, RoleTurn, RoleView
+
+__all__ = ["ForgetContrast", "StaleContrast"]
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetContrast:
+    """Answers the right request, but remembers only the last turns of the conversation (and a system message).
+
+    One call a turn. Its errors are what comes of forgetting: facts guessed or denied, standing wishes missed, requests
+    that lean on earlier turns misread. While the conversation is no longer than its memory, the turn is plain.
+
+    Attributes:
+        assistant: Who answers.
+        turns: How many user messages, the latest included, the assistant sees.
+    """
+
+    assistant: Role
+    turns: int = 1
+
+    async def __call__(self, view: RoleView) -> RoleTurn:
+        """Answer the end of the conversation."""
+        starts = _user_messages(view.conversation)
+        if len(starts) <= self.turns:
+            return await self.assistant(view)
+        return await _answered(
+            self.assistant, view, _end(view.conversation, starts[-self.turns]), "forget", {"turns": self.turns}
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StaleContrast:
+    """Answers the user's previous request once more instead of the latest one.
+
+    One call a turn. Its errors are against what is current: the request, and wishes stated with it. Where there is no
+    previous request, the turn is plain.
+
+    Attributes:
+        assistant: Who answers.
+    """
+
+    assistant: Role
+
+    async def __call__(self, view: RoleView) -> RoleTurn:
+        """Answer the conversation as it stood one request ago."""
+        starts = _user_messages(view.conversation)
+        if len(starts) < 2:
+            return await self.assistant(view)
+        return await _answered(self.assistant, view, view.conversation.prefix(starts[-2] + 1), "stale", {})
+
+
+async def _answered(
+    assistant: Role, view: RoleView, seen: Conversation, strategy: str, parameters: dict[str, str | int | float]
+) -> RoleTurn:
+    """Let the assistant answer what it is shown; on record is the request that it answers."""
+    said = await assistant(replace(view, conversation=seen))
+    request = seen.messages[-1].content
+    record = TurnContrast(turn=view.turn, strategy=strategy, modified_instruction=request, parameters=parameters)
+    return replace(said, contrast=record)
+
+
+def _user_messages(conversation: Conversation) -> list[int]:
+    """Return the indices of the user's messages."""
+    return [index for index, message in enumerate(conversation.messages) if message.role == "user"]
+
+
+def _end(conversation: Conversation, start: int) -> Conversation:
+    """Return a conversation from one of its user messages on, with its system message if it has one."""
+    system = conversation.messages[: int(conversation.has_system)]
+    return Conversation(messages=(*system, *conversation.messages[start:]))

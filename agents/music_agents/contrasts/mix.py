@@ -1,0 +1,84 @@
+"""Mixtures: one contrast for each pair, drawn by weight."""
+
+import math
+import random
+import re
+from collections.abc import Mapping
+
+from music.errors import InvalidInputError
+from music_agents.contrasts.registry import Cast, ContrastSpec, contrast_names
+from music_agents.contrasts.schedule import ALL_TURNS, Schedule, ScheduledContrast
+from music_agents.roles import Role, RoleTurn, RoleView, derive_seed
+
+__all__ = ["ContrastMix", "check_mix", "make_contrast", "parse_mix"]
+
+_OUTER_COMMA = re.compile(r",(?![^(]*\))")
+_WEIGHTED = re.compile(r"([^(=]+(?:\([^()]*\))?)\s*(?:=(.*))?")
+
+
+class ContrastMix:
+    """Draws one contrast for each pair, by weight and by the run's seed, and keeps to it."""
+
+    def __init__(self, weighted: Mapping[str, tuple[float, Role]]) -> None:
+        """Take contrasts by name, each with its weight (any positive scale)."""
+        self._roles = [role for _, role in weighted.values()]
+        self._weights = [weight for weight, _ in weighted.values()]
+
+    async def __call__(self, view: RoleView) -> RoleTurn:
+        """Answer as the contrast drawn for this pair."""
+        rng = random.Random(derive_seed(view.run_seed, view.pair, "contrast"))
+        (role,) = rng.choices(self._roles, self._weights)
+        return await role(view)
+
+
+def make_contrast(mix: Mapping[str, float], cast: Cast, schedule: Schedule = ALL_TURNS) -> Role:
+    """Return the contrast, or the mixture of contrasts by weight.
+
+    Args:
+        mix: Contrasts as they are written (`forget(turns=2)`), each with its weight.
+        cast: Who plays them.
+        schedule: The turns that are contrasted; in the others the assistant answers.
+
+    Raises:
+        InvalidInputError: As `check_mix`, or the cast lacks whom a contrast needs.
+    """
+    check_mix(mix)
+    roles = {text: (weight, ContrastSpec.parse(text).make(cast)) for text, weight in mix.items()}
+    role = ContrastMix(roles) if len(roles) > 1 else next(iter(roles.values()))[1]
+    return role if schedule == ALL_TURNS else ScheduledContrast(role, cast.assistant, schedule)
+
+
+def check_mix(mix: Mapping[str, float]) -> None:
+    """Check a mixture of contrasts by weight.
+
+    Raises:
+        InvalidInputError: A contrast is not registered or takes other parameters, a weight is not positive, or there
+            is no contrast at all.
+    """
+    if not mix:
+        raise InvalidInputError(f"expected contrasts out of {', '.join(contrast_names())}; got none")
+    for text in mix:
+        ContrastSpec.parse(text).check()
+    if any(not 0 < weight < math.inf for weight in mix.values()):
+        raise InvalidInputError(f"expected positive weights, got {dict(mix)}")
+
+
+def parse_mix(text: str) -> dict[str, float]:
+    """Read a mixture as the command line writes it: `instruction`, or `instruction=3,forget(turns=2)=1`.
+
+    Raises:
+        InvalidInputError: A part is not a contrast with its weight, or a contrast stands twice.
+    """
+    mix: dict[str, float] = {}
+    for part in _OUTER_COMMA.split(text):
+        match = _WEIGHTED.fullmatch(part.strip())
+        if match is None:
+            raise InvalidInputError(f"expected NAME, NAME=WEIGHT or NAME(PARAMETER=VALUE)=WEIGHT, got {part.strip()!r}")
+        name = str(ContrastSpec.parse(match[1]))
+        if name in mix:
+            raise InvalidInputError(f"the contrast {name!r} stands twice in {text!r}")
+        try:
+            mix[name] = 1.0 if match[2] is None else float(match[2])
+        except ValueError as error:
+            raise InvalidInputError(f"expected a number as the weight of {name!r}, got {match[2].strip()!r}") from error
+    return mix

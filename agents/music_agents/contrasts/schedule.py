@@ -1,0 +1,120 @@
+"""Schedules: which turns of the rejected side are contrasted."""
+
+import random
+import re
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from music.errors import InvalidInputError
+from music_agents.roles import Role, RoleTurn, RoleView, derive_seed
+
+__all__ = ["ALL_TURNS", "Schedule", "ScheduledContrast"]
+
+_WRITTEN = re.compile(r"(all|first|last)|turns:\s*(\d+(?:\s*,\s*\d+)*)|probability:\s*([\d.eE+-]+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """Which simulated turns are contrasted; turns count from 1 here, as people count them.
+
+    Attributes:
+        kind: Which of the ways to choose.
+        turns: The turns of a list.
+        probability: Of each turn, drawn for each pair. A pair for which none is drawn gets one turn, drawn evenly, as
+            its sides would be identical otherwise.
+    """
+
+    kind: Literal["all", "first", "last", "turns", "probability"] = "all"
+    turns: tuple[int, ...] = ()
+    probability: float = 1.0
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a schedule as it is written: `all`, `first`, `last`, `turns:1,3` or `probability:0.5`.
+
+        Raises:
+            InvalidInputError: The text is none of these, or a number is out of range.
+        """
+        match = _WRITTEN.fullmatch(text.strip())
+        try:
+            schedule = cls._read(match) if match else None
+        except ValueError:
+            schedule = None
+        if schedule is None:
+            raise InvalidInputError(
+                "expected all, first, last, turns:1,3 (counted from 1) or probability:0.5 (above 0, at most 1); "
+                f"got {text!r}"
+            )
+        return schedule
+
+    @classmethod
+    def _read(cls, match: re.Match[str]) -> Self:
+        """Build a schedule from what was found.
+
+        Raises:
+            ValueError: A number is out of range.
+        """
+        word: Any = match[1]
+        if word:
+            return cls(kind=word)
+        if match[2]:
+            numbers = tuple(sorted(set(map(int, match[2].split(",")))))
+            if numbers[0] < 1:
+                raise ValueError
+            return cls(kind="turns", turns=numbers)
+        share = float(match[3])
+        if not 0 < share <= 1:
+            raise ValueError
+        return cls(kind="probability", probability=share)
+
+    def __str__(self) -> str:
+        """Return the schedule as it is written."""
+        if self.kind == "turns":
+            return f"turns:{','.join(map(str, self.turns))}"
+        return f"probability:{self.probability:g}" if self.kind == "probability" else self.kind
+
+    def check(self, num_turns: int) -> None:
+        """Check that the schedule has a turn among those of a pair.
+
+        Raises:
+            InvalidInputError: It has none, so every pair would come out with identical sides.
+        """
+        if self.kind == "turns" and min(self.turns) > num_turns:
+            raise InvalidInputError(f"the schedule {self} has no turn of {num_turns}: name one of 1 to {num_turns}")
+
+    def covers(self, view: RoleView) -> bool:
+        """Return whether the turn is contrasted; for the same pair and turn the answer is always the same."""
+        if self.kind == "turns":
+            return view.turn + 1 in self.turns
+        if self.kind == "probability":
+            return view.turn in self._drawn(view)
+        return self.kind == "all" or view.turn == (0 if self.kind == "first" else view.num_turns - 1)
+
+    def _drawn(self, view: RoleView) -> set[int]:
+        """Draw the turns of a pair, from 0."""
+        rng = random.Random(derive_seed(view.run_seed, view.pair, "schedule"))
+        one = rng.randrange(view.num_turns)
+        return {turn for turn in range(view.num_turns) if rng.random() < self.probability} or {one}
+
+
+ALL_TURNS = Schedule()
+"""Every turn is contrasted, as in the paper."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledContrast:
+    """A contrast in the turns of a schedule, and the plain assistant in the others.
+
+    Attributes:
+        contrast: Answers in the scheduled turns.
+        assistant: Answers in the others; such a turn is not on record as contrasted.
+        schedule: Which turns those are.
+    """
+
+    contrast: Role
+    assistant: Role
+    schedule: Schedule
+
+    async def __call__(self, view: RoleView) -> RoleTurn:
+        """Answer the turn."""
+        return await (self.contrast if self.schedule.covers(view) else self.assistant)(view)

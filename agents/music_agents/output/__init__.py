@@ -1,0 +1,1 @@
+"""What a run writes: `shards` of pairs (columns in `schema`), and the `failure_log`."""

@@ -1,0 +1,192 @@
+"""Sources of personas: a file, a column of the seed file, a sampler, the sandbox's world.
+
+All draws follow from the run's seed and the pair's index, so that both sides of a pair and a resumed run get the same.
+"""
+
+import hashlib
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+
+from music.errors import InvalidInputError
+from music.pairs import PreferencePair
+from music.preferences.columns import read_column
+from music.preferences.problems import RowError
+from music.preferences.sources import iter_rows
+from music.sandbox.language import write_statement
+from music.sandbox.players import draw_persona, stream
+from music.sandbox.state import state_after
+from music.sandbox.world import Fact, Standing
+from music_agents.personas.persona import Persona, PersonaSource
+from music_agents.personas.sampler import PersonaSampler
+from music_agents.roles import derive_seed
+
+__all__ = ["ColumnPersonas", "ListedPersonas", "SandboxPersonas", "open_personas", "read_persona_file"]
+
+_SPECS = "FILE (.jsonl, .json or .toml), column:NAME, sampler, sampler:FILE.toml or sandbox"
+
+
+@dataclass(frozen=True, slots=True)
+class ListedPersonas:
+    """Personas of a list, drawn evenly.
+
+    Attributes:
+        personas: At least one.
+    """
+
+    personas: tuple[Persona, ...]
+
+    def __call__(self, index: int, seed: PreferencePair, run_seed: int) -> Persona:
+        """Draw the persona of a pair."""
+        return self.personas[derive_seed(run_seed, index, "persona") % len(self.personas)]
+
+    def digest(self) -> str:
+        """Return what tells this list from others."""
+        return f"{len(self.personas)} personas, digest {_digest(enumerate(self.personas))}"
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnPersonas:
+    """Personas of a column of the seed file, by pair id; pairs without one are anyone's.
+
+    Attributes:
+        name: Name of the column.
+        personas: By the seed pair's id.
+    """
+
+    name: str
+    personas: Mapping[str, Persona] = field(repr=False)
+
+    @classmethod
+    def read(cls, seeds: str | Path, name: str, *, split: str = "train") -> "ColumnPersonas":
+        """Read a column: each value a sentence, a persona as JSON text (as `music simulate` writes it) or an object.
+
+        Raises:
+            InvalidInputError: There is no such column, or a value in it is no persona.
+        """
+        cells = read_column(seeds, name, split=split).items()
+        return cls(name, {id_: _persona(_cell(cell), f"{seeds}, {name} of {id_}") for id_, cell in cells if cell})
+
+    def __call__(self, index: int, seed: PreferencePair, run_seed: int) -> Persona | None:
+        """Return the persona of the seed pair."""
+        return self.personas.get(seed.id)
+
+    def digest(self) -> str:
+        """Return what tells this column from others."""
+        return f"column {self.name}, {len(self.personas)} personas, digest {_digest(self.personas.items())}"
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxPersonas:
+    """Personas of the sandbox's world, which its users really hold; what a seed pair states already stays true."""
+
+    def __call__(self, index: int, seed: PreferencePair, run_seed: int) -> Persona:
+        """Draw the persona of a pair."""
+        rng = stream(derive_seed(run_seed, index, "persona"), "persona")
+        stated = state_after(seed.chosen)
+        held = draw_persona(rng) | stated.standing | stated.facts
+        said = {about: write_statement(about, value, rng) for about, value in held.items()}
+        return Persona(
+            facts=tuple(text for about, text in said.items() if isinstance(about, Fact)),
+            constraints=tuple(text for about, text in said.items() if isinstance(about, Standing)),
+        )
+
+    def digest(self) -> str:
+        """Return what tells this source from others."""
+        return "sandbox"
+
+
+def open_personas(spec: str, seeds: str | Path | None = None, *, split: str = "train") -> PersonaSource:
+    """Open a source of personas.
+
+    Args:
+        spec: `FILE`, `column:NAME` (of the seed file), `sampler`, `sampler:FILE.toml` or `sandbox`.
+        seeds: The seed file, folder or hub id; only columns need it.
+        split: Which split of a hub data set.
+
+    Raises:
+        InvalidInputError: There is no such source, or what it holds is no personas.
+    """
+    kind, _, name = spec.partition(":")
+    if spec == "sandbox":
+        return SandboxPersonas()
+    if kind == "sampler":
+        return PersonaSampler.read(name) if name else PersonaSampler.default()
+    if kind == "column" and name:
+        if seeds is None:
+            raise InvalidInputError(f"personas {spec!r}: expected a seed file that has the column")
+        return ColumnPersonas.read(seeds, name, split=split)
+    if not Path(spec).is_file():
+        raise InvalidInputError(f"personas: expected {_SPECS}; got {spec!r}, and there is no such file")
+    return ListedPersonas(read_persona_file(spec))
+
+
+def read_persona_file(path: str | Path) -> tuple[Persona, ...]:
+    """Read a file of personas, each a sentence or an object with a persona's fields.
+
+    Args:
+        path: JSON lines, a JSON array, or TOML with an array `personas`.
+
+    Raises:
+        InvalidInputError: The file cannot be read or holds none, or one of them is none; says where.
+    """
+    if Path(path).suffix == ".toml":
+        places = enumerate(_toml_list(path), start=1)
+        personas = tuple(_persona(value, f"{path}, persona {number}") for number, value in places)
+    else:
+        rows = iter_rows(path, split="train")
+        personas = tuple(_persona(row.content, f"{path}, {row.unit} {row.number}") for row in rows)
+    if not personas:
+        raise InvalidInputError(f"{path}: expected at least one persona, found none")
+    return personas
+
+
+def _toml_list(path: str | Path) -> list[Any]:
+    """Return the personas of a TOML file."""
+    try:
+        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise InvalidInputError(f"{path}: expected TOML with [[personas]]; {error}") from error
+    found = content.get("personas")
+    if not isinstance(found, list) or len(content) > 1:
+        raise InvalidInputError(
+            f"{path}: expected an array `personas` and nothing else; got {', '.join(content) or '{}'}"
+        )
+    return found
+
+
+def _cell(cell: Any) -> Any:
+    """Return a column's value as a sentence or an object; tables write absent fields of an object as null."""
+    if isinstance(cell, str) and cell.lstrip().startswith("{"):
+        try:
+            return orjson.loads(cell)
+        except orjson.JSONDecodeError:
+            return cell
+    return {name: value for name, value in cell.items() if value is not None} if isinstance(cell, dict) else cell
+
+
+def _persona(value: Any, place: str) -> Persona:
+    """Return a sentence or an object as a persona."""
+    try:
+        if isinstance(value, RowError):
+            raise InvalidInputError(f"{place}, {value}")
+        return Persona.of(value) if isinstance(value, str) else Persona.model_validate(value)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"])) or "persona"
+        got = repr(fault["input"])[:60]
+        known = f"; fields: {', '.join(Persona.model_fields)}" if fault["type"] == "extra_forbidden" else ""
+        raise InvalidInputError(f"{place}, {where}: {fault['msg']}; got {got}{known}") from error
+
+
+def _digest(personas: Iterable[tuple[object, Persona]]) -> str:
+    """Return a fingerprint of personas and what they go by, in their order."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, persona in personas:
+        digest.update(f"{name}\0{persona.model_dump_json()}\0".encode())
+    return digest.hexdigest()

@@ -1,0 +1,162 @@
+"""The live display of a simulation: a panel on a terminal, plain lines elsewhere, JSON events for machines."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Literal, Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.text import Text
+
+from music_agents.progress.events import EndpointFigures, Snapshot
+
+__all__ = ["Watched", "describe", "panel", "show_progress"]
+
+SAMPLE_SECONDS = 0.25
+PLAIN_SECONDS = 10.0
+EVENT_SECONDS = 5.0
+
+Show = Callable[[Snapshot], None]
+
+
+class Watched(Protocol):
+    """What is shown: a `Watch`, or what sums up several of them."""
+
+    def sample(self, lag: float) -> None:
+        """Note the figures so far, and by how many seconds the event loop was late."""
+
+    def snapshot(self, event: Literal["progress", "end"] = "progress") -> Snapshot:
+        """Return the figures of this moment."""
+
+
+@asynccontextmanager
+async def show_progress(watch: Watched, console: Console, *, as_json: bool = False) -> AsyncIterator[None]:
+    """Show a run's progress for as long as the block lasts, and once more at its end.
+
+    Args:
+        watch: Of the run.
+        console: Where to show it; stderr, as stdout is for the result.
+        as_json: Whether to write JSON events, one a line, instead of words.
+    """
+    with _screen(console, as_json) as (show, seconds):
+        task = asyncio.create_task(_keep_showing(watch, show, seconds))
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError, OSError):  # a broken stderr is no reason to lose a run's result
+                await task
+            with suppress(OSError):
+                show(watch.snapshot("end"))
+
+
+def describe(snapshot: Snapshot) -> str:
+    """Say in one line how far a run is."""
+    parts = [_pairs(snapshot), *_failures(snapshot), *_calls(snapshot), *_spending(snapshot), *_stopping(snapshot)]
+    return ", ".join(parts)
+
+
+def panel(snapshot: Snapshot) -> RenderableType:
+    """Draw how far a run is."""
+    lines = [
+        [_pairs(snapshot), *_failures(snapshot)],
+        _calls(snapshot),
+        _spending(snapshot),
+        *([_endpoint(figures)] for figures in snapshot.endpoints),
+        _stopping(snapshot),
+    ]
+    # Texts, not a table: that costs five times as much to draw. And texts hold no markup.
+    texts = [Text("   ".join(line)) for line in lines if line]
+    # The bar does not end its line; the empty text does.
+    bar = ProgressBar(total=max(snapshot.num_wanted, 1), completed=snapshot.num_pairs)
+    return Panel(Group(bar, Text(), *texts), title="simulation", title_align="left")
+
+
+@contextmanager
+def _screen(console: Console, as_json: bool) -> Iterator[tuple[Show, float]]:
+    """Yield what shows a snapshot, and every how many seconds it is to."""
+    # Lines go past rich: it wraps them, and ends the process when nobody reads them any more.
+    if as_json:
+        yield lambda snapshot: print(snapshot.model_dump_json(), file=console.file, flush=True), EVENT_SECONDS
+    elif console.is_terminal:
+        with Live(console=console, auto_refresh=False) as live:
+            yield lambda snapshot: live.update(panel(snapshot), refresh=True), SAMPLE_SECONDS
+    else:
+        yield lambda snapshot: print(describe(snapshot), file=console.file, flush=True), PLAIN_SECONDS
+
+
+async def _keep_showing(watch: Watched, show: Show, seconds: float) -> None:
+    """Sample the run steadily, and show it every so many seconds."""
+    loop = asyncio.get_running_loop()
+    shown = loop.time()
+    while True:
+        due = loop.time() + SAMPLE_SECONDS
+        await asyncio.sleep(SAMPLE_SECONDS)
+        now = loop.time()
+        watch.sample(now - due)
+        if now - shown >= seconds:
+            shown = now
+            show(watch.snapshot())
+
+
+def _pairs(snapshot: Snapshot) -> str:
+    eta = "unknown" if snapshot.eta_seconds is None else _clock(snapshot.eta_seconds)
+    return f"{snapshot.num_pairs:,}/{snapshot.num_wanted:,} pairs, ETA {eta}"
+
+
+def _failures(snapshot: Snapshot) -> list[str]:
+    num = snapshot.num_failed
+    return [f"{num:,} failed ({_by_kind(snapshot.failures)})"] if num else ["0 failed"]
+
+
+def _calls(snapshot: Snapshot) -> list[str]:
+    parts = [f"{snapshot.calls_per_second:,.1f} calls/s", f"{snapshot.num_in_flight:,} in flight"]
+    if snapshot.latency_p50 is not None:
+        parts.append(f"latency p50 {snapshot.latency_p50:.2g} s p95 {snapshot.latency_p95:.2g} s")
+    if snapshot.errors:
+        parts.append(f"failed calls: {_by_kind(snapshot.errors)}")
+    return parts
+
+
+def _spending(snapshot: Snapshot) -> list[str]:
+    spending, projection = snapshot.spending, snapshot.projection
+    of_tokens = "" if snapshot.max_tokens is None else f" of {snapshot.max_tokens:,}"
+    of_cost = "" if snapshot.max_cost is None else f" of {snapshot.max_cost:,.2f}"
+    parts = [f"{spending.num_tokens:,}{of_tokens} tokens"]
+    if spending.cost or of_cost:
+        parts.append(f"{spending.cost:,.2f}{of_cost} USD")
+    if projection is not None:
+        cost = f" and {projection.cost:,.2f} USD" if projection.cost else ""
+        parts.append(f"projected {projection.num_tokens:,} tokens{cost}")
+    return parts
+
+
+def _endpoint(figures: EndpointFigures) -> str:
+    limit = "none" if figures.limit is None else f"{figures.limit:.0f}"
+    rate = "none" if figures.rate is None else f"{figures.rate:.1f}/s"
+    parts = [f"{figures.num_in_flight} in flight", f"limit {limit}", f"rate {rate}", f"{figures.num_rate_limited} 429s"]
+    if figures.num_waiting:
+        parts.append(f"{figures.num_waiting} waiting")
+    errors = [_by_kind(figures.errors)] if figures.errors else []
+    return f"{figures.name}: {', '.join(parts + errors)}"
+
+
+def _stopping(snapshot: Snapshot) -> list[str]:
+    if snapshot.stop_reason is None:
+        return []
+    waiting = ", once calls in flight are answered" if snapshot.num_in_flight else ""
+    return [f"stopping ({snapshot.stop_reason}: {snapshot.stop_detail}){waiting}"]
+
+
+def _by_kind(counts: Mapping[str, int]) -> str:
+    """List counts, the largest first."""
+    return ", ".join(f"{kind} {num:,}" for kind, num in sorted(counts.items(), key=lambda item: -item[1]))
+
+
+def _clock(seconds: float) -> str:
+    """Write a duration as h:mm:ss."""
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"

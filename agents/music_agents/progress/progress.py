@@ -1,0 +1,171 @@
+"""The progress of a run: what it has done so far, and whether and why it is to stop."""
+
+import asyncio
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from music.llm.chat import EndpointError
+from music.pairs import Usage
+from music_agents.failures import FailureReason, RoleFailedError, failure_reason
+from music_agents.progress.distribution import Distribution
+from music_agents.progress.recent_calls import RecentCalls
+from music_agents.spending.ledger import Account, Ledger
+from music_agents.spending.records import Projection
+
+__all__ = ["RunProgress", "StopReason", "stop_on_signals"]
+
+
+class StopReason(StrEnum):
+    """Why no further call is sent."""
+
+    USER = "user"
+    """Someone asked for it."""
+    BUDGET = "budget"
+    """The budget is reached, or cannot be kept."""
+    STALLED = "stalled"
+    """Most recent calls failed."""
+    WORKER = "worker"
+    """A worker of a run in shares died or gave up."""
+
+
+@dataclass(slots=True)
+class RunProgress:
+    """Live counts of one session.
+
+    Attributes:
+        ledger: What replies cost, and what they may cost.
+        num_wanted: Pairs that the run is to have in the end.
+        num_pairs: Pairs that it has, those of earlier sessions included.
+        num_earlier: Of them, those of earlier sessions.
+        failures: Failed pairs by reason, those of earlier sessions included.
+        num_in_flight: Calls that were sent and are not answered.
+        num_calls: Calls that were answered in this session; replayed ones do not count.
+        errors: Calls that failed in this session, after their retries, by reason.
+        recent: How the latest calls went.
+        latency: Seconds of the calls of this session.
+        loop_lag: Seconds by which the event loop was late, sampled by the display.
+        started: When the session began, by `time.monotonic`.
+        stop_reason: Why no call is to be sent any more; None while they are.
+        stop_detail: The same, for people.
+    """
+
+    ledger: Ledger = field(default_factory=Ledger)
+    num_wanted: int = 0
+    num_pairs: int = 0
+    num_earlier: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    num_in_flight: int = 0
+    num_calls: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    recent: RecentCalls = field(default_factory=RecentCalls)
+    latency: Distribution = field(default_factory=Distribution)
+    loop_lag: Distribution = field(default_factory=Distribution)
+    started: float = field(default_factory=time.monotonic)
+    stop_reason: StopReason | None = None
+    stop_detail: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the session began."""
+        return time.monotonic() - self.started
+
+    @property
+    def num_failed(self) -> int:
+        """Failed pairs, those of earlier sessions included."""
+        return self.failures.total()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether no call is to be sent any more."""
+        return self.stop_reason is not None
+
+    @property
+    def projection(self) -> Projection | None:
+        """What the whole run will come to; None while too few pairs have ended."""
+        return self.ledger.project(self.num_wanted, self.num_pairs, self.num_failed)
+
+    def begin(self, num_wanted: int, num_pairs: int = 0, failures: Mapping[str, int] | None = None) -> None:
+        """Start the session's clock with what earlier sessions left: pairs, and failed ones by reason."""
+        self.started = time.monotonic()
+        self.num_wanted = num_wanted
+        self.num_pairs = self.num_earlier = num_pairs
+        self.failures.update(failures or {})
+
+    def open_account(self, name: str, endpoint: str, earlier: Usage | None = None) -> Account:
+        """Open a role's account, as `Ledger.open` does; the run is to stop if earlier sessions spent the budget."""
+        account = self.ledger.open(name, endpoint, earlier)
+        self._keep_budget()
+        return account
+
+    def end_pair(self, index: int, failure: FailureReason | None = None) -> None:
+        """Count a pair that ended, whole or for a reason; after its last call."""
+        self.ledger.end_pair(index)
+        if failure is None:
+            self.num_pairs += 1
+        else:
+            self.failures[failure] += 1
+
+    def admit(self) -> None:
+        """Let a call be sent.
+
+        Raises:
+            RoleFailedError: The run is to stop.
+        """
+        if self.stop_reason is not None:
+            raise RoleFailedError(f"the run was stopped ({self.stop_detail})", FailureReason.INTERRUPTED)
+
+    def call_answered(self, seconds: float) -> None:
+        """Count a call that was answered and charged."""
+        self.num_calls += 1
+        self.latency.add(seconds)
+        self.recent.add(None)
+        self._keep_budget()
+
+    def call_failed(self, error: EndpointError) -> None:
+        """Count a call that failed, after its retries; the run is to stop if most do."""
+        self.errors[failure_reason(error)] += 1
+        self.recent.add(error)
+        if complaint := self.recent.complaint():
+            self.stop(StopReason.STALLED, complaint)
+
+    def stop(self, reason: StopReason = StopReason.USER, detail: str = "as asked") -> None:
+        """Ask the run to stop: calls in flight are finished and journaled, no other is sent. The first reason stays."""
+        if self.stop_reason is None:
+            self.stop_reason, self.stop_detail = reason, detail
+
+    def _keep_budget(self) -> None:
+        """Ask the run to stop if its budget is reached."""
+        if detail := self.ledger.exhausted():
+            self.stop(StopReason.BUDGET, detail)
+
+
+@contextmanager
+def stop_on_signals(progress: RunProgress) -> Iterator[None]:
+    """Let Ctrl-C (or SIGTERM) stop the run in order for as long as the block lasts; the second one cuts it short."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    # Not `progress.stopping`: a run that stops by itself is not cut short by the first Ctrl-C.
+    num_signals = 0
+
+    def handle() -> None:
+        nonlocal num_signals
+        num_signals += 1
+        if num_signals > 1:
+            task.cancel()
+        progress.stop()
+
+    handled: list[signal.Signals] = []
+    with suppress(NotImplementedError):  # Windows: no signal handlers on the loop; Ctrl-C cancels there
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, handle)
+            handled.append(number)
+    try:
+        yield
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,114 @@
+"""Diagnostics of a set of pairs: what a reward model could learn from it other than quality.
+
+`diagnose` reads the pairs once, in any order; `Diagnostics` is what it found, for `run.json`, with warnings in words.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from pydantic import BaseModel, ConfigDict
+
+from music.pairs import ContrastivePair
+from music_agents.quality.figures import Figure
+from music_agents.quality.survey import LengthGap, Personas, Repeats, Survey
+from music_agents.quality.tells import MIN_PAIRS, Tells
+from music_agents.quality.warnings import find_warnings
+
+__all__ = ["Diagnostics", "diagnose"]
+
+
+class Diagnostics(BaseModel):
+    """What a set of pairs looks like; intervals are of 95%, over pairs."""
+
+    model_config = ConfigDict(frozen=True)
+
+    num_pairs: int
+    """Pairs kept."""
+    dropped: dict[str, int]
+    """Pairs that came to nothing, by reason."""
+    length: LengthGap
+    tells: Tells | None
+    """What words give away; None for fewer than 50 pairs."""
+    refusals: dict[str, Figure]
+    """Share of replies that refuse, by side."""
+    turns_contrasted: float
+    """Mean number of contrasted turns in a pair."""
+    strategies: dict[str, int]
+    """Contrasted turns by strategy."""
+    repeats: Repeats
+    personas: Personas
+    warnings: tuple[str, ...] = ()
+    """What is beyond noise and large enough to mind, in words."""
+
+    def describe(self) -> str:
+        """Return a short text for the terminal."""
+        lines = (self._pairs(), self._lengths(), self._words(), self._refusals(), self._contrasts(), self._sameness())
+        return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
+
+    def _pairs(self) -> str:
+        reasons = ", ".join(f"{reason} {num}" for reason, num in self.dropped.items())
+        return f"pairs      {self.num_pairs} kept, {sum(self.dropped.values())} dropped" + f" ({reasons})" * bool(
+            reasons
+        )
+
+    def _lengths(self) -> str:
+        gap, longer = self.length.words, self.length.longer_is_rejected
+        return (
+            f"length     chosen replies are {gap.value:+.1f} words {_plus_minus(gap.margin)} longer "
+            f"({self.length.standardised:+.2f} SD); the rejected one is the longer in {_percent(longer)} of turns"
+        )
+
+    def _words(self) -> str:
+        if self.tells is None:
+            return f"tells      too few pairs to say (at least {MIN_PAIRS})"
+        found = ", ".join(tell.text for tell in (*self.tells.words, *self.tells.openings)[:6])
+        return f"tells      words alone tell the chosen reply in {_percent(self.tells.accuracy)}" + f": {found}" * bool(
+            found
+        )
+
+    def _refusals(self) -> str:
+        return "refusals   " + ", ".join(f"{side} {_percent(share)}" for side, share in self.refusals.items())
+
+    def _contrasts(self) -> str:
+        strategies = ", ".join(f"{name} {num}" for name, num in self.strategies.items())
+        return f"contrasts  {self.turns_contrasted:.2f} turns a pair: {strategies or 'none recorded'}"
+
+    def _sameness(self) -> str:
+        return (
+            f"repeats    {self.repeats.num_contexts} pairs share their seed context with an earlier pair, "
+            f"{self.repeats.num_first_messages} the user's first message too; {self.personas.num_distinct} personas"
+        )
+
+
+def diagnose(pairs: Iterable[ContrastivePair], dropped: Mapping[str, int] | None = None) -> Diagnostics:
+    """Look at a set of pairs.
+
+    Args:
+        pairs: The kept pairs in any order, for example `read_saved_pairs(directory)`. They are read once and not kept,
+            but for a sample of 2,000.
+        dropped: Pairs that came to nothing, by reason.
+    """
+    survey = Survey()
+    for pair in pairs:
+        survey.add(pair)
+    found = Diagnostics(
+        num_pairs=survey.num_pairs,
+        dropped=dict(sorted((dropped or {}).items())),
+        length=survey.length_gap(),
+        tells=survey.sample.tells(),
+        refusals={side: mean.figure() for side, mean in survey.refusals.items()},
+        turns_contrasted=sum(survey.strategies.values()) / max(1, survey.num_pairs),
+        strategies=dict(sorted(survey.strategies.items())),
+        repeats=survey.repeats(),
+        personas=survey.persona_coverage(),
+    )
+    return found.model_copy(update={"warnings": tuple(find_warnings(found))})
+
+
+def _percent(figure: Figure) -> str:
+    """Write a share."""
+    return f"{100 * figure.value:.1f}% {_plus_minus(figure.margin, 100)}"
+
+
+def _plus_minus(margin: float | None, factor: float = 1) -> str:
+    """Write half an interval."""
+    return "(+/- ?)" if margin is None else f"(+/- {factor * margin:.1f})"

@@ -1,0 +1,56 @@
+"""Reading back the pairs that a run saved, batch by batch, without the cost of validating them once more."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from music.conversation import Conversation, Message
+from music.pairs import ContrastivePair, TurnContrast, Usage
+from music_agents.output.schema import PAIR_SCHEMA
+from music_agents.output.shards import shard_paths
+
+__all__ = ["read_saved_pairs"]
+
+BATCH_ROWS = 256
+
+
+def read_saved_pairs(directory: Path) -> Iterator[ContrastivePair]:
+    """Yield the pairs of a run in order.
+
+    Args:
+        directory: The run's, with its shards.
+
+    Raises:
+        ShardError: A shard is missing.
+        OSError: A shard cannot be read.
+    """
+    for path in shard_paths(directory):
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(BATCH_ROWS, columns=PAIR_SCHEMA.names):
+                yield from map(_pair, batch.to_pylist())
+
+
+def _pair(row: dict[str, Any]) -> ContrastivePair:
+    """Return a row as the pair that it was written from."""
+    own = {
+        "chosen": _conversation(row["chosen"]),
+        "rejected": _conversation(row["rejected"]),
+        "contrasts": tuple(_contrast(contrast) for contrast in row["contrasts"]),
+        "models": {role: model for role, model in row["models"].items() if model is not None},
+        "usage": Usage(**row["usage"]),
+        "retries": tuple(row["retries"]),
+    }
+    return ContrastivePair.model_construct(**(row | own))
+
+
+def _conversation(messages: list[dict[str, Any]]) -> Conversation:
+    """Return the messages as a conversation."""
+    return Conversation.model_construct(messages=tuple(Message.trusted(m["role"], m["content"]) for m in messages))
+
+
+def _contrast(row: dict[str, Any]) -> TurnContrast:
+    """Return the record of one contrast."""
+    return TurnContrast.model_construct(**(row | {"parameters": json.loads(row["parameters"])}))

@@ -1,0 +1,129 @@
+"""Counting over a set of pairs, one at a time."""
+
+from collections import Counter
+from math import sqrt
+
+from pydantic import BaseModel, ConfigDict
+
+from music.pairs import ContrastivePair
+from music_agents.quality.figures import Figure, RunningMean
+from music_agents.quality.gates import simulated_replies
+from music_agents.quality.tells import TellSample
+from music_agents.quality.texts import find_refusal
+
+__all__ = ["LengthGap", "Personas", "Repeats", "Survey"]
+
+
+class LengthGap(BaseModel):
+    """By how much the chosen replies are longer than the rejected ones of the same turn."""
+
+    model_config = ConfigDict(frozen=True)
+
+    characters: Figure
+    """Mean over turns, chosen less rejected."""
+    words: Figure
+    """Likewise, in words."""
+    standardised: float
+    """The gap in words over the standard deviation of all replies' words."""
+    longer_is_rejected: Figure
+    """Share of turns in which the rejected reply has more characters; a tie counts half."""
+
+
+class Repeats(BaseModel):
+    """Pairs that begin as an earlier pair does."""
+
+    model_config = ConfigDict(frozen=True)
+
+    num_contexts: int
+    """Pairs whose seed messages are those of another; many are to be expected if there are fewer seeds than pairs."""
+    num_first_messages: int
+    """Of them, pairs whose first simulated user message is the same, too."""
+
+
+class Personas(BaseModel):
+    """Who the users were."""
+
+    model_config = ConfigDict(frozen=True)
+
+    num_distinct: int
+    num_without: int
+    """Pairs whose user was anyone."""
+    most_common: int
+    """Pairs of the persona that occurs most."""
+
+
+class Survey:
+    """What is counted while the pairs go by.
+
+    Attributes:
+        num_pairs: Pairs taken.
+        sample: Pairs whose words are looked at.
+        refusals: Share of replies that refuse, by side.
+        strategies: Contrasted turns by strategy.
+    """
+
+    def __init__(self) -> None:
+        self.num_pairs = 0
+        self.sample = TellSample()
+        self.refusals = {"chosen": RunningMean(), "rejected": RunningMean()}
+        self.strategies: Counter[str] = Counter()
+        self._characters, self._words, self._longer = RunningMean(), RunningMean(), RunningMean()
+        self._reply_words = RunningMean()
+        self._contexts: set[int] = set()
+        self._openings: set[int] = set()
+        self._personas: Counter[str] = Counter()
+
+    def add(self, pair: ContrastivePair) -> None:
+        """Take one pair."""
+        self.num_pairs += 1
+        self.sample.add(pair)
+        self.strategies.update(contrast.strategy for contrast in pair.contrasts)
+        self._personas[pair.persona] += 1
+        self._add_beginning(pair)
+        replies = tuple(simulated_replies(pair))
+        if replies:
+            self._add_lengths(replies)
+            for mean, side in zip(self.refusals.values(), zip(*replies, strict=True), strict=True):
+                mean.add(sum(map(bool, map(find_refusal, side))) / len(side))
+
+    def length_gap(self) -> LengthGap:
+        """Return what was found of lengths."""
+        words, spread = self._words.figure(), self._reply_words
+        mean = spread.total / max(1, spread.num)
+        deviation = sqrt(max(0.0, spread.squares / max(1, spread.num) - mean * mean))
+        return LengthGap(
+            characters=self._characters.figure(),
+            words=words,
+            standardised=words.value / deviation if deviation else 0.0,
+            longer_is_rejected=self._longer.figure(),
+        )
+
+    def repeats(self) -> Repeats:
+        """Return how many pairs begin as an earlier one does."""
+        return Repeats(
+            num_contexts=self.num_pairs - len(self._contexts), num_first_messages=self.num_pairs - len(self._openings)
+        )
+
+    def persona_coverage(self) -> Personas:
+        """Return who the users were."""
+        named = Counter({persona: num for persona, num in self._personas.items() if persona})
+        most_common = max(named.values(), default=0)
+        return Personas(num_distinct=len(named), num_without=self._personas[""], most_common=most_common)
+
+    def _add_beginning(self, pair: ContrastivePair) -> None:
+        """Take the seed messages and the first simulated one."""
+        start = pair.num_seed_messages
+        # Hashes, not texts: a whole set's contexts would not fit.
+        contents = tuple(message.content for message in pair.chosen.messages[: start + 1])
+        self._contexts.add(hash(contents[:start]))
+        self._openings.add(hash(contents))
+
+    def _add_lengths(self, replies: tuple[tuple[str, str], ...]) -> None:
+        """Take the lengths of a pair's replies."""
+        words = [(len(chosen.split()), len(rejected.split())) for chosen, rejected in replies]
+        gaps = [len(chosen) - len(rejected) for chosen, rejected in replies]
+        self._characters.add(sum(gaps) / len(gaps))
+        self._words.add(sum(chosen - rejected for chosen, rejected in words) / len(words))
+        self._longer.add(sum((gap < 0) + 0.5 * (gap == 0) for gap in gaps) / len(gaps))
+        for num in (num for both in words for num in both):
+            self._reply_words.add(num)

@@ -1,0 +1,83 @@
+"""Asking a model for one turn, and again when its reply is of no use."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from music.conversation import Message
+from music.llm.chat import ChatModel, ChatReply, ReplyOutcome
+from music.pairs import Usage
+from music_agents.failures import FailureReason, RoleFailedError, UnfitReplyError
+from music_agents.roles.role import RoleView, Sampling
+
+__all__ = ["Answer", "ask"]
+
+T = TypeVar("T")
+
+_DEFECTS = {
+    ReplyOutcome.EMPTY: (FailureReason.REPLY_EMPTY, "it is empty"),
+    ReplyOutcome.LENGTH: (FailureReason.REPLY_CUT, "it is cut at the token limit (raise --max-reply-tokens)"),
+    ReplyOutcome.CONTENT_FILTER: (FailureReason.REPLY_FILTERED, "the endpoint's content filter stopped it"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """What came of asking.
+
+    Attributes:
+        content: What was read from the reply that was of use.
+        usage: Of all attempts.
+        retries: Why the attempts before it were of no use.
+    """
+
+    content: T
+    usage: Usage
+    retries: tuple[str, ...]
+
+
+async def ask(
+    model: ChatModel,
+    view: RoleView,
+    messages: tuple[Message, ...],
+    sampling: Sampling,
+    read: Callable[[str], T],
+    step: str = "",
+) -> Answer[T]:
+    """Ask for one turn, again with another seed while the reply is of no use.
+
+    Args:
+        model: Whom to ask.
+        view: The turn.
+        messages: The prompt.
+        sampling: How the model samples.
+        read: Reads a complete reply's text; raises `UnfitReplyError` if it is of no use.
+        step: Tells the questions of a role that asks more than one in a turn apart.
+
+    Raises:
+        RoleFailedError: No reply of `view.num_attempts` was of use.
+        EndpointError: The model gave no usable reply.
+    """
+    usage, retries = Usage(), list[str]()
+    for attempt in range(view.num_attempts):
+        reply = await model.complete(view.request(messages, sampling, f"{step}{attempt}"))
+        usage += Usage(1, reply.prompt_tokens, reply.completion_tokens)
+        try:
+            return Answer(_read(reply, read), usage, tuple(retries))
+        except UnfitReplyError as error:
+            unfit = error
+            retries.append(unfit.reason)
+    shown = f"; it begins {reply.text[:80]!r}" if reply.text else ""
+    message = f"{view.num_attempts} replies of {model.name} were of no use; of the last, {unfit.detail}{shown}"
+    raise RoleFailedError(message, unfit.reason)
+
+
+def _read(reply: ChatReply, read: Callable[[str], T]) -> T:
+    """Read a reply.
+
+    Raises:
+        UnfitReplyError: It is not complete, or `read` has no use for it.
+    """
+    if reply.outcome is not ReplyOutcome.COMPLETE:
+        raise UnfitReplyError(*_DEFECTS[reply.outcome])
+    return read(reply.text)

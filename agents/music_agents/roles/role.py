@@ -1,0 +1,139 @@
+"""Roles: who speaks in a rollout, and what they may know.
+
+A role is any async callable from a `RoleView` (what it may know) to a `RoleTurn` (what it says). Write your own as a
+function or a class with `__call__`; `ask` asks a model for a turn. Contrasts are roles too: `music_agents.contrasts`.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from music.conversation import Conversation, Message
+from music.llm.chat import ChatRequest
+from music.pairs import TurnContrast, Usage
+from music_agents.personas import Persona
+
+__all__ = ["MAX_ATTEMPTS", "Role", "RoleTurn", "RoleView", "Roles", "Sampling", "Side", "derive_seed"]
+
+Side = Literal["chosen", "rejected"]
+
+MAX_ATTEMPTS = 3
+"""How often a role asks for one turn before it gives the pair up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How a role's model samples.
+
+    Attributes:
+        temperature: None leaves it to the endpoint.
+        max_tokens: Bound on one reply's tokens; None leaves it to the endpoint.
+    """
+
+    temperature: float | None = None
+    max_tokens: int | None = None
+
+
+AS_THE_ENDPOINT_DOES = Sampling()
+"""Sampling that leaves everything to the endpoint."""
+
+
+NOTHING_SAID = Conversation()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleView:
+    """What a role may know when it speaks.
+
+    Attributes:
+        conversation: The history of this side, as far as it goes.
+        other: That of the other side. In every turn the chosen side speaks first, so the rejected side may follow it.
+        side: The rollout that the turn belongs to.
+        part: `user` or `assistant` (a contrast stands in the assistant's place).
+        turn: Index of the simulated turn, from 0.
+        num_turns: How many turns this pair will have.
+        pair: Index of the pair in its run.
+        run_seed: The run's seed.
+        persona: Who the user is; None for anyone.
+        num_attempts: How often to ask for a turn before the pair is given up.
+    """
+
+    conversation: Conversation
+    other: Conversation = NOTHING_SAID
+    side: Side
+    part: Literal["user", "assistant"]
+    turn: int
+    num_turns: int
+    pair: int
+    run_seed: int
+    persona: Persona | None = None
+    num_attempts: int = MAX_ATTEMPTS
+
+    def request(
+        self, messages: tuple[Message, ...], sampling: Sampling = AS_THE_ENDPOINT_DOES, attempt: int | str = 0
+    ) -> ChatRequest:
+        """Return a request of this turn.
+
+        Both sides draw from the same seed (common random numbers: they differ by their contrast, not by luck), while
+        the key tells them apart. `attempt` must differ between the requests of one turn.
+        """
+        place = f"{self.turn}/{self.part}/{attempt}"
+        return ChatRequest(
+            messages=messages,
+            seed=derive_seed(self.run_seed, self.pair, place),
+            temperature=sampling.temperature,
+            max_tokens=sampling.max_tokens,
+            key=f"{self.pair}/{self.side}/{place}",
+            route=str(self.pair),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleTurn:
+    """What a role says.
+
+    Attributes:
+        text: The message; it must not be blank.
+        usage: Of all calls that it took.
+        contrast: How the message was made worse, if it was.
+        retries: Why replies before this one were of no use, as failure reasons.
+    """
+
+    text: str
+    usage: Usage
+    contrast: TurnContrast | None = None
+    retries: tuple[str, ...] = ()
+
+
+class Role(Protocol):
+    """Anything that speaks a turn."""
+
+    async def __call__(self, view: RoleView, /) -> RoleTurn:
+        """Speak.
+
+        Raises:
+            RoleFailedError: The pair must be given up.
+            EndpointError: Its model gave no usable reply; likewise.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roles:
+    """The three roles of a pair.
+
+    Attributes:
+        user: Writes the user's turns of both sides.
+        assistant: Answers on the chosen side.
+        contrast: Answers on the rejected side.
+    """
+
+    user: Role
+    assistant: Role
+    contrast: Role
+
+
+def derive_seed(*parts: object) -> int:
+    """Return a seed in [0, 2**31) that depends on all parts and on nothing else."""
+    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big") >> 1

@@ -1,0 +1,187 @@
+"""User gates: what a simulated user must not do, each a small check of one message.
+
+A gate takes a message and the view that it was written from, and raises `UnfitReplyError` if the message is of no use;
+the role then asks again. These gates refuse what is plain to see and let everything else pass: a user turned away
+without reason costs calls. A plain substring test comes before anything slow, as users speak in half of all calls.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
+
+from music.prompts.dialogue import INSTRUCTION_PHRASES
+from music_agents.failures import FailureReason, UnfitReplyError
+from music_agents.personas import PERSONA_HEADINGS
+from music_agents.roles.role import RoleView
+
+__all__ = ["DEFAULT_USER_GATES", "UserGate", "refuse_leaks", "refuse_repeats", "refuse_role_flips", "refuse_stops"]
+
+UserGate: TypeAlias = Callable[[str, RoleView], None]
+
+MIN_COPIED_CHARS = 60
+"""A shorter passage of the assistant's reply may well be a quotation."""
+MIN_REPEATED_WORDS = 4
+"""Shorter messages ("Go on, please") may come again, though not twice in a row."""
+MIN_ALIKE_WORDS = 8
+"""In shorter messages one other word makes another request."""
+MAX_OTHER_SHARE = 0.12
+"""Messages whose words, and whose lengths, differ by no more than this part are alike."""
+MIN_LEAKED_CHARS = 24
+"""A persona's shorter phrases are what anyone might say."""
+MIN_OBLIGING_CHARS = 100
+"""From this length on, a message with an obliging opening that asks nothing is an answer."""
+MIN_LECTURE_CHARS = 300
+"""From this length on, a message that asks nothing and speaks of no one's own affairs is an answer."""
+
+_STOP_MARKS = ("###stop###", "[stop]", "<stop>", "[end]", "<end>", "[done]", "[end of conversation]")
+_STOP_HINTS = ("bye", "s all", "is all", "be all", "nothing else", "questions", "have a ")
+_STOP = re.compile(
+    r"\b(good)?bye\b|\bthat( i|'|’)s all( for (now|today)| i (need|want|had)|[.!,]|$)|\bthat( wi|'|’)ll be all\b"
+    r"|\bnothing else[.!]*$|\bno (more|further|other) questions( for now| today)?[.!]*$"
+    r"|\bhave a (great|nice|good|wonderful) (day|one|evening|weekend|night)\b"
+)
+_FLIP_HEADS = ("assistant:", "ai:", "ai assistant:", "chatbot:", "**assistant", "user:", "human:", "**user", "**human")
+_FLIP_SCRIPT = ("\nassistant:", "\nai:", "\nuser:", "\nhuman:", "\n**assistant", "\n**user", "\n**human")
+_FLIP_OFFERS = (
+    "how can i help you",
+    "how may i help you",
+    "how can i assist",
+    "how may i assist",
+    "i can help you with",
+    "let me know if you have any",
+    "let me know if you need",
+    "let me know if you'd like",
+    "feel free to ask",
+    "feel free to reach out",
+    "hope this helps",
+    "i'm here to help",
+    "i am here to help",
+    "is there anything else i can",
+    "is there anything else you",
+    "as an ai, i",
+    "as an ai language model, i",
+    "as an ai assistant, i",
+    "as a language model, i",
+    "i'm an ai ",
+    "i am an ai ",
+)
+_OBLIGING = (
+    "sure",
+    "certainly",
+    "of course",
+    "absolutely",
+    "gladly",
+    "great question",
+    "here is",
+    "here are",
+    "here's",
+)
+_OWN_AFFAIRS = re.compile(r"\b(i|me|my|mine|we|us|our|please)\b")
+_LEAKS = (
+    *INSTRUCTION_PHRASES,
+    *(heading.lower() for heading in PERSONA_HEADINGS),
+    "i am playing the",
+    "i'm playing the",
+    "as instructed",
+    "my persona ",
+    "user simulator",
+    "<persona>",
+)
+
+
+def refuse_stops(text: str, view: RoleView) -> None:
+    """Refuse a farewell before the last turn, and a stop mark.
+
+    Raises:
+        UnfitReplyError: The user ends the conversation too early.
+    """
+    if view.turn + 1 >= view.num_turns:
+        return
+    lower = text.lower()
+    if mark := _first(_STOP_MARKS, lower):
+        raise UnfitReplyError(
+            FailureReason.USER_STOPPED, f"the user writes the stop mark {mark!r} before the last turn"
+        )
+    if "?" not in lower and _first(_STOP_HINTS, lower) and (match := _STOP.search(lower)):
+        raise UnfitReplyError(FailureReason.USER_STOPPED, f"the user says {match[0]!r} before the last turn")
+
+
+def refuse_role_flips(text: str, view: RoleView) -> None:
+    """Refuse what an assistant would write: labels, scripts for both sides, offers of help, answers at length.
+
+    Raises:
+        UnfitReplyError: The user speaks as the assistant.
+    """
+    lower = text.lower()
+    if lower.startswith(_FLIP_HEADS):
+        raise UnfitReplyError(FailureReason.USER_ROLE_FLIP, "the user's message begins with a speaker's name")
+    if "\n" in lower and _first(_FLIP_SCRIPT, lower):
+        raise UnfitReplyError(FailureReason.USER_ROLE_FLIP, "the user writes a script for both sides")
+    if offer := _first(_FLIP_OFFERS, lower):
+        raise UnfitReplyError(FailureReason.USER_ROLE_FLIP, f"the user speaks as the assistant: {offer!r}")
+    if len(lower) >= MIN_OBLIGING_CHARS and "?" not in lower and _is_answer(lower):
+        raise UnfitReplyError(FailureReason.USER_ROLE_FLIP, "the user answers at length, as the assistant would")
+
+
+def refuse_repeats(text: str, view: RoleView) -> None:
+    """Refuse what the user said before, or nearly so, and what the assistant has just said.
+
+    Raises:
+        UnfitReplyError: The user repeats.
+    """
+    body = view.conversation.messages
+    for distance, message in enumerate(reversed(body)):
+        if message.role == "user" and _is_repeat(text, message.content, in_a_row=distance < 2):
+            raise UnfitReplyError(FailureReason.USER_REPEATS, "the user says again what was said before")
+    reply = body[-1].content if body else ""
+    if len(text) >= MIN_COPIED_CHARS and (text in reply or _are_alike(text, reply)):
+        raise UnfitReplyError(FailureReason.USER_REPEATS, "the user copies the assistant's reply")
+
+
+def refuse_leaks(text: str, view: RoleView) -> None:
+    """Refuse words of the instructions, and of the persona's what only its author would say.
+
+    A fact, a wish or a goal may be said in the persona's own words; who the user is and how they write may not.
+
+    Raises:
+        UnfitReplyError: The user gives away that a part is being played.
+    """
+    lower = text.lower()
+    if leak := _first(_LEAKS, lower):
+        raise UnfitReplyError(FailureReason.USER_LEAKS, f"the user gives the instructions away: {leak!r}")
+    persona = view.persona
+    for told in (persona.who, persona.style) if persona else ():
+        if len(told) >= MIN_LEAKED_CHARS and told.lower() in lower:
+            raise UnfitReplyError(FailureReason.USER_LEAKS, f"the user recites the persona: {told[:60]!r}")
+
+
+DEFAULT_USER_GATES: tuple[UserGate, ...] = (refuse_stops, refuse_role_flips, refuse_repeats, refuse_leaks)
+"""The gates of `UserRole`; leave out what you do not want."""
+
+
+def _first(phrases: Iterable[str], lower: str) -> str | None:
+    """Return the first of the phrases that a text in lower case holds."""
+    for phrase in phrases:
+        if phrase in lower:
+            return phrase
+    return None
+
+
+def _is_answer(lower: str) -> bool:
+    """Whether a long text without a question, in lower case, is an answer and no request."""
+    return lower.startswith(_OBLIGING) or (len(lower) >= MIN_LECTURE_CHARS and not _OWN_AFFAIRS.search(lower))
+
+
+def _is_repeat(text: str, earlier: str, *, in_a_row: bool) -> bool:
+    """Whether a message says what an earlier one said."""
+    if len(text) == len(earlier) and text.lower() == earlier.lower():
+        return in_a_row or text.count(" ") >= MIN_REPEATED_WORDS - 1
+    return _are_alike(text, earlier)
+
+
+def _are_alike(text: str, other: str) -> bool:
+    """Whether two texts share nearly all of their words; texts of other lengths are not looked into."""
+    if abs(len(text) - len(other)) > MAX_OTHER_SHARE * len(text) or text.count(" ") < MIN_ALIKE_WORDS - 1:
+        return False
+    words, others = set(text.lower().split()), set(other.lower().split())
+    return len(words ^ others) <= MAX_OTHER_SHARE * len(words | others)

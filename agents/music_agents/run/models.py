@@ -1,0 +1,84 @@
+"""Who plays which role: endpoints as users write them, and the models behind them."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass, fields
+
+from pydantic import BaseModel, ConfigDict
+
+from music.llm.chat import ChatModel
+from music.llm.endpoints import open_model
+from music.llm.openai import ClientSettings
+from music_agents.progress.events import PacedEndpoint
+from music_agents.spending.budget import models_of
+
+__all__ = ["RoleEndpoints", "RoleModels"]
+
+SANDBOX = "sandbox"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleModels:
+    """Who plays which role; one model may play several. Whoever made the models closes them.
+
+    Attributes:
+        user: Plays the user on both sides.
+        assistant: Answers on the chosen side.
+        contrast: Answers on the rejected side.
+        weaker: Answers for the contrast `weaker_model`; None if that is not used.
+        judge: Judges finished pairs; None for no judge.
+    """
+
+    user: ChatModel
+    assistant: ChatModel
+    contrast: ChatModel
+    weaker: ChatModel | None = None
+    judge: ChatModel | None = None
+
+    def by_role(self) -> dict[str, ChatModel]:
+        """Return the models that there are, by role."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {role: model for role, model in named.items() if model is not None}
+
+    def endpoints(self) -> list[PacedEndpoint]:
+        """Return the endpoints over HTTP, replicas one by one, each once."""
+        found = [endpoint for model in self.by_role().values() for endpoint in getattr(model, "endpoints", ())]
+        return list({endpoint.name: endpoint for endpoint in found}.values())
+
+    def names(self) -> dict[str, str]:
+        """Return the name of each role's model, without the address at which it happens to be served."""
+        return {role: ",".join(models_of(model.name)) for role, model in self.by_role().items()}
+
+
+class RoleEndpoints(BaseModel):
+    """The endpoint of each role, as `music.llm.open_model` reads it; replicas separated by commas."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    user: str = SANDBOX
+    """Plays the user on both sides."""
+    assistant: str = SANDBOX
+    """Answers on the chosen side."""
+    contrast: str = SANDBOX
+    """Answers on the rejected side."""
+    weaker: str = ""
+    """Answers for the contrast `weaker_model`; empty if that is not used."""
+    judge: str = ""
+    """Judges finished pairs, as `sandbox` does by its oracle; empty for no judge."""
+    client: ClientSettings = ClientSettings()
+    """Time-outs, retries and pace of the endpoints over HTTP."""
+
+    def by_role(self) -> dict[str, str]:
+        """Return the endpoints that there are, by role."""
+        return {role: spec for role, spec in self.model_dump(exclude={"client"}).items() if spec}
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[RoleModels]:
+        """Open the models for as long as the block lasts; roles with the same endpoint share one."""
+        specs = self.by_role()
+        async with AsyncExitStack() as stack:
+            models = {
+                spec: await stack.enter_async_context(aclosing(open_model(spec, self.client)))
+                for spec in dict.fromkeys(specs.values())
+            }
+            yield RoleModels(**{role: models[spec] for role, spec in specs.items()})

@@ -1,0 +1,172 @@
+"""`RayCrew`: workers all over a Ray cluster, through Ray Data.
+
+A worker that dies with its machine or process is started again by Ray and goes on from its share's journal.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+from music.errors import InvalidInputError, MusicError
+from music_agents.progress.events import Snapshot
+from music_agents.run import RunReport
+from music_agents.scaleout.board import Board
+from music_agents.scaleout.orders import ShareFailure, ShareOrder, work
+
+__all__ = ["RayCrew"]
+
+LOCAL = "local"
+MAX_RESTARTS = 3
+"""Times that Ray starts a share again whose worker died."""
+EXCHANGE_SECONDS = 0.25
+
+
+class RayCrew:
+    """Workers on a Ray cluster, one CPU each; an async context manager.
+
+    Args:
+        address: `auto` for the cluster that this machine is part of, `local` for one of its own, or an address.
+        num_workers: How many shares are simulated at a time; by default as many as the cluster has CPUs.
+    """
+
+    def __init__(self, address: str, num_workers: int | None = None) -> None:
+        self._address = address
+        self._wanted = num_workers
+        self._num_workers = num_workers or 1
+
+    @property
+    def num_workers(self) -> int:
+        """How many shares are simulated at a time."""
+        return self._num_workers
+
+    async def __aenter__(self) -> Self:
+        """Join the cluster.
+
+        Raises:
+            InvalidInputError: Ray is not installed, or there is no cluster at the address.
+        """
+        # Ray reports its use to its makers unless told not to.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        try:
+            import ray
+            import ray.data
+        except ImportError as error:
+            raise InvalidInputError("--ray needs Ray: pip install 'music-rm[ray]'") from error
+        try:
+            ray.init(**self._options())
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise InvalidInputError(
+                f"--ray: expected auto, local or the address of a running cluster, got {self._address!r} ({error})"
+            ) from error
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.WARNING)
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        self._num_workers = self._wanted or int(resources.get("CPU", 1))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the cluster; what is still at work is killed."""
+        import ray
+
+        ray.shutdown()
+
+    async def run(self, orders: Sequence[ShareOrder], board: Board) -> dict[int, RunReport | ShareFailure]:
+        """Have all orders done; see `Crew`.
+
+        Raises:
+            MusicError: A worker died more often than Ray starts it again.
+        """
+        import ray
+
+        relay = ray.remote(num_cpus=0)(_Relay).remote()
+        exchange = asyncio.create_task(_keep_exchanging(relay, board))
+        try:
+            rows = await asyncio.to_thread(_map, orders, relay, self._num_workers)
+        except ray.exceptions.RayError as error:
+            raise MusicError(f"the Ray cluster gave up: {error}") from error
+        finally:
+            exchange.cancel()
+            await asyncio.gather(exchange, return_exceptions=True)
+        results: dict[int, RunReport | ShareFailure] = {row["number"]: row["result"] for row in rows}
+        return {number: result for number, result in results.items() if result is not None}
+
+    def _options(self) -> dict[str, Any]:
+        """Return how Ray is to start; a cluster of our own is open to this machine alone."""
+        options: dict[str, Any] = {"address": self._address, "log_to_driver": False, "logging_level": logging.ERROR}
+        if self._address == LOCAL:
+            options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "num_cpus": self._wanted}
+        return options
+
+
+class _Relay:
+    """Stands between workers and coordinator: keeps the latest figures, and whether to stop. A Ray actor."""
+
+    def __init__(self) -> None:
+        self._latest: dict[int, Snapshot] = {}
+        self._is_stopped = False
+
+    def post(self, number: int, snapshot: Snapshot) -> bool:
+        """Take a worker's figures; say whether it is to stop."""
+        self._latest[number] = snapshot
+        return self._is_stopped
+
+    def exchange(self, is_stopped: bool) -> dict[int, Snapshot]:
+        """Return the figures that came since the last time; take whether the workers are to stop."""
+        self._is_stopped |= is_stopped
+        latest, self._latest = self._latest, {}
+        return latest
+
+    def is_stopped(self) -> bool:
+        """Whether the workers are to stop."""
+        return self._is_stopped
+
+    def give_up(self) -> None:
+        """Let all workers stop, as one failed."""
+        self._is_stopped = True
+
+
+async def _keep_exchanging(relay: Any, board: Board) -> None:
+    """Carry figures from the relay to the board, and the board's wish to stop to the relay."""
+    while True:
+        for number, snapshot in (await relay.exchange.remote(board.stopping)).items():
+            board.post(number, snapshot)
+        await asyncio.sleep(EXCHANGE_SECONDS)
+
+
+def _map(orders: Sequence[ShareOrder], relay: Any, num_workers: int) -> list[dict[str, Any]]:
+    """Map orders to results on the cluster, one task each; blocks until all are done."""
+    import ray.data
+
+    by_number = {order.share.number: order for order in orders}
+    place = os.getcwd()
+
+    def simulate(row: dict[str, Any]) -> dict[str, Any]:
+        return {"number": row["number"], "result": _work(by_number[row["number"]], relay, place)}
+
+    shares = ray.data.from_items([{"number": number} for number in by_number], override_num_blocks=len(orders))
+    pool = ray.data.TaskPoolStrategy(size=num_workers)
+    return list(shares.map(simulate, compute=pool, num_cpus=1, max_retries=MAX_RESTARTS).iter_rows())
+
+
+def _work(order: ShareOrder, relay: Any, place: str) -> RunReport | ShareFailure | None:
+    """Do an order in a Ray worker; None if the run was stopped before it was begun."""
+    with suppress(OSError):  # relative paths mean there what they mean here
+        os.chdir(place)
+
+    async def post(snapshot: Snapshot) -> bool:
+        return bool(await relay.post.remote(order.share.number, snapshot))
+
+    import ray
+
+    if ray.get(relay.is_stopped.remote()):
+        return None
+    result = work(order, post)
+    if isinstance(result, ShareFailure):
+        ray.get(relay.give_up.remote())
+    return result

@@ -1,0 +1,149 @@
+"""`ProcessCrew`: workers as processes of this machine, started afresh (not forked), each asked through a pipe.
+
+A worker ignores Ctrl-C, which a terminal sends to all: the coordinator tells it when to stop. If the coordinator dies,
+its end of the pipe closes, and the worker ends in order: calls in flight are finished and journaled.
+"""
+
+import asyncio
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any, Self
+
+from music_agents.progress.events import Snapshot
+from music_agents.run import RunReport
+from music_agents.scaleout.board import Board
+from music_agents.scaleout.orders import ShareFailure, ShareOrder, work
+
+__all__ = ["ProcessCrew"]
+
+STOP = None
+"""What is sent in place of an order, or while one is being done, to stop."""
+
+
+class ProcessCrew:
+    """So many worker processes; an async context manager.
+
+    Args:
+        num_workers: How many.
+    """
+
+    def __init__(self, num_workers: int) -> None:
+        self._num_workers = num_workers
+        self._workers: list[_Worker] = []
+
+    @property
+    def num_workers(self) -> int:
+        """How many shares are simulated at a time."""
+        return self._num_workers
+
+    async def __aenter__(self) -> Self:
+        """Take up nothing yet: processes start with the first orders."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Send the workers home; those that are still at work are killed."""
+        for worker in self._workers:
+            worker.dismiss(kill=kind is not None)
+
+    async def run(self, orders: Sequence[ShareOrder], board: Board) -> dict[int, RunReport | ShareFailure]:
+        """Have all orders done; see `Crew`."""
+        waiting, results = deque(orders), dict[int, RunReport | ShareFailure]()
+        self._hire(min(len(orders), self._num_workers))
+
+        async def serve(worker: _Worker) -> None:
+            while waiting and not board.stopping:
+                order = waiting.popleft()
+                results[order.share.number] = await worker.run(order, board)
+
+        await asyncio.gather(*map(serve, self._workers))
+        return results
+
+    def _hire(self, num_workers: int) -> None:
+        """Start the processes that are missing."""
+        while len(self._workers) < num_workers:
+            self._workers.append(_Worker())
+
+
+class _Worker:
+    """One process, and the near end of its pipe."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs,))
+        with _without_interrupts():
+            self._process.start()
+        theirs.close()
+        self._thread = ThreadPoolExecutor(1)  # the loop's own threads may be fewer than the workers
+
+    async def run(self, order: ShareOrder, board: Board) -> RunReport | ShareFailure:
+        """Have an order done."""
+        loop, was_told = asyncio.get_running_loop(), False
+        message: Snapshot | RunReport | ShareFailure
+        try:
+            self._connection.send(order)
+            while isinstance(message := await loop.run_in_executor(self._thread, self._connection.recv), Snapshot):
+                if board.post(order.share.number, message) and not was_told:
+                    was_told = True
+                    self._connection.send(STOP)
+        except (EOFError, OSError):
+            message = self._died()
+        if isinstance(message, ShareFailure):
+            board.give_up(order.share.number, message.detail)
+        return message
+
+    def dismiss(self, *, kill: bool) -> None:
+        """End the process, once it has done what it is doing unless it is to be killed."""
+        if kill:
+            self._process.kill()
+            self._process.join()  # first, as a thread may be reading
+        self._connection.close()
+        self._process.join()
+        self._thread.shutdown()
+
+    def _died(self) -> ShareFailure:
+        """Say how the process ended."""
+        self._process.join()
+        code = self._process.exitcode or 0
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        return ShareFailure(f"its process {how}")
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Hold Ctrl-C back, so that what is started is not hit by it before it can ignore it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _serve(connection: "Connection[Any, Any]") -> None:
+    """Do orders until there are no more; the worker process's main function."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+    async def post(snapshot: Snapshot) -> bool:
+        try:
+            connection.send(snapshot)
+            return bool(connection.poll()) and connection.recv() is STOP
+        except (EOFError, OSError):
+            return True  # the coordinator is gone
+
+    with suppress(EOFError, OSError):
+        while True:
+            order = connection.recv()
+            if order is not STOP:
+                connection.send(work(order, post))

@@ -1,0 +1,137 @@
+"""The SQLite file of a journal: opened, checked and locked for this process, or refused.
+
+Refused is whatever would lose replies in silence: a file that is not a journal or was written by another version, a
+damaged one, and one whose write-ahead log (`...-wal`, where replies are until SQLite moves them) is missing or damaged.
+"""
+
+import sqlite3
+from pathlib import Path
+
+from music.llm.journal.errors import JournalError, JournalLockedError
+from music.llm.journal.log import check_log
+
+__all__ = ["close_database", "open_database"]
+
+_APPLICATION_ID = 0x4D555302
+"""`MUS` and the version of the schema, in the file's header."""
+_IN_USE = 1
+"""`user_version` in the file's header from opening to closing: as long as it says so, there must be a log."""
+
+_SCHEMA = f"""
+BEGIN;
+CREATE TABLE IF NOT EXISTS meta (setting TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS replies (
+    key TEXT PRIMARY KEY, account TEXT NOT NULL, text TEXT NOT NULL, outcome TEXT NOT NULL, model TEXT NOT NULL,
+    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, latency REAL NOT NULL
+);
+PRAGMA application_id={_APPLICATION_ID};
+PRAGMA user_version={_IN_USE};
+COMMIT;
+"""
+_NO_ACCESS = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """Open or create the file; the lock lasts as long as the connection.
+
+    Raises:
+        JournalLockedError: Another process has it open.
+        JournalError: It cannot be opened and written, is not a journal, or is damaged.
+    """
+    log = path.with_name(path.name + "-wal")
+    had_log = log.exists()
+    if had_log and log.stat().st_size and not (path.exists() and path.stat().st_size):
+        raise JournalError(f"{path} is missing or empty, while {log} holds replies: put an undamaged copy in its place")
+    try:
+        connection = sqlite3.connect(path, timeout=0, check_same_thread=False)
+        try:
+            connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+            if connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is not None:  # takes the lock
+                _check(path, connection, log, had_log)
+        except (JournalError, sqlite3.Error) as error:
+            _close_refused(connection, log, is_ours=had_log and _kind(error) != sqlite3.SQLITE_BUSY)
+            raise
+        _begin(connection)
+    except sqlite3.Error as error:
+        raise _open_error(path, error) from error
+    return connection
+
+
+def close_database(connection: sqlite3.Connection) -> None:
+    """Move what the log holds to the file, and close it."""
+    try:
+        connection.execute("PRAGMA user_version=0")
+    except sqlite3.OperationalError:
+        pass  # no room on the disk: the log stays, and the next session takes up from it as after a crash
+    finally:
+        connection.close()
+
+
+def _begin(connection: sqlite3.Connection) -> None:
+    """Make the tables, and mark the file itself, not only its log, as in use."""
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.executescript(_SCHEMA)
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.Error:
+        connection.rollback()
+        close_database(connection)
+        raise
+
+
+def _check(path: Path, connection: sqlite3.Connection, log: Path, had_log: bool) -> None:
+    """Refuse a file with tables that is not a whole journal."""
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    if application_id != _APPLICATION_ID:
+        raise JournalError(
+            f"{path} is not a journal of this version: end that run with the version that began it, "
+            "or give another output directory"
+        )
+    (mark,) = connection.execute("PRAGMA user_version").fetchone()
+    if mark == _IN_USE and not had_log:
+        raise JournalError(
+            f"{log} is missing, which holds the latest replies of a run that was cut short: put it back; "
+            "or make an empty file of that name, to go on without them"
+        )
+    if had_log:
+        check_log(log)
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(verdict)
+
+
+def _close_refused(connection: sqlite3.Connection, log: Path, is_ours: bool) -> None:
+    """Close a file that was refused, and leave its log, if it is ours to touch, where it is."""
+    aside = log.rename(log.with_name(log.name + ".aside")) if is_ours else None  # closing would delete it
+    connection.close()
+    if aside is not None:
+        aside.rename(log)
+
+
+def _kind(error: Exception) -> int:
+    """Return SQLite's code of an error without its details."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+    return code & 0xFF
+
+
+def _open_error(path: Path, error: sqlite3.Error) -> JournalError:
+    """Say what kept the file from being opened."""
+    code = _kind(error)
+    if code == sqlite3.SQLITE_BUSY:
+        return JournalLockedError(f"{path} is in use by another process: wait for that run to end, or stop it")
+    # No lock for writing can be had on a file that may only be read.
+    if code in _NO_ACCESS or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_IOERR_LOCK:
+        return JournalError(
+            f"cannot open {path} for writing ({error}): make it and its directory writable, "
+            "or give another output directory"
+        )
+    if code == sqlite3.SQLITE_FULL:
+        return JournalError(f"cannot open {path} ({error}): make room on the disk and run again")
+    if code == sqlite3.SQLITE_NOTADB:
+        return JournalError(f"{path} is not a journal ({error}): give another output directory")
+    if code == sqlite3.SQLITE_CORRUPT:
+        return JournalError(
+            f"{path} is damaged ({error}): put an undamaged copy in its place, or give another output directory"
+        )
+    return JournalError(f"cannot open the journal {path}: {error}")

@@ -1,0 +1,150 @@
+"""`BatchWriter`: rows on disk, many of them for one fsync.
+
+One thread commits whatever has gathered since its last commit. Nothing waits for company: a row that comes alone is
+written at once, and the batches grow as more callers wait.
+"""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from music.llm.journal.errors import JournalError
+
+__all__ = ["BatchWriter", "Row"]
+
+_INSERT = "INSERT INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_BAD_ROW = (sqlite3.IntegrityError, sqlite3.DataError, UnicodeEncodeError, OverflowError)
+"""Errors of one row, for which the others of its batch are not to pay."""
+
+_MAX_BATCH = 64
+"""Rows of one commit. All its callers wake at once, and the event loop answers to nothing else until each has run."""
+
+Row = tuple[str, str, str, str, str, int, int, float]
+"""Key, account, text, outcome, model, prompt tokens, completion tokens, latency in seconds."""
+_Batch = Sequence[tuple[Row, asyncio.Future[None]]]
+"""Rows, each with the future that its caller waits for."""
+_Errors = Mapping[int, BaseException]
+"""What kept rows from being written, by their place in the batch."""
+
+
+class BatchWriter:
+    """Writes rows of the table of replies. Use it from one event loop."""
+
+    def __init__(
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        connection_lock: threading.Lock,
+        on_written: Callable[[Row], None],
+    ) -> None:
+        """Take a connection, which stays the caller's to close.
+
+        Args:
+            path: The file, for messages.
+            connection: The open file.
+            connection_lock: Held while the connection is used.
+            on_written: Called in the event loop with each row that is on disk.
+        """
+        self._path = path
+        self._connection = connection
+        self._connection_lock = connection_lock
+        self._on_written = on_written
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+        # Only the event loop touches these two; the thread is handed whole batches and never sees a growing list.
+        self._gathered: list[tuple[Row, asyncio.Future[None]]] = []
+        self._writing: asyncio.Future[_Errors] | None = None
+
+    async def put(self, row: Row) -> None:
+        """Write one row; return once it is on disk.
+
+        Raises:
+            JournalError: It could not be written.
+        """
+        loop = asyncio.get_running_loop()
+        if not self._gathered and self._writing is None:
+            loop.call_soon(self._commit)  # not at once: what this round of the loop still brings shares the commit
+        written = loop.create_future()
+        self._gathered.append((row, written))
+        await written
+
+    async def drain(self) -> None:
+        """Return once nothing is left to write."""
+        while self._gathered or self._writing is not None:
+            self._commit()
+            assert self._writing is not None
+            await asyncio.wait([self._writing])
+
+    def close(self) -> None:
+        """End the thread, then write here what a `drain` that was cut short left."""
+        self._thread.shutdown()
+        if self._gathered:
+            batch, self._gathered = self._gathered, []
+            try:
+                self._settle(batch, self._write(batch))
+            except sqlite3.Error as error:
+                self._settle(batch, dict.fromkeys(range(len(batch)), error))
+
+    def _commit(self) -> None:
+        """Hand the gathered rows to the thread, unless it is at work or there are none."""
+        if self._writing is None and self._gathered:
+            batch, self._gathered = self._gathered[:_MAX_BATCH], self._gathered[_MAX_BATCH:]
+            self._writing = asyncio.get_running_loop().run_in_executor(self._thread, self._write, batch)
+            self._writing.add_done_callback(partial(self._finish, batch))
+
+    def _finish(self, batch: _Batch, writing: asyncio.Future[_Errors]) -> None:
+        """Settle a batch that the thread is done with, and start the next one."""
+        self._writing = None
+        error = writing.exception()
+        self._settle(batch, writing.result() if error is None else dict.fromkeys(range(len(batch)), error))
+        self._commit()
+
+    def _settle(self, batch: _Batch, errors: _Errors) -> None:
+        """Wake the callers of a batch."""
+        for place, (row, written) in enumerate(batch):
+            error = errors.get(place)
+            if error is None:
+                self._on_written(row)
+            if written.done():  # its caller was cancelled
+                continue
+            if error is None:
+                written.set_result(None)
+            else:
+                written.set_exception(_write_error(self._path, error))
+
+    def _write(self, batch: _Batch) -> _Errors:
+        """Commit one batch, less the rows that are bad in themselves (in the thread)."""
+        with self._connection_lock:
+            try:
+                with self._connection:
+                    self._connection.executemany(_INSERT, (row for row, _ in batch))
+            except _BAD_ROW:
+                return self._write_singly(batch)
+        return {}
+
+    def _write_singly(self, batch: _Batch) -> _Errors:
+        """Commit those rows of a batch that are good; return the errors of the others."""
+        errors: dict[int, BaseException] = {}
+        with self._connection:
+            for place, (row, _) in enumerate(batch):
+                try:
+                    self._connection.execute(_INSERT, row)
+                except _BAD_ROW as error:
+                    errors[place] = error
+        return errors
+
+
+def _write_error(path: Path, error: BaseException) -> JournalError:
+    """Say what kept a row from being written."""
+    if isinstance(error, sqlite3.IntegrityError):
+        message = f"two replies under one request key in {path}: a request's key must be its own ({error})"
+    elif isinstance(error, _BAD_ROW):
+        message = f"{path} cannot hold a reply ({error}): its text must be valid Unicode of less than a gigabyte"
+    else:
+        message = f"could not write to {path} ({error}): make room on the disk and run again"
+    wrapped = JournalError(message)
+    wrapped.__cause__ = error
+    return wrapped

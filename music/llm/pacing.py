@@ -1,0 +1,239 @@
+"""Holds the requests to one endpoint to what it takes.
+
+A `Pacer` admits each try of a request, in the order of asking, tries of requests that have been tried before first.
+Without a known limit everything is admitted at once, at the cost of a few counters. Limits come from 429s
+(`music.llm.throttle`), from the user and from headers (`music.llm.quota`). A 429 pauses the whole endpoint for as long
+as it says, so that no tries are wasted meanwhile. Server errors and time-outs never limit anything.
+"""
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from music.llm.bucket import TokenBucket
+from music.llm.chat import ChatReply, ChatRequest, EndpointError, RateLimitedError
+from music.llm.quota import Quota
+from music.llm.retry import FailedTryError
+from music.llm.throttle import Throttle
+
+__all__ = ["Pacer", "PacingSettings"]
+
+_CHARS_PER_TOKEN = 4
+_SLACK_SECONDS = 0.05
+"""How late a send may be without being lost for the rate: event loops are not punctual."""
+_Waiter = tuple[asyncio.Future[int], float]
+
+
+class PacingSettings(BaseModel):
+    """How requests to one endpoint are paced."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    """Limit of requests, evenly spread; None for what the server's headers announce."""
+    tokens_per_minute: float | None = Field(default=None, gt=0)
+    """Limit of tokens, of prompts and replies together; None for what the server's headers announce."""
+    ceiling: int | None = Field(default=None, ge=1)
+    """Most requests in flight; None for no bound before the first 429."""
+    floor: int = Field(default=1, ge=1)
+    """Fewest requests in flight that 429s can bring it down to."""
+    decrease: float = Field(default=0.75, gt=0, lt=1)
+    """Factor by which a 429 cuts the requests in flight."""
+    cooldown: float = Field(default=1.0, ge=0)
+    """Seconds of pause after a 429 that names none, doubled by each that follows without a reply between them."""
+    max_pause: float = Field(default=60.0, ge=0)
+    """Bound on the seconds of pause, whoever asks for it."""
+
+
+class Pacer:
+    """Admits requests to one endpoint.
+
+    `enter` waits for admission and gives a ticket; each ticket is handed to `leave` with how the try ended.
+
+    Args:
+        settings: The limits known beforehand and the reaction to 429s.
+        clock: The time, in seconds.
+    """
+
+    def __init__(self, settings: PacingSettings | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings or PacingSettings()
+        self._clock = clock
+        self.in_flight = 0
+        self.num_rate_limited = 0
+        self.errors: Counter[str] = Counter()
+        """Failed tries by kind, for example `RateLimited` or `EndpointUnavailable`."""
+        self._throttle = Throttle(self._settings.floor, self._settings.ceiling, self._settings.decrease)
+        now = clock()
+        self._requests = Quota("requests", self._settings.requests_per_minute, now)
+        self._tokens = Quota("tokens", self._settings.tokens_per_minute, now)
+        self._tokens_in_flight = 0.0
+        self._mean_completion = 0.0
+        self._sends: TokenBucket | None = None
+        self._paused_until = 0.0
+        self._num_pauses = 0
+        self._last_ticket = 0
+        self._again: deque[_Waiter] = deque()
+        self._new: deque[_Waiter] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_free = False
+        self._note_limits()
+
+    @property
+    def limit(self) -> int | None:
+        """Most requests in flight now; None for no limit."""
+        return self._throttle.limit
+
+    @property
+    def rate(self) -> float | None:
+        """Requests per second that 429s have left; None for no limit."""
+        return self._sends.rate if self._sends else None
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests that wait for admission."""
+        return len(self._again) + len(self._new)
+
+    def estimate(self, request: ChatRequest) -> float:
+        """Return the tokens that a request is likely to use; 0 if tokens are not limited."""
+        if not self._tokens.is_known:
+            return 0.0
+        num_chars = sum(len(message.content) for message in request.messages)
+        return num_chars / _CHARS_PER_TOKEN + (request.max_tokens or self._mean_completion)
+
+    async def enter(self, tokens: float = 0.0, *, again: bool = False) -> int:
+        """Wait until a try may be sent, and return its ticket.
+
+        Args:
+            tokens: What it is estimated to use.
+            again: The request has been tried before; it goes before those that have not.
+        """
+        if self._is_free:
+            self.in_flight += 1
+            self._last_ticket += 1
+            return self._last_ticket
+        self._adopt_loop(loop := asyncio.get_running_loop())
+        waiter: asyncio.Future[int] = loop.create_future()
+        (self._again if again else self._new).append((waiter, tokens))
+        if self._timer is None:
+            self._pump()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled():  # Admitted and cancelled at once.
+                self._release(tokens)
+            raise
+
+    def leave(self, ticket: int, end: ChatReply | BaseException | None, tokens: float = 0.0) -> None:
+        """Note how a try ended.
+
+        Args:
+            ticket: What `enter` gave.
+            end: The reply, or what was raised.
+            tokens: What `enter` was told.
+        """
+        if isinstance(end, ChatReply):
+            self._note_reply(end, tokens)
+        elif isinstance(end, EndpointError):
+            error = end.error if isinstance(end, FailedTryError) else end
+            self.errors[type(error).__name__.removesuffix("Error")] += 1
+            if isinstance(error, RateLimitedError):
+                self._note_429(ticket, end.retry_after if isinstance(end, FailedTryError) else None)
+        self._release(tokens)
+
+    def learn(self, headers: Mapping[str, str], age: float) -> None:
+        """Follow the limits that the headers of a reply announce, `age` seconds after its request was sent."""
+        now = self._clock()
+        self._requests.learn(now, headers, age, self.in_flight - 1)
+        self._tokens.learn(now, headers, age, self._tokens_in_flight)
+        if self._is_free:
+            self._note_limits()
+
+    def _note_reply(self, reply: ChatReply, tokens: float) -> None:
+        now, limit = self._clock(), self._throttle.limit
+        self._num_pauses = 0
+        self._throttle.served(now, limit is not None and self.in_flight >= limit)
+        self._mean_completion += (reply.completion_tokens - self._mean_completion) / 16
+        if tokens and reply.prompt_tokens:
+            self._tokens.take(now, reply.prompt_tokens + reply.completion_tokens - tokens)
+
+    def _note_429(self, ticket: int, retry_after: float | None) -> None:
+        now = self._clock()
+        self.num_rate_limited += 1
+        has_cut = self._throttle.limited(now, ticket, self._last_ticket, self.in_flight)
+        if has_cut:
+            self._sends = None
+        if retry_after is None and has_cut:
+            retry_after = self._settings.cooldown * 2 ** min(self._num_pauses, 20)
+            self._num_pauses += 1
+        self._paused_until = max(self._paused_until, now + min(retry_after or 0.0, self._settings.max_pause))
+        self._is_free = False
+
+    def _release(self, tokens: float) -> None:
+        self.in_flight -= 1
+        self._tokens_in_flight -= tokens
+        if self._is_free:
+            return
+        if self._timer is None:
+            self._pump()
+        if not self._again and not self._new:
+            self._throttle.forget(self._clock())
+            self._note_limits()
+
+    def _pump(self) -> None:
+        """Admit whom the limits let through, and come back when they let through the next."""
+        now = self._clock()
+        while lane := self._again or self._new:
+            waiter, tokens = lane[0]
+            if not waiter.done():
+                if self.limit is not None and self.in_flight >= self.limit:
+                    return  # The next to leave comes here.
+                if (seconds := self._wait(now, tokens)) > 0:
+                    self._timer = waiter.get_loop().call_later(seconds, self._wake)
+                    return
+                waiter.set_result(self._admit(now, tokens))
+            lane.popleft()
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._pump()
+
+    def _wait(self, now: float, tokens: float) -> float:
+        """Return the seconds until a request may be sent, as far as time decides."""
+        if now < self._paused_until:
+            return self._paused_until - now
+        seconds = max(self._requests.wait(now, 1), self._tokens.wait(now, tokens))
+        rate = self._throttle.rate(now)
+        if rate is None:
+            return seconds
+        if self._sends is None:
+            self._sends = TokenBucket(rate, 1.0, now)
+        self._sends.rate, self._sends.capacity = rate, max(1.0, rate * _SLACK_SECONDS)
+        return max(seconds, self._sends.wait(now, 1))
+
+    def _admit(self, now: float, tokens: float) -> int:
+        if self._sends is not None:
+            self._sends.take(now, 1)
+        self._requests.take(now, 1)
+        self._tokens.take(now, tokens)
+        self._tokens_in_flight += tokens
+        self.in_flight += 1
+        self._last_ticket += 1
+        return self._last_ticket
+
+    def _note_limits(self) -> None:
+        """Find out whether there is any limit."""
+        has_throttle = self._throttle.num_cuts > 0 or self._throttle.limit is not None
+        self._is_free = not (has_throttle or self._requests.is_known or self._tokens.is_known)
+        if not self._throttle.num_cuts:
+            self._sends = None
+
+    def _adopt_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Forget the waiters and the timer of an event loop that has ended."""
+        if self._loop is not loop:
+            self._loop, self._timer = loop, None
+            self._again.clear()
+            self._new.clear()

@@ -1,0 +1,177 @@
+"""Several servers of one model behind one `ChatModel`.
+
+A request goes to the replica that its route went to before, whose prefix cache it finds there; a new route, and a
+request without one, to the live replica with the least load. A replica is down when it cannot be connected to, or after
+three failures in a row (connections that break, time-outs, 5xx); its requests go elsewhere until a probe, a single
+request after a pause that doubles, is answered. What a replica refuses (4xx) or limits (429) never takes it down.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from music.errors import InvalidInputError
+from music.llm.chat import (
+    ChatReply,
+    ChatRequest,
+    EndpointError,
+    EndpointTimeoutError,
+    EndpointUnavailableError,
+    EndpointUnreachableError,
+)
+from music.llm.openai import OpenAIChatModel
+from music.llm.retry import FailedTryError, RetryPolicy, Sleep, call_with_retries
+
+__all__ = ["ReplicatedModel"]
+
+_MAX_ROUTES = 100_000
+_MAX_FAILURES = 3
+_FIRST_PAUSE = 1.0
+_MAX_PAUSE = 30.0
+_ASSUMED_LIMIT = 1000
+"""Requests in flight that a replica without a known limit is thought to take, to compare its load with others'."""
+
+
+class ReplicatedModel:
+    """A `ChatModel` over replicas, which stay the caller's to configure but are closed with it.
+
+    Args:
+        replicas: At least one, each written differently.
+        policy: When a failed try is repeated, whichever replicas it goes to.
+        sleep: What waits between tries when no replica is live.
+        clock: The time, in seconds.
+
+    Raises:
+        InvalidInputError: There are no replicas, or two are the same.
+    """
+
+    def __init__(
+        self,
+        replicas: Sequence[OpenAIChatModel],
+        policy: RetryPolicy | None = None,
+        *,
+        sleep: Sleep = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        names = [model.name for model in replicas]
+        if not names or len(set(names)) < len(names):
+            raise InvalidInputError(
+                f"replicas: expected one or more, each listed once, got {','.join(names) or 'none'}"
+            )
+        self._replicas = [_Replica(model=model) for model in replicas]
+        self._policy = policy or RetryPolicy()
+        self._sleep = sleep
+        self._clock = clock
+        self._homes: OrderedDict[str, _Replica] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"ReplicatedModel({self.name!r})"
+
+    @property
+    def name(self) -> str:
+        """The replicas, each as `MODEL@BASE_URL`, separated by commas."""
+        return ",".join(replica.model.name for replica in self._replicas)
+
+    @property
+    def endpoints(self) -> tuple[OpenAIChatModel, ...]:
+        """What displays show the pace of."""
+        return tuple(replica.model for replica in self._replicas)
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        """Answer one request; see `music.llm.chat.ChatModel`."""
+        start = time.perf_counter()
+        reply = await call_with_retries(self._try_once, request, self._policy, self._sleep)
+        return replace(reply, latency=time.perf_counter() - start)
+
+    async def aclose(self) -> None:
+        """Close all replicas."""
+        for replica in self._replicas:
+            await replica.model.aclose()
+
+    async def _try_once(self, request: ChatRequest, again: bool) -> ChatReply:
+        replica, is_probe = self._choose(request.route)
+        try:
+            reply = await replica.model.try_once(request, again)
+        except FailedTryError as failure:
+            if isinstance(failure.error, EndpointUnavailableError | EndpointTimeoutError):
+                raise self._note_failure(replica, is_probe, failure) from None
+            replica.note_answer()
+            raise
+        except EndpointError:
+            replica.note_answer()
+            raise
+        finally:
+            if is_probe:
+                replica.is_probed = False
+        replica.note_answer()
+        return reply
+
+    def _choose(self, route: str) -> tuple["_Replica", bool]:
+        """Return the replica for a request (one due for a probe, the route's, or the least loaded) and if it probes."""
+        now = self._clock()
+        for replica in self._replicas:
+            if replica.down_until is not None and now >= replica.down_until and not replica.is_probed:
+                replica.is_probed = True
+                return replica, True
+        home = self._homes.get(route)
+        if home is None or home.is_down:
+            # With none live this is as with a single endpoint: try, and wait between tries.
+            home = min([r for r in self._replicas if not r.is_down] or self._replicas, key=_Replica.load)
+            home.num_routed += 1
+        if route:
+            self._homes[route] = home
+            self._homes.move_to_end(route)
+            if len(self._homes) > _MAX_ROUTES:
+                self._homes.popitem(last=False)
+        return home, False
+
+    def _note_failure(self, replica: "_Replica", is_probe: bool, failure: FailedTryError) -> FailedTryError:
+        """Take a replica down if it is time to, and return the failure as the caller's retries shall see it."""
+        replica.num_failures += 1
+        is_unreachable = isinstance(failure.error, EndpointUnreachableError)
+        # Those in flight when it went down tell nothing new.
+        if is_probe or (not replica.is_down and (is_unreachable or replica.num_failures >= _MAX_FAILURES)):
+            replica.pause = min(_MAX_PAUSE, 2 * replica.pause or _FIRST_PAUSE)
+            replica.down_until = self._clock() + replica.pause
+        if not replica.is_down:
+            return failure
+        if any(not other.is_down for other in self._replicas):
+            return FailedTryError(failure.error, failure.retry_after, at_once=True)
+        error = type(failure.error)(f"{failure.error}; no replica of {self.name} is live")
+        return FailedTryError(error, failure.retry_after)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Replica:
+    """One server, and what is known of its health.
+
+    Attributes:
+        model: Its client.
+        down_until: When the next probe is due; None for a live replica.
+        pause: Seconds between the last failed probe and the next.
+        num_failures: Failures in a row.
+        num_routed: Routes and requests it was chosen for.
+        is_probed: A probe is under way.
+    """
+
+    model: OpenAIChatModel
+    down_until: float | None = None
+    pause: float = 0.0
+    num_failures: int = 0
+    num_routed: int = 0
+    is_probed: bool = False
+
+    @property
+    def is_down(self) -> bool:
+        return self.down_until is not None
+
+    def note_answer(self) -> None:
+        """Count it as live, whatever it answered."""
+        self.num_failures, self.down_until, self.pause = 0, None, 0.0
+
+    def load(self) -> tuple[float, int]:
+        """Return what replicas are compared by: their requests relative to their limit, then what they have got."""
+        pacer = self.model.pacer
+        return (pacer.in_flight + pacer.num_waiting) / (pacer.limit or _ASSUMED_LIMIT), self.num_routed

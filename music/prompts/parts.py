@@ -1,0 +1,39 @@
+"""The parts that a prompt can ask a model to play."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from music.conversation import Conversation
+
+__all__ = ["ContrastStrategy", "Part", "RolePrompt"]
+
+
+class ContrastStrategy(StrEnum):
+    """Contrasts whose prompt gets both the modified instruction and the answer to it in one call."""
+
+    INSTRUCTION = "instruction"
+    DROP_CONSTRAINT = "drop_constraint"
+    PERSONA_SWAP = "persona_swap"
+
+
+class Part(StrEnum):
+    """The part that a prompt asks a model to play."""
+
+    USER = "user"
+    ASSISTANT = "assistant"
+    INSTRUCTION = "instruction"
+    DROP_CONSTRAINT = "drop_constraint"
+    PERSONA_SWAP = "persona_swap"
+    REWRITE = "rewrite"
+    JUDGE = "judge"
+
+
+@dataclass(frozen=True, slots=True)
+class RolePrompt:
+    """What `read_prompt` finds: the part to play, the conversation to play it in, and who the user is said to be."""
+
+    part: Part
+    conversation: Conversation
+    persona: str = ""
+    other: Conversation | None = None
+    """The second of the two conversations that a judge is to compare."""

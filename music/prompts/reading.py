@@ -1,0 +1,26 @@
+"""The inverse of the prompts: which part a prompt asks for, and in which conversation."""
+
+from music.conversation import Conversation, Message
+from music.prompts.contrast import CONTRAST_PROMPTS
+from music.prompts.dialogue import USER_HEAD, read_persona, swapped
+from music.prompts.judge import JUDGE_HEAD, read_judged
+from music.prompts.parts import Part, RolePrompt
+
+__all__ = ["read_prompt"]
+
+
+def read_prompt(messages: tuple[Message, ...]) -> RolePrompt:
+    """Find which part a prompt asks for; anything that no other prompt made is an assistant's."""
+    if messages and messages[0].content.startswith(USER_HEAD):
+        conversation = Conversation(messages=tuple(map(swapped, messages[1:])))
+        return RolePrompt(Part.USER, conversation, read_persona(messages[0].content))
+    *history, last = messages
+    if last.content.startswith(JUDGE_HEAD):
+        first, second = read_judged(last.content)
+        return RolePrompt(Part.JUDGE, first, other=second)
+    for part, (head, prompt) in CONTRAST_PROMPTS.items():
+        if last.content.startswith(head):
+            before, after = prompt.split("{message}")
+            original = Message(role="user", content=last.content[len(before) : -len(after)])
+            return RolePrompt(part, Conversation(messages=(*history, original)))
+    return RolePrompt(Part.ASSISTANT, Conversation(messages=messages))

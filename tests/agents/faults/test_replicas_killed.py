@@ -1,0 +1,69 @@
+"""One of three servers of a model is killed in the middle of a run, and comes back."""
+
+import asyncio
+import sqlite3
+from collections import defaultdict
+
+import pytest
+
+IN_FLIGHT = 24
+NUM_LEFT = 200
+"""Calls that the others answer while it is away."""
+
+
+def replicas_by_pair(run):
+    """Return the models that answered each pair's calls; each replica here has a name of its own."""
+    connection = sqlite3.connect(run.directory / "journal.sqlite")
+    answered = defaultdict(set)
+    for key, model in connection.execute("SELECT key, model FROM replies"):
+        answered[key.partition("/")[0]].add(model)
+    connection.close()
+    return answered
+
+
+@pytest.fixture
+def cluster(servers):
+    return [servers("--latency=20") for _ in range(3)]
+
+
+@pytest.fixture
+def endpoint(cluster):
+    return ",".join(f"{name}@{server.url}" for name, server in zip("abc", cluster, strict=True))
+
+
+async def test_while_all_live_the_calls_of_a_pair_go_to_one(cluster, endpoint, make_run, stats, tmp_path):
+    run = make_run(tmp_path, endpoint, num_pairs=60)
+    report = await run.go()
+    assert (report.status, report.num_pairs) == ("complete", 60)
+    homes = replicas_by_pair(run)
+    assert all(len(names) == 1 for names in homes.values())
+    counts = [stats(server.url)["requests"] for server in cluster]
+    assert sum(counts) == report.spending.num_calls
+    assert min(counts) > sum(counts) / 6
+
+
+async def test_one_that_is_killed_costs_no_pair_and_is_used_again(
+    cluster, endpoint, make_run, stats, stats_once, tmp_path
+):
+    victim, *others = cluster
+    # More pairs than it takes; the run is stopped when the test has seen what it is about, and then finished.
+    run = make_run(tmp_path, endpoint, num_pairs=3000, max_in_flight=IN_FLIGHT)
+    progress = run.job.progress()
+    task = asyncio.create_task(run.go(progress=progress))
+    await stats_once(victim.url, "requests", 50, task)
+    victim.kill()
+    for server in others:
+        num = stats(server.url)["requests"]
+        await stats_once(server.url, "requests", num + NUM_LEFT, task)
+    await asyncio.to_thread(victim.start)
+    await stats_once(victim.url, "completed", 50, task)
+    progress.stop()
+    report = await task
+    assert report.status == "interrupted"
+    # Those that were with the victim when it died, and the one whose call was the probe.
+    assert sum(len(names) > 1 for names in replicas_by_pair(run).values()) <= IN_FLIGHT + 1
+    run = make_run(tmp_path, endpoint, num_pairs=report.num_pairs + IN_FLIGHT, max_in_flight=IN_FLIGHT)
+    report = await run.go()
+    assert report.status == "complete"
+    assert set(report.failures) <= {"identical_sides"}
+    run.assert_whole()

@@ -1,0 +1,164 @@
+import asyncio
+import json
+from collections import Counter
+from contextlib import aclosing
+from io import StringIO
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from music.llm.chat import ChatReply, ReplyOutcome
+from music.llm.openai import OpenAIChatModel
+from music_agents.progress import RunProgress, StopReason
+from music_agents.progress.display import describe, panel, show_progress
+from music_agents.progress.events import Watch
+from music_agents.spending.budget import Budget, PriceTable
+from music_agents.spending.ledger import Ledger
+
+REPLY = ChatReply(text="yes", outcome=ReplyOutcome.COMPLETE, model="m", prompt_tokens=900_000, completion_tokens=100)
+
+
+def running(num_pairs: int = 5) -> RunProgress:
+    """A run of 50 pairs, of which some are there at four calls each."""
+    progress = RunProgress(ledger=Ledger(Budget(max_cost=100.0), PriceTable.parse(["m=1:1"])))
+    progress.begin(num_wanted=50)
+    account = progress.open_account("user", "m@http://127.0.0.1:8000/v1")
+    for index in range(num_pairs):
+        for _ in range(4):
+            account.charge(str(index), REPLY)
+            progress.call_answered(0.2)
+        progress.end_pair(index)
+    return progress
+
+
+def endpoint(name: str = "m@http://127.0.0.1:8000/v1") -> SimpleNamespace:
+    pacer = SimpleNamespace(
+        limit=12, in_flight=7, num_waiting=30, rate=3.5, num_rate_limited=2, errors=Counter(timeout=4)
+    )
+    return SimpleNamespace(name=name, pacer=pacer)
+
+
+def drawn(progress: RunProgress, width: int, *endpoints: SimpleNamespace) -> str:
+    screen = StringIO()
+    console = Console(file=screen, force_terminal=True, color_system=None, width=width)
+    console.print(panel(Watch(progress, endpoints).snapshot()))
+    return screen.getvalue()
+
+
+def test_a_line_says_how_far_a_run_is():
+    progress = running()
+    progress.failures["reply_unparsed"] += 2
+    line = describe(Watch(progress).snapshot())
+    assert line.startswith("5/50 pairs, ETA ")
+    assert "2 failed (reply_unparsed 2)" in line
+    assert "18.00 of 100.00 USD" in line
+    assert "projected 180,020,000 tokens and 180.02 USD" in line.replace("180.00", "180.02")
+    progress.stop(StopReason.BUDGET, "100 USD are spent")
+    progress.num_in_flight = 3
+    line = describe(Watch(progress).snapshot())
+    assert line.endswith("stopping (budget: 100 USD are spent), once calls in flight are answered")
+
+
+def test_nothing_done_yet_has_no_eta():
+    assert "ETA unknown" in describe(Watch(RunProgress(num_wanted=5)).snapshot())
+
+
+def test_the_eta_is_that_of_the_calls_to_come():
+    progress = running(5)
+    watch = Watch(progress)
+    progress.num_calls += 60
+    snapshot = watch.snapshot()
+    assert snapshot.projection is not None
+    assert snapshot.projection.num_calls == 200
+    assert snapshot.eta_seconds is not None
+    assert abs(snapshot.eta_seconds * snapshot.calls_per_second - 180) < 0.1 * snapshot.calls_per_second
+
+
+def test_the_panel_shows_each_endpoint():
+    screen = drawn(running(), 120, endpoint(), endpoint("n@http://127.0.0.1:8001/v1"))
+    line = "m@http://127.0.0.1:8000/v1: 7 in flight, limit 12, rate 3.5/s, 2 429s, 30 waiting, timeout 4"
+    assert line in screen
+    assert "n@http://127.0.0.1:8001/v1: 7 in flight" in screen
+
+
+async def test_the_client_of_a_server_can_be_shown():
+    async with aclosing(OpenAIChatModel("m", "http://127.0.0.1:9/v1")) as model:
+        snapshot = Watch(RunProgress(), model.endpoints).snapshot()
+    assert snapshot.endpoints[0].name == "m@http://127.0.0.1:9/v1"
+    assert (snapshot.endpoints[0].num_in_flight, snapshot.endpoints[0].limit) == (0, None)
+
+
+def test_a_narrow_terminal_loses_nothing():
+    progress = running()
+    progress.errors["endpoint_timeout"] += 3
+    screen = drawn(progress, 40, endpoint())
+    assert max(map(len, screen.splitlines())) <= 40
+    words = " ".join(screen.replace("│", " ").split())
+    assert "5/50 pairs" in words
+    assert "limit 12, rate 3.5/s, 2 429s, 30 waiting, timeout 4" in words
+    assert "failed calls: endpoint_timeout 3" in words
+
+
+def test_names_and_reasons_are_shown_as_they_are_but_without_secrets_and_control_characters():
+    progress = running()
+    progress.stop(StopReason.STALLED, "[bold]no[/] https://me:hunter2@host/v1 \x1b[2Jgone")
+    screen = drawn(progress, 200, endpoint("[red]m@http://me:hunter2@host/v1"))
+    assert "[bold]no[/] https://...@host/v1" in screen
+    assert "[red]m@http://...@host/v1" in screen
+    assert "hunter2" not in screen
+    assert "\x1b[2J" not in screen
+    assert "hunter2" not in Watch(progress, [endpoint("m@http://me:hunter2@host/v1")]).snapshot().model_dump_json()
+
+
+async def test_on_a_terminal_the_last_figures_are_up_to_date():
+    screen = StringIO()
+    progress = RunProgress(num_wanted=5)
+    async with show_progress(Watch(progress), Console(file=screen, force_terminal=True, width=120)):
+        await asyncio.sleep(0)
+        progress.num_pairs = 5
+    assert "5/5 pairs" in screen.getvalue()
+
+
+async def test_elsewhere_plain_lines_are_printed():
+    screen = StringIO()
+    async with show_progress(Watch(RunProgress(num_wanted=5)), Console(file=screen, force_terminal=False, width=20)):
+        pass
+    assert screen.getvalue().startswith("0/5 pairs")
+    assert screen.getvalue().count("\n") == 1
+    assert "\x1b" not in screen.getvalue()
+
+
+async def test_for_machines_each_line_is_an_event(monkeypatch):
+    monkeypatch.setattr("music_agents.progress.display.SAMPLE_SECONDS", 0.001)
+    monkeypatch.setattr("music_agents.progress.display.EVENT_SECONDS", 0.0)
+
+    class Screen(StringIO):
+        written = asyncio.Event()
+
+        def flush(self) -> None:
+            self.written.set()
+
+    screen, progress = Screen(), running()
+    console = Console(file=screen, force_terminal=True, width=20)
+    async with show_progress(Watch(progress, [endpoint()]), console, as_json=True):
+        await asyncio.wait_for(screen.written.wait(), 10)
+    first, *_, last = map(json.loads, screen.getvalue().splitlines())
+    assert (first["event"], last["event"]) == ("progress", "end")
+    assert last["num_pairs"] == 5
+    assert last["spending"]["accounts"][0]["account"] == "user"
+    assert last["projection"]["num_calls"] == 200
+    assert last["endpoints"][0]["errors"] == {"timeout": 4}
+    assert last["loop_lag_p99"] is not None
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_a_broken_stderr_does_not_cost_the_result(as_json):
+    class Broken(StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    console = Console(file=Broken(), force_terminal=False)
+    async with show_progress(Watch(RunProgress(num_wanted=5)), console, as_json=as_json):
+        result = 5
+    assert result == 5

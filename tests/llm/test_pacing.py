@@ -1,0 +1,256 @@
+import asyncio
+import json
+import urllib.request
+
+import pytest
+
+from music.conversation import Message
+from music.llm import (
+    ChatReply,
+    ChatRequest,
+    ClientSettings,
+    EndpointUnavailableError,
+    OpenAIChatModel,
+    Pacer,
+    PacingSettings,
+    RateLimitedError,
+    ReplyOutcome,
+    RetryPolicy,
+)
+from music.llm.bucket import TokenBucket
+from music.llm.quota import read_duration
+from music.llm.retry import FailedTryError
+from music.llm.throttle import Throttle
+from music.sandbox.config import ServerConfig
+from music.sandbox.server import sandbox_server
+
+REPLY = ChatReply(text="Hello.", outcome=ReplyOutcome.COMPLETE, model="m", prompt_tokens=60, completion_tokens=40)
+BROKEN = FailedTryError(EndpointUnavailableError("broken"))
+
+
+def limited(retry_after=0.0):
+    return FailedTryError(RateLimitedError("slow down"), retry_after, at_once=True)
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time passes at once whenever nothing else is left to do."""
+
+    now = 0.0
+
+    def time(self):
+        return self.now
+
+    def _run_once(self):
+        if not self._ready and self._scheduled:
+            self.now = max(self.now, self._scheduled[0].when())
+        super()._run_once()
+
+
+@pytest.fixture
+def run():
+    """Run a coroutine in virtual time."""
+
+    def run_(coroutine):
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            return runner.run(coroutine)
+
+    return run_
+
+
+def make_pacer(**settings):
+    return Pacer(PacingSettings(**settings), clock=asyncio.get_running_loop().time)
+
+
+async def enter_all(pacer, num, **kwargs):
+    """Return the times at which as many requests are admitted, none of which leaves."""
+
+    async def enter():
+        await pacer.enter(**kwargs)
+        return asyncio.get_running_loop().time()
+
+    return await asyncio.gather(*(enter() for _ in range(num)))
+
+
+def test_nothing_is_limited_before_the_first_429(run):
+    async def scenario():
+        pacer = make_pacer()
+        assert await enter_all(pacer, 5000) == [0.0] * 5000
+        for ticket in range(1, 2001):
+            pacer.leave(ticket, BROKEN)
+        assert (pacer.limit, pacer.rate, pacer.in_flight) == (None, None, 3000)
+        assert pacer.errors == {"EndpointUnavailable": 2000}
+
+    run(scenario())
+
+
+def test_an_episode_of_429s_cuts_once_and_a_later_one_again(run):
+    async def scenario():
+        pacer = make_pacer(decrease=0.5)
+        await enter_all(pacer, 100)
+        for ticket in range(1, 101):
+            pacer.leave(ticket, limited())
+        assert (pacer.limit, pacer.num_rate_limited, pacer.in_flight) == (50, 100, 0)
+        pacer.leave(await pacer.enter(again=True), limited())
+        assert pacer.limit < 50
+
+    run(scenario())
+
+
+def test_a_429_pauses_the_whole_endpoint_as_long_as_it_says(run):
+    async def scenario():
+        pacer = make_pacer(max_pause=100.0)
+        pacer.leave(await pacer.enter(), limited(7.0))
+        assert (await enter_all(pacer, 1)) == [7.0]
+        pacer.leave(2, limited(5000.0))
+        assert (await enter_all(pacer, 1)) == [107.0]
+
+    run(scenario())
+
+
+def test_429s_that_name_no_time_pause_longer_and_longer(run):
+    async def scenario():
+        pacer, times = make_pacer(cooldown=1.0), []
+        for _ in range(4):
+            ticket = await pacer.enter(again=True)
+            times.append(asyncio.get_running_loop().time())
+            pacer.leave(ticket, limited(None))
+        assert times == [0, 1, 3, 7]
+
+    run(scenario())
+
+
+def test_tries_of_old_requests_go_before_new_requests_and_each_in_turn(run):
+    async def scenario():
+        pacer, order = make_pacer(ceiling=1), []
+
+        async def one(name, again):
+            ticket = await pacer.enter(again=again)
+            order.append(name)
+            pacer.leave(ticket, REPLY)
+
+        ticket = await pacer.enter()
+        tasks = [asyncio.create_task(one(name, name.isupper())) for name in "abABc"]
+        await asyncio.sleep(1)
+        tasks[1].cancel()
+        await asyncio.sleep(1)
+        assert pacer.num_waiting >= 4
+        pacer.leave(ticket, REPLY)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert order == list("ABac")
+        assert (pacer.in_flight, pacer.num_waiting, pacer.limit) == (0, 0, 1)
+
+    run(scenario())
+
+
+def test_a_limit_of_requests_per_minute_is_spread_evenly(run):
+    async def scenario():
+        return await enter_all(make_pacer(requests_per_minute=60), 61)
+
+    times = run(scenario())
+    assert times == pytest.approx(range(61), abs=0.01)
+
+
+def test_tokens_are_estimated_before_and_corrected_after(run):
+    async def scenario():
+        pacer = make_pacer(tokens_per_minute=6000)  # 100 per second, and per reply.
+        request = ChatRequest(messages=(Message(role="user", content="x" * 800),), max_tokens=200)
+        estimate = pacer.estimate(request)
+        assert estimate == 400
+        pacer.leave(await pacer.enter(estimate), REPLY, estimate)
+        assert (await enter_all(pacer, 1, tokens=100.0)) == pytest.approx([1.0], abs=0.01)
+
+    run(scenario())
+
+
+def test_limits_are_learnt_from_headers(run):
+    headers = {
+        "x-ratelimit-limit-requests": "600",
+        "x-ratelimit-remaining-requests": "2",
+        "x-ratelimit-reset-requests": "59.8s",
+    }
+
+    async def scenario():
+        pacer = make_pacer()
+        await pacer.enter()
+        pacer.learn(headers, 0.0)
+        pacer.leave(1, REPLY)
+        return await enter_all(pacer, 12)
+
+    assert run(scenario()) == pytest.approx([0, 0, *(0.1 * n for n in range(1, 11))], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("1s", 1), ("6m0s", 360), ("20ms", 0.02), ("1h2m3.5s", 3723.5), ("1d", 86400), ("7.66s", 7.66), ("3", 3)],
+)
+def test_durations_as_servers_write_them(value, seconds):
+    assert read_duration(value) == pytest.approx(seconds)
+    assert read_duration("soon") is None
+
+
+@pytest.mark.parametrize("burst", [0.5, 1.0, 10.0])
+@pytest.mark.parametrize("retry_after", [0.02, 1.0])
+def test_a_limit_is_approached_held_and_left_when_it_is_gone(run, burst, retry_after):
+    """The arithmetic against a model of a server that allows 100 requests per second, with a backlog without end."""
+    done, tries = [], []
+
+    async def scenario():
+        clock = asyncio.get_running_loop().time
+        pacer, server = make_pacer(), TokenBucket(100.0, 100 * burst, 0.0)
+
+        async def one():
+            for num_tries in range(1, 100):
+                ticket = await pacer.enter(again=num_tries > 1)
+                is_allowed = not server.wait(clock(), 1)
+                if is_allowed:
+                    server.take(clock(), 1)
+                    await asyncio.sleep(0.05)
+                pacer.leave(ticket, REPLY if is_allowed else limited(retry_after))
+                if is_allowed:
+                    done.append(clock())
+                    tries.append(num_tries)
+                    return
+
+        async def work(until):
+            while clock() < until:
+                await one()
+
+        await asyncio.gather(*(work(60.0) for _ in range(1000)))
+        server.rate, server.capacity = 1e6, 1e6
+        await asyncio.gather(*(work(clock() + 60.0) for _ in range(50)))
+        return pacer.rate
+
+    rate = run(scenario())
+    settled = [time for time in done if 20 <= time < 60]
+    assert len(settled) >= 0.9 * 40 * 100
+    assert max(tries) <= RetryPolicy().max_rate_limited
+    assert rate is None or rate > 300
+
+
+def test_the_first_limit_is_what_was_served_while_the_429_paused():
+    throttle = Throttle()
+    assert throttle.limited(0.0, 1, 1000, 1000)
+    for _ in range(100):
+        throttle.served(0.01, False)
+    assert throttle.rate(1.0) == pytest.approx(100)
+
+
+@pytest.mark.parametrize("has_headers", [False, True])
+async def test_a_storm_at_ten_times_the_limit_gets_what_the_server_allows(has_headers):
+    limit, num_requests = 300, 1500
+    with sandbox_server(ServerConfig(limit=limit, latency="5", limit_headers=has_headers)) as url:
+        model = OpenAIChatModel("good", url, ClientSettings())
+        requests = (
+            ChatRequest(messages=(Message(role="user", content=f"How do I cook pasta? {n}"),))
+            for n in range(num_requests)
+        )
+        try:
+            replies = await asyncio.gather(*(model.complete(request) for request in requests))
+        finally:
+            await model.aclose()
+        stats = json.load(urllib.request.urlopen(url.removesuffix("/v1") + "/stats"))  # noqa: ASYNC210
+    assert len(replies) == stats["completed"] == num_requests
+    assert stats["completed"] >= 0.9 * limit * (stats["uptime"] + 1)  # A burst of one second's worth comes on top.
+    assert stats["max_tries"] <= RetryPolicy().max_rate_limited
+    assert model.pacer.in_flight == model.pacer.num_waiting == 0
+    assert stats["by_status"].get("429", 0) == model.pacer.num_rate_limited

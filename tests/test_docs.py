@@ -1,0 +1,84 @@
+"""What the docs say can be followed: links resolve, commands parse, Python compiles and imports what there is."""
+
+import ast
+import importlib
+import re
+import shlex
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from music.cli.shell import ENTRY_POINT_GROUP, build_shell
+
+ROOT = Path(__file__).parents[1]
+DOCS = [
+    *sorted((ROOT / "docs").glob("*.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+]
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+COMMANDS = build_shell(metadata.entry_points(group=ENTRY_POINT_GROUP)).commands
+
+
+def blocks(doc: Path, *languages: str) -> list[str]:
+    return [text for language, text in FENCED.findall(doc.read_text(encoding="utf-8")) if language in languages]
+
+
+def commands(doc: Path) -> Iterator[str]:
+    """Every `music ...` line of a shell block or a transcript, its continuation lines joined."""
+    for block in blocks(doc, "", "sh"):
+        for line in block.replace("\\\n", " ").splitlines():
+            if line.removeprefix("$ ").startswith("music "):
+                yield line.removeprefix("$ ")
+
+
+def each(found) -> list:
+    return [pytest.param(doc, item, id=f"{doc.name}-{n}") for doc in DOCS for n, item in enumerate(found(doc))]
+
+
+@pytest.mark.parametrize("doc", DOCS, ids=lambda doc: doc.name)
+def test_links_lead_somewhere(doc):
+    text = FENCED.sub("", doc.read_text(encoding="utf-8"))
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not link.startswith("http"):
+            place, _, heading = link.partition("#")
+            target = (doc.parent / place) if place else doc
+            assert target.exists(), link
+            if heading:
+                headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+                assert heading in {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}, link
+
+
+def test_the_index_lists_every_page():
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.name == "README.md" or f"({page.name})" in index, page.name
+
+
+@pytest.mark.parametrize(("doc", "line"), each(commands))
+def test_commands_have_the_flags_that_they_are_shown_with(doc, line, tmp_path):
+    name, *args = shlex.split(line, comments=True)[1:]
+    command = COMMANDS[name]
+    while hasattr(command, "commands"):
+        name, *args = args
+        command = command.commands[name]
+    if "--config" in args:
+        config = tmp_path / "config.toml"
+        config.write_text(blocks(doc, "toml")[0])
+        args[args.index("--config") + 1] = str(config)
+    command.make_context(name, args)
+
+
+@pytest.mark.parametrize(("doc", "snippet"), each(lambda doc: blocks(doc, "python")))
+def test_snippets_compile_and_import_what_there_is(doc, snippet, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    compile(snippet, doc.name, "exec")
+    for node in ast.walk(ast.parse(snippet)):
+        if isinstance(node, ast.ImportFrom):
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                assert hasattr(module, alias.name), f"{node.module} has no {alias.name}"
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                importlib.import_module(alias.name)
