@@ -57,6 +57,7 @@ ARMS = {
     "stale": "stale",
     "weaker_model": "weaker_model",
     "instruction + drop_constraint": "instruction,drop_constraint",
+    "instruction + 3 drop_constraint": "instruction=1,drop_constraint=3",
     "instruction + persona_swap": "instruction,persona_swap",
     "instruction + drop_constraint + forget": "instruction=2,drop_constraint=1,forget(turns=2)=1",
     "instruction + persona_swap + forget": "instruction=2,persona_swap=1,forget(turns=2)=1",
@@ -72,14 +73,15 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="everything once and small; the figures mean nothing")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one run each; their test sets are pooled")
     parser.add_argument("--processes", type=int, default=2, help="arms at a time, one thread each")
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS), metavar="ARM", help="by name")
     options = parser.parse_args()
     sizes = QUICK if options.quick else FULL
-    by_arm: dict[str, list[Result]] = {arm: [] for arm in ARMS}
+    by_arm: dict[str, list[Result]] = {arm: [] for arm in options.arms}
     for seed in options.seeds:
         sets = draw_sets(sizes, seed)
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(options.processes, mp_context=context, initializer=_one_thread) as pool:
-            futures = [pool.submit(run_arm, arm, sizes, seed, sets) for arm in ARMS]
+            futures = [pool.submit(run_arm, arm, sizes, seed, sets) for arm in options.arms]
             for future in futures:
                 result = future.result()
                 by_arm[result.arm].append(result)

@@ -2,7 +2,7 @@
 
 Prints a Markdown report: client CPU per call of the product beside a plain asyncio + aiohttp loop and AsyncOpenAI on
 the same requests (`simulation_cpu`), throughput and event-loop lag with many pairs in flight, and memory per pair
-(`simulation_load`). Needs `pip install openai` for its baseline.
+(`simulation_load`), and two processes against one (`simulation_processes`). Needs `pip install openai`.
 """
 
 import argparse
@@ -15,13 +15,15 @@ from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from typing import Any
 
-from benchmarks.simulation_cpu import IN_FLIGHT, NUM_TURNS, measure_cpu
+from benchmarks.simulation_cpu import IN_FLIGHT, NUM_TURNS, measure_cpu, measure_ratio
 from benchmarks.simulation_load import Load, measure_load, measure_memory
+from benchmarks.simulation_processes import measure_processes
 from music.cli import run_async
 from music.sandbox.server import ServerConfig, sandbox_server
 
 PACKAGES = ("aiohttp", "langgraph", "openai", "orjson", "pydantic", "uvloop")
 LOADS = ((250, 0.2), (500, 0.2), (1000, 0.2), (1000, 1.0))
+RATIOS = (64, 256, 1000)
 NEVER = "600000"
 
 
@@ -32,14 +34,17 @@ def main() -> None:
     quick = parser.parse_args().quick
     with sandbox_server() as base_url:
         costs = run_async(measure_cpu(base_url, num_pairs=40 if quick else 200, num_rounds=3 if quick else 7))
+        ratios = {num: run_async(measure_ratio(base_url, num, 1 if quick else 5)) for num in RATIOS}
     loads = list(measure_loads(LOADS[:1] if quick else LOADS))
     num_parked = 500 if quick else 5000
     here = in_fresh_process(measure_memory, None, num_parked)
     with sandbox_server(ServerConfig(latency=NEVER)) as base_url:
         over_http = in_fresh_process(measure_memory, base_url, num_parked)
-    print("\n".join([*render_costs(costs), "", *render_loads(loads), ""]))
+    one, two = (measure_processes(num, 1000 if quick else 4000) for num in (1, 2))
+    print("\n".join([*render_costs(costs), "", *render_ratios(ratios), "", *render_loads(loads), ""]))
     print(f"Memory per pair in flight, {num_parked} parked in a call in their third turn: {here:.0f} KB (target 60);")
     print(f"{over_http:.0f} KB with the call's open HTTP connection, request and body.")
+    print(f"Calls per second of one process: {one:.0f}; of two: {two:.0f}, {two / one:.2f} times as many (target 1.8).")
 
 
 def in_fresh_process(measure: Callable[[str | None, int], float], *arguments: Any) -> float:
@@ -67,8 +72,16 @@ def render_costs(costs: dict[str, list[float]]) -> Iterator[str]:
     for name, values in costs.items():
         yield f"| {name} | {medians[name]:.0f} | {min(values):.0f}-{max(values):.0f} | {medians[name] / plain:.2f} |"
     yield ""
-    yield f"Calls per CPU-second: {plain / medians['product']:.2f} of the plain loop (target 0.40),"
-    yield f"{medians['AsyncOpenAI + gather'] / medians['product']:.1f} times AsyncOpenAI (target 6)."
+    faster = medians["AsyncOpenAI + gather"] / medians["product"]
+    yield f"Calls per CPU-second: {faster:.1f} times AsyncOpenAI's (target 6)."
+
+
+def render_ratios(ratios: dict[int, tuple[float, float]]) -> Iterator[str]:
+    """Return the product beside the plain loop, by pairs in flight, as Markdown."""
+    yield "| in flight | product us | plain loop us | calls per CPU-second, of the plain loop's (target 0.40) |"
+    yield "|---|---|---|---|"
+    for in_flight, (product, plain) in ratios.items():
+        yield f"| {in_flight} | {product:.0f} | {plain:.0f} | {plain / product:.2f} |"
 
 
 def render_loads(loads: list[Load]) -> Iterator[str]:

@@ -5,6 +5,7 @@ Figures are microseconds of client CPU per call (`time.process_time`: waiting an
 """
 
 import asyncio
+import statistics
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -31,6 +32,7 @@ __all__ = [
     "MemoryModel",
     "drain",
     "measure_cpu",
+    "measure_ratio",
     "remote_model",
     "run_plain_loop",
     "same_model",
@@ -90,9 +92,27 @@ async def measure_cpu(base_url: str, num_pairs: int, num_rounds: int) -> dict[st
     return costs
 
 
-async def run_product(model: ChatModel, num_pairs: int) -> None:
+async def measure_ratio(base_url: str, in_flight: int, num_rounds: int) -> tuple[float, float]:
+    """Return the CPU microseconds per call of the product and of a plain loop with so many in flight; medians."""
+    products, plains = [], []
+    async with remote_model(base_url) as model:
+        memory = MemoryModel(model)
+        await drain(memory, 200)
+        num_pairs = max(200, in_flight)
+        requests = memory.requests * (num_pairs // 200)
+        for _ in range(num_rounds):
+            started = time.process_time()
+            await run_product(model, num_pairs, in_flight)
+            ended = time.process_time()
+            products.append((ended - started) / (num_pairs * NUM_TURNS * 4) * 1e6)
+            await run_plain_loop(base_url, requests, in_flight)
+            plains.append((time.process_time() - ended) / len(requests) * 1e6)
+    return statistics.median(products), statistics.median(plains)
+
+
+async def run_product(model: ChatModel, num_pairs: int, in_flight: int = IN_FLIGHT) -> None:
     """Simulate as `music simulate` does."""
-    config = SimulationConfig(num_pairs=num_pairs, num_turns=NUM_TURNS, max_in_flight=IN_FLIGHT)
+    config = SimulationConfig(num_pairs=num_pairs, num_turns=NUM_TURNS, max_in_flight=in_flight)
     with tempfile.TemporaryDirectory() as directory:
         await run_simulation(Path(directory), SEEDS, same_model(model), config)
 

@@ -1,19 +1,11 @@
-"""`music simulate`: flags into a `SimulationJob`, and the job's report into words."""
+"""`music simulate`: its flags, as a `SimulationJob`."""
 
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from music.cli import AsJson, FormatFlag, StrictFlag, console, emit, read_pairs, run_async
-
-if TYPE_CHECKING:
-    from music.pairs import PreferencePair
-    from music_agents.progress import RunProgress
-    from music_agents.run import RunReport, SimulationJob
-    from music_agents.scaleout import ProcessCrew
-    from music_agents.scaleout.cluster import RayCrew
+from music.cli import AsJson, FormatFlag, StrictFlag, console, emit
 
 __all__ = ["simulate"]
 
@@ -29,7 +21,6 @@ Endpoint = Annotated[
         metavar="E", help="MODEL@BASE_URL (replicas after commas), local:PATH, or sandbox.", rich_help_panel=ENDPOINTS
     ),
 ]
-OptionalEndpoint = Annotated[str, typer.Option(metavar="E", rich_help_panel=ENDPOINTS)]
 
 
 def simulate(
@@ -59,7 +50,7 @@ def simulate(
             help="A contrast, or a mixture by weight: instruction=3,forget(turns=2)=1. The paper's is `instruction`.",
             rich_help_panel=OUTPUT,
         ),
-    ] = "instruction",
+    ] = "instruction,drop_constraint",
     schedule: Annotated[
         str,
         typer.Option(help="Contrasted turns: all, first, last, turns:1,3 or probability:0.5.", rich_help_panel=OUTPUT),
@@ -141,9 +132,12 @@ def simulate(
     from music.llm.openai import ClientSettings
     from music.llm.pacing import PacingSettings
     from music_agents.contrasts import parse_mix
+    from music_agents.doing import describe, do_job
     from music_agents.quality import RefusalRule
-    from music_agents.run import RoleEndpoints, RunStatus, SimulationConfig, SimulationJob
+    from music_agents.run import RoleEndpoints, RunStatus, SimulationConfig, SimulationJob, load_graph
 
+    if graph:
+        load_graph(graph)  # its file may register contrasts
     pacing = PacingSettings(requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute)
     job = SimulationJob(
         seeds=seeds,
@@ -177,77 +171,11 @@ def simulate(
         personas=personas,
         graph=graph,
     )
-    report = _run(job, out, retry_failed=retry_failed, processes=processes, ray=ray, as_json=json)
-    emit({"out": out, **report.model_dump(mode="json")}, json, text=_summary(out, report))
+    report = do_job(job, out, retry_failed=retry_failed, processes=processes, ray=ray, as_json=json)
+    emit({"out": out, **report.model_dump(mode="json")}, json, text=describe(out, report))
     if report.status is not RunStatus.COMPLETE:
         how = "raise the budget" if report.status is RunStatus.BUDGET else "run the same command"
         if not json:
             told = f"stopped at {report.num_pairs} of {num_pairs} pairs ({report.detail}); to go on, {how}"
             console.print(told, soft_wrap=True, markup=False)
         raise typer.Exit(INTERRUPTED if report.status is RunStatus.INTERRUPTED else STOPPED)
-
-
-def _run(
-    job: "SimulationJob", out: Path, *, retry_failed: bool, processes: int | None, ray: str, as_json: bool
-) -> "RunReport":
-    """Do the job here or with workers; Ctrl-C asks the run to stop, a second one cuts it short."""
-    from music_agents.scaleout import ProcessCrew, is_shared
-
-    pairs = job.read_seeds() if job.seeds == SANDBOX else list(read_pairs(job.seeds, job.format, job.strict).pairs)
-    if ray:
-        from music_agents.scaleout.cluster import RayCrew
-
-        return run_async(_run_with(RayCrew(ray, processes), job, out.absolute(), retry_failed, as_json))
-    if is_shared(out) or (processes or 1) > 1:
-        return run_async(_run_with(ProcessCrew(processes or 1), job, out.absolute(), retry_failed, as_json))
-    return run_async(_run_here(job, out, pairs, retry_failed, as_json))
-
-
-async def _run_here(
-    job: "SimulationJob", out: Path, pairs: "list[PreferencePair]", retry_failed: bool, as_json: bool
-) -> "RunReport":
-    """Do the job in this process."""
-    from music_agents.progress import stop_on_signals
-    from music_agents.progress.display import show_progress
-
-    progress, display = job.progress(), partial(show_progress, console=console, as_json=as_json)
-    with stop_on_signals(progress):
-        report = await job.run(out, pairs, progress, retry_failed=retry_failed, display=display)
-    _say_if_complete(progress)
-    return report
-
-
-async def _run_with(
-    crew: "ProcessCrew | RayCrew", job: "SimulationJob", out: Path, retry_failed: bool, as_json: bool
-) -> "RunReport":
-    """Do the job with workers."""
-    from music_agents.progress import RunProgress, stop_on_signals
-    from music_agents.progress.display import show_progress
-    from music_agents.scaleout import simulate_in_shares
-
-    progress, display = RunProgress(), partial(show_progress, console=console, as_json=as_json)
-    async with crew:
-        with stop_on_signals(progress):  # in here, as Ray takes SIGTERM for itself when it starts
-            report = await simulate_in_shares(job, out, crew, progress, retry_failed=retry_failed, display=display)
-    _say_if_complete(progress)
-    return report
-
-
-def _say_if_complete(progress: "RunProgress") -> None:
-    """Say so if nothing was left to do."""
-    if progress.num_earlier == progress.num_wanted:
-        console.print("already complete: nothing was left to do")
-
-
-def _summary(out: Path, report: "RunReport") -> str:
-    """Say what a run came to."""
-    failures = ", ".join(f"{reason} {num}" for reason, num in report.failures.items()) or "none"
-    spending = report.spending
-    cost = f", {spending.cost:.2f} USD" if spending.cost else ""
-    lines = [
-        f"{report.status}: {report.num_pairs} of {report.num_wanted} pairs in {out}; dropped pairs: {failures}",
-        f"{spending.num_calls} calls, {spending.num_tokens} tokens{cost}, {report.wall_seconds:.1f} s",
-    ]
-    if report.diagnostics is not None:
-        lines.append(report.diagnostics.describe())
-    return "\n".join(lines)

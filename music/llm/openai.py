@@ -135,7 +135,9 @@ class OpenAIChatModel:
             end = error
             raise
         finally:
-            self.pacer.leave(ticket, end, tokens)
+            is_held_back = self.pacer.leave(ticket, end, tokens)
+            if isinstance(end, FailedTryError):
+                end.at_once = is_held_back
 
     async def aclose(self) -> None:
         """Leave the pool of connections, which closes with its last model."""
@@ -210,7 +212,7 @@ class OpenAIChatModel:
         if status == 429 and b'"insufficient_quota"' in answer:
             return RequestRejectedError(f"{said} (the account's quota is used up; waiting does not bring it back)")
         if status == 429:
-            return FailedTryError(RateLimitedError(said), retry_after, at_once=True)
+            return FailedTryError(RateLimitedError(said), retry_after)
         if status == 408:
             return FailedTryError(EndpointTimeoutError(said), retry_after)
         if status >= 500:

@@ -3,7 +3,8 @@
 A `Pacer` admits each try of a request, in the order of asking, tries of requests that have been tried before first.
 Without a known limit everything is admitted at once, at the cost of a few counters. Limits come from 429s
 (`music.llm.throttle`), from the user and from headers (`music.llm.quota`). A 429 pauses the whole endpoint for as long
-as it says, so that no tries are wasted meanwhile. Server errors and time-outs never limit anything.
+as it says, so that no tries are wasted meanwhile; a stray one, among many replies, holds back its own request alone.
+Server errors and time-outs never limit anything.
 """
 
 import asyncio
@@ -24,6 +25,12 @@ __all__ = ["Pacer", "PacingSettings"]
 _CHARS_PER_TOKEN = 4
 _SLACK_SECONDS = 0.05
 """How late a send may be without being lost for the rate: event loops are not punctual."""
+_STRAY_SHARE = 0.25
+"""429s in fewer of the replies than this are stray: others' traffic, or a limit that is just met, and no storm."""
+_MEMORY = 64
+"""Replies over which that share is taken, as a running mean."""
+_BENEFIT_OF_DOUBT = 8
+"""Replies that an endpoint is thought to have given before its first, so that its first 429 may be a stray one."""
 _Waiter = tuple[asyncio.Future[int], float]
 
 
@@ -71,6 +78,7 @@ class Pacer:
         self._tokens = Quota("tokens", self._settings.tokens_per_minute, now)
         self._tokens_in_flight = 0.0
         self._mean_completion = 0.0
+        self._limited_mean, self._mean_weight = 0.0, _BENEFIT_OF_DOUBT / _MEMORY
         self._sends: TokenBucket | None = None
         self._paused_until = 0.0
         self._num_pauses = 0
@@ -127,22 +135,24 @@ class Pacer:
                 self._release(tokens)
             raise
 
-    def leave(self, ticket: int, end: ChatReply | BaseException | None, tokens: float = 0.0) -> None:
-        """Note how a try ended.
+    def leave(self, ticket: int, end: ChatReply | BaseException | None, tokens: float = 0.0) -> bool:
+        """Note how a try ended, and return whether the next try of its request is held back here as long as need be.
 
         Args:
             ticket: What `enter` gave.
             end: The reply, or what was raised.
             tokens: What `enter` was told.
         """
+        is_held_back = False
         if isinstance(end, ChatReply):
             self._note_reply(end, tokens)
         elif isinstance(end, EndpointError):
             error = end.error if isinstance(end, FailedTryError) else end
             self.errors[type(error).__name__.removesuffix("Error")] += 1
             if isinstance(error, RateLimitedError):
-                self._note_429(ticket, end.retry_after if isinstance(end, FailedTryError) else None)
+                is_held_back = self._note_429(ticket, end.retry_after if isinstance(end, FailedTryError) else None)
         self._release(tokens)
+        return is_held_back
 
     def learn(self, headers: Mapping[str, str], age: float) -> None:
         """Follow the limits that the headers of a reply announce, `age` seconds after its request was sent."""
@@ -155,14 +165,21 @@ class Pacer:
     def _note_reply(self, reply: ChatReply, tokens: float) -> None:
         now, limit = self._clock(), self._throttle.limit
         self._num_pauses = 0
+        self._limited_mean -= self._limited_mean / _MEMORY
+        self._mean_weight += (1 - self._mean_weight) / _MEMORY
         self._throttle.served(now, limit is not None and self.in_flight >= limit)
         self._mean_completion += (reply.completion_tokens - self._mean_completion) / 16
         if tokens and reply.prompt_tokens:
             self._tokens.take(now, reply.prompt_tokens + reply.completion_tokens - tokens)
 
-    def _note_429(self, ticket: int, retry_after: float | None) -> None:
+    def _note_429(self, ticket: int, retry_after: float | None) -> bool:
+        """Pause and cut, and return True; but a stray 429 changes nothing."""
         now = self._clock()
         self.num_rate_limited += 1
+        self._limited_mean += (1 - self._limited_mean) / _MEMORY
+        self._mean_weight += (1 - self._mean_weight) / _MEMORY
+        if self._limited_mean < _STRAY_SHARE * self._mean_weight:
+            return False
         has_cut = self._throttle.limited(now, ticket, self._last_ticket, self.in_flight)
         if has_cut:
             self._sends = None
@@ -171,6 +188,7 @@ class Pacer:
             self._num_pauses += 1
         self._paused_until = max(self._paused_until, now + min(retry_after or 0.0, self._settings.max_pause))
         self._is_free = False
+        return True
 
     def _release(self, tokens: float) -> None:
         self.in_flight -= 1

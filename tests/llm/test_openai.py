@@ -150,16 +150,25 @@ async def test_retry_after_is_waited_for(serve, script, completion, open_client,
     assert client.sleeps[1] == 60
 
 
-async def test_retry_after_of_a_429_holds_back_all_requests(serve, script, completion, open_client, hello):
-    server = script(status(429, **{"Retry-After": "0.3"}), completion())
+async def test_retry_after_of_many_429s_holds_back_all_requests(serve, script, completion, open_client, hello):
+    server = script(*[status(429, **{"Retry-After": "0.3"})] * 3, completion())
     client = open_client(await serve(server))
     clock = asyncio.get_running_loop().time
     start = clock()
-    with pytest.raises(FailedTryError):
-        await client.try_once(hello)
+    for _ in range(3):
+        with pytest.raises(FailedTryError):
+            await client.try_once(hello)
     await client.complete(hello)
     assert clock() - start >= 0.3
-    assert (client.pacer.num_rate_limited, len(server.requests)) == (1, 2)
+    assert (client.pacer.num_rate_limited, len(server.requests)) == (3, 4)
+
+
+async def test_retry_after_of_a_stray_429_holds_back_its_own_request(serve, script, completion, open_client, hello):
+    server = script(status(429, **{"Retry-After": "7"}), completion())
+    client = open_client(await serve(server))
+    await client.complete(hello)
+    assert 7 <= client.sleeps[0] <= 7.5
+    assert client.pacer.limit is None
 
 
 async def test_a_used_up_quota_is_not_waited_for(serve, script, open_client, hello):

@@ -49,8 +49,10 @@ async def show_progress(watch: Watched, console: Console, *, as_json: bool = Fal
             task.cancel()
             with suppress(asyncio.CancelledError, OSError):  # a broken stderr is no reason to lose a run's result
                 await task
+            last = watch.snapshot("end")
             with suppress(OSError):
-                show(watch.snapshot("end"))
+                if last.num_wanted:  # or nothing ever began
+                    show(last)
 
 
 def describe(snapshot: Snapshot) -> str:

@@ -52,8 +52,9 @@ class Diagnostics(BaseModel):
 
     def _lengths(self) -> str:
         gap, longer = self.length.words, self.length.longer_is_rejected
+        comparison = "shorter" if gap.value < 0 else "longer"
         return (
-            f"length     chosen replies are {gap.value:+.1f} words {_plus_minus(gap.margin)} longer "
+            f"length     chosen replies are {abs(gap.value):.1f} words {_plus_minus(gap.margin)} {comparison} "
             f"({self.length.standardised:+.2f} SD); the rejected one is the longer in {_percent(longer)} of turns"
         )
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 __all__ = ["seldom_collected"]
 
-THRESHOLDS = (20_000, 50, 100)
+THRESHOLDS = (500_000, 20, 100)
 
 
 @contextmanager

@@ -19,7 +19,8 @@ from music_agents.run.casting import GraphFactory, standard_graph
 from music_agents.run.config import SimulationConfig
 from music_agents.run.models import RoleEndpoints
 from music_agents.run.report import RunReport
-from music_agents.run.session import Share, run_simulation
+from music_agents.run.run import run_simulation
+from music_agents.run.share import Share
 from music_agents.spending.budget import Budget, PriceTable
 from music_agents.spending.ledger import Ledger
 

@@ -1,13 +1,14 @@
 """`RayCrew`: workers all over a Ray cluster, through Ray Data.
 
-A worker that dies with its machine or process is started again by Ray and goes on from its share's journal.
+A worker that dies is started again by Ray, three times at most, and goes on from its share's journal.
 """
 
 import asyncio
 import logging
 import os
+import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,8 +21,6 @@ from music_agents.scaleout.orders import ShareFailure, ShareOrder, work
 __all__ = ["RayCrew"]
 
 LOCAL = "local"
-MAX_RESTARTS = 3
-"""Times that Ray starts a share again whose worker died."""
 EXCHANGE_SECONDS = 0.25
 
 
@@ -37,6 +36,7 @@ class RayCrew:
         self._address = address
         self._wanted = num_workers
         self._num_workers = num_workers or 1
+        self._stdout = redirect_stdout(sys.stderr)
 
     @property
     def num_workers(self) -> int:
@@ -56,14 +56,16 @@ class RayCrew:
             import ray.data
         except ImportError as error:
             raise InvalidInputError("--ray needs Ray: pip install 'music-rm[ray]'") from error
+        self._stdout.__enter__()  # Ray tells there of workers that died; it is for the result alone
         try:
             ray.init(**self._options())
         except (ConnectionError, ValueError, RuntimeError) as error:
+            self._stdout.__exit__(None, None, None)
             raise InvalidInputError(
                 f"--ray: expected auto, local or the address of a running cluster, got {self._address!r} ({error})"
             ) from error
         ray.data.DataContext.get_current().enable_progress_bars = False
-        logging.getLogger("ray.data").setLevel(logging.WARNING)
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         self._num_workers = self._wanted or int(resources.get("CPU", 1))
         return self
@@ -75,6 +77,7 @@ class RayCrew:
         import ray
 
         ray.shutdown()
+        self._stdout.__exit__(None, None, None)
 
     async def run(self, orders: Sequence[ShareOrder], board: Board) -> dict[int, RunReport | ShareFailure]:
         """Have all orders done; see `Crew`.
@@ -151,7 +154,7 @@ def _map(orders: Sequence[ShareOrder], relay: Any, num_workers: int) -> list[dic
 
     shares = ray.data.from_items([{"number": number} for number in by_number], override_num_blocks=len(orders))
     pool = ray.data.TaskPoolStrategy(size=num_workers)
-    return list(shares.map(simulate, compute=pool, num_cpus=1, max_retries=MAX_RESTARTS).iter_rows())
+    return list(shares.map(simulate, compute=pool, num_cpus=1).iter_rows())
 
 
 def _work(order: ShareOrder, relay: Any, place: str) -> RunReport | ShareFailure | None:

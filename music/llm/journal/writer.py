@@ -7,6 +7,7 @@ written at once, and the batches grow as more callers wait.
 import asyncio
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -20,8 +21,8 @@ _INSERT = "INSERT INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _BAD_ROW = (sqlite3.IntegrityError, sqlite3.DataError, UnicodeEncodeError, OverflowError)
 """Errors of one row, for which the others of its batch are not to pay."""
 
-_MAX_BATCH = 64
-"""Rows of one commit. All its callers wake at once, and the event loop answers to nothing else until each has run."""
+_WAKE_AT_ONCE = 32
+"""Callers that wake in one round of the event loop, which answers to nothing else until each of them has run."""
 
 Row = tuple[str, str, str, str, str, int, int, float]
 """Key, account, text, outcome, model, prompt tokens, completion tokens, latency in seconds."""
@@ -54,9 +55,10 @@ class BatchWriter:
         self._connection_lock = connection_lock
         self._on_written = on_written
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
-        # Only the event loop touches these two; the thread is handed whole batches and never sees a growing list.
+        # Only the event loop touches these three; the thread is handed whole batches and never sees a growing list.
         self._gathered: list[tuple[Row, asyncio.Future[None]]] = []
         self._writing: asyncio.Future[_Errors] | None = None
+        self._asleep: deque[tuple[asyncio.Future[None], BaseException | None]] = deque()
 
     async def put(self, row: Row) -> None:
         """Write one row; return once it is on disk.
@@ -72,11 +74,13 @@ class BatchWriter:
         await written
 
     async def drain(self) -> None:
-        """Return once nothing is left to write."""
+        """Return once nothing is left to write, and nobody waits for it."""
         while self._gathered or self._writing is not None:
             self._commit()
             assert self._writing is not None
             await asyncio.wait([self._writing])
+        if self._asleep:
+            await asyncio.wait([written for written, _ in self._asleep])
 
     def close(self) -> None:
         """End the thread, then write here what a `drain` that was cut short left."""
@@ -91,7 +95,7 @@ class BatchWriter:
     def _commit(self) -> None:
         """Hand the gathered rows to the thread, unless it is at work or there are none."""
         if self._writing is None and self._gathered:
-            batch, self._gathered = self._gathered[:_MAX_BATCH], self._gathered[_MAX_BATCH:]
+            batch, self._gathered = self._gathered, []
             self._writing = asyncio.get_running_loop().run_in_executor(self._thread, self._write, batch)
             self._writing.add_done_callback(partial(self._finish, batch))
 
@@ -103,17 +107,28 @@ class BatchWriter:
         self._commit()
 
     def _settle(self, batch: _Batch, errors: _Errors) -> None:
-        """Wake the callers of a batch."""
+        """Count what is on disk, and wake the callers of a batch."""
+        is_waking = bool(self._asleep)
         for place, (row, written) in enumerate(batch):
             error = errors.get(place)
             if error is None:
                 self._on_written(row)
+            self._asleep.append((written, error))
+        if not is_waking:
+            self._wake()
+
+    def _wake(self) -> None:
+        """Wake callers, some at a time."""
+        for _ in range(min(_WAKE_AT_ONCE, len(self._asleep))):
+            written, error = self._asleep.popleft()
             if written.done():  # its caller was cancelled
                 continue
             if error is None:
                 written.set_result(None)
             else:
                 written.set_exception(_write_error(self._path, error))
+        if self._asleep:
+            self._asleep[0][0].get_loop().call_soon(self._wake)
 
     def _write(self, batch: _Batch) -> _Errors:
         """Commit one batch, less the rows that are bad in themselves (in the thread)."""

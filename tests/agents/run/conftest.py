@@ -29,7 +29,8 @@ async def run_into(
     **settings: Any,
 ) -> RunReport:
     # The gates are off by default, as the fake users and assistants say what they please.
-    config = SimulationConfig(**{"num_pairs": 8, "num_turns": 2, "shard_size": 3, "gates": False, **settings})
+    plain = {"num_pairs": 8, "num_turns": 2, "shard_size": 3, "gates": False, "strategy": {"instruction": 1.0}}
+    config = SimulationConfig(**{**plain, **settings})
     models = RoleModels(user=model, assistant=model, contrast=model, judge=judge)
     return await run_simulation(
         directory, seeds, models, config, progress, personas=personas, graph=graph, retry_failed=retry_failed

@@ -12,7 +12,8 @@ import pytest
 def address():
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     cluster_utils = pytest.importorskip("ray.cluster_utils")
-    node = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 80_000_000}
+    # Loopback, but not 127.0.0.1: Ray takes that for whatever address the machine has to others.
+    node = {"num_cpus": 1, "node_ip_address": "127.0.0.2"}
     cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
     cluster.add_node(**node)
     yield cluster.address
@@ -23,7 +24,7 @@ def holder_of(path) -> psutil.Process | None:
     """The process that has a file open."""
     for process in psutil.process_iter():
         try:
-            if any(file.path == str(path) for file in process.open_files()):
+            if process.name().startswith("ray::") and any(file.path == str(path) for file in process.open_files()):
                 return process
         except psutil.Error:  # not ours to ask, or gone
             continue
@@ -44,7 +45,7 @@ def test_a_cluster_writes_what_one_process_does_though_a_worker_dies(site, whole
 
 
 def test_an_address_without_a_cluster_is_said_in_a_line(site, tmp_path):
-    code, _, err = site.run(tmp_path, "--ray=127.0.0.1:1")
+    code, _, err = site.run(tmp_path, "--ray=nowhere")
     assert code == 1
     assert "--ray: expected auto, local or the address of a running cluster" in " ".join(err.split())
     assert "Traceback" not in err

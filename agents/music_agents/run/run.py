@@ -1,0 +1,105 @@
+"""A simulation on disk: `run_simulation` writes a directory that any interruption leaves ready to go on.
+
+    pairs-00000.parquet, ...   the pairs, in the order of their indices
+    failures.jsonl             pairs that came to nothing, and why (retries.json: how often they were tried again)
+    run.json                   settings, status, counts, costs, diagnostics, wall time
+    journal.sqlite             every reply that was paid for
+
+Going on is running the same again: shards stay, all else is replayed from the journal, and only what was never
+answered is asked. The output is the first `num_pairs` indices that come out well, in order, whatever the concurrency.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from music.errors import InvalidInputError
+from music.llm.journal import Journal
+from music.pairs import PreferencePair
+from music_agents.output.failure_log import FailureLog
+from music_agents.output.shards import shard_paths
+from music_agents.personas import PersonaSource
+from music_agents.progress import RunProgress
+from music_agents.roles import MAX_ATTEMPTS
+from music_agents.run.casting import GraphFactory, cast, keep_ledger, make_gates, standard_graph
+from music_agents.run.collection import seldom_collected
+from music_agents.run.config import SimulationConfig
+from music_agents.run.fingerprint import fingerprint
+from music_agents.run.models import RoleModels
+from music_agents.run.report import RunReport
+from music_agents.run.session import FAILURES, JOURNAL, SHARES, Session
+from music_agents.run.share import Share
+from music_agents.seeds import SeedContexts
+from music_agents.simulator import PairSimulator
+
+__all__ = ["run_simulation"]
+
+
+async def run_simulation(
+    directory: Path,
+    seeds: Sequence[PreferencePair],
+    models: RoleModels,
+    config: SimulationConfig,
+    progress: RunProgress | None = None,
+    *,
+    personas: PersonaSource | None = None,
+    graph: GraphFactory = standard_graph,
+    retry_failed: bool = False,
+    share: Share | None = None,
+) -> RunReport:
+    """Simulate pairs into a directory, or go on where an earlier session of the same run ended.
+
+    Args:
+        directory: Where the run is, or is to be.
+        seeds: Preference pairs to grow from.
+        models: Who plays which role.
+        config: The settings.
+        progress: Live counts and the budget; its `stop()` ends the session in order, with nothing paid for lost.
+        personas: Who the users are; None for anyone.
+        graph: Builds the pair graph.
+        retry_failed: Whether failed pairs are tried again; those that come out well take their place in the order.
+        share: Simulate these indices and no other, in place of the first that come to `num_pairs` pairs.
+
+    Returns:
+        What `run.json` holds; its status says whether the run is complete or why it stopped.
+
+    Raises:
+        ChangedSettingsError: The directory holds a run with other settings.
+        JournalLockedError: Another process is at work on it.
+        InvalidInputError: It holds other files, or more pairs than are wanted.
+        SimulationStalledError: The last 20 outcomes were failures, or most of the last calls.
+    """
+    _prepare(directory)
+    progress = progress or RunProgress()
+    settings = fingerprint(seeds, models, config, personas, graph, str(share or "all"))
+    async with Journal.open(directory / JOURNAL, settings) as journal:
+        failures = FailureLog(directory / FAILURES)
+        if retry_failed:
+            failures.retry()
+        ledgered = keep_ledger(models, journal, progress, await journal.usage())
+        endpoints = {role: model.name for role, model in models.by_role().items()}
+        session = Session(directory, endpoints, config, settings, failures, progress, share)
+        simulator = PairSimulator(
+            graph=graph(cast(ledgered, config)),
+            contexts=SeedContexts(seeds, config.seed),
+            num_turns=config.num_turns,
+            run_seed=config.seed,
+            personas=personas,
+            gates=make_gates(ledgered, config),
+            models=models.names(),
+            num_attempts=lambda index: MAX_ATTEMPTS * (1 + failures.num_retries(index)),
+        )
+        with seldom_collected():
+            return await session.run(simulator)
+
+
+def _prepare(directory: Path) -> None:
+    """Make the directory, and refuse one whose pairs have lost their journal."""
+    directory.mkdir(parents=True, exist_ok=True)
+    if (directory / SHARES).exists():
+        raise InvalidInputError(
+            f"{directory} holds a run that was begun in shares: go on with --processes or --ray, "
+            "or give another output directory"
+        )
+    journal = directory / JOURNAL
+    if shard_paths(directory) and not (journal.exists() and journal.stat().st_size):
+        raise InvalidInputError(f"{directory} holds pairs but no {JOURNAL}: give another output directory")
