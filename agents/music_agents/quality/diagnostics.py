@@ -1,19 +1,12 @@
-"""Diagnostics of a set of pairs: what a reward model could learn from it other than quality.
-
-`diagnose` reads the pairs once, in any order; `Diagnostics` is what it found, for `run.json`, with warnings in words.
-"""
-
-from collections.abc import Iterable, Mapping
+"""`Diagnostics`: what a reward model could learn from a set of pairs other than quality, for `run.json`."""
 
 from pydantic import BaseModel, ConfigDict
 
-from music.pairs import ContrastivePair
 from music_agents.quality.figures import Figure
-from music_agents.quality.survey import LengthGap, Personas, Repeats, Survey
+from music_agents.quality.survey import LengthGap, Personas, Repeats
 from music_agents.quality.tells import MIN_PAIRS, Tells
-from music_agents.quality.warnings import find_warnings
 
-__all__ = ["Diagnostics", "diagnose"]
+__all__ = ["Diagnostics"]
 
 
 class Diagnostics(BaseModel):
@@ -78,31 +71,6 @@ class Diagnostics(BaseModel):
             f"repeats    {self.repeats.num_contexts} pairs share their seed context with an earlier pair, "
             f"{self.repeats.num_first_messages} the user's first message too; {self.personas.num_distinct} personas"
         )
-
-
-def diagnose(pairs: Iterable[ContrastivePair], dropped: Mapping[str, int] | None = None) -> Diagnostics:
-    """Look at a set of pairs.
-
-    Args:
-        pairs: The kept pairs in any order, for example `read_saved_pairs(directory)`. They are read once and not kept,
-            but for a sample of 2,000.
-        dropped: Pairs that came to nothing, by reason.
-    """
-    survey = Survey()
-    for pair in pairs:
-        survey.add(pair)
-    found = Diagnostics(
-        num_pairs=survey.num_pairs,
-        dropped=dict(sorted((dropped or {}).items())),
-        length=survey.length_gap(),
-        tells=survey.sample.tells(),
-        refusals={side: mean.figure() for side, mean in survey.refusals.items()},
-        turns_contrasted=sum(survey.strategies.values()) / max(1, survey.num_pairs),
-        strategies=dict(sorted(survey.strategies.items())),
-        repeats=survey.repeats(),
-        personas=survey.persona_coverage(),
-    )
-    return found.model_copy(update={"warnings": tuple(find_warnings(found))})
 
 
 def _percent(figure: Figure) -> str:

@@ -1,12 +1,9 @@
 """What in a set's diagnostics is beyond noise and large enough to mind, in words."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from music_agents.quality.diagnostics import Diagnostics
 from music_agents.quality.tells import Tells
-
-if TYPE_CHECKING:
-    from music_agents.quality.diagnostics import Diagnostics
 
 __all__ = ["find_warnings"]
 
@@ -18,7 +15,7 @@ MAX_REPEATED_SHARE = 0.02
 MAX_DROPPED_SHARE = 0.20
 
 
-def find_warnings(found: "Diagnostics") -> Iterator[str]:
+def find_warnings(found: Diagnostics) -> Iterator[str]:
     """Yield the warnings; a set that is too small for its figures to mean anything gets none of them."""
     if found.tells is not None:
         yield from _on_tells(found.tells)
@@ -50,7 +47,7 @@ def _on_tells(tells: Tells) -> Iterator[str]:
     )
 
 
-def _on_lengths(found: "Diagnostics") -> Iterator[str]:
+def _on_lengths(found: Diagnostics) -> Iterator[str]:
     """Warn if one side is mostly the longer one, or much longer."""
     longer = found.length.longer_is_rejected
     low, high = LONGER_RANGE
@@ -62,7 +59,7 @@ def _on_lengths(found: "Diagnostics") -> Iterator[str]:
         yield f"{side} replies are {abs(found.length.words.value):.0f} words longer ({abs(gap):.2f} SD) on average"
 
 
-def _on_refusals(found: "Diagnostics") -> Iterator[str]:
+def _on_refusals(found: Diagnostics) -> Iterator[str]:
     """Warn if one side refuses more than the other."""
     chosen, rejected = found.refusals["chosen"], found.refusals["rejected"]
     gap = abs(chosen.value - rejected.value)
