@@ -139,7 +139,7 @@ async def simulated(arm: str, sizes: DemoSizes, seed: int) -> list[ContrastivePa
 
 def train(pairs: Sequence[PreferencePair], out: Path, seed: int) -> None:
     """Train from the starting model, as the demo does."""
-    from music_trainers.records import RewardTrainingConfig
+    from music_trainers.config import RewardTrainingConfig
     from music_trainers.reward import train_reward_model
 
     config = RewardTrainingConfig(

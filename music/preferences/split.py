@@ -9,7 +9,7 @@ from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.pairs import ContrastivePair, PreferencePair
 
-__all__ = ["PairSplit", "split_pairs"]
+__all__ = ["PairSplit", "seed_key", "split_pairs"]
 
 
 class PairSplit(NamedTuple):
@@ -33,7 +33,7 @@ def split_pairs(pairs: Sequence[PreferencePair], fraction: float, seed: int = 0)
         raise InvalidInputError(f"expected a held-out fraction within [0, 1), got {fraction}")
     groups: dict[str, list[int]] = defaultdict(list)
     for index, pair in enumerate(pairs):
-        groups[_seed_key(pair)].append(index)
+        groups[seed_key(pair)].append(index)
     target = int(fraction * len(pairs))
     held_out: set[int] = set()
     for key in sorted(groups, key=lambda key: sha256(f"{seed}/{key}".encode()).digest()):
@@ -50,7 +50,8 @@ def split_pairs(pairs: Sequence[PreferencePair], fraction: float, seed: int = 0)
     )
 
 
-def _seed_key(pair: PreferencePair) -> str:
+def seed_key(pair: PreferencePair) -> str:
+    """Name a pair's seed conversation: its first user message, blanks and case aside, or else its `seed_id`."""
     if isinstance(pair, ContrastivePair):
         seed_messages = pair.chosen.prefix(pair.num_seed_messages)
         return _first_user_message(seed_messages) or f"seed_id/{pair.seed_id}"

@@ -1,22 +1,23 @@
-from .contract import CONTRACT_FILE, ContractError, RewardStatistics, ScoreContract
-from .functions import RewardFunction, TurnScorer, length_reward, open_reward, prefix_mean, random_reward
-from .model import RewardModel, UnscorableError
-from .tokens import ConversationTokenizer, Encoding, Unscorable
+from .contract import CONTRACT_FILE, ContractError, Readout, RewardStatistics, ScoreContract
+from .functions import RewardFunction, length_reward, open_reward, random_reward
+from .model import RewardModel
+from .session import RewardSession
+from .tokens import ConversationTokenizer, Encoding, Unscorable, UnscorableError
 
 __all__ = [
     "CONTRACT_FILE",
     "ContractError",
     "ConversationTokenizer",
     "Encoding",
+    "Readout",
     "RewardFunction",
     "RewardModel",
+    "RewardSession",
     "RewardStatistics",
     "ScoreContract",
-    "TurnScorer",
     "Unscorable",
     "UnscorableError",
     "length_reward",
     "open_reward",
-    "prefix_mean",
     "random_reward",
 ]

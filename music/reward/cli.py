@@ -16,6 +16,7 @@ def score(
     per_turn: Annotated[bool, typer.Option("--per-turn", help="Score after every assistant turn.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write one JSON line per row here.")] = None,
     device: Annotated[str | None, typer.Option(help="CUDA where there is one, else the CPU, if not given.")] = None,
+    attention: Annotated[str | None, typer.Option(help="gather, flex or varlen; by default the fastest here.")] = None,
     format: FormatFlag = None,
     strict: StrictFlag = False,
     as_json: AsJson = False,
@@ -30,7 +31,7 @@ def score(
     from music.reward.model import RewardModel
     from music.reward.report import is_conversation_file, report_conversations, report_pairs
 
-    reward_model = RewardModel.from_pretrained(model, device=device)
+    reward_model = RewardModel.from_pretrained(model, device=device, attention=attention)
     _say(reward_model.description)
     if is_conversation_file(file):
         report = report_conversations(reward_model, read_conversations(file), per_turn=per_turn)

@@ -1,20 +1,23 @@
 """The score contract: the choices on which a score depends, saved beside the weights and enforced at load.
 
 A reward model's number depends on more than its weights: on the chat template, on whether a BOS token stands in front,
-on the token whose hidden state is read, and on what happens to conversations that are too long. Trained with one set of
-choices and served with another, a model ranks worse without any sign of it. So the choices travel with the model.
+on the tokens whose hidden states are read, and on what happens to conversations that are too long. Trained with one set
+of choices and served with another, a model ranks worse without any sign of it. So the choices travel with the model.
 """
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from music.errors import InvalidInputError
 
-__all__ = ["CONTRACT_FILE", "ContractError", "RewardStatistics", "ScoreContract"]
+__all__ = ["CONTRACT_FILE", "ContractError", "Readout", "RewardStatistics", "ScoreContract"]
 
 CONTRACT_FILE = "score_contract.json"
+
+Readout = Literal["last", "turn_mean"]
+"""How a conversation's rewards become its score; see `ScoreContract.readout`."""
 
 
 class ContractError(InvalidInputError):
@@ -40,13 +43,20 @@ class ScoreContract(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
+    """Files of version 1 are read too: they knew no readout but `last`."""
     chat_template_sha256: str
     """Of the chat template's text in UTF-8."""
     starts_with_bos: bool
     """Whether the rendered ids start with BOS. They never start with two."""
+    readout: Readout = "last"
+    """`last`: the score is the reward at the last token of the rendered conversation. `turn_mean`: it is the mean of
+    rewards at the ends of all assistant turns that are seen. Each of these is the reward of the conversation cut there,
+    as causal attention sees nothing that follows; one forward pass gives them all. Of a conversation beyond
+    `max_length`, the turns that are dropped have no part in the mean. It needs a chat template that renders a beginning
+    in the same way whatever follows."""
     reward_token: Literal["last"] = "last"
-    """The reward is read at the last token of the rendered conversation; for a turn's score, of the rendered prefix."""
+    """A turn's reward is read at the last token of its assistant message, as the template closes it."""
     reward_token_id: int
     """Id of that token: the one with which the template closes an assistant message."""
     pad_token_id: int
@@ -58,18 +68,26 @@ class ScoreContract(BaseModel):
     activation: Literal["none"] = "none"
     """The score is the raw logit."""
     reference: RewardStatistics | None = None
+    """Of scores, as `readout` gives them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_version_1(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("version") == 1 and "readout" not in data:
+            return data | {"version": 2, "readout": "last"}
+        return data
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read a contract.
 
         Raises:
-            ContractError: The file is not a contract of this version.
+            ContractError: The file is not a contract of a known version.
         """
         try:
             return cls.model_validate_json(path.read_bytes())
         except ValidationError as error:
-            raise ContractError(f"{path}: expected a score contract of version 1: {error}") from error
+            raise ContractError(f"{path}: expected a score contract of version 1 or 2: {error}") from error
 
     def save(self, directory: Path) -> None:
         """Write the contract into a checkpoint's folder."""

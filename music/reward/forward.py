@@ -1,92 +1,117 @@
-"""Rewards from token ids: right-padded batches through the backbone, the head in fp32 at the reward tokens.
-
-No attention mask is passed. In a causal model nothing sees what stands to its right, so right padding cannot reach a
-reward token, and attention without a mask takes the fastest kernels. Padding also makes no difference in score between
-one batch and another beyond rounding.
-"""
+"""Rewards from token ids: packed rows through the backbone, the head in fp32 at the tokens where rewards are read."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
-__all__ = ["batch_by_length", "pad_right", "pooled_rewards", "score_rows"]
+from music.reward.attention import PackedAttentionError, SegmentTable, choose_backend, use_backend
+from music.reward.attention.flex import BLOCK
+from music.reward.packing import PackedRow, TokenSequence, plan_rows
 
-# On the CPU small batches win, since their activations stay in cache; on a GPU eager attention bounds the memory.
+__all__ = ["PackedScorer", "row_tokens", "score_groups"]
+
+# On the CPU rows of 1k to 4k tokens are about as fast (small rows stay in cache); on a GPU the kernels want long ones.
 _MAX_TOKENS = {"cpu": 2_048, "cuda": 16_384}
 
 
-def pooled_rewards(classifier: nn.Module, input_ids: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Return the raw logits at chosen tokens.
+def row_tokens(device: torch.device) -> int:
+    """Return about how many tokens a row should have on a device."""
+    return _MAX_TOKENS.get(device.type, _MAX_TOKENS["cpu"])
+
+
+class PackedScorer(nn.Module):
+    """A sequence classifier that reads packed rows.
+
+    Its parameters are the classifier's. What is saved is the classifier.
 
     Args:
         classifier: A causal sequence classifier with one label, whose head is called `score`.
-        input_ids: `[batch, length]`, right-padded.
-        rows: `[rewards]`, the row of each reward.
-        columns: `[rewards]`, the token index of each reward.
+        backend: Of attention; by default the fastest that works on the classifier's device.
 
-    Returns:
-        `[rewards]` in fp32, whatever the backbone computes in.
+    Raises:
+        PackedAttentionError: The classifier's class cannot attend to packed rows.
     """
-    backbone: Any = getattr(classifier, str(classifier.base_model_prefix))
-    head: Any = classifier.score
-    hidden = backbone(input_ids=input_ids, use_cache=False).last_hidden_state[rows, columns]
-    with torch.autocast(hidden.device.type, enabled=False):
-        bias = None if head.bias is None else head.bias.float()
-        return nn.functional.linear(hidden.float(), head.weight.float(), bias).squeeze(-1)
 
+    def __init__(self, classifier: PreTrainedModel, backend: str | None = None) -> None:
+        super().__init__()
+        if not hasattr(classifier, "score"):
+            raise PackedAttentionError(
+                f"{type(classifier).__name__} cannot be packed: expected a causal sequence classifier, "
+                "with a head called `score`"
+            )
+        self.classifier = classifier
+        self.backend = choose_backend(classifier.device, backend)
+        use_backend(classifier, self.backend)
 
-def pad_right(rows: Sequence[Sequence[int]], pad_token_id: int, device: torch.device | str = "cpu") -> Tensor:
-    """Stack rows of token ids into `[batch, length]`."""
-    length = max(map(len, rows))
-    padded = [[*row, *[pad_token_id] * (length - len(row))] for row in rows]
-    return torch.tensor(padded, device=device)
+    def forward(self, row: PackedRow) -> Tensor:
+        """Return the raw rewards of a row, `[num_reads]` in fp32 whatever the backbone computes in.
 
+        Raises:
+            PackedAttentionError: A layer of the model did not heed the segments, so the rewards would be wrong.
+        """
+        device = self.classifier.device
+        table = SegmentTable.of(row)
+        hidden = self.hidden(row.input_ids().to(device), row.positions().to(device), table)[row.reads().to(device)]
+        return self.head(hidden)
 
-def batch_by_length(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Group rows of like length, longest first, so that no padded group holds more than `max_tokens`.
+    def hidden(self, input_ids: Tensor, positions: Tensor, table: SegmentTable, **kwargs: Any) -> Tensor:
+        """Return the backbone's last hidden states, `[num_tokens, hidden_size]`.
 
-    A row longer than `max_tokens` makes a group of its own.
-    """
-    groups: list[list[int]] = []
-    room = 0
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if not groups or len(groups[-1]) >= room:
-            groups.append([])
-            room = max(1, max_tokens // lengths[index])
-        groups[-1].append(index)
-    return groups
+        Args:
+            input_ids: `[num_tokens]`.
+            positions: Logical positions, `[num_tokens]`.
+            table: Who sees whom.
+            **kwargs: For the backbone, such as a cache.
+
+        Raises:
+            PackedAttentionError: As `forward`.
+        """
+        classifier: Any = self.classifier
+        backbone = getattr(classifier, classifier.base_model_prefix)
+        num_filled = -len(input_ids) % BLOCK if self.backend == "flex" else 0
+        input_ids = nn.functional.pad(input_ids, (0, num_filled))
+        positions = nn.functional.pad(positions, (0, num_filled))
+        kwargs.setdefault("use_cache", False)
+        output = backbone(input_ids=input_ids[None], position_ids=positions[None], segments=table, **kwargs)
+        num_layers = classifier.config.get_text_config().num_hidden_layers
+        if len(table.attended) != num_layers:
+            raise PackedAttentionError(
+                f"{type(classifier).__name__}: {len(table.attended)} of {num_layers} layers attended by segments, so "
+                "sequences of a packed row would see each other: only models whose layers all attend can be packed"
+            )
+        hidden: Tensor = output.last_hidden_state[0, : len(input_ids) - num_filled]
+        return hidden
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Return the raw rewards `[num_reads]` of hidden states `[num_reads, hidden_size]`, in fp32."""
+        head: Any = self.classifier.score
+        with torch.autocast(hidden.device.type, enabled=False):
+            bias = None if head.bias is None else head.bias.float()
+            return nn.functional.linear(hidden.float(), head.weight.float(), bias).squeeze(-1)
 
 
 @torch.no_grad()
-def score_rows(
-    classifier: nn.Module,
-    rows: Sequence[Sequence[int]],
-    *,
-    ends: Sequence[Sequence[int]] | None = None,
-    pad_token_id: int,
-    device: torch.device,
-) -> list[list[float]]:
-    """Score rows of token ids in batches by length.
+def score_groups(
+    scorer: nn.Module, groups: Sequence[Sequence[TokenSequence]], *, device: torch.device, max_tokens: int | None = None
+) -> list[list[list[float]]]:
+    """Score groups of sequences.
 
     Args:
-        classifier: See `pooled_rewards`; it should be in eval mode.
-        rows: Token ids.
-        ends: Per row, the token indices at which to read rewards; the last token by default.
-        pad_token_id: Fills the batches.
-        device: Where the classifier is.
+        scorer: A `PackedScorer`, or what accelerate made of one; it should be in eval mode.
+        groups: Sequences; those that begin alike are computed together where they are in one group.
+        device: Where the model is.
+        max_tokens: Bound on the tokens of a row; by default `row_tokens`.
 
     Returns:
-        Per row, one reward per end.
+        Per group and sequence, one reward per read.
     """
-    ends = [[len(row) - 1] for row in rows] if ends is None else ends
-    scores: list[list[float]] = [[] for _ in rows]
-    for group in batch_by_length([len(row) for row in rows], _MAX_TOKENS.get(device.type, _MAX_TOKENS["cpu"])):
-        input_ids = pad_right([rows[i] for i in group], pad_token_id, device)
-        at = [(row, end) for row, i in enumerate(group) for end in ends[i]]
-        where = torch.tensor(at, device=device).T
-        rewards = iter(pooled_rewards(classifier, input_ids, where[0], where[1]).tolist())
-        for i in group:
-            scores[i] = [next(rewards) for _ in ends[i]]
+    if not groups:
+        return []
+    scores: list[list[list[float]]] = [[] for _ in groups]
+    for row in plan_rows(groups, max_tokens or row_tokens(device)).rows:
+        for group, rewards in zip(row.groups, row.split(scorer(row).cpu()), strict=True):
+            scores[group] = [each.tolist() for each in rewards]
     return scores

@@ -7,7 +7,7 @@ from typing import Protocol
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 
-__all__ = ["RewardFunction", "TurnScorer", "length_reward", "open_reward", "prefix_mean", "random_reward"]
+__all__ = ["RewardFunction", "length_reward", "open_reward", "random_reward"]
 
 
 class RewardFunction(Protocol):
@@ -15,14 +15,6 @@ class RewardFunction(Protocol):
 
     def __call__(self, conversations: Sequence[Conversation]) -> list[float]:
         """Return one reward per conversation, higher for better."""
-        ...
-
-
-class TurnScorer(Protocol):
-    """Anything that scores after every assistant turn, as `RewardModel` does."""
-
-    def score_turns(self, conversations: Sequence[Conversation]) -> list[list[float]]:
-        """Return, per conversation, one reward per assistant turn."""
         ...
 
 
@@ -41,24 +33,16 @@ def random_reward(seed: int = 0) -> RewardFunction:
     return reward
 
 
-def prefix_mean(model: TurnScorer) -> RewardFunction:
-    """Return the mean of a model's scores over the turn prefixes: a control that needs no training."""
-
-    def reward(conversations: Sequence[Conversation]) -> list[float]:
-        return [sum(scores) / len(scores) for scores in model.score_turns(conversations)]
-
-    return reward
-
-
 def open_reward(spec: str) -> RewardFunction:
     """Open the reward that a user named.
 
     Args:
         spec: `oracle` (the sandbox's), `length`, `random` or `random:SEED`, the path or hub id of a reward model, or
-            `prefix-mean:` and a path or hub id.
+            `prefix-mean:` and a path or hub id, for the model with the readout `turn_mean`: a control that needs no
+            training.
 
     Raises:
-        InvalidInputError: The seed is not a number, or there is no such reward model.
+        InvalidInputError: The seed is not a number, or there is no such reward model, or it cannot have that readout.
     """
     if spec == "oracle":
         from music.sandbox.oracle import score
@@ -74,5 +58,5 @@ def open_reward(spec: str) -> RewardFunction:
     from music.reward.model import RewardModel
 
     if name == "prefix-mean":
-        return prefix_mean(RewardModel.from_pretrained(argument))
+        return RewardModel.from_pretrained(argument).with_readout("turn_mean")
     return RewardModel.from_pretrained(spec)

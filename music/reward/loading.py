@@ -13,8 +13,9 @@ from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
 from music.errors import InvalidInputError
-from music.reward.contract import CONTRACT_FILE, ContractError, ScoreContract
-from music.reward.tokens import ConversationTokenizer, derive_contract
+from music.reward.contract import CONTRACT_FILE, ContractError, Readout, ScoreContract
+from music.reward.template import derive_contract
+from music.reward.tokens import ConversationTokenizer
 
 __all__ = ["LoadedCheckpoint", "load_checkpoint", "quiet_transformers"]
 
@@ -37,7 +38,12 @@ class LoadedCheckpoint:
 
 
 def load_checkpoint(
-    path: str | Path, *, dtype: torch.dtype, head_seed: int | None = None, max_length: int | None = None
+    path: str | Path,
+    *,
+    dtype: torch.dtype,
+    head_seed: int | None = None,
+    max_length: int | None = None,
+    readout: Readout | None = None,
 ) -> LoadedCheckpoint:
     """Load a reward model, or a language model that is to become one.
 
@@ -49,6 +55,7 @@ def load_checkpoint(
         head_seed: Seed of the score head for a language model; without it, a model without a head is refused.
         max_length: Bound on conversations in tokens, for a checkpoint that is to be trained: a contract found beside
             it keeps its other choices. By default the contract's, else the model's own limit.
+        readout: For a checkpoint that is to be trained, likewise. By default the contract's, else `last`.
 
     Raises:
         InvalidInputError: There is no such checkpoint, or it is no causal model with one reward.
@@ -64,7 +71,7 @@ def load_checkpoint(
         )
     if new_head:
         _init_head(classifier, head_seed)
-    tokens = _load_tokens(str(path), classifier.config, max_length, quiet=new_head)
+    tokens = _load_tokens(str(path), classifier.config, max_length, readout, quiet=new_head)
     classifier.config.pad_token_id = tokens.contract.pad_token_id
     classifier.train(False)
     return LoadedCheckpoint(classifier, tokens, new_head)
@@ -117,7 +124,9 @@ def _init_head(classifier: Any, seed: int | None) -> None:
     weight.data = (torch.randn(weight.shape, generator=generator) * std).to(weight.dtype)
 
 
-def _load_tokens(path: str, config: Any, max_length: int | None, *, quiet: bool) -> ConversationTokenizer:
+def _load_tokens(
+    path: str, config: Any, max_length: int | None, readout: Readout | None, *, quiet: bool
+) -> ConversationTokenizer:
     """Load tokenizer and contract; derive a contract where there is none."""
     tokenizer = AutoTokenizer.from_pretrained(path)
     limit = min(tokenizer.model_max_length, getattr(config.get_text_config(), "max_position_embeddings", 1 << 31))
@@ -128,12 +137,11 @@ def _load_tokens(path: str, config: Any, max_length: int | None, *, quiet: bool)
         _raise_exceptions_for_connection_errors=False,  # offline, with a cached checkpoint that has no contract
     )
     try:
-        if file is None:
-            contract = derive_contract(tokenizer, min(max_length or limit, limit))
-        else:
-            contract = ScoreContract.load(Path(file))
-        if file is not None and max_length is not None:
-            contract = contract.model_copy(update={"max_length": min(max_length, limit), "reference": None})
+        contract = derive_contract(tokenizer, limit) if file is None else ScoreContract.load(Path(file))
+        changes: dict[str, Any] = {} if max_length is None else {"max_length": min(max_length, limit)}
+        changes |= {} if readout is None else {"readout": readout}
+        if changes:
+            contract = contract.model_copy(update={**changes, "reference": None})
         tokens = ConversationTokenizer(tokenizer, contract)
     except ContractError as error:
         raise ContractError(f"{path}: {error}") from error

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Self
 
 import torch
@@ -10,16 +11,16 @@ from transformers import PreTrainedModel
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
-from music.reward.contract import ContractError, ScoreContract
-from music.reward.forward import score_rows
+from music.reward.contract import Readout, ScoreContract
+from music.reward.forward import PackedScorer, row_tokens
+from music.reward.grouping import score_sequences
 from music.reward.loading import load_checkpoint, quiet_transformers
-from music.reward.tokens import ConversationTokenizer, Encoding, Unscorable
+from music.reward.packing import TokenSequence
+from music.reward.session import RewardSession
+from music.reward.template import ends_of_prefixes
+from music.reward.tokens import ConversationTokenizer, Encoding
 
-__all__ = ["RewardModel", "UnscorableError", "count_text", "resolve_device"]
-
-
-class UnscorableError(InvalidInputError):
-    """A conversation has no score: it is too long, or the model's chat template refuses it."""
+__all__ = ["RewardModel", "count_text", "resolve_device"]
 
 
 def resolve_device(name: str | None = None) -> torch.device:
@@ -54,21 +55,44 @@ class RewardModel:
         [0.73]
     """
 
-    def __init__(self, classifier: PreTrainedModel, tokens: ConversationTokenizer, device: str | None = None) -> None:
-        """Wrap a causal sequence classifier with one label and its path from messages to tokens."""
+    def __init__(
+        self,
+        classifier: PreTrainedModel,
+        tokens: ConversationTokenizer,
+        device: str | None = None,
+        attention: str | None = None,
+    ) -> None:
+        """Wrap a causal sequence classifier with one label and its path from messages to tokens.
+
+        Args:
+            classifier: Its attention is replaced by a back-end for packed rows; what is saved does not mention it.
+            tokens: Its score contract says how rewards become scores.
+            device: As in `from_pretrained`.
+            attention: Likewise.
+        """
         self._device = resolve_device(device)
         self._classifier = classifier
-        _place(classifier, self._device)
+        module: nn.Module = classifier  # whose methods PreTrainedModel overrides with types that say less
+        module.to(self._device)
+        self._scorer = PackedScorer(classifier, attention).eval()
         self._tokens = tokens
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, *, device: str | None = None, dtype: torch.dtype | None = None) -> Self:
+    def from_pretrained(
+        cls,
+        path: str | Path,
+        *,
+        device: str | None = None,
+        dtype: torch.dtype | None = None,
+        attention: str | None = None,
+    ) -> Self:
         """Load a reward model from a folder or the hub.
 
         Args:
             path: Folder or hub id of a sequence classifier with one label, in safetensors.
             device: CUDA where there is one, else the CPU, if not given.
             dtype: bf16 on CUDA, fp32 on the CPU, if not given.
+            attention: Back-end (see `music.reward.attention`); the fastest that works on the device, if not given.
 
         Raises:
             InvalidInputError: There is no such checkpoint, or it is no reward model.
@@ -76,7 +100,7 @@ class RewardModel:
         """
         on_cuda = resolve_device(device).type == "cuda"
         loaded = load_checkpoint(path, dtype=dtype or (torch.bfloat16 if on_cuda else torch.float32))
-        return cls(loaded.classifier, loaded.tokens, device)
+        return cls(loaded.classifier, loaded.tokens, device, attention)
 
     @property
     def contract(self) -> ScoreContract:
@@ -90,61 +114,73 @@ class RewardModel:
 
     @property
     def description(self) -> str:
-        """Architecture, size, device and dtype, for people to read."""
-        dtype = str(self._classifier.dtype).removeprefix("torch.")
-        return f"{type(self._classifier).__name__} ({count_text(self._classifier)}) on {self._device} in {dtype}"
+        """Architecture, size, device, dtype and attention back-end, for people to read."""
+        name, dtype = type(self._classifier).__name__, str(self._classifier.dtype).removeprefix("torch.")
+        size, backend = count_text(self._classifier), self._scorer.backend
+        return f"{name} ({size}) on {self._device} in {dtype}, attention {backend}"
 
     def __call__(self, conversations: Sequence[Conversation]) -> list[float]:
         """Score conversations; see `score`."""
         return self.score(conversations)
 
     def score(self, conversations: Sequence[Conversation]) -> list[float]:
-        """Return one raw reward per conversation, each of which must end with the assistant.
+        """Return one score per conversation, each of which must end with the assistant.
 
-        Rewards do not depend on what else is in the batch, beyond rounding.
+        The contract's `readout` says how rewards become the score. Scores do not depend on what else is in the batch,
+        beyond rounding; what conversations share at their beginning is computed once where they fit into one row.
 
         Raises:
             UnscorableError: A conversation has no score (see `Unscorable`).
+            ContractError: The readout needs every turn, and the template rewrote a conversation's history.
         """
-        encodings = self.encode(conversations)
-        return [scores[0] for scores in self._score_rows([encoding.ids for encoding in encodings])]
+        encodings = self._tokens.encode_all(conversations)
+        return [fmean(rewards) for rewards in self._rewards([encoding.sequence for encoding in encodings])]
 
     def score_turns(self, conversations: Sequence[Conversation]) -> list[list[float]]:
         """Return, per conversation, the reward after each assistant turn, from one forward pass.
 
-        Each equals the score of the conversation cut after that turn.
+        Each equals the score of the conversation cut after that turn, by the readout `last`.
 
         Raises:
             UnscorableError: A conversation has no score.
             ContractError: The chat template renders a history differently once more turns follow, so that no single
                 pass can give the scores of the cut conversations.
         """
-        prefixes = iter(self.encode([c.prefix(end) for c in conversations for end in c.turn_ends]))
-        plans = [_rows_of_turns([next(prefixes) for _ in c.turn_ends]) for c in conversations]
-        scores = iter(
-            self._score_rows([ids for plan in plans for ids, _ in plan], [e for plan in plans for _, e in plan])
-        )
-        return [[score for _ in plan for score in next(scores)] for plan in plans]
+        cut = [c.prefix(end) for c in conversations for end in c.turn_ends]
+        names = [f"conversation {i}, turn {t}" for i, c in enumerate(conversations) for t in range(c.num_turns)]
+        prefixes = iter(self._tokens.encode_all(cut, every_turn=False, names=names))
+        parts = [_sequences_of_turns([next(prefixes) for _ in c.turn_ends]) for c in conversations]
+        rewards = iter(self._rewards([sequence for sequences in parts for sequence in sequences]))
+        return [[reward for _ in sequences for reward in next(rewards)] for sequences in parts]
 
     def score_candidates(self, history: Conversation, candidates: Sequence[str]) -> list[float]:
-        """Score each candidate reply to a history that ends with the user."""
-        return self.score([history.assistant(candidate) for candidate in candidates])
+        """Score each candidate reply to a history that ends with the user; the history is computed once.
 
-    def encode(self, conversations: Sequence[Conversation]) -> list[Encoding]:
-        """Return the tokens that are scored, oldest exchanges dropped where a conversation is too long.
+        Equal to `score` of the whole conversations. For the turns that follow, see `session`.
 
         Raises:
-            UnscorableError: A conversation is empty, ends with the user, or is `Unscorable`.
+            UnscorableError: A conversation with a candidate has no score.
         """
-        for index, conversation in enumerate(conversations):
-            if not conversation.messages or conversation.messages[-1].role != "assistant":
-                raise UnscorableError(f"conversation {index}: expected it to end with the assistant")
-        encodings = self._tokens.encode(conversations)
-        for index, encoding in enumerate(encodings):
-            if isinstance(encoding, Unscorable):
-                limit = f"max_length {self.contract.max_length}" if encoding is Unscorable.OVER_LONG else "template"
-                raise UnscorableError(f"conversation {index} cannot be scored: {encoding} ({limit})")
-        return [encoding for encoding in encodings if isinstance(encoding, Encoding)]
+        return self.session(history).score_candidates(candidates)
+
+    def session(self, history: Conversation) -> RewardSession:
+        """Begin to score candidates turn after turn; what was computed of the history is kept.
+
+        Raises:
+            InvalidInputError: The history does not end with the user.
+        """
+        return RewardSession(self._scorer, self._tokens, history)
+
+    def with_readout(self, readout: Readout) -> "RewardModel":
+        """Return this model, its weights shared, with another readout; its reference statistics no longer hold.
+
+        Raises:
+            ContractError: The readout needs every turn, and the chat template rewrites a history.
+        """
+        if readout == self.contract.readout:
+            return self
+        tokens = self._tokens.with_contract(readout=readout, reference=None)
+        return RewardModel(self._classifier, tokens, str(self._device), self._scorer.backend)
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Save a vanilla `AutoModelForSequenceClassification` checkpoint, its tokenizer and the score contract."""
@@ -154,30 +190,12 @@ class RewardModel:
         self._tokens.tokenizer.save_pretrained(directory)
         self.contract.save(directory)
 
-    def _score_rows(self, rows: list[list[int]], ends: list[list[int]] | None = None) -> list[list[float]]:
-        return score_rows(
-            self._classifier,
-            rows,
-            ends=ends,
-            pad_token_id=self.contract.pad_token_id,
-            device=self._device,
-        )
+    def _rewards(self, sequences: Sequence[TokenSequence]) -> list[list[float]]:
+        return score_sequences(self._scorer, sequences, row_tokens(self._device))
 
 
-def _place(classifier: nn.Module, device: torch.device) -> None:
-    """Move a model and put it in eval mode (`PreTrainedModel` overrides these with types that say less)."""
-    classifier.to(device)
-    classifier.train(False)
-
-
-def _rows_of_turns(prefixes: Sequence[Encoding]) -> list[tuple[list[int], list[int]]]:
-    """Plan the rows that give every prefix's reward: all untruncated prefixes share the longest one's row."""
+def _sequences_of_turns(prefixes: Sequence[Encoding]) -> list[TokenSequence]:
+    """Return the sequences that give every prefix's reward: all untruncated prefixes are read in the longest one."""
     whole = [prefix.ids for prefix in prefixes if not prefix.num_dropped_turns]
-    for ids in whole:
-        if whole[-1][: len(ids)] != ids:
-            raise ContractError(
-                "the chat template renders a history differently once more turns follow, so scores per turn would not "
-                "be those of the conversation cut there: use a template whose prefixes stay as they are"
-            )
-    shared = [(whole[-1], [len(ids) - 1 for ids in whole])] if whole else []
-    return shared + [(p.ids, [len(p.ids) - 1]) for p in prefixes if p.num_dropped_turns]
+    shared = [TokenSequence(whole[-1], tuple(ends_of_prefixes(whole[-1], whole)))] if whole else []
+    return shared + [prefix.sequence for prefix in prefixes if prefix.num_dropped_turns]

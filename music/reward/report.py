@@ -1,7 +1,7 @@
 """What a reward model makes of many conversations or pairs, with an account of those that it cannot score."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -17,15 +17,17 @@ __all__ = ["ScoreReport", "Scored", "is_conversation_file", "report_conversation
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One conversation's scores.
+    """What a model makes of one conversation.
 
     Attributes:
-        scores: One in all, or one per assistant turn; empty if there is a problem.
+        score: By the readout of the model's contract; None if there is a problem.
+        turns: The reward after each assistant turn, if they were asked for.
         num_dropped_turns: Oldest exchanges that the score does not see.
         problem: Why there is no score.
     """
 
-    scores: tuple[float, ...]
+    score: float | None
+    turns: tuple[float, ...] = ()
     num_dropped_turns: int = 0
     problem: Unscorable | None = None
 
@@ -52,15 +54,17 @@ def is_conversation_file(source: str) -> bool:
 
 
 def score_all(model: RewardModel, conversations: Sequence[Conversation], *, per_turn: bool) -> list[Scored]:
-    """Score conversations; those that have no score say why."""
+    """Score conversations; those that have no score, or no score at one of the turns asked for, say why."""
     seen = [[c.prefix(end) for end in (c.turn_ends if per_turn else c.turn_ends[-1:])] for c in conversations]
-    encodings = iter(model.tokens.encode([prefix for prefixes in seen for prefix in prefixes]))
+    encodings = iter(model.tokens.encode([prefix for prefixes in seen for prefix in prefixes], every_turn=False))
     outcomes = [list(islice(encodings, len(prefixes))) for prefixes in seen]
     problems = [next((e for e in outcome if isinstance(e, Unscorable)), None) for outcome in outcomes]
     usable = [c for c, problem in zip(conversations, problems, strict=True) if problem is None]
-    scores = iter(model.score_turns(usable) if per_turn else [[score] for score in model.score(usable)])
+    turns = iter(by_turn := model.score_turns(usable) if per_turn else [[] for _ in usable])
+    needs_score = not per_turn or model.contract.readout != "last"
+    scores = iter(model.score(usable) if needs_score else [rewards[-1] for rewards in by_turn])
     return [
-        Scored((), problem=problem) if problem else Scored(tuple(next(scores)), _num_dropped_turns(outcome))
+        Scored(None, problem=problem) if problem else Scored(next(scores), tuple(next(turns)), _num_dropped(outcome))
         for outcome, problem in zip(outcomes, problems, strict=True)
     ]
 
@@ -72,8 +76,9 @@ def report_conversations(
     scored = score_all(model, conversations, per_turn=per_turn)
     rows = [{"index": index} | _row(s, per_turn=per_turn) for index, s in enumerate(scored)]
     lines = [f"{index}: {_text(s)}" for index, s in enumerate(scored)]
-    summary = {"num_conversations": len(scored)} | _account(scored)
-    return ScoreReport(rows, summary, "\n".join([*lines, _account_text(scored)]))
+    account = _account([(s,) for s in scored])
+    summary = {"readout": model.contract.readout, "num_conversations": len(scored)} | account
+    return ScoreReport(rows, summary, "\n".join([*lines, _account_text("conversations", account)]))
 
 
 def report_pairs(model: RewardModel, pairs: Sequence[PreferencePair], *, per_turn: bool = False) -> ScoreReport:
@@ -85,8 +90,9 @@ def report_pairs(model: RewardModel, pairs: Sequence[PreferencePair], *, per_tur
         {"id": pair.id, "chosen": _row(better, per_turn=per_turn), "rejected": _row(worse, per_turn=per_turn)}
         for pair, (better, worse) in zip(pairs, both, strict=True)
     ]
-    margins = [b.scores[-1] - w.scores[-1] for b, w in both if not (b.problem or w.problem)]
+    margins = [b.score - w.score for b, w in both if b.score is not None and w.score is not None]
     summary: dict[str, Any] = {
+        "readout": model.contract.readout,
         "num_pairs": len(pairs),
         "num_ranked": len(margins),
         "accuracy": sum(m > 0 for m in margins) / len(margins) if margins else None,
@@ -94,49 +100,60 @@ def report_pairs(model: RewardModel, pairs: Sequence[PreferencePair], *, per_tur
         "mean_margin": sum(margins) / len(margins) if margins else None,
     }
     if per_turn:
-        summary["accuracy_by_turn"] = _accuracy_by_turn(both)
+        summary |= _by_turn(pairs, both)
+    account = _account(both)
     text = "\n".join(f"{name}: {_figure(value)}" for name, value in summary.items())
-    return ScoreReport(rows, summary | _account(scored), f"{text}\n{_account_text(scored)}")
+    return ScoreReport(rows, summary | account, f"{text}\n{_account_text('pairs', account)}")
 
 
-def _num_dropped_turns(outcome: Sequence[Encoding | Unscorable]) -> int:
+def _num_dropped(outcome: Sequence[Encoding | Unscorable]) -> int:
     """Return the exchanges that the last of a conversation's scores does not see."""
     last = outcome[-1]
     return last.num_dropped_turns if isinstance(last, Encoding) else 0
 
 
 def _row(scored: Scored, *, per_turn: bool) -> dict[str, Any]:
-    score = scored.scores[-1] if scored.scores else None
-    row: dict[str, Any] = {"score": score, "num_dropped_turns": scored.num_dropped_turns, "problem": scored.problem}
-    return row | {"turns": list(scored.scores)} if per_turn else row
+    dropped, problem = scored.num_dropped_turns, scored.problem
+    row: dict[str, Any] = {"score": scored.score, "num_dropped_turns": dropped, "problem": problem}
+    return row | {"turns": list(scored.turns)} if per_turn else row
 
 
-def _accuracy_by_turn(both: Sequence[tuple[Scored, Scored]]) -> list[float]:
-    """Return, for each turn from the first, the accuracy over the pairs whose sides both have that turn."""
-    margins = [[b - w for b, w in zip(better.scores, worse.scores, strict=False)] for better, worse in both]
-    turns = range(max(map(len, margins), default=0))
-    at_turn = [[row[turn] for row in margins if len(row) > turn] for turn in turns]
-    return [sum(m > 0 for m in column) / len(column) for column in at_turn]
+def _by_turn(pairs: Sequence[PreferencePair], both: Sequence[tuple[Scored, Scored]]) -> dict[str, Any]:
+    """Return, for each turn from the first, how many pairs are ranked there and how well.
 
-
-def _account(scored: Sequence[Scored]) -> dict[str, Any]:
-    """Count the conversations that were truncated or have no score."""
+    A pair is ranked at a turn which both sides have, and up to which they differ.
+    """
+    margins: defaultdict[int, list[float]] = defaultdict(list)
+    for pair, (better, worse) in zip(pairs, both, strict=True):
+        for turn, (b, w) in enumerate(zip(better.turns, worse.turns, strict=False)):
+            end = pair.chosen.turn_ends[turn]
+            if pair.chosen.prefix(end) != pair.rejected.prefix(end):
+                margins[turn].append(b - w)
+    columns = [margins[turn] for turn in range(max(margins, default=-1) + 1)]
     return {
-        "num_truncated": sum(s.num_dropped_turns > 0 for s in scored),
-        "num_unscorable": dict(Counter(s.problem for s in scored if s.problem)),
+        "num_ranked_by_turn": [len(column) for column in columns],
+        "accuracy_by_turn": [sum(m > 0 for m in column) / len(column) if column else None for column in columns],
     }
 
 
-def _account_text(scored: Sequence[Scored]) -> str:
-    account = _account(scored)
+def _account(items: Sequence[Sequence[Scored]]) -> dict[str, Any]:
+    """Count the conversations, or the pairs, of which a part was truncated or has no score; those by the reason."""
+    problems = [next((s.problem for s in item if s.problem), None) for item in items]
+    return {
+        "num_truncated": sum(any(s.num_dropped_turns for s in item) for item in items),
+        "num_unscorable": dict(Counter(problem for problem in problems if problem)),
+    }
+
+
+def _account_text(what: str, account: Mapping[str, Any]) -> str:
     unscorable = ", ".join(f"{n} {problem}" for problem, n in account["num_unscorable"].items()) or "none"
-    return f"conversations truncated: {account['num_truncated']}, without a score: {unscorable}"
+    return f"{what} truncated: {account['num_truncated']}, without a score: {unscorable}"
 
 
 def _text(scored: Scored) -> str:
-    if scored.problem:
+    if scored.score is None:
         return f"no score ({scored.problem})"
-    return " ".join(f"{score:.4f}" for score in scored.scores)
+    return " ".join(f"{score:.4f}" for score in scored.turns or (scored.score,))
 
 
 def _figure(value: Any) -> str:

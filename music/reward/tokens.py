@@ -4,25 +4,22 @@
 contract's length. What cannot be encoded is data (`Unscorable`), so that callers count it or refuse it, never lose it.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from typing import Any, Self
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from music.conversation import Conversation
-from music.reward.contract import ContractError, ScoreContract
+from music.errors import InvalidInputError
+from music.reward.contract import Readout, ScoreContract
+from music.reward.packing import TokenSequence
+from music.reward.template import derive_contract, ends_of_prefixes, require_stable_prefixes, template_ids
 
-__all__ = ["ConversationTokenizer", "Encoding", "Unscorable", "derive_contract"]
-
-# The replies end in different ways: only a closing token can end both.
-_PROBES = (
-    Conversation().user("Name a colour.").assistant("Blue."),
-    Conversation().user("Hi!").assistant(" 3 ways:\n1. walk\n").user("\nAnd 4?").assistant("No, only 3!"),
-)
+__all__ = ["ConversationTokenizer", "Encoding", "Unscorable", "UnscorableError"]
 
 
 class Unscorable(StrEnum):
@@ -34,17 +31,44 @@ class Unscorable(StrEnum):
     """The chat template raises on it; Gemma's, for example, on a system message."""
 
 
+class UnscorableError(InvalidInputError):
+    """A conversation has no score: it is too long, or the model's chat template refuses it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Encoding:
     """A conversation as tokens.
 
     Attributes:
-        ids: Token ids, at most `max_length`; the reward is read at the last one.
+        ids: Token ids, at most `max_length`.
+        reads: Indices of the tokens at which rewards are read, rising: the last one alone, or the ends of all assistant
+            turns in `ids`. The score is the mean of the rewards there.
         num_dropped_turns: Exchanges dropped from the left to fit.
     """
 
     ids: list[int]
+    reads: tuple[int, ...]
     num_dropped_turns: int = 0
+
+    @property
+    def sequence(self) -> TokenSequence:
+        """What is packed."""
+        return TokenSequence(self.ids, self.reads)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """What is kept of a conversation so that it fits, rendered."""
+
+    conversation: Conversation
+    ids: list[int]
+    num_dropped_turns: int = 0
+
+    @property
+    def earlier_turns(self) -> tuple[Conversation, ...]:
+        """The conversation cut after each assistant turn but the last message."""
+        kept = self.conversation
+        return tuple(kept.prefix(end) for end in kept.turn_ends if end < len(kept.messages))
 
 
 class ConversationTokenizer:
@@ -54,36 +78,89 @@ class ConversationTokenizer:
         """Take a tokenizer that keeps `contract`.
 
         Raises:
-            ContractError: It does not.
+            ContractError: It does not, or the contract's readout needs turns that its template does not keep.
         """
         contract.require(derive_contract(tokenizer, contract.max_length))
         self.tokenizer = tokenizer
         self.contract = contract
+        if contract.readout == "turn_mean":
+            require_stable_prefixes(tokenizer)
 
     @classmethod
-    def from_tokenizer(cls, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Self:
+    def from_tokenizer(cls, tokenizer: PreTrainedTokenizerBase, max_length: int, readout: Readout = "last") -> Self:
         """Derive the contract from the tokenizer itself."""
-        return cls(tokenizer, derive_contract(tokenizer, max_length))
+        return cls(tokenizer, derive_contract(tokenizer, max_length, readout))
 
-    def encode(self, conversations: Sequence[Conversation]) -> list[Encoding | Unscorable]:
-        """Render conversations, dropping the oldest exchanges of those that are too long."""
-        encodings: list[Encoding | Unscorable] = []
-        for conversation, ids in zip(conversations, self._render(conversations), strict=True):
-            if isinstance(ids, list) and len(ids) > self.contract.max_length:
-                encodings.append(self._shortened(conversation))
-            else:
-                encodings.append(Encoding(ids) if isinstance(ids, list) else ids)
-        return encodings
+    def with_contract(self, **changes: Any) -> Self:
+        """Return the same path under a contract that differs in some fields.
 
-    def _shortened(self, conversation: Conversation) -> Encoding | Unscorable:
+        Raises:
+            ContractError: The tokenizer cannot keep it.
+        """
+        return type(self)(self.tokenizer, self.contract.model_copy(update=changes))
+
+    def encode(
+        self, conversations: Sequence[Conversation], *, every_turn: bool | None = None
+    ) -> list[Encoding | Unscorable]:
+        """Render conversations, dropping the oldest exchanges of those that are too long.
+
+        Args:
+            conversations: Each should end with the assistant.
+            every_turn: Whether rewards are read at the end of every assistant turn, not at the last token alone; by
+                default as the contract's readout needs.
+
+        Raises:
+            ContractError: Every turn is to be read, but the template renders a beginning differently once more follows.
+        """
+        fits = [self._fit(c, ids) for c, ids in zip(conversations, self._render(conversations), strict=True)]
+        if every_turn is None:
+            every_turn = self.contract.readout == "turn_mean"
+        earlier = [fit.earlier_turns if every_turn and isinstance(fit, _Fit) else () for fit in fits]
+        prefixes = iter(template_ids(self.tokenizer, [prefix for turns in earlier for prefix in turns]))
+        return [
+            fit if isinstance(fit, Unscorable) else _encoding(fit, list(islice(prefixes, len(turns))))
+            for fit, turns in zip(fits, earlier, strict=True)
+        ]
+
+    def encode_all(
+        self,
+        conversations: Sequence[Conversation],
+        *,
+        every_turn: bool | None = None,
+        names: Sequence[str] | None = None,
+    ) -> list[Encoding]:
+        """Render conversations as `encode` does, of which every one must have a score.
+
+        Args:
+            conversations: Each ends with the assistant.
+            every_turn: As in `encode`.
+            names: What an error calls the conversations.
+
+        Raises:
+            UnscorableError: A conversation is empty, ends with the user, or is `Unscorable`.
+            ContractError: As `encode`.
+        """
+        names = names or [f"conversation {index}" for index in range(len(conversations))]
+        for name, conversation in zip(names, conversations, strict=True):
+            if not conversation.messages or conversation.messages[-1].role != "assistant":
+                raise UnscorableError(f"{name}: expected it to end with the assistant")
+        encodings = self.encode(conversations, every_turn=every_turn)
+        for name, encoding in zip(names, encodings, strict=True):
+            if isinstance(encoding, Unscorable):
+                limit = f"max_length {self.contract.max_length}" if encoding is Unscorable.OVER_LONG else "template"
+                raise UnscorableError(f"{name} cannot be scored: {encoding} ({limit})")
+        return [encoding for encoding in encodings if isinstance(encoding, Encoding)]
+
+    def _fit(self, conversation: Conversation, ids: list[int] | Unscorable) -> "_Fit | Unscorable":
         """Drop as few of the oldest exchanges as will do; one remains at least."""
+        if isinstance(ids, Unscorable) or len(ids) <= self.contract.max_length:
+            return ids if isinstance(ids, Unscorable) else _Fit(conversation, ids)
         head = conversation.messages[: int(conversation.has_system)]
         body = conversation.messages[len(head) :]
-        num_turns = conversation.num_turns
-        shorter = [Conversation(messages=head + body[2 * n :]) for n in range(1, num_turns)]
-        for num_dropped, ids in enumerate(self._render(shorter), start=1):
-            if isinstance(ids, list) and len(ids) <= self.contract.max_length:
-                return Encoding(ids, num_dropped)
+        shorter = [Conversation(messages=head + body[2 * n :]) for n in range(1, conversation.num_turns)]
+        for num_dropped, shorter_ids in enumerate(self._render(shorter), start=1):
+            if isinstance(shorter_ids, list) and len(shorter_ids) <= self.contract.max_length:
+                return _Fit(shorter[num_dropped - 1], shorter_ids, num_dropped)
         return Unscorable.OVER_LONG
 
     def _render(self, conversations: Sequence[Conversation]) -> list[list[int] | Unscorable]:
@@ -91,67 +168,18 @@ class ConversationTokenizer:
         if not conversations:
             return []
         try:
-            return list(_template_ids(self.tokenizer, conversations))
+            return list(template_ids(self.tokenizer, conversations))
         except TemplateError:
             return [self._render_one(conversation) for conversation in conversations]
 
     def _render_one(self, conversation: Conversation) -> list[int] | Unscorable:
         try:
-            return _template_ids(self.tokenizer, [conversation])[0]
+            return template_ids(self.tokenizer, [conversation])[0]
         except TemplateError:
             return Unscorable.TEMPLATE_REFUSED
 
 
-def derive_contract(tokenizer: PreTrainedTokenizerBase, max_length: int) -> ScoreContract:
-    """Derive the score contract that follows from a tokenizer and its chat template.
-
-    Raises:
-        ContractError: There is no chat template or no pad token, the template refuses plain conversations, it writes
-            two BOS tokens, it closes assistant messages with no token of its own, or that token is the pad token.
-    """
-    template = tokenizer.chat_template
-    if not isinstance(template, str):
-        raise ContractError(f"expected a tokenizer with one chat template, got {type(template).__name__}")
-    bos, pad = tokenizer.bos_token_id, tokenizer.pad_token_id
-    if not isinstance(pad, int):
-        raise ContractError(
-            "the tokenizer names no pad token. Set one that no conversation contains, as "
-            "`tokenizer.pad_token = ...`, and save the tokenizer again."
-        )
-    try:
-        rendered = _template_ids(tokenizer, _PROBES)
-    except TemplateError as error:
-        raise ContractError(f"the chat template refuses plain conversations of user and assistant: {error}") from error
-    if any(bos is not None and ids[:2] == [bos, bos] for ids in rendered):
-        raise ContractError("the chat template writes BOS twice: remove one of them from the template")
-    return ScoreContract(
-        chat_template_sha256=hashlib.sha256(template.encode()).hexdigest(),
-        starts_with_bos=bos is not None and rendered[0][0] == bos,
-        reward_token_id=_closing_token(rendered, pad),
-        pad_token_id=pad,
-        max_length=max_length,
-    )
-
-
-def _closing_token(rendered: list[list[int]], pad: int) -> int:
-    """Return the token that closes every assistant message."""
-    last = {ids[-1] for ids in rendered}
-    if len(last) > 1:
-        raise ContractError(
-            "the chat template closes assistant messages with no token of its own, so there is no token to carry the "
-            "reward: end its assistant branch with an end-of-turn token"
-        )
-    if pad in last:
-        raise ContractError(
-            f"the pad token (id {pad}) is also the token that closes assistant messages, so pooling would step over "
-            f"the reward token: choose another pad token"
-        )
-    return last.pop()
-
-
-def _template_ids(tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation]) -> list[list[int]]:
-    """Render and tokenize through the template alone, so that no tokenizer adds a second BOS."""
-    messages = [conversation.to_messages() for conversation in conversations]
-    rendered: Any = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True)
-    ids: list[list[int]] = rendered["input_ids"]
-    return ids
+def _encoding(fit: _Fit, prefixes: Sequence[list[int]]) -> Encoding:
+    """Read rewards where these rendered prefixes end, and at the end."""
+    reads = (*ends_of_prefixes(fit.ids, prefixes), len(fit.ids) - 1)
+    return Encoding(fit.ids, reads, fit.num_dropped_turns)

@@ -1,9 +1,14 @@
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import pytest
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
 from music.conversation import Conversation
+from music.reward.packing import TokenSequence
 
 WORDS = ("apple", "pear", "plan", "walk", "city", "cold", "warm", "short", "sentence", "answer", "one", "two", "three")
 
@@ -21,3 +26,99 @@ def make_conversation() -> Callable[..., Conversation]:
         return Conversation.from_messages(messages)
 
     return make
+
+
+@pytest.fixture
+def count_tokens() -> Callable[[Any], AbstractContextManager[list[int]]]:
+    """Return a context in which the tokens of each of a reward model's forward passes are listed."""
+
+    @contextmanager
+    def counting(model: Any) -> Iterator[list[int]]:
+        counts: list[int] = []
+        embeddings = model._classifier.get_input_embeddings()
+        hook = embeddings.register_forward_pre_hook(lambda _, inputs: counts.append(inputs[0].numel()))
+        try:
+            yield counts
+        finally:
+            hook.remove()
+
+    return counting
+
+
+_SIZES = {
+    "vocab_size": 97,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 256,
+    "num_labels": 1,
+    "pad_token_id": 0,
+}
+# Windows are shorter than the sequences of `make_groups`, and the softcap is tight.
+_FAMILIES: dict[str, dict[str, Any]] = {
+    "gemma2": {"sliding_window": 24, "attn_logit_softcapping": 5.0, "query_pre_attn_scalar": 16},
+    "qwen3": {},
+    "qwen3_windowed": {"use_sliding_window": True, "sliding_window": 24, "max_window_layers": 1},
+    "qwen2": {"head_dim": 8},
+    "llama": {},
+}
+
+
+@pytest.fixture(params=sorted(_FAMILIES))
+def family(request: pytest.FixtureRequest) -> str:
+    """Run a test for each family of models."""
+    return str(request.param)
+
+
+@pytest.fixture
+def make_classifier() -> Callable[..., PreTrainedModel]:
+    """Return a maker of small random classifiers in fp32, whose rewards are of the order of 1."""
+
+    def make(family: str, **changes: Any) -> PreTrainedModel:
+        torch.manual_seed(0)
+        config = AutoConfig.for_model(family.split("_")[0], **_SIZES | _FAMILIES.get(family, {}) | changes)
+        classifier = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager").eval()
+        with torch.no_grad():
+            for weights in classifier.parameters():
+                weights.mul_(4 if weights.ndim > 1 else 1)
+        return classifier
+
+    return make
+
+
+@pytest.fixture
+def make_groups() -> Callable[..., list[list[TokenSequence]]]:
+    """Return a maker of groups of 2 to 4 random sequences that begin alike, read at three places each."""
+
+    def make(seed: int, num_groups: int = 4) -> list[list[TokenSequence]]:
+        rng = random.Random(seed)
+        return [_group(rng, rng.randint(2, 4)) for _ in range(num_groups)]
+
+    return make
+
+
+def _group(rng: random.Random, num_sequences: int) -> list[TokenSequence]:
+    prefix = rng.choices(range(1, 97), k=rng.randint(30, 60))
+    branch = rng.choices(range(1, 97), k=20)
+    starts = [prefix, prefix[:-5], prefix + branch, prefix + branch]
+    sequences = [start + rng.choices(range(1, 97), k=rng.randint(1, 40)) for start in starts[:num_sequences]]
+    return [TokenSequence(ids, tuple(sorted({*rng.sample(range(len(ids)), 2), len(ids) - 1}))) for ids in sequences]
+
+
+@pytest.fixture
+def plain_rewards() -> Callable[..., list[list[torch.Tensor]]]:
+    """Return what gives the rewards by group and sequence from eager forwards of one sequence each."""
+
+    def rewards(classifier: Any, groups: Sequence[Sequence[TokenSequence]]) -> list[list[torch.Tensor]]:
+        classifier.set_attn_implementation("eager")
+        return [[read(classifier, sequence) for sequence in group] for group in groups]
+
+    def read(classifier: Any, sequence: TokenSequence) -> torch.Tensor:
+        output = classifier.base_model(input_ids=torch.tensor([sequence.ids]), use_cache=False)
+        hidden = output.last_hidden_state[0, list(sequence.reads)]
+        return torch.as_tensor(classifier.score(hidden).squeeze(-1))
+
+    return rewards

@@ -5,6 +5,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from music.conversation import Conversation
 from music.pairs import PreferencePair
 from music.preferences import write_preferences
 from music.reward import RewardModel
@@ -65,9 +66,27 @@ def test_ranks_pairs_and_writes_rows(checkpoint, make_conversation, tmp_path):
     assert report["accuracy"] == sum(margin > 0 for margin in margins) / 10
     assert report["mean_margin"] == pytest.approx(sum(margins) / 10, abs=1e-5)
     assert report["accuracy_by_turn"][-1] == report["accuracy"]
+    assert report["num_ranked_by_turn"] == [10, 10, 10]
     rows = [orjson.loads(line) for line in (tmp_path / "scores.jsonl").read_bytes().splitlines()]
     assert [row["id"] for row in rows] == [pair.id for pair in pairs]
     assert [row["chosen"]["score"] - row["rejected"]["score"] for row in rows] == pytest.approx(margins, abs=1e-5)
+
+
+def test_turns_that_both_sides_share_are_not_ranked(checkpoint, make_conversation, tmp_path):
+    shared, other = make_conversation(1, num_turns=2), make_conversation(5, num_turns=2)
+    pairs = [
+        PreferencePair(
+            id="a", chosen=shared.user("Go on.").assistant("A."), rejected=shared.user("Go on.").assistant("B.")
+        ),
+        PreferencePair(id="b", chosen=shared, rejected=other),
+    ]
+    write_preferences(pairs, tmp_path / "pairs.jsonl")
+    report = orjson.loads(run(checkpoint, tmp_path / "pairs.jsonl", "--per-turn", "--json").stdout)
+    assert report["num_ranked_by_turn"] == [1, 1, 1]
+    write_preferences(pairs[:1], tmp_path / "pairs.jsonl")
+    report = orjson.loads(run(checkpoint, tmp_path / "pairs.jsonl", "--per-turn", "--json").stdout)
+    assert report["num_ranked_by_turn"] == [0, 0, 1]
+    assert report["accuracy_by_turn"] == [None, None, report["accuracy"]]
 
 
 def test_what_has_no_score_or_was_cut_is_told(checkpoint, conversations, make_conversation, tmp_path):
@@ -80,3 +99,31 @@ def test_what_has_no_score_or_was_cut_is_told(checkpoint, conversations, make_co
     report = orjson.loads(run(checkpoint, file, "--json").stdout)
     assert (report["num_truncated"], report["num_unscorable"]) == (1, {"over_long": 1})
     assert report["rows"][1] == {"index": 1, "score": None, "num_dropped_turns": 0, "problem": "over_long"}
+
+
+def test_pairs_that_tie_were_cut_or_have_no_score_are_counted(checkpoint, make_conversation, tmp_path):
+    fine, other = make_conversation(1), make_conversation(3)
+    huge = fine.user("More.").assistant("walk " * 600)
+    long = make_conversation(2, num_turns=40)
+    differs_where_it_is_cut = Conversation(messages=other.messages[:2] + long.messages[2:])
+    sides = [(fine, other), (fine, huge), (huge, other), (long, differs_where_it_is_cut)]
+    pairs = [PreferencePair(id=f"p{i}", chosen=c, rejected=r) for i, (c, r) in enumerate(sides)]
+    write_preferences(pairs, tmp_path / "pairs.jsonl")
+    report = orjson.loads(run(checkpoint, tmp_path / "pairs.jsonl", "--json").stdout)
+    chosen, rejected = RewardModel.from_pretrained(checkpoint)([fine, other])
+    assert (report["num_pairs"], report["num_ranked"], report["num_ties"]) == (4, 2, 1)
+    assert report["accuracy"] == (chosen > rejected) / 2
+    assert (report["num_truncated"], report["num_unscorable"]) == (1, {"over_long": 2})
+    text = run(checkpoint, tmp_path / "pairs.jsonl").stdout
+    assert "num_ties: 1" in text
+    assert "pairs truncated: 1, without a score: 2 over_long" in text
+
+
+def test_the_readout_of_the_contract_is_kept_and_said(checkpoint, conversations, tmp_path):
+    mean = RewardModel.from_pretrained(checkpoint).with_readout("turn_mean")
+    mean.save_pretrained(tmp_path / "rm")
+    file = write_conversations(tmp_path / "c.jsonl", conversations)
+    report = orjson.loads(run(tmp_path / "rm", file, "--per-turn", "--json").stdout)
+    assert report["readout"] == "turn_mean"
+    assert [row["score"] for row in report["rows"]] == pytest.approx(mean.score(conversations), abs=1e-5)
+    assert [sum(row["turns"]) / 3 for row in report["rows"]] == pytest.approx(mean.score(conversations), abs=1e-5)

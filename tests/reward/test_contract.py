@@ -10,6 +10,7 @@ CONTRACT = ScoreContract(
     reward_token_id=5,
     pad_token_id=0,
     max_length=512,
+    readout="turn_mean",
     reference=RewardStatistics(mean=0.5, std=2.0, num_conversations=10),
 )
 
@@ -19,12 +20,14 @@ def test_is_the_same_after_save_and_load(tmp_path):
     assert ScoreContract.load(tmp_path / CONTRACT_FILE) == CONTRACT
 
 
-@pytest.mark.parametrize("change", [{"version": 2}, {"activation": "sigmoid"}, {"max_length": 0}, {"temperature": 1}])
+@pytest.mark.parametrize(
+    "change", [{"version": 3}, {"version": 1}, {"readout": "first"}, {"max_length": 0}, {"heat": 1}]
+)
 def test_a_file_that_promises_something_else_is_refused(tmp_path, change):
     CONTRACT.save(tmp_path)
     path = tmp_path / CONTRACT_FILE
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(ContractError, match="expected a score contract of version 1"):
+    with pytest.raises(ContractError, match="expected a score contract of version 1 or 2"):
         ScoreContract.load(path)
 
 
@@ -33,3 +36,12 @@ def test_a_mismatch_names_what_differs():
     with pytest.raises(ContractError, match="starts_with_bos is False but the contract says True") as error:
         CONTRACT.require(derived)
     assert "max_length" not in str(error.value)
+
+
+def test_a_contract_of_version_1_is_read_at_the_last_token(tmp_path):
+    CONTRACT.save(tmp_path)
+    path = tmp_path / CONTRACT_FILE
+    old = json.loads(path.read_text()) | {"version": 1}
+    del old["readout"]
+    path.write_text(json.dumps(old))
+    assert ScoreContract.load(path) == CONTRACT.model_copy(update={"readout": "last"})

@@ -2,7 +2,7 @@ import pytest
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
-from music.reward import RewardModel, length_reward, open_reward, prefix_mean, random_reward
+from music.reward import RewardModel, length_reward, open_reward, random_reward
 from music.sandbox import oracle
 
 SHORT = Conversation().user("A long question, about the weather.").assistant("No.")
@@ -19,14 +19,6 @@ def test_random_rewards_follow_from_the_seed():
     assert len(set(draws)) == 3
     assert draws == random_reward(3)([SHORT, LONG, LONG])
     assert draws != random_reward(4)([SHORT, LONG, LONG])
-
-
-def test_prefix_mean_is_the_mean_over_turns():
-    class Turns:
-        def score_turns(self, conversations):
-            return [[1.0, 2.0, 6.0] for _ in conversations]
-
-    assert prefix_mean(Turns())([LONG, SHORT]) == [3.0, 3.0]
 
 
 def test_opens_what_the_user_names(reward_checkpoint, make_conversation):

@@ -8,7 +8,6 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.reward import CONTRACT_FILE, ContractError, RewardModel, UnscorableError
-from music.reward.forward import batch_by_length, pad_right, pooled_rewards
 
 FAMILIES = ("llama", "gemma2")
 TOLERANCE = 1e-5
@@ -29,6 +28,11 @@ def conversations(make_conversation):
     return [make_conversation(seed, num_turns=1 + seed % 4) for seed in range(12)]
 
 
+@pytest.fixture(scope="module")
+def turn_mean(model):
+    return model.with_readout("turn_mean")
+
+
 def vanilla_scores(directory, conversations):
     """Score as anyone with transformers alone would: padded batch, attention mask, the class's own pooling."""
     classifier = AutoModelForSequenceClassification.from_pretrained(directory)
@@ -40,6 +44,11 @@ def vanilla_scores(directory, conversations):
         return classifier(**batch).logits.squeeze(-1).tolist()
 
 
+def shortened(model, max_length):
+    """Return the model under a contract with another length limit."""
+    return RewardModel(model._classifier, model.tokens.with_contract(max_length=max_length), "cpu")
+
+
 def test_a_saved_model_scores_the_same_in_plain_transformers(model, conversations, tmp_path):
     model.save_pretrained(tmp_path)
     assert vanilla_scores(tmp_path, conversations) == pytest.approx(model.score(conversations), abs=TOLERANCE)
@@ -47,6 +56,7 @@ def test_a_saved_model_scores_the_same_in_plain_transformers(model, conversation
     assert config["problem_type"] == "regression"
     assert config["pad_token_id"] == 0
     assert len(config["id2label"]) == 1
+    assert "music" not in json.dumps(config)
 
 
 def test_scores_do_not_depend_on_the_batch(model, conversations):
@@ -57,39 +67,74 @@ def test_scores_do_not_depend_on_the_batch(model, conversations):
     assert max(alone) - min(alone) > 0.1
 
 
-def test_padding_is_exact_without_an_attention_mask(checkpoint, model, conversations):
-    classifier = AutoModelForSequenceClassification.from_pretrained(checkpoint).eval()
-    rows = [encoding.ids for encoding in model.encode(conversations)]
-    last = torch.tensor([len(row) - 1 for row in rows])
-    with torch.no_grad():
-        padded = pooled_rewards(classifier, pad_right(rows, 0), torch.arange(len(rows)), last)
-        alone = [classifier(torch.tensor([row])).logits.item() for row in rows]
-    assert padded.tolist() == pytest.approx(alone, abs=TOLERANCE)
-
-
 def test_turn_scores_are_those_of_the_conversations_cut_there(model, conversations):
     for conversation, scores in zip(conversations, model.score_turns(conversations), strict=True):
         cut = [conversation.prefix(end) for end in conversation.turn_ends]
         assert scores == pytest.approx(model.score(cut), abs=TOLERANCE)
 
 
-def test_turn_scores_hold_beyond_the_length_limit(reward_checkpoint, make_conversation, tmp_path):
-    saved = RewardModel.from_pretrained(reward_checkpoint(), device="cpu")
-    saved.save_pretrained(tmp_path)
-    contract = saved.contract.model_copy(update={"max_length": 70})
-    contract.save(tmp_path)
-    model = RewardModel.from_pretrained(tmp_path, device="cpu")
+def test_turn_scores_hold_beyond_the_length_limit(model, make_conversation):
+    short = shortened(model, 70)
     conversation = make_conversation(7, num_turns=8)
-    assert any(encoding.num_dropped_turns for encoding in model.encode([conversation]))
+    assert any(encoding.num_dropped_turns for encoding in short.tokens.encode_all([conversation]))
     cut = [conversation.prefix(end) for end in conversation.turn_ends]
-    assert model.score_turns([conversation])[0] == pytest.approx(model.score(cut), abs=TOLERANCE)
+    assert short.score_turns([conversation])[0] == pytest.approx(short.score(cut), abs=TOLERANCE)
 
 
-def test_candidates_score_as_whole_conversations(model, make_conversation):
+def test_the_mean_over_turns_is_of_the_turns_that_are_seen(model, turn_mean, make_conversation):
+    conversations = [make_conversation(seed, num_turns=1 + seed) for seed in range(5)]
+    means = [sum(turns) / len(turns) for turns in model.score_turns(conversations)]
+    assert turn_mean.score(conversations) == pytest.approx(means, abs=TOLERANCE)
+    conversation = make_conversation(7, num_turns=8)
+    short = shortened(turn_mean, 70)
+    [encoding] = short.tokens.encode_all([conversation])
+    kept = Conversation(messages=conversation.messages[2 * encoding.num_dropped_turns :])
+    assert encoding.num_dropped_turns > 0
+    assert short.score([conversation]) == pytest.approx(turn_mean.score([kept]), abs=TOLERANCE)
+
+
+def test_a_readout_travels_with_the_checkpoint(model, turn_mean, conversations, tmp_path):
+    turn_mean.save_pretrained(tmp_path)
+    again = RewardModel.from_pretrained(tmp_path, device="cpu")
+    assert again.contract.readout == "turn_mean"
+    assert again.score(conversations) == pytest.approx(turn_mean.score(conversations), abs=TOLERANCE)
+    assert again.with_readout("last").score(conversations) == pytest.approx(model.score(conversations), abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("readout", ["last", "turn_mean"])
+@pytest.mark.parametrize("max_length", [512, 110])
+def test_candidates_score_as_whole_conversations(model, make_conversation, readout, max_length):
+    """Also where some candidates are so long that an exchange is dropped."""
+    scorer = shortened(model.with_readout(readout), max_length)
+    history = make_conversation(1, num_turns=4).user("What is the plan?")
+    candidates = ["A walk.", "A walk", "No plan at all, it is cold.", "walk " * 30, "A walk."]
+    conversations = [history.assistant(text) for text in candidates]
+    dropped = {encoding.num_dropped_turns for encoding in scorer.tokens.encode_all(conversations)}
+    assert len(dropped) == (1 if max_length == 512 else 2)
+    alone = [scorer.score([conversation])[0] for conversation in conversations]
+    assert scorer.score_candidates(history, candidates) == pytest.approx(alone, abs=TOLERANCE)
+    assert scorer.score(conversations) == pytest.approx(alone, abs=TOLERANCE)
+
+
+def test_what_conversations_share_is_computed_once(model, make_conversation, count_tokens):
+    history = make_conversation(1, num_turns=5, num_words=30).user("What is the plan?")
+    candidates = [f"plan {number}" for number in range(8)]
+    conversations = [history.assistant(text) for text in candidates]
+    longest = max(len(encoding.ids) for encoding in model.tokens.encode_all(conversations))
+    for score in (lambda: model.score_candidates(history, candidates), lambda: model.score(conversations)):
+        with count_tokens(model) as num_tokens:
+            score()
+        assert sum(num_tokens) < 1.5 * longest
+
+
+def test_many_candidates_do_not_make_one_giant_row(model, make_conversation, count_tokens):
     history = make_conversation(1).user("What is the plan?")
-    candidates = ["A walk.", "No plan at all, it is cold."]
-    expected = model([history.assistant(text) for text in candidates])
-    assert model.score_candidates(history, candidates) == pytest.approx(expected, abs=TOLERANCE)
+    candidates = [f"{number} " * 20 for number in range(100)]
+    with count_tokens(model) as num_tokens:
+        scores = model.score_candidates(history, candidates)
+    assert sum(num_tokens) > 4000
+    assert max(num_tokens) <= 2048 + 512
+    assert scores[50:52] == pytest.approx(model.score_candidates(history, candidates[50:52]), abs=TOLERANCE)
 
 
 def test_nothing_to_score_gives_nothing(model):
@@ -107,6 +152,12 @@ def test_an_over_long_last_exchange_is_an_error_not_a_score(model):
         model.score([Conversation().user("Hi!").assistant("Ho."), Conversation().user("Hi!").assistant("walk " * 600)])
 
 
+def test_a_turn_without_a_score_is_named(model):
+    conversation = Conversation().user("Hi!").assistant("walk " * 600).user("Hi!").assistant("Ho.")
+    with pytest.raises(UnscorableError, match=r"conversation 0, turn 0 .*over_long"):
+        model.score_turns([conversation])
+
+
 def test_a_template_that_rewrites_history_has_no_turn_scores(reward_checkpoint, make_conversation, tmp_path):
     shutil.copytree(reward_checkpoint(), tmp_path, dirs_exist_ok=True)
     (tmp_path / "chat_template.jinja").write_text(
@@ -117,6 +168,8 @@ def test_a_template_that_rewrites_history_has_no_turn_scores(reward_checkpoint, 
     assert len(model.score([make_conversation(0)])) == 1
     with pytest.raises(ContractError, match="renders a history differently"):
         model.score_turns([make_conversation(0)])
+    with pytest.raises(ContractError, match="renders a history differently"):
+        model.with_readout("turn_mean")
 
 
 def test_a_checkpoint_without_a_contract_gets_one_with_a_notice(reward_checkpoint, caplog):
@@ -161,11 +214,11 @@ def test_pickled_weights_are_not_read(reward_checkpoint, tmp_path):
 def test_says_what_it_runs_on(reward_checkpoint):
     description = RewardModel.from_pretrained(reward_checkpoint(), device="cpu").description
     assert "LlamaForSequenceClassification" in description
-    assert "on cpu in float32" in description
+    assert "on cpu in float32, attention gather" in description
 
 
-def test_batches_by_length_keep_within_the_budget_and_lose_nothing():
-    lengths = [5, 90, 7, 30, 30, 31, 200, 1]
-    groups = batch_by_length(lengths, 100)
-    assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
-    assert all(len(group) == 1 or len(group) * max(lengths[i] for i in group) <= 100 for group in groups)
+def test_attention_can_be_chosen(reward_checkpoint):
+    path = reward_checkpoint()
+    assert "attention flex" in RewardModel.from_pretrained(path, device="cpu", attention="flex").description
+    with pytest.raises(InvalidInputError, match="expected one of gather, flex, varlen"):
+        RewardModel.from_pretrained(path, device="cpu", attention="eager")

@@ -2,7 +2,8 @@ import pytest
 
 from music.conversation import Conversation
 from music.reward.contract import ContractError
-from music.reward.tokens import ConversationTokenizer, Encoding, Unscorable, derive_contract
+from music.reward.template import derive_contract
+from music.reward.tokens import ConversationTokenizer, Encoding, Unscorable
 
 TURN = "<|{{ m['role'] }}|>{{ m['content'] }}<|end|>"
 NO_SYSTEM = (
@@ -18,7 +19,8 @@ def test_ids_are_the_template_and_nothing_else(make_tokenizer, make_conversation
     conversation = make_conversation(0)
     [encoding] = tokens.encode([conversation])
     text = tokenizer.apply_chat_template(conversation.to_messages(), tokenize=False)
-    assert encoding == Encoding(tokenizer(text, add_special_tokens=False)["input_ids"], 0)
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert encoding == Encoding(ids, (len(ids) - 1,), 0)
     assert encoding.ids[0] == tokenizer.bos_token_id
     assert encoding.ids[-1] == tokens.contract.reward_token_id == tokenizer.convert_tokens_to_ids("<|end|>")
 
@@ -57,6 +59,37 @@ def test_tokenizers_that_would_give_wrong_scores_are_refused(make_tokenizer, set
         derive_contract(make_tokenizer(**settings), 512)
 
 
+def test_rewards_are_read_where_each_turn_ends(make_tokenizer, make_conversation):
+    tokens = ConversationTokenizer.from_tokenizer(make_tokenizer(), 512)
+    conversation = make_conversation(4, num_turns=5)
+    cut = tokens.encode([conversation.prefix(end) for end in conversation.turn_ends])
+    ends = tuple(len(encoding.ids) - 1 for encoding in cut)
+    [encoding] = tokens.encode([conversation], every_turn=True)
+    assert encoding.reads == ends
+    assert tokens.with_contract(readout="turn_mean").encode([conversation])[0].reads == ends
+    [shorter] = tokens.with_contract(max_length=ends[-1], readout="turn_mean").encode([conversation])
+    assert len(shorter.reads) == 5 - shorter.num_dropped_turns < 5
+    assert {shorter.ids[read] for read in shorter.reads} == {tokens.contract.reward_token_id}
+
+
+REWRITING = {
+    "thinks at the last turn": "{% for m in messages %}<|{{ m['role'] }}|>"
+    "{% if loop.last %}<think></think>{% endif %}{{ m['content'] }}<|end|>{% endfor %}",
+    "counts the messages": "{{ messages | length }}{% for m in messages %}" + TURN + "{% endfor %}",
+}
+
+
+@pytest.mark.parametrize("template", REWRITING.values(), ids=REWRITING)
+def test_a_template_that_rewrites_the_history_cannot_be_read_at_every_turn(make_tokenizer, make_conversation, template):
+    tokens = ConversationTokenizer.from_tokenizer(make_tokenizer(template), 512)
+    conversation = make_conversation(4, num_turns=2)
+    assert len(tokens.encode([conversation])) == 1
+    with pytest.raises(ContractError, match="use a template whose prefixes stay as they are"):
+        tokens.encode([conversation], every_turn=True)
+    with pytest.raises(ContractError, match="use a template whose prefixes stay as they are"):
+        ConversationTokenizer.from_tokenizer(make_tokenizer(template), 9, "turn_mean")
+
+
 def test_a_changed_template_breaks_the_contract(make_tokenizer):
     contract = derive_contract(make_tokenizer(), 512)
     with pytest.raises(ContractError, match="chat_template_sha256"):
@@ -71,7 +104,7 @@ def test_long_conversations_lose_whole_old_exchanges_and_keep_the_system_message
     [expected] = whole.encode([kept])
     limit = len(expected.ids)
     [encoding] = ConversationTokenizer.from_tokenizer(tokenizer, limit).encode([conversation])
-    assert encoding == Encoding(expected.ids, num_dropped_turns=2)
+    assert encoding == Encoding(expected.ids, expected.reads, num_dropped_turns=2)
     [shorter] = ConversationTokenizer.from_tokenizer(tokenizer, limit - 1).encode([conversation])
     assert shorter.num_dropped_turns == 3
 

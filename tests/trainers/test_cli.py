@@ -3,6 +3,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from music.errors import InvalidInputError
 from music.preferences import write_preferences
 from music_trainers.cli import train
 
@@ -41,3 +42,26 @@ def test_several_files_and_a_held_out_one(language_checkpoint, make_pairs, pairs
     assert report["pairs"]["num_read"] == 120
     assert report["after"]["num_pairs"] == 5
     assert report["config"]["learning_rate"] == 2e-6
+
+
+def test_sources_have_weights_and_margins_come_from_a_column(language_checkpoint, make_pairs, tmp_path):
+    lines = [
+        {"id": p.id, "chosen": p.chosen.to_messages(), "rejected": p.rejected.to_messages(), "gap": 0.5}
+        for p in make_pairs(10)
+    ]
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(map(orjson.dumps, lines)))
+    result = run(
+        *(f"{tmp_path}/a.jsonl=2", "--margin-column", "gap", "--base", language_checkpoint(), "--out", tmp_path / "rm"),
+        *("--eval-fraction", 0, "--batch-size", 4, "--per-turn", 0.5, "--readout", "turn_mean", "--device", "cpu"),
+    )
+    assert (
+        "a.jsonl: 10 read, 10 used (0 truncated), dropped: none; weight 2, 20 an epoch, 10 with a margin"
+        in result.stderr
+    )
+    assert "step 5/5" in result.stderr
+    assert "saved by sharing" in result.stdout
+
+
+def test_a_weight_that_is_no_number_is_refused(pairs_file, tmp_path):
+    with pytest.raises(InvalidInputError, match="expected a number behind the ="):
+        run(f"{pairs_file}=much", "--base", "base", "--out", tmp_path / "rm")

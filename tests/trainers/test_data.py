@@ -1,9 +1,7 @@
-from itertools import islice
-
 from music.conversation import Conversation
 from music.pairs import PreferencePair
 from music.reward.tokens import ConversationTokenizer
-from music_trainers.data import EncodedPair, encode_pairs, iterate_batches, micro_batches, num_batches
+from music_trainers.data import encode_pairs
 
 
 def test_every_pair_is_used_or_counted_by_reason(make_tokenizer, make_pairs):
@@ -33,34 +31,35 @@ def test_every_pair_is_used_or_counted_by_reason(make_tokenizer, make_pairs):
     assert str(account) == "6 read, 4 used (1 truncated), dropped: 1 identical_after_truncation, 1 over_long"
 
 
-def test_an_epoch_visits_every_pair_once_in_batches_of_like_size():
-    lengths = [(7 * i) % 50 for i in range(101)]
-    batches = list(islice(iterate_batches(lengths, 8, seed=0), num_batches(101, 8)))
-    assert sorted(i for batch in batches for i in batch) == list(range(101))
-    assert {len(batch) for batch in batches} == {7, 8}
+def turns(*replies):
+    conversation = Conversation()
+    for index, reply in enumerate(replies):
+        conversation = conversation.user(f"apple {index}").assistant(reply)
+    return conversation
 
 
-def test_batches_hold_pairs_of_like_length():
-    lengths = [(37 * i) % 128 for i in range(128)]
-    batches = list(islice(iterate_batches(lengths, 8, seed=0), 16))
-    assert all(max(lengths[i] for i in batch) - min(lengths[i] for i in batch) < 8 for batch in batches)
-    starts = [min(lengths[i] for i in batch) for batch in batches]
-    assert starts != sorted(starts)
+def test_both_sides_lose_the_same_exchanges(make_tokenizer):
+    tokens = ConversationTokenizer.from_tokenizer(make_tokenizer(), 90)
+    history = ("city " * 12, "plan " * 12)
+    pair = PreferencePair(id="a", chosen=turns(*history, "three " * 12), rejected=turns(*history, "cold"))
+    longer, shorter = (tokens.encode([side])[0].num_dropped_turns for side in (pair.chosen, pair.rejected))
+    assert longer > shorter
+    (encoded,), account = encode_pairs(tokens, [pair])
+    assert account.num_truncated == 1
+    body = turns(*history, "cold").messages[2 * longer :]
+    assert list(encoded.rejected.ids) == tokens.encode([Conversation(messages=body)])[0].ids
 
 
-def test_the_order_follows_from_the_seed_and_can_be_entered_anywhere():
-    lengths = list(range(50))
-    first = list(islice(iterate_batches(lengths, 8, seed=1), 20))
-    assert first == list(islice(iterate_batches(lengths, 8, seed=1), 20))
-    assert first[:7] != first[7:14]
-    assert first != list(islice(iterate_batches(lengths, 8, seed=2), 20))
-    for start in (3, 7, 16):
-        assert list(islice(iterate_batches(lengths, 8, seed=1, start=start), 4)) == first[start : start + 4]
+def test_turns_are_matched_by_their_place_and_equal_ones_left_out(make_tokenizer):
+    tokens = ConversationTokenizer.from_tokenizer(make_tokenizer(), 512)
+    seed = "the same on both sides"
+    pair = PreferencePair(id="a", chosen=turns(seed, "one", "two", "three"), rejected=turns(seed, "pear", "two"))
+    (encoded,), _ = encode_pairs(tokens, [pair], every_turn=True)
+    assert len(encoded.chosen.reads) == 4
+    assert encoded.turns == ((1, 1), (2, 2))
 
 
-def test_micro_batches_keep_within_the_budget_and_lose_nothing():
-    pairs = [EncodedPair([1] * n, [1] * (n // 2)) for n in (3, 50, 9, 9, 12, 30, 31)]
-    parts = micro_batches(pairs, 100)
-    assert sorted(p.length for part in parts for p in part) == sorted(p.length for p in pairs)
-    assert all(len(part) == 1 or 2 * len(part) * max(p.length for p in part) <= 100 for part in parts)
-    assert len(parts) < len(pairs)
+def test_a_margin_belongs_to_a_pair(make_tokenizer, make_pairs):
+    tokens = ConversationTokenizer.from_tokenizer(make_tokenizer(), 512)
+    encoded, _ = encode_pairs(tokens, make_pairs(3), margins={"1": 0.5})
+    assert [pair.margin for pair in encoded] == [0.0, 0.5, 0.0]

@@ -17,7 +17,7 @@ class Checkpoints:
     """The checkpoints in a folder.
 
     Attributes:
-        directory: Holds one file per checkpoint, and nothing else.
+        directory: Holds one file per checkpoint, the best weights, and nothing else.
         identity: What the run's course depends on, by name; a checkpoint with another identity is not continued.
         keep: How many of the latest to keep.
     """
@@ -31,15 +31,31 @@ class Checkpoints:
         """The checkpoints, oldest first."""
         return sorted(self.directory.glob("step-*.pt"))
 
-    def save(self, step: int, state: Mapping[str, Any]) -> None:
-        """Write a checkpoint, then remove those that are too old."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        path = self.directory / f"step-{step:08d}.pt"
-        partial = path.with_suffix(".partial")
-        torch.save({**state, "identity": dict(self.identity)}, partial)
-        partial.replace(path)
+    def save(self, step: int, state: Mapping[str, Any], best_step: int | None) -> None:
+        """Write a checkpoint, then remove those that are too old, and all best weights but those of `best_step`."""
+        self._write(self._path("step", step), {**state, "identity": dict(self.identity)})
         for old in self.paths[: -self.keep]:
             old.unlink()
+        # Not before: a run that resumes from an older checkpoint may need the weights that were best then.
+        self._remove_best_but(best_step)
+
+    def save_best(self, step: int, weights: Mapping[str, Any]) -> None:
+        """Write the best weights so far."""
+        self._write(self._path("best", step), weights)
+
+    def load_best(self, step: int) -> dict[str, Any]:
+        """Read the weights that were best after a step."""
+        weights: dict[str, Any] = torch.load(self._path("best", step), map_location="cpu", weights_only=True)
+        return weights
+
+    def has_best(self, step: int) -> bool:
+        """Whether the weights after a step were kept as the best."""
+        return self._path("best", step).exists()
+
+    def last_before(self, step: int) -> Path | None:
+        """Return the latest checkpoint of an earlier step."""
+        bound = self._path("step", step)
+        return next((path for path in reversed(self.paths) if path < bound), None)
 
     def load_last(self) -> dict[str, Any] | None:
         """Read the latest checkpoint, or return None if there is none.
@@ -75,7 +91,24 @@ class Checkpoints:
 
     def remove(self) -> None:
         """Remove all checkpoints, and the folder if nothing else is in it."""
-        for path in [*self.paths, *self.directory.glob("step-*.partial")]:
+        self._remove_best_but(None)
+        for path in [*self.paths, *self.directory.glob("*.partial")]:
             path.unlink()
         if self.directory.is_dir() and not any(self.directory.iterdir()):
             self.directory.rmdir()
+
+    def _path(self, kind: str, step: int) -> Path:
+        return self.directory / f"{kind}-{step:08d}.pt"
+
+    def _write(self, path: Path, state: Mapping[str, Any]) -> None:
+        """Write a file whole or not at all."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        torch.save(dict(state), partial)
+        partial.replace(path)
+
+    def _remove_best_but(self, step: int | None) -> None:
+        kept = None if step is None else self._path("best", step)
+        for path in self.directory.glob("best-*.pt"):
+            if path != kept:
+                path.unlink()

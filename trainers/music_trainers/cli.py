@@ -1,72 +1,110 @@
 """`music train` and `music demo`."""
 
+import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import BaseModel
 from rich.console import Console
 
 from music.cli import AsJson, FormatFlag, StrictFlag, console, emit, read_pairs
-from music.pairs import PreferencePair
-from music_trainers.records import RewardTrainingConfig
+from music.errors import InvalidInputError
+from music_trainers.config import Objective, RewardTrainingConfig
+
+if TYPE_CHECKING:
+    from music_trainers.mixture import PairSource
 
 __all__ = ["demo", "train"]
 
 
-def _flag(name: str) -> Any:
+def _flag(name: str, model: type[BaseModel] = RewardTrainingConfig) -> Any:
     """Return the option of a config field, with the field's docstring as its help."""
-    return typer.Option(help=RewardTrainingConfig.model_fields[name].description)
+    return typer.Option(help=model.model_fields[name].description)
 
 
-def _default(name: str) -> Any:
-    return RewardTrainingConfig.model_fields[name].default
+def _default(name: str, model: type[BaseModel] = RewardTrainingConfig) -> Any:
+    return model.model_fields[name].default
 
 
 def train(
-    pairs: Annotated[list[str], typer.Argument(help="Preference files, folders of parquet shards, or hub ids.")],
+    pairs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Preference files, folders of parquet shards, or hub ids, each with =WEIGHT behind it if wanted: "
+            "2 gives every pair twice an epoch, 0.5 a new half of them in each."
+        ),
+    ],
     base: Annotated[str, _flag("base")],
     out: Annotated[Path, _flag("out")],
     held_out: Annotated[
         list[str] | None, typer.Option("--eval", help="Held-out preference files, in place of --eval-fraction.")
     ] = None,
-    learning_rate: Annotated[float, _flag("learning_rate")] = _default("learning_rate"),
+    learning_rate: Annotated[float | None, _flag("learning_rate")] = None,
+    allow_large_rate: Annotated[bool, _flag("allow_large_rate")] = _default("allow_large_rate"),
     batch_size: Annotated[int, _flag("batch_size")] = _default("batch_size"),
     num_epochs: Annotated[int, _flag("num_epochs")] = _default("num_epochs"),
     max_steps: Annotated[int | None, _flag("max_steps")] = _default("max_steps"),
     max_length: Annotated[int, _flag("max_length")] = _default("max_length"),
+    readout: Annotated[str, _flag("readout", Objective)] = _default("readout", Objective),
+    margin: Annotated[float, _flag("margin", Objective)] = _default("margin", Objective),
+    margin_column: Annotated[
+        str | None, typer.Option(help="Column of the preference files that holds a pair's own margin.")
+    ] = None,
+    label_smoothing: Annotated[float, _flag("label_smoothing", Objective)] = _default("label_smoothing", Objective),
+    center_rewards_coefficient: Annotated[float, _flag("center_rewards_coefficient", Objective)] = _default(
+        "center_rewards_coefficient", Objective
+    ),
+    per_turn: Annotated[float, _flag("per_turn", Objective)] = _default("per_turn", Objective),
+    ranking: Annotated[str, _flag("ranking", Objective)] = _default("ranking", Objective),
+    keep_seeds_together: Annotated[bool, _flag("keep_seeds_together")] = _default("keep_seeds_together"),
     eval_fraction: Annotated[float, _flag("eval_fraction")] = _default("eval_fraction"),
+    evaluate_every: Annotated[int, _flag("evaluate_every")] = _default("evaluate_every"),
+    patience: Annotated[int, _flag("patience")] = _default("patience"),
+    lora_rank: Annotated[int, _flag("lora_rank")] = _default("lora_rank"),
+    lora_alpha: Annotated[int | None, _flag("lora_alpha")] = _default("lora_alpha"),
     seed: Annotated[int, _flag("seed")] = _default("seed"),
     warmup_fraction: Annotated[float, _flag("warmup_fraction")] = _default("warmup_fraction"),
     weight_decay: Annotated[float, _flag("weight_decay")] = _default("weight_decay"),
     max_grad_norm: Annotated[float, _flag("max_grad_norm")] = _default("max_grad_norm"),
+    states: Annotated[str, _flag("states")] = _default("states"),
+    activation_checkpointing: Annotated[str, _flag("activation_checkpointing")] = _default("activation_checkpointing"),
     micro_batch_tokens: Annotated[int, _flag("micro_batch_tokens")] = _default("micro_batch_tokens"),
     checkpoint_every: Annotated[int, _flag("checkpoint_every")] = _default("checkpoint_every"),
     keep_checkpoints: Annotated[int, _flag("keep_checkpoints")] = _default("keep_checkpoints"),
     resume: Annotated[bool, _flag("resume")] = _default("resume"),
+    tracker: Annotated[str | None, _flag("tracker")] = _default("tracker"),
+    peak_tflops: Annotated[float | None, _flag("peak_tflops")] = _default("peak_tflops"),
     device: Annotated[str, _flag("device")] = _default("device"),
     format: FormatFlag = None,
     strict: StrictFlag = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a reward model on preference pairs.
+    """Train a reward model on preference pairs; in several processes under `accelerate launch $(which music)`.
 
-    Example: music train runs/pairs base.jsonl --base google/gemma-2-9b-it --out runs/rm
+    On the CPU, accelerate starts a single process: use `torchrun --nproc-per-node N $(which music)` there.
+
+    Example: music train runs/pairs=2 base.jsonl --base google/gemma-2-9b-it --out runs/rm
     """
-    settings = {name: value for name, value in locals().items() if name in RewardTrainingConfig.model_fields}
-    config = RewardTrainingConfig(**settings)
-    from music_trainers.progress import TrainingDisplay, format_metrics
+    values = locals()
+    objective = Objective(**{name: values[name] for name in Objective.model_fields})
+    settings = {name: value for name, value in values.items() if name in RewardTrainingConfig.model_fields}
+    config = RewardTrainingConfig(objective=objective, **settings)
+    # As accelerate and torchrun number processes; the others work in silence.
+    is_main = os.environ.get("RANK", "0") == "0"
+    console.quiet = not is_main
+    from music_trainers.mixture import Mixture
+    from music_trainers.progress import TrainingDisplay, format_result
     from music_trainers.reward import train_reward_model
 
-    training = _read(pairs, format, strict)
-    evaluation = _read(held_out, format, strict) if held_out else None
+    sources = tuple(_source(spec, format, strict, margin_column) for spec in pairs)
+    evaluation = [pair for spec in held_out for pair in read_pairs(spec, format, strict).pairs] if held_out else None
     with TrainingDisplay(console) as display:
-        result = train_reward_model(config, training, evaluation, on_start=display.on_start, on_step=display.on_step)
-    rate = result.num_tokens / result.seconds if result.seconds else 0.0
-    text = (
-        f"{result.num_steps} steps, {result.num_tokens:,} tokens, {result.seconds:.1f} s ({rate:,.0f} tokens/s)\n"
-        f"before: {format_metrics(result.before)}\nafter:  {format_metrics(result.after)}\nsaved to {out}"
-    )
-    emit(result.model_dump(mode="json", exclude={"losses"}), as_json, text)
+        result = train_reward_model(
+            config, Mixture(sources), evaluation, on_start=display.on_start, on_step=display.on_step
+        )
+    if is_main:
+        emit(result.model_dump(mode="json", exclude={"losses"}), as_json, format_result(result))
 
 
 def demo(
@@ -89,6 +127,18 @@ def demo(
         render_terminal(result, Console(highlight=False))
 
 
-def _read(sources: list[str], format: str | None, strict: bool) -> list[PreferencePair]:
-    """Read all pairs, saying what each source gave."""
-    return [pair for source in sources for pair in read_pairs(source, format, strict).pairs]
+def _source(spec: str, format: str | None, strict: bool, margin_column: str | None) -> "PairSource":
+    """Read the pairs of `PATH` or `PATH=WEIGHT`, saying what it gave; a path that is there wins."""
+    path, equals, weight = spec.rpartition("=")
+    if not equals or Path(spec).exists():
+        path, weight = spec, "1"
+    from music.preferences.columns import read_column
+    from music_trainers.mixture import PairSource
+
+    try:
+        factor = float(weight)
+    except ValueError as error:
+        raise InvalidInputError(f"{spec}: expected a number behind the =, as in pairs.jsonl=0.5") from error
+    pairs = read_pairs(path, format, strict).pairs
+    margins = read_column(path, margin_column) if margin_column else {}
+    return PairSource(Path(path).name, pairs, factor, margins)

@@ -1,4 +1,4 @@
-"""One optimizer step of Bradley-Terry training: the same whatever the micro-batches."""
+"""One optimizer step: the same whatever the micro-batches, and whatever the number of processes."""
 
 import math
 from collections.abc import Sequence
@@ -8,17 +8,23 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from music.errors import MusicError
-from music.reward.forward import pad_right, pooled_rewards
-from music_trainers.data import EncodedPair, micro_batches
-from music_trainers.metrics import bradley_terry_losses
+from music.reward.forward import PackedScorer
+from music_trainers.config import RewardTrainingConfig
+from music_trainers.data import EncodedPair
+from music_trainers.distributed import deal_rows, plan_shared_rows, synchronised
+from music_trainers.groups import PairGroup, group_by_chosen, group_by_seed
+from music_trainers.objective import num_comparisons, row_loss
+from music_trainers.precision import make_optimizer
+from music_trainers.records import PackingAccounting
 
 __all__ = ["PairOptimizer", "StepOutcome", "TrainingDivergedError", "cosine_learning_rate"]
 
 
 class TrainingDivergedError(MusicError):
-    """The loss or the gradient is no longer a finite number."""
+    """The loss or the gradient is no longer a finite number, or the loss has grown far beyond what it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +32,16 @@ class StepOutcome:
     """What one optimizer step saw, before its update.
 
     Attributes:
-        loss: Mean over the step's pairs.
-        num_correct: Pairs whose chosen side scored higher.
+        loss: Mean over the step's pairs, or over its groups if these are ranked.
+        accuracy: Share of pairs whose chosen side scored higher.
         grad_norm: Before clipping.
+        packing: What packing came to.
     """
 
     loss: float
-    num_correct: int
+    accuracy: float
     grad_norm: float
+    packing: PackingAccounting
 
 
 def cosine_learning_rate(step: int, num_steps: int, peak: float, warmup_fraction: float) -> float:
@@ -45,55 +53,70 @@ def cosine_learning_rate(step: int, num_steps: int, peak: float, warmup_fraction
 
 
 class PairOptimizer:
-    """AdamW over a classifier's fp32 weights; computes in bf16 where the accelerator does."""
+    """AdamW over the weights of a classifier that are to be trained; computes in bf16 where the accelerator does."""
 
-    def __init__(
-        self,
-        classifier: nn.Module,
-        accelerator: Accelerator,
-        *,
-        weight_decay: float,
-        max_grad_norm: float,
-        micro_batch_tokens: int,
-        pad_token_id: int,
-    ) -> None:
-        optimizer = torch.optim.AdamW(classifier.parameters(), lr=0.0, weight_decay=weight_decay, fused=True)
-        self.classifier: nn.Module
+    def __init__(self, classifier: PreTrainedModel, accelerator: Accelerator, config: RewardTrainingConfig) -> None:
+        weights = [weight for weight in classifier.parameters() if weight.requires_grad]
+        optimizer = make_optimizer(weights, config.states, lr=0.0, weight_decay=config.weight_decay, seed=config.seed)
+        scorer = PackedScorer(classifier.to(accelerator.device))
+        # FSDP looks here for the layers that it wraps.
+        scorer._no_split_modules = classifier._no_split_modules  # type: ignore[assignment]
+        self.classifier = classifier
+        self.scorer: nn.Module
         self.optimizer: Any
-        self.classifier, self.optimizer = accelerator.prepare(classifier, optimizer)
+        self.scorer, self.optimizer = accelerator.prepare(scorer, optimizer)
         self._accelerator = accelerator
-        self._max_grad_norm = max_grad_norm
-        self._micro_batch_tokens = micro_batch_tokens
-        self._pad_token_id = pad_token_id
+        self._config = config
 
     def step(self, batch: Sequence[EncodedPair], learning_rate: float) -> StepOutcome:
-        """Accumulate the gradient of the batch's mean loss over micro-batches, then update once.
+        """Accumulate the gradient of the batch's mean loss over packed rows, then update once.
 
         Raises:
             TrainingDivergedError: Loss or gradient is not finite; the weights are as before the step.
         """
         self.optimizer.zero_grad()
-        loss, num_correct = 0.0, 0
-        for part in micro_batches(batch, self._micro_batch_tokens):
-            chosen, rejected = self._rewards(part).chunk(2)
-            # Dividing by the step's pairs, not the part's, makes the sum over parts the mean over the step.
-            part_loss = bradley_terry_losses(chosen, rejected).sum() / len(batch)
-            self._accelerator.backward(part_loss)
-            loss += part_loss.item()
-            num_correct += int((chosen > rejected).sum())
-        grad_norm = float(self._accelerator.clip_grad_norm_(self.classifier.parameters(), self._max_grad_norm))
+        groups = self._groups(batch)
+        loss, num_correct, packing = self._accumulate(groups)
+        grad_norm = float(self._accelerator.clip_grad_norm_(self.scorer.parameters(), self._config.max_grad_norm))
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             raise TrainingDivergedError(f"loss {loss}, gradient norm {grad_norm}")
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.step()
-        return StepOutcome(loss, num_correct, grad_norm)
+        return StepOutcome(loss, num_correct / len(batch), grad_norm, packing)
 
-    def _rewards(self, pairs: Sequence[EncodedPair]) -> Tensor:
-        """Return the rewards of the chosen sides, then of the rejected, `[2 * pairs]`."""
-        sides = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
-        device = self._accelerator.device
-        input_ids = pad_right(sides, self._pad_token_id, device)
-        columns = torch.tensor([len(side) - 1 for side in sides], device=device)
-        with self._accelerator.autocast():
-            return pooled_rewards(self.classifier, input_ids, torch.arange(len(sides), device=device), columns)
+    def _groups(self, batch: Sequence[EncodedPair]) -> list[PairGroup]:
+        if self._config.objective.ranking == "groups":
+            return group_by_chosen(batch)
+        return group_by_seed(batch, self._config.micro_batch_tokens)
+
+    def _accumulate(self, groups: Sequence[PairGroup]) -> tuple[float, int, PackingAccounting]:
+        """Add up the gradients of this process's rows; return loss and count over all processes, and the packing."""
+        accelerator, objective = self._accelerator, self._config.objective
+        num_processes = accelerator.num_processes
+        sequences = [group.sequences() for group in groups]
+        plan = plan_shared_rows(sequences, self._config.micro_batch_tokens, num_processes)
+        share = deal_rows(plan.rows, num_processes, accelerator.process_index)
+        sums = torch.zeros(2, device=accelerator.device)
+        for dealt in share:
+            with synchronised(accelerator, self.scorer, dealt is share[-1]):
+                with accelerator.autocast():
+                    rewards = self.scorer(dealt.row)
+                members = [groups[i] for i in dealt.row.groups]
+                outcome = row_loss(objective, members, dealt.row.split(rewards))
+                # Processes average their gradients, so that each row's part of the mean stands `num_processes` times.
+                share_of_mean = dealt.counts / num_comparisons(objective, groups)
+                accelerator.backward(outcome.total * share_of_mean * num_processes)
+            sums += dealt.counts * torch.stack([outcome.total.detach() * share_of_mean, outcome.num_correct.float()])
+        loss, num_correct = self._total(sums).tolist()
+        longest = max(row.num_tokens for row in plan.rows)
+        packing = PackingAccounting(
+            num_sequence_tokens=plan.num_sequence_tokens,
+            num_tokens=plan.num_tokens,
+            num_slots=longest * len(plan.rows),
+        )
+        return loss, round(num_correct), packing
+
+    def _total(self, sums: Tensor) -> Tensor:
+        total: Tensor = self._accelerator.reduce(sums, "sum")
+        return total

@@ -6,9 +6,9 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from music_trainers.records import HeldOutMetrics, TrainingStart, TrainingStep
+from music_trainers.records import HeldOutMetrics, RewardTrainingResult, TrainingStart, TrainingStep
 
-__all__ = ["TrainingDisplay", "format_metrics"]
+__all__ = ["TrainingDisplay", "format_metrics", "format_result"]
 
 PLAIN_LINES = 20
 """Lines in all for the steps, where there is no terminal."""
@@ -40,6 +40,9 @@ class TrainingDisplay:
         """Say what is trained, on what."""
         self._print(start.description)
         self._print(f"training pairs: {start.pairs}")
+        if len(start.sources) > 1 or start.sources[0].weight != 1 or start.sources[0].num_with_margin:
+            for source in start.sources:
+                self._print(f"  {source}")
         self._print(f"held-out pairs: {start.held_out}")
         self._print(f"before: {format_metrics(start.before)}")
         if start.first_step:
@@ -48,19 +51,44 @@ class TrainingDisplay:
 
     def on_step(self, step: TrainingStep) -> None:
         """Show one step."""
-        note = f"loss {step.loss:.4f}  accuracy {step.accuracy:.2f}  lr {step.learning_rate:.2e}"
+        note = _note(step)
         if self._task is not None:
-            self._progress.update(self._task, completed=step.step, note=f"{note}  {step.num_tokens:,} tokens")
+            self._progress.update(self._task, completed=step.step, note=note)
         every = max(1, step.num_steps // PLAIN_LINES)
         if not self._console.is_terminal and (step.step % every == 0 or step.step == step.num_steps):
-            self._print(f"step {step.step}/{step.num_steps}  {note}  {step.num_tokens:,} tokens")
+            self._print(f"step {step.step}/{step.num_steps}  {note}")
+        if step.evaluation is not None and step.step < step.num_steps:
+            self._print(f"after step {step.step}: {format_metrics(step.evaluation.metrics)}")
 
     def _print(self, line: str) -> None:
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _note(step: TrainingStep) -> str:
+    """Write a step's figures in one line."""
+    share = f"  MFU {step.model_flops_share:.1%}" if step.model_flops_share is not None else ""
+    return (
+        f"loss {step.loss:.4f}  accuracy {step.accuracy:.2f}  lr {step.learning_rate:.2e}  "
+        f"{step.num_tokens:,} tokens  {step.tokens_per_second:,.0f} tokens/s{share}"
+    )
 
 
 def format_metrics(metrics: HeldOutMetrics | None) -> str:
     """Write held-out metrics in one line."""
     if metrics is None:
         return "no pairs are held out"
-    return f"held-out accuracy {metrics.accuracy:.3f}, NLL {metrics.nll:.4f} on {metrics.num_pairs} pairs"
+    ties = f" ({metrics.num_ties} ties)" if metrics.num_ties else ""
+    return f"held-out accuracy {metrics.accuracy:.3f}, NLL {metrics.nll:.4f} on {metrics.num_pairs} pairs{ties}"
+
+
+def format_result(result: RewardTrainingResult) -> str:
+    """Write what a run came to in a few lines."""
+    rate = result.num_tokens / result.seconds if result.seconds else 0.0
+    stopped = ", stopped early" if result.stopped_early else ""
+    is_last = result.saved_step == result.num_steps
+    which = "the last weights" if is_last else f"the weights after step {result.saved_step}, the lowest held-out NLL"
+    return (
+        f"{result.num_steps} steps{stopped}, {result.num_tokens:,} tokens, {result.seconds:.1f} s ({rate:,.0f} "
+        f"tokens/s)\npacking: {result.packing}\nbefore: {format_metrics(result.before)}\n"
+        f"after:  {format_metrics(result.after)}\nsaved to {result.config.out}: {which}"
+    )

@@ -1,55 +1,14 @@
-"""What goes into a training run and what comes out of it. Light: the command line imports it for its flags."""
+"""What is known of a training run before, during and after it."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
-__all__ = ["HeldOutMetrics", "PairAccounting", "RewardTrainingConfig", "RewardTrainingResult"]
-__all__ += ["TrainingStart", "TrainingStep"]
+from music.reward.contract import RewardStatistics
+from music_trainers.config import RewardTrainingConfig
 
-
-class RewardTrainingConfig(BaseModel):
-    """Everything that shapes a run."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    base: str
-    """Folder or hub id of a language model, or of a reward model to train further (its head is kept)."""
-    out: Path
-    """Folder of the trained model."""
-    learning_rate: float = Field(default=2e-6, gt=0)
-    """Peak rate; the default is the paper's, for full fine-tuning of models of some billion parameters."""
-    batch_size: int = Field(default=64, ge=1)
-    """Pairs per optimizer step."""
-    num_epochs: int = Field(default=1, ge=1)
-    """Passes over the pairs."""
-    max_steps: int | None = Field(default=None, ge=1)
-    """Optimizer steps, whatever the epochs."""
-    max_length: int = Field(default=2048, ge=1)
-    """Tokens per conversation. Longer ones lose their oldest exchanges; where the last one alone is too long, the pair
-    is dropped and counted."""
-    eval_fraction: float = Field(default=0.05, ge=0, lt=1)
-    """Share of the seed conversations whose pairs are held out, where none are given."""
-    seed: int = 0
-    """Of a new head, the held-out split, the order of pairs, and dropout."""
-    warmup_fraction: float = Field(default=0.03, ge=0, le=1)
-    """Share of the steps over which the rate rises; it then falls along a cosine to 0."""
-    weight_decay: float = Field(default=0.0, ge=0)
-    """AdamW's decoupled decay."""
-    max_grad_norm: float = Field(default=1.0, gt=0)
-    """Bound on the gradient's norm."""
-    micro_batch_tokens: int = Field(default=8192, ge=1)
-    """Bound on the tokens of one forward pass, padding included; it changes memory and speed, not the result."""
-    checkpoint_every: int = Field(default=500, ge=0)
-    """Steps between checkpoints from which a run can resume; 0 for none. They are removed when the run is done."""
-    keep_checkpoints: int = Field(default=2, ge=1)
-    """How many of the latest checkpoints to keep."""
-    resume: bool = False
-    """Go on from the last checkpoint in `out`, if there is one."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto` is CUDA, in bf16 over fp32 weights, where there is one; else the CPU, in fp32."""
+__all__ = ["Evaluation", "HeldOutMetrics", "PackingAccounting", "PairAccounting", "RewardTrainingResult"]
+__all__ += ["SourceAccounting", "TrainingStart", "TrainingStep"]
 
 
 class PairAccounting(BaseModel):
@@ -62,12 +21,80 @@ class PairAccounting(BaseModel):
     num_truncated: int
     """Of those used, pairs of which a side lost its oldest exchanges to fit `max_length`."""
     num_dropped: dict[str, int] = {}
-    """By reason: a side is `over_long` or `template_refused`, or both became `identical_after_truncation`."""
+    """By reason: a side is `over_long` or `template_refused`, or both are `identical_as_tokens` or became
+    `identical_after_truncation`."""
 
     def __str__(self) -> str:
         """Say it in one line."""
         dropped = ", ".join(f"{n} {reason}" for reason, n in sorted(self.num_dropped.items())) or "none"
         return f"{self.num_read} read, {self.num_used} used ({self.num_truncated} truncated), dropped: {dropped}"
+
+    def __add__(self, other: "PairAccounting") -> "PairAccounting":
+        """Add up two accounts."""
+        reasons = self.num_dropped.keys() | other.num_dropped.keys()
+        return PairAccounting(
+            num_read=self.num_read + other.num_read,
+            num_used=self.num_used + other.num_used,
+            num_truncated=self.num_truncated + other.num_truncated,
+            num_dropped={r: self.num_dropped.get(r, 0) + other.num_dropped.get(r, 0) for r in sorted(reasons)},
+        )
+
+
+class SourceAccounting(BaseModel):
+    """What a source gives to a run."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    weight: float
+    pairs: PairAccounting
+    num_drawn: int
+    """Pairs of it in an epoch."""
+    num_with_margin: int
+    """Of the pairs used, those with a margin of their own."""
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        margins = f", {self.num_with_margin} with a margin" if self.num_with_margin else ""
+        return f"{self.name}: {self.pairs}; weight {self.weight:g}, {self.num_drawn} an epoch{margins}"
+
+
+class PackingAccounting(BaseModel):
+    """What packing came to in the steps so far."""
+
+    model_config = ConfigDict(frozen=True)
+
+    num_sequence_tokens: int = 0
+    """Tokens of all sides, shared ones as often as they are shared."""
+    num_tokens: int = 0
+    """Tokens that were computed."""
+    num_slots: int = 0
+    """Tokens that would have been computed if all rows of a step were as long as its longest."""
+
+    @property
+    def fill(self) -> float:
+        """How even the rows of a step are; 1 if all are equally long."""
+        return self.num_tokens / self.num_slots if self.num_slots else 1.0
+
+    @property
+    def saved(self) -> float:
+        """Share of the tokens that sharing spared."""
+        return 1 - self.num_tokens / self.num_sequence_tokens if self.num_sequence_tokens else 0.0
+
+    def __add__(self, other: "PackingAccounting") -> "PackingAccounting":
+        """Add up two accounts."""
+        return PackingAccounting(
+            num_sequence_tokens=self.num_sequence_tokens + other.num_sequence_tokens,
+            num_tokens=self.num_tokens + other.num_tokens,
+            num_slots=self.num_slots + other.num_slots,
+        )
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        return (
+            f"{self.num_tokens:,} tokens computed for {self.num_sequence_tokens:,} "
+            f"({self.saved:.1%} saved by sharing), rows {self.fill:.1%} full"
+        )
 
 
 class HeldOutMetrics(BaseModel):
@@ -81,6 +108,20 @@ class HeldOutMetrics(BaseModel):
     nll: float
     """Mean Bradley-Terry loss."""
     mean_margin: float
+    num_ties: int = 0
+    """Pairs whose sides score alike."""
+
+
+class Evaluation(BaseModel):
+    """An evaluation on the held-out pairs."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: int
+    """Steps taken before it."""
+    metrics: HeldOutMetrics
+    rewards: RewardStatistics
+    """Of the held-out conversations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +131,7 @@ class TrainingStart:
     Attributes:
         description: Model, device and precision, for people to read.
         pairs: What became of the training pairs.
+        sources: The same by source.
         held_out: What became of the held-out pairs.
         before: Held-out metrics of the base; None without held-out pairs.
         first_step: 0, or where the run goes on.
@@ -98,6 +140,7 @@ class TrainingStart:
 
     description: str
     pairs: PairAccounting
+    sources: tuple[SourceAccounting, ...]
     held_out: PairAccounting
     before: HeldOutMetrics | None
     first_step: int
@@ -115,7 +158,10 @@ class TrainingStep:
         accuracy: Likewise, the share of pairs ranked rightly.
         learning_rate: Of this step.
         grad_norm: Before clipping.
-        num_tokens: Tokens so far, padding left out.
+        num_tokens: Tokens of all sides so far, shared ones as often as they are shared.
+        tokens_per_second: Likewise, since this process began.
+        model_flops_share: Of the peak, since this process began; None where the peak is not known.
+        evaluation: Made after this step, if any.
     """
 
     step: int
@@ -125,6 +171,9 @@ class TrainingStep:
     learning_rate: float
     grad_norm: float
     num_tokens: int
+    tokens_per_second: float
+    model_flops_share: float | None = None
+    evaluation: Evaluation | None = None
 
 
 class RewardTrainingResult(BaseModel):
@@ -135,13 +184,22 @@ class RewardTrainingResult(BaseModel):
     config: RewardTrainingConfig
     description: str
     pairs: PairAccounting
+    sources: tuple[SourceAccounting, ...]
     held_out: PairAccounting
     before: HeldOutMetrics | None
     after: HeldOutMetrics | None
+    """Of the weights that are saved."""
+    evaluations: list[Evaluation]
+    """During the run and at its end."""
+    saved_step: int
+    """After which step the saved weights stood."""
+    stopped_early: bool
     num_steps: int
+    """Steps taken."""
     num_tokens: int
+    packing: PackingAccounting
     seconds: float
-    """Spent in optimizer steps by this process."""
+    """Spent in optimizer steps and evaluations by this process."""
     losses: list[float]
     """Mean loss of every step, from the first step of the run even if it was resumed."""
     versions: dict[str, str]

@@ -1,17 +1,15 @@
-"""Train a reward model on preference pairs: Bradley-Terry, `-log sigmoid(r(chosen) - r(rejected))`.
+"""Train a reward model on preference pairs: Bradley-Terry, `-log sigmoid(r(chosen) - r(rejected))`, and its variants.
 
-`train_reward_model` is the run; what shapes it and what comes out are in `music_trainers.records`. The checkpoint that
-it leaves is vanilla: `AutoModelForSequenceClassification`, its tokenizer and the score contract, with `training.json`
-for the record. Batches and the account of pairs are in `music_trainers.data`, the optimizer step in
-`music_trainers.optimization`, resumable checkpoints in `music_trainers.checkpoints`.
+`train_reward_model` is the run; what shapes it is in `music_trainers.config`, what comes out in
+`music_trainers.records`. The checkpoint that it leaves is vanilla: `AutoModelForSequenceClassification`, its tokenizer
+and the score contract, with `training.json` for the record. It runs in one process or, under `accelerate launch`, in
+several, of which the main one writes and reports; all must see the folder of the run.
 """
 
-import hashlib
-import time
-from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import reduce
 from importlib.metadata import version
+from operator import add
 
 import torch
 from accelerate import Accelerator
@@ -19,61 +17,28 @@ from accelerate.utils import set_seed
 
 from music.errors import InvalidInputError
 from music.pairs import PreferencePair
-from music.preferences import split_pairs
-from music.reward.contract import RewardStatistics
-from music.reward.loading import LoadedCheckpoint, load_checkpoint
-from music.reward.model import RewardModel, count_text, resolve_device
-from music.reward.tokens import ConversationTokenizer
-from music_trainers.checkpoints import Checkpoints
-from music_trainers.data import EncodedPair, encode_pairs, iterate_batches, num_batches
-from music_trainers.metrics import evaluate
-from music_trainers.optimization import PairOptimizer, TrainingDivergedError, cosine_learning_rate
-from music_trainers.records import (
-    HeldOutMetrics,
-    RewardTrainingConfig,
-    RewardTrainingResult,
-    TrainingStart,
-    TrainingStep,
-)
+from music.reward.loading import LoadedCheckpoint, load_checkpoint, quiet_transformers
+from music.reward.model import count_text
+from music_trainers.config import RewardTrainingConfig
+from music_trainers.data import encode_pairs
+from music_trainers.distributed import gather_weights
+from music_trainers.history import History
+from music_trainers.loop import train
+from music_trainers.lora import merge_adapters
+from music_trainers.mixture import Mixture, encode_mixture
+from music_trainers.records import Evaluation, RewardTrainingResult, TrainingStart, TrainingStep
+from music_trainers.run import TrainingRun, start_accelerator
+from music_trainers.throughput import Throughput, flops_per_token, measured_peak
+from music_trainers.tracking import Tracking
 
 __all__ = ["train_reward_model"]
 
-CHECKPOINT_FOLDER = "checkpoints"
 RECORD_FILE = "training.json"
-
-
-@dataclass(slots=True)
-class _Progress:
-    """Where a run stands: as many steps as losses."""
-
-    losses: list[float]
-    num_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """What a run works with."""
-
-    config: RewardTrainingConfig
-    accelerator: Accelerator
-    optimizer: PairOptimizer
-    tokens: ConversationTokenizer
-    train: list[EncodedPair]
-    held_out: list[EncodedPair]
-    checkpoints: Checkpoints
-    num_steps: int
-
-    def evaluate(self) -> tuple[HeldOutMetrics | None, RewardStatistics | None]:
-        """Measure on the held-out pairs, if there are any."""
-        if not self.held_out:
-            return None, None
-        pad_token_id = self.tokens.contract.pad_token_id
-        return evaluate(self.optimizer.classifier, self.held_out, self.accelerator, pad_token_id)
 
 
 def train_reward_model(
     config: RewardTrainingConfig,
-    pairs: Sequence[PreferencePair],
+    pairs: Sequence[PreferencePair] | Mixture,
     eval_pairs: Sequence[PreferencePair] | None = None,
     *,
     on_start: Callable[[TrainingStart], None] = lambda start: None,
@@ -83,177 +48,129 @@ def train_reward_model(
 
     Args:
         config: The run. With the same config, pairs and library versions, the CPU gives the same weights again.
-        pairs: To learn from.
+        pairs: To learn from; a `Mixture` if they come from several sources with weights, or with margins.
         eval_pairs: Held-out pairs; if None, `config.eval_fraction` of the seed conversations are held out of `pairs`.
-        on_start: Called once, before the first step.
-        on_step: Called after every optimizer step.
+        on_start: Called once, before the first step, in the main process.
+        on_step: Called after every optimizer step, in the main process.
 
     Raises:
         InvalidInputError: No pair is left to train on, or the base cannot be trained, or the run cannot resume.
-        TrainingDivergedError: The loss is no longer finite.
+        TrainingDivergedError: The loss is no longer finite, or far above what it was.
     """
     set_seed(config.seed)
+    accelerator = start_accelerator(config)
+    mixture = Mixture.of(pairs)
     if eval_pairs is None:
-        pairs, eval_pairs = split_pairs(pairs, config.eval_fraction, config.seed)
-    accelerator = _accelerator(config)
-    loaded = load_checkpoint(config.base, dtype=torch.float32, head_seed=config.seed, max_length=config.max_length)
-    train, accounting = encode_pairs(loaded.tokens, pairs)
-    held_out, held_out_accounting = encode_pairs(loaded.tokens, eval_pairs)
-    if not train:
+        mixture, eval_pairs = mixture.split(config.eval_fraction, config.seed)
+    loaded = _load(config)
+    every_turn = config.objective.reads_turns
+    encoded, sources = encode_mixture(loaded.tokens, mixture, every_turn=every_turn)
+    held_out, held_out_accounting = encode_pairs(loaded.tokens, eval_pairs, every_turn=every_turn)
+    accounting = reduce(add, [source.pairs for source in sources])
+    if not encoded:
         raise InvalidInputError(f"no pair is left to train on: {accounting}")
-    run = _prepare(config, accelerator, loaded, train, held_out)
-    before, _ = run.evaluate()
-    progress = _resumed(run) if config.resume else _Progress([])
+    description = _description(loaded, accelerator, config)
+    run = TrainingRun.prepare(config, accelerator, loaded, encoded, sources, held_out)
+    before = run.evaluate(0)
+    history = run.resume() if config.resume else History()
     start = TrainingStart(
-        description=_description(loaded, accelerator),
+        description=description,
         pairs=accounting,
+        sources=sources,
         held_out=held_out_accounting,
-        before=before,
-        first_step=len(progress.losses),
+        before=before.metrics if before else None,
+        first_step=history.step,
         num_steps=run.num_steps,
     )
-    on_start(start)
-    began = time.perf_counter()
-    _optimize(run, progress, on_step)
-    seconds = time.perf_counter() - began
-    return _finish(run, start, progress, seconds)
+    tracking = Tracking(accelerator, config)
+    tracking.start(start)
+    if accelerator.is_main_process:
+        on_start(start)
+
+    def report(step: TrainingStep) -> None:
+        tracking.step(step)
+        if accelerator.is_main_process:
+            on_step(step)
+
+    speed = Throughput(flops_per_token(run.optimizer.classifier), _peak(config, accelerator))
+    train(run, history, speed, report)
+    result = _finish(run, start, history, speed.seconds)
+    tracking.end()  # last, as accelerate takes the process group down with it
+    return result
 
 
-def _accelerator(config: RewardTrainingConfig) -> Accelerator:
-    on_cpu = resolve_device(None if config.device == "auto" else config.device).type == "cpu"
-    accelerator = Accelerator(cpu=on_cpu, mixed_precision="no" if on_cpu else "bf16")
-    if accelerator.num_processes > 1:
-        raise InvalidInputError(f"expected one process, got {accelerator.num_processes}: launch the trainer directly")
-    return accelerator
+def _load(config: RewardTrainingConfig) -> LoadedCheckpoint:
+    """Load the base under the contract that the trained model will have."""
+    dtype = getattr(torch, config.states.weight_dtype)
+    loaded = load_checkpoint(config.base, dtype=dtype, head_seed=config.seed, max_length=config.max_length)
+    tokens = loaded.tokens.with_contract(readout=config.objective.readout)
+    return LoadedCheckpoint(loaded.classifier, tokens, loaded.new_head)
 
 
-def _prepare(
-    config: RewardTrainingConfig,
-    accelerator: Accelerator,
-    loaded: LoadedCheckpoint,
-    train: list[EncodedPair],
-    held_out: list[EncodedPair],
-) -> _Run:
-    """Place the model and lay out the run."""
-    optimizer = PairOptimizer(
-        loaded.classifier,
-        accelerator,
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
-        micro_batch_tokens=config.micro_batch_tokens,
-        pad_token_id=loaded.tokens.contract.pad_token_id,
-    )
-    checkpoints = Checkpoints(
-        config.out / CHECKPOINT_FOLDER, identity=_identity(config, train), keep=config.keep_checkpoints
-    )
-    if not config.resume:
-        checkpoints.require_none()
-    num_steps = config.max_steps or config.num_epochs * num_batches(len(train), config.batch_size)
-    return _Run(config, accelerator, optimizer, loaded.tokens, train, held_out, checkpoints, num_steps)
+def _peak(config: RewardTrainingConfig, accelerator: Accelerator) -> float | None:
+    """Return the FLOP/s that all devices can do together, if that is known."""
+    num_devices: int = accelerator.num_processes
+    if config.peak_tflops is not None:
+        return config.peak_tflops * 1e12 * num_devices
+    return measured_peak(accelerator.device) * num_devices if accelerator.device.type == "cuda" else None
 
 
-def _identity(config: RewardTrainingConfig, train: Sequence[EncodedPair]) -> dict[str, str]:
-    """Name what the course of a run depends on."""
-    without = {"out", "micro_batch_tokens", "checkpoint_every", "keep_checkpoints", "resume", "device"}
-    digest = hashlib.sha256()
-    for pair in train:
-        digest.update(array("q", [len(pair.chosen), *pair.chosen, *pair.rejected]).tobytes())
-    settings = {name: str(value) for name, value in config.model_dump(exclude=without).items()}
-    return settings | {"training pairs": digest.hexdigest()[:16]}
-
-
-def _optimize(run: _Run, progress: _Progress, on_step: Callable[[TrainingStep], None]) -> None:
-    """Take the steps that are left, with a checkpoint now and then."""
-    config = run.config
-    lengths = [pair.length for pair in run.train]
-    run.optimizer.classifier.train()
-    batches = iterate_batches(lengths, config.batch_size, config.seed, start=len(progress.losses))
-    for step in range(len(progress.losses), run.num_steps):
-        batch = [run.train[i] for i in next(batches)]
-        record = _step(run, progress, step, batch)
-        on_step(record)
-        if config.checkpoint_every and record.step % config.checkpoint_every == 0:
-            run.checkpoints.save(record.step, _state(run, progress))
-
-
-def _step(run: _Run, progress: _Progress, step: int, batch: Sequence[EncodedPair]) -> TrainingStep:
-    """Take one optimizer step and note it."""
-    config = run.config
-    rate = cosine_learning_rate(step, run.num_steps, config.learning_rate, config.warmup_fraction)
-    try:
-        outcome = run.optimizer.step(batch, rate)
-    except TrainingDivergedError as error:
-        last = run.checkpoints.paths[-1] if run.checkpoints.paths else "none was written"
-        raise TrainingDivergedError(
-            f"training diverged at step {step + 1}: {error}. Lower the learning rate ({config.learning_rate}); "
-            f"last checkpoint: {last}"
-        ) from error
-    progress.losses.append(outcome.loss)
-    progress.num_tokens += sum(pair.num_tokens for pair in batch)
-    return TrainingStep(
-        step=step + 1,
-        num_steps=run.num_steps,
-        loss=outcome.loss,
-        accuracy=outcome.num_correct / len(batch),
-        learning_rate=rate,
-        grad_norm=outcome.grad_norm,
-        num_tokens=progress.num_tokens,
-    )
-
-
-def _state(run: _Run, progress: _Progress) -> dict[str, object]:
-    """Return all that the next step depends on, and the history."""
-    return {
-        "classifier": run.optimizer.classifier.state_dict(),
-        "optimizer": run.optimizer.optimizer.state_dict(),
-        "rng": torch.get_rng_state(),
-        "device_rng": torch.cuda.get_rng_state() if run.accelerator.device.type == "cuda" else None,
-        "losses": progress.losses,
-        "num_tokens": progress.num_tokens,
-    }
-
-
-def _resumed(run: _Run) -> _Progress:
-    """Go back to where the last checkpoint stood, or begin if there is none."""
-    state = run.checkpoints.load_last()
-    if state is None:
-        return _Progress([])
-    run.optimizer.classifier.load_state_dict(state["classifier"])
-    run.optimizer.optimizer.load_state_dict(state["optimizer"])
-    torch.set_rng_state(state["rng"])
-    if state["device_rng"] is not None and run.accelerator.device.type == "cuda":
-        torch.cuda.set_rng_state(state["device_rng"])
-    return _Progress(state["losses"], state["num_tokens"])
-
-
-def _finish(run: _Run, start: TrainingStart, progress: _Progress, seconds: float) -> RewardTrainingResult:
-    """Measure, save the model with its record, and drop the checkpoints."""
-    after, reference = run.evaluate()
+def _finish(run: TrainingRun, start: TrainingStart, history: History, seconds: float) -> RewardTrainingResult:
+    """Go back to the best weights, save them with the record, and drop the checkpoints."""
+    best = history.best
+    if best is not None and best.step != history.step:
+        run.restore_best(best.step)
     result = RewardTrainingResult(
         config=run.config,
         description=start.description,
         pairs=start.pairs,
+        sources=start.sources,
         held_out=start.held_out,
         before=start.before,
-        after=after,
-        num_steps=run.num_steps,
-        num_tokens=progress.num_tokens,
+        after=best.metrics if best else None,
+        evaluations=history.evaluations,
+        saved_step=best.step if best else history.step,
+        stopped_early=history.step < run.num_steps,
+        num_steps=history.step,
+        num_tokens=history.num_tokens,
+        packing=history.packing,
         seconds=seconds,
-        losses=progress.losses,
+        losses=history.losses,
         versions={name: version(name) for name in ("torch", "transformers", "accelerate")},
     )
-    contract = run.tokens.contract.model_copy(update={"reference": reference})
-    tokens = ConversationTokenizer(run.tokens.tokenizer, contract)
-    classifier = run.accelerator.unwrap_model(run.optimizer.classifier)
-    RewardModel(classifier, tokens, str(run.accelerator.device)).save_pretrained(run.config.out)
-    (run.config.out / RECORD_FILE).write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    run.checkpoints.remove()
+    _save(run, best, result)
     return result
 
 
-def _description(loaded: LoadedCheckpoint, accelerator: Accelerator) -> str:
-    """Name model, head, device and precision."""
+def _save(run: TrainingRun, best: Evaluation | None, result: RewardTrainingResult) -> None:
+    """Save a vanilla checkpoint, its tokenizer, its contract and the record; every process must call it."""
+    if run.adapters is None:
+        classifier = run.optimizer.classifier
+        weights = gather_weights(run.optimizer.scorer)
+    else:
+        classifier = merge_adapters(run.adapters)
+        weights = classifier.state_dict()
+    if run.accelerator.is_main_process:
+        out = run.config.out
+        tokens = run.tokens.with_contract(reference=best.rewards if best else None)
+        with quiet_transformers():
+            classifier.save_pretrained(out, state_dict=weights)
+        tokens.tokenizer.save_pretrained(out)
+        tokens.contract.save(out)
+        (out / RECORD_FILE).write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        run.checkpoints.remove()
+    run.accelerator.wait_for_everyone()
+
+
+def _description(loaded: LoadedCheckpoint, accelerator: Accelerator, config: RewardTrainingConfig) -> str:
+    """Name model, head, device, precision and processes."""
     classifier = loaded.classifier
-    precision = "bf16 over fp32 weights" if accelerator.mixed_precision == "bf16" else "fp32"
+    compute = "bf16" if accelerator.mixed_precision == "bf16" else str(classifier.dtype).removeprefix("torch.")
+    precision = "fp32" if compute == "float32" else f"{compute} over {config.states} states"
     head = "new head" if loaded.new_head else "its own head"
-    return f"{type(classifier).__name__} ({count_text(classifier)}, {head}) on {accelerator.device} in {precision}"
+    text = f"{type(classifier).__name__} ({count_text(classifier)}, {head}) on {accelerator.device} in {precision}"
+    if config.lora_rank:
+        text += f", LoRA of rank {config.lora_rank}"
+    if accelerator.num_processes > 1:
+        text += f", {accelerator.num_processes} processes{' with FSDP' if accelerator.is_fsdp2 else ''}"
+    return text

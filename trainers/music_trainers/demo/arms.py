@@ -24,7 +24,7 @@ class Arm:
     Attributes:
         trained: How it was trained.
         measures: Of its reward: one scalar for the whole conversation.
-        prefix_mean: Of the mean of its rewards over the turn prefixes, for the last-turn arm.
+        prefix_mean: Of the mean of its rewards over the turns, for the last-turn arm.
     """
 
     trained: TrainedArm
@@ -55,8 +55,8 @@ def _one_thread() -> None:
 
 def _run(config: DemoConfig, name: str, pairs: list[PreferencePair], sets: TestSets) -> Arm:
     """Train one arm and measure it."""
-    from music.reward import RewardModel, prefix_mean
-    from music_trainers.records import RewardTrainingConfig
+    from music.reward import RewardModel
+    from music_trainers.config import RewardTrainingConfig
     from music_trainers.reward import train_reward_model
 
     training = RewardTrainingConfig(
@@ -80,5 +80,5 @@ def _run(config: DemoConfig, name: str, pairs: list[PreferencePair], sets: TestS
         seconds=result.seconds,
         loss=sum(tail) / len(tail),
     )
-    control = measure(prefix_mean(model), sets, config.seed) if name == "last-turn" else None
+    control = measure(model.with_readout("turn_mean"), sets, config.seed) if name == "last-turn" else None
     return Arm(trained, measure(model, sets, config.seed), control)

@@ -1,0 +1,157 @@
+"""Scoring candidates of one history on the CPU: `python -m benchmarks.reward_scoring [--quick] [--out FIGURE.html]`.
+
+Prints Markdown: candidates per second of N forward passes, of one padded batch (both transformers' own), and of packed
+rows that hold the history once; then the gain over the history's share of the tokens, which `--out` also draws. All run
+in turns on the same tokens and in one process. Seconds are the CPU's.
+"""
+
+import argparse
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from benchmarks.reward_models import FAMILIES, Timing, draw_ids, interleave, make_classifier, pad, setup
+from music.reward.forward import PackedScorer
+from music.reward.packing import TokenSequence, plan_rows
+
+HISTORY_TOKENS = 1_024
+COMPLETION_TOKENS = (64, 128)
+NUMBERS = (4, 16, 64)
+CANDIDATE_TOKENS = 640
+"""Of history and completion together, in the table over the history's share."""
+SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+FORWARDS, PADDED, PACKED, UNSHARED = "N forwards", "padded batch", "packed, history once", "packed, not shared"
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """Candidates of one history.
+
+    Attributes:
+        share: The history's of the tokens.
+        num_tokens: Of all candidates with their histories, over those stored: the gain if all else were free.
+        timings: Of each way.
+    """
+
+    share: float
+    num_tokens: float
+    timings: dict[str, Timing]
+
+
+def main() -> None:
+    """Run the benchmark and print its report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one family, fewer rows, two rounds")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1, help="more only where no one else uses the machine")
+    parser.add_argument("--out", type=Path, help="HTML file for the figure of the gain over the history's share")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    rounds = 2 if options.quick else options.rounds
+    print(setup(), end="\n\n")
+    for family in FAMILIES[:1] if options.quick else FAMILIES:
+        print(f"{family}: a history of {HISTORY_TOKENS} tokens, completions of {COMPLETION_TOKENS[0]} to", end=" ")
+        print(f"{COMPLETION_TOKENS[1]} tokens\n")
+        print("\n".join(render_numbers(family, NUMBERS[:2] if options.quick else NUMBERS, rounds)), end="\n\n")
+    gains = [measure_share(share, rounds) for share in (SHARES[::3] if options.quick else SHARES)]
+    print("\n".join(render_gains(gains)))
+    if options.out:
+        draw(gains, options.out)
+
+
+def render_numbers(family: str, numbers: Sequence[int], num_rounds: int) -> Iterator[str]:
+    """Yield the table over the number of candidates."""
+    rng = random.Random(0)
+    history = draw_ids(rng, HISTORY_TOKENS)
+    yield "| N | way | candidates/s | rounds | x padded batch | x N forwards |"
+    yield "|---|---|---|---|---|---|"
+    for number in numbers:
+        candidates = [history + draw_ids(rng, rng.randint(*COMPLETION_TOKENS)) for _ in range(number)]
+        timings = interleave(ways(family, candidates), num_rounds)
+        for name in (FORWARDS, PADDED, PACKED):
+            ratios = " | ".join(f"{timings[name].times_faster(timings[other]):.2f}" for other in (PADDED, FORWARDS))
+            yield f"| {number} | {name} | {timings[name].rate(number)} | {ratios} |"
+
+
+def measure_share(share: float, num_rounds: int) -> Gain:
+    """Time 16 candidates of equal length of which the history makes up a share."""
+    rng = random.Random(0)
+    history = draw_ids(rng, round(share * CANDIDATE_TOKENS))
+    candidates = [history + draw_ids(rng, CANDIDATE_TOKENS - len(history)) for _ in range(16)]
+    plan = plan_rows([sequences(candidates)], max_tokens=1)
+    timings = interleave(ways(FAMILIES[0], candidates), num_rounds)
+    return Gain(share, plan.num_sequence_tokens / plan.num_tokens, timings)
+
+
+def ways(family: str, candidates: Sequence[Sequence[int]]) -> Mapping[str, Callable[[], Tensor]]:
+    """Return the ways to score candidates, each with a model of its own; all must agree."""
+    plain, scorer = make_classifier(family).train(False), PackedScorer(make_classifier(family)).eval()
+    group = sequences(candidates)
+    found: dict[str, Callable[[], Tensor]] = {
+        FORWARDS: lambda: torch.cat([padded_rewards(plain, [ids]) for ids in candidates]),
+        PADDED: lambda: padded_rewards(plain, candidates),
+        PACKED: lambda: packed_rewards(scorer, [group], max_tokens=1),
+        UNSHARED: lambda: packed_rewards(scorer, [[sequence] for sequence in group], max_tokens=2_048),
+    }
+    expected = found[FORWARDS]()
+    for way in found.values():
+        torch.testing.assert_close(way(), expected, atol=1e-4, rtol=1e-4)
+    return found
+
+
+def sequences(candidates: Sequence[Sequence[int]]) -> list[TokenSequence]:
+    """Return what the planner takes."""
+    return [TokenSequence.read_at_end(ids) for ids in candidates]
+
+
+@torch.no_grad()
+def padded_rewards(model: PreTrainedModel, candidates: Sequence[Sequence[int]]) -> Tensor:
+    """Return the rewards from transformers' own forward pass."""
+    logits: Tensor = model(**pad(candidates), use_cache=False).logits
+    return logits.squeeze(-1)
+
+
+@torch.no_grad()
+def packed_rewards(scorer: PackedScorer, groups: Sequence[Sequence[TokenSequence]], max_tokens: int) -> Tensor:
+    """Return the rewards in the order of the groups; planning is part of the time."""
+    rewards: dict[int, Tensor] = {}
+    for row in plan_rows(groups, max_tokens).rows:
+        for group, parts in zip(row.groups, row.split(scorer(row)), strict=True):
+            rewards[group] = torch.cat(parts)
+    return torch.cat([rewards[group] for group in range(len(groups))])
+
+
+def render_gains(gains: Sequence[Gain]) -> Iterator[str]:
+    """Yield the table over the history's share."""
+    yield f"{FAMILIES[0]}: 16 candidates of {CANDIDATE_TOKENS} tokens, history and completion together"
+    yield ""
+    yield "| history's share | tokens saved, x | x padded batch | x N forwards | x packed rows that share nothing |"
+    yield "|---|---|---|---|---|"
+    for gain in gains:
+        over = (gain.timings[PACKED].times_faster(gain.timings[other]) for other in (PADDED, FORWARDS, UNSHARED))
+        yield f"| {gain.share:g} | {gain.num_tokens:.2f} | {' | '.join(f'{ratio:.2f}' for ratio in over)} |"
+
+
+def draw(gains: Sequence[Gain], out: Path) -> None:
+    """Write the gain over the history's share as a figure."""
+    from plotly.graph_objects import Figure, Scatter
+
+    shares = [gain.share for gain in gains]
+    lines = [Scatter(x=shares, y=[gain.num_tokens for gain in gains], name="tokens saved", line={"dash": "dot"})]
+    for other in (PADDED, FORWARDS, UNSHARED):
+        ratios = [gain.timings[PACKED].times_faster(gain.timings[other]) for gain in gains]
+        lines.append(Scatter(x=shares, y=ratios, name=f"over {other}"))
+    figure = Figure(lines)
+    figure.update_layout(
+        title="16 candidates, history once", xaxis_title="history's share of the tokens", yaxis_title="times as fast"
+    )
+    figure.write_html(out, include_plotlyjs="cdn")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,11 @@
+"""Attention over packed rows: every segment sees its own path from the root, and nothing else.
+
+- `table`: `SegmentTable`, which keys each stretch of queries sees; all back-ends read it.
+- `gather`, `flex`, `varlen`: the back-ends.
+- `backends`: how a model is given one.
+"""
+
+from music.reward.attention.backends import BACKENDS, choose_backend, use_backend
+from music.reward.attention.table import PackedAttentionError, SegmentTable
+
+__all__ = ["BACKENDS", "PackedAttentionError", "SegmentTable", "choose_backend", "use_backend"]

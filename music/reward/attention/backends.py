@@ -1,0 +1,134 @@
+"""How a model is given an attention back-end for packed rows, and what is refused because rewards would be wrong."""
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from importlib.util import find_spec
+from inspect import Parameter, signature
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, PreTrainedModel
+
+from music.errors import InvalidInputError
+from music.reward.attention.flex import flex_attention
+from music.reward.attention.gather import gather_attention
+from music.reward.attention.table import PackedAttentionError, SegmentTable
+from music.reward.attention.varlen import varlen_attention
+
+__all__ = ["BACKENDS", "choose_backend", "use_backend"]
+
+Attention = Callable[..., tuple[Tensor, Tensor | None]]
+
+BACKENDS: dict[str, Attention] = {
+    "gather": gather_attention,
+    "flex": flex_attention,
+    "varlen": varlen_attention,
+}
+"""`gather`: segment by segment (CPU, reference). `flex`: FlexAttention (GPU). `varlen`: flash-attn (GPU)."""
+
+_PREFIX = "music_"
+_EXPECTED = (
+    "expected a causal model whose layers attend through transformers' AttentionInterface (Gemma2, Qwen3, Llama)"
+)
+_LAYER_TYPES = {"full_attention", "sliding_attention"}
+# What layers pass on that changes nothing about who sees whom, or how much.
+_HARMLESS = {"position_ids", "use_cache", "cache_position", "output_attentions", "output_hidden_states", "return_dict"}
+_HEEDED = {"scaling", "dropout", "sliding_window", "softcap", "is_causal"}
+
+
+def choose_backend(device: torch.device, name: str | None = None) -> str:
+    """Return the back-end asked for, or the fastest that works here.
+
+    Raises:
+        InvalidInputError: There is no such back-end, or it does not work here.
+    """
+    has_flash = "flash_attn" in sys.modules or find_spec("flash_attn") is not None
+    if name is None:
+        return "gather" if device.type != "cuda" else "varlen" if has_flash else "flex"
+    if name not in BACKENDS:
+        raise InvalidInputError(f"attention back-end: expected one of {', '.join(BACKENDS)}, got {name!r}")
+    if name == "varlen" and not has_flash:
+        raise InvalidInputError(
+            "attention back-end varlen: needs flash-attn and a GPU: pip install flash-attn, or use flex"
+        )
+    return name
+
+
+def use_backend(classifier: PreTrainedModel, name: str) -> None:
+    """Let a model attend by a back-end from now on; checkpoints saved from it do not mention it.
+
+    Raises:
+        PackedAttentionError: The model cannot attend to packed rows.
+    """
+    kind = type(classifier).__name__
+    backbone: Any = getattr(classifier, classifier.base_model_prefix, classifier)
+    config = backbone.config.get_text_config()
+    if unknown := sorted(set(getattr(config, "layer_types", None) or ()) - _LAYER_TYPES):
+        raise PackedAttentionError(f"{kind} cannot be packed: its layers are {', '.join(unknown)}; {_EXPECTED}")
+    if all(each.kind is not Parameter.VAR_KEYWORD for each in signature(backbone.forward).parameters.values()):
+        raise PackedAttentionError(f"{kind} cannot be packed: its backbone takes no further arguments; {_EXPECTED}")
+    try:
+        classifier.set_attn_implementation(_PREFIX + name)
+    except ValueError as error:
+        raise PackedAttentionError(f"{kind} cannot be packed: {error}; {_EXPECTED}") from error
+    # transformers warns, and goes on, where a class does not take registered attention functions.
+    if config._attn_implementation != _PREFIX + name:
+        raise PackedAttentionError(f"{kind} cannot be packed: its attention cannot be replaced; {_EXPECTED}")
+
+
+def _guarded(attend: Attention) -> Attention:
+    """Make of a back-end what transformers calls: refuse what it would get wrong, and note which layer attended."""
+
+    @wraps(attend)
+    def attention(
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Any = None,
+        *,
+        segments: SegmentTable | None = None,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        if segments is None:
+            raise PackedAttentionError(
+                f"{type(module).__name__} attends to packed rows and was called without `segments`: score with "
+                "RewardModel or PackedScorer, or set_attn_implementation('eager') to use the model by itself. "
+                f"Or the model does not hand its layers what it was called with: {_EXPECTED}"
+            )
+        _require_row(query, key, segments)
+        _require_known(module, kwargs | {"attention_mask": attention_mask})
+        segments.attended.add(getattr(module, "layer_idx", -1))
+        return attend(module, query, key, value, segments, **kwargs)
+
+    return attention
+
+
+def _require_row(query: Tensor, key: Tensor, segments: SegmentTable) -> None:
+    """Refuse tensors that are not those of the row, which may be filled up at its end."""
+    num_filled = query.shape[2] - segments.num_queries
+    if query.shape[0] != 1 or num_filled < 0:
+        raise PackedAttentionError(
+            f"expected one packed row of {segments.num_queries} tokens, got a batch of {query.shape[0]} with "
+            f"{query.shape[2]}: sequences are packed into one row, not stacked"
+        )
+    if key.shape[2] != segments.num_keys + num_filled:
+        raise PackedAttentionError(
+            f"expected {segments.num_cached} cached keys, got {key.shape[2] - query.shape[2]}: the cache must keep "
+            "every token, as DynamicCache() without a config does, and num_cached must be its length"
+        )
+
+
+def _require_known(module: nn.Module, kwargs: dict[str, Any]) -> None:
+    """Refuse attention that is not causal, or that is steered by what back-ends would ignore, such as sinks."""
+    unknown = sorted(name for name, value in kwargs.items() if value is not None and name not in _HEEDED | _HARMLESS)
+    if unknown:
+        raise PackedAttentionError(f"{type(module).__name__} cannot be packed: it uses {', '.join(unknown)}")
+    if getattr(module, "is_causal", True) is False or kwargs.get("is_causal") is False:
+        raise PackedAttentionError(f"{type(module).__name__} cannot be packed: it is not causal")
+
+
+for _name, _attend in BACKENDS.items():
+    AttentionInterface.register(_PREFIX + _name, _guarded(_attend))

@@ -1,0 +1,132 @@
+"""The back-end that gathers each segment's keys and values: for the CPU, and the reference for the others.
+
+No mask over the row is ever built: a dense one costs the square of the row's length, over all of its groups.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from music.reward.attention.table import SegmentTable
+
+__all__ = ["gather_attention"]
+
+_BLOCK = 128
+"""Queries at a time where scores are written out or a window bounds them, so that what nobody sees is not computed."""
+
+
+def gather_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    segments: SegmentTable,
+    *,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Attend segment by segment.
+
+    Args:
+        module: The attention layer.
+        query: `[1, heads, queries, head_dim]`.
+        key: `[1, key_heads, keys, head_dim]`; each serves `heads / key_heads` heads in a row.
+        value: As `key`.
+        segments: Of the row.
+        scaling: Factor of the scores; by default `head_dim ** -0.5`.
+        dropout: Probability, in training.
+        sliding_window: Logical positions that a query sees, its own included; None for all before it.
+        softcap: Bound on the scores, by `tanh`; None for none.
+
+    Returns:
+        `[1, queries, heads, head_dim]`, and None in place of the weights.
+    """
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    outputs = []
+    for q, k, v in _gathered(segments, query, key, value):
+        is_windowed = sliding_window is not None and k.shape[2] > sliding_window
+        window = sliding_window if is_windowed else None
+        for q_block, span in _blocks(q, k.shape[2], window, whole=softcap is None and not is_windowed):
+            k_block, v_block = k[:, :, span], v[:, :, span]
+            is_causal = softcap is None and not is_windowed and 1 < q.shape[2] == k.shape[2]
+            mask = None if is_causal else _mask(segments, q_block, k_block, window)
+            if softcap is None:
+                attended = _sdpa(q_block, k_block, v_block, mask, scaling, dropout, is_causal=is_causal)
+            else:
+                attended = _softcapped(q_block, k_block, v_block, mask, scaling, dropout, softcap)
+            outputs.append(attended.transpose(1, 2))
+    return torch.cat(outputs, dim=1), None
+
+
+def _gathered(
+    segments: SegmentTable, query: Tensor, key: Tensor, value: Tensor
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield each segment's queries, and the keys and values on its path.
+
+    Splitting once and joining the parts costs the backward pass as much as the parts are long; an index or a slice per
+    segment would cost it the whole row each time.
+    """
+    sizes = [stretch.num_queries for stretch in segments.stretches]
+    cached = [segments.num_cached] if segments.num_cached else []
+    keys, values = torch.split(key, cached + sizes, dim=2), torch.split(value, cached + sizes, dim=2)
+    for stretch, q in zip(segments.stretches, torch.split(query, sizes, dim=2), strict=True):
+        path = [*range(len(cached)), *(index + len(cached) for index in stretch.path)]
+        if len(path) == 1:
+            yield q, keys[path[0]], values[path[0]]
+        else:
+            yield q, torch.cat([keys[i] for i in path], dim=2), torch.cat([values[i] for i in path], dim=2)
+
+
+def _blocks(q: Tensor, num_keys: int, window: int | None, *, whole: bool) -> Iterator[tuple[Tensor, slice]]:
+    """Yield blocks of queries, with the span of keys that some query of the block sees."""
+    stop = num_keys - q.shape[2]
+    for block in (q,) if whole else torch.split(q, _BLOCK, dim=2):
+        start = 0 if window is None else max(0, stop - window + 1)
+        stop += block.shape[2]
+        yield block, slice(start, stop)
+
+
+def _sdpa(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: float, dropout: float, *, is_causal: bool
+) -> Tensor:
+    return nn.functional.scaled_dot_product_attention(
+        q, k, v, mask, dropout, is_causal, scale=scaling, enable_gqa=q.shape[1] != k.shape[1]
+    )
+
+
+def _softcapped(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: float, dropout: float, softcap: float
+) -> Tensor:
+    """Attend with bounded scores, as transformers' eager Gemma-2 does: softmax in fp32.
+
+    The heads that share a key lie in one matrix, `[1, key_heads, heads / key_heads * queries, head_dim]`, so that no
+    key is copied.
+    """
+    shared = (1, k.shape[1], -1, k.shape[2])
+    scores = ((q * (scaling / softcap)).reshape(1, k.shape[1], -1, q.shape[3]) @ k.transpose(2, 3)).tanh_()
+    scores = scores.view(*q.shape[:3], k.shape[2])
+    scores = scores * softcap if mask is None else torch.add(mask, scores, alpha=softcap)
+    weights = nn.functional.softmax(scores, dim=-1, dtype=torch.float32).to(v.dtype)
+    return (nn.functional.dropout(weights, dropout).view(shared) @ v).view(q.shape)
+
+
+def _mask(segments: SegmentTable, q: Tensor, k: Tensor, window: int | None) -> Tensor | None:
+    """Return what is added to the scores `[queries, keys]` of the last queries of a sequence; None if all is seen."""
+    num_queries, num_keys = q.shape[2], k.shape[2]
+    if num_queries == 1:
+        return None
+    what = ("mask", num_queries, num_keys, window, q.dtype, q.device)
+    return segments.once(what, lambda: _additive_mask(num_queries, num_keys, window, q))
+
+
+def _additive_mask(num_queries: int, num_keys: int, window: int | None, like: Tensor) -> Tensor:
+    offset = num_keys - num_queries
+    is_seen = like.new_ones(num_queries, num_keys, dtype=torch.bool).tril(offset)
+    if window is not None:
+        is_seen = is_seen.triu(offset - window + 1)
+    return like.new_zeros(num_queries, num_keys).masked_fill(~is_seen, float("-inf"))

@@ -1,0 +1,129 @@
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    DynamicCache,
+    LlamaForSequenceClassification,
+    LlamaModel,
+    PreTrainedModel,
+)
+
+from music.errors import InvalidInputError
+from music.reward.attention import BACKENDS, PackedAttentionError, SegmentTable, choose_backend
+from music.reward.forward import PackedScorer
+from music.reward.packing import PackedRow, TokenSequence, plan_rows
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.fixture
+def row() -> PackedRow:
+    shared = list(range(1, 31))
+    return plan_rows([[TokenSequence.read_at_end([*shared, 40 + k, 50 + k]) for k in range(2)]], 1000).rows[0]
+
+
+def make_random(kind: str, **config: Any) -> PreTrainedModel:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 97, "num_labels": 1}
+    model = AutoModelForSequenceClassification.from_config(AutoConfig.for_model(kind, **sizes | config))
+    return model.eval()
+
+
+def test_the_device_chooses(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delitem(sys.modules, "flash_attn", raising=False)
+    monkeypatch.setattr("music.reward.attention.backends.find_spec", lambda name: None)
+    assert (choose_backend(CPU), choose_backend(CUDA)) == ("gather", "flex")
+    with pytest.raises(InvalidInputError, match="pip install flash-attn"):
+        choose_backend(CUDA, "varlen")
+    monkeypatch.setitem(sys.modules, "flash_attn", SimpleNamespace())
+    assert choose_backend(CUDA) == choose_backend(CUDA, "varlen") == "varlen"
+    assert choose_backend(CUDA, "gather") == "gather"
+
+
+def test_an_unknown_backend_is_refused():
+    with pytest.raises(InvalidInputError, match="expected one of gather, flex, varlen, got 'sdpa'"):
+        choose_backend(CPU, "sdpa")
+
+
+@pytest.fixture(params=sorted(BACKENDS))
+def scorer(
+    request: pytest.FixtureRequest, make_classifier: Callable[..., PreTrainedModel], monkeypatch: pytest.MonkeyPatch
+) -> PackedScorer:
+    monkeypatch.setitem(sys.modules, "flash_attn", SimpleNamespace(flash_attn_varlen_func=None))
+    return PackedScorer(make_classifier("llama"), request.param)
+
+
+def test_a_model_that_is_called_by_itself_says_so(scorer: PackedScorer):
+    with pytest.raises(PackedAttentionError, match="called without `segments`"):
+        scorer.classifier(input_ids=torch.tensor([[1, 2, 3]]))
+
+
+def test_stacked_sequences_are_refused(scorer: PackedScorer, row: PackedRow):
+    with pytest.raises(PackedAttentionError, match="got a batch of 2"):
+        scorer.classifier(input_ids=row.input_ids().expand(2, -1), segments=SegmentTable.of(row))
+
+
+def test_a_table_of_another_row_is_refused(scorer: PackedScorer, row: PackedRow):
+    with pytest.raises(PackedAttentionError, match="expected one packed row of 34 tokens"):
+        scorer.classifier(input_ids=row.input_ids()[None, :-1], segments=SegmentTable.of(row))
+
+
+def test_a_mask_is_refused_for_it_would_be_ignored(scorer: PackedScorer, row: PackedRow):
+    mask = torch.ones(1, 1, row.num_tokens, row.num_tokens, dtype=torch.bool)
+    with pytest.raises(PackedAttentionError, match="it uses attention_mask"):
+        scorer.classifier(input_ids=row.input_ids()[None], attention_mask=mask, segments=SegmentTable.of(row))
+
+
+@torch.no_grad()
+def test_a_cache_that_has_dropped_tokens_is_refused(make_classifier: Callable[..., PreTrainedModel], row: PackedRow):
+    classifier = make_classifier("gemma2")
+    scorer, cache = PackedScorer(classifier), DynamicCache(config=classifier.config)
+    kept = {"past_key_values": cache, "use_cache": True}
+    scorer.hidden(row.input_ids(), row.positions(), SegmentTable.of(row), **kept)
+    with pytest.raises(PackedAttentionError, match=r"expected 34 cached keys, got 23: .* DynamicCache\(\)"):
+        scorer.hidden(row.input_ids(), row.positions() + 34, SegmentTable.of(row, num_cached=34), **kept)
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "reason"),
+    [
+        ("bloom", {}, "its attention cannot be replaced"),
+        ("bert", {}, "with a head called `score`"),
+        ("qwen3_next", {"num_experts": 2, "num_experts_per_tok": 1}, "its layers are linear_attention"),
+        ("gpt_oss", {"num_local_experts": 2, "num_experts_per_tok": 1}, "it uses s_aux"),
+        ("stablelm", {}, "does not hand its layers what it was called with"),
+        ("doge", {}, "it uses attention_mask"),
+    ],
+)
+@torch.no_grad()
+def test_models_that_would_be_wrong_are_refused(kind: str, config: dict[str, Any], reason: str, row: PackedRow):
+    with pytest.raises(PackedAttentionError, match=reason):
+        PackedScorer(make_random(kind, **config))(row)
+
+
+class Deaf(LlamaModel):
+    def forward(self, input_ids: Any, position_ids: Any = None, use_cache: Any = None) -> Any:
+        return super().forward(input_ids=input_ids, position_ids=position_ids, use_cache=use_cache)
+
+
+def test_a_backbone_that_takes_no_table_is_refused(make_classifier: Callable[..., PreTrainedModel]):
+    classifier: Any = make_classifier("llama")
+    classifier.model = Deaf(classifier.config)
+    with pytest.raises(PackedAttentionError, match="takes no further arguments"):
+        PackedScorer(classifier)
+
+
+@torch.no_grad()
+def test_a_layer_that_does_not_attend_by_the_table_is_noticed(
+    make_classifier: Callable[..., PreTrainedModel], row: PackedRow
+):
+    classifier: Any = make_classifier("llama")
+    assert isinstance(classifier, LlamaForSequenceClassification)
+    classifier.model.layers[0].self_attn.forward = lambda hidden_states, **_: (hidden_states, None)
+    with pytest.raises(PackedAttentionError, match="1 of 2 layers attended"):
+        PackedScorer(classifier)(row)

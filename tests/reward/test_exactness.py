@@ -1,0 +1,251 @@
+"""Packed rows give the rewards, the loss and the gradients of plain forwards of one sequence each, in fp32.
+
+The negative tests make the mistakes that are silent, and see them: the sequences here would tell.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+from music.reward.attention import SegmentTable
+from music.reward.forward import PackedScorer
+from music.reward.packing import PackedRow, TokenSequence, plan_rows
+
+TOLERANCE = 1e-5
+ROW = 200
+
+Rewards = list[list[Tensor]]
+Groups = list[list[TokenSequence]]
+
+
+def packed_rewards(scorer: PackedScorer, groups: Groups) -> Rewards:
+    found: Rewards = [[] for _ in groups]
+    for row in plan_rows(groups, ROW).rows:
+        for group, rewards in zip(row.groups, row.split(scorer(row)), strict=True):
+            found[group] = rewards
+    return found
+
+
+def flat(rewards: Rewards) -> Tensor:
+    return torch.cat([each for group in rewards for each in group])
+
+
+def loss_of(rewards: Rewards) -> Tensor:
+    """Bradley-Terry at the ends, the first of a group over the others, with all reads held near 0."""
+    margins = torch.cat([group[0][-1:] - other[-1:] for group in rewards for other in group[1:]])
+    return -torch.nn.functional.logsigmoid(margins).mean() + flat(rewards).square().mean()
+
+
+def gradients(classifier: PreTrainedModel, loss: Tensor) -> dict[str, Tensor]:
+    classifier.zero_grad()
+    loss.backward()
+    return {name: weights.grad.clone() for name, weights in classifier.named_parameters() if weights.grad is not None}
+
+
+def assert_same_training(classifier: PreTrainedModel, groups: Groups, expected: Rewards, found: Rewards) -> None:
+    losses = loss_of(expected), loss_of(found)
+    torch.testing.assert_close(flat(found), flat(expected), rtol=0, atol=TOLERANCE)
+    torch.testing.assert_close(losses[1], losses[0], rtol=0, atol=TOLERANCE)
+    wanted, got = (gradients(classifier, loss) for loss in losses)
+    assert wanted.keys() == got.keys() == dict(classifier.named_parameters()).keys()
+    for name in wanted:
+        torch.testing.assert_close(
+            got[name], wanted[name], rtol=0, atol=TOLERANCE, msg=lambda text, n=name: f"{n}: {text}"
+        )
+
+
+def test_rewards_loss_and_gradients(
+    family: str, make_classifier: Callable[..., PreTrainedModel], make_groups: Any, plain_rewards: Any
+):
+    classifier, groups = make_classifier(family), make_groups(1)
+    plan = plan_rows(groups, ROW)
+    assert len(plan.rows) > 1
+    assert plan.num_tokens < 0.75 * plan.num_sequence_tokens
+    expected = plain_rewards(classifier, groups)
+    assert flat(expected).std() > 0.1
+    assert_same_training(classifier, groups, expected, packed_rewards(PackedScorer(classifier, "gather"), groups))
+
+
+def test_gradient_checkpointing(
+    family: str, make_classifier: Callable[..., PreTrainedModel], make_groups: Any, plain_rewards: Any
+):
+    classifier, groups = make_classifier(family), make_groups(2)
+    expected = plain_rewards(classifier, groups)
+    scorer = PackedScorer(classifier, "gather").train()
+    loss = loss_of(expected)
+    wanted = gradients(classifier, loss)
+    classifier.activation_checkpointing_enable({"use_reentrant": False})
+    assert classifier.is_gradient_checkpointing
+    found = packed_rewards(scorer, groups)
+    torch.testing.assert_close(flat(found), flat(expected), rtol=0, atol=TOLERANCE)
+    got = gradients(classifier, loss_of(found))
+    assert wanted.keys() == got.keys()
+    for name in wanted:
+        torch.testing.assert_close(got[name], wanted[name], rtol=0, atol=TOLERANCE)
+
+
+@torch.no_grad()
+def test_sequences_longer_than_a_block_of_queries(
+    family: str, make_classifier: Callable[..., PreTrainedModel], plain_rewards: Any
+):
+    shared = [3 + i * i % 89 for i in range(160)]
+    sequences = [shared + [5 + i * k % 83 for i in range(150)] for k in (1, 2)]
+    groups = [[TokenSequence(ids, (10, 127, 128, 180, len(ids) - 1)) for ids in sequences]]
+    classifier = make_classifier(family, max_position_embeddings=512)
+    expected = plain_rewards(classifier, groups)
+    (row,) = plan_rows(groups, 1000).rows
+    found = PackedScorer(classifier, "gather")(row)
+    torch.testing.assert_close(found, flat(expected), rtol=0, atol=TOLERANCE)
+
+
+@torch.no_grad()
+def test_flex_forward(
+    family: str, make_classifier: Callable[..., PreTrainedModel], make_groups: Any, plain_rewards: Any
+):
+    """Rows are filled up to a multiple of 128. FlexAttention has no backward pass on the CPU, so none is tested."""
+    classifier, groups = make_classifier(family), make_groups(3, num_groups=2)
+    expected = plain_rewards(classifier, groups)
+    assert all(row.num_tokens % 128 for row in plan_rows(groups, ROW).rows)
+    found = packed_rewards(PackedScorer(classifier, "flex"), groups)
+    torch.testing.assert_close(flat(found), flat(expected), rtol=0, atol=TOLERANCE)
+
+
+def reference_varlen(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cu_queries: Tensor,
+    cu_keys: Tensor,
+    longest_queries: int,
+    longest_keys: int,
+    *,
+    dropout_p: float,
+    softmax_scale: float,
+    causal: bool,
+    window_size: tuple[int, int],
+    softcap: float,
+) -> Tensor:
+    """Do what flash-attn's function of this name is documented to do: the mask is aligned to the bottom right."""
+    assert causal
+    assert dropout_p == 0
+    assert cu_queries.dtype == cu_keys.dtype == torch.int32
+    outputs = []
+    sizes = cu_queries.diff().tolist(), cu_keys.diff().tolist()
+    assert (max(sizes[0]), max(sizes[1])) == (longest_queries, longest_keys)
+    for qs, ks, vs in zip(q.split(sizes[0]), k.split(sizes[1]), v.split(sizes[1]), strict=True):
+        group = qs.shape[1] // ks.shape[1]
+        scores = torch.einsum("qhd,khd->hqk", qs, ks.repeat_interleave(group, 1)) * softmax_scale
+        if softcap:
+            scores = torch.tanh(scores / softcap) * softcap
+        behind = torch.arange(len(qs))[:, None] + len(ks) - len(qs) - torch.arange(len(ks))
+        seen = (behind >= 0) & (behind <= (window_size[0] if window_size[0] >= 0 else len(ks)))
+        weights = scores.masked_fill(~seen, -torch.inf).softmax(-1)
+        outputs.append(torch.einsum("hqk,khd->qhd", weights, vs.repeat_interleave(group, 1)))
+    return torch.cat(outputs)
+
+
+def test_varlen_on_an_emulated_kernel(
+    family: str,
+    make_classifier: Callable[..., PreTrainedModel],
+    make_groups: Any,
+    plain_rewards: Any,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setitem(sys.modules, "flash_attn", SimpleNamespace(flash_attn_varlen_func=reference_varlen))
+    classifier, groups = make_classifier(family), make_groups(4)
+    expected = plain_rewards(classifier, groups)
+    assert_same_training(classifier, groups, expected, packed_rewards(PackedScorer(classifier, "varlen"), groups))
+
+
+@pytest.mark.parametrize("backend", ["gather", "flex", "varlen"])
+@torch.no_grad()
+def test_row_behind_a_cache(
+    family: str,
+    backend: str,
+    make_classifier: Callable[..., PreTrainedModel],
+    plain_rewards: Any,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setitem(sys.modules, "flash_attn", SimpleNamespace(flash_attn_varlen_func=reference_varlen))
+    history = [3 + i * i % 89 for i in range(70)]
+    suffixes = [[5 + i * k % 83 for i in range(length)] for k, length in ((1, 1), (2, 30), (2, 45), (4, 12))]
+    classifier = make_classifier(family)
+    expected = plain_rewards(classifier, [[TokenSequence.read_at_end(history + suffix) for suffix in suffixes]])
+    scorer, cache = PackedScorer(classifier, backend), DynamicCache()
+    read_row(scorer, [TokenSequence.read_at_end(history)], cache)
+    cache.crop(len(history) - cache.get_seq_length())
+    found = read_row(scorer, [TokenSequence.read_at_end(suffix) for suffix in suffixes], cache)
+    torch.testing.assert_close(found, flat(expected), rtol=0, atol=TOLERANCE)
+
+
+def read_row(scorer: PackedScorer, sequences: Sequence[TokenSequence], cache: DynamicCache) -> Tensor:
+    (row,) = plan_rows([sequences], 1000).rows
+    num_cached = cache.get_seq_length()
+    table = SegmentTable.of(row, num_cached=num_cached)
+    hidden = scorer.hidden(row.input_ids(), row.positions() + num_cached, table, past_key_values=cache, use_cache=True)
+    return scorer.head(hidden[row.reads()])
+
+
+def seen(row: PackedRow, window: int | None, *, by_index: bool = False) -> Tensor:
+    """Who sees whom, `[num_tokens, num_tokens]`, written out from the paths of the trees."""
+    sees = torch.zeros(row.num_tokens, row.num_tokens, dtype=torch.bool)
+    for tree, starts in zip(row.trees, row.starts, strict=True):
+        spans = [range(at, at + len(segment.ids)) for at, segment in zip(starts, tree.segments, strict=True)]
+        for own, span in enumerate(spans):
+            for query in span:
+                keys = [key for each in tree.path(own) for key in spans[each] if key <= query]
+                sees[
+                    query,
+                    [key for key in keys if query - key < window] if window and by_index else keys[-(window or 0) :],
+                ] = True
+    return sees
+
+
+MASKS: dict[str, Callable[[PackedRow, int], Any]] = {
+    "right": lambda row, window: {
+        "full_attention": additive(seen(row, None)),
+        "sliding_attention": additive(seen(row, window)),
+    },
+    "window by packed index": lambda row, window: {
+        "full_attention": additive(seen(row, None)),
+        "sliding_attention": additive(seen(row, window, by_index=True)),
+    },
+    "bool masks in eager attention": lambda row, window: {
+        "full_attention": seen(row, None)[None, None],
+        "sliding_attention": seen(row, window)[None, None],
+    },
+    "one 4D mask for all layers": lambda row, _: additive(seen(row, None)),
+    "plain causal over the row": lambda row, _: torch.ones(1, row.num_tokens, dtype=torch.long),
+    "no mask, restarting positions": lambda row, _: None,
+}
+
+
+def additive(sees: Tensor) -> Tensor:
+    return torch.zeros(sees.shape).masked_fill(~sees, torch.finfo(torch.float32).min)[None, None]
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@torch.no_grad()
+def test_mistakes_that_are_silent_would_be_seen(
+    mask: str, make_classifier: Callable[..., PreTrainedModel], make_groups: Any, plain_rewards: Any
+):
+    classifier: Any = make_classifier("gemma2")
+    groups = make_groups(1, num_groups=2)
+    expected = flat(plain_rewards(classifier, groups))
+    (row,) = plan_rows(groups, 1000).rows
+    assert row.groups == (0, 1)
+    output = classifier.base_model(
+        input_ids=row.input_ids()[None],
+        position_ids=row.positions()[None],
+        attention_mask=MASKS[mask](row, classifier.config.sliding_window),
+        use_cache=False,
+    )
+    found = classifier.score(output.last_hidden_state[0, row.reads()]).squeeze(-1)
+    error = float((found - expected).abs().max())
+    assert error <= TOLERANCE if mask == "right" else error > 1e-3

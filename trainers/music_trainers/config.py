@@ -1,0 +1,135 @@
+"""What shapes a training run. Light: the command line imports it for its flags."""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from music.reward.contract import Readout
+from music_trainers.precision import StatesPolicy
+
+__all__ = ["Objective", "RewardTrainingConfig"]
+
+FULL_RATE, LORA_RATE = 2e-6, 1e-4
+
+
+class Objective(BaseModel):
+    """The loss of a run: its mean over the pairs of a step is minimised."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    readout: Readout = "last"
+    """The reward of a conversation: the one at its end, or the mean of those after each assistant turn. It becomes part
+    of the model's score contract."""
+    margin: float = Field(default=0.0, ge=0)
+    """By how much the chosen side should win, beyond what a pair's own margin asks for."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    """Share of the labels that are taken to be wrong."""
+    center_rewards_coefficient: float = Field(default=0.0, ge=0)
+    """Weight of (chosen + rejected)^2, which draws rewards to a mean of zero."""
+    per_turn: float = Field(default=0.0, ge=0)
+    """Weight of a pair's mean loss over its turns, each against the same turn of the other side; turns up to which both
+    sides are the same are left out."""
+    ranking: Literal["pairs", "groups"] = "pairs"
+    """`groups` ranks a chosen side above all rejected ones at once, where several pairs of a step share it."""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        unused = [name for name in ("margin", "label_smoothing", "per_turn") if getattr(self, name)]
+        if self.ranking == "groups" and unused:
+            raise ValueError(f"ranking by groups compares more than two sides and knows no {', '.join(unused)}")
+        return self
+
+    @property
+    def reads_turns(self) -> bool:
+        """Whether rewards are read after every assistant turn."""
+        return self.readout == "turn_mean" or self.per_turn > 0
+
+
+class RewardTrainingConfig(BaseModel):
+    """Everything that shapes a run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    base: str
+    """Folder or hub id of a language model, or of a reward model to train further (its head is kept)."""
+    out: Path
+    """Folder of the trained model."""
+    learning_rate: float = Field(default=FULL_RATE, gt=0)
+    """Peak rate; by default 2e-6, the paper's for full fine-tuning of models of some billion parameters, or 1e-4 with
+    LoRA."""
+    allow_large_rate: bool = False
+    """Take a rate above 1e-4 for full fine-tuning of a model of more than 100M parameters, which is refused otherwise:
+    rates of that size belong to LoRA and to small models, and wreck a large one."""
+    objective: Objective = Objective()
+    """The loss."""
+    batch_size: int = Field(default=64, ge=1)
+    """Pairs per optimizer step, over all processes."""
+    num_epochs: int = Field(default=1, ge=1)
+    """Passes over the pairs."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """Optimizer steps, whatever the epochs."""
+    max_length: int = Field(default=2048, ge=1)
+    """Tokens per conversation. Longer ones lose their oldest exchanges, both sides of a pair alike (a system message
+    stays); where the last one alone is too long, the pair is dropped and counted."""
+    keep_seeds_together: bool = False
+    """Keep the pairs of a seed conversation in one step, so that what they share is computed once. Steps then see fewer
+    different conversations. Ranking by groups always does."""
+    eval_fraction: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the seed conversations whose pairs are held out, where none are given."""
+    evaluate_every: int = Field(default=250, ge=0)
+    """Steps between evaluations on the held-out pairs; 0 for none but at both ends. The weights with the lowest
+    held-out NLL among these and the last are the result."""
+    patience: int = Field(default=0, ge=0)
+    """Stop after so many evaluations in a row without a new lowest NLL; 0 never does."""
+    lora_rank: int = Field(default=0, ge=0)
+    """Train adapters of this rank on all linear layers, and the head in full, in place of all weights; 0 for none.
+    They are merged into the saved model."""
+    lora_alpha: int | None = Field(default=None, ge=1)
+    """Scale of the adapters; twice the rank by default."""
+    seed: int = 0
+    """Of a new head, the held-out split, the order of pairs, and dropout."""
+    warmup_fraction: float = Field(default=0.03, ge=0, le=1)
+    """Share of the steps over which the rate rises; it then falls along a cosine to 0."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """AdamW's decoupled decay."""
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Bound on the gradient's norm."""
+    states: StatesPolicy = StatesPolicy.FP32
+    """How weights and AdamW's moments are kept: `fp32` (16 bytes a weight with its gradient), or in bf16 as
+    `split_master` (10), `bf16_stochastic` (8) or `bf16_stochastic_8bit` (6)."""
+    activation_checkpointing: Literal["none", "full"] = "none"
+    """`full` keeps the input of each layer alone and computes the rest again: a third more compute, far less memory."""
+    micro_batch_tokens: int = Field(default=8192, ge=1)
+    """Bound on the tokens of one forward pass; it changes memory and speed, not the result."""
+    checkpoint_every: int = Field(default=500, ge=0)
+    """Steps between checkpoints from which a run can resume; 0 for none. They are removed when the run is done."""
+    keep_checkpoints: int = Field(default=2, ge=1)
+    """How many of the latest checkpoints to keep."""
+    resume: bool = False
+    """Go on from the last checkpoint in `out`, if there is one."""
+    tracker: Literal["tensorboard", "wandb", "trackio"] | None = None
+    """Where the figures of each step go besides the display, if it is installed; tensorboard writes into `out`."""
+    peak_tflops: float | None = Field(default=None, gt=0)
+    """What one device can do in bf16, in 1e12 operations a second, to tell what share of it the model gets; on CUDA it
+    is measured if not given."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` is CUDA, in bf16 over fp32 weights, where there is one; else the CPU, in fp32."""
+
+    @model_validator(mode="after")
+    def _can_stop_early(self) -> Self:
+        if self.patience and not self.evaluate_every:
+            raise ValueError("patience counts evaluations during the run: set evaluate_every too")
+        return self
+
+    @property
+    def keeps_seeds_together(self) -> bool:
+        """Whether the pairs of a seed conversation go into one step."""
+        return self.keep_seeds_together or self.objective.ranking == "groups"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_rate(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("learning_rate") is None:
+            return data | {"learning_rate": LORA_RATE if data.get("lora_rank") else FULL_RATE}
+        return data

@@ -1,0 +1,195 @@
+"""`TrainingRun`: what a run works with, and how it is set up, saved and taken up again."""
+
+import hashlib
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from music.errors import InvalidInputError
+from music.reward.loading import LoadedCheckpoint
+from music.reward.model import resolve_device
+from music.reward.tokens import ConversationTokenizer
+from music_trainers.checkpoints import Checkpoints
+from music_trainers.config import RewardTrainingConfig
+from music_trainers.data import EncodedPair
+from music_trainers.distributed import gather_optimizer, gather_weights, scatter_optimizer, scatter_weights
+from music_trainers.evaluation import evaluate
+from music_trainers.history import History
+from music_trainers.lora import add_adapters
+from music_trainers.optimization import PairOptimizer
+from music_trainers.precision import StatesPolicy
+from music_trainers.rates import require_fitting_rate
+from music_trainers.records import Evaluation, SourceAccounting
+from music_trainers.schedule import BatchSchedule
+from music_trainers.tracking import require_tracker
+
+__all__ = ["TrainingRun", "start_accelerator"]
+
+CHECKPOINT_FOLDER = "checkpoints"
+WITHOUT_INFLUENCE = {
+    *("out", "micro_batch_tokens", "activation_checkpointing", "checkpoint_every", "keep_checkpoints", "resume"),
+    *("device", "tracker", "peak_tflops", "allow_large_rate"),
+}
+"""Settings that the course of a run does not depend on, beyond rounding."""
+
+
+def start_accelerator(config: RewardTrainingConfig) -> Accelerator:
+    """Return accelerate's view of device, precision, processes and tracker.
+
+    Raises:
+        InvalidInputError: The device or the tracker is not there, or settings do not go together with sharding.
+    """
+    on_cpu = resolve_device(None if config.device == "auto" else config.device).type == "cpu"
+    require_tracker(config.tracker)
+    accelerator = Accelerator(
+        cpu=on_cpu, mixed_precision="no" if on_cpu else "bf16", log_with=config.tracker, project_dir=str(config.out)
+    )
+    if accelerator.is_fsdp2 and config.lora_rank:
+        raise InvalidInputError("adapters are not merged from shards: train them without FSDP (--lora-rank 0 with it)")
+    if accelerator.is_fsdp2 and config.checkpoint_every and config.states is not StatesPolicy.FP32:
+        raise InvalidInputError(
+            f"checkpoints of sharded optimizer states are written in fp32 only, got {config.states}: use "
+            "--states fp32, or do without (--checkpoint-every 0)"
+        )
+    return accelerator
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRun:
+    """What a run works with.
+
+    Attributes:
+        config: Its settings.
+        accelerator: Device and processes.
+        optimizer: Holds the model.
+        tokens: The path from messages to tokens.
+        train: The pairs to learn from, source by source.
+        held_out: The pairs to measure on.
+        schedule: Which pairs each step sees.
+        checkpoints: Where it can go on.
+        num_steps: Optimizer steps, unless it stops early.
+        adapters: peft's model of them, with LoRA.
+    """
+
+    config: RewardTrainingConfig
+    accelerator: Accelerator
+    optimizer: PairOptimizer
+    tokens: ConversationTokenizer
+    train: list[EncodedPair]
+    held_out: list[EncodedPair]
+    schedule: BatchSchedule
+    checkpoints: Checkpoints
+    num_steps: int
+    adapters: Any
+
+    @classmethod
+    def prepare(
+        cls,
+        config: RewardTrainingConfig,
+        accelerator: Accelerator,
+        loaded: LoadedCheckpoint,
+        train: list[EncodedPair],
+        sources: Sequence[SourceAccounting],
+        held_out: list[EncodedPair],
+    ) -> "TrainingRun":
+        """Place the model and lay out the run.
+
+        Raises:
+            InvalidInputError: The rate does not fit the model, or the folder holds an unfinished run.
+        """
+        classifier = loaded.classifier
+        require_fitting_rate(config, classifier)
+        adapters = add_adapters(classifier, config.lora_rank, config.lora_alpha) if config.lora_rank else None
+        if config.activation_checkpointing == "full":
+            enable: Any = classifier.gradient_checkpointing_enable
+            enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        checkpoints = Checkpoints(
+            config.out / CHECKPOINT_FOLDER, identity=_identity(config, train, sources), keep=config.keep_checkpoints
+        )
+        if not config.resume:
+            checkpoints.require_none()
+        schedule = BatchSchedule(
+            lengths=[pair.length for pair in train],
+            batch_size=config.batch_size,
+            seed=config.seed,
+            sources=[(source.pairs.num_used, source.weight) for source in sources],
+            clusters=[pair.seed for pair in train] if config.keeps_seeds_together else None,
+        )
+        return cls(
+            config,
+            accelerator,
+            PairOptimizer(classifier, accelerator, config),
+            loaded.tokens,
+            train,
+            held_out,
+            schedule,
+            checkpoints,
+            config.max_steps or config.num_epochs * schedule.num_batches,
+            adapters,
+        )
+
+    def evaluate(self, step: int) -> Evaluation | None:
+        """Measure on the held-out pairs, if there are any."""
+        if not self.held_out:
+            return None
+        config = self.config
+        metrics, rewards = evaluate(
+            self.optimizer.scorer,
+            self.held_out,
+            self.accelerator,
+            objective=config.objective,
+            max_tokens=config.micro_batch_tokens,
+        )
+        return Evaluation(step=step, metrics=metrics, rewards=rewards)
+
+    def save(self, history: History) -> None:
+        """Write a checkpoint from which the run can go on; every process must call it."""
+        state = {
+            "classifier": gather_weights(self.optimizer.scorer),
+            "optimizer": gather_optimizer(self.accelerator, self.optimizer.scorer, self.optimizer.optimizer),
+            "rng": torch.get_rng_state(),
+            "device_rng": torch.cuda.get_rng_state() if self.accelerator.device.type == "cuda" else None,
+            "history": history.state(),
+        }
+        if self.accelerator.is_main_process:
+            self.checkpoints.save(history.step, state, history.best.step if history.best else None)
+
+    def save_best(self, step: int) -> None:
+        """Keep the weights as the best so far; every process must call it."""
+        weights = gather_weights(self.optimizer.scorer)
+        if self.accelerator.is_main_process:
+            self.checkpoints.save_best(step, weights)
+
+    def restore_best(self, step: int) -> None:
+        """Go back to the best weights; every process must call it and see the folder."""
+        self.accelerator.wait_for_everyone()
+        scatter_weights(self.optimizer.scorer, self.checkpoints.load_best(step))
+
+    def resume(self) -> History:
+        """Go back to where the last checkpoint stood, or begin if there is none."""
+        state = self.checkpoints.load_last()
+        if state is None:
+            return History()
+        scatter_weights(self.optimizer.scorer, state["classifier"])
+        scatter_optimizer(self.accelerator, self.optimizer.scorer, self.optimizer.optimizer, state["optimizer"])
+        torch.set_rng_state(state["rng"])
+        if state["device_rng"] is not None and self.accelerator.device.type == "cuda":
+            torch.cuda.set_rng_state(state["device_rng"])
+        return History.from_state(state["history"])
+
+
+def _identity(
+    config: RewardTrainingConfig, train: Sequence[EncodedPair], sources: Sequence[SourceAccounting]
+) -> dict[str, str]:
+    """Name what the course of a run depends on."""
+    digest = hashlib.sha256()
+    for pair in train:
+        digest.update(array("q", [len(pair.chosen.ids), *pair.chosen.ids, *pair.rejected.ids]).tobytes())
+        digest.update(array("d", [pair.margin]).tobytes())
+    settings = {name: str(value) for name, value in config.model_dump(exclude=WITHOUT_INFLUENCE).items()}
+    weights = ", ".join(f"{source.pairs.num_used} x {source.weight:g}" for source in sources)
+    return settings | {"training pairs": digest.hexdigest()[:16], "sources": weights}

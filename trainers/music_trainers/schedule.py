@@ -1,0 +1,102 @@
+"""`BatchSchedule`: which pairs each step sees. It follows from a seed alone, so a resumed run goes on as it would have.
+
+Sources have weights. In an epoch a source of weight 2 gives each of its pairs twice; one of weight 0.5 gives half of
+them, drawn anew in every epoch.
+"""
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+__all__ = ["BatchSchedule", "num_drawn"]
+
+WINDOW = 16
+"""Batches among which pairs are sorted by length, so that a batch holds pairs of like length."""
+
+
+def num_drawn(num_pairs: int, weight: float) -> int:
+    """Return how many pairs a source gives in an epoch."""
+    return round(num_pairs * weight)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSchedule:
+    """The order of pairs, by index.
+
+    Attributes:
+        lengths: Length of each pair.
+        batch_size: Most pairs in a batch.
+        seed: Of the order.
+        sources: Number of pairs and weight of each source, whose pairs follow each other; one of weight 1 if empty.
+        clusters: Name of each pair's cluster, whose pairs then go together; None to spread them by length alone.
+    """
+
+    lengths: Sequence[int]
+    batch_size: int
+    seed: int
+    sources: Sequence[tuple[int, float]] = ()
+    clusters: Sequence[str] | None = None
+
+    @property
+    def num_pairs(self) -> int:
+        """Pairs of an epoch."""
+        return sum(num_drawn(*source) for source in self._sources)
+
+    @property
+    def num_batches(self) -> int:
+        """Batches of an epoch."""
+        return -(-self.num_pairs // self.batch_size)
+
+    def batches(self, start: int = 0) -> Iterator[list[int]]:
+        """Yield batches for ever, epoch after epoch.
+
+        Batches of an epoch differ by one pair at most in size, so that no small last batch weighs more than the others.
+
+        Args:
+            start: Batches to leave out, as when a run resumes.
+        """
+        epoch, skip = divmod(start, self.num_batches)
+        while True:
+            yield from self._epoch(random.Random(f"{self.seed}/{epoch}"))[skip:]
+            epoch, skip = epoch + 1, 0
+
+    @property
+    def _sources(self) -> Sequence[tuple[int, float]]:
+        return self.sources or ((len(self.lengths), 1.0),)
+
+    def _epoch(self, rng: random.Random) -> list[list[int]]:
+        """Plan one epoch."""
+        order = self._drawn(rng)
+        rng.shuffle(order)
+        if self.clusters is not None:
+            order = _together(order, self.clusters)
+        else:
+            window = self.batch_size * WINDOW
+            for start in range(0, len(order), window):
+                order[start : start + window] = sorted(order[start : start + window], key=lambda i: self.lengths[i])
+        bounds = [len(order) * i // self.num_batches for i in range(self.num_batches + 1)]
+        batches = [order[start:stop] for start, stop in pairwise(bounds)]
+        rng.shuffle(batches)
+        return batches
+
+    def _drawn(self, rng: random.Random) -> list[int]:
+        """Return the pairs of an epoch, source by source."""
+        drawn: list[int] = []
+        first = 0
+        for num_pairs, weight in self._sources:
+            pairs = range(first, first + num_pairs)
+            copies, rest = divmod(num_drawn(num_pairs, weight), num_pairs) if num_pairs else (0, 0)
+            drawn += [*pairs] * copies
+            drawn += rng.sample(pairs, rest) if rest else []
+            first += num_pairs
+        return drawn
+
+
+def _together(order: Sequence[int], clusters: Sequence[str]) -> list[int]:
+    """Bring each cluster together where its first member stands."""
+    members: dict[str, list[int]] = defaultdict(list)
+    for index in order:
+        members[clusters[index]].append(index)
+    return [index for cluster in members.values() for index in cluster]
