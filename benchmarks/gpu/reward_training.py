@@ -70,12 +70,11 @@ def recomputed(options: argparse.Namespace) -> Sequence[int]:
 
 
 def draw_rows(max_tokens: int, num_rows: int, median: int) -> tuple[list[Pair], list[PackedRow]]:
-    """Return the fullest rows of many pairs, and their pairs."""
-    pairs = draw_pairs(2 * num_rows * max_tokens // median, SHARES, seed=0, median=median)
-    plan = plan_rows(sequences(pairs), max_tokens)
-    fitting = [row for row in plan.rows if row.num_tokens <= max_tokens]
-    rows = sorted(fitting, key=lambda row: -row.num_tokens)[:num_rows]
-    return [pairs[group] for row in rows for group in row.groups], rows
+    """Return the fullest rows of many pairs, none of which is too long for a row, and their pairs."""
+    drawn = draw_pairs(2 * num_rows * max_tokens // median, SHARES, seed=0, median=median)
+    pairs = [pair for pair in drawn if sum(map(len, pair)) <= max_tokens]
+    rows = plan_rows(sequences(pairs), max_tokens).rows[:num_rows]
+    return [pairs[group] for row in rows for group in row.groups], list(rows)
 
 
 def attempt(measure: Any, *arguments: Any) -> str:

@@ -89,8 +89,10 @@ class PackedScorer(nn.Module):
         """Return the raw rewards `[num_reads]` of hidden states `[num_reads, hidden_size]`, in fp32."""
         head: Any = self.classifier.score
         with torch.autocast(hidden.device.type, enabled=False):
-            bias = None if head.bias is None else head.bias.float()
-            return nn.functional.linear(hidden.float(), head.weight.float(), bias).squeeze(-1)
+            rewards: Tensor = hidden.float() @ head.weight[0].float()
+            if head.bias is not None:
+                rewards = rewards + head.bias.float()
+            return rewards
 
 
 @torch.no_grad()

@@ -61,6 +61,7 @@ def load_checkpoint(
         InvalidInputError: There is no such checkpoint, or it is no causal model with one reward.
         ContractError: Tokenizer and contract do not fit each other, or no contract can be kept.
     """
+    _require_folder(str(path))
     with quiet_transformers():
         classifier, missing = _load_classifier(str(path), dtype)
     new_head = missing == ["score.weight"]
@@ -75,6 +76,13 @@ def load_checkpoint(
     classifier.config.pad_token_id = tokens.contract.pad_token_id
     classifier.train(False)
     return LoadedCheckpoint(classifier, tokens, new_head)
+
+
+def _require_folder(path: str) -> None:
+    """Refuse what is no folder and no hub id, `NAME` or `OWNER/NAME`, either: transformers would speak of ids."""
+    is_path = path.startswith((".", "~", "/")) or path.count("/") > 1
+    if is_path and not Path(path).is_dir():
+        raise InvalidInputError(f"{path}: there is no such folder; expected a checkpoint in safetensors, or a hub id")
 
 
 @contextmanager

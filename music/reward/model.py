@@ -184,11 +184,10 @@ class RewardModel:
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Save a vanilla `AutoModelForSequenceClassification` checkpoint, its tokenizer and the score contract."""
-        directory = Path(directory)
         with quiet_transformers():
             self._classifier.save_pretrained(directory)
         self._tokens.tokenizer.save_pretrained(directory)
-        self.contract.save(directory)
+        self.contract.save(Path(directory))
 
     def _rewards(self, sequences: Sequence[TokenSequence]) -> list[list[float]]:
         return score_sequences(self._scorer, sequences, row_tokens(self._device))

@@ -18,6 +18,8 @@ from music.reward.forward import PackedScorer
 from music.reward.packing import PackedRow, TokenSequence, plan_rows
 
 TOLERANCE = 1e-5
+# FlexAttention is compiled for each model and shape, which takes long, and a C++ compiler on the CPU.
+without_compiler = torch.compiler.set_stance("force_eager")
 ROW = 200
 
 Rewards = list[list[Tensor]]
@@ -104,6 +106,7 @@ def test_sequences_longer_than_a_block_of_queries(
     torch.testing.assert_close(found, flat(expected), rtol=0, atol=TOLERANCE)
 
 
+@without_compiler
 @torch.no_grad()
 def test_flex_forward(
     family: str, make_classifier: Callable[..., PreTrainedModel], make_groups: Any, plain_rewards: Any
@@ -164,6 +167,7 @@ def test_varlen_on_an_emulated_kernel(
 
 
 @pytest.mark.parametrize("backend", ["gather", "flex", "varlen"])
+@without_compiler
 @torch.no_grad()
 def test_row_behind_a_cache(
     family: str,

@@ -194,6 +194,12 @@ def test_a_language_model_is_not_taken_for_a_reward_model(language_checkpoint):
         RewardModel.from_pretrained(language_checkpoint(), device="cpu")
 
 
+@pytest.mark.parametrize("path", ["/no/such/folder", "./missing", "runs/rm/typo"])
+def test_a_folder_that_is_not_there_is_said_to_be_missing(path):
+    with pytest.raises(InvalidInputError, match="there is no such folder"):
+        RewardModel.from_pretrained(path)
+
+
 def test_a_classifier_with_several_labels_is_refused(tmp_path, reward_checkpoint):
     shutil.copytree(reward_checkpoint(), tmp_path, dirs_exist_ok=True)
     config = json.loads((tmp_path / "config.json").read_text())

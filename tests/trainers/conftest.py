@@ -9,7 +9,7 @@ from music.pairs import PreferencePair
 WORDS = ("apple", "pear", "plan", "walk", "city", "cold", "warm", "short", "sentence", "answer", "one", "two", "three")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_pairs() -> Callable[..., list[PreferencePair]]:
     """Return a maker of pairs whose chosen replies say `good` where the rejected say `bad`."""
 

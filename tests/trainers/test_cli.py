@@ -25,7 +25,14 @@ def test_trains_and_says_on_what_and_how_well(language_checkpoint, pairs_file, t
     settings = ("--learning-rate", 1e-3, "--batch-size", 8, "--eval-fraction", 0.2, "--device", "cpu")
     result = run(pairs_file, "--base", language_checkpoint(), "--out", tmp_path / "rm", *settings)
     assert result.exit_code == 0
-    for words in ("60 pairs from pairs.jsonl", "on cpu in fp32", "48 read, 48 used", "12 read, 12 used", "step 6/6"):
+    for words in (
+        "60 pairs from pairs.jsonl",
+        "on cpu in fp32",
+        "48 read, 48 used",
+        "12 read, 12 used",
+        "step 6/6",
+        "ETA 0:00:00",
+    ):
         assert words in result.stderr
     assert "after:  held-out accuracy" in result.stdout
     assert (tmp_path / "rm" / "score_contract.json").exists()

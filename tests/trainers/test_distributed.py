@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from music.preferences import write_preferences
+from music.preferences import read_preferences, write_preferences
 from music.reward.packing import TokenSequence, plan_rows
 from music_trainers import RewardTrainingConfig, train_reward_model
 from music_trainers.distributed import deal_rows, plan_shared_rows
@@ -44,46 +44,53 @@ def environment():
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
-def train(launcher, environment, pairs, base, out):
-    settings = ("--batch-size", "7", "--learning-rate", "3e-3", "--micro-batch-tokens", "150", "--max-steps", "6")
-    settings += ("--evaluate-every", "2", "--eval-fraction", "0.2", "--checkpoint-every", "4", "--device", "cpu")
-    command = [*launcher, str(Path(sys.executable).parent / "music"), "train", str(pairs), "--base", str(base)]
-    done = subprocess.run([*command, "--out", str(out), *settings], env=environment, capture_output=True, text=True)
+SETTINGS = {"batch_size": 7, "learning_rate": 3e-3, "micro_batch_tokens": 150, "max_steps": 6, "device": "cpu"}
+SETTINGS |= {"evaluate_every": 2, "eval_fraction": 0.2, "checkpoint_every": 3}
+
+
+def in_two_processes(environment, *arguments):
+    command = [*TORCHRUN, *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return json.loads((out / "training.json").read_text()), done
+    return done
 
 
-def test_two_processes_train_the_model_that_one_trains(language_checkpoint, make_pairs, tmp_path, environment):
-    write_preferences(make_pairs(40), tmp_path / "pairs.jsonl")
-    base = language_checkpoint()
-    one, _ = train([sys.executable], environment, tmp_path / "pairs.jsonl", base, tmp_path / "one")
-    two, done = train(TORCHRUN, environment, tmp_path / "pairs.jsonl", base, tmp_path / "two")
+@pytest.fixture(scope="module")
+def one(language_checkpoint, make_pairs, tmp_path_factory):
+    """Return the folder of what one process makes of `pairs.jsonl` in the folder above it."""
+    folder = tmp_path_factory.mktemp("distributed")
+    write_preferences(make_pairs(40), folder / "pairs.jsonl")
+    config = RewardTrainingConfig(base=str(language_checkpoint()), out=folder / "one", **SETTINGS)
+    train_reward_model(config, read_preferences(folder / "pairs.jsonl").pairs)
+    return config.out
+
+
+def require_alike(one, two):
+    left, right = (json.loads((out / "training.json").read_text()) for out in (one, two))
+    assert right["losses"] == pytest.approx(left["losses"], abs=1e-5)
+    assert right["after"]["nll"] == pytest.approx(left["after"]["nll"], abs=1e-5)
+    first, second = (load_file(out / "model.safetensors") for out in (one, two))
+    assert all(torch.allclose(first[name], second[name], atol=1e-4) for name in first)
+    return right
+
+
+def test_two_processes_train_the_model_that_one_trains(one, tmp_path, environment):
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in SETTINGS.items()]
+    music = Path(sys.executable).with_name("music")
+    base = json.loads((one / "training.json").read_text())["config"]["base"]
+    pairs, out = one.with_name("pairs.jsonl"), tmp_path / "two"
+    done = in_two_processes(environment, music, "train", pairs, "--base", base, "--out", out, *flags)
+    two = require_alike(one, out)
     assert two["description"].endswith("2 processes"), "a launcher that starts one process would prove nothing"
     assert done.stderr.count("training pairs:") == 1
     assert done.stdout.count("saved to") == 1
-    assert two["losses"] == pytest.approx(one["losses"], abs=1e-5)
-    assert two["after"]["nll"] == pytest.approx(one["after"]["nll"], abs=1e-5)
-    left, right = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
-    assert all(torch.allclose(left[name], right[name], atol=1e-4) for name in left)
 
 
-def test_a_sharded_model_trains_and_resumes_as_a_whole_one(language_checkpoint, make_pairs, tmp_path, environment):
-    pairs = make_pairs(40)
-    write_preferences(pairs, tmp_path / "pairs.jsonl")
-    settings = {"base": str(language_checkpoint()), "batch_size": 7, "learning_rate": 3e-3, "micro_batch_tokens": 150}
-    settings |= {"max_steps": 6, "eval_fraction": 0.2, "evaluate_every": 2, "checkpoint_every": 3, "device": "cpu"}
-    whole = train_reward_model(RewardTrainingConfig(out=tmp_path / "whole", **settings), pairs)
-    config = RewardTrainingConfig(out=tmp_path / "sharded", resume=True, **settings)
-    (tmp_path / "config.json").write_text(config.model_dump_json())
-    command = [*TORCHRUN, str(Path(__file__).with_name("sharded_run.py")), str(tmp_path / "config.json")]
-    for stop in (["5"], []):
-        done = subprocess.run(
-            [*command, str(tmp_path / "pairs.jsonl"), *stop], env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        assert (tmp_path / "sharded" / "checkpoints").exists() is bool(stop)
-    sharded = json.loads((tmp_path / "sharded" / "training.json").read_text())
+def test_a_sharded_model_trains_and_resumes_as_a_whole_one(one, tmp_path, environment):
+    config = json.loads((one / "training.json").read_text())["config"] | {"out": str(tmp_path / "sharded")}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    script = Path(__file__).with_name("sharded_run.py")
+    in_two_processes(environment, script, tmp_path / "config.json", one.with_name("pairs.jsonl"))
+    sharded = require_alike(one, tmp_path / "sharded")
     assert sharded["description"].endswith("2 processes with FSDP")
-    assert sharded["losses"] == pytest.approx(whole.losses, abs=1e-5)
-    left, right = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "sharded"))
-    assert all(torch.allclose(left[name], right[name], atol=1e-4) for name in left)
+    assert not (tmp_path / "sharded" / "checkpoints").exists()

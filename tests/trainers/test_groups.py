@@ -33,3 +33,9 @@ def test_other_seeds_go_apart():
 def test_pairs_with_the_same_chosen_side_are_ranked_together():
     pairs = [pair([1, 2], [1, 3]), pair([1, 4], [1, 3]), pair([1, 2], [1, 5])]
     assert [group.pairs for group in group_by_chosen(pairs)] == [(pairs[0], pairs[2]), (pairs[1],)]
+
+
+def test_a_pair_that_is_drawn_twice_ranks_once_in_each_of_two_groups():
+    first, second = pair([1, 2], [1, 3]), pair([1, 2], [1, 5])
+    groups = group_by_chosen([first, second, first, second])
+    assert [group.pairs for group in groups] == [(first, second)] * 2

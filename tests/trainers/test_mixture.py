@@ -30,6 +30,12 @@ def test_a_seed_is_held_out_of_all_sources(make_pairs):
     assert [source.weight for source in rest.sources] == [1.0, 2.0]
 
 
+@pytest.mark.parametrize("margin", ["big", -1.0, float("nan"), True])
+def test_a_margin_without_sense_is_refused(margin):
+    with pytest.raises(InvalidInputError, match=r"a: expected margins that are numbers >= 0, got .* \(pair 7\)"):
+        PairSource("a", [], margins={"6": 0.5, "7": margin})
+
+
 @pytest.mark.parametrize("weight", [0.0, -1.0, float("nan")])
 def test_a_weight_without_sense_is_refused(weight):
     with pytest.raises(InvalidInputError, match="expected a weight"):

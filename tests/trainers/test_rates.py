@@ -19,11 +19,13 @@ def config(**settings):
 
 
 def test_a_lora_rate_for_a_large_model_is_refused_and_the_message_says_what_to_do():
-    with pytest.raises(InvalidInputError, match=r"rate 0\.001: expected at most 0\.0001 .*M parameters.*--lora-rank"):
-        require_fitting_rate(config(learning_rate=1e-3), model(2048))
+    with pytest.raises(
+        InvalidInputError, match=r"rate 0\.0001: expected less than 0\.0001 .*M parameters.*--lora-rank"
+    ):
+        require_fitting_rate(config(learning_rate=1e-4), model(2048))
 
 
-@pytest.mark.parametrize("settings", [{"lora_rank": 8}, {"allow_large_rate": True}, {"learning_rate": 1e-4}])
+@pytest.mark.parametrize("settings", [{"lora_rank": 8}, {"allow_large_rate": True}, {"learning_rate": 5e-5}])
 def test_it_passes_with_adapters_or_if_insisted_on_or_at_a_lower_rate(settings):
     require_fitting_rate(config(**{"learning_rate": 1e-3} | settings), model(2048))
 

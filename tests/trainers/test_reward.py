@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from transformers.models.llama.modeling_llama import LlamaMLP
 
+from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.reward import RewardModel
 from music_trainers import (
@@ -226,8 +228,16 @@ def test_an_unfinished_run_is_neither_overwritten_nor_continued_as_another(base,
     again = config.model_copy(update={"resume": True})
     with pytest.raises(InvalidInputError, match=r"learning_rate was 0\.003, is 0\.1"):
         train_reward_model(again.model_copy(update={"learning_rate": 0.1}), make_pairs(40))
-    with pytest.raises(InvalidInputError, match="training pairs was"):
+    with pytest.raises(InvalidInputError, match=r"cannot resume .*; training pairs was"):
         train_reward_model(again, make_pairs(40, seed=5))
+    with pytest.raises(InvalidInputError, match="held-out pairs was"):
+        train_reward_model(again, make_pairs(40), make_pairs(9, seed=5))
+
+
+def test_a_finished_run_is_not_resumed_and_so_not_trained_anew(base, make_pairs, tmp_path):
+    train_reward_model(make_config(base, tmp_path, max_steps=1), make_pairs(40))
+    with pytest.raises(InvalidInputError, match="holds a finished run"):
+        train_reward_model(make_config(base, tmp_path, max_steps=2, resume=True), make_pairs(40))
 
 
 def test_resuming_without_a_checkpoint_begins_anew(base, make_pairs, tmp_path):
@@ -239,6 +249,28 @@ def test_a_run_whose_loss_is_no_number_stops_and_calls_no_broken_checkpoint_good
     config = make_config(base, tmp_path, max_steps=50, learning_rate=1e30, warmup_fraction=0.0, checkpoint_every=1)
     with pytest.raises(TrainingDivergedError, match=r"diverged at step 2: loss nan.*rate \(1e\+30\).*there is none"):
         train_reward_model(config, make_pairs(40))
+
+
+def test_weights_that_the_last_step_broke_are_not_saved(base, make_pairs, tmp_path, monkeypatch):
+    step = PairOptimizer.step
+
+    def breaking_step(self, batch, rate):
+        outcome = step(self, batch, rate)
+        torch.nn.init.constant_(self.classifier.score.weight, math.inf)
+        return outcome
+
+    monkeypatch.setattr(PairOptimizer, "step", breaking_step)
+    with pytest.raises(TrainingDivergedError, match="at step 1: 16 of 16 held-out rewards are no finite numbers"):
+        train_reward_model(make_config(base, tmp_path, max_steps=1), make_pairs(40))
+    assert not (tmp_path / "training.json").exists()
+
+
+def test_a_base_whose_weights_are_no_numbers_is_named(reward_checkpoint, make_pairs, tmp_path):
+    base = reward_checkpoint()
+    path = base / "model.safetensors"
+    save_file(load_file(path) | {"score.weight": torch.full((1, 32), math.inf)}, path, {"format": "pt"})
+    with pytest.raises(InvalidInputError, match=r"expected a model whose rewards are numbers, but 16 of 16"):
+        train_reward_model(make_config(str(base), tmp_path), make_pairs(40))
 
 
 def test_a_run_whose_loss_leaps_stops_and_names_the_last_checkpoint_before(base, make_pairs, tmp_path, monkeypatch):
@@ -276,6 +308,21 @@ def test_held_out_pairs_can_be_given_or_left_out(base, make_pairs, tmp_path):
 def test_over_long_pairs_are_counted_and_a_set_without_any_other_is_refused(base, make_pairs, tmp_path):
     with pytest.raises(InvalidInputError, match=r"20 read, 0 used .* 20 over_long"):
         train_reward_model(make_config(base, tmp_path, max_length=5, eval_fraction=0.0), make_pairs(20))
+
+
+def test_a_run_without_the_pairs_that_it_needs_is_refused(base, make_pairs, tmp_path):
+    def message(pairs, eval_pairs=None, **changes):
+        with pytest.raises(InvalidInputError) as caught:
+            train_reward_model(make_config(base, tmp_path, **changes), pairs, eval_pairs)
+        return str(caught.value)
+
+    pairs, long = make_pairs(20), make_pairs(4, seed=1, num_turns=1)
+    long = [pair.model_copy(update={"chosen": Conversation().user("one").assistant("two " * 900)}) for pair in long]
+    assert "no held-out pair is left to measure on: 4 read, 0 used" in message(pairs, long)
+    assert "patience counts evaluations on held-out pairs" in message(pairs, eval_fraction=0.0, patience=2)
+    assert "no pair is drawn in an epoch" in message(Mixture((PairSource("a", pairs, 0.01),)))
+    with_margins = Mixture((PairSource("a", pairs, margins={"0": 1.0, "1": 1.0, "2": 1.0}),))
+    assert "knows no margins" in message(with_margins, eval_fraction=0.0, objective={"ranking": "groups"})
 
 
 def test_the_contract_carries_the_length_of_training(base, make_pairs, tmp_path):

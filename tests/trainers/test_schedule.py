@@ -1,6 +1,8 @@
 from collections import Counter
 from itertools import islice
 
+import pytest
+
 from music_trainers.schedule import BatchSchedule
 
 
@@ -60,3 +62,15 @@ def test_clusters_stay_together():
     )
     assert split <= 2 * len(batches)
     assert batches != epoch(schedule([1] * 100, clusters=clusters), 1)
+
+
+@pytest.mark.parametrize("clusters", [None, [f"seed {i % 40}" for i in range(120)]])
+def test_copies_of_a_pair_are_seen_in_different_steps_all_over_the_epoch(clusters):
+    lengths = [(37 * i) % 128 for i in range(120)]
+    plan = schedule(lengths, sources=[(40, 3.0), (80, 1.0)], clusters=clusters)
+    batches = epoch(plan)
+    assert sum(len(batch) - len(set(batch)) for batch in batches) <= 4
+    counts = Counter(i for batch in batches for i in batch)
+    assert [counts[i] for i in range(120)] == [3] * 40 + [1] * 80
+    shares = [sum(i < 40 for i in batch) / len(batch) for batch in batches]
+    assert min(shares) > 0

@@ -10,6 +10,8 @@ def test_flops_are_six_for_each_weight_that_multiplies():
     model = LlamaForSequenceClassification(LlamaConfig(vocab_size=100, num_labels=1, **shape))
     linear = sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear))
     assert flops_per_token(model) == 6 * linear
+    model.model.requires_grad_(False)
+    assert flops_per_token(model) == 4 * linear + 2 * model.score.weight.numel()
 
 
 def test_the_share_of_the_peak_counts_what_was_computed():

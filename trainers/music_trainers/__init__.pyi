@@ -1,16 +1,8 @@
+from .accounting import PackingAccounting, PairAccounting, SourceAccounting
 from .config import Objective, RewardTrainingConfig
 from .mixture import Mixture, PairSource
 from .optimization import TrainingDivergedError
-from .records import (
-    Evaluation,
-    HeldOutMetrics,
-    PackingAccounting,
-    PairAccounting,
-    RewardTrainingResult,
-    SourceAccounting,
-    TrainingStart,
-    TrainingStep,
-)
+from .records import Evaluation, HeldOutMetrics, RewardTrainingResult, TrainingStart, TrainingStep
 from .reward import train_reward_model
 
 __all__ = [

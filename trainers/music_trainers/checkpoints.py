@@ -48,10 +48,6 @@ class Checkpoints:
         weights: dict[str, Any] = torch.load(self._path("best", step), map_location="cpu", weights_only=True)
         return weights
 
-    def has_best(self, step: int) -> bool:
-        """Whether the weights after a step were kept as the best."""
-        return self._path("best", step).exists()
-
     def last_before(self, step: int) -> Path | None:
         """Return the latest checkpoint of an earlier step."""
         bound = self._path("step", step)

@@ -18,9 +18,26 @@ if TYPE_CHECKING:
 __all__ = ["demo", "train"]
 
 
+_PANELS = {
+    "Pairs": ("max_length", "keep_seeds_together"),
+    "Loss": tuple(Objective.model_fields),
+    "Steps": (
+        *("learning_rate", "allow_large_rate", "batch_size", "num_epochs", "max_steps", "warmup_fraction"),
+        *("weight_decay", "max_grad_norm", "seed"),
+    ),
+    "Evaluation": ("eval_fraction", "evaluate_every", "patience"),
+    "Memory and speed": (
+        *("lora_rank", "lora_alpha", "states", "activation_checkpointing", "micro_batch_tokens"),
+        *("device", "peak_tflops"),
+    ),
+    "Checkpoints and tracking": ("checkpoint_every", "keep_checkpoints", "resume", "tracker"),
+}
+
+
 def _flag(name: str, model: type[BaseModel] = RewardTrainingConfig) -> Any:
-    """Return the option of a config field, with the field's docstring as its help."""
-    return typer.Option(help=model.model_fields[name].description)
+    """Return the option of a config field, with the field's docstring as its help, in its panel."""
+    panel = next((panel for panel, names in _PANELS.items() if name in names), None)
+    return typer.Option(help=model.model_fields[name].description, rich_help_panel=panel)
 
 
 def _default(name: str, model: type[BaseModel] = RewardTrainingConfig) -> Any:
@@ -38,7 +55,10 @@ def train(
     base: Annotated[str, _flag("base")],
     out: Annotated[Path, _flag("out")],
     held_out: Annotated[
-        list[str] | None, typer.Option("--eval", help="Held-out preference files, in place of --eval-fraction.")
+        list[str] | None,
+        typer.Option(
+            "--eval", help="Held-out preference files, in place of --eval-fraction.", rich_help_panel="Evaluation"
+        ),
     ] = None,
     learning_rate: Annotated[float | None, _flag("learning_rate")] = None,
     allow_large_rate: Annotated[bool, _flag("allow_large_rate")] = _default("allow_large_rate"),
@@ -49,7 +69,10 @@ def train(
     readout: Annotated[str, _flag("readout", Objective)] = _default("readout", Objective),
     margin: Annotated[float, _flag("margin", Objective)] = _default("margin", Objective),
     margin_column: Annotated[
-        str | None, typer.Option(help="Column of the preference files that holds a pair's own margin.")
+        str | None,
+        typer.Option(
+            help="Column of the preference files that holds a pair's own margin, a number >= 0.", rich_help_panel="Loss"
+        ),
     ] = None,
     label_smoothing: Annotated[float, _flag("label_smoothing", Objective)] = _default("label_smoothing", Objective),
     center_rewards_coefficient: Annotated[float, _flag("center_rewards_coefficient", Objective)] = _default(
@@ -82,7 +105,8 @@ def train(
 ) -> None:
     """Train a reward model on preference pairs; in several processes under `accelerate launch $(which music)`.
 
-    On the CPU, accelerate starts a single process: use `torchrun --nproc-per-node N $(which music)` there.
+    With `--use_fsdp --fsdp_version 2` behind `launch`, the model is shared out among GPUs. On the CPU, accelerate
+    starts a single process: use `torchrun --nproc-per-node N $(which music)` there.
 
     Example: music train runs/pairs=2 base.jsonl --base google/gemma-2-9b-it --out runs/rm
     """

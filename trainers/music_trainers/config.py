@@ -19,8 +19,8 @@ class Objective(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     readout: Readout = "last"
-    """The reward of a conversation: the one at its end, or the mean of those after each assistant turn. It becomes part
-    of the model's score contract."""
+    """The reward of a conversation: the one at its end (`last`), or the mean of those after each assistant turn
+    (`turn_mean`). It becomes part of the model's score contract."""
     margin: float = Field(default=0.0, ge=0)
     """By how much the chosen side should win, beyond what a pair's own margin asks for."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
@@ -31,7 +31,8 @@ class Objective(BaseModel):
     """Weight of a pair's mean loss over its turns, each against the same turn of the other side; turns up to which both
     sides are the same are left out."""
     ranking: Literal["pairs", "groups"] = "pairs"
-    """`groups` ranks a chosen side above all rejected ones at once, where several pairs of a step share it."""
+    """`pairs` compares two sides; `groups` ranks a chosen side above all rejected ones at once, where several pairs of
+    a step share it."""
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -59,8 +60,8 @@ class RewardTrainingConfig(BaseModel):
     """Peak rate; by default 2e-6, the paper's for full fine-tuning of models of some billion parameters, or 1e-4 with
     LoRA."""
     allow_large_rate: bool = False
-    """Take a rate above 1e-4 for full fine-tuning of a model of more than 100M parameters, which is refused otherwise:
-    rates of that size belong to LoRA and to small models, and wreck a large one."""
+    """Take a rate of 1e-4 or more for full fine-tuning of a model of more than 100M parameters, which is refused
+    otherwise: rates of that size belong to LoRA and to small models, and wreck a large one."""
     objective: Objective = Objective()
     """The loss."""
     batch_size: int = Field(default=64, ge=1)
@@ -99,7 +100,8 @@ class RewardTrainingConfig(BaseModel):
     """How weights and AdamW's moments are kept: `fp32` (16 bytes a weight with its gradient), or in bf16 as
     `split_master` (10), `bf16_stochastic` (8) or `bf16_stochastic_8bit` (6)."""
     activation_checkpointing: Literal["none", "full"] = "none"
-    """`full` keeps the input of each layer alone and computes the rest again: a third more compute, far less memory."""
+    """`full` keeps the input of each layer alone and computes the rest again: a third more compute, far less memory.
+    `none` keeps all."""
     micro_batch_tokens: int = Field(default=8192, ge=1)
     """Bound on the tokens of one forward pass; it changes memory and speed, not the result."""
     checkpoint_every: int = Field(default=500, ge=0)
@@ -109,7 +111,8 @@ class RewardTrainingConfig(BaseModel):
     resume: bool = False
     """Go on from the last checkpoint in `out`, if there is one."""
     tracker: Literal["tensorboard", "wandb", "trackio"] | None = None
-    """Where the figures of each step go besides the display, if it is installed; tensorboard writes into `out`."""
+    """Where the figures of each step go besides the display: `tensorboard` (into `out`), `wandb` or `trackio`, which
+    must be installed."""
     peak_tflops: float | None = Field(default=None, gt=0)
     """What one device can do in bf16, in 1e12 operations a second, to tell what share of it the model gets; on CUDA it
     is measured if not given."""

@@ -9,7 +9,7 @@ from music.pairs import PreferencePair
 from music.preferences import seed_key
 from music.reward.packing import TokenSequence
 from music.reward.tokens import ConversationTokenizer, Encoding, Unscorable
-from music_trainers.records import PairAccounting
+from music_trainers.accounting import PairAccounting
 
 __all__ = ["EncodedPair", "encode_pairs"]
 

@@ -14,6 +14,7 @@ from music_trainers.data import EncodedPair
 from music_trainers.distributed import deal_rows, plan_shared_rows
 from music_trainers.losses import bradley_terry_losses
 from music_trainers.objective import read_out
+from music_trainers.optimization import TrainingDivergedError
 from music_trainers.records import HeldOutMetrics
 
 __all__ = ["evaluate"]
@@ -35,6 +36,9 @@ def evaluate(
         accelerator: Over whose processes the work is dealt.
         objective: Says how a conversation's reward is read out.
         max_tokens: Bound on the tokens of a row.
+
+    Raises:
+        TrainingDivergedError: A reward is no finite number.
     """
     was_training = scorer.training
     scorer.eval()
@@ -43,6 +47,8 @@ def evaluate(
         # Without a backward pass the outermost weights stay whole, and what is loaded into them would be lost.
         scorer.reshard()
     scorer.train(was_training)
+    if num_broken := int((~rewards.isfinite()).sum()):
+        raise TrainingDivergedError(f"{num_broken} of {rewards.numel()} held-out rewards are no finite numbers")
     chosen, rejected = rewards.unbind(1)
     metrics = HeldOutMetrics(
         num_pairs=len(pairs),

@@ -1,6 +1,6 @@
 """`PairGroup`: pairs of a step that are packed together, so that what they share is computed once."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -45,8 +45,16 @@ def group_by_seed(pairs: Sequence[EncodedPair], max_tokens: int) -> list[PairGro
 
 
 def group_by_chosen(pairs: Sequence[EncodedPair]) -> list[PairGroup]:
-    """Put the pairs that share their chosen side, token by token, into one group, however large it gets."""
-    return [PairGroup(tuple(members)) for members in _collect((tuple(pair.chosen.ids), pair) for pair in pairs)]
+    """Put the pairs that share their chosen side, token by token, into one group, however large it gets.
+
+    A pair that a step sees twice, as a source's weight may have it, goes into two groups: it ranks once in each.
+    """
+    seen: Counter[int] = Counter()
+    keyed = []
+    for pair in pairs:
+        keyed.append(((tuple(pair.chosen.ids), seen[id(pair)]), pair))
+        seen[id(pair)] += 1
+    return [PairGroup(tuple(members)) for members in _collect(keyed)]
 
 
 def _collect(keyed: Iterable[tuple[Hashable, EncodedPair]]) -> list[list[EncodedPair]]:

@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from music_trainers.records import Evaluation, PackingAccounting
+from music_trainers.accounting import PackingAccounting
+from music_trainers.records import Evaluation
 
 __all__ = ["History"]
 

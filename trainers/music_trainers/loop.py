@@ -15,7 +15,8 @@ def train(run: TrainingRun, history: History, speed: Throughput, on_step: Callab
     """Take the steps that are left; the history grows by them.
 
     Raises:
-        TrainingDivergedError: The loss is no longer finite, or far above what it was for several steps.
+        TrainingDivergedError: Loss or rewards are no longer finite, or the loss far above what it was for several
+            steps.
     """
     run.optimizer.scorer.train()
     batches = run.schedule.batches(start=history.step)
@@ -64,7 +65,10 @@ def _evaluation(run: TrainingRun, history: History) -> Evaluation | None:
     every, is_last = run.config.evaluate_every, history.step == run.num_steps
     if not (is_last or (every and history.step % every == 0)):
         return None
-    evaluation = run.evaluate(history.step)
+    try:
+        evaluation = run.evaluate(history.step)
+    except TrainingDivergedError as error:
+        raise _diverged(run, history.step, history.step + 1 - history.num_suspicious, str(error)) from error
     if evaluation is not None:
         history.evaluations.append(evaluation)
         if history.best is evaluation and not is_last:

@@ -1,5 +1,6 @@
 """`Mixture`: pairs from several sources, with weights."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -7,8 +8,8 @@ from music.errors import InvalidInputError
 from music.pairs import PreferencePair
 from music.preferences import split_pairs
 from music.reward.tokens import ConversationTokenizer
+from music_trainers.accounting import SourceAccounting
 from music_trainers.data import EncodedPair, encode_pairs
-from music_trainers.records import SourceAccounting
 from music_trainers.schedule import num_drawn
 
 __all__ = ["Mixture", "PairSource", "encode_mixture"]
@@ -22,7 +23,7 @@ class PairSource:
         name: For people to read.
         pairs: Of the source.
         weight: How often an epoch sees each pair, on average.
-        margins: Margin of a pair by its id, where it has one.
+        margins: Margin of a pair by its id, where it has one; >= 0.
     """
 
     name: str
@@ -31,9 +32,15 @@ class PairSource:
     margins: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check the weight."""
+        """Check the weight and the margins."""
         if not 0 < self.weight <= 1000:
             raise InvalidInputError(f"{self.name}: expected a weight within (0, 1000], got {self.weight}")
+        for id_, margin in self.margins.items():
+            is_number = isinstance(margin, int | float) and not isinstance(margin, bool)
+            if not (is_number and 0 <= margin < math.inf):
+                raise InvalidInputError(
+                    f"{self.name}: expected margins that are numbers >= 0, got {margin!r} (pair {id_})"
+                )
 
 
 @dataclass(frozen=True, slots=True)

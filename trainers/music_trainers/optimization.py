@@ -12,19 +12,19 @@ from transformers import PreTrainedModel
 
 from music.errors import MusicError
 from music.reward.forward import PackedScorer
+from music_trainers.accounting import PackingAccounting
 from music_trainers.config import RewardTrainingConfig
 from music_trainers.data import EncodedPair
 from music_trainers.distributed import deal_rows, plan_shared_rows, synchronised
 from music_trainers.groups import PairGroup, group_by_chosen, group_by_seed
 from music_trainers.objective import num_comparisons, row_loss
 from music_trainers.precision import make_optimizer
-from music_trainers.records import PackingAccounting
 
 __all__ = ["PairOptimizer", "StepOutcome", "TrainingDivergedError", "cosine_learning_rate"]
 
 
 class TrainingDivergedError(MusicError):
-    """The loss or the gradient is no longer a finite number, or the loss has grown far beyond what it was."""
+    """Loss, gradient or rewards are no finite numbers, or the loss has grown far beyond what it was."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """A training run as people follow it: a live line on a terminal, plain lines elsewhere."""
 
+import time
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
@@ -24,6 +26,7 @@ class TrainingDisplay:
             *columns, TextColumn("ETA"), TimeRemainingColumn(), console=console, disable=not console.is_terminal
         )
         self._task: TaskID | None = None
+        self._first_step, self._began = 0, time.monotonic()
 
     def __enter__(self) -> Self:
         """Begin to draw."""
@@ -48,6 +51,7 @@ class TrainingDisplay:
         if start.first_step:
             self._print(f"resumed after step {start.first_step}")
         self._task = self._progress.add_task("", total=start.num_steps, completed=start.first_step, note="")
+        self._first_step, self._began = start.first_step, time.monotonic()
 
     def on_step(self, step: TrainingStep) -> None:
         """Show one step."""
@@ -56,9 +60,13 @@ class TrainingDisplay:
             self._progress.update(self._task, completed=step.step, note=note)
         every = max(1, step.num_steps // PLAIN_LINES)
         if not self._console.is_terminal and (step.step % every == 0 or step.step == step.num_steps):
-            self._print(f"step {step.step}/{step.num_steps}  {note}")
+            self._print(f"step {step.step}/{step.num_steps}  {note}  ETA {self._eta(step)}")
         if step.evaluation is not None and step.step < step.num_steps:
             self._print(f"after step {step.step}: {format_metrics(step.evaluation.metrics)}")
+
+    def _eta(self, step: TrainingStep) -> timedelta:
+        seconds_per_step = (time.monotonic() - self._began) / (step.step - self._first_step)
+        return timedelta(seconds=round(seconds_per_step * (step.num_steps - step.step)))
 
     def _print(self, line: str) -> None:
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -83,12 +91,12 @@ def format_metrics(metrics: HeldOutMetrics | None) -> str:
 
 def format_result(result: RewardTrainingResult) -> str:
     """Write what a run came to in a few lines."""
-    rate = result.num_tokens / result.seconds if result.seconds else 0.0
     stopped = ", stopped early" if result.stopped_early else ""
     is_last = result.saved_step == result.num_steps
     which = "the last weights" if is_last else f"the weights after step {result.saved_step}, the lowest held-out NLL"
     return (
-        f"{result.num_steps} steps{stopped}, {result.num_tokens:,} tokens, {result.seconds:.1f} s ({rate:,.0f} "
-        f"tokens/s)\npacking: {result.packing}\nbefore: {format_metrics(result.before)}\n"
-        f"after:  {format_metrics(result.after)}\nsaved to {result.config.out}: {which}"
+        f"{result.num_steps} steps{stopped}, {result.num_tokens:,} tokens, {result.seconds:.1f} s "
+        f"({result.tokens_per_second:,.0f} tokens/s)\npacking: {result.packing}\n"
+        f"before: {format_metrics(result.before)}\nafter:  {format_metrics(result.after)}\n"
+        f"saved to {result.config.out}: {which}"
     )

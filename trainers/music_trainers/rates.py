@@ -18,13 +18,13 @@ def require_fitting_rate(config: RewardTrainingConfig, classifier: PreTrainedMod
     """Refuse to fine-tune a large model in full at a rate that is meant for adapters.
 
     Raises:
-        InvalidInputError: The rate is above `LARGE_RATE` and the model larger than `SMALL_MODEL`.
+        InvalidInputError: The rate is `LARGE_RATE` or above and the model larger than `SMALL_MODEL`.
     """
     is_small = classifier.num_parameters() <= SMALL_MODEL
-    if config.learning_rate > LARGE_RATE and not (config.lora_rank or config.allow_large_rate or is_small):
+    if config.learning_rate >= LARGE_RATE and not (config.lora_rank or config.allow_large_rate or is_small):
         raise InvalidInputError(
-            f"learning rate {config.learning_rate:g}: expected at most {LARGE_RATE:g} for full fine-tuning of a model "
-            f"of more than {SMALL_MODEL // 1_000_000}M parameters (this one has {count_text(classifier)}), as larger "
-            "ones unlearn what the model knows. Take about 2e-6, train adapters (--lora-rank), or insist "
+            f"learning rate {config.learning_rate:g}: expected less than {LARGE_RATE:g} for full fine-tuning of a "
+            f"model of more than {SMALL_MODEL // 1_000_000}M parameters (this one has {count_text(classifier)}), as "
+            "larger ones unlearn what the model knows. Take about 2e-6, train adapters (--lora-rank), or insist "
             "(--allow-large-rate)"
         )

@@ -5,96 +5,10 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict
 
 from music.reward.contract import RewardStatistics
+from music_trainers.accounting import PackingAccounting, PairAccounting, SourceAccounting
 from music_trainers.config import RewardTrainingConfig
 
-__all__ = ["Evaluation", "HeldOutMetrics", "PackingAccounting", "PairAccounting", "RewardTrainingResult"]
-__all__ += ["SourceAccounting", "TrainingStart", "TrainingStep"]
-
-
-class PairAccounting(BaseModel):
-    """What became of the pairs that were read."""
-
-    model_config = ConfigDict(frozen=True)
-
-    num_read: int
-    num_used: int
-    num_truncated: int
-    """Of those used, pairs of which a side lost its oldest exchanges to fit `max_length`."""
-    num_dropped: dict[str, int] = {}
-    """By reason: a side is `over_long` or `template_refused`, or both are `identical_as_tokens` or became
-    `identical_after_truncation`."""
-
-    def __str__(self) -> str:
-        """Say it in one line."""
-        dropped = ", ".join(f"{n} {reason}" for reason, n in sorted(self.num_dropped.items())) or "none"
-        return f"{self.num_read} read, {self.num_used} used ({self.num_truncated} truncated), dropped: {dropped}"
-
-    def __add__(self, other: "PairAccounting") -> "PairAccounting":
-        """Add up two accounts."""
-        reasons = self.num_dropped.keys() | other.num_dropped.keys()
-        return PairAccounting(
-            num_read=self.num_read + other.num_read,
-            num_used=self.num_used + other.num_used,
-            num_truncated=self.num_truncated + other.num_truncated,
-            num_dropped={r: self.num_dropped.get(r, 0) + other.num_dropped.get(r, 0) for r in sorted(reasons)},
-        )
-
-
-class SourceAccounting(BaseModel):
-    """What a source gives to a run."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    weight: float
-    pairs: PairAccounting
-    num_drawn: int
-    """Pairs of it in an epoch."""
-    num_with_margin: int
-    """Of the pairs used, those with a margin of their own."""
-
-    def __str__(self) -> str:
-        """Say it in one line."""
-        margins = f", {self.num_with_margin} with a margin" if self.num_with_margin else ""
-        return f"{self.name}: {self.pairs}; weight {self.weight:g}, {self.num_drawn} an epoch{margins}"
-
-
-class PackingAccounting(BaseModel):
-    """What packing came to in the steps so far."""
-
-    model_config = ConfigDict(frozen=True)
-
-    num_sequence_tokens: int = 0
-    """Tokens of all sides, shared ones as often as they are shared."""
-    num_tokens: int = 0
-    """Tokens that were computed."""
-    num_slots: int = 0
-    """Tokens that would have been computed if all rows of a step were as long as its longest."""
-
-    @property
-    def fill(self) -> float:
-        """How even the rows of a step are; 1 if all are equally long."""
-        return self.num_tokens / self.num_slots if self.num_slots else 1.0
-
-    @property
-    def saved(self) -> float:
-        """Share of the tokens that sharing spared."""
-        return 1 - self.num_tokens / self.num_sequence_tokens if self.num_sequence_tokens else 0.0
-
-    def __add__(self, other: "PackingAccounting") -> "PackingAccounting":
-        """Add up two accounts."""
-        return PackingAccounting(
-            num_sequence_tokens=self.num_sequence_tokens + other.num_sequence_tokens,
-            num_tokens=self.num_tokens + other.num_tokens,
-            num_slots=self.num_slots + other.num_slots,
-        )
-
-    def __str__(self) -> str:
-        """Say it in one line."""
-        return (
-            f"{self.num_tokens:,} tokens computed for {self.num_sequence_tokens:,} "
-            f"({self.saved:.1%} saved by sharing), rows {self.fill:.1%} full"
-        )
+__all__ = ["Evaluation", "HeldOutMetrics", "RewardTrainingResult", "TrainingStart", "TrainingStep"]
 
 
 class HeldOutMetrics(BaseModel):
@@ -199,7 +113,9 @@ class RewardTrainingResult(BaseModel):
     num_tokens: int
     packing: PackingAccounting
     seconds: float
-    """Spent in optimizer steps and evaluations by this process."""
+    """Spent in optimizer steps and evaluations since the run began or was resumed."""
+    tokens_per_second: float
+    """Over these seconds."""
     losses: list[float]
     """Mean loss of every step, from the first step of the run even if it was resumed."""
     versions: dict[str, str]

@@ -19,21 +19,22 @@ from music.errors import InvalidInputError
 from music.pairs import PreferencePair
 from music.reward.loading import LoadedCheckpoint, load_checkpoint, quiet_transformers
 from music.reward.model import count_text
+from music_trainers.accounting import require_pairs
 from music_trainers.config import RewardTrainingConfig
 from music_trainers.data import encode_pairs
 from music_trainers.distributed import gather_weights
 from music_trainers.history import History
+from music_trainers.launch import start_accelerator
 from music_trainers.loop import train
 from music_trainers.lora import merge_adapters
 from music_trainers.mixture import Mixture, encode_mixture
+from music_trainers.optimization import TrainingDivergedError
 from music_trainers.records import Evaluation, RewardTrainingResult, TrainingStart, TrainingStep
-from music_trainers.run import TrainingRun, start_accelerator
+from music_trainers.run import RECORD_FILE, TrainingRun
 from music_trainers.throughput import Throughput, flops_per_token, measured_peak
 from music_trainers.tracking import Tracking
 
 __all__ = ["train_reward_model"]
-
-RECORD_FILE = "training.json"
 
 
 def train_reward_model(
@@ -54,7 +55,8 @@ def train_reward_model(
         on_step: Called after every optimizer step, in the main process.
 
     Raises:
-        InvalidInputError: No pair is left to train on, or the base cannot be trained, or the run cannot resume.
+        InvalidInputError: No pair is left to train or to measure on, or the base cannot be trained, or the run cannot
+            resume.
         TrainingDivergedError: The loss is no longer finite, or far above what it was.
     """
     set_seed(config.seed)
@@ -67,11 +69,10 @@ def train_reward_model(
     encoded, sources = encode_mixture(loaded.tokens, mixture, every_turn=every_turn)
     held_out, held_out_accounting = encode_pairs(loaded.tokens, eval_pairs, every_turn=every_turn)
     accounting = reduce(add, [source.pairs for source in sources])
-    if not encoded:
-        raise InvalidInputError(f"no pair is left to train on: {accounting}")
+    require_pairs(config, accounting, sources, held_out_accounting)
     description = _description(loaded, accelerator, config)
     run = TrainingRun.prepare(config, accelerator, loaded, encoded, sources, held_out)
-    before = run.evaluate(0)
+    before = _evaluate_base(run)
     history = run.resume() if config.resume else History()
     start = TrainingStart(
         description=description,
@@ -94,7 +95,7 @@ def train_reward_model(
 
     speed = Throughput(flops_per_token(run.optimizer.classifier), _peak(config, accelerator))
     train(run, history, speed, report)
-    result = _finish(run, start, history, speed.seconds)
+    result = _finish(run, start, history, speed)
     tracking.end()  # last, as accelerate takes the process group down with it
     return result
 
@@ -107,6 +108,16 @@ def _load(config: RewardTrainingConfig) -> LoadedCheckpoint:
     return LoadedCheckpoint(loaded.classifier, tokens, loaded.new_head)
 
 
+def _evaluate_base(run: TrainingRun) -> Evaluation | None:
+    """Measure before the first step, where weights that are no numbers are the base's own."""
+    try:
+        return run.evaluate(0)
+    except TrainingDivergedError as error:
+        raise InvalidInputError(
+            f"{run.config.base}: expected a model whose rewards are numbers, but {error}"
+        ) from error
+
+
 def _peak(config: RewardTrainingConfig, accelerator: Accelerator) -> float | None:
     """Return the FLOP/s that all devices can do together, if that is known."""
     num_devices: int = accelerator.num_processes
@@ -115,8 +126,9 @@ def _peak(config: RewardTrainingConfig, accelerator: Accelerator) -> float | Non
     return measured_peak(accelerator.device) * num_devices if accelerator.device.type == "cuda" else None
 
 
-def _finish(run: TrainingRun, start: TrainingStart, history: History, seconds: float) -> RewardTrainingResult:
+def _finish(run: TrainingRun, start: TrainingStart, history: History, speed: Throughput) -> RewardTrainingResult:
     """Go back to the best weights, save them with the record, and drop the checkpoints."""
+    seconds, tokens_per_second = speed.seconds, speed.tokens_per_second
     best = history.best
     if best is not None and best.step != history.step:
         run.restore_best(best.step)
@@ -135,6 +147,7 @@ def _finish(run: TrainingRun, start: TrainingStart, history: History, seconds: f
         num_tokens=history.num_tokens,
         packing=history.packing,
         seconds=seconds,
+        tokens_per_second=tokens_per_second,
         losses=history.losses,
         versions={name: version(name) for name in ("torch", "transformers", "accelerate")},
     )
@@ -165,8 +178,8 @@ def _save(run: TrainingRun, best: Evaluation | None, result: RewardTrainingResul
 def _description(loaded: LoadedCheckpoint, accelerator: Accelerator, config: RewardTrainingConfig) -> str:
     """Name model, head, device, precision and processes."""
     classifier = loaded.classifier
-    compute = "bf16" if accelerator.mixed_precision == "bf16" else str(classifier.dtype).removeprefix("torch.")
-    precision = "fp32" if compute == "float32" else f"{compute} over {config.states} states"
+    is_fp32 = accelerator.mixed_precision == "no" and classifier.dtype == torch.float32
+    precision = "fp32" if is_fp32 else f"bf16 over {config.states} states"
     head = "new head" if loaded.new_head else "its own head"
     text = f"{type(classifier).__name__} ({count_text(classifier)}, {head}) on {accelerator.device} in {precision}"
     if config.lora_rank:

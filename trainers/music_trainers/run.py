@@ -11,8 +11,8 @@ from accelerate import Accelerator
 
 from music.errors import InvalidInputError
 from music.reward.loading import LoadedCheckpoint
-from music.reward.model import resolve_device
 from music.reward.tokens import ConversationTokenizer
+from music_trainers.accounting import SourceAccounting
 from music_trainers.checkpoints import Checkpoints
 from music_trainers.config import RewardTrainingConfig
 from music_trainers.data import EncodedPair
@@ -21,41 +21,18 @@ from music_trainers.evaluation import evaluate
 from music_trainers.history import History
 from music_trainers.lora import add_adapters
 from music_trainers.optimization import PairOptimizer
-from music_trainers.precision import StatesPolicy
 from music_trainers.rates import require_fitting_rate
-from music_trainers.records import Evaluation, SourceAccounting
+from music_trainers.records import Evaluation
 from music_trainers.schedule import BatchSchedule
-from music_trainers.tracking import require_tracker
 
-__all__ = ["TrainingRun", "start_accelerator"]
+__all__ = ["RECORD_FILE", "TrainingRun"]
 
-CHECKPOINT_FOLDER = "checkpoints"
+CHECKPOINT_FOLDER, RECORD_FILE = "checkpoints", "training.json"
 WITHOUT_INFLUENCE = {
     *("out", "micro_batch_tokens", "activation_checkpointing", "checkpoint_every", "keep_checkpoints", "resume"),
     *("device", "tracker", "peak_tflops", "allow_large_rate"),
 }
 """Settings that the course of a run does not depend on, beyond rounding."""
-
-
-def start_accelerator(config: RewardTrainingConfig) -> Accelerator:
-    """Return accelerate's view of device, precision, processes and tracker.
-
-    Raises:
-        InvalidInputError: The device or the tracker is not there, or settings do not go together with sharding.
-    """
-    on_cpu = resolve_device(None if config.device == "auto" else config.device).type == "cpu"
-    require_tracker(config.tracker)
-    accelerator = Accelerator(
-        cpu=on_cpu, mixed_precision="no" if on_cpu else "bf16", log_with=config.tracker, project_dir=str(config.out)
-    )
-    if accelerator.is_fsdp2 and config.lora_rank:
-        raise InvalidInputError("adapters are not merged from shards: train them without FSDP (--lora-rank 0 with it)")
-    if accelerator.is_fsdp2 and config.checkpoint_every and config.states is not StatesPolicy.FP32:
-        raise InvalidInputError(
-            f"checkpoints of sharded optimizer states are written in fp32 only, got {config.states}: use "
-            "--states fp32, or do without (--checkpoint-every 0)"
-        )
-    return accelerator
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +76,8 @@ class TrainingRun:
         """Place the model and lay out the run.
 
         Raises:
-            InvalidInputError: The rate does not fit the model, or the folder holds an unfinished run.
+            InvalidInputError: The rate does not fit the model, or the folder holds an unfinished run, or a finished one
+                that is to be resumed.
         """
         classifier = loaded.classifier
         require_fitting_rate(config, classifier)
@@ -108,10 +86,17 @@ class TrainingRun:
             enable: Any = classifier.gradient_checkpointing_enable
             enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         checkpoints = Checkpoints(
-            config.out / CHECKPOINT_FOLDER, identity=_identity(config, train, sources), keep=config.keep_checkpoints
+            config.out / CHECKPOINT_FOLDER,
+            identity=_identity(config, train, held_out, sources),
+            keep=config.keep_checkpoints,
         )
         if not config.resume:
             checkpoints.require_none()
+        elif not checkpoints.paths and (config.out / RECORD_FILE).exists():
+            raise InvalidInputError(
+                f"{config.out} holds a finished run, which cannot go on: choose another output folder, or leave "
+                "--resume out to train in its place"
+            )
         schedule = BatchSchedule(
             lengths=[pair.length for pair in train],
             batch_size=config.batch_size,
@@ -183,13 +168,20 @@ class TrainingRun:
 
 
 def _identity(
-    config: RewardTrainingConfig, train: Sequence[EncodedPair], sources: Sequence[SourceAccounting]
+    config: RewardTrainingConfig,
+    train: Sequence[EncodedPair],
+    held_out: Sequence[EncodedPair],
+    sources: Sequence[SourceAccounting],
 ) -> dict[str, str]:
     """Name what the course of a run depends on."""
-    digest = hashlib.sha256()
-    for pair in train:
-        digest.update(array("q", [len(pair.chosen.ids), *pair.chosen.ids, *pair.rejected.ids]).tobytes())
-        digest.update(array("d", [pair.margin]).tobytes())
     settings = {name: str(value) for name, value in config.model_dump(exclude=WITHOUT_INFLUENCE).items()}
     weights = ", ".join(f"{source.pairs.num_used} x {source.weight:g}" for source in sources)
-    return settings | {"training pairs": digest.hexdigest()[:16], "sources": weights}
+    return settings | {"training pairs": _digest(train), "held-out pairs": _digest(held_out), "sources": weights}
+
+
+def _digest(pairs: Sequence[EncodedPair]) -> str:
+    digest = hashlib.sha256()
+    for pair in pairs:
+        digest.update(array("q", [len(pair.chosen.ids), *pair.chosen.ids, *pair.rejected.ids]).tobytes())
+        digest.update(array("d", [pair.margin]).tobytes())
+    return digest.hexdigest()[:16]

@@ -5,7 +5,7 @@ them, drawn anew in every epoch.
 """
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,7 +13,8 @@ from itertools import pairwise
 __all__ = ["BatchSchedule", "num_drawn"]
 
 WINDOW = 16
-"""Batches among which pairs are sorted by length, so that a batch holds pairs of like length."""
+"""Batches among which pairs are sorted by length, so that a batch holds pairs of like length; fewer where pairs are
+drawn several times an epoch, so that sorting does not bring copies of a pair together."""
 
 
 def num_drawn(num_pairs: int, weight: float) -> int:
@@ -70,10 +71,12 @@ class BatchSchedule:
         """Plan one epoch."""
         order = self._drawn(rng)
         rng.shuffle(order)
+        order = _copies_apart(order)
         if self.clusters is not None:
             order = _together(order, self.clusters)
         else:
-            window = self.batch_size * WINDOW
+            most_copies = max(Counter(order).values(), default=1)
+            window = self.batch_size * max(1, min(WINDOW, self.num_batches // most_copies))
             for start in range(0, len(order), window):
                 order[start : start + window] = sorted(order[start : start + window], key=lambda i: self.lengths[i])
         bounds = [len(order) * i // self.num_batches for i in range(self.num_batches + 1)]
@@ -94,9 +97,24 @@ class BatchSchedule:
         return drawn
 
 
+def _copies_apart(order: Sequence[int]) -> list[int]:
+    """Spread the copies of each pair evenly over the epoch; what is drawn once keeps its order."""
+    places: dict[int, list[int]] = defaultdict(list)
+    for place, index in enumerate(order):
+        places[index].append(place)
+    timed: list[tuple[float, int]] = []
+    for index, found in places.items():
+        # Any of its places would do to start from; not always the first one, or beginnings would be crowded.
+        start = found[index % len(found)] / len(order)
+        timed += [((copy + start) / len(found), index) for copy in range(len(found))]
+    return [index for _, index in sorted(timed)]
+
+
 def _together(order: Sequence[int], clusters: Sequence[str]) -> list[int]:
-    """Bring each cluster together where its first member stands."""
-    members: dict[str, list[int]] = defaultdict(list)
+    """Bring each cluster together where its first member stands; copies of it stay apart."""
+    members: dict[tuple[str, int], list[int]] = defaultdict(list)
+    seen: Counter[int] = Counter()
     for index in order:
-        members[clusters[index]].append(index)
+        members[clusters[index], seen[index]].append(index)
+        seen[index] += 1
     return [index for cluster in members.values() for index in cluster]

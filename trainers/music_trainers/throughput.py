@@ -14,11 +14,14 @@ MATRIX, NUM_PRODUCTS = 8192, 20
 def flops_per_token(classifier: PreTrainedModel) -> int:
     """Return what training takes for each computed token: 6 for each weight of a matrix that is not looked up.
 
+    A frozen weight takes 4, as it gets no gradient of its own.
+
     Attention is left out, and so is what activation checkpointing computes again: the share of the peak is
     somewhat understated rather than flattered.
     """
     embeddings = {id(weight) for weight in classifier.get_input_embeddings().parameters()}
-    return 6 * sum(w.numel() for w in classifier.parameters() if w.dim() == 2 and id(w) not in embeddings)
+    matrices = [w for w in classifier.parameters() if w.dim() == 2 and id(w) not in embeddings]
+    return sum((6 if weight.requires_grad else 4) * weight.numel() for weight in matrices)
 
 
 def measured_peak(device: torch.device) -> float:

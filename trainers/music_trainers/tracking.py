@@ -30,7 +30,8 @@ class Tracking:
     def __init__(self, accelerator: Accelerator, config: RewardTrainingConfig) -> None:
         self._accelerator = accelerator
         if config.tracker is not None:
-            settings = {k: v for k, v in config.model_dump(mode="json").items() if isinstance(v, int | float | str)}
+            values = config.model_dump(mode="json", exclude={"objective"}) | config.objective.model_dump()
+            settings = {name: value for name, value in values.items() if value is not None}
             accelerator.init_trackers(PROJECT, config=settings)
 
     def start(self, start: TrainingStart) -> None:

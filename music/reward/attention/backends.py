@@ -103,7 +103,9 @@ def _guarded(attend: Attention) -> Attention:
         segments.attended.add(getattr(module, "layer_idx", -1))
         return attend(module, query, key, value, segments, **kwargs)
 
-    return attention
+    # What a compiled layer would trace here differs from row to row; flex compiles a kernel of its own.
+    untraced: Attention = torch.compiler.disable(attention)  # type: ignore[no-untyped-call]
+    return untraced
 
 
 def _require_row(query: Tensor, key: Tensor, segments: SegmentTable) -> None:

@@ -1,6 +1,6 @@
 """The back-end on FlexAttention: one kernel for sharing, softcap and sliding window, without gathered copies (GPU).
 
-On the CPU it runs forward only, uncompiled, which is how it is tested.
+On the CPU it runs forward only.
 """
 
 from functools import partial
@@ -43,7 +43,9 @@ def _block_mask(
 
     def make() -> BlockMask:
         enters, leaves, positions = (x.to(device) for x in _intervals(segments, num_keys))
-        sees = partial(_sees, enters, leaves, positions, num_keys - num_queries, window)
+        # A tensor, for a number would have a kernel compiled for each length of a cache.
+        offset = torch.tensor(num_keys - num_queries, device=device)
+        sees = partial(_sees, enters, leaves, positions, offset, window)
         return create_block_mask(sees, None, None, num_queries, num_keys, device, BLOCK)
 
     return segments.once(("block mask", num_queries, num_keys, window, device), make)
@@ -53,7 +55,7 @@ def _sees(
     enters: Tensor,
     leaves: Tensor,
     positions: Tensor,
-    offset: int,
+    offset: Tensor,
     window: int | None,
     batch: Tensor,
     head: Tensor,
