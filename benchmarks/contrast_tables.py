@@ -7,7 +7,7 @@ from music.evaluation import Estimate, accuracy, mean, paired_difference
 from music.sandbox.defects import GROUPS
 from music.sandbox.oracle import ErrorKind
 
-__all__ = ["PairFigures", "Result", "print_tables"]
+__all__ = ["PairFigures", "Result", "print_row", "print_tables", "show", "show_accuracy"]
 
 ALL_GROUPS = GROUPS | {"recollection": (ErrorKind.RECOLLECTION,)}
 
@@ -53,19 +53,19 @@ def print_tables(by_arm: Mapping[str, Sequence[Result]], paper: str, num_turns: 
     last = num_turns - 1
     spans = {"before the last turn": range(last), "last turn": range(last, last + 1)}
     columns = [f"{group}, {span}" for group in ALL_GROUPS for span in spans]
-    _print_row("model trained on", *columns, "single turns")
-    _print_row(*["---"] * (len(columns) + 2))
+    print_row("model trained on", *columns, "single turns")
+    print_row(*["---"] * (len(columns) + 2))
     for arm, results in by_arm.items():
         cells = [_hits(results, group, turns) for group in ALL_GROUPS for turns in spans.values()]
-        _print_row(arm, *cells, _accuracy([margin for r in results for margin in r.single_turn]))
+        print_row(arm, *cells, show_accuracy([margin for r in results for margin in r.single_turn]))
     print()
-    _print_row("pairs of", "Best-of-8", f"against {paper}", "calls", "oracle agrees", "hop shortcut", "longer, %")
-    _print_row(*["---"] * 7)
+    print_row("pairs of", "Best-of-8", f"against {paper}", "calls", "oracle agrees", "hop shortcut", "longer, %")
+    print_row(*["---"] * 7)
     compared = [grade for r in by_arm[paper] for grade in r.grades]
     for arm, results in by_arm.items():
         grades = [grade for r in results for grade in r.grades]
-        difference = "" if arm == paper else _show(paired_difference(grades, compared), 3)
-        _print_row(arm, _show(mean(grades), 3), difference, *_pair_cells([r.pairs for r in results if r.pairs]))
+        difference = "" if arm == paper else show(paired_difference(grades, compared), 3)
+        print_row(arm, show(mean(grades), 3), difference, *_pair_cells([r.pairs for r in results if r.pairs]))
 
 
 def _pair_cells(figures: Sequence[PairFigures]) -> list[str]:
@@ -74,25 +74,25 @@ def _pair_cells(figures: Sequence[PairFigures]) -> list[str]:
         return [""] * 4
     agree, hops = (mean([v for f in figures for v in getattr(f, name)]) for name in ("oracle_agrees", "hop_shortcut"))
     calls, gap = (mean([v for f in figures for v in getattr(f, name)]).value for name in ("num_calls", "length_gap"))
-    return [f"{calls:.1f}", _show(agree), _show(hops), f"{100 * gap:+.1f}"]
+    return [f"{calls:.1f}", show(agree), show(hops), f"{100 * gap:+.1f}"]
 
 
 def _hits(results: Sequence[Result], group: str, turns: range) -> str:
     """Return the accuracy on the defects of a group in some turns."""
-    return _accuracy([m for r in results for turn in turns for m in r.margins.get((group, turn), [])])
+    return show_accuracy([m for r in results for turn in turns for m in r.margins.get((group, turn), [])])
 
 
-def _accuracy(margins: Sequence[float]) -> str:
+def show_accuracy(margins: Sequence[float]) -> str:
     """Return how many margins are above zero."""
-    return _show(accuracy(margins, [0.0] * len(margins)))
+    return show(accuracy(margins, [0.0] * len(margins)))
 
 
-def _show(estimate: Estimate, digits: int = 2) -> str:
-    """Return a figure with its interval, in few characters."""
-    value, low, high = (f"{number:.{digits}f}" for number in (estimate.value, estimate.low, estimate.high))
+def show(estimate: Estimate, digits: int = 2, sign: str = "") -> str:
+    """Return a figure with its interval, in few characters; `sign` is + where positive ones are to say so."""
+    value, low, high = (f"{number:{sign}.{digits}f}" for number in (estimate.value, estimate.low, estimate.high))
     return f"{value} [{low}, {high}]"
 
 
-def _print_row(*cells: str) -> None:
+def print_row(*cells: str) -> None:
     """Print one row of a Markdown table."""
     print(f"| {' | '.join(cells)} |")

@@ -38,6 +38,7 @@ from music_agents.graph import build_pair_graph
 from music_agents.roles import AssistantRole, Roles, UserRole
 from music_agents.simulation import simulate
 from music_envs import judge_rollouts, select_best
+from music_trainers.config import Objective, RewardTrainingConfig
 from music_trainers.demo.arms import BATCH_SIZE, LEARNING_RATE
 from music_trainers.demo.measures import HELD_OUT, TestSets, draw_test_sets, single_turn_margins
 from music_trainers.demo.records import FULL, QUICK, DemoConfig, DemoSizes
@@ -80,7 +81,7 @@ def main() -> None:
     for seed in options.seeds:
         sets = draw_sets(sizes, seed)
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(options.processes, mp_context=context, initializer=_one_thread) as pool:
+        with ProcessPoolExecutor(options.processes, mp_context=context, initializer=one_thread) as pool:
             futures = [pool.submit(run_arm, arm, sizes, seed, sets) for arm in options.arms]
             for future in futures:
                 result = future.result()
@@ -111,7 +112,7 @@ def run_arm(arm: str, sizes: DemoSizes, seed: int, sets: TestSets) -> Result:
     pairs = asyncio.run(simulated(arm, sizes, seed)) if ARMS[arm] else []
     with TemporaryDirectory() as scratch:
         if pairs:
-            train([*seed_pairs(sizes.num_base_pairs, seed + 1), *pairs], Path(scratch), seed)
+            train([*seed_pairs(sizes.num_base_pairs, seed + 1), *pairs], Path(scratch), seed, Objective())
         model = RewardModel.from_pretrained(scratch if pairs else REWARD_MODEL)
         margins = {key: _margins(model, [d.pair for d in some]) for key, some in sets.defects.items()}
         graded = judge_rollouts(select_best([pool[:NUM_CANDIDATES] for pool in sets.pools], model), oracle.score)
@@ -137,14 +138,14 @@ async def simulated(arm: str, sizes: DemoSizes, seed: int) -> list[ContrastivePa
     return sorted(pairs, key=lambda pair: pair.id)
 
 
-def train(pairs: Sequence[PreferencePair], out: Path, seed: int) -> None:
+def train(pairs: Sequence[PreferencePair], out: Path, seed: int, objective: Objective) -> None:
     """Train from the starting model, as the demo does."""
-    from music_trainers.config import RewardTrainingConfig
     from music_trainers.reward import train_reward_model
 
     config = RewardTrainingConfig(
         base=str(REWARD_MODEL),
         out=out,
+        objective=objective,
         learning_rate=LEARNING_RATE,
         batch_size=BATCH_SIZE,
         seed=seed,
@@ -189,7 +190,7 @@ def _prefers(first: float, second: float) -> float:
     return 0.5 if first == second else float(first > second)
 
 
-def _one_thread() -> None:
+def one_thread() -> None:
     """Give each process one core: small models gain nothing from more."""
     import torch
 

@@ -160,6 +160,17 @@ def test_every_objective_learns_and_its_readout_travels_with_the_model(base, mak
     assert model.contract.readout == change.get("readout", "last")
 
 
+def test_training_further_keeps_the_base_s_readout_unless_told_otherwise(base, make_pairs, tmp_path):
+    def train(base, name, **objective):
+        config = make_config(base, tmp_path / name, max_steps=1, objective=objective)
+        train_reward_model(config, make_pairs(16, num_turns=2))
+        return RewardModel.from_pretrained(config.out, device="cpu").contract.readout
+
+    assert train(base, "first", readout="turn_mean") == "turn_mean"
+    assert train(str(tmp_path / "first"), "kept") == "turn_mean"
+    assert train(str(tmp_path / "first"), "changed", readout="last") == "last"
+
+
 def test_a_mixture_is_drawn_by_weight_and_reported(base, make_pairs, tmp_path):
     mixture = Mixture((PairSource("a", make_pairs(16), 2.0), PairSource("b", make_pairs(16, seed=1), 0.5)))
     result = train_reward_model(make_config(base, tmp_path, eval_fraction=0.0), mixture)

@@ -66,7 +66,7 @@ def train(
     num_epochs: Annotated[int, _flag("num_epochs")] = _default("num_epochs"),
     max_steps: Annotated[int | None, _flag("max_steps")] = _default("max_steps"),
     max_length: Annotated[int, _flag("max_length")] = _default("max_length"),
-    readout: Annotated[str, _flag("readout", Objective)] = _default("readout", Objective),
+    readout: Annotated[str | None, _flag("readout", Objective)] = _default("readout", Objective),
     margin: Annotated[float, _flag("margin", Objective)] = _default("margin", Objective),
     margin_column: Annotated[
         str | None,

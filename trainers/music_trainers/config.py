@@ -18,9 +18,9 @@ class Objective(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    readout: Readout = "last"
+    readout: Readout | None = None
     """The reward of a conversation: the one at its end (`last`), or the mean of those after each assistant turn
-    (`turn_mean`). It becomes part of the model's score contract."""
+    (`turn_mean`). It becomes part of the model's score contract. By default the base's, or `last` if it has none."""
     margin: float = Field(default=0.0, ge=0)
     """By how much the chosen side should win, beyond what a pair's own margin asks for."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)

@@ -7,6 +7,7 @@ several, of which the main one writes and reports; all must see the folder of th
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import reduce
 from importlib.metadata import version
 from operator import add
@@ -64,7 +65,7 @@ def train_reward_model(
     mixture = Mixture.of(pairs)
     if eval_pairs is None:
         mixture, eval_pairs = mixture.split(config.eval_fraction, config.seed)
-    loaded = _load(config)
+    config, loaded = _load(config)
     every_turn = config.objective.reads_turns
     encoded, sources = encode_mixture(loaded.tokens, mixture, every_turn=every_turn)
     held_out, held_out_accounting = encode_pairs(loaded.tokens, eval_pairs, every_turn=every_turn)
@@ -100,12 +101,14 @@ def train_reward_model(
     return result
 
 
-def _load(config: RewardTrainingConfig) -> LoadedCheckpoint:
-    """Load the base under the contract that the trained model will have."""
+def _load(config: RewardTrainingConfig) -> tuple[RewardTrainingConfig, LoadedCheckpoint]:
+    """Load the base under the contract that the trained model will have, and settle the readout."""
     dtype = getattr(torch, config.states.weight_dtype)
     loaded = load_checkpoint(config.base, dtype=dtype, head_seed=config.seed, max_length=config.max_length)
-    tokens = loaded.tokens.with_contract(readout=config.objective.readout)
-    return LoadedCheckpoint(loaded.classifier, tokens, loaded.new_head)
+    readout = config.objective.readout or loaded.tokens.contract.readout
+    objective = config.objective.model_copy(update={"readout": readout})
+    tokens = loaded.tokens.with_contract(readout=readout)
+    return config.model_copy(update={"objective": objective}), replace(loaded, tokens=tokens)
 
 
 def _evaluate_base(run: TrainingRun) -> Evaluation | None:
