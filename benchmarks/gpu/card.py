@@ -12,9 +12,9 @@ from transformers import Gemma2Config, Gemma2ForSequenceClassification
 from benchmarks.reward_models import PAD
 from music.reward.packing import PackedRow
 
-__all__ = ["GEMMA_2_9B", "SMALL", "Card", "compile_layers", "forward_flops", "make_classifier"]
+__all__ = ["Card", "compile_layers", "forward_flops", "make_classifier", "shape"]
 
-GEMMA_2_9B: dict[str, Any] = {
+_GEMMA_2_9B: dict[str, Any] = {
     "vocab_size": 256_000,
     "hidden_size": 3_584,
     "intermediate_size": 14_336,
@@ -28,7 +28,7 @@ GEMMA_2_9B: dict[str, Any] = {
     "max_position_embeddings": 16_384,
 }
 """As google/gemma-2-9b, but for twice its positions."""
-SMALL: dict[str, Any] = GEMMA_2_9B | {
+_SMALL: dict[str, Any] = _GEMMA_2_9B | {
     "vocab_size": 2_000,
     "hidden_size": 64,
     "intermediate_size": 128,
@@ -93,6 +93,12 @@ class Card:
     def _synchronize(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
+
+
+def shape(small: bool, num_layers: int | None = None) -> dict[str, Any]:
+    """Return Gemma-2-9B's shape or the small one, with fewer layers if asked for."""
+    chosen = _SMALL if small else _GEMMA_2_9B
+    return chosen | ({"num_hidden_layers": num_layers} if num_layers else {})
 
 
 def make_classifier(shape: dict[str, Any], device: torch.device) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.card import GEMMA_2_9B, SMALL, Card, compile_layers, forward_flops, make_classifier
+from benchmarks.gpu.card import Card, compile_layers, forward_flops, make_classifier, shape
 from benchmarks.reward_models import draw_ids, draw_pairs, pad
 from benchmarks.reward_training import sequences
 from music.reward.forward import PackedScorer
@@ -28,7 +28,7 @@ def main() -> None:
     """Run the benchmark and print its report."""
     options = parse()
     card = Card.measure()
-    model = make_classifier(shape(options), card.device).eval()
+    model = make_classifier(shape(options.small, options.layers), card.device).eval()
     candidates = draw_candidates(16 if options.small else options.completion)
     # transformers' own attention comes first: the scorer gives the model another one, for good.
     padded = time_padded(card, model, candidates, options.rounds)
@@ -51,12 +51,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--completion", type=int, default=512, help="tokens of each candidate")
     parser.add_argument("--rounds", type=int, default=5)
     return parser.parse_args()
-
-
-def shape(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the model's shape."""
-    chosen = SMALL if options.small else GEMMA_2_9B
-    return chosen | ({"num_hidden_layers": options.layers} if options.layers else {})
 
 
 def draw_candidates(num_tokens: int) -> list[list[int]]:

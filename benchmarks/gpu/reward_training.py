@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.gpu.card import GEMMA_2_9B, SMALL, Card, compile_layers, forward_flops, make_classifier
+from benchmarks.gpu.card import Card, compile_layers, forward_flops, make_classifier, shape
 from benchmarks.reward_models import Pair, draw_pairs, pad
 from benchmarks.reward_training import sequences, sides, trl_trainer
 from music.reward.forward import PackedScorer
@@ -57,15 +57,9 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def shape(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the model's shape."""
-    chosen = SMALL if options.small else GEMMA_2_9B
-    return chosen | ({"num_hidden_layers": options.layers} if options.layers else {})
-
-
 def recomputed(options: argparse.Namespace) -> Sequence[int]:
     """Return the numbers of layers that are computed again in the backward pass."""
-    num_layers: int = shape(options)["num_hidden_layers"]
+    num_layers: int = shape(options.small, options.layers)["num_hidden_layers"]
     return options.recompute or (0, num_layers // 2, num_layers)
 
 
@@ -91,7 +85,7 @@ def attempt(measure: Any, *arguments: Any) -> str:
 
 def packed(options: argparse.Namespace, card: Card, rows: Sequence[PackedRow], num_recomputed: int) -> str:
     """Time optimizer steps over packed rows."""
-    model = make_classifier(shape(options), card.device).train()
+    model = make_classifier(shape(options.small, options.layers), card.device).train()
     recompute(model, num_recomputed)
     if options.compile:
         compile_layers(model)
@@ -131,7 +125,7 @@ def backward(rewards: Tensor, num_pairs: int) -> None:
 
 def baseline(options: argparse.Namespace, card: Card, pairs: Sequence[Pair]) -> str:
     """Time TRL's trainer, or the padded loop, on the same pairs, two at a time."""
-    model = make_classifier(shape(options), card.device).train()
+    model = make_classifier(shape(options.small, options.layers), card.device).train()
     num_useful = sum(map(len, sides(pairs)))
     if find_spec("trl") is None:
         step, name = padded_step(options, model, pairs), "padded, transformers' attention (trl is not installed)"
