@@ -38,10 +38,10 @@ from music_agents.graph import build_pair_graph
 from music_agents.roles import AssistantRole, Roles, UserRole
 from music_agents.simulation import simulate
 from music_envs import judge_rollouts, select_best
-from music_trainers.config import Objective, RewardTrainingConfig
 from music_trainers.demo.arms import BATCH_SIZE, LEARNING_RATE
 from music_trainers.demo.measures import HELD_OUT, TestSets, draw_test_sets, single_turn_margins
 from music_trainers.demo.records import FULL, QUICK, DemoConfig, DemoSizes
+from music_trainers.reward.config import Objective, RewardTrainingConfig
 
 START = "no further training"
 LAST_TURN = "instruction, last turn only"
@@ -140,7 +140,7 @@ async def simulated(arm: str, sizes: DemoSizes, seed: int) -> list[ContrastivePa
 
 def train(pairs: Sequence[PreferencePair], out: Path, seed: int, objective: Objective) -> None:
     """Train from the starting model, as the demo does."""
-    from music_trainers.reward import train_reward_model
+    from music_trainers.reward.trainer import train_reward_model
 
     config = RewardTrainingConfig(
         base=str(REWARD_MODEL),

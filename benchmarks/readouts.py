@@ -33,9 +33,9 @@ from music.reward.contract import Readout
 from music.sandbox import seed_pairs
 from music.sandbox.artifacts import REWARD_MODEL
 from music.sandbox.defects import GROUPS
-from music_trainers.config import Objective
 from music_trainers.demo.measures import GREEDY_CANDIDATES, Measures, TestSets, draw_test_sets, measure
 from music_trainers.demo.records import FULL, QUICK, DemoConfig, DemoSizes
+from music_trainers.reward.config import Objective
 
 MIXTURE = "instruction + drop_constraint"
 """The default mixture, as `benchmarks.contrasts` names it."""

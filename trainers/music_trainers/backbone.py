@@ -30,9 +30,9 @@ from transformers import (
 from music.sandbox import corpus
 from music.sandbox.artifacts import BACKBONE, REWARD_MODEL
 from music.sandbox.seeds import contrast_pairs, seed_pairs
-from music_trainers.config import RewardTrainingConfig
-from music_trainers.records import RewardTrainingResult
-from music_trainers.reward import train_reward_model
+from music_trainers.reward.config import RewardTrainingConfig
+from music_trainers.reward.records import RewardTrainingResult
+from music_trainers.reward.trainer import train_reward_model
 
 __all__ = ["PretrainingConfig", "build_tokenizer", "pretrain", "train_starting_model"]
 

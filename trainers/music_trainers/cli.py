@@ -10,10 +10,10 @@ from rich.console import Console
 
 from music.cli import AsJson, FormatFlag, StrictFlag, console, emit, read_pairs
 from music.errors import InvalidInputError
-from music_trainers.config import Objective, RewardTrainingConfig
+from music_trainers.reward.config import Objective, RewardTrainingConfig
 
 if TYPE_CHECKING:
-    from music_trainers.mixture import PairSource
+    from music_trainers.reward.pairs.mixture import PairSource
 
 __all__ = ["demo", "train"]
 
@@ -117,9 +117,9 @@ def train(
     # As accelerate and torchrun number processes; the others work in silence.
     is_main = os.environ.get("RANK", "0") == "0"
     console.quiet = not is_main
-    from music_trainers.mixture import Mixture
-    from music_trainers.progress import TrainingDisplay, format_result
-    from music_trainers.reward import train_reward_model
+    from music_trainers.reward.pairs.mixture import Mixture
+    from music_trainers.reward.progress import TrainingDisplay, format_result
+    from music_trainers.reward.trainer import train_reward_model
 
     sources = tuple(_source(spec, format, strict, margin_column) for spec in pairs)
     evaluation = [pair for spec in held_out for pair in read_pairs(spec, format, strict).pairs] if held_out else None
@@ -157,7 +157,7 @@ def _source(spec: str, format: str | None, strict: bool, margin_column: str | No
     if not equals or Path(spec).exists():
         path, weight = spec, "1"
     from music.preferences.columns import read_column
-    from music_trainers.mixture import PairSource
+    from music_trainers.reward.pairs.mixture import PairSource
 
     try:
         factor = float(weight)

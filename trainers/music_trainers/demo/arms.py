@@ -56,8 +56,8 @@ def _one_thread() -> None:
 def _run(config: DemoConfig, name: str, pairs: list[PreferencePair], sets: TestSets) -> Arm:
     """Train one arm and measure it."""
     from music.reward import RewardModel
-    from music_trainers.config import RewardTrainingConfig
-    from music_trainers.reward import train_reward_model
+    from music_trainers.reward.config import RewardTrainingConfig
+    from music_trainers.reward.trainer import train_reward_model
 
     training = RewardTrainingConfig(
         base=str(REWARD_MODEL),

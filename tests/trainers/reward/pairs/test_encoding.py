@@ -1,0 +1,65 @@
+from music.conversation import Conversation
+from music.pairs import PreferencePair
+from music.reward.tokens import ConversationTokenizer
+from music_trainers.reward.pairs.encoding import encode_pairs
+
+
+def test_every_pair_is_used_or_counted_by_reason(make_tokenizer, make_pairs):
+    tokens = ConversationTokenizer.from_tokenizer(make_tokenizer(), 80)
+    last = Conversation().user("one").assistant("two " * 12)
+    long_ago = [Conversation().user("city").assistant(f"{word} " * 25) for word in ("warm", "cold")]
+    pairs = [
+        *make_pairs(3, num_turns=1),
+        PreferencePair(id="over", chosen=last, rejected=Conversation().user("one").assistant("walk " * 200)),
+        PreferencePair(
+            id="same",
+            chosen=Conversation(messages=long_ago[0].messages + last.messages),
+            rejected=Conversation(messages=long_ago[1].messages + last.messages),
+        ),
+        PreferencePair(
+            id="cut", chosen=Conversation(messages=long_ago[0].messages + last.messages), rejected=long_ago[1]
+        ),
+    ]
+    encoded, account = encode_pairs(tokens, pairs)
+    assert account.model_dump() == {
+        "num_read": 6,
+        "num_used": 4,
+        "num_truncated": 1,
+        "num_dropped": {"over_long": 1, "identical_after_truncation": 1},
+    }
+    assert len(encoded) == 4
+    assert str(account) == "6 read, 4 used (1 truncated), dropped: 1 identical_after_truncation, 1 over_long"
+
+
+def turns(*replies):
+    conversation = Conversation()
+    for index, reply in enumerate(replies):
+        conversation = conversation.user(f"apple {index}").assistant(reply)
+    return conversation
+
+
+def test_both_sides_lose_the_same_exchanges(make_tokenizer):
+    tokens = ConversationTokenizer.from_tokenizer(make_tokenizer(), 90)
+    history = ("city " * 12, "plan " * 12)
+    pair = PreferencePair(id="a", chosen=turns(*history, "three " * 12), rejected=turns(*history, "cold"))
+    longer, shorter = (tokens.encode([side])[0].num_dropped_turns for side in (pair.chosen, pair.rejected))
+    assert longer > shorter
+    (encoded,), account = encode_pairs(tokens, [pair])
+    assert account.num_truncated == 1
+    body = turns(*history, "cold").messages[2 * longer :]
+    assert list(encoded.rejected.ids) == tokens.encode([Conversation(messages=body)])[0].ids
+
+
+def test_turns_are_matched_by_their_place_and_equal_ones_left_out(make_tokenizer):
+    tokens = ConversationTokenizer.from_tokenizer(make_tokenizer(), 512)
+    seed = "the same on both sides"
+    pair = PreferencePair(id="a", chosen=turns(seed, "one", "two", "three"), rejected=turns(seed, "pear", "two"))
+    (encoded,), _ = encode_pairs(tokens, [pair], every_turn=True)
+    assert len(encoded.chosen.reads) == 4
+    assert encoded.turns == ((1, 1), (2, 2))
+
+
+def test_a_margin_belongs_to_a_pair(make_tokenizer, make_pairs):
+    tokens = ConversationTokenizer.from_tokenizer(make_tokenizer(), 512)
+    encoded, _ = encode_pairs(tokens, make_pairs(3), margins={"1": 0.5})
+    assert [pair.margin for pair in encoded] == [0.0, 0.5, 0.0]

@@ -1,0 +1,42 @@
+import pytest
+
+from music.errors import InvalidInputError
+from music.reward.tokens import ConversationTokenizer
+from music_trainers.reward.pairs.mixture import Mixture, PairSource, encode_mixture
+
+
+def test_every_source_is_accounted_for(make_tokenizer, make_pairs):
+    tokens = ConversationTokenizer.from_tokenizer(make_tokenizer(), 512)
+    margins = {"0": 0.5, "1": 1.5, "not there": 2.0}
+    mixture = Mixture(
+        (PairSource("a", make_pairs(10), 0.5, margins), PairSource("b", make_pairs(4, seed=1), 2.0)),
+    )
+    encoded, accounts = encode_mixture(tokens, mixture, every_turn=False)
+    assert len(encoded) == 14
+    assert [pair.margin for pair in encoded[:3]] == [0.5, 1.5, 0.0]
+    assert [(a.name, a.pairs.num_used, a.num_drawn, a.num_with_margin) for a in accounts] == [
+        ("a", 10, 5, 2),
+        ("b", 4, 8, 0),
+    ]
+    assert str(accounts[0]).endswith("weight 0.5, 5 an epoch, 2 with a margin")
+
+
+def test_a_seed_is_held_out_of_all_sources(make_pairs):
+    mixture = Mixture((PairSource("a", make_pairs(20)), PairSource("b", make_pairs(20), 2.0)))
+    rest, held_out = mixture.split(0.2, seed=0)
+    assert len(held_out) == 8
+    assert [len(source.pairs) for source in rest.sources] == [16, 16]
+    assert not {pair.id for pair in held_out} & {pair.id for pair in rest.pairs}
+    assert [source.weight for source in rest.sources] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("margin", ["big", -1.0, float("nan"), True])
+def test_a_margin_without_sense_is_refused(margin):
+    with pytest.raises(InvalidInputError, match=r"a: expected margins that are numbers >= 0, got .* \(pair 7\)"):
+        PairSource("a", [], margins={"6": 0.5, "7": margin})
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan")])
+def test_a_weight_without_sense_is_refused(weight):
+    with pytest.raises(InvalidInputError, match="expected a weight"):
+        PairSource("a", [], weight)

@@ -1,0 +1,102 @@
+"""A training run as people follow it: a live line on a terminal, plain lines elsewhere."""
+
+import time
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from music_trainers.reward.records import HeldOutMetrics, RewardTrainingResult, TrainingStart, TrainingStep
+
+__all__ = ["TrainingDisplay", "format_metrics", "format_result"]
+
+PLAIN_LINES = 20
+"""Lines in all for the steps, where there is no terminal."""
+
+
+class TrainingDisplay:
+    """Shows a run on a console; pass its methods as the run's callbacks."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+        self._progress = Progress(
+            *columns, TextColumn("ETA"), TimeRemainingColumn(), console=console, disable=not console.is_terminal
+        )
+        self._task: TaskID | None = None
+        self._first_step, self._began = 0, time.monotonic()
+
+    def __enter__(self) -> Self:
+        """Begin to draw."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the last state on screen."""
+        self._progress.stop()
+
+    def on_start(self, start: TrainingStart) -> None:
+        """Say what is trained, on what."""
+        self._print(start.description)
+        self._print(f"training pairs: {start.pairs}")
+        if len(start.sources) > 1 or start.sources[0].weight != 1 or start.sources[0].num_with_margin:
+            for source in start.sources:
+                self._print(f"  {source}")
+        self._print(f"held-out pairs: {start.held_out}")
+        self._print(f"before: {format_metrics(start.before)}")
+        if start.first_step:
+            self._print(f"resumed after step {start.first_step}")
+        self._task = self._progress.add_task("", total=start.num_steps, completed=start.first_step, note="")
+        self._first_step, self._began = start.first_step, time.monotonic()
+
+    def on_step(self, step: TrainingStep) -> None:
+        """Show one step."""
+        note = _note(step)
+        if self._task is not None:
+            self._progress.update(self._task, completed=step.step, note=note)
+        every = max(1, step.num_steps // PLAIN_LINES)
+        if not self._console.is_terminal and (step.step % every == 0 or step.step == step.num_steps):
+            self._print(f"step {step.step}/{step.num_steps}  {note}  ETA {self._eta(step)}")
+        if step.evaluation is not None and step.step < step.num_steps:
+            self._print(f"after step {step.step}: {format_metrics(step.evaluation.metrics)}")
+
+    def _eta(self, step: TrainingStep) -> timedelta:
+        seconds_per_step = (time.monotonic() - self._began) / (step.step - self._first_step)
+        return timedelta(seconds=round(seconds_per_step * (step.num_steps - step.step)))
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _note(step: TrainingStep) -> str:
+    """Write a step's figures in one line."""
+    share = f"  MFU {step.model_flops_share:.1%}" if step.model_flops_share is not None else ""
+    return (
+        f"loss {step.loss:.4f}  accuracy {step.accuracy:.2f}  lr {step.learning_rate:.2e}  "
+        f"{step.num_tokens:,} tokens  {step.tokens_per_second:,.0f} tokens/s{share}"
+    )
+
+
+def format_metrics(metrics: HeldOutMetrics | None) -> str:
+    """Write held-out metrics in one line."""
+    if metrics is None:
+        return "no pairs are held out"
+    ties = f" ({metrics.num_ties} ties)" if metrics.num_ties else ""
+    return f"held-out accuracy {metrics.accuracy:.3f}, NLL {metrics.nll:.4f} on {metrics.num_pairs} pairs{ties}"
+
+
+def format_result(result: RewardTrainingResult) -> str:
+    """Write what a run came to in a few lines."""
+    stopped = ", stopped early" if result.stopped_early else ""
+    is_last = result.saved_step == result.num_steps
+    which = "the last weights" if is_last else f"the weights after step {result.saved_step}, the lowest held-out NLL"
+    return (
+        f"{result.num_steps} steps{stopped}, {result.num_tokens:,} tokens, {result.seconds:.1f} s "
+        f"({result.tokens_per_second:,.0f} tokens/s)\npacking: {result.packing}\n"
+        f"before: {format_metrics(result.before)}\nafter:  {format_metrics(result.after)}\n"
+        f"saved to {result.config.out}: {which}"
+    )

@@ -1,0 +1,187 @@
+"""`TrainingRun`: what a run works with, and how it is set up, saved and taken up again."""
+
+import hashlib
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from music.errors import InvalidInputError
+from music.reward.loading import LoadedCheckpoint
+from music.reward.tokens import ConversationTokenizer
+from music_trainers.reward.accounting import SourceAccounting
+from music_trainers.reward.checkpoints import Checkpoints
+from music_trainers.reward.config import RewardTrainingConfig
+from music_trainers.reward.evaluation import evaluate
+from music_trainers.reward.history import History
+from music_trainers.reward.lora import add_adapters
+from music_trainers.reward.pairs.encoding import EncodedPair
+from music_trainers.reward.pairs.schedule import BatchSchedule
+from music_trainers.reward.rates import require_fitting_rate
+from music_trainers.reward.records import Evaluation
+from music_trainers.reward.step.distributed import gather_optimizer, gather_weights, scatter_optimizer, scatter_weights
+from music_trainers.reward.step.optimization import PairOptimizer
+
+__all__ = ["RECORD_FILE", "TrainingRun"]
+
+CHECKPOINT_FOLDER, RECORD_FILE = "checkpoints", "training.json"
+WITHOUT_INFLUENCE = {
+    *("out", "micro_batch_tokens", "activation_checkpointing", "checkpoint_every", "keep_checkpoints", "resume"),
+    *("device", "tracker", "peak_tflops", "allow_large_rate"),
+}
+"""Settings that the course of a run does not depend on, beyond rounding."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRun:
+    """What a run works with.
+
+    Attributes:
+        config: Its settings.
+        accelerator: Device and processes.
+        optimizer: Holds the model.
+        tokens: The path from messages to tokens.
+        train: The pairs to learn from, source by source.
+        held_out: The pairs to measure on.
+        schedule: Which pairs each step sees.
+        checkpoints: Where it can go on.
+        num_steps: Optimizer steps, unless it stops early.
+        adapters: peft's model of them, with LoRA.
+    """
+
+    config: RewardTrainingConfig
+    accelerator: Accelerator
+    optimizer: PairOptimizer
+    tokens: ConversationTokenizer
+    train: list[EncodedPair]
+    held_out: list[EncodedPair]
+    schedule: BatchSchedule
+    checkpoints: Checkpoints
+    num_steps: int
+    adapters: Any
+
+    @classmethod
+    def prepare(
+        cls,
+        config: RewardTrainingConfig,
+        accelerator: Accelerator,
+        loaded: LoadedCheckpoint,
+        train: list[EncodedPair],
+        sources: Sequence[SourceAccounting],
+        held_out: list[EncodedPair],
+    ) -> "TrainingRun":
+        """Place the model and lay out the run.
+
+        Raises:
+            InvalidInputError: The rate does not fit the model, or the folder holds an unfinished run, or a finished one
+                that is to be resumed.
+        """
+        classifier = loaded.classifier
+        require_fitting_rate(config, classifier)
+        adapters = add_adapters(classifier, config.lora_rank, config.lora_alpha) if config.lora_rank else None
+        if config.activation_checkpointing == "full":
+            enable: Any = classifier.gradient_checkpointing_enable
+            enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        checkpoints = Checkpoints(
+            config.out / CHECKPOINT_FOLDER,
+            identity=_identity(config, train, held_out, sources),
+            keep=config.keep_checkpoints,
+        )
+        if not config.resume:
+            checkpoints.require_none()
+        elif not checkpoints.paths and (config.out / RECORD_FILE).exists():
+            raise InvalidInputError(
+                f"{config.out} holds a finished run, which cannot go on: choose another output folder, or leave "
+                "--resume out to train in its place"
+            )
+        schedule = BatchSchedule(
+            lengths=[pair.length for pair in train],
+            batch_size=config.batch_size,
+            seed=config.seed,
+            sources=[(source.pairs.num_used, source.weight) for source in sources],
+            clusters=[pair.seed for pair in train] if config.keeps_seeds_together else None,
+        )
+        return cls(
+            config,
+            accelerator,
+            PairOptimizer(classifier, accelerator, config),
+            loaded.tokens,
+            train,
+            held_out,
+            schedule,
+            checkpoints,
+            config.max_steps or config.num_epochs * schedule.num_batches,
+            adapters,
+        )
+
+    def evaluate(self, step: int) -> Evaluation | None:
+        """Measure on the held-out pairs, if there are any."""
+        if not self.held_out:
+            return None
+        config = self.config
+        metrics, rewards = evaluate(
+            self.optimizer.scorer,
+            self.held_out,
+            self.accelerator,
+            objective=config.objective,
+            max_tokens=config.micro_batch_tokens,
+        )
+        return Evaluation(step=step, metrics=metrics, rewards=rewards)
+
+    def save(self, history: History) -> None:
+        """Write a checkpoint from which the run can go on; every process must call it."""
+        state = {
+            "classifier": gather_weights(self.optimizer.scorer),
+            "optimizer": gather_optimizer(self.accelerator, self.optimizer.scorer, self.optimizer.optimizer),
+            "rng": torch.get_rng_state(),
+            "device_rng": torch.cuda.get_rng_state() if self.accelerator.device.type == "cuda" else None,
+            "history": history.state(),
+        }
+        if self.accelerator.is_main_process:
+            self.checkpoints.save(history.step, state, history.best.step if history.best else None)
+
+    def save_best(self, step: int) -> None:
+        """Keep the weights as the best so far; every process must call it."""
+        weights = gather_weights(self.optimizer.scorer)
+        if self.accelerator.is_main_process:
+            self.checkpoints.save_best(step, weights)
+
+    def restore_best(self, step: int) -> None:
+        """Go back to the best weights; every process must call it and see the folder."""
+        self.accelerator.wait_for_everyone()
+        scatter_weights(self.optimizer.scorer, self.checkpoints.load_best(step))
+
+    def resume(self) -> History:
+        """Go back to where the last checkpoint stood, or begin if there is none."""
+        state = self.checkpoints.load_last()
+        if state is None:
+            return History()
+        scatter_weights(self.optimizer.scorer, state["classifier"])
+        scatter_optimizer(self.accelerator, self.optimizer.scorer, self.optimizer.optimizer, state["optimizer"])
+        torch.set_rng_state(state["rng"])
+        if state["device_rng"] is not None and self.accelerator.device.type == "cuda":
+            torch.cuda.set_rng_state(state["device_rng"])
+        return History.from_state(state["history"])
+
+
+def _identity(
+    config: RewardTrainingConfig,
+    train: Sequence[EncodedPair],
+    held_out: Sequence[EncodedPair],
+    sources: Sequence[SourceAccounting],
+) -> dict[str, str]:
+    """Name what the course of a run depends on."""
+    settings = {name: str(value) for name, value in config.model_dump(exclude=WITHOUT_INFLUENCE).items()}
+    weights = ", ".join(f"{source.pairs.num_used} x {source.weight:g}" for source in sources)
+    return settings | {"training pairs": _digest(train), "held-out pairs": _digest(held_out), "sources": weights}
+
+
+def _digest(pairs: Sequence[EncodedPair]) -> str:
+    digest = hashlib.sha256()
+    for pair in pairs:
+        digest.update(array("q", [len(pair.chosen.ids), *pair.chosen.ids, *pair.rejected.ids]).tobytes())
+        digest.update(array("d", [pair.margin]).tobytes())
+    return digest.hexdigest()[:16]

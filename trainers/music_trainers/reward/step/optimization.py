@@ -1,0 +1,122 @@
+"""One optimizer step: the same whatever the micro-batches, and whatever the number of processes."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from music.errors import MusicError
+from music.reward.forward import PackedScorer
+from music_trainers.precision import make_optimizer
+from music_trainers.reward.accounting import PackingAccounting
+from music_trainers.reward.config import RewardTrainingConfig
+from music_trainers.reward.pairs.encoding import EncodedPair
+from music_trainers.reward.pairs.groups import PairGroup, group_by_chosen, group_by_seed
+from music_trainers.reward.step.distributed import deal_rows, plan_shared_rows, synchronised
+from music_trainers.reward.step.objective import num_comparisons, row_loss
+
+__all__ = ["PairOptimizer", "StepOutcome", "TrainingDivergedError", "cosine_learning_rate"]
+
+
+class TrainingDivergedError(MusicError):
+    """Loss, gradient or rewards are no finite numbers, or the loss has grown far beyond what it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutcome:
+    """What one optimizer step saw, before its update.
+
+    Attributes:
+        loss: Mean over the step's pairs, or over its groups if these are ranked.
+        accuracy: Share of pairs whose chosen side scored higher.
+        grad_norm: Before clipping.
+        packing: What packing came to.
+    """
+
+    loss: float
+    accuracy: float
+    grad_norm: float
+    packing: PackingAccounting
+
+
+def cosine_learning_rate(step: int, num_steps: int, peak: float, warmup_fraction: float) -> float:
+    """Return the rate of a step (from 0): linear from 0 up to `peak`, then along a cosine to 0."""
+    warmup = math.ceil(num_steps * warmup_fraction)
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, num_steps - warmup)))
+
+
+class PairOptimizer:
+    """AdamW over the weights of a classifier that are to be trained; computes in bf16 where the accelerator does."""
+
+    def __init__(self, classifier: PreTrainedModel, accelerator: Accelerator, config: RewardTrainingConfig) -> None:
+        weights = [weight for weight in classifier.parameters() if weight.requires_grad]
+        optimizer = make_optimizer(weights, config.states, lr=0.0, weight_decay=config.weight_decay, seed=config.seed)
+        scorer = PackedScorer(classifier.to(accelerator.device))
+        # FSDP looks here for the layers that it wraps.
+        scorer._no_split_modules = classifier._no_split_modules  # type: ignore[assignment]
+        self.classifier = classifier
+        self.scorer: nn.Module
+        self.optimizer: Any
+        self.scorer, self.optimizer = accelerator.prepare(scorer, optimizer)
+        self._accelerator = accelerator
+        self._config = config
+
+    def step(self, batch: Sequence[EncodedPair], learning_rate: float) -> StepOutcome:
+        """Accumulate the gradient of the batch's mean loss over packed rows, then update once.
+
+        Raises:
+            TrainingDivergedError: Loss or gradient is not finite; the weights are as before the step.
+        """
+        self.optimizer.zero_grad()
+        groups = self._groups(batch)
+        loss, num_correct, packing = self._accumulate(groups)
+        grad_norm = float(self._accelerator.clip_grad_norm_(self.scorer.parameters(), self._config.max_grad_norm))
+        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+            raise TrainingDivergedError(f"loss {loss}, gradient norm {grad_norm}")
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.step()
+        return StepOutcome(loss, num_correct / len(batch), grad_norm, packing)
+
+    def _groups(self, batch: Sequence[EncodedPair]) -> list[PairGroup]:
+        if self._config.objective.ranking == "groups":
+            return group_by_chosen(batch)
+        return group_by_seed(batch, self._config.micro_batch_tokens)
+
+    def _accumulate(self, groups: Sequence[PairGroup]) -> tuple[float, int, PackingAccounting]:
+        """Add up the gradients of this process's rows; return loss and count over all processes, and the packing."""
+        accelerator, objective = self._accelerator, self._config.objective
+        num_processes = accelerator.num_processes
+        sequences = [group.sequences() for group in groups]
+        plan = plan_shared_rows(sequences, self._config.micro_batch_tokens, num_processes)
+        share = deal_rows(plan.rows, num_processes, accelerator.process_index)
+        sums = torch.zeros(2, device=accelerator.device)
+        for dealt in share:
+            with synchronised(accelerator, self.scorer, dealt is share[-1]):
+                with accelerator.autocast():
+                    rewards = self.scorer(dealt.row)
+                members = [groups[i] for i in dealt.row.groups]
+                outcome = row_loss(objective, members, dealt.row.split(rewards))
+                # Processes average their gradients, so that each row's part of the mean stands `num_processes` times.
+                share_of_mean = dealt.counts / num_comparisons(objective, groups)
+                accelerator.backward(outcome.total * share_of_mean * num_processes)
+            sums += dealt.counts * torch.stack([outcome.total.detach() * share_of_mean, outcome.num_correct.float()])
+        loss, num_correct = self._total(sums).tolist()
+        longest = max(row.num_tokens for row in plan.rows)
+        packing = PackingAccounting(
+            num_sequence_tokens=plan.num_sequence_tokens,
+            num_tokens=plan.num_tokens,
+            num_slots=longest * len(plan.rows),
+        )
+        return loss, round(num_correct), packing
+
+    def _total(self, sums: Tensor) -> Tensor:
+        total: Tensor = self._accelerator.reduce(sums, "sum")
+        return total

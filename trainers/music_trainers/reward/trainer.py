@@ -1,0 +1,192 @@
+"""Train a reward model on preference pairs: Bradley-Terry, `-log sigmoid(r(chosen) - r(rejected))`, and its variants.
+
+`train_reward_model` is the run; what shapes it is in `config`, what comes out in `records`. The checkpoint that it
+leaves is vanilla: `AutoModelForSequenceClassification`, its tokenizer and the score contract, with `training.json` for
+the record. It runs in one process or, under `accelerate launch`, in
+several, of which the main one writes and reports; all must see the folder of the run.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import reduce
+from importlib.metadata import version
+from operator import add
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+
+from music.errors import InvalidInputError
+from music.pairs import PreferencePair
+from music.reward.loading import LoadedCheckpoint, load_checkpoint, quiet_transformers
+from music.reward.model import count_text
+from music_trainers.reward.accounting import require_pairs
+from music_trainers.reward.config import RewardTrainingConfig
+from music_trainers.reward.history import History
+from music_trainers.reward.launch import start_accelerator
+from music_trainers.reward.loop import train
+from music_trainers.reward.lora import merge_adapters
+from music_trainers.reward.pairs.encoding import encode_pairs
+from music_trainers.reward.pairs.mixture import Mixture, encode_mixture
+from music_trainers.reward.records import Evaluation, RewardTrainingResult, TrainingStart, TrainingStep
+from music_trainers.reward.run import RECORD_FILE, TrainingRun
+from music_trainers.reward.step.distributed import gather_weights
+from music_trainers.reward.step.optimization import TrainingDivergedError
+from music_trainers.reward.throughput import Throughput, flops_per_token, measured_peak
+from music_trainers.reward.tracking import Tracking
+
+__all__ = ["train_reward_model"]
+
+
+def train_reward_model(
+    config: RewardTrainingConfig,
+    pairs: Sequence[PreferencePair] | Mixture,
+    eval_pairs: Sequence[PreferencePair] | None = None,
+    *,
+    on_start: Callable[[TrainingStart], None] = lambda start: None,
+    on_step: Callable[[TrainingStep], None] = lambda step: None,
+) -> RewardTrainingResult:
+    """Train a reward model and save it to `config.out`.
+
+    Args:
+        config: The run. With the same config, pairs and library versions, the CPU gives the same weights again.
+        pairs: To learn from; a `Mixture` if they come from several sources with weights, or with margins.
+        eval_pairs: Held-out pairs; if None, `config.eval_fraction` of the seed conversations are held out of `pairs`.
+        on_start: Called once, before the first step, in the main process.
+        on_step: Called after every optimizer step, in the main process.
+
+    Raises:
+        InvalidInputError: No pair is left to train or to measure on, or the base cannot be trained, or the run cannot
+            resume.
+        TrainingDivergedError: The loss is no longer finite, or far above what it was.
+    """
+    set_seed(config.seed)
+    accelerator = start_accelerator(config)
+    mixture = Mixture.of(pairs)
+    if eval_pairs is None:
+        mixture, eval_pairs = mixture.split(config.eval_fraction, config.seed)
+    config, loaded = _load(config)
+    every_turn = config.objective.reads_turns
+    encoded, sources = encode_mixture(loaded.tokens, mixture, every_turn=every_turn)
+    held_out, held_out_accounting = encode_pairs(loaded.tokens, eval_pairs, every_turn=every_turn)
+    accounting = reduce(add, [source.pairs for source in sources])
+    require_pairs(config, accounting, sources, held_out_accounting)
+    description = _description(loaded, accelerator, config)
+    run = TrainingRun.prepare(config, accelerator, loaded, encoded, sources, held_out)
+    before = _evaluate_base(run)
+    history = run.resume() if config.resume else History()
+    start = TrainingStart(
+        description=description,
+        pairs=accounting,
+        sources=sources,
+        held_out=held_out_accounting,
+        before=before.metrics if before else None,
+        first_step=history.step,
+        num_steps=run.num_steps,
+    )
+    tracking = Tracking(accelerator, config)
+    tracking.start(start)
+    if accelerator.is_main_process:
+        on_start(start)
+
+    def report(step: TrainingStep) -> None:
+        tracking.step(step)
+        if accelerator.is_main_process:
+            on_step(step)
+
+    speed = Throughput(flops_per_token(run.optimizer.classifier), _peak(config, accelerator))
+    train(run, history, speed, report)
+    result = _finish(run, start, history, speed)
+    tracking.end()  # last, as accelerate takes the process group down with it
+    return result
+
+
+def _load(config: RewardTrainingConfig) -> tuple[RewardTrainingConfig, LoadedCheckpoint]:
+    """Load the base under the contract that the trained model will have, and settle the readout."""
+    dtype = getattr(torch, config.states.weight_dtype)
+    loaded = load_checkpoint(config.base, dtype=dtype, head_seed=config.seed, max_length=config.max_length)
+    readout = config.objective.readout or loaded.tokens.contract.readout
+    objective = config.objective.model_copy(update={"readout": readout})
+    tokens = loaded.tokens.with_contract(readout=readout)
+    return config.model_copy(update={"objective": objective}), replace(loaded, tokens=tokens)
+
+
+def _evaluate_base(run: TrainingRun) -> Evaluation | None:
+    """Measure before the first step, where weights that are no numbers are the base's own."""
+    try:
+        return run.evaluate(0)
+    except TrainingDivergedError as error:
+        raise InvalidInputError(
+            f"{run.config.base}: expected a model whose rewards are numbers, but {error}"
+        ) from error
+
+
+def _peak(config: RewardTrainingConfig, accelerator: Accelerator) -> float | None:
+    """Return the FLOP/s that all devices can do together, if that is known."""
+    num_devices: int = accelerator.num_processes
+    if config.peak_tflops is not None:
+        return config.peak_tflops * 1e12 * num_devices
+    return measured_peak(accelerator.device) * num_devices if accelerator.device.type == "cuda" else None
+
+
+def _finish(run: TrainingRun, start: TrainingStart, history: History, speed: Throughput) -> RewardTrainingResult:
+    """Go back to the best weights, save them with the record, and drop the checkpoints."""
+    seconds, tokens_per_second = speed.seconds, speed.tokens_per_second
+    best = history.best
+    if best is not None and best.step != history.step:
+        run.restore_best(best.step)
+    result = RewardTrainingResult(
+        config=run.config,
+        description=start.description,
+        pairs=start.pairs,
+        sources=start.sources,
+        held_out=start.held_out,
+        before=start.before,
+        after=best.metrics if best else None,
+        evaluations=history.evaluations,
+        saved_step=best.step if best else history.step,
+        stopped_early=history.step < run.num_steps,
+        num_steps=history.step,
+        num_tokens=history.num_tokens,
+        packing=history.packing,
+        seconds=seconds,
+        tokens_per_second=tokens_per_second,
+        losses=history.losses,
+        versions={name: version(name) for name in ("torch", "transformers", "accelerate")},
+    )
+    _save(run, best, result)
+    return result
+
+
+def _save(run: TrainingRun, best: Evaluation | None, result: RewardTrainingResult) -> None:
+    """Save a vanilla checkpoint, its tokenizer, its contract and the record; every process must call it."""
+    if run.adapters is None:
+        classifier = run.optimizer.classifier
+        weights = gather_weights(run.optimizer.scorer)
+    else:
+        classifier = merge_adapters(run.adapters)
+        weights = classifier.state_dict()
+    if run.accelerator.is_main_process:
+        out = run.config.out
+        tokens = run.tokens.with_contract(reference=best.rewards if best else None)
+        with quiet_transformers():
+            classifier.save_pretrained(out, state_dict=weights)
+        tokens.tokenizer.save_pretrained(out)
+        tokens.contract.save(out)
+        (out / RECORD_FILE).write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        run.checkpoints.remove()
+    run.accelerator.wait_for_everyone()
+
+
+def _description(loaded: LoadedCheckpoint, accelerator: Accelerator, config: RewardTrainingConfig) -> str:
+    """Name model, head, device, precision and processes."""
+    classifier = loaded.classifier
+    is_fp32 = accelerator.mixed_precision == "no" and classifier.dtype == torch.float32
+    precision = "fp32" if is_fp32 else f"bf16 over {config.states} states"
+    head = "new head" if loaded.new_head else "its own head"
+    text = f"{type(classifier).__name__} ({count_text(classifier)}, {head}) on {accelerator.device} in {precision}"
+    if config.lora_rank:
+        text += f", LoRA of rank {config.lora_rank}"
+    if accelerator.num_processes > 1:
+        text += f", {accelerator.num_processes} processes{' with FSDP' if accelerator.is_fsdp2 else ''}"
+    return text
