@@ -16,7 +16,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from benchmarks.reward_models import FAMILIES, Timing, draw_ids, interleave, make_classifier, pad, setup
-from music.reward.forward import PackedScorer
+from music.reward.forward import PackedScorer, row_tokens, score_groups
+from music.reward.grouping import score_sequences
 from music.reward.packing import TokenSequence, plan_rows
 
 HISTORY_TOKENS = 1_024
@@ -95,8 +96,8 @@ def ways(family: str, candidates: Sequence[Sequence[int]]) -> Mapping[str, Calla
     found: dict[str, Callable[[], Tensor]] = {
         FORWARDS: lambda: torch.cat([padded_rewards(plain, [ids]) for ids in candidates]),
         PADDED: lambda: padded_rewards(plain, candidates),
-        PACKED: lambda: packed_rewards(scorer, [group], max_tokens=1),
-        UNSHARED: lambda: packed_rewards(scorer, [[sequence] for sequence in group], max_tokens=2_048),
+        PACKED: lambda: packed_rewards(scorer, group),
+        UNSHARED: lambda: unshared_rewards(scorer, group),
     }
     expected = found[FORWARDS]()
     for way in found.values():
@@ -116,14 +117,17 @@ def padded_rewards(model: PreTrainedModel, candidates: Sequence[Sequence[int]]) 
     return logits.squeeze(-1)
 
 
+def packed_rewards(scorer: PackedScorer, sequences: Sequence[TokenSequence]) -> Tensor:
+    """Return the rewards as `RewardModel` computes them; grouping and planning are part of the time."""
+    rewards = score_sequences(scorer, sequences, row_tokens(torch.device("cpu")))
+    return torch.tensor([reward for (reward,) in rewards])
+
+
 @torch.no_grad()
-def packed_rewards(scorer: PackedScorer, groups: Sequence[Sequence[TokenSequence]], max_tokens: int) -> Tensor:
-    """Return the rewards in the order of the groups; planning is part of the time."""
-    rewards: dict[int, Tensor] = {}
-    for row in plan_rows(groups, max_tokens).rows:
-        for group, parts in zip(row.groups, row.split(scorer(row)), strict=True):
-            rewards[group] = torch.cat(parts)
-    return torch.cat([rewards[group] for group in range(len(groups))])
+def unshared_rewards(scorer: PackedScorer, sequences: Sequence[TokenSequence]) -> Tensor:
+    """Return the same from packed rows in which every sequence is whole."""
+    scores = score_groups(scorer, [[sequence] for sequence in sequences], device=torch.device("cpu"))
+    return torch.tensor([reward for ((reward,),) in scores])
 
 
 def render_gains(gains: Sequence[Gain]) -> Iterator[str]:
