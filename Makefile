@@ -28,7 +28,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "music-rm needs Python >= 3.11, this is " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,peft,ray,trl]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,peft,ray,torchrl,trl,verifiers]'
 	touch $@
 
 clean:

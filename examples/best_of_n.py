@@ -1,8 +1,7 @@
-"""Multi-turn Best-of-N as a library: three selectors, the same candidates, one judge.
+"""Multi-turn Best-of-N as a library: selectors and strategies compared over the same seeds, by one judge.
 
-At each of three turns an assistant offers four replies and the selector keeps one. The judge here is the sandbox's
-oracle, so selecting by the oracle shows how much there is to gain; put `RewardModel.from_pretrained("runs/rm")` among
-the selectors to see how much of it a reward model finds.
+The selector is the sandbox's small reward model; put `RewardModel.from_pretrained("runs/rm")` in its place. The judge
+is the sandbox's oracle, so selecting by the oracle shows how much there is to gain.
 
 Run it: python examples/best_of_n.py
 """
@@ -10,31 +9,49 @@ Run it: python examples/best_of_n.py
 import asyncio
 
 from music.llm import open_model
-from music.reward import RewardFunction, length_reward, random_reward
+from music.reward import RewardFunction, RewardModel, random_reward
+from music.sandbox.artifacts import REWARD_MODEL
 from music.sandbox.oracle import score as oracle
-from music.sandbox.seeds import seed_pairs
-from music_envs import BestOfNConfig, compare, greedy_best_of_n, judge_rollouts, mean_grade
+from music_envs import (
+    Anytime,
+    Beam,
+    BestOfNConfig,
+    Greedy,
+    Strategy,
+    Whole,
+    compare,
+    judge_rollouts,
+    mean_grade,
+    open_seeds,
+    run_best_of_n,
+)
 
-SELECTORS: dict[str, RewardFunction] = {"random": random_reward(0), "longest": length_reward, "oracle": oracle}
+MODEL = RewardModel.from_pretrained(REWARD_MODEL)
+ARMS: dict[str, tuple[RewardFunction, Strategy]] = {
+    "random": (random_reward(0), Greedy()),
+    "greedy": (MODEL, Greedy()),
+    "anytime": (MODEL, Anytime(margin=2.0)),
+    "beam": (MODEL, Beam(width=2)),
+    "whole": (MODEL.with_readout("turn_mean"), Whole()),
+    "oracle": (oracle, Greedy()),
+}
 
 
-async def grade_all() -> dict[str, list[float | None]]:
-    """Return the judge's grade of every conversation, by selector."""
-    prompts = [pair.chosen.prefix(len(pair.chosen.messages) - 1) for pair in seed_pairs(100, 0)]
+async def main() -> None:
+    """Let every arm make its conversations, and print what they are worth and what they cost."""
     assistant, user = open_model("sandbox:fair"), open_model("sandbox")
     config = BestOfNConfig(num_candidates=4, num_turns=3, seed=0)
-    grades = {}
-    for name, selector in SELECTORS.items():
-        rollouts = await greedy_best_of_n(prompts, assistant=assistant, user=user, reward=selector, config=config)
-        grades[name] = judge_rollouts(rollouts, judge=oracle)
-    await assistant.aclose()
-    await user.aclose()
-    return grades
+    random = None
+    for name, (reward, strategy) in ARMS.items():
+        rollouts = await run_best_of_n(
+            open_seeds("sandbox", 30), assistant=assistant, user=user, reward=reward, config=config, strategy=strategy
+        )
+        grades = judge_rollouts(rollouts, oracle)
+        print(f"{name:8} {mean_grade(grades)}, {sum(rollout.usage.num_calls for rollout in rollouts)} calls")
+        random = random or grades
+        if grades is not random:
+            print(f"         against random: {compare(grades, random)}")
 
 
 if __name__ == "__main__":
-    results = asyncio.run(grade_all())
-    for name, grades in results.items():
-        print(f"{name:8} {mean_grade(grades)}")
-        if name != "random":
-            print(f"         against random: {compare(grades, results['random'])}")
+    asyncio.run(main())

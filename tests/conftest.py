@@ -1,10 +1,15 @@
 """Tiny models with tokenizers and chat templates, made on the spot; heavy imports wait until a test asks for one."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+# Small models gain nothing from more threads, and on a busy machine lose by far.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}"
@@ -57,6 +62,23 @@ def language_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..
         return _save(AutoModelForCausalLM.from_config(_config(family)), tmp_path_factory.mktemp(f"{family}-lm"))
 
     return make
+
+
+@pytest.fixture
+def count_tokens() -> Callable[[Any], AbstractContextManager[list[int]]]:
+    """Return a context in which the tokens of each of a reward model's forward passes are listed."""
+
+    @contextmanager
+    def counting(model: Any) -> Iterator[list[int]]:
+        counts: list[int] = []
+        embeddings = model._classifier.get_input_embeddings()
+        hook = embeddings.register_forward_pre_hook(lambda _, inputs: counts.append(inputs[0].numel()))
+        try:
+            yield counts
+        finally:
+            hook.remove()
+
+    return counting
 
 
 def _tokenizer(template: str = TEMPLATE, pad_token: str | None = "<|pad|>") -> Any:

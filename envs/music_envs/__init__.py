@@ -2,10 +2,13 @@
 
 Importing this package registers `music/Chat-v0` with Gymnasium.
 
-- `chat`: `ChatEnv`, a conversation with a simulated user as a Gymnasium environment; `spaces` are its spaces.
-- `best_of_n`: multi-turn Best-of-N, greedy per turn (the paper's) and over whole conversations.
+- `chat`: conversations with a simulated user as environments, one (`ChatEnv`), many (`ChatVectorEnv`) or awaited
+  (`AsyncChatEnv`); `spaces` are their spaces, `seeds` where conversations start.
+- `best_of_n`: multi-turn Best-of-N, greedy per turn (the paper's), with an early stop, as a tree search over the turns
+  and over whole conversations; what each further candidate brings.
 - `comparison`: a judge's grades, and how sure it is that one selector beats another; `records`: rollouts as JSON.
-- `cli`: `music best-of-n`.
+- `adapters`: the reward and the user in TRL, verifiers, TorchRL, OpenRLHF and verl.
+- `testing`: `check_chat_env`, for environments of your own. `cli`: `music best-of-n`.
 """
 
 import lazy_loader

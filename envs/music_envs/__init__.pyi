@@ -1,25 +1,52 @@
-from .best_of_n import BestOfNConfig, Decision, Rollout, greedy_best_of_n, sample_pools, select_best
-from .chat import ChatEnv
+from .best_of_n.anytime import Anytime
+from .best_of_n.beam import Beam
+from .best_of_n.by_n import ScoreByN, score_by_n
+from .best_of_n.greedy import Greedy
+from .best_of_n.rollout import Decision, Rollout
+from .best_of_n.selection import select_best
+from .best_of_n.stage import BestOfNConfig, Stage
+from .best_of_n.strategy import Strategy, run_best_of_n
+from .best_of_n.whole import Whole, sample_pools
+from .chat.env import ChatEnv
+from .chat.episode import Episode, Snapshot
+from .chat.twin import AsyncChatEnv
+from .chat.vector import ChatVectorEnv
+from .chat.world import ChatWorld
 from .comparison import Comparison, compare, judge_rollouts, mean_grade
 from .records import rollout_row, write_rollouts
 from .registration import register_envs
+from .seeds import open_seeds
 from .spaces import ConversationSpace, ReplySpace
 
 __all__ = [
+    "Anytime",
+    "AsyncChatEnv",
+    "Beam",
     "BestOfNConfig",
     "ChatEnv",
+    "ChatVectorEnv",
+    "ChatWorld",
     "Comparison",
     "ConversationSpace",
     "Decision",
+    "Episode",
+    "Greedy",
     "ReplySpace",
     "Rollout",
+    "ScoreByN",
+    "Snapshot",
+    "Stage",
+    "Strategy",
+    "Whole",
     "compare",
-    "greedy_best_of_n",
     "judge_rollouts",
     "mean_grade",
+    "open_seeds",
     "register_envs",
     "rollout_row",
+    "run_best_of_n",
     "sample_pools",
+    "score_by_n",
     "select_best",
     "write_rollouts",
 ]

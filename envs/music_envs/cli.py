@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from music.cli import AsJson, console, emit, read_pairs, run_async
+from music.cli import AsJson, console, emit, run_async
+from music_envs.best_of_n.modes import Mode, open_strategy
+from music_envs.seeds import SANDBOX, open_seeds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,26 +17,49 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from music.conversation import Conversation
-    from music.llm.chat import ChatModel
-    from music.pairs import PreferencePair
     from music.reward import RewardFunction
     from music_agents.roles import Sampling
-    from music_envs.best_of_n import BestOfNConfig, Rollout
+    from music_envs.best_of_n.rollout import Rollout
+    from music_envs.best_of_n.stage import BestOfNConfig
+    from music_envs.best_of_n.strategy import Strategy
 
 __all__ = ["best_of_n"]
 
-SANDBOX = "sandbox"
+REWARD_HELP = (
+    "Who selects: oracle, length, random, MODEL or prefix-mean:MODEL, which takes the mean over all turns. Among "
+    "replies to one history both choose alike: prefix-mean matters with --mode whole and beam only."
+)
+
+GAP = (
+    "gap: what the best of n gains over n = 1 by the selector's reward, less what it gains by the judge, both in "
+    "standard deviations of the candidates. A grade that falls while the reward rises is over-optimisation.\n"
+)
 
 
 def best_of_n(
-    reward: Annotated[str, typer.Option(help="Who selects: oracle, length, random, MODEL or prefix-mean:MODEL.")],
+    reward: Annotated[str, typer.Option(help=REWARD_HELP)],
     baseline: Annotated[str | None, typer.Option(help="Another selector to compare with.")] = None,
+    mode: Annotated[
+        Mode,
+        typer.Option(
+            help="greedy: keep the best of N replies at every turn, as in the paper. anytime: the same, but stop "
+            "drawing early. beam: go on with several partial conversations. whole: keep the best of N conversations."
+        ),
+    ] = Mode.GREEDY,
+    n: Annotated[int, typer.Option("--n", min=1, help="Candidates per history, or conversations with whole.")] = 4,
+    turns: Annotated[int, typer.Option(min=1, help="Assistant turns per conversation.")] = 3,
+    width: Annotated[int | None, typer.Option(min=1, help="beam: partial conversations kept; by default 2.")] = None,
+    margin: Annotated[
+        float | None, typer.Option(min=0, help="anytime: stop a turn when the best reward is so far ahead.")
+    ] = None,
+    token_budget: Annotated[
+        int | None, typer.Option(min=1, help="anytime: tokens per conversation, prompts and user included.")
+    ] = None,
+    round_size: Annotated[int | None, typer.Option(min=1, help="anytime: candidates a round; by default 1.")] = None,
     seeds: Annotated[str, typer.Option(help="Preference file, folder or hub id (its prompts), or sandbox.")] = SANDBOX,
     num_conversations: Annotated[int, typer.Option(min=1, help="How many conversations.")] = 200,
     assistant: Annotated[str, typer.Option(help="Endpoint that offers the candidates.")] = "sandbox:fair",
     user: Annotated[str, typer.Option(help="Endpoint that plays the user.")] = SANDBOX,
-    n: Annotated[int, typer.Option("--n", min=1, help="Candidates per turn.")] = 4,
-    turns: Annotated[int, typer.Option(min=1, help="Assistant turns per conversation.")] = 3,
     seed: Annotated[int, typer.Option(help="Seed of the sandbox's prompts and of all sampling.")] = 0,
     temperature: Annotated[float | None, typer.Option(help="The assistant's; by default the endpoint's own.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Bound on a reply's tokens.")] = None,
@@ -43,16 +68,21 @@ def best_of_n(
     max_in_flight: Annotated[int, typer.Option(min=1, help="Bound on simultaneous requests.")] = 64,
     json: AsJson = False,
 ) -> None:
-    """Multi-turn Best-of-N: a reward chooses among N replies at every turn.
+    """Multi-turn Best-of-N: a reward chooses among N candidates.
+
+    With greedy and whole, the report tells what fewer candidates would have brought, by the reward and by the judge.
 
     Example: music best-of-n --reward runs/rm --baseline random --n 8 --turns 3
     """
     from music.reward import open_reward
     from music_agents.roles import Sampling
-    from music_envs.best_of_n import BestOfNConfig
+    from music_envs.best_of_n.stage import BestOfNConfig
     from music_envs.comparison import judge_rollouts
 
     # What can be wrong is found before models are loaded and replies are paid for.
+    strategy = open_strategy(
+        mode, {"width": width, "margin": margin, "token_budget": token_budget, "round_size": round_size}
+    )
     contexts = _contexts(seeds, num_conversations, seed)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -62,17 +92,21 @@ def best_of_n(
     grader = open_reward(judge) if judge else None
     config = BestOfNConfig(num_candidates=n, num_turns=turns, seed=seed, max_in_flight=max_in_flight)
     sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
-    arms = run_async(_play(contexts, selectors, assistant, user, sampling, config))
+    arms = run_async(_play(contexts, selectors, strategy, assistant, user, sampling, config))
     _check_some_finished(arms)
+    if out is not None:  # Before a judge that may fail: the replies were paid for.
+        _save(out, arms, [None] * len(arms))
     grades = [judge_rollouts(arm, grader) if grader else None for arm in arms]
     result: dict[str, Any] = {
+        "mode": mode,
+        "strategy": strategy,
         "config": config,
         "assistant": assistant,
         "user": user,
         "seeds": seeds,
         "judge": judge,
         "num_conversations": len(contexts),
-        **_findings(names, arms, grades),
+        **_findings(names, arms, grades, grader, n if mode in (Mode.GREEDY, Mode.WHOLE) else None),
     }
     if out is not None:
         result["files"] = _save(out, arms, grades)
@@ -86,39 +120,24 @@ def _announced(name: str, reward: RewardFunction) -> RewardFunction:
     return reward
 
 
-def _contexts(seeds: str, num: int, seed: int) -> list[Conversation]:
+def _contexts(seeds: str, num: int, seed: int) -> Sequence[Conversation]:
     """Return the prompts to start from, and say where there are fewer than asked for."""
-    if seeds == SANDBOX:
-        from music.sandbox.seeds import seed_pairs
-
-        return [_prompt(pair) for pair in seed_pairs(num, seed)]
-    found = read_pairs(seeds, limit=num)
-    if len(found.pairs) < num:
-        console.print(f"{num} conversations asked for; {seeds} has prompts for {len(found.pairs)}", markup=False)
-    return [_prompt(pair) for pair in found.pairs]
-
-
-def _prompt(pair: PreferencePair) -> Conversation:
-    """Return what both sides of a pair share, up to its last user message."""
-    shared = 0
-    for mine, other in zip(pair.chosen.messages, pair.rejected.messages, strict=False):
-        if mine != other:
-            break
-        shared += 1
-    while shared and pair.chosen.messages[shared - 1].role != "user":
-        shared -= 1
-    return pair.chosen.prefix(shared)
+    found = open_seeds(seeds, num, seed)
+    if len(found) < num:
+        console.print(f"{num} conversations asked for; {seeds} has prompts for {len(found)}", markup=False)
+    return found
 
 
 async def _play(
     contexts: Sequence[Conversation],
     selectors: Sequence[RewardFunction],
+    strategy: Strategy,
     assistant: str,
     user: str,
     sampling: Sampling,
     config: BestOfNConfig,
 ) -> list[list[Rollout]]:
-    """Run one arm per selector, over endpoints opened for the purpose."""
+    """Run one arm per selector, over endpoints opened for the purpose; what both arms ask for is asked once."""
     from contextlib import AsyncExitStack
     from functools import partial
 
@@ -127,55 +146,57 @@ async def _play(
     from music.llm.endpoints import open_model
     from music_agents.roles.assistant import AssistantRole
     from music_agents.roles.user import UserRole
-    from music_envs.best_of_n import greedy_best_of_n
+    from music_envs.best_of_n.strategy import run_best_of_n
+    from music_envs.players import Remembering
 
     async with AsyncExitStack() as stack:
-        models: list[ChatModel] = []
+        models = []
         for spec in (assistant, user):
             models.append(open_model(spec))
             stack.push_async_callback(models[-1].aclose)
         progress = stack.enter_context(Progress(console=console, transient=True))
-        # Where all contexts end with the user, the first turn needs no user message; the bar is then a little generous.
-        turns = len(contexts) * config.num_turns * (config.num_candidates + 1)
-        task = progress.add_task("replies", total=turns * len(selectors))
+        # At the most: a seed that ends with the user needs no message at first, and some modes stop early.
+        total = len(contexts) * strategy.max_calls(config) * len(selectors)
+        task = progress.add_task("replies", total=total)
         play = partial(
-            greedy_best_of_n,
+            run_best_of_n,
             contexts,
-            assistant=AssistantRole(models[0], sampling),
-            user=UserRole(models[1]),
+            assistant=Remembering(AssistantRole(models[0], sampling)),
+            user=Remembering(UserRole(models[1])),
             config=config,
-            on_turn=lambda: progress.advance(task),
+            strategy=strategy,
+            on_call=lambda: progress.advance(task),
         )
         return [await play(reward=selector) for selector in selectors]
 
 
 def _check_some_finished(arms: Sequence[Sequence[Rollout]]) -> None:
     """Fail if an arm has no conversation to show, with the first reason."""
-    from music.conversation import StopReason
     from music.errors import MusicError
 
     for arm in arms:
-        if all(rollout.stop_reason is StopReason.ERROR for rollout in arm):
+        if all(rollout.is_failed for rollout in arm):
             raise MusicError(f"all {len(arm)} conversations failed; the first: {arm[0].error}")
 
 
 def _findings(
-    names: Sequence[str], arms: Sequence[Sequence[Rollout]], grades: Sequence[Sequence[float | None] | None]
+    names: Sequence[str],
+    arms: Sequence[Sequence[Rollout]],
+    grades: Sequence[Sequence[float | None] | None],
+    judge: RewardFunction | None,
+    num_candidates: int | None,
 ) -> dict[str, Any]:
-    """Return each arm's mean grade and failures, and the comparison if there are two arms."""
-    from music.conversation import StopReason
-    from music_envs.comparison import compare, mean_grade
+    """Return a report of each arm, and the comparison if there are two arms; by n where N is given."""
+    from music_envs.best_of_n.by_n import score_by_n
+    from music_envs.best_of_n.report import report_arm
+    from music_envs.comparison import compare
 
-    rows = [
-        {
-            "selector": name,
-            "grade": mean_grade(graded) if graded else None,
-            "num_failed": sum(rollout.stop_reason is StopReason.ERROR for rollout in arm),
-        }
-        for name, arm, graded in zip(names, arms, grades, strict=True)
-    ]
-    graded_arms = [graded for graded in grades if graded is not None]
-    return {"arms": rows, "comparison": compare(*graded_arms) if len(graded_arms) == 2 else None}
+    reports = []
+    for name, arm, graded in zip(names, arms, grades, strict=True):
+        by_n = score_by_n(arm, num_candidates=num_candidates, judge=judge) if num_candidates else []
+        reports.append(report_arm(name, arm, graded, by_n))
+    both = [graded for graded in grades if graded is not None]
+    return {"arms": reports, "comparison": compare(*both) if len(both) == 2 else None}
 
 
 def _save(
@@ -197,18 +218,18 @@ def _save(
 def _shown(result: dict[str, Any]) -> RenderableType:
     """Lay the result out for people."""
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
-    config = result["config"]
-    title = f"Best-of-{config.num_candidates}, {config.num_turns} turns, {result['num_conversations']} conversations"
-    table = Table(title=title)
-    for heading in ("selector", f"grade by {result['judge'] or 'no judge'}, 95% interval", "failed"):
-        table.add_column(heading)
-    for arm in result["arms"]:
-        table.add_row(Text(arm["selector"]), Text(str(arm["grade"] or "-")), str(arm["num_failed"]))
-    comparison = result["comparison"]
-    against = " against ".join(arm["selector"] for arm in result["arms"])
-    notes = [Text(f"{against}: {comparison}")] if comparison else []
-    notes += [Text(f"rollouts: {path}") for path in result.get("files", {}).values()]
-    return Group(table, *notes)
+    from music_envs.best_of_n.report import arms_table, by_n_table
+
+    config, judge, arms = result["config"], result["judge"], result["arms"]
+    sizes = f"{config.num_turns} turns, {result['num_conversations']} conversations"
+    title = f"Best-of-{config.num_candidates}, {sizes}, {result['mode']}"
+    shown: list[RenderableType] = [arms_table(title, judge, arms)]
+    shown += [by_n_table(arm, judge) for arm in arms if arm.by_n]
+    if any(arm.by_n for arm in arms):
+        shown.append(Text(GAP))
+    if result["comparison"]:
+        shown.append(Text(f"{' against '.join(arm.selector for arm in arms)}: {result['comparison']}"))
+    shown += [Text(f"rollouts: {path}") for path in result.get("files", {}).values()]
+    return Group(*shown)

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from music.conversation import StopReason
 from music.errors import InvalidInputError
 from music.evaluation.statistics import Estimate, describe, mean, paired_difference, win_rate
 from music.reward.functions import RewardFunction
-from music_envs.best_of_n import Rollout
+from music_envs.best_of_n.rollout import Rollout
 from music_envs.scoring import checked_scores
 
 __all__ = ["Comparison", "compare", "judge_rollouts", "mean_grade"]
@@ -43,9 +42,9 @@ def judge_rollouts(rollouts: Sequence[Rollout], judge: RewardFunction) -> list[f
     Raises:
         InvalidInputError: The judge gave scores that are no use.
     """
-    sound = [rollout.conversation for rollout in rollouts if rollout.stop_reason is not StopReason.ERROR]
+    sound = [rollout.conversation for rollout in rollouts if not rollout.is_failed]
     grades = iter(checked_scores(judge, sound) if sound else [])
-    return [None if rollout.stop_reason is StopReason.ERROR else next(grades) for rollout in rollouts]
+    return [None if rollout.is_failed else next(grades) for rollout in rollouts]
 
 
 def mean_grade(grades: Sequence[float | None]) -> Estimate:

@@ -4,11 +4,12 @@ from typing import Literal, TypeAlias, cast
 
 from music.conversation import Conversation
 from music.llm.chat import ChatModel
-from music_agents.roles import Role, RoleView
+from music_agents.personas import Persona
+from music_agents.roles import Role, RoleTurn, RoleView
 from music_agents.roles.assistant import AssistantRole
 from music_agents.roles.user import UserRole
 
-__all__ = ["Player", "as_assistant", "as_user", "view"]
+__all__ = ["Player", "Remembering", "as_assistant", "as_user", "view"]
 
 Player: TypeAlias = Role | ChatModel
 
@@ -24,9 +25,42 @@ def as_assistant(player: Player) -> Role:
 
 
 def view(
-    conversation: Conversation, part: Literal["user", "assistant"], *, turn: int, num_turns: int, index: int, seed: int
+    conversation: Conversation,
+    part: Literal["user", "assistant"],
+    *,
+    turn: int,
+    num_turns: int,
+    index: int,
+    seed: int,
+    persona: Persona | None = None,
 ) -> RoleView:
     """Return what a role may know when it speaks; `seed`, `index` (which conversation) and `turn` make its own seed."""
     return RoleView(
-        conversation=conversation, side="chosen", part=part, turn=turn, num_turns=num_turns, pair=index, run_seed=seed
+        conversation=conversation,
+        side="chosen",
+        part=part,
+        turn=turn,
+        num_turns=num_turns,
+        pair=index,
+        run_seed=seed,
+        persona=persona,
     )
+
+
+class Remembering:
+    """A role that says the same again when it sees the same again: selectors that are compared share their candidates.
+
+    What was said once is not paid for again, and a comparison is fair whether or not an endpoint heeds seeds. A failure
+    is not remembered.
+    """
+
+    def __init__(self, role: Role) -> None:
+        self._role = role
+        self._said: dict[RoleView, RoleTurn] = {}
+
+    async def __call__(self, view: RoleView) -> RoleTurn:
+        """Speak, or say again what was said."""
+        if view not in self._said:
+            turn = await self._role(view)
+            return self._said.setdefault(view, turn)
+        return self._said[view]

@@ -1,13 +1,14 @@
 """Rollouts as JSON lines: the conversation, and every candidate with its score."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from music.conversation import Message
-from music_envs.best_of_n import Decision, Rollout
+from music_envs.best_of_n.rollout import Decision, Rollout
 
 __all__ = ["rollout_row", "write_rollouts"]
 
@@ -24,6 +25,7 @@ def rollout_row(rollout: Rollout, grade: float | None = None) -> dict[str, Any]:
         "stop_reason": rollout.stop_reason,
         "error": rollout.error,
         "grade": grade,
+        "usage": asdict(rollout.usage),
         "decisions": [_decision_row(decision) for decision in rollout.decisions],
     }
 

@@ -14,4 +14,8 @@ CHAT_ID = "music/Chat-v0"
 def register_envs() -> None:
     """Register the environments; calling it again changes nothing. The environment itself is imported when made."""
     if CHAT_ID not in gymnasium.registry:
-        gymnasium.register(id=CHAT_ID, entry_point="music_envs.chat:ChatEnv")
+        gymnasium.register(
+            id=CHAT_ID,
+            entry_point="music_envs.chat.env:ChatEnv",
+            vector_entry_point="music_envs.chat.vector:ChatVectorEnv",
+        )

@@ -1,14 +1,20 @@
-"""Gymnasium spaces of text: the assistant's reply (action) and the conversation (observation)."""
+"""Gymnasium spaces of text: the assistant's reply (action) and the conversation (observation).
 
-from collections.abc import Iterable
+Batched, by `gymnasium.vector.utils.batch_space` or `batch_differing_spaces`, they are tuples of themselves.
+"""
+
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Space
+from gymnasium.spaces import Space, Tuple
+from gymnasium.spaces.utils import is_space_dtype_shape_equiv
+from gymnasium.vector.utils import batch_differing_spaces
 
 from music.conversation import Conversation
 
-__all__ = ["ConversationSpace", "ReplySpace"]
+__all__ = ["ConversationSpace", "ReplySpace", "is_encodable"]
 
 _WORDS = (
     "a",
@@ -36,7 +42,12 @@ def _sentence(rng: np.random.Generator) -> str:
 
 
 class ReplySpace(Space[str]):
-    """Any text that is not blank, up to `max_chars` characters (at least 120, the longest sample)."""
+    """Any text that is not blank, that UTF-8 can encode, and of up to `max_chars` characters.
+
+    Args:
+        max_chars: At least 120, to hold the longest sample.
+        seed: Of the samples.
+    """
 
     def __init__(self, max_chars: int = 100_000, seed: int | np.random.Generator | None = None) -> None:
         self.max_chars = max_chars
@@ -53,7 +64,7 @@ class ReplySpace(Space[str]):
 
     def contains(self, x: Any) -> bool:
         """Return whether `x` can be a reply."""
-        return isinstance(x, str) and bool(x.strip()) and len(x) <= self.max_chars
+        return isinstance(x, str) and bool(x.strip()) and len(x) <= self.max_chars and is_encodable(x)
 
     def __eq__(self, other: object) -> bool:
         """Two reply spaces of one length are equal."""
@@ -102,3 +113,22 @@ class ConversationSpace(Space[Conversation]):
     def __repr__(self) -> str:
         """Return the constructor's call."""
         return "ConversationSpace()"
+
+
+def is_encodable(text: str) -> bool:
+    """Return whether UTF-8 can encode a text: it cannot where half a surrogate pair stands alone."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _batch_differing(spaces: Sequence[Space[Any]]) -> Tuple[Any]:
+    """Batch spaces of one of our kinds, of one length or not."""
+    return Tuple([deepcopy(space) for space in spaces], seed=deepcopy(spaces[0].np_random))
+
+
+for _kind in (ReplySpace, ConversationSpace):  # Gymnasium registers its own spaces only
+    is_space_dtype_shape_equiv.register(_kind, lambda space, other: type(space) is type(other))
+    batch_differing_spaces.register(_kind, _batch_differing)

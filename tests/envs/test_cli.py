@@ -7,6 +7,7 @@ from music.conversation import Conversation
 from music.errors import InvalidInputError, MusicError
 from music.pairs import PreferencePair
 from music.preferences import write_preferences
+from music.reward import open_reward
 from music_envs.cli import best_of_n
 
 APP = typer.Typer()
@@ -46,6 +47,63 @@ def test_two_selectors_on_the_sandbox(tmp_path):
         rows = [orjson.loads(line) for line in (out / f"{arm}.jsonl").read_text().splitlines()]
         assert [row["index"] for row in rows] == list(range(12))
         assert all(len(decision["candidates"]) == 3 for row in rows for decision in row["decisions"])
+
+
+@pytest.mark.parametrize("mode", ["greedy", "whole"])
+def test_the_report_tells_what_fewer_candidates_would_have_brought(mode):
+    result = run("--reward", "length", "--mode", mode, "--num-conversations", 10, "--n", 3, "--turns", 2, "--json")
+    report = orjson.loads(result.stdout)
+    (arm,) = report["arms"]
+    assert report["mode"] == mode
+    assert [row["num_candidates"] for row in arm["by_n"]] == [1, 2, 3]
+    rewards = [row["reward"]["value"] for row in arm["by_n"]]
+    assert rewards == sorted(rewards)
+    if mode == "whole":
+        assert rewards[-1] == pytest.approx(arm["reward"]["value"])
+        assert arm["by_n"][-1]["grade"]["value"] == pytest.approx(arm["grade"]["value"])
+    assert arm["by_n"][0]["gap"]["value"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "strategy"),
+    [
+        (("beam", "--width", 3), {"width": 3}),
+        (("beam",), {"width": 2}),
+        (("anytime", "--margin", 30), {"margin": 30.0, "token_budget": None, "round_size": 1}),
+        (
+            ("anytime", "--token-budget", 300, "--round-size", 2),
+            {"margin": None, "token_budget": 300, "round_size": 2},
+        ),
+    ],
+)
+def test_modes_take_options_of_their_own_and_report_what_was_spent(options, strategy, tmp_path):
+    small = ("--num-conversations", 4, "--turns", 2, "--n", 4, "--json", "--out", tmp_path)
+    report = orjson.loads(run("--reward", "length", "--mode", *options, *small).stdout)
+    assert report["strategy"] == strategy
+    (arm,) = report["arms"]
+    rows = [orjson.loads(line) for line in (tmp_path / "reward.jsonl").read_text().splitlines()]
+    for kind in ("num_calls", "prompt_tokens", "completion_tokens"):
+        assert arm["usage"][kind] == sum(row["usage"][kind] for row in rows) > 0
+    assert arm["by_n"] == []  # candidates that depend on each other's scores tell nothing of fewer
+
+
+def test_options_of_another_mode_are_refused_and_not_ignored():
+    with pytest.raises(InvalidInputError, match="mode beam: expected --width, got --margin"):
+        run("--reward", "length", "--mode", "beam", "--margin", 1)
+    with pytest.raises(InvalidInputError, match="mode greedy: expected no flags of other modes, got --width"):
+        run("--reward", "length", "--width", 3)
+
+
+def test_rollouts_outlive_a_judge_that_fails(tmp_path, monkeypatch):
+    def fails(conversations):
+        raise MusicError("the judge is down")
+
+    real = open_reward
+    monkeypatch.setattr("music.reward.open_reward", lambda spec: fails if spec == "judge" else real(spec))
+    with pytest.raises(MusicError, match="the judge is down"):
+        run("--reward", "length", "--judge", "judge", "--num-conversations", 2, "--turns", 1, "--out", tmp_path)
+    rows = [orjson.loads(line) for line in (tmp_path / "reward.jsonl").read_text().splitlines()]
+    assert [row["grade"] for row in rows] == [None, None]
 
 
 def test_people_get_a_table_and_words():

@@ -3,6 +3,7 @@ import pytest
 
 from music.conversation import Conversation, StopReason
 from music.errors import InvalidInputError
+from music.pairs import Usage
 from music_envs import Decision, Rollout, compare, judge_rollouts, mean_grade, write_rollouts
 
 ASKED = Conversation().user("Which tea?")
@@ -47,11 +48,12 @@ def test_rows_hold_every_candidate_and_what_they_share_once(tmp_path):
     decision = Decision(tuple(ASKED.assistant(reply) for reply in replies), (0.1, 0.1, 0.9), 2)
     path = tmp_path / "rollouts.jsonl"
 
-    write_rollouts(path, [rollout(0, replies[2], decisions=(decision,))], [0.7])
+    write_rollouts(path, [rollout(0, replies[2], decisions=(decision,), usage=Usage(3, 20, 7))], [0.7])
 
     (row,) = map(orjson.loads, path.read_text().splitlines())
     assert row["messages"] == ASKED.assistant("Black, with milk.").to_messages()
     assert (row["grade"], row["stop_reason"], row["error"]) == (0.7, "turn_limit", "")
+    assert row["usage"] == {"num_calls": 3, "prompt_tokens": 20, "completion_tokens": 7}
     (written,) = row["decisions"]
     assert [tail[0]["content"] for tail in written["candidates"]] == list(replies)
     assert (written["num_messages"], written["scores"], written["chosen"]) == (1, [0.1, 0.1, 0.9], 2)

@@ -1,6 +1,5 @@
 import random
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -26,23 +25,6 @@ def make_conversation() -> Callable[..., Conversation]:
         return Conversation.from_messages(messages)
 
     return make
-
-
-@pytest.fixture
-def count_tokens() -> Callable[[Any], AbstractContextManager[list[int]]]:
-    """Return a context in which the tokens of each of a reward model's forward passes are listed."""
-
-    @contextmanager
-    def counting(model: Any) -> Iterator[list[int]]:
-        counts: list[int] = []
-        embeddings = model._classifier.get_input_embeddings()
-        hook = embeddings.register_forward_pre_hook(lambda _, inputs: counts.append(inputs[0].numel()))
-        try:
-            yield counts
-        finally:
-            hook.remove()
-
-    return counting
 
 
 _SIZES = {

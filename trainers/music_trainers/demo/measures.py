@@ -11,7 +11,7 @@ from music.sandbox import SandboxModel, oracle, seed_pairs
 from music.sandbox.defects import GROUPS, Defect, defects
 from music_agents.roles.assistant import AssistantRole
 from music_agents.roles.user import UserRole
-from music_envs import BestOfNConfig, Rollout, greedy_best_of_n, judge_rollouts, sample_pools, select_best
+from music_envs import BestOfNConfig, Rollout, judge_rollouts, run_best_of_n, sample_pools, select_best
 from music_trainers.demo.records import DemoConfig
 
 __all__ = [
@@ -110,7 +110,7 @@ def _whole(reward: RewardFunction, pools: Sequence[Sequence[Rollout]], num_candi
 
 def _greedy(reward: RewardFunction, num_conversations: int, seed: int) -> list[float | None]:
     """Grade the conversations that the paper's Best-of-N makes of the reward's choices."""
-    rollouts = greedy_best_of_n(
+    rollouts = run_best_of_n(
         [Conversation()] * num_conversations,
         assistant=AssistantRole(SandboxModel(CANDIDATE_SKILL)),
         user=UserRole(SandboxModel()),

@@ -1,4 +1,5 @@
 import asyncio
+import pickle
 import subprocess
 import sys
 import warnings
@@ -8,25 +9,14 @@ import pytest
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
-from music.conversation import Conversation, StopReason
+from music.conversation import StopReason
 from music.errors import InvalidInputError
 from music.llm.chat import EndpointUnavailableError
+from music.pairs import Usage
 from music_agents.failures import RoleFailedError
+from music_agents.personas import Persona
+from music_agents.roles import RoleTurn
 from music_envs import ChatEnv
-
-SEEDS = (
-    Conversation().user("Which tea?").assistant("Green."),
-    Conversation().user("Name a river."),
-    Conversation(),
-)
-
-
-def play(env, **reset):
-    """Run one episode with fixed replies; return all that came back."""
-    steps = [env.reset(**reset)]
-    while len(steps) == 1 or not (steps[-1][2] or steps[-1][3]):
-        steps.append(env.step(f"Reply number {len(steps)}."))
-    return steps
 
 
 def test_gymnasiums_own_checker_passes_without_warnings():
@@ -38,8 +28,8 @@ def test_gymnasiums_own_checker_passes_without_warnings():
 
 
 @pytest.mark.parametrize("num_turns", [1, 2])
-def test_the_checker_passes_for_short_episodes_and_own_seeds(num_turns):
-    check_env(gymnasium.make("music/Chat-v0", seeds=SEEDS, num_turns=num_turns).unwrapped)
+def test_the_checker_passes_for_short_episodes_and_own_seeds(num_turns, seeds):
+    check_env(gymnasium.make("music/Chat-v0", seeds=seeds, num_turns=num_turns).unwrapped)
 
 
 def test_one_string_imports_registers_and_makes():
@@ -51,24 +41,24 @@ def test_one_string_imports_registers_and_makes():
     subprocess.run([sys.executable, "-c", f"import sys; sys.path[:0] = {paths!r}; {code}"], check=True, timeout=60)
 
 
-def test_the_observation_always_ends_with_the_user_until_the_end():
-    for index in range(len(SEEDS)):
-        env = ChatEnv(seeds=SEEDS, num_turns=3)
+def test_the_observation_always_ends_with_the_user_until_the_end(play, seeds):
+    for index in range(len(seeds)):
+        env = ChatEnv(seeds=seeds, num_turns=3)
         first, *steps = play(env, seed=0, options={"seed_index": index})
         assert first[1]["seed_index"] == index
-        assert first[0].messages[: len(SEEDS[index].messages)] == SEEDS[index].messages
+        assert first[0].messages[: len(seeds[index].messages)] == seeds[index].messages
         assert [s[0].messages[-1].role for s in (first, *steps)] == ["user", "user", "user", "assistant"]
         assert [s[4]["turn"] for s in steps] == [1, 2, 3]
 
 
-def test_same_seed_same_episode_another_seed_another():
-    assert play(ChatEnv(seeds=SEEDS), seed=5) == play(ChatEnv(seeds=SEEDS), seed=5)
+def test_same_seed_same_episode_another_seed_another(play, seeds):
+    assert play(ChatEnv(seeds=seeds), seed=5) == play(ChatEnv(seeds=seeds), seed=5)
     assert len({str(play(ChatEnv(), seed=seed)) for seed in range(4)}) > 1
 
 
-def test_episodes_after_the_first_follow_from_the_first_seed():
+def test_episodes_after_the_first_follow_from_the_first_seed(play, seeds):
     def two_episodes():
-        env = ChatEnv(seeds=SEEDS)
+        env = ChatEnv(seeds=seeds)
         return play(env, seed=1), play(env)
 
     first, second = two_episodes()
@@ -76,7 +66,7 @@ def test_episodes_after_the_first_follow_from_the_first_seed():
     assert first != second
 
 
-def test_the_reward_is_paid_once_at_the_end_for_the_whole_conversation(toy_reward):
+def test_the_reward_is_paid_once_at_the_end_for_the_whole_conversation(toy_reward, play):
     *middle, last = play(ChatEnv(reward=toy_reward, num_turns=3), seed=0)[1:]
     observation, reward, terminated, truncated, info = last
     assert [step[1:4] for step in middle] == [(0.0, False, False)] * 2
@@ -84,7 +74,7 @@ def test_the_reward_is_paid_once_at_the_end_for_the_whole_conversation(toy_rewar
     assert reward == info["score"] == 1 + 2 + 3 == toy_reward([observation])[0]
 
 
-def test_a_user_who_is_done_terminates_and_the_last_reply_is_what_is_scored(scripted):
+def test_a_user_who_is_done_terminates_and_the_last_reply_is_what_is_scored(scripted, play):
     seen = []
 
     def reward(conversations):
@@ -99,7 +89,7 @@ def test_a_user_who_is_done_terminates_and_the_last_reply_is_what_is_scored(scri
     assert seen == [observation.prefix(len(observation.messages) - 1)]
 
 
-def test_a_user_that_fails_truncates_with_the_reason_and_no_score(scripted):
+def test_a_user_that_fails_truncates_with_the_reason_and_no_score(scripted, play):
     def never(conversations):
         raise AssertionError("an episode without an end has no score")
 
@@ -112,35 +102,41 @@ def test_a_user_that_fails_truncates_with_the_reason_and_no_score(scripted):
     env.reset()  # the next episode is unharmed
 
 
-def test_a_role_that_gives_up_truncates_as_well():
+def test_a_role_that_gives_up_truncates_as_well(play, seeds):
     async def user(view):
         raise RoleFailedError("nothing to say")
 
-    env = ChatEnv(user=user, seeds=SEEDS[1:2])
+    env = ChatEnv(user=user, seeds=seeds[1:2])
     assert play(env, seed=0)[-1][4]["error"] == "nothing to say"
 
 
-def test_a_bug_in_the_user_surfaces_and_leaves_no_half_episode():
-    async def user(view):
-        raise ZeroDivisionError
+def test_a_bug_in_the_user_surfaces_and_leaves_the_episode_where_it_stood(seeds):
+    bugs = [ZeroDivisionError()]
 
-    env = ChatEnv(user=user, seeds=SEEDS[1:2])
+    async def user(view):
+        if bugs:
+            raise bugs.pop()
+        return RoleTurn(text="And then?", usage=Usage())
+
+    env = ChatEnv(user=user, seeds=seeds[1:2])
     env.reset(seed=0)
     with pytest.raises(ZeroDivisionError):
         env.step("Hi.")
-    with pytest.raises(ResetNeeded):
-        env.step("Hi.")
+    assert [m.content for m in env.step("Hi.")[0].messages[1:]] == ["Hi.", "And then?"]
 
 
 def test_without_a_first_message_there_is_no_episode(scripted):
-    env = ChatEnv(user=scripted(fails={0}))
+    env = ChatEnv(user=scripted(fails={0, 1, 2}))
     with pytest.raises(EndpointUnavailableError):
         env.reset(seed=0)
     with pytest.raises(ResetNeeded):
         env.step("Hello?")
 
 
-@pytest.mark.parametrize(("action", "said"), [(None, "NoneType"), (7, "int"), ("", "blank"), (" \n", "blank")])
+BAD_ACTIONS = [(None, "NoneType"), (7, "int"), ("", "blank"), (" \n", "blank"), ("\ud83d", "half a surrogate pair")]
+
+
+@pytest.mark.parametrize(("action", "said"), BAD_ACTIONS)
 def test_an_action_that_is_no_reply_is_refused_and_harms_nothing(action, said):
     env = ChatEnv()
     before, _ = env.reset(seed=0)
@@ -154,11 +150,11 @@ def test_an_action_that_is_no_reply_is_refused_and_harms_nothing(action, said):
 def test_an_over_long_action_is_refused():
     env = ChatEnv()
     env.reset(seed=0)
-    with pytest.raises(InvalidInputError, match="too long"):
+    with pytest.raises(InvalidInputError, match="at most 100,000 characters, got 100,001"):
         env.step("x" * 100_001)
 
 
-def test_stepping_before_reset_or_after_the_end_is_refused():
+def test_stepping_before_reset_or_after_the_end_is_refused(play):
     env = ChatEnv(num_turns=1)
     with pytest.raises(ResetNeeded):
         env.step("Hi.")
@@ -167,16 +163,18 @@ def test_stepping_before_reset_or_after_the_end_is_refused():
         env.step("Hi.")
 
 
-@pytest.mark.parametrize("options", [{"num_turns": 0}, {"seeds": ()}, {"user": "nonsense"}, {"reward": "random:x"}])
+@pytest.mark.parametrize(
+    "options", [{"num_turns": 0}, {"seeds": ()}, {"user": "nonsense"}, {"reward": "random:x"}, {"reward_mode": "mean"}]
+)
 def test_unfit_arguments_are_refused(options):
     with pytest.raises(InvalidInputError):
         ChatEnv(**options)
 
 
 @pytest.mark.parametrize("index", [-1, 3, "0", None])
-def test_an_unknown_seed_index_is_refused(index):
+def test_an_unknown_seed_index_is_refused(index, seeds):
     with pytest.raises(InvalidInputError, match="0 to 2"):
-        ChatEnv(seeds=SEEDS).reset(options={"seed_index": index})
+        ChatEnv(seeds=seeds).reset(options={"seed_index": index})
 
 
 @pytest.mark.parametrize("scores", [[float("nan")], [], [1.0, 2.0]])
@@ -187,8 +185,7 @@ def test_a_reward_without_one_finite_score_is_an_error_and_never_zero(scores):
         env.step("Hi.")
 
 
-async def test_it_works_inside_a_running_event_loop():
-    asyncio.get_running_loop()
+async def test_it_works_inside_a_running_event_loop(play):
     assert play(ChatEnv(), seed=3) == await asyncio.to_thread(play, ChatEnv(), seed=3)
 
 
@@ -200,17 +197,64 @@ def test_closing_twice_is_fine_and_leaves_a_lent_model_alone(scripted):
     assert model.num_closed == 0
 
 
-def test_vector_environments_and_wrappers_of_gymnasium_take_it():
-    envs = gymnasium.make_vec("music/Chat-v0", num_envs=2, num_turns=1)
-    observations, _ = envs.reset(seed=4)
-    assert observations[0] == ChatEnv().reset(seed=4)[0]
-    assert envs.step(("Yes.", "No."))[2].all()
-    recorded = gymnasium.wrappers.RecordEpisodeStatistics(gymnasium.make("music/Chat-v0", num_turns=2))
-    assert play(recorded, seed=0)[-1][4]["episode"]["l"] == 2
+def test_wrappers_of_gymnasium_take_it(play, toy_reward):
+    env = gymnasium.make("music/Chat-v0", num_turns=2, reward=toy_reward, reward_mode="difference")
+    episode = play(gymnasium.wrappers.RecordEpisodeStatistics(env), seed=0)[-1][4]["episode"]
+    assert (episode["l"], episode["r"]) == (2, 3.0)
+    limited = play(gymnasium.wrappers.TimeLimit(env, 1), seed=0)
+    assert limited[-1][2:4] == (False, True)
+    assert limited[-1][4]["stop_reason"] is None
 
 
-def test_the_transcript_shows_who_said_what():
-    env = ChatEnv(seeds=SEEDS[1:2], render_mode="ansi")
+def test_other_replies_then_back_to_the_snapshot_replays_the_episode_bit_by_bit(play, seeds):
+    env, other = (ChatEnv(seeds=seeds, reward_mode="difference", num_turns=4) for _ in range(2))
+    first, second = play(env, seed=8), play(env)
+    for turn in range(4):
+        env.reset(seed=8)
+        for number in range(1, turn + 1):
+            env.step(f"Reply number {number}.")
+        kept = pickle.dumps(env.snapshot())
+        env.step("Something else.")
+        env.reset()
+        for place in (env, other):
+            assert place.restore(pickle.loads(kept)) == (first[turn][0], first[turn][-1])
+            assert [place.step(f"Reply number {number}.") for number in range(turn + 1, 5)] == first[turn + 1 :]
+            assert play(place) == second
+
+
+def test_a_snapshot_of_nothing_is_no_place_to_go_back_to():
+    env = ChatEnv()
+    with pytest.raises(ResetNeeded, match="before the first reset"):
+        env.restore(env.snapshot())
+
+
+def test_a_persona_is_drawn_for_each_episode_told_to_the_user_and_reported(play, scripted, seeds):
+    personas = (Persona.of("A sailor."), Persona.of("A baker."))
+
+    def told(seed):
+        user = scripted()
+        steps = play(ChatEnv(user=user, personas=personas, seeds=seeds[2:], num_turns=2), seed=seed)
+        (persona,) = {step[-1]["persona"] for step in steps}
+        assert all(any(persona in m.content for m in request.messages) for request in user.requests)
+        return persona
+
+    found = [told(seed) for seed in range(8)]
+    assert found == [told(seed) for seed in range(8)]
+    assert set(found) == {persona.describe() for persona in personas}
+    assert ChatEnv().reset(seed=0)[1]["persona"] is None
+
+
+def test_personas_are_read_from_a_file(tmp_path):
+    path = tmp_path / "who.jsonl"
+    path.write_text('"A sailor."\n')
+    assert "A sailor." in ChatEnv(personas=path).reset(seed=0)[1]["persona"]
+    assert "A sailor." in ChatEnv(personas=str(path)).reset(seed=0)[1]["persona"]
+    with pytest.raises(InvalidInputError, match="absent"):
+        ChatEnv(personas=str(tmp_path / "absent.jsonl"))
+
+
+def test_the_transcript_shows_who_said_what(seeds):
+    env = ChatEnv(seeds=seeds[1:2], render_mode="ansi")
     env.reset(seed=0)
     assert env.render() == "user: Name a river."
     assert ChatEnv().render() is None

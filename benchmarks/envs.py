@@ -1,0 +1,201 @@
+"""How fast many chat environments step: `python -m benchmarks.envs [--quick]`.
+
+Prints a Markdown report: steps per second of `ChatVectorEnv` with 256 conversations whose users take 200 ms, in this
+process (an asyncio sleep) and behind a real HTTP server, beside the ideal and beside Gymnasium's `SyncVectorEnv` over
+the same; and the CPU that a step costs where the user takes no time. Over HTTP there is a third baseline: the same
+requests by hand, in step.
+
+A step is one reply in one conversation. Every step here has exactly one call to the user: it is the same one again
+and again, gone back to by snapshots, neither the first nor the last of its episode. The ideal is therefore
+conversations divided by latency. Client and server share this machine's cores.
+"""
+
+import argparse
+import asyncio
+import os
+import platform
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import aiohttp
+import orjson
+from gymnasium.vector import SyncVectorEnv
+
+from music.cli import run_async
+from music.conversation import Conversation
+from music.pairs import Usage
+from music.prompts import render_user
+from music.sandbox.server import ServerConfig, sandbox_server
+from music_agents.roles import RoleTurn, RoleView
+from music_envs import ChatEnv, ChatVectorEnv
+
+__all__ = ["main"]
+
+NUM_ENVS = 256
+LATENCY = 0.2
+PACKAGES = ("aiohttp", "gymnasium", "numpy")
+SEEDS = (Conversation().user("I am new to gardening. Could you give me three ideas on tools?"),)
+REPLY = "Start with a spade, a fork and a pair of gloves; buy the rest once you know what you grow."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """What came of stepping.
+
+    Attributes:
+        per_second: Steps, all conversations together.
+        cpu_ms: CPU of this process for a step, in milliseconds.
+    """
+
+    per_second: float
+    cpu_ms: float
+
+
+class Clock:
+    """Runs from when it is made."""
+
+    def __init__(self) -> None:
+        self._started, self._cpu = time.perf_counter(), time.process_time()
+
+    def pace(self, num_steps: int) -> Pace:
+        """Return the pace of so many steps since then."""
+        seconds, cpu = time.perf_counter() - self._started, time.process_time() - self._cpu
+        return Pace(per_second=num_steps / seconds, cpu_ms=1000 * cpu / num_steps)
+
+
+class SleepingUser:
+    """A user in this process who takes so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    async def __call__(self, view: RoleView) -> RoleTurn:
+        """Say something, later."""
+        if self._seconds:
+            await asyncio.sleep(self._seconds)
+        return RoleTurn(text=f"And what would you say to point {view.turn}?", usage=Usage(1, 100, 10))
+
+
+def main() -> None:
+    """Run the benchmark and print its report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="about half a minute instead of a few")
+    quick = parser.parse_args().quick
+    num_steps, num_serial, num_rounds = (5, 8, 3) if quick else (20, 64, 7)
+    print("\n".join(head()), flush=True)
+    print("\n".join(list(render_latency(num_steps, num_serial, num_rounds))), flush=True)
+    print("\n".join(list(render_cpu(num_rounds))))
+
+
+def head() -> Iterator[str]:
+    """Say what it ran on."""
+    yield f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    load = f"load average {os.getloadavg()[0]:.1f} at the start" if hasattr(os, "getloadavg") else "load not known"
+    yield f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}; {load}"
+    yield ""
+
+
+def render_latency(num_steps: int, num_serial: int, num_rounds: int) -> Iterator[str]:
+    """Return steps per second with a user of 200 ms, as Markdown; the serial baselines take fewer conversations."""
+    yield f"{NUM_ENVS} conversations, a user of {LATENCY * 1000:.0f} ms; medians and ranges of {num_rounds} rounds."
+    yield ""
+    yield "| | steps/s | rounds | of the ideal | CPU per step ms |"
+    yield "|---|---|---|---|---|"
+    with sandbox_server(ServerConfig(latency=f"{LATENCY * 1000:g}")) as base_url:
+        for name, user in (("in process", SleepingUser(LATENCY)), ("over HTTP", f"good@{base_url}")):
+            ours = [measure(ChatVectorEnv(NUM_ENVS, **arguments(user)), num_steps) for _ in range(num_rounds)]
+            yield row(f"{name}: ChatVectorEnv (target 85 %)", ours)
+            if isinstance(user, str):
+                plain = [run_async(measure_plain(base_url, num_steps)) for _ in range(num_rounds)]
+                yield row(f"{name}: aiohttp by hand, all at once, then the next step", plain)
+            serial = measure(serial_envs(num_serial, user), 1)
+            yield row(f"{name}: SyncVectorEnv of {num_serial}", [serial])
+            yield f"| {name}: times SyncVectorEnv (target 20) | {median(ours) / serial.per_second:.0f} | | | |"
+    yield ""
+
+
+def row(name: str, paces: list[Pace]) -> str:
+    """Return a row of the table."""
+    speeds, cpu = sorted(pace.per_second for pace in paces), sorted(pace.cpu_ms for pace in paces)
+    ideal = NUM_ENVS / LATENCY
+    return (
+        f"| {name} | {median(paces):.1f} | {speeds[0]:.1f}-{speeds[-1]:.1f} | {median(paces) / ideal:.1%} "
+        f"| {cpu[len(cpu) // 2]:.2f} |"
+    )
+
+
+def median(paces: list[Pace]) -> float:
+    """Return the median of the steps per second."""
+    return statistics.median(pace.per_second for pace in paces)
+
+
+def render_cpu(num_rounds: int) -> Iterator[str]:
+    """Return the CPU of a step whose user takes no time, by turns per episode and reward mode, as Markdown."""
+    yield "| user, 0 ms | reward | turns before | CPU per step ms (target 1) | SyncVectorEnv ms |"
+    yield "|---|---|---|---|---|"
+    for mode in ("terminal", "per_turn", "difference"):
+        for num_turns in (1, 10):
+            user = SleepingUser(0)
+            ours = [
+                measure(ChatVectorEnv(NUM_ENVS, **arguments(user, mode)), 10, num_turns).cpu_ms
+                for _ in range(num_rounds)
+            ]
+            serial = measure(serial_envs(NUM_ENVS, user, mode), 10, num_turns).cpu_ms
+            yield f"| in process | {mode} | {num_turns} | {min(ours):.3f}-{max(ours):.3f} | {serial:.3f} |"
+
+
+def arguments(user: Any, mode: str = "terminal") -> dict[str, Any]:
+    """Return what all environments take."""
+    return {"user": user, "reward": "length", "reward_mode": mode, "seeds": SEEDS, "num_turns": 100}
+
+
+def serial_envs(num: int, user: Any, mode: str = "terminal") -> SyncVectorEnv[Any, Any]:
+    """Make Gymnasium's own vector environment over as many single ones."""
+    return SyncVectorEnv([partial(ChatEnv, **arguments(user, mode))] * num)
+
+
+async def measure_plain(base_url: str, num_steps: int) -> Pace:
+    """Ask as many users by hand, all at once in each step."""
+    conversation = SEEDS[0].assistant(REPLY).user("And what would you say to that?").assistant(REPLY)
+    messages = [{"role": m.role, "content": m.content} for m in render_user(conversation)]
+    url, headers = f"{base_url}/chat/completions", {"Content-Type": "application/json"}
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def ask(seed: int) -> None:
+            body = orjson.dumps({"model": "good", "messages": messages, "seed": seed})
+            async with session.post(url, data=body, headers=headers) as response:
+                assert orjson.loads(await response.read())["choices"][0]["message"]["content"]
+
+        await asyncio.gather(*map(ask, range(NUM_ENVS)))  # connections are made
+        clock = Clock()
+        for _ in range(num_steps):
+            await asyncio.gather(*map(ask, range(NUM_ENVS)))
+        return clock.pace(num_steps * NUM_ENVS)
+
+
+def measure(envs: ChatVectorEnv | SyncVectorEnv[Any, Any], num_steps: int, num_turns: int = 1) -> Pace:
+    """Take the same step so many times, after so many turns, and close."""
+    actions = (REPLY,) * envs.num_envs
+    envs.reset(seed=0)
+    for _ in range(num_turns):
+        envs.step(actions)
+    places: Sequence[Any] = [envs] if isinstance(envs, ChatVectorEnv) else envs.envs
+    kept = [place.snapshot() for place in places]
+    clock = Clock()
+    for _ in range(num_steps):
+        for place, snapshot in zip(places, kept, strict=True):
+            place.restore(snapshot)
+        infos = envs.step(actions)[4]
+        assert (infos["usage"]["num_calls"] == num_turns + 1).all(), "a step took more or less than one call"
+    pace = clock.pace(num_steps * envs.num_envs)
+    envs.close()
+    return pace
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""OpenRLHF over whole conversations: an `AgentExecutor`, for a file of yours that `train.agent_func_path` names."""
+
+import asyncio
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from music.llm.chat import EndpointError
+from music.reward.tokens import UnscorableError
+from music_agents.roles import derive_seed
+from music_envs.adapters.rendered import plain_reply, read_rendered_prompt
+from music_envs.adapters.template import TurnTemplate
+from music_envs.chat.episode import Episode
+from music_envs.chat.info import require_running
+from music_envs.chat.world import ChatWorld
+
+__all__ = ["ChatAgent", "agent_executor"]
+
+
+def agent_executor(world: ChatWorld, tokenizer: PreTrainedTokenizerBase, *, floor: float, seed: int = 0) -> type:
+    """Return the class that OpenRLHF looks for under the name `AgentExecutor`; see `ChatAgent` for the arguments."""
+    from openrlhf.utils.agent import AgentInstanceBase, MultiTurnAgentExecutor
+
+    class AgentInstance(ChatAgent, AgentInstanceBase):  # type: ignore[misc]  # no types
+        def __init__(self) -> None:
+            super().__init__(world, tokenizer, floor=floor, seed=seed)
+
+    class AgentExecutor(MultiTurnAgentExecutor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(AgentInstance)
+
+    return AgentExecutor
+
+
+class ChatAgent:
+    """One conversation with a user, in the form of OpenRLHF's `AgentInstanceBase`.
+
+    Args:
+        world: The user and the reward, with all that `ChatEnv` takes. OpenRLHF sums the rewards of the steps up.
+        tokenizer: The policy's.
+        floor: The reward of a reply that cannot be scored, which ends the conversation.
+        seed: Of the users. Equal prompts meet the same persona with the same seed.
+    """
+
+    def __init__(self, world: ChatWorld, tokenizer: PreTrainedTokenizerBase, *, floor: float, seed: int = 0) -> None:
+        self._world = world
+        self._tokenizer = tokenizer
+        self._template = TurnTemplate(tokenizer)
+        self._floor = floor
+        self._seed = seed
+        self._episode: Episode | None = None
+
+    async def reset(self, states: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Take up the prompt.
+
+        Raises:
+            InvalidInputError: The label does not hold the messages that the prompt was rendered from.
+        """
+        prompt = read_rendered_prompt(self._tokenizer, states["observation"], states["label"])
+        self._episode = self._world.take_up(prompt, derive_seed(self._seed, prompt))
+        return {"observation": states["observation"]}
+
+    async def step(self, states: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Hear a reply, let the user go on, and reward.
+
+        Raises:
+            EndpointError: The user failed: OpenRLHF has no way to leave the conversation out.
+        """
+        before = require_running(self._episode)
+        reply = plain_reply(self._tokenizer, states["action_text"])
+        if not reply:
+            return self._end_unscorable()
+        after = await self._world.reply(before, reply)
+        if after.is_truncated:
+            raise EndpointError(f"the user failed: {after.error}")
+        try:
+            (reward,), (after,) = await asyncio.to_thread(self._world.reward, [before], [after])
+        except UnscorableError:
+            return self._end_unscorable()
+        self._episode = after
+        said = "" if after.is_terminated else after.conversation.messages[-1].content
+        # A reply that was cut off has filled the context, so what follows is dropped: all others are closed.
+        return _step(reward, self._template.between(said, closed=True) if said else "", done=after.is_terminated)
+
+    def _end_unscorable(self) -> dict[str, Any]:
+        return _step(self._floor, "", done=True, unscorable=True)
+
+
+def _step(reward: float, feedback: str, *, done: bool, unscorable: bool = False) -> dict[str, Any]:
+    """Return what OpenRLHF expects of a step."""
+    logs = {"unscorable": float(unscorable)}
+    return {"rewards": torch.tensor(reward), "environment_feedback": feedback, "done": done, "extra_logs": logs}

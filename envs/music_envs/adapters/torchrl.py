@@ -1,0 +1,98 @@
+"""TorchRL's `ChatEnv`: `ChatUser`, a transform that adds the user, the reward and the end."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from tensordict import TensorDictBase, lazy_stack
+from torchrl.data import Unbounded
+from torchrl.data.llm import History
+from torchrl.envs import Transform
+
+from music.conversation import Conversation
+from music_agents.roles import derive_seed
+from music_envs.adapters.prompts import read_prompt
+from music_envs.background import run_in_background
+from music_envs.chat.episode import Episode
+from music_envs.chat.info import require_reply, require_running
+from music_envs.chat.world import ChatWorld
+
+__all__ = ["ChatUser"]
+
+
+class ChatUser(Transform):  # type: ignore[misc]  # no types
+    """Lets a user answer every reply, and rewards it, in a `ChatEnv` of input mode `history`.
+
+    All users of a batch are asked at once, and all its conversations scored in one call. `reward`, `terminated`,
+    `truncated` and `done` have the shape `[batch, 1]`. A step that an error of the user cut short is `truncated`, with
+    the reward 0; do not learn from it.
+
+    Args:
+        world: The user and the reward, with all that music's `ChatEnv` takes; it stays yours to close.
+        seed: Of the users.
+    """
+
+    def __init__(self, world: ChatWorld, *, seed: int = 0) -> None:
+        super().__init__()
+        self._world = world
+        self._seed = seed
+        self._num_resets = 0
+        self._episodes: list[Episode] = []
+
+    def transform_reward_spec(self, reward_spec: Any) -> Any:
+        """Declare one reward for each conversation."""
+        reward_spec["reward"] = Unbounded(shape=(*reward_spec.shape, 1), dtype=torch.float32)
+        return reward_spec
+
+    def transform_done_spec(self, done_spec: Any) -> Any:
+        """Declare `truncated`, which `ChatEnv` does not know."""
+        done_spec["truncated"] = done_spec["done"].clone()
+        return done_spec
+
+    def _reset(self, tensordict: TensorDictBase, tensordict_reset: TensorDictBase) -> TensorDictBase:
+        """Take up the prompts."""
+        histories = tensordict_reset["history"].prompt.unbind(0)
+        self._num_resets += 1
+        seeds = [derive_seed(self._seed, self._num_resets, row) for row in range(len(histories))]
+        prompts = [read_prompt(_messages(history)) for history in histories]
+        self._episodes = [self._world.take_up(prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
+        return _ended(tensordict_reset, self._episodes)
+
+    def _step(self, tensordict: TensorDictBase, next_tensordict: TensorDictBase) -> TensorDictBase:
+        """Hear the replies, let the users go on, and reward.
+
+        Raises:
+            InvalidInputError: A reply is blank or too long, or a score is not finite.
+            ResetNeeded: A conversation of the batch is over.
+        """
+        chats = next_tensordict["history"]
+        replies = [_messages(history)[-1]["content"].strip() for history in chats.prompt.unbind(0)]
+        before = [require_running(episode) for episode in self._episodes]
+        for reply in replies:
+            require_reply(reply)
+        answered = run_in_background(self._answers(before, replies))
+        rewards, after = self._world.reward(before, answered)
+        self._episodes = list(after)
+        chats.prompt = lazy_stack([_history(episode.conversation) for episode in after])
+        next_tensordict.set("reward", torch.tensor(rewards, dtype=torch.float32).unsqueeze(-1))
+        return _ended(next_tensordict, after)
+
+    async def _answers(self, before: Sequence[Episode], replies: Sequence[str]) -> list[Episode]:
+        return await asyncio.gather(*map(self._world.reply, before, replies))
+
+
+def _messages(history: History) -> list[dict[str, str]]:
+    """Return one conversation as messages."""
+    return [{"role": message.role, "content": message.content} for message in history.unbind(0)]
+
+
+def _history(conversation: Conversation) -> History:
+    return History.from_chats(conversation.to_messages())
+
+
+def _ended(tensordict: TensorDictBase, episodes: Sequence[Episode]) -> TensorDictBase:
+    """Say which conversations are over."""
+    terminated = torch.tensor([[episode.is_terminated] for episode in episodes])
+    truncated = torch.tensor([[episode.is_truncated] for episode in episodes])
+    return tensordict.update({"terminated": terminated, "truncated": truncated, "done": terminated | truncated})

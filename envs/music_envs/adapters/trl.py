@@ -1,0 +1,46 @@
+"""TRL's `GRPOTrainer`: rewards for single replies, and those that `trl_rollout` was paid for whole conversations."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from music.errors import InvalidInputError
+from music.reward.functions import RewardFunction
+from music_envs.adapters.prompts import read_prompt, replied
+from music_envs.adapters.unscorable import scores_or_none
+
+__all__ = ["as_trl_reward", "episode_reward"]
+
+Messages = list[dict[str, str]]
+
+
+def as_trl_reward(reward: RewardFunction) -> Callable[..., list[float | None]]:
+    """Return a reward as one of GRPO's `reward_funcs`, for a data set with conversational prompts.
+
+    A reply that cannot be scored, a blank one for example, has None, which TRL leaves out of its group. The metric
+    `unscorable` says how many there were.
+    """
+
+    def conversation_reward(
+        prompts: Sequence[Messages],
+        completions: Sequence[Messages],
+        log_metric: Callable[[str, float], None] | None = None,
+        **_: Any,
+    ) -> list[float | None]:
+        pairs = zip(prompts, completions, strict=True)
+        scores = scores_or_none(reward, [replied(read_prompt(prompt), _reply(made)) for prompt, made in pairs])
+        if log_metric is not None:
+            log_metric("unscorable", scores.count(None) / len(scores))
+        return scores
+
+    return conversation_reward
+
+
+def _reply(completion: Messages) -> str:
+    if len(completion) != 1 or completion[0]["role"] != "assistant":
+        raise InvalidInputError(f"expected a completion of one assistant message, got {completion!r:.200}")
+    return completion[0]["content"]
+
+
+def episode_reward(*, episode_reward: list[float | None], **_: Any) -> list[float | None]:
+    """Hand on, as one of GRPO's `reward_funcs`, what `ChatRollout` was paid."""
+    return episode_reward

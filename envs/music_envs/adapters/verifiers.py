@@ -1,0 +1,120 @@
+"""verifiers: `UserSimulationEnv`, a `MultiTurnEnv` whose `env_response` is our user and whose rubric is our reward.
+
+For the classic environments of verifiers before 0.4, which left them out.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import verifiers as vf
+from datasets import Dataset
+
+from music.conversation import Conversation
+from music.errors import InvalidInputError
+from music.reward.tokens import UnscorableError
+from music_agents.roles import derive_seed
+from music_envs.adapters.prompts import read_prompt
+from music_envs.chat.episode import Episode
+from music_envs.chat.info import require_reply
+from music_envs.chat.world import ChatWorld
+
+__all__ = ["ChatRubric", "UserSimulationEnv"]
+
+EPISODES = "episodes"
+
+
+class UserSimulationEnv(vf.MultiTurnEnv):  # type: ignore[misc]  # no types
+    """Conversations that a user goes on with after every reply, rewarded by the world.
+
+    A rollout whose user fails, or in which a reply is blank, has `state["error"]` set, as rollouts of verifiers do that
+    are no use; its reward is 0, and is not to be learned from.
+
+    Args:
+        world: The user and the reward, with all that `ChatEnv` takes; it stays yours to close.
+        prompts: Where conversations start: each ends with the user.
+        seed: Of the users. Rollouts of one example meet the same persona with the same seed.
+    """
+
+    def __init__(self, world: ChatWorld, prompts: Sequence[Conversation], *, seed: int = 0) -> None:
+        self._world = world
+        self._seed = seed
+        rows = [{"prompt": prompt.to_messages()} for prompt in prompts]
+        super().__init__(dataset=Dataset.from_list(rows), rubric=ChatRubric(world))
+
+    async def setup_state(self, state: vf.State) -> vf.State:
+        """Take up the prompt."""
+        seed = derive_seed(self._seed, state["example_id"])
+        state[EPISODES] = [self._world.take_up(read_prompt(state["prompt"]), seed)]
+        return state
+
+    async def env_response(self, messages: vf.Messages, state: vf.State, **_: Any) -> vf.Messages:
+        """Return what the user says to the last reply; nothing once the conversation is over.
+
+        Raises:
+            InvalidModelResponseError: The reply is blank or too long.
+            InfraError: The user failed.
+        """
+        reply = str(cast(Mapping[str, Any], messages[-1])["content"] or "").strip()
+        try:
+            require_reply(reply)
+        except InvalidInputError as error:
+            raise vf.InvalidModelResponseError(str(error)) from error
+        after = await self._world.reply(state[EPISODES][-1], reply)
+        if after.is_truncated:
+            raise vf.InfraError(f"the user failed: {after.error}")
+        state[EPISODES].append(after)
+        last = after.conversation.messages[-1]
+        said: vf.Messages = [{"role": "user", "content": last.content}] if last.role == "user" else []
+        if after.is_terminated:
+            state["final_env_response"] = said
+        return said
+
+
+class ChatRubric(vf.Rubric):  # type: ignore[misc]
+    """The world's rewards of all steps, summed up; every step of the trajectory has its own as well.
+
+    A reward function that raises ends the run. Within verifiers' own reward functions it would be logged and count 0.
+    """
+
+    def __init__(self, world: ChatWorld) -> None:
+        super().__init__(funcs=[episode_reward])
+        self._world = world
+
+    async def score_rollout(self, state: vf.State) -> None:
+        """Score one rollout."""
+        await asyncio.to_thread(self._pay, [state])
+        await super().score_rollout(state)
+
+    async def score_group(self, states: list[vf.State]) -> None:
+        """Score rollouts, those of one turn in one call."""
+        await asyncio.to_thread(self._pay, states)
+        await super().score_group(states)
+
+    def _pay(self, states: list[vf.State]) -> None:
+        """Reward turn by turn, as a turn's reward may need the score of the one before."""
+        for turn in range(max(len(state[EPISODES]) for state in states) - 1):
+            due = [state for state in states if turn + 1 < len(state[EPISODES]) and state["error"] is None]
+            try:
+                self._pay_turn(due, turn)
+            except UnscorableError:
+                for state in due:
+                    self._pay_alone(state, turn)
+
+    def _pay_turn(self, states: Sequence[vf.State], turn: int) -> None:
+        before: list[Episode] = [state[EPISODES][turn] for state in states]
+        rewards, after = self._world.reward(before, [state[EPISODES][turn + 1] for state in states])
+        for state, reward, episode in zip(states, rewards, after, strict=True):
+            state[EPISODES][turn + 1] = episode
+            state["trajectory"][turn]["reward"] = reward
+
+    def _pay_alone(self, state: vf.State, turn: int) -> None:
+        try:
+            self._pay_turn([state], turn)
+        except UnscorableError as error:
+            state["error"] = vf.InvalidModelResponseError(str(error))
+
+
+def episode_reward(state: vf.State) -> float:
+    """Return the sum of a rollout's rewards."""
+    return 0.0 if state["error"] is not None else sum(step["reward"] for step in state["trajectory"])

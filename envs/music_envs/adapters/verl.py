@@ -1,0 +1,43 @@
+"""verl: `compute_score` for single replies, for a file of yours that `reward.custom_reward_function.path` names."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from music.errors import InvalidInputError
+from music.reward.functions import RewardFunction
+from music_envs.adapters.prompts import read_prompt, replied
+from music_envs.adapters.unscorable import scores_or_none
+
+__all__ = ["as_compute_score"]
+
+SINGLE_TURN = 2
+"""What verl counts in a rollout of one prompt and one reply."""
+
+
+def as_compute_score(reward: RewardFunction, *, floor: float) -> Callable[..., dict[str, float]]:
+    """Return a reward as verl's `compute_score`.
+
+    verl hands over the reply as text, but not the prompt: every row's `extra_info` must have the prompt's `messages`.
+    Rollouts of several turns are refused, as their text has lost who said what.
+
+    Args:
+        reward: Scores conversations.
+        floor: Of a reply that cannot be scored, a blank one for example: verl has no way to leave it out. It logs
+            `unscorable`, 1 for those.
+    """
+
+    def compute_score(
+        data_source: str, solution_str: str, ground_truth: Any, extra_info: Mapping[str, Any] | None = None, **_: Any
+    ) -> dict[str, float]:
+        info = extra_info or {}
+        if (info.get("num_turns") or SINGLE_TURN) > SINGLE_TURN:
+            raise InvalidInputError(
+                f"expected a rollout of one prompt and one reply, got one of {info['num_turns']} turns, whose text "
+                "does not tell the user from the assistant: score it in the agent loop, where its messages are"
+            )
+        if info.get("messages") is None:
+            raise InvalidInputError(f"expected the prompt's `messages` in extra_info, got the keys {sorted(info)}")
+        (score,) = scores_or_none(reward, [replied(read_prompt(info["messages"]), solution_str)])
+        return {"score": floor if score is None else score, "unscorable": float(score is None)}
+
+    return compute_score

@@ -1,0 +1,106 @@
+"""What came of Best-of-N with one selector: `ArmReport`, and how it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from music.evaluation.statistics import Estimate, mean
+from music.pairs import Usage
+from music_envs.best_of_n.by_n import ScoreByN
+from music_envs.best_of_n.rollout import NOTHING_USED, Rollout
+from music_envs.comparison import mean_grade
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["ArmReport", "arms_table", "by_n_table", "report_arm"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmReport:
+    """One selector's conversations.
+
+    Attributes:
+        selector: Its name.
+        reward: Mean of the selector's own scores of the conversations that it made.
+        grade: Mean grade by the judge; None without one.
+        usage: Of all calls, those for candidates that were not kept included.
+        num_conversations: All of them.
+        num_failed: How many of them ended with an error; they count in the usage alone.
+        by_n: What the best of n is worth; empty where the strategy's candidates do not tell.
+    """
+
+    selector: str
+    reward: Estimate
+    grade: Estimate | None
+    usage: Usage
+    num_conversations: int
+    num_failed: int
+    by_n: tuple[ScoreByN, ...] = ()
+
+
+def report_arm(
+    selector: str,
+    rollouts: Sequence[Rollout],
+    grades: Sequence[float | None] | None,
+    by_n: Sequence[ScoreByN],
+) -> ArmReport:
+    """Sum up one selector's rollouts, of which at least one did not fail."""
+    last = [rollout.decisions[-1] for rollout in rollouts if not rollout.is_failed]
+    return ArmReport(
+        selector=selector,
+        reward=mean([decision.scores[decision.chosen] for decision in last]),
+        grade=mean_grade(grades) if grades else None,
+        usage=sum((rollout.usage for rollout in rollouts), NOTHING_USED),
+        num_conversations=len(rollouts),
+        num_failed=sum(rollout.is_failed for rollout in rollouts),
+        by_n=tuple(by_n),
+    )
+
+
+def arms_table(title: str, judge: str | None, arms: Sequence[ArmReport]) -> Table:
+    """Lay out all selectors, one a row."""
+    headings = ("selector", "its reward", f"grade by {judge or 'no judge'}", "calls", "tokens", "failed")
+    rows = [
+        (
+            arm.selector,
+            f"{arm.reward.value:.3f}",
+            str(arm.grade or "-"),
+            _each(arm.usage.num_calls, arm),
+            _each(arm.usage.num_tokens, arm),
+            str(arm.num_failed),
+        )
+        for arm in arms
+    ]
+    return _table(f"{title}\n95% intervals; calls and tokens per conversation", headings, rows)
+
+
+def by_n_table(arm: ArmReport, judge: str | None) -> Table:
+    """Lay out what the best of n is worth, one n a row."""
+    headings = ("n", "KL", "reward", f"grade by {judge or 'no judge'}", "gap")
+    rows = [
+        (str(row.num_candidates), f"{row.divergence:.2f}", str(row.reward), str(row.grade or "-"), str(row.gap or "-"))
+        for row in arm.by_n
+    ]
+    return _table(f"{arm.selector}: the best of n at one choice", headings, rows)
+
+
+def _each(count: int, arm: ArmReport) -> str:
+    """Return a count per conversation."""
+    return f"{count / arm.num_conversations:,.1f}"
+
+
+def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Return a table of plain text that fits into 80 columns."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table

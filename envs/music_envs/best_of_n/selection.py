@@ -1,0 +1,75 @@
+"""Scoring candidates and keeping the best of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from music.conversation import Conversation
+from music.pairs import Usage
+from music.reward.functions import RewardFunction
+from music_envs.best_of_n.rollout import NOTHING_USED, Decision, Rollout
+from music_envs.scoring import checked_scores
+
+__all__ = ["Candidate", "keep_best", "score_pools", "select_best", "spent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A rollout that stands for election.
+
+    Attributes:
+        rollout: With the candidate's reply.
+        score: The selector's; None if the rollout failed, which is then never kept beside one that did not.
+    """
+
+    rollout: Rollout
+    score: float | None
+
+
+def select_best(pools: Sequence[Sequence[Rollout]], reward: RewardFunction) -> list[Rollout]:
+    """Keep the best conversation of every pool, all scored in one call; those that failed do not stand for election.
+
+    Returns:
+        One rollout per pool, with the decision recorded; where a whole pool failed, its first failure.
+
+    Raises:
+        InvalidInputError: The reward function gave scores that are no use.
+    """
+    return [keep_best(pool, 1)[0] for pool in score_pools(pools, reward)]
+
+
+def score_pools(pools: Sequence[Sequence[Rollout]], reward: RewardFunction) -> list[list[Candidate]]:
+    """Score the rollouts of all pools in one call.
+
+    Raises:
+        InvalidInputError: The reward function gave scores that are no use.
+    """
+    sound = [rollout.conversation for pool in pools for rollout in pool if not rollout.is_failed]
+    scores = iter(checked_scores(reward, sound) if sound else [])
+    return [[Candidate(rollout, None if rollout.is_failed else next(scores)) for rollout in pool] for pool in pools]
+
+
+def keep_best(pool: Sequence[Candidate], num: int) -> list[Rollout]:
+    """Return the best `num` rollouts of a pool that differ, best first, each with the decision recorded.
+
+    What the whole pool used is booked with the first of them. Where all failed, the first failure is returned alone.
+    """
+    sound = [(candidate.rollout, candidate.score) for candidate in pool if candidate.score is not None]
+    if not sound:
+        return [replace(pool[0].rollout, usage=spent(pool))]
+    conversations, scores = tuple(rollout.conversation for rollout, _ in sound), tuple(score for _, score in sound)
+    order = sorted(range(len(sound)), key=lambda i: -scores[i])  # stable: of equals, the first comes first
+    distinct: dict[Conversation, int] = {}
+    for i in order:
+        distinct.setdefault(conversations[i], i)
+    kept = [_kept(sound[i][0], Decision(conversations, scores, i)) for i in list(distinct.values())[:num]]
+    return [replace(kept[0], usage=spent(pool)), *kept[1:]]
+
+
+def spent(pool: Sequence[Candidate]) -> Usage:
+    """Return what all rollouts of a pool used."""
+    return sum((candidate.rollout.usage for candidate in pool), NOTHING_USED)
+
+
+def _kept(rollout: Rollout, decision: Decision) -> Rollout:
+    """Record the decision that kept a rollout; its usage is booked elsewhere."""
+    return replace(rollout, decisions=(*rollout.decisions, decision), usage=NOTHING_USED)

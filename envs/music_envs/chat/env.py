@@ -1,0 +1,155 @@
+"""`music/Chat-v0`: one conversation as a Gymnasium environment. The agent is the assistant; the world is the user."""
+
+from typing import Any, Unpack
+
+import gymnasium
+from gymnasium.error import ResetNeeded
+
+from music.conversation import Conversation
+from music_envs.background import run_in_background
+from music_envs.chat.episode import Episode, Snapshot
+from music_envs.chat.info import begin_info, require_reply, require_running, step_info, transcript
+from music_envs.chat.rewarding import RewardMode
+from music_envs.chat.world import ChatArguments, ChatWorld
+from music_envs.spaces import ConversationSpace, ReplySpace
+
+__all__ = ["ChatEnv"]
+
+
+class ChatEnv(gymnasium.Env[Conversation, str]):
+    """A conversation with a simulated user, rewarded as a whole.
+
+    ## Description
+    The agent plays the assistant of a chat; a language model (or any role of `music_agents`) plays the user, who reads
+    every reply and goes on from there. After `num_turns` replies a reward model judges the whole conversation, as in
+    the multi-turn Best-of-N of the MUSIC paper (arXiv 2512.24693, H turns).
+
+    ## Action Space
+    `ReplySpace`: the assistant's next message, a string that is not blank.
+
+    ## Observation Space
+    `ConversationSpace`: the immutable `Conversation` so far. It ends with the user's latest message, which is to be
+    answered, and in the last observation of an episode with the last reply.
+
+    ## Rewards
+    By `reward_mode`, all from scores of the conversation up to its last reply, as `reward` gives them:
+    - `terminal`: 0 before the end, and at the end the score (the paper's).
+    - `per_turn`: after every reply the score of the conversation so far.
+    - `difference`: after every reply what it added to the score, which is 0 before the first one. The rewards of an
+      episode sum up to the terminal one.
+
+    A step that an error cuts short has the reward 0, `truncated` and the stop reason `error`; do not learn from it.
+
+    ## Starting State
+    One of `seeds`, drawn by the environment's generator, or number `options["seed_index"]`. Where the seed does not end
+    with a user message, the user writes one first. `reset(seed=...)` fixes the draws and all of the user's sampling.
+    `snapshot` and `restore` go back to any moment.
+
+    ## Episode End
+    - `terminated`: the task is over, and its reward paid: `num_turns` replies were given (stop reason `turn_limit`; the
+      horizon is part of the task, and no value should be bootstrapped beyond it), or `is_done` said that the user's
+      last message ends the conversation (`user_done`).
+    - `truncated`: the user failed for good (`error`). A wrapper such as `TimeLimit` may truncate as well; prefer
+      `num_turns`, since a wrapper's cut comes without the reward.
+
+    ## Information
+    Always `seed_index`, `turn` (replies so far), `user` (who plays the user), `persona` (who the user is, or None) and
+    `usage` (`num_calls`, `prompt_tokens` and `completion_tokens` of the user's calls); in every step `stop_reason`
+    (None while the episode goes on); `score` where the conversation was scored; `error` (text) after an error.
+
+    ## Arguments
+    ```python
+    import gymnasium
+    import music_envs  # registers the environment
+
+    env = gymnasium.make("music/Chat-v0", num_turns=3)
+    ```
+    - `num_turns`: replies per episode (the paper's H), at least 1.
+    - `user`: who plays the user: an endpoint as text (`sandbox`, `MODEL@BASE_URL`), which the environment opens and
+      closes; or a `ChatModel` or role, which stay yours. They run on a background event loop of this process.
+    - `reward`: a callable from conversations to scores, or its name for `music.reward.open_reward` (`oracle`, `length`,
+      the path of a reward model).
+    - `reward_mode`: see Rewards.
+    - `seeds`: the contexts to start from: conversations, or `sandbox`, or a preference file, folder or hub id, for the
+      prompts of its pairs. Default: one empty conversation, which the user opens.
+    - `personas`: who the users are, one drawn for each episode: personas, or a file of them. Default: anyone.
+    - `is_done`: given the conversation after a user message, whether that message ends it. Default: never.
+    - `render_mode`: None or `ansi`, a transcript.
+
+    ## Version History
+    - v0: initial version.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012  # Gymnasium's own declaration
+
+    def __init__(self, *, render_mode: str | None = None, **arguments: Unpack[ChatArguments]) -> None:
+        self.observation_space = ConversationSpace()
+        self.action_space = ReplySpace()
+        self.render_mode = render_mode
+        self._world = ChatWorld(**arguments)
+        self._episode: Episode | None = None
+
+    @property
+    def reward_mode(self) -> RewardMode:
+        """What a step's reward is; see Rewards."""
+        return self._world.reward_mode
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Conversation, dict[str, Any]]:
+        """Start an episode.
+
+        Raises:
+            InvalidInputError: `options["seed_index"]` is not the index of a seed.
+            EndpointError, RoleFailedError: The user gave no first message.
+        """
+        super().reset(seed=seed)
+        self._episode = None
+        self._episode = run_in_background(self._world.begin(self.np_random, options or {}))
+        return self._episode.conversation, begin_info(self._episode)
+
+    def step(self, action: str) -> tuple[Conversation, float, bool, bool, dict[str, Any]]:
+        """Reply to the user.
+
+        Raises:
+            InvalidInputError: The action is not a reply (the episode goes on unharmed), or a score is not finite.
+            ResetNeeded: No episode is running.
+        """
+        before = require_running(self._episode)
+        require_reply(action)
+        after = run_in_background(self._world.reply(before, action))
+        (reward,), (after,) = self._world.reward([before], [after])
+        self._episode = after  # only now: a step that raises leaves the episode where it stood
+        return after.conversation, reward, after.is_terminated, after.is_truncated, step_info(after)
+
+    def snapshot(self) -> Snapshot:
+        """Return all that decides how the environment goes on; see `restore`."""
+        return Snapshot(episode=self._episode, generator=self.np_random.bit_generator.state)
+
+    def restore(self, snapshot: Snapshot) -> tuple[Conversation, dict[str, Any]]:
+        """Go back, or over, to a snapshot, of this environment or of one with the same arguments.
+
+        The same replies then bring the same episode, as far as the user's endpoint answers the same requests alike.
+
+        Returns:
+            The observation and the info of that moment.
+
+        Raises:
+            ResetNeeded: The snapshot was taken before the first reset.
+        """
+        if snapshot.episode is None:
+            raise ResetNeeded("the snapshot was taken before the first reset: call reset()")
+        self.np_random.bit_generator.state = snapshot.generator
+        self._episode = snapshot.episode
+        info = step_info if snapshot.episode.turn else begin_info
+        return snapshot.episode.conversation, info(snapshot.episode)
+
+    def render(self) -> str | None:
+        """Return a transcript in the `ansi` mode."""
+        if self.render_mode != "ansi":
+            return None
+        return transcript(self._episode.conversation) if self._episode else ""
+
+    def close(self) -> None:
+        """Close the user's endpoint if the environment opened it; closing again is fine."""
+        run_in_background(self._world.aclose())

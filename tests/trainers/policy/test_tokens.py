@@ -1,0 +1,57 @@
+import pytest
+
+from music.conversation import Conversation
+from music.errors import InvalidInputError
+from music_trainers.policy.tokens import ChatTokens
+
+TALK = Conversation().user("Two tips for tomato gear?").assistant("Plan tomato gear early.").user("And the cost?")
+
+
+def whole(tokenizer, conversation):
+    return tokenizer.apply_chat_template(conversation.to_messages(), add_generation_prompt=True, return_dict=True)[
+        "input_ids"
+    ]
+
+
+def test_a_conversation_that_grows_is_what_the_template_makes_of_the_whole(tokenizer):
+    tokens = ChatTokens(tokenizer, [])
+    reply = tokenizer("Plan tomato gear early.")["input_ids"]
+    grown = [*tokens.opening(TALK.prefix(1)), *reply, tokens.closing_id, *tokens.between("And the cost?")]
+    assert grown == whole(tokenizer, TALK)
+
+
+def test_what_a_template_writes_behind_the_end_token_belongs_to_what_follows(make_tokenizer):
+    template = (
+        "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    )
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = template
+    tokens = ChatTokens(tokenizer, tokenizer.convert_tokens_to_ids(["<|end|>"]))
+    reply = tokenizer("Plan tomato gear early.", add_special_tokens=False)["input_ids"]
+    grown = [*tokens.opening(TALK.prefix(1)), *reply, tokens.closing_id, *tokens.between("And the cost?")]
+    assert tokenizer.decode(grown) == tokenizer.decode(whole(tokenizer, TALK))
+    assert grown == whole(tokenizer, TALK)
+
+
+def test_text_has_no_end_token(tokenizer):
+    tokens = ChatTokens(tokenizer, [])
+    assert tokens.text([*tokenizer("Plan it.")["input_ids"], tokens.closing_id]) == "Plan it."
+    assert tokens.text([tokens.closing_id]) == ""
+
+
+def test_a_template_that_never_ends_a_reply_is_refused(make_tokenizer):
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}\n{% endfor %}"
+    with pytest.raises(InvalidInputError, match="ends replies with a token"):
+        ChatTokens(tokenizer, [])
+
+
+def test_a_template_that_closes_a_reply_otherwise_once_more_follows_is_refused(make_tokenizer):
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}"
+        "{{ '<|end|>' if loop.last else '<|bos|>' }}{% endfor %}"
+    )
+    with pytest.raises(InvalidInputError, match="differently once more turns follow"):
+        ChatTokens(tokenizer, tokenizer.convert_tokens_to_ids(["<|end|>"]))

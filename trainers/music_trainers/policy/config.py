@@ -1,0 +1,86 @@
+"""What shapes a run of policy training. Light: the command line imports it for its flags."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from music.sandbox.artifacts import BACKBONE, REWARD_MODEL
+
+__all__ = ["PolicyTrainingConfig"]
+
+FULL_RATE, TINY_RATE = 1e-6, 3e-4
+
+
+class PolicyTrainingConfig(BaseModel):
+    """Everything that shapes a run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    out: Path
+    """Folder of the trained policy, the curves and the held-out conversations."""
+    policy: str = str(BACKBONE)
+    """Folder or hub id of the language model to train; by default the sandbox's backbone."""
+    reward: str = str(REWARD_MODEL)
+    """Who rewards: a reward model, oracle or length; by default the sandbox's starting reward model."""
+    judge: str | None = None
+    """Who else scores the held-out conversations, and is never learned from; by default oracle, if the user is the
+    sandbox's."""
+    user: str = "sandbox"
+    """Endpoint that plays the user."""
+    seeds: str | None = None
+    """Preference file, folder or hub id whose prompts open the conversations; by default the user opens them."""
+    personas: Path | None = None
+    """File of personas, of whom users are drawn in training; by default anyone."""
+    eval_personas: Path | None = None
+    """File of the personas in the held-out episodes; by default the same as in training."""
+    num_turns: int = Field(default=3, ge=1)
+    """Replies per conversation."""
+    reward_mode: Literal["per_turn", "terminal"] = "per_turn"
+    """`per_turn` rewards each reply by the score of the conversation up to it; `terminal` pays the whole
+    conversation's at its end."""
+    discount: float = Field(default=0.0, ge=0, le=1)
+    """How much of what later replies earn is credited to a reply. With `terminal` it has to be above 0."""
+    num_steps: int = Field(default=60, ge=1)
+    """Steps; each plays new conversations."""
+    num_groups: int = Field(default=8, ge=1)
+    """Groups of conversations in a step; each group meets its own user."""
+    group_size: int = Field(default=8, ge=2)
+    """Conversations with one and the same user, which are compared with each other."""
+    updates_per_step: int = Field(default=4, ge=1)
+    """Optimizer steps on the conversations of a step; it has to divide their number."""
+    micro_batch_size: int = Field(default=16, ge=1)
+    """Bound on the conversations of one forward pass; it changes memory and speed, not the result."""
+    learning_rate: float | None = Field(default=None, gt=0)
+    """AdamW's, constant; by default 1e-6, for models of some billion parameters, or 3e-4 for the sandbox's backbone."""
+    kl_weight: float = Field(default=0.1, ge=0)
+    """Weight of the divergence from the starting policy in the loss (TRL's beta); 0 lets it follow the reward alone."""
+    max_tokens: int = Field(default=64, ge=1)
+    """Bound on a reply's tokens."""
+    evaluate_every: int = Field(default=5, ge=1)
+    """Steps between evaluations on the held-out episodes."""
+    num_evaluations: int = Field(default=200, ge=2)
+    """Held-out episodes, the same at every evaluation."""
+    seed: int = 0
+    """Of the users and of all sampling."""
+
+    @property
+    def rate(self) -> float:
+        """The learning rate in use."""
+        return self.learning_rate or (TINY_RATE if self.policy == str(BACKBONE) else FULL_RATE)
+
+    @property
+    def num_episodes(self) -> int:
+        """Conversations in a step."""
+        return self.num_groups * self.group_size
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if self.num_episodes % self.updates_per_step:
+            raise ValueError(
+                f"updates_per_step ({self.updates_per_step}) has to divide the {self.num_episodes} conversations of a "
+                "step (num_groups * group_size)"
+            )
+        if self.reward_mode == "terminal" and not self.discount:
+            raise ValueError("terminal rewards reach the earlier replies through the discount: set it above 0, or to 1")
+        return self

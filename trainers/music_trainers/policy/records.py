@@ -1,0 +1,93 @@
+"""What comes out of policy training."""
+
+from pydantic import BaseModel, ConfigDict
+
+from music.evaluation import Estimate, paired_difference
+from music_trainers.policy.config import PolicyTrainingConfig
+
+__all__ = ["Overoptimisation", "PolicyEvaluation", "PolicyTrainingResult"]
+
+
+class PolicyEvaluation(BaseModel):
+    """The policy on the held-out episodes, which are the same at every evaluation.
+
+    Attributes:
+        step: Steps of training so far.
+        rewards: Of each episode, by what it learns from: the mean over its turns where every reply is rewarded, else
+            the conversation's.
+        grades: Of each episode, by the judge; None without one.
+        kl: Estimate of the divergence from the starting policy, in nats per reply; None where replies were greedy.
+        reply_tokens: Mean length of a reply.
+        num_failed: Episodes that an error cut short; they are left out.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    step: int
+    reward: Estimate
+    grade: Estimate | None
+    kl: Estimate | None
+    reply_tokens: float
+    num_failed: int
+    rewards: tuple[float, ...]
+    grades: tuple[float, ...] | None
+
+
+class Overoptimisation(BaseModel):
+    """Where the judge's grade was best, and what became of it while the reward went on.
+
+    Attributes:
+        best_step: The evaluation with the highest grade. As it is picked, its grade is a little flattered.
+        sets_in: The first evaluation from which on every grade is below the best beyond noise; None if there is none.
+        loss: The last grade less the best, paired by episode; None where the last is the best or episodes failed.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    best_step: int
+    sets_in: int | None
+    loss: Estimate | None
+
+
+class PolicyTrainingResult(BaseModel):
+    """A run.
+
+    Attributes:
+        curve: Evaluations with sampled replies, from the starting policy (step 0) to the last step.
+        greedy_before: The starting policy where it always takes the likeliest token, which is the bar that mere
+            sharpening has to clear.
+        greedy_after: The trained policy, likewise.
+        overoptimisation: None without a judge.
+        seconds: Of the whole run, evaluations included.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    config: PolicyTrainingConfig
+    curve: tuple[PolicyEvaluation, ...]
+    greedy_before: PolicyEvaluation
+    greedy_after: PolicyEvaluation
+    overoptimisation: Overoptimisation | None
+    seconds: float
+
+
+def find_overoptimisation(curve: tuple[PolicyEvaluation, ...]) -> Overoptimisation | None:
+    """Find where grades peak in a curve, and from where on they stay below the peak beyond noise."""
+    graded = [point for point in curve if point.grade is not None]
+    if not graded:
+        return None
+    best = max(graded, key=lambda point: point.grade.value if point.grade else 0.0)
+    later = [(point.step, _gap(point, best)) for point in graded if point.step > best.step]
+    sets_in = None
+    for step, gap in reversed(later):
+        if gap is None or gap.high >= 0:
+            break
+        sets_in = step
+    return Overoptimisation(best_step=best.step, sets_in=sets_in, loss=later[-1][1] if later else None)
+
+
+def _gap(point: PolicyEvaluation, best: PolicyEvaluation) -> Estimate | None:
+    """Return the grade of a point less that of the best, or None where not all episodes are in both."""
+    if point.grades is None or best.grades is None or point.num_failed or best.num_failed:
+        return None
+    return paired_difference(point.grades, best.grades)

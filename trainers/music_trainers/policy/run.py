@@ -1,0 +1,149 @@
+"""`train_policy`: a run from the starting policy to the trained one, its curves and its held-out conversations."""
+
+import copy
+import time
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, TrainerControl, TrainerState
+
+from music.conversation import Conversation
+from music.errors import InvalidInputError
+from music.reward.functions import RewardFunction, open_reward
+from music_envs import ChatVectorEnv
+from music_envs.seeds import open_seeds
+from music_trainers.policy.chart import write_chart
+from music_trainers.policy.config import PolicyTrainingConfig
+from music_trainers.policy.evaluation import HeldOut
+from music_trainers.policy.records import PolicyEvaluation, PolicyTrainingResult, find_overoptimisation
+from music_trainers.policy.tokens import ChatTokens
+from music_trainers.policy.trainer import TurnTrainer
+
+__all__ = ["train_policy"]
+
+SEEDS_PER_RUN, HELD_OUT = 10**6, 10**12
+"""Runs of different seeds meet different users, and held-out users are none of those."""
+
+OnEvaluation = Callable[[PolicyEvaluation], None]
+
+
+def train_policy(config: PolicyTrainingConfig, on_evaluation: OnEvaluation = lambda _: None) -> PolicyTrainingResult:
+    """Train a policy on the rewards of simulated conversations, and follow it on held-out ones.
+
+    Writes into `config.out`: the trained policy (`policy`), `result.json`, `curves.svg`, and the held-out conversations
+    with greedy replies, before and after (`before.jsonl`, `after.jsonl`).
+
+    Args:
+        config: The run.
+        on_evaluation: Called with each evaluation.
+
+    Raises:
+        InvalidInputError: An argument is not what it should be, or the policy is no chat model.
+    """
+    began = time.monotonic()
+    model, tokenizer, tokens = _policy(config.policy)
+    reward = open_reward(config.reward)
+    held_out = _held_out(config, reward, copy.deepcopy(model).eval(), tokens)
+    follow = _Follow(config, held_out, on_evaluation)
+    greedy_before, before = held_out.evaluate(model, 0, greedy=True)
+    env = _environment(config, reward, config.num_episodes, is_held_out=False)
+    first = config.seed * SEEDS_PER_RUN
+    seeds = range(first, first + config.num_steps * config.num_groups)
+    TurnTrainer(config, env, model, tokenizer, tokens, seeds, [follow]).train()
+    greedy_after, after = held_out.evaluate(model, config.num_steps, greedy=True)
+    result = PolicyTrainingResult(
+        config=config,
+        curve=tuple(follow.curve),
+        greedy_before=greedy_before,
+        greedy_after=greedy_after,
+        overoptimisation=find_overoptimisation(tuple(follow.curve)),
+        seconds=time.monotonic() - began,
+    )
+    model.save_pretrained(config.out / "policy")
+    tokenizer.save_pretrained(config.out / "policy")
+    _save(result, {"before": before, "after": after})
+    return result
+
+
+class _Follow(TrainerCallback):
+    """Evaluates the policy at the start, at intervals and at the end."""
+
+    def __init__(self, config: PolicyTrainingConfig, held_out: HeldOut, on_evaluation: OnEvaluation) -> None:
+        self.curve: list[PolicyEvaluation] = []
+        self._config, self._held_out, self._on_evaluation = config, held_out, on_evaluation
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Evaluate the start."""
+        self._evaluate(kwargs["model"], 0)
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Evaluate if it is time; TRL counts optimizer steps."""
+        step, rest = divmod(state.global_step, self._config.updates_per_step)
+        if not rest and (step % self._config.evaluate_every == 0 or step == self._config.num_steps):
+            self._evaluate(kwargs["model"], step)
+
+    def _evaluate(self, model: Any, step: int) -> None:
+        self.curve.append(self._held_out.evaluate(model, step)[0])
+        self._on_evaluation(self.curve[-1])
+
+
+def _policy(name: str) -> tuple[Any, Any, ChatTokens]:
+    """Load a policy, its tokenizer, and its chat template."""
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            name, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(f"{name}: expected a causal language model (safetensors): {error}") from error
+    if not tokenizer.chat_template:
+        raise InvalidInputError(f"{name}: expected a chat model, but its tokenizer has no chat template")
+    ends = model.generation_config.eos_token_id
+    ends = [] if ends is None else [ends] if isinstance(ends, int) else ends
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return model, tokenizer, ChatTokens(tokenizer, ends)
+
+
+def _environment(config: PolicyTrainingConfig, reward: RewardFunction, num: int, *, is_held_out: bool) -> ChatVectorEnv:
+    """Make the environments of training, or those of the held-out episodes: other prompts, if there are prompts."""
+    arguments: dict[str, Any] = {}
+    if config.seeds is not None:
+        contexts = open_seeds(config.seeds)
+        if len(contexts) < 2:
+            raise InvalidInputError(f"{config.seeds}: expected at least two prompts, of which some are held out, got 1")
+        kept = contexts[::5] if is_held_out else [c for i, c in enumerate(contexts) if i % 5]
+        arguments["seeds"] = kept
+    personas = (config.eval_personas or config.personas) if is_held_out else config.personas
+    if personas is not None:
+        arguments["personas"] = personas
+    return ChatVectorEnv(
+        num, num_turns=config.num_turns, user=config.user, reward=reward, reward_mode=config.reward_mode, **arguments
+    )
+
+
+def _held_out(config: PolicyTrainingConfig, reward: RewardFunction, start: Any, tokens: ChatTokens) -> HeldOut:
+    """Set the held-out episodes up."""
+    judge = config.judge or ("oracle" if config.user.startswith("sandbox") else None)
+    return HeldOut(
+        _environment(config, reward, config.num_evaluations, is_held_out=True),
+        range(HELD_OUT, HELD_OUT + config.num_evaluations),
+        open_reward(judge) if judge else None,
+        start,
+        tokens,
+        max_tokens=config.max_tokens,
+        is_terminal=config.reward_mode == "terminal",
+        batch_size=config.micro_batch_size,
+        seed=config.seed,
+    )
+
+
+def _save(result: PolicyTrainingResult, held_out: dict[str, tuple[Conversation, ...]]) -> None:
+    """Write what came out."""
+    out = result.config.out
+    (out / "result.json").write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_chart(result, out / "curves.svg")
+    for name, conversations in held_out.items():
+        rows = ({"messages": conversation.to_messages()} for conversation in conversations)
+        (out / f"{name}.jsonl").write_bytes(b"".join(orjson.dumps(r, option=orjson.OPT_APPEND_NEWLINE) for r in rows))

@@ -1,0 +1,52 @@
+"""`ChatTokens`: a conversation as the tokens that a policy reads and writes, never decoded and encoded again."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from music.conversation import Conversation
+from music.errors import InvalidInputError
+from music_envs.adapters.template import TurnTemplate
+
+__all__ = ["ChatTokens"]
+
+
+class ChatTokens:
+    """What a policy's chat template makes of a conversation that it takes part in.
+
+    Args:
+        tokenizer: With a chat template.
+        end_ids: Tokens that end a reply; the tokenizer's own end token is added.
+
+    Raises:
+        InvalidInputError: The template ends the assistant's messages with none of them, or ends one differently once
+            more turns follow.
+    """
+
+    def __init__(self, tokenizer: Any, end_ids: Sequence[int]) -> None:
+        self._tokenizer = tokenizer
+        self._template = TurnTemplate(tokenizer)
+        own = () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,)
+        self.end_ids: tuple[int, ...] = tuple(dict.fromkeys((*end_ids, *own)))
+        self.closing_id: int = self._template.closing_id
+        if self.closing_id not in self.end_ids:
+            raise InvalidInputError(
+                f"expected a chat template that ends replies with a token at which the model stops, one of "
+                f"{tokenizer.convert_ids_to_tokens(list(self.end_ids))}, got {self._template.closing!r}"
+            )
+        self.pad_id: int = self.closing_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+
+    def opening(self, conversation: Conversation) -> list[int]:
+        """Return what the policy reads before its first reply."""
+        encoded = self._tokenizer.apply_chat_template(
+            conversation.to_messages(), add_generation_prompt=True, return_dict=True
+        )
+        return list(encoded["input_ids"])
+
+    def between(self, message: str) -> list[int]:
+        """Return what stands between a reply, the token that ends it included, and the next one: a user message."""
+        return self._template.encode(self._template.between(message, closed=True))
+
+    def text(self, reply: Sequence[int]) -> str:
+        """Return a reply's text."""
+        text: str = self._tokenizer.decode(reply, skip_special_tokens=True)
+        return text.strip()
