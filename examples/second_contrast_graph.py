@@ -16,6 +16,7 @@ from typing import Literal
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command
 
+from music.llm import Sampling
 from music.pairs import ContrastivePair
 from music.sandbox.model import SandboxModel
 from music.sandbox.seeds import seed_pairs
@@ -29,7 +30,6 @@ from music_agents import (
     PairState,
     RoleModels,
     Roles,
-    Sampling,
     UserRole,
     answer_node,
     simulate,

@@ -18,7 +18,7 @@ from .personas import Persona, PersonaSource
 from .personas.sampler import PersonaSampler
 from .personas.sources import open_personas
 from .quality import GateVerdict, GateView, JudgeGate, ModelJudge, OracleJudge, PairGate, default_gates, diagnose
-from .roles import Answer, AssistantRole, Role, Roles, RoleTurn, RoleView, Sampling, SharedScript, UserRole, ask
+from .roles import Answer, AssistantRole, Role, Roles, RoleTurn, RoleView, SharedScript, UserRole, ask
 from .run import (
     Casting,
     GraphFactory,
@@ -67,7 +67,6 @@ __all__ = [
     "Roles",
     "RunReport",
     "RunStatus",
-    "Sampling",
     "Schedule",
     "SharedScript",
     "SimulationConfig",

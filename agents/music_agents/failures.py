@@ -25,6 +25,8 @@ class FailureReason(StrEnum):
     REPLY_EMPTY = "reply_empty"
     REPLY_CUT = "reply_cut"
     REPLY_FILTERED = "reply_filtered"
+    REPLY_TOOL_CALL = "reply_tool_call"
+    REPLY_THOUGHT = "reply_thought"
     REPLY_UNPARSED = "reply_unparsed"
     REQUEST_REJECTED = "request_rejected"
     RATE_LIMITED = "rate_limited"

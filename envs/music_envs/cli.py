@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from music.conversation import Conversation
+    from music.llm.chat import Sampling
     from music.reward import RewardFunction
-    from music_agents.roles import Sampling
     from music_envs.best_of_n.rollout import Rollout
     from music_envs.best_of_n.stage import BestOfNConfig
     from music_envs.best_of_n.strategy import Strategy
@@ -91,8 +91,8 @@ def best_of_n(
 
     Example: music best-of-n --reward runs/rm --baseline random --n 8 --turns 3
     """
+    from music.llm.chat import Sampling
     from music.reward import open_reward
-    from music_agents.roles import Sampling
     from music_envs.best_of_n.stage import BestOfNConfig
     from music_envs.comparison import judge_rollouts
     from music_envs.judged import find_judge, judge_by_model

@@ -1,4 +1,5 @@
 from .chat import (
+    AS_THE_ENDPOINT_DOES,
     BodyTruncatedError,
     ChatModel,
     ChatReply,
@@ -11,6 +12,7 @@ from .chat import (
     RateLimitedError,
     ReplyOutcome,
     RequestRejectedError,
+    Sampling,
     TokenLogprobs,
 )
 from .endpoints import open_model
@@ -22,6 +24,7 @@ from .replicas import ReplicatedModel
 from .retry import RetryPolicy
 
 __all__ = [
+    "AS_THE_ENDPOINT_DOES",
     "BodyTruncatedError",
     "ChangedSettingsError",
     "ChatModel",
@@ -46,6 +49,7 @@ __all__ = [
     "ReplyOutcome",
     "RequestRejectedError",
     "RetryPolicy",
+    "Sampling",
     "TokenLogprobs",
     "open_model",
 ]

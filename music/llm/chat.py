@@ -4,14 +4,16 @@ Every implementation and every wrapper (HTTP client, in-process model, journal, 
 combined by composition. Expected ends of a reply are data (`ReplyOutcome`); what kept a reply from coming is an error.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from music.conversation import Message
 from music.errors import MusicError
 
 __all__ = [
+    "AS_THE_ENDPOINT_DOES",
     "BodyTruncatedError",
     "ChatModel",
     "ChatReply",
@@ -24,6 +26,7 @@ __all__ = [
     "RateLimitedError",
     "ReplyOutcome",
     "RequestRejectedError",
+    "Sampling",
     "TokenLogprobs",
 ]
 
@@ -33,8 +36,40 @@ class ReplyOutcome(StrEnum):
 
     COMPLETE = "complete"
     EMPTY = "empty"
+    """No text."""
     LENGTH = "length"
+    """Cut at the token limit, with or without text."""
     CONTENT_FILTER = "content_filter"
+    """Withheld or stopped by the endpoint's filter, or refused in a field of its own."""
+    TOOL_CALLS = "tool_calls"
+    """The model called a tool instead of answering."""
+    THOUGHT = "thought"
+    """The model thought, and said nothing after it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How a model is asked to sample; what is None or empty is left to the endpoint.
+
+    Attributes:
+        temperature: Sampling temperature; 0 is greedy.
+        top_p: Share of the probability that tokens are drawn from.
+        max_tokens: Bound on one reply's tokens.
+        stop: Texts that end a reply.
+        sends_seed: Whether the request's seed is sent.
+        extra_body: Further fields of the request's body, by name, for servers that know them.
+    """
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    sends_seed: bool = True
+    extra_body: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+
+AS_THE_ENDPOINT_DOES = Sampling()
+"""Sampling that leaves everything to the endpoint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +79,9 @@ class ChatRequest:
     Attributes:
         messages: What the model sees, in order.
         seed: Sent to the endpoint, for those that sample reproducibly.
-        temperature: Sampling temperature; None leaves it to the endpoint.
-        max_tokens: Bound on the reply's tokens; None leaves it to the endpoint.
+        sampling: How the model is asked to sample.
+        json_schema: JSON schema that the reply's text is to follow, where the endpoint can be held to one; None for
+            free text. Endpoints that cannot are asked without it, so a reply may be any text all the same.
         top_logprobs: How many alternatives to each token of the reply to ask for, where the endpoint has them; None
             for none.
         key: Identity of the request within its run, under which the journal keeps the reply; empty for none.
@@ -55,8 +91,8 @@ class ChatRequest:
 
     messages: tuple[Message, ...]
     seed: int | None = None
-    temperature: float | None = None
-    max_tokens: int | None = None
+    sampling: Sampling = AS_THE_ENDPOINT_DOES
+    json_schema: Mapping[str, Any] | None = field(default=None, hash=False)
     top_logprobs: int | None = None
     key: str = ""
     route: str = ""
@@ -80,11 +116,15 @@ class ChatReply:
     """One reply.
 
     Attributes:
-        text: The message; empty if `outcome` is EMPTY.
+        text: The message, without `thinking`; empty if `outcome` is EMPTY or THOUGHT.
         outcome: How the reply ended.
         model: Name of the model that answered.
         prompt_tokens: As counted by the endpoint (0 if it does not say).
         completion_tokens: Likewise.
+        cached_tokens: Of the prompt's tokens, those that the endpoint read from its cache; likewise.
+        thinking: What the model thought before it spoke, which nobody in a conversation reads.
+        cleaned: What was taken out of the text or made harmless in it, by kind: `end_mark`, `role_header`,
+            `control_token`.
         latency: Seconds from the request to the whole reply, retries included.
         logprobs: Of each token; empty unless the request asked for them and the endpoint has them.
     """
@@ -94,6 +134,9 @@ class ChatReply:
     model: str
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int = 0
+    thinking: str = ""
+    cleaned: tuple[str, ...] = ()
     latency: float = 0.0
     logprobs: tuple[TokenLogprobs, ...] = ()
 

@@ -163,12 +163,12 @@ class LocalChatModel:
         except TemplateError as error:
             raise RequestRejectedError(f"{self._name}: the chat template refuses the messages: {error}") from error
         ids = list(encoded["input_ids"])
-        return _Prompt(ids, self._room(request, len(ids)), request.temperature, request.seed)
+        return _Prompt(ids, self._room(request, len(ids)), request.sampling.temperature, request.seed)
 
     def _room(self, request: ChatRequest, num_prompt: int) -> int:
         """Return how many tokens may be generated."""
         limit = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
-        wanted = request.max_tokens or self._model.generation_config.max_new_tokens or _DEFAULT_MAX_TOKENS
+        wanted = request.sampling.max_tokens or self._model.generation_config.max_new_tokens or _DEFAULT_MAX_TOKENS
         room: int = wanted if limit is None else min(wanted, limit - num_prompt)
         if room < 1:
             raise RequestRejectedError(f"{self._name}: the prompt's {num_prompt} tokens fill the context of {limit}")

@@ -112,12 +112,13 @@ class OpenAIChatModel:
         """Return the body of a request."""
         messages = [{"role": m.role, "content": m.content} for m in request.messages]
         fields: dict[str, object] = {"model": self._model, "messages": messages}
-        if request.seed is not None:
+        sampling = request.sampling
+        if request.seed is not None and sampling.sends_seed:
             fields["seed"] = request.seed
-        if request.temperature is not None:
-            fields["temperature"] = request.temperature
-        if request.max_tokens is not None:
-            fields[self._max_tokens_field] = request.max_tokens
+        if sampling.temperature is not None:
+            fields["temperature"] = sampling.temperature
+        if sampling.max_tokens is not None:
+            fields[self._max_tokens_field] = sampling.max_tokens
         if request.top_logprobs is not None:
             fields |= {"logprobs": True, "top_logprobs": request.top_logprobs}
         return self._endpoint.encode(fields)

@@ -110,7 +110,7 @@ class Pacer:
         if not self._tokens.is_known:
             return 0.0
         num_chars = sum(len(message.content) for message in request.messages)
-        return num_chars / _CHARS_PER_TOKEN + (request.max_tokens or self._mean_completion)
+        return num_chars / _CHARS_PER_TOKEN + (request.sampling.max_tokens or self._mean_completion)
 
     async def enter(self, tokens: float = 0.0, *, again: bool = False) -> int:
         """Wait until a try may be sent, and return its ticket.

@@ -60,6 +60,6 @@ class RememberingModel:
     def _key(self, request: ChatRequest) -> str:
         """Return a digest of what is asked of whom."""
         messages = [(message.role, message.content) for message in request.messages]
-        settings = (request.seed, request.temperature, request.max_tokens, request.top_logprobs)
+        settings = (request.seed, request.sampling, request.json_schema, request.top_logprobs)
         asked = (self._account, models_of(self.name), messages, *settings)
         return hashlib.blake2b(orjson.dumps(asked), digest_size=16).hexdigest()

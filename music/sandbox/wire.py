@@ -7,7 +7,7 @@ import orjson
 
 from music.conversation import Message
 from music.errors import InvalidInputError
-from music.llm.chat import ChatReply, ChatRequest, ReplyOutcome, TokenLogprobs
+from music.llm.chat import ChatReply, ChatRequest, ReplyOutcome, Sampling, TokenLogprobs
 
 __all__ = ["read_chat_request", "write_completion"]
 
@@ -38,8 +38,10 @@ def read_chat_request(body: bytes) -> tuple[str, ChatRequest]:
     return model, ChatRequest(
         messages=_read_messages(fields.get("messages")),
         seed=_optional(fields, "seed", int),
-        temperature=_optional(fields, "temperature", (int, float)),
-        max_tokens=_optional(fields, "max_tokens", int) if max_tokens is None else max_tokens,
+        sampling=Sampling(
+            temperature=_optional(fields, "temperature", (int, float)),
+            max_tokens=_optional(fields, "max_tokens", int) if max_tokens is None else max_tokens,
+        ),
         top_logprobs=_optional(fields, "top_logprobs", int) if fields.get("logprobs") is True else None,
     )
 

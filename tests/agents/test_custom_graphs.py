@@ -14,6 +14,7 @@ from langgraph.types import Command
 
 from music.cli import main
 from music.conversation import Conversation
+from music.llm import Sampling
 from music_agents import (
     AssistantRole,
     FailedPair,
@@ -25,7 +26,6 @@ from music_agents import (
     RoleModels,
     Roles,
     RoleTurn,
-    Sampling,
     SimulationConfig,
     UnfitReplyError,
     UserRole,

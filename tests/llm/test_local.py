@@ -7,7 +7,15 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from music.conversation import Message
 from music.errors import InvalidInputError
-from music.llm import ChatReply, ChatRequest, LocalChatModel, ReplyOutcome, RequestRejectedError, open_model
+from music.llm import (
+    ChatReply,
+    ChatRequest,
+    LocalChatModel,
+    ReplyOutcome,
+    RequestRejectedError,
+    Sampling,
+    open_model,
+)
 
 WORDS = ["<s>", "</s>", "<unk>", "user:", "assistant:", *(f"w{i}" for i in range(27))]
 TEMPLATE = (
@@ -53,8 +61,8 @@ def model(path):
     return LocalChatModel(path)
 
 
-def ask(content="w1 w2", **options):
-    return ChatRequest(messages=(Message(role="user", content=content),), **options)
+def ask(content="w1 w2", seed=None, **sampling):
+    return ChatRequest(messages=(Message(role="user", content=content),), seed=seed, sampling=Sampling(**sampling))
 
 
 async def test_a_local_model_answers_through_open_model(path):

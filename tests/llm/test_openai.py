@@ -20,6 +20,7 @@ from music.llm import (
     ReplyOutcome,
     RequestRejectedError,
     RetryPolicy,
+    Sampling,
 )
 from music.llm.retry import FailedTryError
 
@@ -62,7 +63,9 @@ async def test_the_request_carries_what_was_asked_for_and_nothing_else(serve, sc
     server = script(completion())
     client = open_client(await serve(server))
     await client.complete(hello)
-    await client.complete(ChatRequest(messages=hello.messages, temperature=0.0, max_tokens=7, key="pair-1"))
+    await client.complete(
+        ChatRequest(messages=hello.messages, sampling=Sampling(temperature=0.0, max_tokens=7), key="pair-1")
+    )
     messages = [{"role": "user", "content": "Hi!"}]
     bodies = [body for _, body in server.requests]
     assert bodies[0] == {"model": "m", "messages": messages, "seed": 1}

@@ -17,6 +17,7 @@ from music.llm import (
     RateLimitedError,
     ReplyOutcome,
     RetryPolicy,
+    Sampling,
 )
 from music.llm.bucket import TokenBucket
 from music.llm.quota import read_duration
@@ -157,7 +158,7 @@ def test_a_limit_of_requests_per_minute_is_spread_evenly(run):
 def test_tokens_are_estimated_before_and_corrected_after(run):
     async def scenario():
         pacer = make_pacer(tokens_per_minute=6000)  # 100 per second, and per reply.
-        request = ChatRequest(messages=(Message(role="user", content="x" * 800),), max_tokens=200)
+        request = ChatRequest(messages=(Message(role="user", content="x" * 800),), sampling=Sampling(max_tokens=200))
         estimate = pacer.estimate(request)
         assert estimate == 400
         pacer.leave(await pacer.enter(estimate), REPLY, estimate)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-from music.llm.chat import ChatModel
+from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatModel, Sampling
 from music.pairs import TurnContrast
-from music_agents.roles import AS_THE_ENDPOINT_DOES, RoleTurn, RoleView, Sampling
+from music_agents.roles import RoleTurn, RoleView
 from music_agents.roles.assistant import AssistantRole
 
 __all__ = ["WeakerModelContrast"]

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from music.llm.chat import ChatModel
+from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatModel, Sampling
 from music.pairs import TurnContrast
 from music.prompts import ContrastStrategy, parse_contrast, parse_rewrite, render_contrast, render_rewrite
 from music_agents.failures import FailureReason, UnfitReplyError
-from music_agents.roles import AS_THE_ENDPOINT_DOES, Role, RoleTurn, RoleView, Sampling
+from music_agents.roles import Role, RoleTurn, RoleView
 from music_agents.roles.asking import ask
 
 __all__ = ["DropConstraintContrast", "InstructionContrast", "PersonaSwapContrast", "TwoCallContrast"]

@@ -13,7 +13,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, create_model
 
 from music.errors import InvalidInputError
-from music.llm.chat import ChatModel
+from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatModel, Sampling
 from music_agents.contrasts.history import ForgetContrast, StaleContrast
 from music_agents.contrasts.models import WeakerModelContrast
 from music_agents.contrasts.prompted import (
@@ -22,7 +22,7 @@ from music_agents.contrasts.prompted import (
     PersonaSwapContrast,
     TwoCallContrast,
 )
-from music_agents.roles import AS_THE_ENDPOINT_DOES, Role, Sampling
+from music_agents.roles import Role
 
 __all__ = ["Cast", "ContrastFactory", "ContrastSpec", "contrast_names", "register_contrast"]
 

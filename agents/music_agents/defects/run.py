@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from music.errors import InvalidInputError
+from music.llm.chat import Sampling
 from music_agents.contrasts import Cast, make_contrast
 from music_agents.defects.swapper import DefectSwapper
 from music_agents.defects.swaps import Swaps
 from music_agents.defects.transcripts import Transcript
 from music_agents.progress import RunProgress
-from music_agents.roles import AssistantRole, Sampling
+from music_agents.roles import AssistantRole
 from music_agents.run import RoleModels, RunReport, SimulationConfig
 from music_agents.run.casting import make_gates
 from music_agents.run.fingerprint import common_settings

@@ -10,13 +10,13 @@ from pydantic import BaseModel, ConfigDict
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
-from music.llm.chat import ChatModel, ChatRequest, ReplyOutcome
+from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatModel, ChatRequest, ReplyOutcome, Sampling
 from music.pairs import ContrastivePair, Usage
 from music.prompts import Choice, parse_judgement, render_judge
 from music.sandbox.judging import judge as judge_by_oracle
 from music_agents.failures import FailureReason
 from music_agents.quality.gates import PASSED, GateVerdict, GateView
-from music_agents.roles import AS_THE_ENDPOINT_DOES, MAX_ATTEMPTS, Sampling, derive_seed
+from music_agents.roles import MAX_ATTEMPTS, derive_seed
 
 __all__ = ["JudgeFigures", "JudgeGate", "Judgement", "ModelJudge", "OracleJudge", "Order", "PairJudge"]
 
@@ -99,8 +99,7 @@ class ModelJudge:
         return ChatRequest(
             messages=render_judge(first, second),
             seed=derive_seed(view.run_seed, view.pair, place),
-            temperature=self.sampling.temperature,
-            max_tokens=self.sampling.max_tokens,
+            sampling=self.sampling,
             key=f"{view.pair}/{place}",
             route=str(view.pair),
         )

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from music.conversation import Message
-from music.llm.chat import ChatModel, ChatReply, ReplyOutcome
+from music.llm.chat import ChatModel, ChatReply, ReplyOutcome, Sampling
 from music.pairs import Usage
 from music_agents.failures import FailureReason, RoleFailedError, UnfitReplyError
-from music_agents.roles.role import RoleView, Sampling
+from music_agents.roles.role import RoleView
 
 __all__ = ["Answer", "ask"]
 
@@ -18,6 +18,8 @@ _DEFECTS = {
     ReplyOutcome.EMPTY: (FailureReason.REPLY_EMPTY, "it is empty"),
     ReplyOutcome.LENGTH: (FailureReason.REPLY_CUT, "it is cut at the token limit (raise --max-reply-tokens)"),
     ReplyOutcome.CONTENT_FILTER: (FailureReason.REPLY_FILTERED, "the endpoint's content filter stopped it"),
+    ReplyOutcome.TOOL_CALLS: (FailureReason.REPLY_TOOL_CALL, "it calls a tool instead of answering"),
+    ReplyOutcome.THOUGHT: (FailureReason.REPLY_THOUGHT, "it is thinking alone, with no answer after it"),
 }
 
 

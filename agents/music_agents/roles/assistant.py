@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from music.llm.chat import ChatModel
+from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatModel, Sampling
 from music.prompts import render_assistant
 from music_agents.roles.asking import ask
-from music_agents.roles.role import AS_THE_ENDPOINT_DOES, RoleTurn, RoleView, Sampling
+from music_agents.roles.role import RoleTurn, RoleView
 
 __all__ = ["AssistantRole"]
 

@@ -9,33 +9,16 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from music.conversation import Conversation, Message
-from music.llm.chat import ChatRequest
+from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatRequest, Sampling
 from music.pairs import TurnContrast, Usage
 from music_agents.personas import Persona
 
-__all__ = ["MAX_ATTEMPTS", "Role", "RoleTurn", "RoleView", "Roles", "Sampling", "Side", "derive_seed"]
+__all__ = ["MAX_ATTEMPTS", "Role", "RoleTurn", "RoleView", "Roles", "Side", "derive_seed"]
 
 Side = Literal["chosen", "rejected"]
 
 MAX_ATTEMPTS = 3
 """How often a role asks for one turn before it gives the pair up."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sampling:
-    """How a role's model samples.
-
-    Attributes:
-        temperature: None leaves it to the endpoint.
-        max_tokens: Bound on one reply's tokens; None leaves it to the endpoint.
-    """
-
-    temperature: float | None = None
-    max_tokens: int | None = None
-
-
-AS_THE_ENDPOINT_DOES = Sampling()
-"""Sampling that leaves everything to the endpoint."""
 
 
 NOTHING_SAID = Conversation()
@@ -81,8 +64,7 @@ class RoleView:
         return ChatRequest(
             messages=messages,
             seed=derive_seed(self.run_seed, self.pair, place),
-            temperature=sampling.temperature,
-            max_tokens=sampling.max_tokens,
+            sampling=sampling,
             key=f"{self.pair}/{self.side}/{place}",
             route=str(self.pair),
         )

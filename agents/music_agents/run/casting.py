@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from music.errors import InvalidInputError
-from music.llm.chat import ChatModel
+from music.llm.chat import ChatModel, Sampling
 from music.llm.journal import Journal, JournaledModel
 from music.pairs import Usage
 from music_agents.contrasts import Cast, Schedule, make_contrast
@@ -12,7 +12,7 @@ from music_agents.graph import PairGraph, build_pair_graph
 from music_agents.progress import RunProgress
 from music_agents.progress.metering import MeteredModel
 from music_agents.quality import JudgeGate, ModelJudge, PairGate, default_gates
-from music_agents.roles import Roles, Sampling
+from music_agents.roles import Roles
 from music_agents.roles.assistant import AssistantRole
 from music_agents.roles.shared_script import SharedScript
 from music_agents.roles.user import UserRole

@@ -8,10 +8,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TypedDict
 
+from music.llm.chat import Sampling
 from music.llm.endpoints import open_model
 from music.llm.journal import Journal
 from music.llm.remembering import RememberingModel
-from music_agents.roles import Sampling
 from music_agents.roles.assistant import AssistantRole
 from music_agents.roles.user import UserRole
 

@@ -7,16 +7,15 @@ from itertools import count
 
 from music.background import run_in_background
 from music.conversation import Conversation
-from music.llm.chat import ChatModel, ChatReply, ChatRequest, EndpointError
+from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatModel, ChatReply, ChatRequest, EndpointError, Sampling
 from music.llm.endpoints import open_model
 from music.llm.local import LocalChatModel
 from music.prompts import render_assistant
-from music_agents.roles import Sampling, derive_seed
+from music_agents.roles import derive_seed
 
 __all__ = ["ModelPolicy"]
 
 logger = logging.getLogger(__name__)
-AS_THE_ENDPOINT_DOES = Sampling()
 
 
 class ModelPolicy:
@@ -71,8 +70,7 @@ class ModelPolicy:
         return ChatRequest(
             messages=render_assistant(conversation),
             seed=next(self._seeds),
-            temperature=self._sampling.temperature,
-            max_tokens=self._sampling.max_tokens,
+            sampling=self._sampling,
         )
 
     async def _answers(self, requests: Sequence[ChatRequest]) -> Sequence[ChatReply | BaseException]:

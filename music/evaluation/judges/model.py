@@ -24,6 +24,7 @@ from music.llm.chat import (
     EndpointUnreachableError,
     ReplyOutcome,
     RequestRejectedError,
+    Sampling,
 )
 from music.llm.endpoints import open_model
 from music.llm.journal import Journal
@@ -44,6 +45,8 @@ _NOTHING_READ = {
     ReplyOutcome.EMPTY: Problem.EMPTY,
     ReplyOutcome.LENGTH: Problem.CUT,
     ReplyOutcome.CONTENT_FILTER: Problem.FILTERED,
+    ReplyOutcome.TOOL_CALLS: Problem.UNREADABLE,
+    ReplyOutcome.THOUGHT: Problem.EMPTY,
 }
 
 
@@ -141,7 +144,7 @@ class JudgeModel:
             request = ChatRequest(
                 messages=messages,
                 seed=sample * NUM_ATTEMPTS + attempt,
-                temperature=self.settings.temperature,
+                sampling=Sampling(temperature=self.settings.temperature),
                 top_logprobs=top,
             )
             reply = await self._complete(request)

@@ -3,10 +3,9 @@ import asyncio
 import pytest
 
 from music.conversation import Message
-from music.llm.chat import ChatReply, ChatRequest, EndpointUnavailableError, ReplyOutcome
+from music.llm.chat import ChatReply, ChatRequest, EndpointUnavailableError, ReplyOutcome, Sampling
 from music.llm.journal import Journal
 from music.llm.remembering import RememberingModel
-from music_agents.roles import Sampling
 from music_envs import run_best_of_n
 from music_envs.best_of_n import remembering
 from music_envs.best_of_n.remembering import open_players
@@ -34,8 +33,9 @@ class Moody:
         self.is_closed = True
 
 
-def request(text="Hi!", **changes):
-    return ChatRequest(messages=(Message(role="user", content=text),), **changes)
+def request(text="Hi!", seed=None, key="", route="", **sampling):
+    messages = (Message(role="user", content=text),)
+    return ChatRequest(messages=messages, seed=seed, key=key, route=route, sampling=Sampling(**sampling))
 
 
 async def test_selectors_that_are_compared_share_what_an_endpoint_that_ignores_seeds_says(seeds, config, shortest):

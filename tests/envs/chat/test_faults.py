@@ -8,13 +8,12 @@ from transformers import PreTrainedModel
 
 from music.conversation import Conversation, StopReason
 from music.errors import InvalidInputError
-from music.llm.chat import EndpointUnavailableError
+from music.llm.chat import EndpointUnavailableError, Sampling
 from music.llm.local import LocalChatModel
 from music.llm.openai import ClientSettings, OpenAIChatModel
 from music.llm.retry import RetryPolicy
 from music.reward import RewardModel
 from music.sandbox.artifacts import BACKBONE, REWARD_MODEL
-from music_agents.roles import Sampling
 from music_agents.roles.user import UserRole
 from music_envs import ChatEnv, ChatVectorEnv
 

@@ -7,10 +7,9 @@ import pytest
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
-from music.llm.chat import ChatReply, EndpointUnavailableError, ReplyOutcome
+from music.llm.chat import ChatReply, EndpointUnavailableError, ReplyOutcome, Sampling
 from music.llm.local import LocalChatModel
 from music.sandbox.artifacts import BACKBONE
-from music_agents.roles import Sampling
 from music_envs import ChatEnv, ModelPolicy
 
 ASKED = tuple(Conversation().user(f"Name {thing}.") for thing in ("a river", "a tea", "a town in the far north"))
@@ -44,7 +43,7 @@ def test_the_model_reads_the_conversation_and_every_request_has_a_seed_of_its_ow
 
     asked = requests(0)
     assert [request.messages for request in asked] == [c.messages for c in (*ASKED, ASKED[0])]
-    assert {(request.temperature, request.max_tokens) for request in asked} == {(0.5, 9)}
+    assert {(request.sampling.temperature, request.sampling.max_tokens) for request in asked} == {(0.5, 9)}
     assert len({request.seed for request in asked}) == 4
     assert asked == requests(0)
     assert asked != requests(1)
