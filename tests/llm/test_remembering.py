@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from music.llm import ChatReply, EndpointUnavailableError, Journal, ReplyOutcome
+from music.llm import ChatReply, EndpointUnavailableError, Journal, ReplyOutcome, Sampling
 from music.llm.remembering import RememberingModel
 
 
@@ -32,7 +32,10 @@ async def test_equal_requests_are_asked_once_and_others_are_told_apart(hello):
     model = RememberingModel(inner)
     replies = await asyncio.gather(*(model.complete(hello) for _ in range(5)))
     assert {reply.text for reply in replies} == {"1"}
-    others = [replace(hello, **change) for change in ({"seed": 2}, {"temperature": 1.0}, {"top_logprobs": 5})]
+    others = [
+        replace(hello, **change)
+        for change in ({"seed": 2}, {"sampling": Sampling(temperature=1.0)}, {"top_logprobs": 5})
+    ]
     assert [(await model.complete(other)).text for other in others] == ["2", "3", "4"]
     assert (await model.complete(replace(hello, key="k", route="r"))).text == "1"
 
