@@ -28,6 +28,7 @@ __all__ = [
     "RequestRejectedError",
     "Sampling",
     "TokenLogprobs",
+    "TryUsage",
 ]
 
 
@@ -139,6 +140,15 @@ class ChatReply:
     cleaned: tuple[str, ...] = ()
     latency: float = 0.0
     logprobs: tuple[TokenLogprobs, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TryUsage:
+    """What one try used, as counted by the endpoint; fields as in `ChatReply`."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
 
 
 class ChatModel(Protocol):

@@ -21,7 +21,7 @@ from tenacity import (
     wait_random,
 )
 
-from music.llm.chat import EndpointError, RateLimitedError
+from music.llm.chat import EndpointError, RateLimitedError, TryUsage
 
 __all__ = ["FailedTryError", "RetryPolicy", "call_with_retries", "read_retry_after"]
 
@@ -68,13 +68,21 @@ class FailedTryError(EndpointError):
         error: What to raise if no further try is left.
         retry_after: Seconds that the server asked to wait, if it did.
         at_once: The next try need not wait here: a pacer will hold it back, or another replica takes it.
+        usage: What the try used and is paid for, where the endpoint says so; None where it does not.
     """
 
-    def __init__(self, error: EndpointError, retry_after: float | None = None, at_once: bool = False) -> None:
-        super().__init__(error, retry_after, at_once)
+    def __init__(
+        self,
+        error: EndpointError,
+        retry_after: float | None = None,
+        at_once: bool = False,
+        usage: TryUsage | None = None,
+    ) -> None:
+        super().__init__(error, retry_after, at_once, usage)
         self.error = error
         self.retry_after = retry_after
         self.at_once = at_once
+        self.usage = usage
 
 
 async def call_with_retries(
