@@ -1,91 +1,191 @@
 """Reads the body of a chat completion. Nothing in it is trusted.
 
-The text of a `ChatReply` is bounded, since its body is (`ClientSettings.max_body_bytes`; a larger one is a
-`MalformedReplyError`). NUL and lone surrogates in it are replaced by U+FFFD, and chat templates' control tokens get a
-space that makes them plain text (`music.llm.sanitise`). `redact` takes the API key out of a text, should a server have
-echoed it.
+A body with the status 200 may still hold an error, or a reply that broke off; both are failed tries. The text of a
+`ChatReply` is bounded, since its body is (`ClientSettings.max_body_bytes`; a larger one is a `MalformedReplyError`).
+NUL and lone surrogates in it are replaced by U+FFFD, thinking and the marks of chat templates are taken out
+(`music.llm.reading`). `redact` takes the API key out of a text, should a server have echoed it.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 
-from music.llm.chat import ChatReply, MalformedReplyError, ReplyOutcome
-from music.llm.logprobs import read_logprobs
-from music.llm.sanitise import neutralise
+from music.llm.chat import (
+    ChatReply,
+    EndpointError,
+    EndpointUnavailableError,
+    MalformedReplyError,
+    ReplyOutcome,
+    TryUsage,
+)
+from music.llm.finish import BROKEN_OFF, outcome_of, read_finish_reason
+from music.llm.logprobs import keep_said, read_logprobs
+from music.llm.message import RawMessage, read_message
+from music.llm.reading import read_text
+from music.llm.retry import FailedTryError
+from music.llm.statuses import error_of_status, reported_error, status_of
 
 __all__ = ["error_excerpt", "read_completion"]
+
+Redact = Callable[[str], str]
 
 _MAX_EXCERPT_CHARS = 300
 _MAX_MODEL_CHARS = 200
 _MAX_TOKENS = 2**53
-_OUTCOMES = {"length": ReplyOutcome.LENGTH, "content_filter": ReplyOutcome.CONTENT_FILTER}
+_EXPECTED = "expected a chat completion with choices[0].message.content"
 
 
-def read_completion(body: bytes, model: str, redact: Callable[[str], str]) -> ChatReply:
-    """Read a chat completion; `model` names the model if the body does not.
+def read_completion(body: bytes, endpoint: str, model: str, redact: Redact) -> ChatReply:
+    """Read a chat completion.
+
+    Args:
+        body: Of an answer with the status 200.
+        endpoint: Its name, for errors.
+        model: Names the model if the body does not.
+        redact: Takes the key out of a text.
 
     Raises:
-        MalformedReplyError: The body is not JSON, or not that of a chat completion.
+        FailedTryError: It is not a chat completion, or holds an error or half a reply: another try may succeed.
+        RequestRejectedError: It holds an error that another try would meet again.
     """
-    fields = _read_json(body)
+    usage = None
     try:
-        choice = fields["choices"][0]
-        content, finish_reason = choice["message"].get("content"), choice.get("finish_reason")
-        refusal = choice["message"].get("refusal")
-    except (AttributeError, KeyError, IndexError, TypeError):
-        raise _not_a_completion(body, redact) from None
-    if content is not None and not isinstance(content, str):
-        raise _not_a_completion(body, redact)
-    # The key goes first: a control token neutralised within it would hide it.
-    text = neutralise(redact(_clean(content))) if content and not content.isspace() else ""
-    usage = fields.get("usage")
+        fields = _read_json(body)
+        usage = _read_usage(fields.get("usage"))
+        choice = _choice(fields)
+        if error := reported_error(fields, choice):
+            said = f"{endpoint}: HTTP 200 with an error: {_excerpt_of(error, redact)}"
+            raise error_of_status(status_of(error), said, body, usage=usage)
+        return _read_reply(fields, choice, usage or TryUsage(), model, redact)
+    except _NotACompletionError:
+        failure: EndpointError = MalformedReplyError(f"{endpoint}: {_EXPECTED}, got: {error_excerpt(body, redact)}")
+    except (EndpointUnavailableError, MalformedReplyError) as error:
+        failure = type(error)(f"{endpoint}: {error}")
+    raise FailedTryError(failure, usage=usage)
+
+
+def error_excerpt(body: bytes, redact: Redact) -> str:
+    """Return what a server says is wrong: on one line, bounded, printable, without the key."""
+    try:
+        fields = orjson.loads(body)
+        return _excerpt_of(fields.get("error", fields), redact, body)
+    except (ValueError, AttributeError):
+        return _printable(body.decode("utf-8", "replace"), redact)
+
+
+class _NotACompletionError(Exception):
+    """A body in another shape."""
+
+
+def _read_reply(
+    fields: Mapping[str, Any], choice: Mapping[str, Any], usage: TryUsage, model: str, redact: Redact
+) -> ChatReply:
+    """Read the reply of a choice.
+
+    Raises:
+        EndpointUnavailableError: It broke off.
+        MalformedReplyError: It ended for no known reason, or is no text.
+    """
+
+    def clean(text: str) -> str:
+        return redact(_clean(text))
+
+    end = _end(choice, redact)
+    message = read_message(_message(choice, end))
+    # The key goes first: whatever is taken out of the text, or a space set into it, would hide it.
+    reading = read_text(clean(message.text), _outcome(end, message), clean(message.thinking))
+    logprobs = read_logprobs(choice, clean)
     answered_by = fields.get("model")
     return ChatReply(
-        text=text,
-        outcome=_outcome(text, finish_reason, refusal),
-        model=redact(_clean(answered_by[:_MAX_MODEL_CHARS])) if isinstance(answered_by, str) and answered_by else model,
-        prompt_tokens=_num_tokens(usage, "prompt_tokens"),
-        completion_tokens=_num_tokens(usage, "completion_tokens"),
-        logprobs=read_logprobs(choice, lambda text: redact(_clean(text))),
+        text=reading.text,
+        outcome=reading.outcome,
+        model=clean(answered_by[:_MAX_MODEL_CHARS]) if isinstance(answered_by, str) and answered_by else model,
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        cached_tokens=usage.cached_tokens,
+        thinking=reading.thinking,
+        cleaned=reading.cleaned,
+        logprobs=logprobs if reading.said == message.text else keep_said(logprobs, reading.said),
     )
 
 
-def error_excerpt(body: bytes, redact: Callable[[str], str]) -> str:
-    """Return what a server says is wrong: on one line, bounded, printable, without the key."""
-    text = body.decode("utf-8", "replace")
-    try:
-        fields = orjson.loads(body)
-        error = fields.get("error", fields)
-        message = error.get("message", error.get("detail")) if isinstance(error, dict) else error
-        text = message if isinstance(message, str) else text
-    except (ValueError, AttributeError):
-        pass
+def _end(choice: Mapping[str, Any], redact: Redact) -> ReplyOutcome:
+    """Return how a reply ended by its finish reason.
+
+    Raises:
+        EndpointUnavailableError: It broke off.
+        MalformedReplyError: The reason is not known.
+    """
+    reason = read_finish_reason(choice)
+    end = outcome_of(reason)
+    if end is not None:
+        return end
+    shown = _printable(reason, redact)
+    if reason.strip().lower() in BROKEN_OFF:
+        raise EndpointUnavailableError(f"the reply broke off (finish_reason {shown!r})")
+    raise MalformedReplyError(f"the reply has the unknown finish_reason {shown!r}, so it may be half of one")
+
+
+def _message(choice: Mapping[str, Any], end: ReplyOutcome) -> Mapping[str, Any]:
+    """Return the message of a choice; Gemini's endpoint sends none with what it filters."""
+    message = choice.get("message")
+    if message is None and end is not ReplyOutcome.COMPLETE:
+        return {}
+    if not isinstance(message, dict):
+        raise _NotACompletionError
+    return message
+
+
+def _outcome(end: ReplyOutcome, message: RawMessage) -> ReplyOutcome:
+    """Return how a reply ended, once it is known what is in it."""
+    if end is not ReplyOutcome.COMPLETE:
+        return end
+    if message.calls_tool:
+        return ReplyOutcome.TOOL_CALLS
+    return ReplyOutcome.CONTENT_FILTER if message.is_refusal else end
+
+
+def _choice(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the first choice; an empty one if there is none."""
+    choices = fields.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return first if isinstance(first, dict) else {}
+
+
+def _excerpt_of(error: object, redact: Redact, body: bytes | None = None) -> str:
+    """Return what an error says; all of it, or of its body, if it has no message."""
+    message = error.get("message", error.get("detail")) if isinstance(error, dict) else error
+    if isinstance(message, str):
+        return _printable(message, redact)
+    return _printable((orjson.dumps(error) if body is None else body).decode("utf-8", "replace"), redact)
+
+
+def _printable(text: str, redact: Redact) -> str:
+    """Return a text of a server on one line, bounded, printable, without the key."""
     # Redact before cutting: half a key is still a secret.
     line = "".join(char if char.isprintable() else " " for char in redact(text)[: 10 * _MAX_EXCERPT_CHARS])
     line = " ".join(line.split())
     return line if len(line) <= _MAX_EXCERPT_CHARS else line[:_MAX_EXCERPT_CHARS] + "..."
 
 
-def _outcome(text: str, finish_reason: object, refusal: object) -> ReplyOutcome:
-    if not text:
-        refused = finish_reason == "content_filter" or bool(refusal)
-        return ReplyOutcome.CONTENT_FILTER if refused else ReplyOutcome.EMPTY
-    known = isinstance(finish_reason, str) and _OUTCOMES.get(finish_reason)
-    return known or ReplyOutcome.COMPLETE
+def _read_json(body: bytes) -> Mapping[str, Any]:
+    """Return the object that a body is.
 
-
-def _read_json(body: bytes) -> Any:
+    Raises:
+        MalformedReplyError: It is not JSON.
+    """
     try:
-        return orjson.loads(body)
+        fields = orjson.loads(body)
     except ValueError:
-        pass
-    try:
-        return json.loads(body)  # Takes the escaped lone surrogates that some servers cut emoji into; orjson does not.
-    except (ValueError, RecursionError) as error:
-        raise MalformedReplyError(f"the reply's body of {len(body)} bytes is not JSON: {error}") from None
+        try:
+            fields = json.loads(body)  # takes the lone surrogates that some servers cut emoji into; orjson does not
+        except (ValueError, RecursionError) as error:
+            raise MalformedReplyError(f"the reply's body of {len(body)} bytes is not JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise _NotACompletionError
+    return fields
 
 
 def _clean(text: str) -> str:
@@ -98,13 +198,23 @@ def _clean(text: str) -> str:
     return text
 
 
+def _read_usage(usage: object) -> TryUsage | None:
+    """Return what a try used; None if the server does not say."""
+    if not isinstance(usage, dict):
+        return None
+    prompt, completion = _num_tokens(usage, "prompt_tokens"), _num_tokens(usage, "completion_tokens")
+    # OpenAI, vLLM and SGLang; DeepSeek; Anthropic.
+    cached = (
+        _num_tokens(usage.get("prompt_tokens_details"), "cached_tokens")
+        or _num_tokens(usage, "prompt_cache_hit_tokens")
+        or _num_tokens(usage, "cache_read_input_tokens")
+    )
+    if not prompt and not completion:
+        return None
+    return TryUsage(prompt_tokens=prompt, completion_tokens=completion, cached_tokens=min(cached, prompt))
+
+
 def _num_tokens(usage: object, name: str) -> int:
     """Return a count that is one, else 0."""
     count = usage.get(name) if isinstance(usage, dict) else None
     return count if type(count) is int and 0 <= count < _MAX_TOKENS else 0
-
-
-def _not_a_completion(body: bytes, redact: Callable[[str], str]) -> MalformedReplyError:
-    return MalformedReplyError(
-        f"expected a chat completion with choices[0].message.content, got: {error_excerpt(body, redact)}"
-    )

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from music.errors import InvalidInputError
 from music.llm.chat import ChatReply, ChatRequest, ReplyOutcome, RequestRejectedError
-from music.llm.sanitise import neutralise
+from music.llm.reading import read_text
+from music.llm.thinking import find_open_mark
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["LocalChatModel"]
 
 _DEFAULT_MAX_TOKENS = 512
+_TAIL_TOKENS = 32
+"""At the end of a prompt, where a chat template may open the thinking."""
 
 
 @cache
@@ -41,12 +44,14 @@ class _Prompt:
         max_tokens: How many may be generated; at least 1.
         temperature: As in the request.
         seed: As in the request.
+        opened: The mark by which the chat template opens the model's thinking, if it does.
     """
 
     ids: list[int]
     max_tokens: int
     temperature: float | None
     seed: int | None
+    opened: str
 
     @property
     def kind(self) -> tuple[float, int]:
@@ -142,14 +147,19 @@ class LocalChatModel:
         ends = self._end_tokens()
         num_tokens = next((place + 1 for place, token in enumerate(row) if token in ends), len(row))
         tokens = row[:num_tokens]
-        text = neutralise(self._tokenizer.decode(tokens, skip_special_tokens=True))
-        was_cut = len(tokens) >= prompt.max_tokens and tokens[-1] not in ends
+        has_ended = bool(tokens) and tokens[-1] in ends
+        # Special tokens are kept: some mark the thinking, and a turn that the model goes on with is to be seen.
+        raw = self._tokenizer.decode(tokens[:-1] if has_ended else tokens, skip_special_tokens=False)
+        was_cut = len(tokens) >= prompt.max_tokens and not has_ended
+        reading = read_text(prompt.opened + raw, ReplyOutcome.LENGTH if was_cut else ReplyOutcome.COMPLETE)
         return ChatReply(
-            text=text if text.strip() else "",
-            outcome=_outcome(text, was_cut),
+            text=reading.text,
+            outcome=reading.outcome,
             model=self._name,
             prompt_tokens=len(prompt.ids),
             completion_tokens=len(tokens),
+            thinking=reading.thinking,
+            cleaned=reading.cleaned,
             latency=latency,
         )
 
@@ -163,7 +173,8 @@ class LocalChatModel:
         except TemplateError as error:
             raise RequestRejectedError(f"{self._name}: the chat template refuses the messages: {error}") from error
         ids = list(encoded["input_ids"])
-        return _Prompt(ids, self._room(request, len(ids)), request.sampling.temperature, request.seed)
+        opened = find_open_mark(self._tokenizer.decode(ids[-_TAIL_TOKENS:], skip_special_tokens=False))
+        return _Prompt(ids, self._room(request, len(ids)), request.sampling.temperature, request.seed, opened)
 
     def _room(self, request: ChatRequest, num_prompt: int) -> int:
         """Return how many tokens may be generated."""
@@ -209,12 +220,6 @@ def _batches(places: Iterable[int], size: int) -> Iterator[list[int]]:
     rest = iter(places)
     while batch := list(islice(rest, size)):
         yield batch
-
-
-def _outcome(text: str, was_cut: bool) -> ReplyOutcome:
-    if not text.strip():
-        return ReplyOutcome.EMPTY
-    return ReplyOutcome.LENGTH if was_cut else ReplyOutcome.COMPLETE
 
 
 def _device() -> str:

@@ -1,6 +1,8 @@
 """Log-probabilities of a reply's tokens: from a server, whose word is not trusted, and to the journal and back."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Annotated
 
 import orjson
@@ -8,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from music.llm.chat import TokenLogprobs
 
-__all__ = ["dump_logprobs", "load_logprobs", "read_logprobs"]
+__all__ = ["dump_logprobs", "keep_said", "load_logprobs", "read_logprobs"]
 
 _ROUNDING = 1e-3
 """By which a log-probability may lie above 0."""
@@ -56,6 +58,23 @@ def read_logprobs(choice: object, clean: Callable[[str], str]) -> tuple[TokenLog
         return ()
     said = "".join(clean(entry.token) for entry in entries)
     return tuple(_token(entry, clean) for entry in entries) if clean(said) == said else ()
+
+
+def keep_said(logprobs: tuple[TokenLogprobs, ...], said: str) -> tuple[TokenLogprobs, ...]:
+    """Return the log-probabilities of the tokens that what is said was written in.
+
+    Args:
+        logprobs: Of all tokens, those of thinking and of marks included.
+        said: The part of the text that was kept.
+
+    Returns:
+        None at all if the tokens do not spell it.
+    """
+    begin = "".join(each.token for each in logprobs).rfind(said) if said else -1
+    if begin < 0:
+        return ()
+    ends = list(accumulate(len(each.token) for each in logprobs))
+    return logprobs[bisect_right(ends, begin) : bisect_left(ends, begin + len(said)) + 1]
 
 
 def dump_logprobs(logprobs: tuple[TokenLogprobs, ...]) -> str:

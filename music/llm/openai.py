@@ -8,7 +8,7 @@ import asyncio
 import time
 from dataclasses import replace
 
-from music.llm.chat import ChatReply, ChatRequest, EndpointError, MalformedReplyError
+from music.llm.chat import ChatReply, ChatRequest, EndpointError
 from music.llm.completion import read_completion
 from music.llm.pacing import Pacer, PacingSettings
 from music.llm.posting import JsonEndpoint, PostSettings
@@ -31,9 +31,9 @@ class ClientSettings(PostSettings):
 class OpenAIChatModel:
     """A `ChatModel` behind an OpenAI-compatible endpoint.
 
-    A reply of blank content is EMPTY, whatever its finish reason (a model that only thought, or called a tool); one
-    with a `refusal` in place of content is CONTENT_FILTER with an empty text. Characters that UTF-8 cannot encode or
-    that other programs stumble over (lone surrogates, NUL) are replaced by U+FFFD. Redirects are not followed.
+    Replies are read by `music.llm.completion`: a body with the status 200 that holds an error, or a reply that broke
+    off or ended for an unknown reason, is a failed try. Characters that UTF-8 cannot encode or that other programs
+    stumble over (lone surrogates, NUL) are replaced by U+FFFD. Redirects are not followed.
 
     Args:
         model: Name of the model, as the server knows it.
@@ -126,7 +126,4 @@ class OpenAIChatModel:
     async def _send(self, body: bytes) -> ChatReply:
         """Send a body and read the answer, or raise as `try_once` does."""
         answer = await self._endpoint.post(body)
-        try:
-            return read_completion(answer, self._model, self._endpoint.redact)
-        except MalformedReplyError as error:
-            raise FailedTryError(MalformedReplyError(f"{self._name}: {error}")) from None
+        return read_completion(answer, self._name, self._model, self._endpoint.redact)

@@ -1,29 +1,111 @@
-"""Takes the force out of chat templates' control tokens in text that a model wrote.
+"""Takes the marks of chat templates out of text that a model wrote, or takes their force.
 
 A tokenizer reads `<|im_end|>` in a message's text as the very token that ends a message, so a reply that contains it
-would forge turns in every conversation that it becomes part of. `neutralise` sets a space behind the token's first
-character: `< |im_end|>`. That stays readable, is seen at a glance, and is no token of any family.
+would forge turns in every conversation that it becomes part of.
+
+- At the front of a reply stands the header of the model's own turn, where the server did not send it: `strip_header`.
+- At its end stands the mark that ends the turn, where the server does not know it as a stop token: `strip_end_marks`.
+- Anywhere else `neutralise` sets a space behind the token's first character: `< |im_end|>`. That stays readable, is
+  seen at a glance, and is no token of any family. `find_control_token` finds such tokens, neutralised or not.
 
 Replies are changed and not refused: a server with wrong stop tokens leaks one at the end of most replies, and asking
 again would be paid for and give the same. The price is that text about such tokens, and HTML's struck-through `<s>`,
-gets a space too. Other tags and code are left as they are; so are `<think>` and `<tool_call>`, which forge no turn.
+gets a space too. Other tags and code are left as they are; so is `<tool_call>`, which forges no turn.
 
-Seed contexts and personas of a simulation pass through here as well. Preference files that are read for training do
-not: there the text is the data.
+Seed contexts and personas of a simulation are neutralised as well. Preference files that are read for training are not:
+there the text is the data.
 """
 
 import re
 
-__all__ = ["neutralise"]
+__all__ = ["find_control_token", "neutralise", "strip_end_marks", "strip_header"]
 
 _NAME = r"[^\s|｜<>[\]]{1,64}"
-_CONTROL_TOKEN = re.compile(
-    rf"<[|｜]{_NAME}[|｜]?>"  # ChatML, Llama 3 and 4, Phi, Qwen, GLM, GPT-OSS, Gemma 4 (<|turn>), DeepSeek (<｜User｜>)
-    rf"|<{_NAME}[|｜]>"  # Gemma 4 (<turn|>)
-    r"|</?s>|<(?:bos|eos|pad|unk|(?:start|end)_of_[a-z]+)>"  # Llama 2, Mistral, Gemma 1 to 3
-    r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]|<</?SYS>>"  # Llama 2, Mistral
-    rf"|\[\|{_NAME}\|\]"  # EXAONE
+
+
+def _turn_tokens(gap: str) -> str:
+    """Return the expression of the tokens that structure turns; `gap` may stand behind their first character."""
+    return (
+        rf"<{gap}[|｜]{_NAME}[|｜]?>"  # ChatML, Llama 3 and 4, Phi, Qwen, GLM, GPT-OSS, Gemma 4, DeepSeek (<｜User｜>)
+        rf"|<{gap}{_NAME}[|｜]>"  # Gemma 4 (<turn|>)
+        rf"|<{gap}(?:start|end)_of_[a-z]+>"  # Gemma 1 to 3
+        rf"|\[{gap}/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]"  # Llama 2, Mistral
+        rf"|<{gap}</?SYS>>"  # Llama 2
+        rf"|\[{gap}\|{_NAME}\|\]"  # EXAONE
+    )
+
+
+_CONTROL_TOKEN = re.compile(_turn_tokens("") + r"|</?s>|<(?:bos|eos|pad|unk)>")
+_TURN_TOKEN = re.compile(_turn_tokens(" ?"))
+_QUOTES = "`'\"‘’“”«»"
+
+# `<s>` may strike a part of the text through.
+_BOS = r"(?:(?:<s>(?![^<]*</s>\s*\S)|<bos>|<\|begin_of_text\|>|<\|startoftext\|>|<｜begin▁of▁sentence｜>)\s*)"
+_OPENING = (
+    r"<\|(?:im_start|start_header_id|header_start|start_of_role|start|begin)\|>\s*(?:assistant|model|ai)"
+    r"(?: to=user)?\s*(?:<\|(?:im_sep|im_middle|end_header_id|header_end|end_of_role|message|content)\|>|\n|(?=<))"
+    r"|(?:<start_of_turn>|<\|turn>)model\n"  # Gemma
+    r"|<\|(?:assistant|Assistant|bot|CHATBOT_TOKEN|message_model)\|>|<｜Assistant｜>|\[\|assistant\|\]"
+    r"|<\|(?:START_OF_TURN_TOKEN|START_RESPONSE|START_TEXT|begin_of_solution|content_text|content)\|>"
+    r"|<\|open\|>response<\|sep\|>|<\|channel\|>final<\|message\|>|\[/INST\]"
 )
+_HEADER = re.compile(rf"\s*(?:{_BOS}|(?:{_OPENING})\s*)+")
+_NAKED_HEADER = re.compile(
+    r"\s*(?:assistant\n\s*\n(?=\S)"  # Llama 3's header without its tokens
+    r"|(?:assistant|model)\n(?=[^\n]*\S[ \t]\S)"  # ChatML's and Gemma's; a list of words goes on with a single word
+    # A speaker's name, before a line of its own or a sentence. "Assistant: a noun" or "Assistant: A person" explains it.
+    r"|\**(?:Assistant|ASSISTANT)\**:\**(?:[ \t]*\n\s*(?=\S)|[ \t]+(?=[^a-z\s])(?!An? )))"
+)
+_LABELLED_LINE = re.compile(r"^\W{0,3}[A-Z][\w ]{0,30}:", re.MULTILINE)
+"""A line that begins as a header of that kind does: of a glossary, or of a script for both speakers."""
+
+_END_MARKS = (
+    *("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|eot|>", "<|eom|>", "<|end|>", "<|return|>", "<|endoftext|>"),
+    *("<|end_of_text|>", "<|end_of_turn|>", "<|endofturn|>", "<|END_OF_TURN_TOKEN|>", "<|END_RESPONSE|>"),
+    *("<|END_TEXT|>", "<|end_of_solution|>", "<|end_message|>", "<|content_model_end_sampling|>", "<|role_end|>"),
+    *(
+        "<|user|>",
+        "<|observation|>",
+        "<|eos|>",
+        "<｜end▁of▁sentence｜>",
+        "<|end▁of▁sentence|>",
+        "<|close|>message<|sep|>",
+    ),
+    *("<|close|>response<|sep|>", "[|endofturn|]", "[END FINAL RESPONSE]", "<end_of_turn>", "<turn|>", "<eos>", "</s>"),
+)
+
+
+def strip_header(text: str) -> str:
+    """Return the text without the header of the model's own turn at its front.
+
+    A header without its tokens is a word, so it is taken only in the form in which templates have it.
+    """
+    if (header := _HEADER.match(text)) is not None:
+        return text[header.end() :]
+    naked = _NAKED_HEADER.match(text)
+    if naked is None or (naked[0].rstrip().endswith((":", "*")) and _LABELLED_LINE.search(text, naked.end())):
+        return text
+    return text[naked.end() :]
+
+
+def strip_end_marks(text: str) -> str:
+    """Return the text without the marks at its end that end a turn.
+
+    A mark that ends a sentence, as in "The token is </s>", is a word of it and stays; so does the end of `<s>...</s>`.
+    """
+    end = len(text.rstrip())
+    if not text.endswith(_END_MARKS, 0, end):
+        return text
+    marks = 0
+    while (mark := next((mark for mark in _END_MARKS if text.endswith(mark, 0, end)), "")) != "":
+        marks, first = marks + 1, end - len(mark)
+        end = first
+        while end and text[end - 1].isspace():
+            end -= 1
+    gap, before = text[end:first], text[max(0, end - 1) : end]
+    is_word = marks == 1 and gap and "\n" not in gap and (before.isalnum() or before in tuple(":,;(="))
+    is_closing_tag = text.startswith("</s>", first) and "<s>" in text[:end]
+    return text if is_word or is_closing_tag else text[:end]
 
 
 def neutralise(text: str) -> str:
@@ -32,3 +114,17 @@ def neutralise(text: str) -> str:
     if "<" not in text and "[" not in text:
         return text
     return _CONTROL_TOKEN.sub(lambda token: f"{token[0][0]} {token[0][1:]}", text)
+
+
+def find_control_token(text: str) -> str:
+    """Return the first token that begins or ends a turn, neutralised or not; empty if there is none.
+
+    Tokens in quotes or in a block of code are spoken of, and do not count.
+    """
+    if "<" not in text and "[" not in text:
+        return ""
+    for token in _TURN_TOKEN.finditer(text):
+        around = text[max(0, token.start() - 1) : token.start()] + text[token.end() : token.end() + 1]
+        if not any(char in _QUOTES for char in around) and text.count("```", 0, token.start()) % 2 == 0:
+            return token[0]
+    return ""
