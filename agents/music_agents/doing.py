@@ -12,6 +12,7 @@ from music_agents.progress import RunProgress, stop_on_signals
 from music_agents.progress.display import show_progress
 from music_agents.run import RunReport, RunStatus, SimulationJob
 from music_agents.run.job import SANDBOX
+from music_agents.run.report import reply_warnings
 from music_agents.scaleout import ProcessCrew, is_shared, simulate_in_shares
 
 if TYPE_CHECKING:
@@ -91,4 +92,5 @@ def describe(out: Path, report: RunReport) -> str:
     ]
     if report.diagnostics is not None:
         lines.append(report.diagnostics.describe())
+    lines += [f"warning: {warning}" for warning in reply_warnings(report)]
     return "\n".join(lines)

@@ -20,13 +20,13 @@ from music.llm.chat import (
     EndpointUnavailableError,
     EndpointUnreachableError,
     MalformedReplyError,
+    RateLimitedError,
     RequestRejectedError,
 )
 from music.llm.completion import error_excerpt
 from music.llm.http import join_pool, leave_pool
 from music.llm.keys import ApiKey, key_variable
 from music.llm.retry import FailedTryError, read_retry_after
-from music.llm.statuses import error_of_status
 
 __all__ = ["JsonEndpoint", "PostSettings"]
 
@@ -158,12 +158,21 @@ class JsonEndpoint:
     def _refusal(self, status: int, retry_after: float | None, answer: bytes) -> EndpointError:
         """Return the error for a status other than 200."""
         said = f"{self._name}: HTTP {status}: {error_excerpt(answer, self.redact) or 'no message'}"
+        if status == 429 and b'"insufficient_quota"' in answer:
+            said += " (the account's quota is used up; waiting does not bring it back)"
+            return RequestRejectedError(said, status)
+        if status == 429:
+            return FailedTryError(RateLimitedError(said), retry_after)
+        if status == 408:
+            return FailedTryError(EndpointTimeoutError(said), retry_after)
+        if status >= 500:
+            return FailedTryError(EndpointUnavailableError(said), retry_after)
         hint = self._hints.get(status)
         if status in (401, 403) and not self._key:
             hint = f"no key was sent; set {key_variable(self.url)} to the key for this host"
         elif 300 <= status < 400:
             hint = "redirects are not followed; give the URL that the server redirects to"
-        return error_of_status(status, f"{said} ({hint})" if hint else said, answer, retry_after=retry_after)
+        return RequestRejectedError(f"{said} ({hint})" if hint else said, status)
 
 
 def _read_base_url(base_url: str) -> URL:

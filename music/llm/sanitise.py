@@ -53,7 +53,7 @@ _HEADER = re.compile(rf"\s*(?:{_BOS}|(?:{_OPENING})\s*)+")
 _NAKED_HEADER = re.compile(
     r"\s*(?:assistant\n\s*\n(?=\S)"  # Llama 3's header without its tokens
     r"|(?:assistant|model)\n(?=[^\n]*\S[ \t]\S)"  # ChatML's and Gemma's; a list of words goes on with a single word
-    # A speaker's name, before a line of its own or a sentence. "Assistant: a noun" or "Assistant: A person" explains it.
+    # A speaker's name, before a line of its own or a sentence. "Assistant: a noun" and "Assistant: A person" explain.
     r"|\**(?:Assistant|ASSISTANT)\**:\**(?:[ \t]*\n\s*(?=\S)|[ \t]+(?=[^a-z\s])(?!An? )))"
 )
 _LABELLED_LINE = re.compile(r"^\W{0,3}[A-Z][\w ]{0,30}:", re.MULTILINE)
@@ -94,7 +94,7 @@ def strip_end_marks(text: str) -> str:
     A mark that ends a sentence, as in "The token is </s>", is a word of it and stays; so does the end of `<s>...</s>`.
     """
     end = len(text.rstrip())
-    if not text.endswith(_END_MARKS, 0, end):
+    if text[end - 1 : end] not in (">", "]") or not text.endswith(_END_MARKS, 0, end):
         return text
     marks = 0
     while (mark := next((mark for mark in _END_MARKS if text.endswith(mark, 0, end)), "")) != "":

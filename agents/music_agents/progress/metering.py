@@ -51,6 +51,7 @@ class MeteredModel:
         finally:
             progress.num_in_flight -= 1
         self._account.charge(request.route, reply)
+        progress.note_reply(self._account.name, reply)
         progress.call_answered(time.perf_counter() - started)
         return reply
 

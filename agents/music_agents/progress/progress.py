@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from music.llm.chat import EndpointError
+from music.llm.chat import ChatReply, EndpointError
 from music.llm.spending.ledger import Account, Ledger
 from music.llm.spending.records import Projection
 from music.pairs import Usage
@@ -45,6 +45,8 @@ class RunProgress:
         failures: Failed pairs by reason, those of earlier sessions included.
         num_in_flight: Calls that were sent and are not answered.
         num_calls: Calls that were answered in this session; replayed ones do not count.
+        replies: By role, how many of its replies held thinking or were cleaned of what (`ChatReply.cleaned`), in all
+            sessions.
         errors: Calls that failed in this session, after their retries, by reason.
         recent: How the latest calls went.
         latency: Seconds of the calls of this session.
@@ -61,6 +63,7 @@ class RunProgress:
     failures: Counter[str] = field(default_factory=Counter)
     num_in_flight: int = 0
     num_calls: int = 0
+    replies: dict[str, Counter[str]] = field(default_factory=dict)
     errors: Counter[str] = field(default_factory=Counter)
     recent: RecentCalls = field(default_factory=RecentCalls)
     latency: Distribution = field(default_factory=Distribution)
@@ -125,6 +128,12 @@ class RunProgress:
         self.latency.add(seconds)
         self.recent.add(None)
         self._keep_budget()
+
+    def note_reply(self, role: str, reply: ChatReply) -> None:
+        """Count what was taken out of a new reply of a role."""
+        if reply.thinking or reply.cleaned:
+            kinds = [*reply.cleaned, "thinking"] if reply.thinking else reply.cleaned
+            self.replies.setdefault(role, Counter()).update(kinds)
 
     def call_failed(self, error: EndpointError) -> None:
         """Count a call that failed, after its retries; the run is to stop if most do."""

@@ -6,6 +6,8 @@ real replies that they object to stand in docs/quality.md. English only.
 
 import re
 
+from music.llm.sanitise import find_control_token
+from music.llm.thinking import find_thinking_mark
 from music.prompts import CONTRAST_PROMPTS
 
 __all__ = ["find_degeneration", "find_leak", "find_malformation", "find_refusal"]
@@ -73,11 +75,11 @@ def _prompt_clauses() -> frozenset[str]:
 
 _CLAUSES = _prompt_clauses()
 
-_CONTROL_TOKEN = re.compile(
-    r"<\|(?:im_start|im_end|eot_id|start_header_id|end_header_id|endoftext|user|assistant|system)\|>"
-    r"|<(?:start|end)_of_turn>|\[/?INST\]"
-)
-_LABEL = re.compile(r"\A\W*(?:user|human|assistant)\W{0,3}:", re.IGNORECASE)
+# A definition is no label: "Assistant: a noun ...".
+_LABEL = re.compile(r"\A\W*(?:user|human|assistant)\W{0,3}:(?!\W*(?-i:an?|the|noun|n\.) )", re.IGNORECASE)
+_HEADER_TRIGGERS = ("assistant\n", "user\n")
+_NAKED_HEADER = re.compile(r"(?:[.!?:)\]\"'*`]|\n)(?:(?:assistant|user)\n\s*(?:\n|\Z)|assistant\Z)")
+"""A turn's header whose tokens were dropped, further on in a reply: Llama 3's, as in `...for you!assistant`."""
 _OTHERS_TURN = re.compile(r"\n\n(?:Human|User): .*\n\n(?:Assistant|AI): ", re.DOTALL)
 
 _LOOP_CHARACTERS = 24
@@ -103,11 +105,15 @@ def find_leak(text: str) -> str:
 
 
 def find_malformation(text: str) -> str:
-    """Find what belongs to a transcript and not to a reply, or a code block that does not end."""
+    """Find what belongs to a transcript or to thinking and not to a reply, or a code block that does not end."""
     if (label := _LABEL.match(text)) is not None:
         return label[0]
-    if ("<" in text or "[" in text) and (token := _CONTROL_TOKEN.search(text)) is not None:
-        return token[0]
+    if mark := find_control_token(text) or find_thinking_mark(text):
+        return mark
+    if (_holds_any(text, _HEADER_TRIGGERS) or text.endswith("assistant")) and (
+        header := _NAKED_HEADER.search(text)
+    ) is not None:
+        return header[0].strip()
     if ("\n\nHuman: " in text or "\n\nUser: " in text) and _OTHERS_TURN.search(text) is not None:
         return "turns of both speakers"
     return "a code block without an end" if text.count("```") % 2 else ""

@@ -15,11 +15,21 @@ __all__ = ["Answer", "ask"]
 T = TypeVar("T")
 
 _DEFECTS = {
-    ReplyOutcome.EMPTY: (FailureReason.REPLY_EMPTY, "it is empty"),
-    ReplyOutcome.LENGTH: (FailureReason.REPLY_CUT, "it is cut at the token limit (raise --max-reply-tokens)"),
+    ReplyOutcome.EMPTY: (FailureReason.REPLY_EMPTY, "it is empty: try the prompt on the server by hand"),
+    ReplyOutcome.LENGTH: (
+        FailureReason.REPLY_CUT,
+        "it is cut at the limit of tokens: raise --max-reply-tokens, or the server's own limit",
+    ),
     ReplyOutcome.CONTENT_FILTER: (FailureReason.REPLY_FILTERED, "the endpoint's content filter stopped it"),
-    ReplyOutcome.TOOL_CALLS: (FailureReason.REPLY_TOOL_CALL, "it calls a tool instead of answering"),
-    ReplyOutcome.THOUGHT: (FailureReason.REPLY_THOUGHT, "it is thinking alone, with no answer after it"),
+    ReplyOutcome.TOOL_CALLS: (
+        FailureReason.REPLY_TOOL_CALL,
+        "it calls a tool instead of answering: serve the model without tools",
+    ),
+    ReplyOutcome.THOUGHT: (
+        FailureReason.REPLY_THOUGHT,
+        "it is thinking alone, with no answer after it: raise --max-reply-tokens, or switch thinking off, for most "
+        "servers by --option extra_body.chat_template_kwargs.enable_thinking=false",
+    ),
 }
 
 

@@ -9,12 +9,15 @@ import re
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
+from music.llm.sanitise import find_control_token
+from music.llm.thinking import find_thinking_mark
 from music.prompts.dialogue import INSTRUCTION_PHRASES
 from music_agents.failures import FailureReason, UnfitReplyError
 from music_agents.personas import PERSONA_HEADINGS
 from music_agents.roles.role import RoleView
 
-__all__ = ["DEFAULT_USER_GATES", "UserGate", "refuse_leaks", "refuse_repeats", "refuse_role_flips", "refuse_stops"]
+__all__ = ["DEFAULT_USER_GATES", "UserGate", "refuse_leaks", "refuse_marks", "refuse_repeats", "refuse_role_flips"]
+__all__ += ["refuse_stops"]
 
 UserGate: TypeAlias = Callable[[str, RoleView], None]
 
@@ -155,7 +158,17 @@ def refuse_leaks(text: str, view: RoleView) -> None:
             raise UnfitReplyError(FailureReason.USER_LEAKS, f"the user recites the persona: {told[:60]!r}")
 
 
-DEFAULT_USER_GATES: tuple[UserGate, ...] = (refuse_stops, refuse_role_flips, refuse_repeats, refuse_leaks)
+def refuse_marks(text: str, view: RoleView) -> None:
+    """Refuse the marks of a chat template: the model went on into another turn, or thinks where it is to speak.
+
+    Raises:
+        UnfitReplyError: The message holds one.
+    """
+    if mark := find_control_token(text) or find_thinking_mark(text):
+        raise UnfitReplyError(FailureReason.USER_ROLE_FLIP, f"the user's message holds the mark {mark!r}")
+
+
+DEFAULT_USER_GATES: tuple[UserGate, ...] = (refuse_stops, refuse_role_flips, refuse_repeats, refuse_leaks, refuse_marks)
 """The gates of `UserRole`; leave out what you do not want."""
 
 

@@ -61,6 +61,7 @@ def keep_ledger(
     Raises:
         InvalidInputError: The budget bounds the cost and a model's price is not known.
     """
+    progress.replies.update(journal.marks)
     wrapped: dict[str, ChatModel] = {}
     for role, model in models.by_role().items():
         account = progress.open_account(role, model.name, earlier.get(role))

@@ -1,5 +1,7 @@
 """`run.json`: what a run was asked for and how far it is."""
 
+from collections import Counter
+from collections.abc import Iterator
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +15,16 @@ from music.llm.spending.records import Spending
 from music_agents.output.shards import replace_file
 from music_agents.quality import Diagnostics, JudgeFigures
 
-__all__ = ["RunReport", "RunStatus", "read_report", "write_report"]
+__all__ = ["RunReport", "RunStatus", "read_report", "reply_warnings", "write_report"]
+
+
+MAX_CLEANED_SHARE = 0.01
+_CLEANED = {
+    "thinking": "held thinking, which was taken out: it is paid for; switch it off if you do not want it",
+    "role_header": "began with the header of their own turn, which was taken out: check the server's chat template",
+    "end_mark": "ended in the mark that ends a turn, which was taken out: make it a stop token of the server",
+    "control_token": "held a control token in their midst: check the server's stop tokens",
+}
 
 
 class RunStatus(StrEnum):
@@ -43,6 +54,9 @@ class RunReport(BaseModel):
     """Dropped pairs by reason."""
     retries: dict[str, int]
     """Replies of pairs that were simulated to their end, which were of no use and asked for again, by `role:reason`."""
+    replies: dict[str, dict[str, int]] = {}
+    """By role, how many of its replies held `thinking`, or lost a `role_header` or an `end_mark`, or held a
+    `control_token`: of all that were paid for, in all sessions."""
     judge: JudgeFigures | None = None
     """What the judge said; None for a run without one."""
     spending: Spending
@@ -56,6 +70,17 @@ class RunReport(BaseModel):
     settings: dict[str, Any]
     """What a session that goes on must share."""
     versions: dict[str, str]
+
+
+def reply_warnings(report: RunReport) -> Iterator[str]:
+    """Yield a warning for each role of whose replies more than a hundredth had something taken out."""
+    num_replies: Counter[str] = Counter()
+    for account in report.spending.accounts:
+        num_replies[account.account] += account.num_calls
+    for role, kinds in report.replies.items():
+        for kind, num in kinds.items():
+            if num > MAX_CLEANED_SHARE * num_replies[role]:
+                yield f"{num:,} of {num_replies[role]:,} replies of the {role} {_CLEANED[kind]}"
 
 
 def versions() -> dict[str, str]:

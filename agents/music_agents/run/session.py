@@ -137,6 +137,7 @@ class Session:
             num_pairs=self._table.num_pairs,
             failures=self._failures.reasons,
             retries=self._table.retries + self._failures.retries,
+            replies=self._progress.replies,
             judge=self._judge_figures(),
             spending=self._progress.ledger.spending(),
             wall_seconds=round(self._earlier_seconds + self._progress.seconds, 3),

@@ -8,6 +8,7 @@ The shares are simulated up to a common end, the number of pairs wanted; as many
 none fails any more. So the output is that of one process: the first indices that come out well, in order.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -173,6 +174,14 @@ class _Coordinator:
         """Count what the judge said, if there is one."""
         return JudgeFigures.of(table.judgements + failures.judgements) if self._job.endpoints.judge else None
 
+    def _replies(self) -> dict[str, Counter[str]]:
+        """Add up what was taken out of the replies of all shares, by role."""
+        total: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for part in self._parts:
+            for role, kinds in (part.report.replies if part.report else {}).items():
+                total[role].update(kinds)
+        return total
+
     def _outcomes(self) -> Outcomes:
         return Outcomes(self._parts, self._job.config.num_pairs, self._job.config.shard_size)
 
@@ -194,6 +203,7 @@ class _Coordinator:
             num_pairs=table.num_pairs,
             failures=failures.reasons,
             retries=table.retries + failures.retries,
+            replies=self._replies(),
             judge=self._judge_figures(table, failures),
             spending=self.board.spending(),
             wall_seconds=round(self._earlier_seconds + self._progress.seconds, 3),

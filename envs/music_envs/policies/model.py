@@ -7,7 +7,15 @@ from itertools import count
 
 from music.background import run_in_background
 from music.conversation import Conversation
-from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatModel, ChatReply, ChatRequest, EndpointError, Sampling
+from music.llm.chat import (
+    AS_THE_ENDPOINT_DOES,
+    ChatModel,
+    ChatReply,
+    ChatRequest,
+    EndpointError,
+    ReplyOutcome,
+    Sampling,
+)
 from music.llm.endpoints import open_model
 from music.llm.local import LocalChatModel
 from music.prompts import render_assistant
@@ -21,9 +29,9 @@ logger = logging.getLogger(__name__)
 class ModelPolicy:
     """A chat model as a policy: an endpoint is asked for all replies at once, a local model answers in batches.
 
-    What the model says is the reply, even where the token limit cut it. Conversations that are over get a blank one.
-    So do those to which the model gave no answer, because the endpoint failed for good or the context is full; a
-    warning tells of these.
+    What the model says is the reply, without its thinking, even where the token limit cut it. Conversations that are
+    over get a blank one. So do those to which the model gave no answer, because the endpoint failed for good, the
+    context is full, or the model only thought; a warning tells of these.
 
     Args:
         model: An endpoint as text (`MODEL@BASE_URL`, `local:PATH_OR_HUB_ID`, `sandbox:fair`), which the policy opens
@@ -91,4 +99,11 @@ def _texts(answers: Sequence[ChatReply | BaseException]) -> list[str]:
             raise error
     if errors:
         logger.warning("%d of %d replies did not come; the first: %s", len(errors), len(answers), errors[0])
+    replies = [answer for answer in answers if isinstance(answer, ChatReply)]
+    if num_thought := sum(reply.outcome is ReplyOutcome.THOUGHT for reply in replies):
+        logger.warning(
+            "%d of %d replies are blank, as the model only thought: give it more tokens, or switch its thinking off",
+            num_thought,
+            len(answers),
+        )
     return [answer.text.strip() if isinstance(answer, ChatReply) else "" for answer in answers]

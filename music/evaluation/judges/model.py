@@ -45,8 +45,8 @@ _NOTHING_READ = {
     ReplyOutcome.EMPTY: Problem.EMPTY,
     ReplyOutcome.LENGTH: Problem.CUT,
     ReplyOutcome.CONTENT_FILTER: Problem.FILTERED,
-    ReplyOutcome.TOOL_CALLS: Problem.UNREADABLE,
-    ReplyOutcome.THOUGHT: Problem.EMPTY,
+    ReplyOutcome.TOOL_CALLS: Problem.TOOL_CALL,
+    ReplyOutcome.THOUGHT: Problem.THOUGHT,
 }
 
 

@@ -8,22 +8,29 @@ import sqlite3
 import threading
 from array import array
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import orjson
+
 from music.llm.chat import ChatReply, ReplyOutcome
 from music.llm.journal.database import close_database, open_database
 from music.llm.journal.errors import JournalError
 from music.llm.journal.fingerprint import check_fingerprint
+from music.llm.journal.marks import read_marks
 from music.llm.journal.writer import BatchWriter, Row
 from music.llm.logprobs import dump_logprobs, load_logprobs
 from music.pairs import Usage
 
 __all__ = ["Journal"]
 
-_SELECT = "SELECT text, outcome, model, prompt_tokens, completion_tokens, latency, logprobs FROM replies WHERE key = ?"
+_SELECT = (
+    "SELECT text, outcome, model, prompt_tokens, completion_tokens, latency, logprobs, thinking, cleaned FROM replies "
+    "WHERE key = ?"
+)
 _SUMS = "SELECT account, count(*), sum(prompt_tokens), sum(completion_tokens) FROM replies GROUP BY account"
 
 
@@ -74,7 +81,7 @@ class Journal:
             row = self._connection.execute(_SELECT, (key,)).fetchone()
         if row is None:  # another key's hash
             return None
-        text, outcome, model, prompt_tokens, completion_tokens, latency, logprobs = row
+        text, outcome, model, prompt_tokens, completion_tokens, latency, logprobs, thinking, cleaned = row
         return ChatReply(
             text=text,
             outcome=ReplyOutcome(outcome),
@@ -83,6 +90,8 @@ class Journal:
             completion_tokens=completion_tokens,
             latency=latency,
             logprobs=load_logprobs(logprobs),
+            thinking=thinking,
+            cleaned=tuple(orjson.loads(cleaned)) if cleaned else (),
         )
 
     async def usage(self) -> dict[str, Usage]:
@@ -91,6 +100,11 @@ class Journal:
             account: Usage(num_calls=num_calls, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
             for account, (num_calls, prompt_tokens, completion_tokens) in self._sums.items()
         }
+
+    @property
+    def marks(self) -> dict[str, Counter[str]]:
+        """How many replies of earlier sessions held thinking, or were cleaned of what, by account."""
+        return read_marks(self._connection)
 
     async def put(self, key: str, reply: ChatReply, account: str = "") -> None:
         """Write one reply; return once it is on disk.
@@ -107,7 +121,10 @@ class Journal:
             raise JournalError(f"{self._path} is closed: a reply came after the end of its run")
         usage = (reply.prompt_tokens, reply.completion_tokens, reply.latency)
         logprobs = dump_logprobs(reply.logprobs)
-        await self._writer.put((key, account, reply.text, str(reply.outcome), reply.model, *usage, logprobs))
+        taken_out = (reply.thinking, orjson.dumps(reply.cleaned).decode() if reply.cleaned else "")
+        await self._writer.put(
+            (key, account, reply.text, str(reply.outcome), reply.model, *usage, logprobs, *taken_out)
+        )
 
     async def aclose(self) -> None:
         """Write what is pending, then close the file; safe to call twice.

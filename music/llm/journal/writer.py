@@ -17,15 +17,16 @@ from music.llm.journal.errors import JournalError
 
 __all__ = ["BatchWriter", "Row"]
 
-_INSERT = "INSERT INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT = "INSERT INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _BAD_ROW = (sqlite3.IntegrityError, sqlite3.DataError, UnicodeEncodeError, OverflowError)
 """Errors of one row, for which the others of its batch are not to pay."""
 
 _WAKE_AT_ONCE = 32
 """Callers that wake in one round of the event loop, which answers to nothing else until each of them has run."""
 
-Row = tuple[str, str, str, str, str, int, int, float, str]
-"""Key, account, text, outcome, model, prompt tokens, completion tokens, latency in seconds, logprobs."""
+Row = tuple[str, str, str, str, str, int, int, float, str, str, str]
+"""Key, account, text, outcome, model, prompt tokens, completion tokens, latency in seconds, logprobs, thinking, and
+what was cleaned as JSON."""
 _Batch = Sequence[tuple[Row, asyncio.Future[None]]]
 """Rows, each with the future that its caller waits for."""
 _Errors = Mapping[int, BaseException]
