@@ -58,7 +58,7 @@ def read_finish_reason(choice: Mapping[str, object]) -> str:
     """
     reason = choice.get("finish_reason")
     if isinstance(reason, dict):  # SGLang's own form: {"type": "length", "length": 16}
-        reason = reason.get("type")
+        reason = reason.get("type", reason)
     word = "" if reason is None else str(reason)
     extra = choice.get("provider_specific_fields")
     native = extra.get("native_finish_reason") if isinstance(extra, dict) else None

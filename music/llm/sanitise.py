@@ -18,6 +18,8 @@ there the text is the data.
 
 import re
 
+from music.llm.mentions import is_quoted, outside_code
+
 __all__ = ["find_control_token", "neutralise", "strip_end_marks", "strip_header"]
 
 _NAME = r"[^\s|｜<>[\]]{1,64}"
@@ -37,7 +39,6 @@ def _turn_tokens(gap: str) -> str:
 
 _CONTROL_TOKEN = re.compile(_turn_tokens("") + r"|</?s>|<(?:bos|eos|pad|unk)>")
 _TURN_TOKEN = re.compile(_turn_tokens(" ?"))
-_QUOTES = "`'\"‘’“”«»"
 
 # `<s>` may strike a part of the text through.
 _BOS = r"(?:(?:<s>(?![^<]*</s>\s*\S)|<bos>|<\|begin_of_text\|>|<\|startoftext\|>|<｜begin▁of▁sentence｜>)\s*)"
@@ -123,8 +124,5 @@ def find_control_token(text: str) -> str:
     """
     if "<" not in text and "[" not in text:
         return ""
-    for token in _TURN_TOKEN.finditer(text):
-        around = text[max(0, token.start() - 1) : token.start()] + text[token.end() : token.end() + 1]
-        if not any(char in _QUOTES for char in around) and text.count("```", 0, token.start()) % 2 == 0:
-            return token[0]
-    return ""
+    tokens = outside_code(text, _TURN_TOKEN.finditer(text))
+    return next((token[0] for token in tokens if not is_quoted(text, token)), "")

@@ -4,12 +4,15 @@ A server with a reasoning parser hands thinking over in a field of its own. Many
 before the answer, between marks that differ by model. Where the chat template opens the thinking, the first mark is
 missing; where the token limit cuts it, the last one is.
 
-Only thinking at the front of a reply is taken. A mark further on is left: the reply may be about such marks. So is one
-in quotes or in a block of code, and one that stands in a sentence like a word.
+Only thinking at the front of a reply is taken. A mark further on is left: the reply may be about such marks. A mark in
+quotes ends no thinking, and a last mark without a first one ends none either if it is in a block of code or stands in a
+sentence like a word.
 """
 
 import re
 from dataclasses import dataclass
+
+from music.llm.mentions import is_quoted, outside_code
 
 __all__ = ["find_open_mark", "find_thinking_mark", "split_thinking"]
 
@@ -75,7 +78,6 @@ _HEADS = ("analysis", "Here is my ", "Here's my ", "Here are my ")
 _WORDS = ("think", "thought", "reasoning", "channel", "inner_", "final response")
 """Each mark of the other forms holds a bracket and one of these words; to look for them costs a tenth of a search."""
 
-_QUOTES = "`'\"‘’“”«»"
 _WRAPPED = re.compile(r"<(answer|response|output)>(.*)</\1>\s*", re.DOTALL | re.IGNORECASE)
 """An answer in tags of its own, which some of these models set it in (Hunyuan, Granite 3.3, ERNIE)."""
 _AS_A_WORD = re.compile(r"[ \t]+[a-z]")
@@ -108,8 +110,8 @@ def find_thinking_mark(text: str) -> str:
     """
     if not _may_hold_a_mark(text):
         return ""
-    marks = (mark for mark in _MARK.finditer(text) if not _is_mention(text, mark))
-    return next((mark[0] for mark in marks if text.count("```", 0, mark.start()) % 2 == 0), "")
+    marks = outside_code(text, _MARK.finditer(text))
+    return next((mark[0] for mark in marks if not _is_mention(text, mark)), "")
 
 
 def find_open_mark(prompt: str) -> str:
@@ -131,13 +133,14 @@ def _next_thought(text: str, start: int) -> tuple[str, int] | None:
     opening = _OPENS.match(text, start)
     if opening is not None:
         name, begin = str(opening.lastgroup), opening.end()
-        closing = next((mark for mark in _CLOSES[name].finditer(text, begin) if not _is_mention(text, mark)), None)
+        closing = next((mark for mark in _CLOSES[name].finditer(text, begin) if not is_quoted(text, mark)), None)
         if closing is not None:
             return text[begin : closing.start()], closing.end()
         breaks_off = _BY_NAME[name].may_break_off and _AS_A_WORD.match(text, begin) is None
         return (text[begin:], len(text)) if breaks_off else None
-    closing = next((mark for mark in _MARK.finditer(text, start) if not _is_mention(text, mark)), None)
-    if closing is None or closing["end"] is None or text.count("```", start, closing.start()) % 2:
+    marks = outside_code(text, _MARK.finditer(text, start), start)
+    closing = next((mark for mark in marks if not _is_mention(text, mark)), None)
+    if closing is None or closing["end"] is None:
         return None
     return text[start : closing.start()], closing.end()
 
@@ -145,6 +148,5 @@ def _next_thought(text: str, start: int) -> tuple[str, int] | None:
 def _is_mention(text: str, mark: re.Match[str]) -> bool:
     """Whether a mark is spoken of: it is in quotes, or has its place in a sentence as a word has."""
     before, after = text[max(0, mark.start() - 1) : mark.start()], text[mark.end() : mark.end() + 1]
-    if (before and before in _QUOTES) or (after and after in _QUOTES):
-        return True
-    return before in (" ", "\t", "(") and bool(after) and after in " \t.,;:!?)"
+    is_word = before in (" ", "\t", "(") and after in tuple(" \t.,;:!?)")
+    return is_word or is_quoted(text, mark)

@@ -76,13 +76,12 @@ async def test_the_request_carries_what_was_asked_for_and_nothing_else(serve, sc
     ("message", "finish_reason", "outcome", "text"),
     [
         ({"content": ""}, "stop", ReplyOutcome.EMPTY, ""),
-        ({"content": None}, "tool_calls", ReplyOutcome.EMPTY, ""),
-        ({"content": " \n"}, "length", ReplyOutcome.EMPTY, ""),
+        ({"content": None}, "tool_calls", ReplyOutcome.TOOL_CALLS, ""),
+        ({"content": " \n"}, "length", ReplyOutcome.LENGTH, ""),
         ({"content": "cut o"}, "length", ReplyOutcome.LENGTH, "cut o"),
         ({"content": "hidden"}, "content_filter", ReplyOutcome.CONTENT_FILTER, "hidden"),
         ({"content": None, "refusal": "I cannot."}, "stop", ReplyOutcome.CONTENT_FILTER, ""),
         ({"content": "fine"}, None, ReplyOutcome.COMPLETE, "fine"),
-        ({"content": "fine"}, ["odd"], ReplyOutcome.COMPLETE, "fine"),
     ],
 )
 async def test_ends_of_a_reply_are_data(
@@ -210,8 +209,8 @@ async def test_what_a_server_says_is_bounded_and_printable(serve, script, open_c
         '{"choices": [{}]}',
         '{"choices": [{"message": null}]}',
         '{"choices": [{"message": {"content": 3}}]}',
-        '{"choices": [{"message": {"content": [{"text": "a"}]}}]}',
-        '{"error": {"message": "overloaded"}}',
+        '{"choices": [{"message": {"content": [{"type": "image"}]}}]}',
+        '{"choices": [{"message": {"content": "a"}, "finish_reason": ["odd"]}]}',
         '{"choices": [',
         "[" * 100_000,
     ],
