@@ -134,12 +134,14 @@ async def test_a_graph_of_ones_own_is_built_from_the_same_nodes(fake_model, role
         (ReplyOutcome.EMPTY, FailureReason.REPLY_EMPTY),
         (ReplyOutcome.LENGTH, FailureReason.REPLY_CUT),
         (ReplyOutcome.CONTENT_FILTER, FailureReason.REPLY_FILTERED),
+        (ReplyOutcome.TOOL_CALLS, FailureReason.REPLY_TOOL_CALL),
+        (ReplyOutcome.THOUGHT, FailureReason.REPLY_THOUGHT),
     ],
 )
 async def test_a_useless_reply_is_asked_for_again_then_gives_the_pair_up(fake_model, graph_over, plain, bad, reason):
     def answer(part, conversation, request):
         if request.key.startswith("7/rejected/1/assistant"):
-            text = "" if bad is ReplyOutcome.EMPTY else "<modified_instruction>"
+            text = "" if bad in (ReplyOutcome.EMPTY, ReplyOutcome.THOUGHT) else "<modified_instruction>"
             return bad if isinstance(bad, str) and " " in bad else ChatReply(text=text, outcome=bad, model="fake")
         return plain(part, conversation, request)
 

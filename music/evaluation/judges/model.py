@@ -151,7 +151,9 @@ class JudgeModel:
             value = read(reply) if reply.outcome is ReplyOutcome.COMPLETE else None
             if value is not None:
                 return Judgement(value)
-        return Judgement(None, _NOTHING_READ[reply.outcome], f"the last reply ends {reply.text[-80:]!r}")
+        return Judgement(
+            None, _NOTHING_READ[reply.outcome], f"the last reply ends {(reply.text or reply.thinking)[-80:]!r}"
+        )
 
     async def _complete(self, request: ChatRequest) -> ChatReply:
         """Get one reply; without log-probabilities from an endpoint that refuses to give them."""

@@ -3,7 +3,7 @@
 import datasets
 
 from music.llm.openai import ClientSettings
-from music.llm.sanitise import neutralise
+from music.llm.sanitise import find_control_token, neutralise
 from music.sandbox.seeds import seed_pairs
 from music.sandbox.server import ServerConfig, sandbox_server
 from music_agents.personas import Persona
@@ -30,7 +30,8 @@ async def test_what_is_written_is_sanitised_and_bounded(make_run, stats, tmp_pat
     assert any("larger than 2097152 bytes" in failure["detail"] for failure in run.failures)
     written = [text for text in texts(run) if text]
     assert any("\ufffd" in text for text in written)
-    assert any("< |im_end|>" in text for text in written)
+    assert not any(find_control_token(text) for text in written)
+    assert any("< |im_end|>" in failure["detail"] for failure in run.failures if failure["reason"] == "gate_format")
     for text in written:
         assert "\0" not in text
         assert neutralise(text) == text

@@ -65,6 +65,19 @@ def test_replies_that_do_not_come_are_blank_and_told_of_and_an_outage_is_an_erro
         policy(ASKED)
 
 
+def test_a_model_that_only_thinks_says_nothing_and_that_is_told_of(caplog):
+    class Thinker:
+        name = "thinker"
+
+        async def complete(self, request):
+            if "tea" in request.messages[-1].content:
+                return ChatReply(text="", outcome=ReplyOutcome.THOUGHT, model=self.name, thinking="Hm.")
+            return ChatReply(text="Well.", outcome=ReplyOutcome.COMPLETE, model=self.name, thinking="Hm.")
+
+    assert ModelPolicy(Thinker())(ASKED) == ["Well.", "", "Well."]
+    assert "1 of 3 replies are blank, as the model only thought" in caplog.text
+
+
 def test_a_bug_in_a_model_surfaces():
     class Broken:
         name = "broken"

@@ -10,6 +10,8 @@ from aiohttp import web
 COUNTS = Counter()
 RATING = {"token": "7", "top_logprobs": [{"token": "7", "logprob": -0.6931472}, {"token": "8", "logprob": -0.6931472}]}
 
+THINKING = "<think>7 or 3?</think>"
+
 
 def lean(text):
     """Say A for four prompts in five, whatever they show."""
@@ -37,6 +39,12 @@ def answer(model, text, seed):
             return (
                 "Hard to say." if "pear" in text else "[[A]]" if text.index("right") < text.index("wrong") else "[[B]]"
             )
+        case "thinks":
+            return "<think>\nPerhaps [[B]], or [[C]].\n</think>\n\nThe first is better. [[A]]"
+        case "only-thinks":
+            return "<think>\nPerhaps [[B]].\n</think>"
+        case "thinks-of-a-rating":
+            return THINKING + "[[7]]"
         case "wakes":
             return "[[C]]" if seed % 3 == 2 else "Hm."
         case _:
@@ -56,6 +64,10 @@ async def complete(http):
     choice = {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
     if body.get("logprobs") and model == "doubts":
         choice["logprobs"] = {"content": [RATING]}
+    if body.get("logprobs") and model == "thinks-of-a-rating":
+        draft = RATING | {"top_logprobs": [{"token": "1", "logprob": 0.0}]}
+        rest = [{"token": token, "top_logprobs": []} for token in ("<think>", " or 3?</think>", "[[", "]]")]
+        choice["logprobs"] = {"content": [rest[0], draft, rest[1], rest[2], RATING, rest[3]]}
     usage = {"prompt_tokens": 100, "completion_tokens": 10}
     return web.json_response({"model": model, "choices": [choice], "usage": usage})
 

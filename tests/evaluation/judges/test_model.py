@@ -1,11 +1,13 @@
 import pytest
 
+from music.conversation import Message
 from music.errors import InvalidInputError, MusicError
 from music.evaluation.judges.gathering import gather_all
-from music.evaluation.judges.model import open_judge_model
+from music.evaluation.judges.judgement import Problem
+from music.evaluation.judges.model import JudgeModel, open_judge_model
 from music.evaluation.judges.pairwise import PairwiseJudge
 from music.evaluation.judges.settings import JudgeSettings
-from music.llm import ClientSettings, EndpointUnreachableError, RetryPolicy
+from music.llm import ChatReply, ClientSettings, EndpointUnreachableError, ReplyOutcome, RetryPolicy
 from music.llm.spending.model import BudgetReachedError
 
 NO_PATIENCE = ClientSettings(retry=RetryPolicy(max_tries=1))
@@ -57,6 +59,39 @@ async def test_a_bound_on_the_cost_needs_a_price(judges):
 async def test_no_server_ends_it_at_once(sides):
     with pytest.raises(EndpointUnreachableError):
         await judge_all("m@http://127.0.0.1:9/v1", sides(30), client=NO_PATIENCE)
+
+
+async def test_a_judge_is_read_without_its_thinking(judges, sides):
+    scores, _ = await judge_all(f"thinks@{judges}", sides(3))
+    firsts, _ = await judge_all(f"first@{judges}", sides(3))
+    assert scores == firsts
+
+
+async def test_a_judge_that_only_thinks_is_told_of_as_such(judges, sides):
+    with pytest.raises(MusicError, match=r"all 6 judgements failed; the first: thought, .*'Perhaps \[\[B\]\]\.'"):
+        await judge_all(f"only-thinks@{judges}", sides(3))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "problem"),
+    [
+        (ReplyOutcome.COMPLETE, Problem.UNREADABLE),
+        (ReplyOutcome.EMPTY, Problem.EMPTY),
+        (ReplyOutcome.LENGTH, Problem.CUT),
+        (ReplyOutcome.CONTENT_FILTER, Problem.FILTERED),
+        (ReplyOutcome.TOOL_CALLS, Problem.TOOL_CALL),
+        (ReplyOutcome.THOUGHT, Problem.THOUGHT),
+    ],
+)
+async def test_every_end_of_a_reply_is_a_problem_of_its_own(outcome, problem):
+    class Ends:
+        name = "m@http://127.0.0.1:1/v1"
+
+        async def complete(self, request):
+            return ChatReply(text="", outcome=outcome, model="m")
+
+    judgement = await JudgeModel(Ends()).ask((Message(role="user", content="A or B?"),), lambda reply: None)
+    assert judgement.problem is problem
 
 
 async def test_if_every_judgement_fails_that_is_an_error_with_the_first_reason(judges, sides):

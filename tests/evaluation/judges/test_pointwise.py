@@ -55,6 +55,11 @@ async def test_expected_ratings_of_the_sandbox_over_http_are_its_oracles_scores(
     assert any(score % 1 for score in expected)
 
 
+async def test_probabilities_of_ratings_in_the_thinking_do_not_count(judges):
+    (rating,) = (await rate(f"thinks-of-a-rating@{judges}")).ratings
+    assert (rating.value.value, rating.value.is_expected) == (pytest.approx(7.5), True)
+
+
 async def test_without_probabilities_the_rating_that_was_written_counts(judges):
     (rating,) = (await rate(f"rates@{judges}")).ratings
     assert (rating.value.value, rating.value.is_expected) == (7.0, False)
