@@ -1,12 +1,11 @@
 """Casting: from models and settings to the roles of a run, its graph and its gates."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from music.errors import InvalidInputError
 from music.llm.chat import ChatModel, Sampling
 from music.llm.journal import Journal, JournaledModel
-from music.pairs import Usage
 from music_agents.contrasts import Cast, Schedule, make_contrast
 from music_agents.graph import PairGraph, build_pair_graph
 from music_agents.progress import RunProgress
@@ -47,23 +46,20 @@ def standard_graph(casting: Casting) -> PairGraph:
     return build_pair_graph(casting.roles)
 
 
-def keep_ledger(
-    models: RoleModels, journal: Journal, progress: RunProgress, earlier: Mapping[str, Usage]
-) -> RoleModels:
+def keep_ledger(models: RoleModels, journal: Journal, progress: RunProgress) -> RoleModels:
     """Return the models with every paid-for reply journaled, metered and charged to its role.
 
     Args:
         models: Who plays which role.
         journal: Of the run.
         progress: Of the session.
-        earlier: What earlier sessions spent, by role.
 
     Raises:
         InvalidInputError: The budget bounds the cost and a model's price is not known.
     """
     wrapped: dict[str, ChatModel] = {}
     for role, model in models.by_role().items():
-        account = progress.open_account(role, model.name, earlier.get(role))
+        account = progress.open_account(role, model.name, journal)
         wrapped[role] = JournaledModel(MeteredModel(model, progress, account), journal, role)
     return RoleModels(**wrapped)
 

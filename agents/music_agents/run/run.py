@@ -121,7 +121,7 @@ async def run_session(
         failures = FailureLog(directory / FAILURES)
         if retry_failed:
             failures.retry()
-        ledgered = keep_ledger(models, journal, progress, await journal.usage())
+        ledgered = keep_ledger(models, journal, progress)
         endpoints = {role: model.name for role, model in models.by_role().items()}
         session = Session(directory, endpoints, config, dict(settings), failures, progress, share)
         with seldom_collected():

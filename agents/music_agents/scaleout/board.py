@@ -128,7 +128,7 @@ def sum_spending(parts: Iterable[Spending]) -> Spending:
 
 
 def _sum_account(rows: Sequence[AccountSpending]) -> AccountSpending:
-    counts = ("num_calls", "prompt_tokens", "completion_tokens", "num_uncounted")
+    counts = AccountSpending.model_fields.keys() - {"account", "model", "cost"}
     sums = {name: sum(getattr(row, name) for row in rows) for name in counts}
     return rows[0].model_copy(update=sums | {"cost": _total(row.cost for row in rows)})
 

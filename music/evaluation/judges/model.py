@@ -196,7 +196,6 @@ async def open_judge_model(
         if journal is not None:
             journal.parent.mkdir(parents=True, exist_ok=True)
             replies = await stack.enter_async_context(Journal.open(journal, {}))
-        earlier = await replies.usage() if replies else {}
-        account = ledger.open(ACCOUNT, model.name, earlier.get(ACCOUNT))
+        account = ledger.open(ACCOUNT, model.name, replies)
         kept = RememberingModel(BudgetedModel(model, account, ledger), replies, ACCOUNT)
         yield JudgeModel(kept, settings, ledger, journal)

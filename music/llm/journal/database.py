@@ -9,10 +9,11 @@ from pathlib import Path
 
 from music.llm.journal.errors import JournalError, JournalLockedError
 from music.llm.journal.log import check_log
+from music.llm.journal.rows import CREATE_REPLIES, CREATE_TRIES
 
 __all__ = ["close_database", "open_database"]
 
-_APPLICATION_ID = 0x4D555303
+_APPLICATION_ID = 0x4D555304
 """`MUS` and the version of the schema, in the file's header."""
 _IN_USE = 1
 """`user_version` in the file's header from opening to closing: as long as it says so, there must be a log."""
@@ -20,11 +21,8 @@ _IN_USE = 1
 _SCHEMA = f"""
 BEGIN;
 CREATE TABLE IF NOT EXISTS meta (setting TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS replies (
-    key TEXT PRIMARY KEY, account TEXT NOT NULL, text TEXT NOT NULL, outcome TEXT NOT NULL, model TEXT NOT NULL,
-    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, latency REAL NOT NULL,
-    logprobs TEXT NOT NULL
-);
+{CREATE_REPLIES}
+{CREATE_TRIES}
 PRAGMA application_id={_APPLICATION_ID};
 PRAGMA user_version={_IN_USE};
 COMMIT;
