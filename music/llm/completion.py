@@ -7,16 +7,16 @@ echoed it.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 
-from music.llm.chat import ChatReply, MalformedReplyError, ReplyOutcome
+from music.llm.chat import ChatReply, MalformedReplyError, ReplyOutcome, TryUsage
 from music.llm.logprobs import read_logprobs
 from music.llm.sanitise import neutralise
 
-__all__ = ["error_excerpt", "read_completion"]
+__all__ = ["error_excerpt", "read_completion", "read_usage"]
 
 _MAX_EXCERPT_CHARS = 300
 _MAX_MODEL_CHARS = 200
@@ -41,15 +41,35 @@ def read_completion(body: bytes, model: str, redact: Callable[[str], str]) -> Ch
         raise _not_a_completion(body, redact)
     # The key goes first: a control token neutralised within it would hide it.
     text = neutralise(redact(_clean(content))) if content and not content.isspace() else ""
-    usage = fields.get("usage")
+    usage = read_usage(fields)
     answered_by = fields.get("model")
     return ChatReply(
         text=text,
         outcome=_outcome(text, finish_reason, refusal),
         model=redact(_clean(answered_by[:_MAX_MODEL_CHARS])) if isinstance(answered_by, str) and answered_by else model,
-        prompt_tokens=_num_tokens(usage, "prompt_tokens"),
-        completion_tokens=_num_tokens(usage, "completion_tokens"),
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        cached_tokens=usage.cached_tokens,
         logprobs=read_logprobs(choice, lambda text: redact(_clean(text))),
+    )
+
+
+def read_usage(fields: Mapping[str, Any]) -> TryUsage:
+    """Read the counts of a body; what is missing or no count is 0."""
+    usage = fields.get("usage")
+    if not isinstance(usage, dict):
+        return TryUsage()
+    prompt_tokens = _num_tokens(usage, "prompt_tokens")
+    details = usage.get("prompt_tokens_details")  # OpenAI, vLLM, SGLang and most others
+    cached_tokens = (
+        (_num_tokens(details, "cached_tokens") if isinstance(details, dict) else 0)
+        or _num_tokens(usage, "prompt_cache_hit_tokens")  # DeepSeek
+        or _num_tokens(usage, "cache_read_input_tokens")  # Anthropic's models, behind LiteLLM for example
+    )
+    return TryUsage(
+        prompt_tokens=prompt_tokens,
+        completion_tokens=_num_tokens(usage, "completion_tokens"),
+        cached_tokens=min(cached_tokens, prompt_tokens),
     )
 
 
@@ -98,9 +118,9 @@ def _clean(text: str) -> str:
     return text
 
 
-def _num_tokens(usage: object, name: str) -> int:
+def _num_tokens(usage: Mapping[str, Any], name: str) -> int:
     """Return a count that is one, else 0."""
-    count = usage.get(name) if isinstance(usage, dict) else None
+    count = usage.get(name)
     return count if type(count) is int and 0 <= count < _MAX_TOKENS else 0
 
 

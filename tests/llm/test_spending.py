@@ -72,7 +72,7 @@ def test_a_bound_on_the_cost_needs_every_price():
     ledger.open("assistant", REMOTE)
     with pytest.raises(InvalidInputError, match=r"'dear' \(role judge\): add --price 'dear=PROMPT:COMPLETION'"):
         ledger.open("judge", f"{REMOTE},dear@http://127.0.0.1:8000/v1")
-    Ledger(Budget(max_tokens=10)).open("judge", REMOTE)
+    Ledger(Budget(max_total_tokens=10)).open("judge", REMOTE)
 
 
 def test_spending_is_kept_by_account_and_model():
@@ -109,7 +109,7 @@ def test_budgets_say_when_they_are_reached():
     cost = Budget(max_cost=0.3)
     assert not cost.reached(0.29, 10**9)
     assert "0.30 USD" in cost.reached(0.1 + 0.1 + 0.1 - 1e-12, 0)
-    assert "1,000 tokens" in Budget(max_tokens=1000).reached(0.0, 1000)
+    assert "1,000 tokens" in Budget(max_total_tokens=1000).reached(0.0, 1000)
     assert not Budget().reached(1e9, 10**12)
 
 
@@ -160,7 +160,7 @@ class Priced:
 
 
 async def test_a_model_within_a_budget_finishes_what_is_in_flight_and_sends_no_more():
-    ledger = Ledger(Budget(max_tokens=1500, flags="--judge-"))
+    ledger = Ledger(Budget(max_total_tokens=1500, flags="--judge-"))
     inner = Priced()
     model = BudgetedModel(inner, ledger.open("judge", REMOTE), ledger)
     request = ChatRequest(messages=(Message(role="user", content="Hi"),))
@@ -168,6 +168,6 @@ async def test_a_model_within_a_budget_finishes_what_is_in_flight_and_sends_no_m
     await asyncio.sleep(0)
     inner.release.set()
     assert await asyncio.gather(*in_flight) == [reply()] * 3
-    with pytest.raises(BudgetReachedError, match="3,300 tokens are spent of --judge-max-tokens 1,500"):
+    with pytest.raises(BudgetReachedError, match="3,300 tokens are spent of --judge-max-total-tokens 1,500"):
         await model.complete(request)
     assert (inner.num_calls, ledger.spending().num_tokens) == (3, 3300)

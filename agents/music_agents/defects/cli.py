@@ -40,10 +40,10 @@ def defects(
     max_in_flight: Annotated[int, typer.Option(min=1, help="Pairs, and so calls, in flight.")] = 64,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one try.")] = 300.0,
     max_cost: Annotated[float | None, typer.Option(min=0.0, help="USD at which the run stops.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens at which the run stops.")] = None,
+    max_total_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens, of prompts and replies, at which the run stops.")] = None,
     price: Annotated[
         list[str] | None,
-        typer.Option(metavar="MODEL=PROMPT:COMPLETION", help="USD per million tokens; may be repeated."),
+        typer.Option(metavar="MODEL=PROMPT:COMPLETION[:CACHED]", help="USD per million tokens; may be repeated."),
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try the pairs that failed again.")] = False,
     format: FormatFlag = None,
@@ -73,7 +73,7 @@ def defects(
         max_reply_tokens=max_reply_tokens,
         max_in_flight=max_in_flight,
         max_cost=max_cost,
-        max_tokens=max_tokens,
+        max_total_tokens=max_total_tokens,
         prices=tuple(price or ()),
     )
     transcripts = read_transcripts(seeds, format, strict)

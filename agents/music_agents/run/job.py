@@ -103,7 +103,7 @@ class SimulationJob(BaseModel):
 
 def open_progress(config: SimulationConfig) -> RunProgress:
     """Return the progress of a session, with the budget and prices of its settings."""
-    budget = Budget(max_cost=config.max_cost, max_tokens=config.max_tokens)
+    budget = Budget(max_cost=config.max_cost, max_total_tokens=config.max_total_tokens)
     return RunProgress(ledger=Ledger(budget, PriceTable.parse(config.prices)))
 
 

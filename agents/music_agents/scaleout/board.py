@@ -85,7 +85,7 @@ class Board:
             loop_lag_p99=_longest(s.loop_lag_p99 for s in live),
             spending=spending,
             max_cost=self._budget.max_cost,
-            max_tokens=self._budget.max_tokens,
+            max_total_tokens=self._budget.max_total_tokens,
             projection=projection,
             eta_seconds=eta(projection, spending.num_calls, pace),
             endpoints=_sum_endpoints(figures for s in live for figures in s.endpoints),

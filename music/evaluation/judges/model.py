@@ -188,7 +188,7 @@ async def open_judge_model(
         JournalError: The journal cannot be opened, or another process has it open.
     """
     settings = settings or JudgeSettings()
-    budget = Budget(max_cost=settings.max_cost, max_tokens=settings.max_tokens, flags="--judge-")
+    budget = Budget(max_cost=settings.max_cost, max_total_tokens=settings.max_total_tokens, flags="--judge-")
     ledger = Ledger(budget, PriceTable.parse(settings.prices))
     async with AsyncExitStack() as stack:
         model = await stack.enter_async_context(aclosing(open_model(endpoint, settings.client)))

@@ -24,7 +24,7 @@ class JudgeSettings(BaseModel):
     """None leaves it to the endpoint."""
     max_cost: float | None = Field(default=None, ge=0)
     """USD at which no further question is asked, those of earlier runs over the same journal included."""
-    max_tokens: int | None = Field(default=None, ge=1)
+    max_total_tokens: int | None = Field(default=None, ge=1)
     """Likewise, prompt and completion tokens together."""
     prices: tuple[str, ...] = ()
     """As `PriceTable.parse` reads them."""

@@ -73,7 +73,7 @@ async def test_a_cancelled_call_is_no_longer_in_flight():
     assert (progress.num_in_flight, progress.num_calls, progress.errors.total()) == (0, 0, 0)
 
 
-@pytest.mark.parametrize("budget", [Budget(max_tokens=1000), Budget(max_cost=1000e-6)], ids=["max_tokens", "max_cost"])
+@pytest.mark.parametrize("budget", [Budget(max_total_tokens=1000), Budget(max_cost=1000e-6)], ids=["max_total_tokens", "max_cost"])
 async def test_a_budget_is_overshot_by_no_more_than_what_is_in_flight(budget):
     inner, progress = Scripted(), RunProgress(ledger=Ledger(budget, PriceTable.parse(["*=1:1"])))
     model = metered(inner, progress)
@@ -91,7 +91,7 @@ async def test_a_budget_is_overshot_by_no_more_than_what_is_in_flight(budget):
 
 
 async def test_what_earlier_sessions_spent_counts():
-    inner, progress = Scripted(), RunProgress(ledger=Ledger(Budget(max_tokens=1000)))
+    inner, progress = Scripted(), RunProgress(ledger=Ledger(Budget(max_total_tokens=1000)))
     model = metered(inner, progress, Usage(num_calls=9, prompt_tokens=900, completion_tokens=100))
     with pytest.raises(RoleFailedError):
         await model.complete(request())
@@ -100,7 +100,7 @@ async def test_what_earlier_sessions_spent_counts():
 
 async def test_a_budget_that_cannot_be_kept_stops_the_run():
     silent = ChatReply(text="yes", outcome=ReplyOutcome.COMPLETE, model="m")
-    inner, progress = Scripted(lambda _: silent), RunProgress(ledger=Ledger(Budget(max_tokens=1000)))
+    inner, progress = Scripted(lambda _: silent), RunProgress(ledger=Ledger(Budget(max_total_tokens=1000)))
     await ask(metered(inner, progress), 30)
     assert inner.num_sent == 20
     assert "did not say how many tokens" in progress.stop_detail

@@ -100,14 +100,14 @@ def test_failed_pairs_are_tried_again_as_in_one_process(crew, site, output, tmp_
 def test_the_budget_holds_for_the_whole_run(crew, site, whole, output, tmp_path):
     num_tokens = json.loads((whole / "run.json").read_bytes())["spending"]["num_tokens"]
     bound = num_tokens // 2
-    report = run(site.job(max_tokens=bound), tmp_path, crew)
+    report = run(site.job(max_total_tokens=bound), tmp_path, crew)
     assert report.status is RunStatus.BUDGET
-    assert "of --max-tokens" in report.detail
+    assert "of --max-total-tokens" in report.detail
     assert bound <= report.spending.num_tokens <= bound + site.in_flight * 1000
     assert 0 < report.num_pairs < 24
-    assert run(site.job(max_tokens=bound), tmp_path, crew).spending == report.spending
+    assert run(site.job(max_total_tokens=bound), tmp_path, crew).spending == report.spending
     # Just enough: what one share leaves over, the other may spend.
-    assert run(site.job(max_tokens=num_tokens + 1), tmp_path, crew).status is RunStatus.COMPLETE
+    assert run(site.job(max_total_tokens=num_tokens + 1), tmp_path, crew).status is RunStatus.COMPLETE
     assert output(tmp_path) == output(whole)
 
 
