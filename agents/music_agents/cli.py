@@ -94,12 +94,23 @@ def simulate(
         float | None, typer.Option(min=0.0, help="USD at which the run stops.", rich_help_panel=PACE)
     ] = None,
     max_total_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Tokens, of prompts and replies, at which the run stops.", rich_help_panel=PACE)
+        int | None,
+        typer.Option(min=1, help="Tokens, of prompts and replies, at which the run stops.", rich_help_panel=PACE),
     ] = None,
     price: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="MODEL=PROMPT:COMPLETION[:CACHED]", help="USD per million tokens; may be repeated.", rich_help_panel=PACE
+            metavar="MODEL=PROMPT:COMPLETION[:CACHED]",
+            help="USD per million tokens; may be repeated.",
+            rich_help_panel=PACE,
+        ),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Replies that runs share: what one has paid for is free to the next.",
+            rich_help_panel=PACE,
         ),
     ] = None,
     retry_failed: Annotated[
@@ -168,6 +179,7 @@ def simulate(
         ),
         personas=personas,
         graph=graph,
+        cache=cache,
     )
     report = do_job(job, out, retry_failed=retry_failed, processes=processes, ray=ray, as_json=json)
     conclude(report, out, as_json=json)

@@ -54,7 +54,6 @@ class UsageEstimate:
             is_estimate=True,
         )
 
-
     def of_failed_try(self, request: ChatRequest, end: EndpointError | asyncio.CancelledError) -> TryUsage | None:
         """Return what a try without a reply used: by the endpoint's counts, else by an estimate; None for nothing.
 

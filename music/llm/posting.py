@@ -172,9 +172,7 @@ class JsonEndpoint:
         if status == 408:
             return FailedTryError(EndpointTimeoutError(said), retry_after)
         if status >= 500:
-            return FailedTryError(
-                EndpointUnavailableError(said), retry_after, may_be_paid=status in _GATEWAY_TIMED_OUT
-            )
+            return FailedTryError(EndpointUnavailableError(said), retry_after, may_be_paid=status in _GATEWAY_TIMED_OUT)
         hint = self._hints.get(status)
         if status in (401, 403) and not self._key:
             hint = f"no key was sent; set {key_variable(self.url)} to the key for this host"

@@ -1,15 +1,12 @@
 """`RememberingModel`: a `ChatModel` that answers the same again when it is asked the same again."""
 
 import asyncio
-import hashlib
 from collections import defaultdict
 from dataclasses import replace
 
-import orjson
-
 from music.llm.chat import ChatModel, ChatReply, ChatRequest
+from music.llm.digests import digest_request
 from music.llm.journal import Journal, JournaledModel
-from music.llm.spending.budget import models_of
 
 __all__ = ["RememberingModel"]
 
@@ -47,7 +44,7 @@ class RememberingModel:
             EndpointError: As the model's.
             JournalError: The reply came but could not be written.
         """
-        key = self._key(request)
+        key = digest_request(self.name, request, self._account)
         async with self._locks[key]:
             if key not in self._replies:
                 self._replies[key] = await self._model.complete(replace(request, key=key))
@@ -56,10 +53,3 @@ class RememberingModel:
     async def aclose(self) -> None:
         """Release the model; the journal stays open."""
         await self._model.aclose()
-
-    def _key(self, request: ChatRequest) -> str:
-        """Return a digest of what is asked of whom."""
-        messages = [(message.role, message.content) for message in request.messages]
-        settings = (request.seed, request.sampling, request.json_schema, request.top_logprobs)
-        asked = (self._account, models_of(self.name), messages, *settings)
-        return hashlib.blake2b(orjson.dumps(asked), digest_size=16).hexdigest()

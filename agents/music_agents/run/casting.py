@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from music.errors import InvalidInputError
+from music.llm.cache import CachedModel, ReplyCache
 from music.llm.chat import ChatModel, Sampling
 from music.llm.journal import Journal, JournaledModel
 from music_agents.contrasts import Cast, Schedule, make_contrast
@@ -46,13 +47,16 @@ def standard_graph(casting: Casting) -> PairGraph:
     return build_pair_graph(casting.roles)
 
 
-def keep_ledger(models: RoleModels, journal: Journal, progress: RunProgress) -> RoleModels:
+def keep_ledger(
+    models: RoleModels, journal: Journal, progress: RunProgress, cache: ReplyCache | None = None
+) -> RoleModels:
     """Return the models with every paid-for reply journaled, metered and charged to its role.
 
     Args:
         models: Who plays which role.
         journal: Of the run.
         progress: Of the session.
+        cache: What other runs asked and need not be paid for again; None for nothing.
 
     Raises:
         InvalidInputError: The budget bounds the cost and a model's price is not known.
@@ -60,7 +64,10 @@ def keep_ledger(models: RoleModels, journal: Journal, progress: RunProgress) -> 
     wrapped: dict[str, ChatModel] = {}
     for role, model in models.by_role().items():
         account = progress.open_account(role, model.name, journal)
-        wrapped[role] = JournaledModel(MeteredModel(model, progress, account), journal, role)
+        metered: ChatModel = MeteredModel(model, progress, account)
+        if cache is not None:
+            metered = CachedModel(metered, cache, account)
+        wrapped[role] = JournaledModel(metered, journal, role)
     return RoleModels(**wrapped)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from music.evaluation.judges.settings import JudgeSettings
     from music.evaluation.scoring import ScoreSet
 
-__all__ = ["MaxCost", "MaxTotalTokens", "Price", "Prompt", "Samples", "Temperature"]
+__all__ = ["Cache", "MaxCost", "MaxTotalTokens", "Price", "Prompt", "Samples", "Temperature"]
 __all__ += ["judge_benchmark", "read_judge", "read_settings"]
 
 Kind = Literal["rating", "comparing"]
@@ -33,6 +33,7 @@ _FLAGS = {
     "max_cost": "--judge-max-cost",
     "max_total_tokens": "--judge-max-total-tokens",
     "prices": "--judge-price",
+    "cache": "--judge-cache",
 }
 """By the setting that each names."""
 
@@ -69,6 +70,15 @@ Price = Annotated[
         _FLAGS["prices"],
         metavar="MODEL=PROMPT:COMPLETION[:CACHED]",
         help="USD per million tokens; may be repeated.",
+        rich_help_panel=PANEL,
+    ),
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        _FLAGS["cache"],
+        metavar="FILE",
+        help="Replies that runs share: what one has paid for is free to the next.",
         rich_help_panel=PANEL,
     ),
 ]

@@ -16,6 +16,7 @@ from music.conversation import Message
 from music.errors import MusicError
 from music.evaluation.judges.judgement import Judgement, Problem
 from music.evaluation.judges.settings import JudgeSettings
+from music.llm.cache import CachedModel, ReplyCache
 from music.llm.chat import (
     ChatModel,
     ChatReply,
@@ -197,5 +198,9 @@ async def open_judge_model(
             journal.parent.mkdir(parents=True, exist_ok=True)
             replies = await stack.enter_async_context(Journal.open(journal, {}))
         account = ledger.open(ACCOUNT, model.name, replies)
-        kept = RememberingModel(BudgetedModel(model, account, ledger), replies, ACCOUNT)
+        asked: ChatModel = BudgetedModel(model, account, ledger)
+        if settings.cache is not None:
+            cache = await stack.enter_async_context(ReplyCache(settings.cache))
+            asked = CachedModel(asked, cache, account)
+        kept = RememberingModel(asked, replies, ACCOUNT)
         yield JudgeModel(kept, settings, ledger, journal)

@@ -30,12 +30,11 @@ _FIX = (
 def read_sums(connection: sqlite3.Connection) -> Sums:
     """Add up what is in the file."""
     sums: Sums = defaultdict(Tally)
-    for account, model, num, prompt, completion, cached, cost, num_unpriced in connection.execute(_PAID):
-        sums[account, model].add(Tally(num, prompt, completion, cached, cost, num_unpriced))
-    for account, model, num, prompt, completion, cached, cost, num_unpriced, *estimates in connection.execute(_FAILED):
-        used = Tally(0, prompt, completion, cached, cost, num_unpriced)
-        used.num_failed_tries, used.num_estimated, used.estimated_tokens = num, *estimates
-        sums[account, model].add(used)
+    for account, model, *used in connection.execute(_PAID):
+        sums[account, model].add(Tally(*used))
+    for account, model, num, *used, num_estimated, estimated_tokens in connection.execute(_FAILED):
+        failed = Tally(0, *used, num_failed_tries=num, num_estimated=num_estimated, estimated_tokens=estimated_tokens)
+        sums[account, model].add(failed)
     for account, model, num, num_tokens in connection.execute(_REUSED):
         sums[account, model].add(Tally(num_reused=num, reused_tokens=num_tokens))
     return sums

@@ -1,5 +1,7 @@
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -8,7 +10,7 @@ from music.llm.openai import ClientSettings, OpenAIChatModel
 from music.llm.retry import RetryPolicy
 from music.llm.spending.budget import Budget, PriceTable
 from music.llm.spending.ledger import Ledger
-from music.pairs import Usage
+from music.llm.spending.tally import Tally
 from music_agents.failures import FailureReason, RoleFailedError
 from music_agents.progress import RunProgress, StopReason
 from music_agents.progress.metering import MeteredModel
@@ -38,8 +40,15 @@ class Scripted:
         pass
 
 
-def metered(inner: Scripted, progress: RunProgress, earlier: Usage | None = None) -> MeteredModel:
-    return MeteredModel(inner, progress, progress.open_account("user", inner.name, earlier))
+class SpentBefore:
+    """Books of earlier sessions."""
+
+    def spent(self, account: str) -> dict[str, Tally]:
+        return {"m": Tally(num_calls=9, prompt_tokens=900, completion_tokens=100)}
+
+
+def metered(inner: Scripted, progress: RunProgress, books: Any = None) -> MeteredModel:
+    return MeteredModel(inner, progress, progress.open_account("user", inner.name, books))
 
 
 def request(pair: int = 0) -> ChatRequest:
@@ -73,7 +82,9 @@ async def test_a_cancelled_call_is_no_longer_in_flight():
     assert (progress.num_in_flight, progress.num_calls, progress.errors.total()) == (0, 0, 0)
 
 
-@pytest.mark.parametrize("budget", [Budget(max_total_tokens=1000), Budget(max_cost=1000e-6)], ids=["max_total_tokens", "max_cost"])
+@pytest.mark.parametrize(
+    "budget", [Budget(max_total_tokens=1000), Budget(max_cost=1000e-6)], ids=["max_total_tokens", "max_cost"]
+)
 async def test_a_budget_is_overshot_by_no_more_than_what_is_in_flight(budget):
     inner, progress = Scripted(), RunProgress(ledger=Ledger(budget, PriceTable.parse(["*=1:1"])))
     model = metered(inner, progress)
@@ -82,7 +93,7 @@ async def test_a_budget_is_overshot_by_no_more_than_what_is_in_flight(budget):
     in_flight = [asyncio.create_task(model.complete(request())) for _ in range(7)]
     await asyncio.sleep(0)
     inner.gate.set()
-    assert await asyncio.gather(*in_flight) == [REPLY] * 7
+    assert await asyncio.gather(*in_flight) == [replace(REPLY, cost=pytest.approx(100e-6))] * 7
     with pytest.raises(RoleFailedError, match="--max-") as refused:
         await model.complete(request())
     assert refused.value.reason is FailureReason.INTERRUPTED
@@ -92,7 +103,7 @@ async def test_a_budget_is_overshot_by_no_more_than_what_is_in_flight(budget):
 
 async def test_what_earlier_sessions_spent_counts():
     inner, progress = Scripted(), RunProgress(ledger=Ledger(Budget(max_total_tokens=1000)))
-    model = metered(inner, progress, Usage(num_calls=9, prompt_tokens=900, completion_tokens=100))
+    model = metered(inner, progress, SpentBefore())
     with pytest.raises(RoleFailedError):
         await model.complete(request())
     assert inner.num_sent == 0
