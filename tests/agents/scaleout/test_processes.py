@@ -111,6 +111,18 @@ def test_the_budget_holds_for_the_whole_run(crew, site, whole, output, tmp_path)
     assert output(tmp_path) == output(whole)
 
 
+def test_workers_share_a_cache_with_each_other_and_with_other_runs(crew, site, whole, output, tmp_path):
+    job = site.job().model_copy(update={"cache": tmp_path / "cache.sqlite"})
+    first = run(job, tmp_path / "first", crew)
+    before = site.num_requests()
+    again = run(job, tmp_path / "again", crew)
+    assert output(tmp_path / "first") == output(tmp_path / "again") == output(whole)
+    assert site.num_requests() == before
+    assert (again.spending.num_calls, again.spending.num_tokens) == (0, 0)
+    paid_and_reused = first.spending.num_calls + first.spending.sum("num_reused")
+    assert again.spending.sum("num_reused") == paid_and_reused > 0
+
+
 def test_a_run_stays_what_it_was_begun_as(crew, site, whole, tmp_path):
     with pytest.raises(InvalidInputError, match="begun in one process"):
         run(site.job(), whole, crew)
