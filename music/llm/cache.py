@@ -71,7 +71,7 @@ class ReplyCache:
         Raises:
             JournalError: It could not be written.
         """
-        await self._writer.put(reply_row(key, "", replace(reply, cost=None)))
+        await self._writer.put(reply_row(key, "", reply, None))
 
     def lock(self, key: str) -> asyncio.Lock:
         """Return what those hold who ask for what is under a key, so that it is asked for once."""

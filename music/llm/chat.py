@@ -131,7 +131,6 @@ class ChatReply:
             `control_token`.
         latency: Seconds from the request to the whole reply, retries included.
         logprobs: Of each token; empty unless the request asked for them and the endpoint has them.
-        cost: In USD, as it was charged; None if it was not, or if the model's price was not known.
         is_reused: It was paid for by an earlier run, and comes from a cache (`music.llm.cache`).
     """
 
@@ -145,7 +144,6 @@ class ChatReply:
     cleaned: tuple[str, ...] = ()
     latency: float = 0.0
     logprobs: tuple[TokenLogprobs, ...] = ()
-    cost: float | None = None
     is_reused: bool = False
 
 

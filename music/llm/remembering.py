@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 
 from music.llm.chat import ChatModel, ChatReply, ChatRequest
@@ -19,15 +20,22 @@ class RememberingModel:
     gone on with under other settings.
     """
 
-    def __init__(self, model: ChatModel, journal: Journal | None = None, account: str = "") -> None:
+    def __init__(
+        self,
+        model: ChatModel,
+        journal: Journal | None = None,
+        account: str = "",
+        cost: Callable[[ChatReply], float | None] = lambda _: None,
+    ) -> None:
         """Wrap a model.
 
         Args:
             model: Answers what is not remembered.
             journal: Keeps the replies beyond this process; without one, memory lasts as long as this object.
             account: What the replies are paid for; models with the same journal have different ones.
+            cost: Returns what a reply cost in USD, None if its price is not known.
         """
-        self._model = model if journal is None else JournaledModel(model, journal, account)
+        self._model = model if journal is None else JournaledModel(model, journal, account, cost)
         self._account = account
         self._replies: dict[str, ChatReply] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)

@@ -78,7 +78,6 @@ async def test_every_field_of_a_reply_survives(tmp_path):
         cleaned=("end_mark", "role_header", "end_mark"),
         latency=0.25,
         logprobs=(TokenLogprobs("a", (("a", -0.5), ("b", -1.5))),),
-        cost=0.0123,
         is_reused=True,
     )
     unlike = {name for name in ChatReply.__slots__ if getattr(reply, name) == getattr(make_reply(""), name)}
@@ -569,7 +568,10 @@ async def test_journaled_model_pays_once_per_key_over_sessions(tmp_path):
         with pytest.raises(EndpointUnavailableError):
             await journaled.complete(make_request("down/user"))
         await journaled.complete(make_request(""))
-    assert model.keys == ["0/user", "down/user", "down/user", ""]
+        await journaled.complete(make_request(""))
+    assert model.keys == ["0/user", "down/user", "down/user", "", ""]
+    async with Journal.open(tmp_path / "j", SETTINGS) as journal:
+        assert journal.spent("")["m"].num_calls == 3  # those without a key are paid for, too
 
 
 async def test_a_reply_that_could_not_be_written_is_not_returned(tmp_path):

@@ -51,7 +51,7 @@ class MeteredModel:
             raise
         finally:
             progress.num_in_flight -= 1
-        reply = self._account.charge(request.route, reply)
+        self._account.charge(request.route, reply)
         progress.call_answered(time.perf_counter() - started)
         return reply
 

@@ -67,7 +67,7 @@ def keep_ledger(
         metered: ChatModel = MeteredModel(model, progress, account)
         if cache is not None:
             metered = CachedModel(metered, cache, account)
-        wrapped[role] = JournaledModel(metered, journal, role)
+        wrapped[role] = JournaledModel(metered, journal, role, account.cost)
     return RoleModels(**wrapped)
 
 

@@ -202,5 +202,5 @@ async def open_judge_model(
         if settings.cache is not None:
             cache = await stack.enter_async_context(ReplyCache(settings.cache))
             asked = CachedModel(asked, cache, account)
-        kept = RememberingModel(asked, replies, ACCOUNT)
+        kept = RememberingModel(asked, replies, ACCOUNT, account.cost)
         yield JudgeModel(kept, settings, ledger, journal)

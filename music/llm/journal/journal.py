@@ -86,19 +86,20 @@ class Journal:
             fix_costs(self._connection, account, model, price)
             self._sums = read_sums(self._connection)
 
-    async def put(self, key: str, reply: ChatReply, account: str = "") -> None:
+    async def put(self, key: str, reply: ChatReply, account: str = "", cost: float | None = None) -> None:
         """Write one reply; return once it is on disk.
 
         Args:
             key: Identity of the request within the run.
             reply: What was answered.
             account: What it is paid for, such as a role's name.
+            cost: In USD; None if it was not paid for, or its price is not known.
 
         Raises:
             JournalError: It could not be written: the disk is full, for example, or the key is taken.
         """
         self._check_open()
-        await self._replies.put(reply_row(key, account, reply))
+        await self._replies.put(reply_row(key, account, reply, cost))
 
     async def charge(self, key: str, account: str, usage: TryUsage, cost: float | None) -> None:
         """Write down a try that brought no reply and is paid for; return once it is on disk.

@@ -32,7 +32,7 @@ INSERT_TRY = "INSERT INTO failed_tries VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 SELECT_REPLY = "SELECT * FROM replies WHERE key = ?"
 
 
-def reply_row(key: str, account: str, reply: ChatReply) -> Row:
+def reply_row(key: str, account: str, reply: ChatReply, cost: float | None) -> Row:
     """Return a reply as a row."""
     return (
         key,
@@ -41,7 +41,7 @@ def reply_row(key: str, account: str, reply: ChatReply) -> Row:
         reply.prompt_tokens,
         reply.completion_tokens,
         reply.cached_tokens,
-        reply.cost,
+        cost,
         reply.is_reused,
         reply.text,
         str(reply.outcome),
@@ -54,7 +54,7 @@ def reply_row(key: str, account: str, reply: ChatReply) -> Row:
 
 def load_reply(row: tuple[Any, ...]) -> ChatReply:
     """Return the reply in a row."""
-    _, _, model, prompt, completion, cached, cost, is_reused, text, outcome, thinking, cleaned, latency, logprobs = row
+    _, _, model, prompt, completion, cached, _, is_reused, text, outcome, thinking, cleaned, latency, logprobs = row
     return ChatReply(
         text=text,
         outcome=ReplyOutcome(outcome),
@@ -66,7 +66,6 @@ def load_reply(row: tuple[Any, ...]) -> ChatReply:
         cleaned=tuple(orjson.loads(cleaned)) if cleaned else (),
         latency=latency,
         logprobs=load_logprobs(logprobs),
-        cost=cost,
         is_reused=bool(is_reused),
     )
 

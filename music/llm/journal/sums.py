@@ -33,7 +33,8 @@ def read_sums(connection: sqlite3.Connection) -> Sums:
     for account, model, *used in connection.execute(_PAID):
         sums[account, model].add(Tally(*used))
     for account, model, num, *used, num_estimated, estimated_tokens in connection.execute(_FAILED):
-        failed = Tally(0, *used, num_failed_tries=num, num_estimated=num_estimated, estimated_tokens=estimated_tokens)
+        failed = Tally(0, *used)
+        failed.num_failed_tries, failed.num_estimated, failed.estimated_tokens = num, num_estimated, estimated_tokens
         sums[account, model].add(failed)
     for account, model, num, num_tokens in connection.execute(_REUSED):
         sums[account, model].add(Tally(num_reused=num, reused_tokens=num_tokens))

@@ -6,7 +6,6 @@ sessions come in as sums from the books, as a rule the run's journal.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Protocol
 
 from music.llm.chat import ChatReply, TryUsage
@@ -159,17 +158,19 @@ class Account:
                 tally.add(spent)
         return total
 
-    def charge(self, pair: str, reply: ChatReply) -> ChatReply:
-        """Book a reply that was paid for under a pair's index, empty for none; return it with its cost."""
+    def cost(self, used: ChatReply | TryUsage) -> float | None:
+        """Return what a reply or a try costs in USD at the prices of this session; None if its price is not known."""
+        price = self._price(used.model)
+        return None if price is None else price.cost(used.prompt_tokens, used.completion_tokens, used.cached_tokens)
+
+    def charge(self, pair: str, reply: ChatReply) -> None:
+        """Book a reply that was paid for under a pair's index; empty for none."""
         model = self._booked(reply.model)
-        used = (reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens)
-        price = self._prices[model]
-        cost = None if price is None else price.cost(*used)
+        used = (reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens, self.cost(reply))
         for tally in (self._tallies[model], self._ledger.total, self._ledger.tally_of(pair)):
-            tally.add_reply(*used, cost)
+            tally.add_reply(*used)
         if not reply.prompt_tokens and not reply.completion_tokens:
             self._miss_count(model)
-        return replace(reply, cost=cost)
 
     async def pay(self, pair: str, key: str, usage: TryUsage) -> None:
         """Book a try that brought no reply and is paid for; return once that is in the books.
@@ -179,11 +180,8 @@ class Account:
             key: Of the request.
             usage: What it used.
         """
-        model = self._booked(usage.model)
-        used = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
-        price = self._prices[model]
-        cost = None if price is None else price.cost(*used)
-        for tally in (self._tallies[model], self._ledger.total, self._ledger.tally_of(pair)):
+        used, cost = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens), self.cost(usage)
+        for tally in (self._tallies[self._booked(usage.model)], self._ledger.total, self._ledger.tally_of(pair)):
             tally.add_failed_try(*used, cost, usage.is_estimate)
         if self._books is not None:
             await self._books.charge(key, self.name, usage, cost)

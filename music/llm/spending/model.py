@@ -42,7 +42,9 @@ class BudgetedModel:
             EndpointError: As the model's.
         """
         self.admit()
-        return self._account.charge("", await self._model.complete(replace(request, payer=self)))
+        reply = await self._model.complete(replace(request, payer=self))
+        self._account.charge("", reply)
+        return reply
 
     def admit(self) -> None:
         """Let one more try be sent; see `music.llm.chat.Payer`.

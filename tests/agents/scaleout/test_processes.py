@@ -111,6 +111,16 @@ def test_the_budget_holds_for_the_whole_run(crew, site, whole, output, tmp_path)
     assert output(tmp_path) == output(whole)
 
 
+def test_another_price_later_leaves_what_is_spent_as_it_is(crew, site, tmp_path):
+    first = run(site.job(num_pairs=6, prices=["m=100:100"]), tmp_path, crew)
+    assert first.spending.cost == pytest.approx(1e-4 * first.spending.num_tokens, rel=0.2)  # the judge is free
+    again = run(site.job(num_pairs=6, prices=["m=900:900"]), tmp_path, crew)
+    assert again.spending == first.spending
+    more = run(site.job(num_pairs=8, prices=["m=0:0"], max_cost=9.0), tmp_path, crew)
+    assert more.spending.cost == first.spending.cost
+    assert more.spending.num_tokens > first.spending.num_tokens
+
+
 def test_workers_share_a_cache_with_each_other_and_with_other_runs(crew, site, whole, output, tmp_path):
     job = site.job().model_copy(update={"cache": tmp_path / "cache.sqlite"})
     first = run(job, tmp_path / "first", crew)
