@@ -166,7 +166,7 @@ class TryUsage:
 class Payer(Protocol):
     """Pays for a request's tries."""
 
-    def admit(self) -> None:
+    def admit(self, request: ChatRequest) -> None:
         """Let one more try be sent.
 
         Raises:

@@ -96,7 +96,7 @@ class OpenAIChatModel:
         end: ChatReply | BaseException | None = None
         try:
             if request.payer is not None:
-                request.payer.admit()
+                request.payer.admit(request)
             end = await self._send(self._encode(request))
             self.pacer.usage.learn(request, end)
             return end

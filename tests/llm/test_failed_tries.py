@@ -65,7 +65,7 @@ class Till:
         self.paid = []
         self._num_tries = num_tries
 
-    def admit(self):
+    def admit(self, request):
         if not self._num_tries:
             raise BudgetReachedError("nothing left")
         self._num_tries -= 1

@@ -102,6 +102,26 @@ async def test_usage_that_is_missing_or_nonsense_counts_as_none(serve, script, c
     assert (reply.prompt_tokens, reply.completion_tokens) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    ("said", "cached"),
+    [
+        ({"prompt_tokens_details": {"cached_tokens": 64}}, 64),  # OpenAI, vLLM, SGLang
+        ({"prompt_cache_hit_tokens": 64, "prompt_cache_miss_tokens": 36}, 64),  # DeepSeek
+        ({"cache_read_input_tokens": 64, "cache_creation_input_tokens": 0}, 64),  # Anthropic's models
+        ({"prompt_tokens_details": None}, 0),
+        ({"prompt_tokens_details": {"cached_tokens": -1}}, 0),
+        ({"prompt_tokens_details": {"cached_tokens": 900}}, 100),  # no more than there are
+        ({}, 0),
+    ],
+)
+async def test_cached_prompt_tokens_are_read_under_their_names(
+    serve, script, completion, open_client, hello, said, cached
+):
+    body = completion() | {"usage": {"prompt_tokens": 100, "completion_tokens": 2} | said}
+    reply = await open_client(await serve(script(body))).complete(hello)
+    assert (reply.prompt_tokens, reply.cached_tokens) == (100, cached)
+
+
 async def test_text_that_cannot_be_encoded_is_mended(serve, script, completion, open_client, hello):
     body = json.dumps(completion("a\ud83d b\0c \ud83d\ude00"))
     reply = await open_client(await serve(script(lambda: web.Response(text=body)))).complete(hello)

@@ -41,7 +41,7 @@ class MeteredModel:
             EndpointError: As the inner model's.
         """
         progress = self._progress
-        self.admit()
+        self.admit(request)
         started = time.perf_counter()
         progress.num_in_flight += 1
         try:
@@ -56,7 +56,7 @@ class MeteredModel:
         progress.call_answered(time.perf_counter() - started)
         return reply
 
-    def admit(self) -> None:
+    def admit(self, request: ChatRequest) -> None:
         """Let one more try be sent; see `music.llm.chat.Payer`.
 
         Raises:

@@ -41,12 +41,12 @@ class BudgetedModel:
             BudgetReachedError: The budget is spent, or cannot be kept.
             EndpointError: As the model's.
         """
-        self.admit()
+        self.admit(request)
         reply = await self._model.complete(replace(request, payer=self))
         self._account.charge("", reply)
         return reply
 
-    def admit(self) -> None:
+    def admit(self, request: ChatRequest) -> None:
         """Let one more try be sent; see `music.llm.chat.Payer`.
 
         Raises:
