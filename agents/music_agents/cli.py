@@ -93,13 +93,24 @@ def simulate(
     max_cost: Annotated[
         float | None, typer.Option(min=0.0, help="USD at which the run stops.", rich_help_panel=PACE)
     ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Tokens at which the run stops.", rich_help_panel=PACE)
+    max_total_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="Tokens, of prompts and replies, at which the run stops.", rich_help_panel=PACE),
     ] = None,
     price: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="MODEL=PROMPT:COMPLETION", help="USD per million tokens; may be repeated.", rich_help_panel=PACE
+            metavar="MODEL=PROMPT:COMPLETION[:CACHED]",
+            help="USD per million tokens; may be repeated.",
+            rich_help_panel=PACE,
+        ),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Replies that runs share: what one has paid for is free to the next.",
+            rich_help_panel=PACE,
         ),
     ] = None,
     retry_failed: Annotated[
@@ -163,11 +174,12 @@ def simulate(
             temperature=temperature,
             max_reply_tokens=max_reply_tokens,
             max_cost=max_cost,
-            max_tokens=max_tokens,
+            max_total_tokens=max_total_tokens,
             prices=tuple(price or ()),
         ),
         personas=personas,
         graph=graph,
+        cache=cache,
     )
     report = do_job(job, out, retry_failed=retry_failed, processes=processes, ray=ray, as_json=json)
     conclude(report, out, as_json=json)

@@ -1,5 +1,6 @@
 """A simulation done for the command line: in this process or by workers, with its progress shown."""
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,6 +8,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from music.cli import console, emit, read_pairs, run_async
+from music.errors import InvalidInputError
+from music.llm.spending.records import Spending
 from music.pairs import PreferencePair
 from music_agents.progress import RunProgress, stop_on_signals
 from music_agents.progress.display import show_progress
@@ -28,6 +31,10 @@ def do_job(
     job: SimulationJob, out: Path, *, retry_failed: bool, processes: int | None, ray: str, as_json: bool
 ) -> RunReport:
     """Do the job here or with workers; Ctrl-C asks the run to stop, a second one cuts it short."""
+    if ray and job.cache is not None:
+        raise InvalidInputError(
+            "--cache: expected a run on one machine, got --ray: nodes cannot share the file; leave --cache out"
+        )
     pairs = job.read_seeds() if job.seeds == SANDBOX else list(read_pairs(job.seeds, job.format, job.strict).pairs)
     if ray:
         from music_agents.scaleout.cluster import RayCrew
@@ -81,6 +88,16 @@ def conclude(report: RunReport, out: Path, *, as_json: bool) -> None:
     raise typer.Exit(INTERRUPTED if report.status is RunStatus.INTERRUPTED else STOPPED)
 
 
+def _extra_spending(spending: Spending) -> Iterator[str]:
+    """Report what was paid for without a reply, and the replies that were not paid for."""
+    if num := spending.sum("num_failed_tries"):
+        num_estimated, tokens = spending.sum("num_estimated"), spending.sum("estimated_tokens")
+        guess = f", {num_estimated} of them by estimate ({tokens} tokens)" if num_estimated else ""
+        yield f"among these tokens: {num} failed tries that are paid for{guess}"
+    if num := spending.sum("num_reused"):
+        yield f"from the cache, not paid for: {num} replies, {spending.sum('reused_tokens')} tokens"
+
+
 def describe(out: Path, report: RunReport) -> str:
     """Say what a run came to."""
     failures = ", ".join(f"{reason} {num}" for reason, num in report.failures.items()) or "none"
@@ -89,6 +106,7 @@ def describe(out: Path, report: RunReport) -> str:
     lines = [
         f"{report.status}: {report.num_pairs} of {report.num_wanted} pairs in {out}; dropped pairs: {failures}",
         f"{spending.num_calls} calls, {spending.num_tokens} tokens{cost}, {report.wall_seconds:.1f} s",
+        *_extra_spending(spending),
     ]
     if report.diagnostics is not None:
         lines.append(report.diagnostics.describe())

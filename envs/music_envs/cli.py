@@ -81,8 +81,9 @@ def best_of_n(
     judge_samples: flags.Samples = None,
     judge_temperature: flags.Temperature = None,
     judge_max_cost: flags.MaxCost = None,
-    judge_max_tokens: flags.MaxTokens = None,
+    judge_max_total_tokens: flags.MaxTotalTokens = None,
     judge_price: flags.Price = None,
+    judge_cache: flags.Cache = None,
     json: AsJson = False,
 ) -> None:
     """Multi-turn Best-of-N: a reward chooses among N candidates.
@@ -99,7 +100,12 @@ def best_of_n(
     from music_envs.records import write_arms
 
     given: dict[str, Any] = {"prompt": judge_prompt, "num_samples": judge_samples, "temperature": judge_temperature}
-    given |= {"max_cost": judge_max_cost, "max_tokens": judge_max_tokens, "prices": judge_price}
+    given |= {
+        "max_cost": judge_max_cost,
+        "max_total_tokens": judge_max_total_tokens,
+        "prices": judge_price,
+        "cache": judge_cache,
+    }
     # What can be wrong is found before models are loaded and replies are paid for.
     judging = flags.read_settings([judge], max_in_flight, given)
     endpoint = find_judge(judge, baseline)

@@ -41,8 +41,9 @@ def evaluate(
     judge_samples: flags.Samples = None,
     judge_temperature: flags.Temperature = None,
     judge_max_cost: flags.MaxCost = None,
-    judge_max_tokens: flags.MaxTokens = None,
+    judge_max_total_tokens: flags.MaxTotalTokens = None,
     judge_price: flags.Price = None,
+    judge_cache: flags.Cache = None,
     json: AsJson = False,
 ) -> None:
     """Evaluate a reward model on a benchmark, with intervals, and within noise said in words.
@@ -55,7 +56,12 @@ def evaluate(
     from music.evaluation.evaluate import evaluate as figures_of
 
     given: dict[str, Any] = {"prompt": judge_prompt, "num_samples": judge_samples, "temperature": judge_temperature}
-    given |= {"max_cost": judge_max_cost, "max_tokens": judge_max_tokens, "prices": judge_price}
+    given |= {
+        "max_cost": judge_max_cost,
+        "max_total_tokens": judge_max_total_tokens,
+        "prices": judge_price,
+        "cache": judge_cache,
+    }
     judging = flags.read_settings([model, baseline], max_in_flight, given)
     chosen = open_benchmark(benchmark)
     items = whole = read_benchmark(chosen, files, split=split, strict=strict)

@@ -8,8 +8,9 @@
 - `replicas`: several servers of one model.
 - `local`: transformers in this process.
 - `journal`: every reply on disk before it is used, replayed on the next run.
-- `remembering`: the same question is asked once, whatever the run; `logprobs`: of a reply's tokens.
-- `spending`: prices, budgets and what was spent.
+- `remembering`: the same question is asked once in a run; `cache`: once by all runs that share a file; `digests`: what
+  the same question is; `logprobs`: of a reply's tokens.
+- `spending`: prices, budgets and what was spent; `estimates`: what was used where the endpoint does not say.
 
 Models are combined by composition: a wrapper takes a `ChatModel` and is one. Names are imported on first use.
 """

@@ -23,6 +23,7 @@ __all__ = [
     "EndpointUnavailableError",
     "EndpointUnreachableError",
     "MalformedReplyError",
+    "Payer",
     "RateLimitedError",
     "ReplyOutcome",
     "RequestRejectedError",
@@ -88,6 +89,7 @@ class ChatRequest:
         key: Identity of the request within its run, under which the journal keeps the reply; empty for none.
         route: Requests that share a route share a prefix, and go to the same replica: both sides of a pair, the
             candidates of one history; empty for no preference.
+        payer: Admits each try, and pays for those that bring no reply; None for nobody. It is no part of what is asked.
     """
 
     messages: tuple[Message, ...]
@@ -97,6 +99,7 @@ class ChatRequest:
     top_logprobs: int | None = None
     key: str = ""
     route: str = ""
+    payer: "Payer | None" = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,7 @@ class ChatReply:
             `control_token`.
         latency: Seconds from the request to the whole reply, retries included.
         logprobs: Of each token; empty unless the request asked for them and the endpoint has them.
+        is_reused: It was paid for by an earlier run, and comes from a cache (`music.llm.cache`).
     """
 
     text: str
@@ -140,15 +144,39 @@ class ChatReply:
     cleaned: tuple[str, ...] = ()
     latency: float = 0.0
     logprobs: tuple[TokenLogprobs, ...] = ()
+    is_reused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TryUsage:
-    """What one try used, as counted by the endpoint; fields as in `ChatReply`."""
+    """What one try used; the counts are as in `ChatReply`.
+
+    Attributes:
+        model: Name of the model that was asked; empty if it does not matter.
+        is_estimate: The endpoint gave no counts, so these are a guess.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    model: str = ""
+    is_estimate: bool = False
+
+
+class Payer(Protocol):
+    """Pays for a request's tries."""
+
+    def admit(self) -> None:
+        """Let one more try be sent.
+
+        Raises:
+            MusicError: No more is to be sent.
+        """
+        ...
+
+    async def pay(self, request: ChatRequest, usage: TryUsage) -> None:
+        """Book a try that brought no reply and is paid for all the same; return once that is on record."""
+        ...
 
 
 class ChatModel(Protocol):

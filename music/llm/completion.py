@@ -63,7 +63,7 @@ def read_completion(body: bytes, endpoint: str, model: str, redact: Redact) -> C
         failure: EndpointError = MalformedReplyError(f"{endpoint}: {_EXPECTED}, got: {error_excerpt(body, redact)}")
     except (EndpointUnavailableError, MalformedReplyError) as error:
         failure = type(error)(f"{endpoint}: {error}")
-    raise FailedTryError(failure, usage=usage)
+    raise FailedTryError(failure, usage=usage, may_be_paid=True)
 
 
 def error_excerpt(body: bytes, redact: Redact) -> str:

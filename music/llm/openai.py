@@ -80,7 +80,7 @@ class OpenAIChatModel:
         return replace(reply, latency=time.perf_counter() - start)
 
     async def try_once(self, request: ChatRequest, again: bool = False) -> ChatReply:
-        """Send a request once, when the pacer admits it.
+        """Send a request once, when the pacer and the request's payer admit it.
 
         Args:
             request: The request.
@@ -89,15 +89,21 @@ class OpenAIChatModel:
         Raises:
             FailedTryError: Another try may succeed.
             EndpointError: None will.
+            MusicError: The payer admits no more tries.
         """
         tokens = self.pacer.estimate(request)
         ticket = await self.pacer.enter(tokens, again=again)
         end: ChatReply | BaseException | None = None
         try:
+            if request.payer is not None:
+                request.payer.admit()
             end = await self._send(self._encode(request))
+            self.pacer.usage.learn(request, end)
             return end
-        except EndpointError as error:
+        except (EndpointError, asyncio.CancelledError) as error:
             end = error
+            if request.payer is not None and (usage := self.pacer.usage.of_failed_try(request, error)):
+                await request.payer.pay(request, replace(usage, model=self._model))
             raise
         finally:
             is_held_back = self.pacer.leave(ticket, end, tokens)

@@ -16,13 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from music.llm.bucket import TokenBucket
 from music.llm.chat import ChatReply, ChatRequest, EndpointError, RateLimitedError
+from music.llm.estimates import UsageEstimate
 from music.llm.quota import Quota
 from music.llm.retry import FailedTryError
 from music.llm.throttle import Throttle
 
 __all__ = ["Pacer", "PacingSettings"]
 
-_CHARS_PER_TOKEN = 4
 _SLACK_SECONDS = 0.05
 """How late a send may be without being lost for the rate: event loops are not punctual."""
 _STRAY_SHARE = 0.25
@@ -77,7 +77,8 @@ class Pacer:
         self._requests = Quota("requests", self._settings.requests_per_minute, now)
         self._tokens = Quota("tokens", self._settings.tokens_per_minute, now)
         self._tokens_in_flight = 0.0
-        self._mean_completion = 0.0
+        self.usage = UsageEstimate()
+        """What requests use, as their replies teach it."""
         self._limited_mean, self._mean_weight = 0.0, _BENEFIT_OF_DOUBT / _MEMORY
         self._sends: TokenBucket | None = None
         self._paused_until = 0.0
@@ -109,8 +110,8 @@ class Pacer:
         """Return the tokens that a request is likely to use; 0 if tokens are not limited."""
         if not self._tokens.is_known:
             return 0.0
-        num_chars = sum(len(message.content) for message in request.messages)
-        return num_chars / _CHARS_PER_TOKEN + (request.sampling.max_tokens or self._mean_completion)
+        guess = self.usage.guess(request, at_most=True)
+        return float(guess.prompt_tokens + guess.completion_tokens)
 
     async def enter(self, tokens: float = 0.0, *, again: bool = False) -> int:
         """Wait until a try may be sent, and return its ticket.
@@ -168,7 +169,6 @@ class Pacer:
         self._limited_mean -= self._limited_mean / _MEMORY
         self._mean_weight += (1 - self._mean_weight) / _MEMORY
         self._throttle.served(now, limit is not None and self.in_flight >= limit)
-        self._mean_completion += (reply.completion_tokens - self._mean_completion) / 16
         if tokens and reply.prompt_tokens:
             self._tokens.take(now, reply.prompt_tokens + reply.completion_tokens - tokens)
 

@@ -30,6 +30,8 @@ from music.llm.retry import FailedTryError, read_retry_after
 
 __all__ = ["JsonEndpoint", "PostSettings"]
 
+_GATEWAY_TIMED_OUT = (504, 524)
+"""Statuses of proxies that gave up on a server which may still have worked for the request."""
 _HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "music-rm"}
 
 
@@ -111,14 +113,18 @@ class JsonEndpoint:
         try:
             status, retry_after, answer = await self._exchange(body)
         except TimeoutError as error:
-            raise FailedTryError(EndpointTimeoutError(f"{self._name}: {self._timeout_reason(error)}")) from None
+            was_sent = not isinstance(error, aiohttp.ConnectionTimeoutError)
+            reason = self._timeout_reason(error)
+            raise FailedTryError(EndpointTimeoutError(f"{self._name}: {reason}"), may_be_paid=was_sent) from None
         except aiohttp.ClientPayloadError:
-            raise FailedTryError(BodyTruncatedError(f"{self._name}: the reply's body broke off")) from None
+            broken = BodyTruncatedError(f"{self._name}: the reply's body broke off")
+            raise FailedTryError(broken, may_be_paid=True) from None
         except (aiohttp.ClientError, OSError) as error:
             reason = self.redact(f"{type(error).__name__}: {error}")
             is_refused = isinstance(error, aiohttp.ClientConnectorError)
             error_type = EndpointUnreachableError if is_refused else EndpointUnavailableError
-            raise FailedTryError(error_type(f"{self._name}: no connection ({reason})")) from None
+            unavailable = error_type(f"{self._name}: no connection ({reason})")
+            raise FailedTryError(unavailable, may_be_paid=not is_refused) from None
         if status != 200:
             raise self._refusal(status, read_retry_after(retry_after), answer)
         return answer
@@ -166,7 +172,7 @@ class JsonEndpoint:
         if status == 408:
             return FailedTryError(EndpointTimeoutError(said), retry_after)
         if status >= 500:
-            return FailedTryError(EndpointUnavailableError(said), retry_after)
+            return FailedTryError(EndpointUnavailableError(said), retry_after, may_be_paid=status in _GATEWAY_TIMED_OUT)
         hint = self._hints.get(status)
         if status in (401, 403) and not self._key:
             hint = f"no key was sent; set {key_variable(self.url)} to the key for this host"

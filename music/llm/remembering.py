@@ -1,15 +1,13 @@
 """`RememberingModel`: a `ChatModel` that answers the same again when it is asked the same again."""
 
 import asyncio
-import hashlib
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 
-import orjson
-
 from music.llm.chat import ChatModel, ChatReply, ChatRequest
+from music.llm.digests import digest_request
 from music.llm.journal import Journal, JournaledModel
-from music.llm.spending.budget import models_of
 
 __all__ = ["RememberingModel"]
 
@@ -22,15 +20,22 @@ class RememberingModel:
     gone on with under other settings.
     """
 
-    def __init__(self, model: ChatModel, journal: Journal | None = None, account: str = "") -> None:
+    def __init__(
+        self,
+        model: ChatModel,
+        journal: Journal | None = None,
+        account: str = "",
+        cost: Callable[[ChatReply], float | None] = lambda _: None,
+    ) -> None:
         """Wrap a model.
 
         Args:
             model: Answers what is not remembered.
             journal: Keeps the replies beyond this process; without one, memory lasts as long as this object.
             account: What the replies are paid for; models with the same journal have different ones.
+            cost: Returns what a reply cost in USD, None if its price is not known.
         """
-        self._model = model if journal is None else JournaledModel(model, journal, account)
+        self._model = model if journal is None else JournaledModel(model, journal, account, cost)
         self._account = account
         self._replies: dict[str, ChatReply] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -47,7 +52,7 @@ class RememberingModel:
             EndpointError: As the model's.
             JournalError: The reply came but could not be written.
         """
-        key = self._key(request)
+        key = digest_request(self.name, request, self._account)
         async with self._locks[key]:
             if key not in self._replies:
                 self._replies[key] = await self._model.complete(replace(request, key=key))
@@ -56,10 +61,3 @@ class RememberingModel:
     async def aclose(self) -> None:
         """Release the model; the journal stays open."""
         await self._model.aclose()
-
-    def _key(self, request: ChatRequest) -> str:
-        """Return a digest of what is asked of whom."""
-        messages = [(message.role, message.content) for message in request.messages]
-        settings = (request.seed, request.sampling, request.json_schema, request.top_logprobs)
-        asked = (self._account, models_of(self.name), messages, *settings)
-        return hashlib.blake2b(orjson.dumps(asked), digest_size=16).hexdigest()

@@ -69,6 +69,7 @@ class FailedTryError(EndpointError):
         retry_after: Seconds that the server asked to wait, if it did.
         at_once: The next try need not wait here: a pacer will hold it back, or another replica takes it.
         usage: What the try used and is paid for, where the endpoint says so; None where it does not.
+        may_be_paid: The endpoint may have worked for the try, and want to be paid, though it does not say for what.
     """
 
     def __init__(
@@ -77,12 +78,14 @@ class FailedTryError(EndpointError):
         retry_after: float | None = None,
         at_once: bool = False,
         usage: TryUsage | None = None,
+        may_be_paid: bool = False,
     ) -> None:
-        super().__init__(error, retry_after, at_once, usage)
+        super().__init__(error, retry_after, at_once, usage, may_be_paid)
         self.error = error
         self.retry_after = retry_after
         self.at_once = at_once
         self.usage = usage
+        self.may_be_paid = may_be_paid
 
 
 async def call_with_retries(

@@ -26,6 +26,24 @@ def test_the_sandbox_needs_nothing_but_a_directory(tmp_path, capsys):
     assert result["settings"]["strategy"] == {"instruction": 1.0, "drop_constraint": 1.0}
 
 
+def test_what_an_earlier_run_paid_for_is_free_with_a_cache(tmp_path, capsys):
+    common = ["--num-pairs=3", "--turns=2", f"--cache={tmp_path / 'cache.sqlite'}", "--json"]
+    spent = {}
+    for name, strategy in (("first", "instruction"), ("again", "instruction"), ("mixed", "drop_constraint")):
+        assert run("sandbox", f"--out={tmp_path / name}", *common, f"--strategy={strategy}") == 0
+        spent[name] = json.loads(capsys.readouterr().out)["spending"]
+    rows = {name: sum(row["num_reused"] for row in spending["accounts"]) for name, spending in spent.items()}
+    assert rows["first"] + spent["first"]["num_calls"] == 24
+    assert (spent["again"]["num_calls"], spent["again"]["num_tokens"], rows["again"]) == (0, 0, 24)
+    assert 0 < spent["mixed"]["num_calls"] < 24
+    assert 0 < rows["mixed"] < 24
+
+
+def test_nodes_of_a_cluster_cannot_share_a_cache(tmp_path, capsys):
+    assert run("sandbox", f"--out={tmp_path}", f"--cache={tmp_path / 'c'}", "--ray=local") == 1
+    assert "leave --cache out" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "told"),
     [

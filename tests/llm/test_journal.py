@@ -12,9 +12,17 @@ from pathlib import Path
 import pytest
 
 from music.conversation import Message
-from music.llm.chat import ChatReply, ChatRequest, EndpointUnavailableError, ReplyOutcome
+from music.llm.chat import (
+    ChatReply,
+    ChatRequest,
+    EndpointUnavailableError,
+    ReplyOutcome,
+    TokenLogprobs,
+    TryUsage,
+)
 from music.llm.journal import ChangedSettingsError, Journal, JournaledModel, JournalError, JournalLockedError
-from music.pairs import Usage
+from music.llm.spending.budget import Price
+from music.llm.spending.tally import Tally
 
 SETTINGS = {"seed": 0, "model": "m@http://127.0.0.1:1/v1"}
 
@@ -46,7 +54,8 @@ class CountingModel:
 async def test_a_later_session_finds_every_reply_as_it_was(tmp_path):
     path = tmp_path / "journal.sqlite"
     replies = {
-        f"0/chosen/{i}/user/0": make_reply(f"text {i} \N{SNOWMAN}\n", list(ReplyOutcome)[i % 4]) for i in range(8)
+        f"0/chosen/{i}/user/0": make_reply(f"text {i} \N{SNOWMAN}\n", list(ReplyOutcome)[i % len(ReplyOutcome)])
+        for i in range(8)
     }
     async with Journal.open(path, SETTINGS) as journal:
         for key, reply in replies.items():
@@ -57,6 +66,67 @@ async def test_a_later_session_finds_every_reply_as_it_was(tmp_path):
         assert journal.get("0/chosen/9/user/0") is None
 
 
+async def test_every_field_of_a_reply_survives(tmp_path):
+    reply = ChatReply(
+        text="spoken",
+        outcome=ReplyOutcome.LENGTH,
+        model="m",
+        prompt_tokens=30,
+        completion_tokens=2,
+        cached_tokens=16,
+        thinking="first \N{SNOWMAN}, then",
+        cleaned=("end_mark", "role_header", "end_mark"),
+        latency=0.25,
+        logprobs=(TokenLogprobs("a", (("a", -0.5), ("b", -1.5))),),
+        is_reused=True,
+    )
+    unlike = {name for name in ChatReply.__slots__ if getattr(reply, name) == getattr(make_reply(""), name)}
+    assert unlike == {"model", "completion_tokens", "latency"}, "give every field a value that is not its default"
+    async with Journal.open(tmp_path / "j", SETTINGS) as journal:
+        await journal.put("k", reply, "user")
+    async with Journal.open(tmp_path / "j", SETTINGS) as journal:
+        assert journal.get("k") == reply
+
+
+async def test_failed_tries_are_paid_for_in_every_later_session(tmp_path):
+    counted = TryUsage(prompt_tokens=10, completion_tokens=5, cached_tokens=4, model="m")
+    guessed = TryUsage(prompt_tokens=100, completion_tokens=50, model="m", is_estimate=True)
+    async with Journal.open(tmp_path / "j", SETTINGS) as journal:
+        await asyncio.gather(*(journal.charge("k", "user", counted, 0.25) for _ in range(2)))  # two tries, one key
+        await journal.charge("k", "user", guessed, None)
+        await journal.put("k", make_reply("x"), "user")
+    expected = Tally(
+        num_calls=1,
+        prompt_tokens=123,
+        completion_tokens=62,
+        cached_tokens=8,
+        cost=0.5,
+        num_unpriced=2,
+        num_failed_tries=3,
+        num_estimated=1,
+        estimated_tokens=150,
+    )
+    assert journal.spent("user") == {"m": expected}
+    async with Journal.open(tmp_path / "j", SETTINGS) as journal:
+        assert journal.spent("user") == {"m": expected}
+        assert journal.spent("judge") == {}
+
+
+async def test_what_had_no_price_gets_one_once_and_what_had_one_keeps_it(tmp_path):
+    used = TryUsage(prompt_tokens=1_000_000, model="m")
+    async with Journal.open(tmp_path / "j", SETTINGS) as journal:
+        await journal.charge("k", "user", used, 7.0)
+        await journal.charge("k", "user", used, None)
+        await journal.put("k", make_reply("x"), "user")
+        await journal.charge("k", "judge", used, None)
+    for price in (Price(3.0, 0.0), Price(100.0, 100.0)):
+        async with Journal.open(tmp_path / "j", SETTINGS) as journal:
+            journal.fix_costs("user", "m", price)
+            assert journal.spent("user")["m"].cost == pytest.approx(7.0 + 3.0 + 9e-6)
+            assert journal.spent("user")["m"].num_unpriced == 0
+            assert journal.spent("judge")["m"].num_unpriced == 1
+
+
 async def test_every_account_knows_what_its_replies_cost_in_all_sessions(tmp_path):
     for session in range(2):
         async with Journal.open(tmp_path / "j", SETTINGS) as journal:
@@ -65,10 +135,8 @@ async def test_every_account_knows_what_its_replies_cost_in_all_sessions(tmp_pat
             if session:
                 await user.complete(make_request("0/user"))
             await asyncio.gather(*(judge.complete(make_request(f"{session}/judge/{i}")) for i in range(2)))
-            assert await journal.usage() == {
-                "user": Usage(1 + session, 3 + 3 * session, 2 + 2 * session),
-                "judge": Usage(2 + 2 * session, 6 + 6 * session, 4 + 4 * session),
-            }
+            for account, num in (("user", 1 + session), ("judge", 2 + 2 * session)):
+                assert journal.spent(account) == {"m": Tally(num, 3 * num, 2 * num, num_unpriced=num)}
 
 
 async def test_any_text_comes_back_as_it_was(tmp_path):
@@ -239,8 +307,7 @@ async def test_on_a_really_full_disk_nothing_acknowledged_is_lost(small_disk):
         assert "make room" in str(results[0])
         ballast.unlink()
         await put(journal, "after")
-        (usage,) = (await journal.usage()).values()
-        assert usage.num_calls == len(acknowledged)
+        assert journal.spent("")["m"].num_calls == len(acknowledged)
     async with Journal.open(small_disk / "j", SETTINGS) as journal:
         assert len(journal) == len(acknowledged)
         assert all(journal.get(key).text == key * 1000 for key in acknowledged)
@@ -290,7 +357,7 @@ async def test_a_reply_that_cannot_be_stored_does_not_cost_those_beside_it(tmp_p
         results = await asyncio.gather(*puts, return_exceptions=True)
         assert [type(result) for result in results] == [type(None)] * 2 + [JournalError, type(None), JournalError]
         assert "valid Unicode" in str(results[2])
-        assert (await journal.usage())[""].num_calls == 3
+        assert journal.spent("")["m"].num_calls == 3
     async with Journal.open(tmp_path / "j", SETTINGS) as journal:
         assert [journal.get(str(i)) is not None for i in range(4)] == [True, True, False, True]
 
@@ -485,7 +552,7 @@ async def test_kill_9_at_any_point_loses_nothing_that_was_acknowledged(tmp_path)
     async with Journal.open(path, {}) as journal:
         assert len(acknowledged) <= len(journal) <= len(acknowledged) + 6 * 16
         assert all(journal.get(key).text == key * 300 for key in acknowledged)
-        assert (await journal.usage())["user"].num_calls == len(journal)
+        assert journal.spent("user")["m"].num_calls == len(journal)
 
 
 async def test_journaled_model_pays_once_per_key_over_sessions(tmp_path):
@@ -501,7 +568,10 @@ async def test_journaled_model_pays_once_per_key_over_sessions(tmp_path):
         with pytest.raises(EndpointUnavailableError):
             await journaled.complete(make_request("down/user"))
         await journaled.complete(make_request(""))
-    assert model.keys == ["0/user", "down/user", "down/user", ""]
+        await journaled.complete(make_request(""))
+    assert model.keys == ["0/user", "down/user", "down/user", "", ""]
+    async with Journal.open(tmp_path / "j", SETTINGS) as journal:
+        assert journal.spent("")["m"].num_calls == 3  # those without a key are paid for, too
 
 
 async def test_a_reply_that_could_not_be_written_is_not_returned(tmp_path):

@@ -1,5 +1,6 @@
 """`music defects`: pairs with a defect at one turn, from conversations of any kind."""
 
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,10 +41,16 @@ def defects(
     max_in_flight: Annotated[int, typer.Option(min=1, help="Pairs, and so calls, in flight.")] = 64,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one try.")] = 300.0,
     max_cost: Annotated[float | None, typer.Option(min=0.0, help="USD at which the run stops.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens at which the run stops.")] = None,
+    max_total_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens, of prompts and replies, at which the run stops.")
+    ] = None,
     price: Annotated[
         list[str] | None,
-        typer.Option(metavar="MODEL=PROMPT:COMPLETION", help="USD per million tokens; may be repeated."),
+        typer.Option(metavar="MODEL=PROMPT:COMPLETION[:CACHED]", help="USD per million tokens; may be repeated."),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Replies that runs share: what one has paid for is free to the next."),
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try the pairs that failed again.")] = False,
     format: FormatFlag = None,
@@ -73,11 +80,20 @@ def defects(
         max_reply_tokens=max_reply_tokens,
         max_in_flight=max_in_flight,
         max_cost=max_cost,
-        max_tokens=max_tokens,
+        max_total_tokens=max_total_tokens,
         prices=tuple(price or ()),
     )
     transcripts = read_transcripts(seeds, format, strict)
-    make = _make(out, transcripts, endpoints, config, same_author=same_author, retry_failed=retry_failed, as_json=json)
+    make = _make(
+        out,
+        transcripts,
+        endpoints,
+        config,
+        cache,
+        same_author=same_author,
+        retry_failed=retry_failed,
+        as_json=json,
+    )
     conclude(run_async(make), out, as_json=json)
 
 
@@ -86,12 +102,14 @@ async def _make(
     transcripts: "list[Transcript]",
     endpoints: "RoleEndpoints",
     config: "SimulationConfig",
+    cache_path: Path | None,
     *,
     same_author: bool,
     retry_failed: bool,
     as_json: bool,
 ) -> "RunReport":
     """Make the pairs with the progress shown; Ctrl-C asks the run to stop."""
+    from music.llm.cache import ReplyCache
     from music_agents.defects.run import make_defects
     from music_agents.progress import stop_on_signals
     from music_agents.progress.display import show_progress
@@ -99,9 +117,19 @@ async def _make(
     from music_agents.run.job import open_progress
 
     progress = open_progress(config)
-    async with endpoints.open() as models:
-        with stop_on_signals(progress):
-            async with show_progress(Watch(progress, models.endpoints()), console, as_json=as_json):
-                return await make_defects(
-                    out, transcripts, models, config, progress, same_author=same_author, retry_failed=retry_failed
-                )
+    async with AsyncExitStack() as stack:
+        models = await stack.enter_async_context(endpoints.open())
+        cache = await stack.enter_async_context(ReplyCache(cache_path)) if cache_path else None
+        stack.enter_context(stop_on_signals(progress))
+        watch = Watch(progress, models.endpoints())
+        await stack.enter_async_context(show_progress(watch, console, as_json=as_json))
+        return await make_defects(
+            out,
+            transcripts,
+            models,
+            config,
+            progress,
+            same_author=same_author,
+            retry_failed=retry_failed,
+            cache=cache,
+        )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from music.errors import InvalidInputError
+from music.llm.cache import ReplyCache
 from music.llm.chat import Sampling
 from music_agents.contrasts import Cast, make_contrast
 from music_agents.defects.swapper import DefectSwapper
@@ -28,6 +29,7 @@ async def make_defects(
     *,
     same_author: bool = False,
     retry_failed: bool = False,
+    cache: ReplyCache | None = None,
 ) -> RunReport:
     """Make pairs with a contrast at one turn into a directory, or go on where an earlier session ended.
 
@@ -39,6 +41,7 @@ async def make_defects(
         progress: Live counts and the budget.
         same_author: Whether the assistant answers the turn of the chosen side, too.
         retry_failed: Whether failed pairs are tried again.
+        cache: Replies of other runs, which are not asked for again.
 
     Raises:
         InvalidInputError: More pairs are wanted than there are turns; and as for `run_simulation`.
@@ -67,4 +70,6 @@ async def make_defects(
 
     own = {"transcripts": swaps.digest(), "same_author": same_author}
     settings = common_settings(models, config) | own
-    return await run_session(directory, models, config, settings, swapper, progress, retry_failed=retry_failed)
+    return await run_session(
+        directory, models, config, settings, swapper, progress, retry_failed=retry_failed, cache=cache
+    )

@@ -125,7 +125,7 @@ def _calls(snapshot: Snapshot) -> list[str]:
 
 def _spending(snapshot: Snapshot) -> list[str]:
     spending, projection = snapshot.spending, snapshot.projection
-    of_tokens = "" if snapshot.max_tokens is None else f" of {snapshot.max_tokens:,}"
+    of_tokens = "" if snapshot.max_total_tokens is None else f" of {snapshot.max_total_tokens:,}"
     of_cost = "" if snapshot.max_cost is None else f" of {snapshot.max_cost:,.2f}"
     parts = [f"{spending.num_tokens:,}{of_tokens} tokens"]
     if spending.cost or of_cost:

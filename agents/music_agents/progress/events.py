@@ -99,7 +99,7 @@ class Snapshot(BaseModel):
     spending: Spending
     max_cost: float | None
     """In USD."""
-    max_tokens: int | None
+    max_total_tokens: int | None
     projection: Projection | None
     """None until five pairs have ended."""
     eta_seconds: float | None
@@ -154,7 +154,7 @@ class Watch:
             loop_lag_p99=progress.loop_lag.quantile(0.99),
             spending=ledger.spending(),
             max_cost=ledger.budget.max_cost,
-            max_tokens=ledger.budget.max_tokens,
+            max_total_tokens=ledger.budget.max_total_tokens,
             projection=projection,
             eta_seconds=eta(projection, ledger.total.num_calls, pace),
             endpoints=tuple(_figures(endpoint) for endpoint in self._endpoints),

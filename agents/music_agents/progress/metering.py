@@ -1,12 +1,13 @@
 """`MeteredModel`: every call of a role is admitted, counted and charged.
 
 It stands under the journal, so that replayed replies are neither counted nor paid for, and above retries and routing,
-so that one call is one outcome.
+so that one call is one outcome. Tries that fail are no outcome, but they too are admitted and paid for one by one.
 """
 
 import time
+from dataclasses import replace
 
-from music.llm.chat import ChatModel, ChatReply, ChatRequest, EndpointError
+from music.llm.chat import ChatModel, ChatReply, ChatRequest, EndpointError, TryUsage
 from music.llm.spending.ledger import Account
 from music_agents.progress.progress import RunProgress
 
@@ -40,11 +41,11 @@ class MeteredModel:
             EndpointError: As the inner model's.
         """
         progress = self._progress
-        progress.admit()
+        self.admit()
         started = time.perf_counter()
         progress.num_in_flight += 1
         try:
-            reply = await self._inner.complete(request)
+            reply = await self._inner.complete(replace(request, payer=self))
         except EndpointError as error:
             progress.call_failed(error)
             raise
@@ -54,6 +55,19 @@ class MeteredModel:
         progress.note_reply(self._account.name, reply)
         progress.call_answered(time.perf_counter() - started)
         return reply
+
+    def admit(self) -> None:
+        """Let one more try be sent; see `music.llm.chat.Payer`.
+
+        Raises:
+            RoleFailedError: The run was asked to stop.
+        """
+        self._progress.admit()
+
+    async def pay(self, request: ChatRequest, usage: TryUsage) -> None:
+        """Book a try that brought no reply; see `music.llm.chat.Payer`."""
+        await self._account.pay(request.route, request.key, usage)
+        self._progress.keep_budget()
 
     async def aclose(self) -> None:
         """Release the inner model."""

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from music.llm.chat import ChatReply, EndpointError
-from music.llm.spending.ledger import Account, Ledger
+from music.llm.spending.ledger import Account, Books, Ledger
 from music.llm.spending.records import Projection
-from music.pairs import Usage
 from music_agents.failures import FailureReason, RoleFailedError, failure_reason
 from music_agents.progress.distribution import Distribution
 from music_agents.progress.recent_calls import RecentCalls
@@ -99,10 +98,10 @@ class RunProgress:
         self.num_pairs = self.num_earlier = num_pairs
         self.failures.update(failures or {})
 
-    def open_account(self, name: str, endpoint: str, earlier: Usage | None = None) -> Account:
+    def open_account(self, name: str, endpoint: str, books: Books | None = None) -> Account:
         """Open a role's account, as `Ledger.open` does; the run is to stop if earlier sessions spent the budget."""
-        account = self.ledger.open(name, endpoint, earlier)
-        self._keep_budget()
+        account = self.ledger.open(name, endpoint, books)
+        self.keep_budget()
         return account
 
     def end_pair(self, index: int, failure: FailureReason | None = None) -> None:
@@ -127,7 +126,7 @@ class RunProgress:
         self.num_calls += 1
         self.latency.add(seconds)
         self.recent.add(None)
-        self._keep_budget()
+        self.keep_budget()
 
     def note_reply(self, role: str, reply: ChatReply) -> None:
         """Count what was taken out of a new reply of a role."""
@@ -147,7 +146,7 @@ class RunProgress:
         if self.stop_reason is None:
             self.stop_reason, self.stop_detail = reason, detail
 
-    def _keep_budget(self) -> None:
+    def keep_budget(self) -> None:
         """Ask the run to stop if its budget is reached."""
         if detail := self.ledger.exhausted():
             self.stop(StopReason.BUDGET, detail)

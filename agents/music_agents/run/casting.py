@@ -1,12 +1,12 @@
 """Casting: from models and settings to the roles of a run, its graph and its gates."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from music.errors import InvalidInputError
+from music.llm.cache import CachedModel, ReplyCache
 from music.llm.chat import ChatModel, Sampling
 from music.llm.journal import Journal, JournaledModel
-from music.pairs import Usage
 from music_agents.contrasts import Cast, Schedule, make_contrast
 from music_agents.graph import PairGraph, build_pair_graph
 from music_agents.progress import RunProgress
@@ -48,7 +48,7 @@ def standard_graph(casting: Casting) -> PairGraph:
 
 
 def keep_ledger(
-    models: RoleModels, journal: Journal, progress: RunProgress, earlier: Mapping[str, Usage]
+    models: RoleModels, journal: Journal, progress: RunProgress, cache: ReplyCache | None = None
 ) -> RoleModels:
     """Return the models with every paid-for reply journaled, metered and charged to its role.
 
@@ -56,7 +56,7 @@ def keep_ledger(
         models: Who plays which role.
         journal: Of the run.
         progress: Of the session.
-        earlier: What earlier sessions spent, by role.
+        cache: What other runs asked and need not be paid for again; None for nothing.
 
     Raises:
         InvalidInputError: The budget bounds the cost and a model's price is not known.
@@ -64,8 +64,11 @@ def keep_ledger(
     progress.replies.update(journal.marks)
     wrapped: dict[str, ChatModel] = {}
     for role, model in models.by_role().items():
-        account = progress.open_account(role, model.name, earlier.get(role))
-        wrapped[role] = JournaledModel(MeteredModel(model, progress, account), journal, role)
+        account = progress.open_account(role, model.name, journal)
+        metered: ChatModel = MeteredModel(model, progress, account)
+        if cache is not None:
+            metered = CachedModel(metered, cache, account)
+        wrapped[role] = JournaledModel(metered, journal, role, account.cost)
     return RoleModels(**wrapped)
 
 

@@ -46,11 +46,11 @@ class SimulationConfig(BaseModel):
     max_in_flight: PositiveInt = 64
     """Pairs, and so calls, in flight."""
     max_cost: float | None = Field(default=None, gt=0)
-    """USD at which the run stops; None for no bound."""
-    max_tokens: PositiveInt | None = None
+    """USD at which the run stops, failed tries included; None for no bound."""
+    max_total_tokens: PositiveInt | None = None
     """Tokens of prompts and replies at which the run stops; None for no bound."""
     prices: tuple[str, ...] = ()
-    """Prices as `MODEL=PROMPT:COMPLETION`, in USD per million tokens."""
+    """Prices as `MODEL=PROMPT:COMPLETION[:CACHED]`, in USD per million tokens."""
 
     @field_validator("strategy")
     @classmethod
@@ -65,5 +65,5 @@ class SimulationConfig(BaseModel):
 
     def fixed(self) -> dict[str, object]:
         """Return the settings that every session of a run must share, as JSON values."""
-        free = {"num_pairs", "max_in_flight", "max_cost", "max_tokens", "prices"}
+        free = {"num_pairs", "max_in_flight", "max_cost", "max_total_tokens", "prices"}
         return self.model_dump(mode="json", exclude=free)

@@ -11,6 +11,7 @@ from typing import cast
 from pydantic import BaseModel, ConfigDict
 
 from music.errors import InvalidInputError
+from music.llm.cache import ReplyCache
 from music.llm.spending.budget import Budget, PriceTable
 from music.llm.spending.ledger import Ledger
 from music.pairs import PreferencePair
@@ -49,6 +50,8 @@ class SimulationJob(BaseModel):
     """Who the users are, as `open_personas` reads it; empty for anyone."""
     graph: str = ""
     """What builds the pair graph, as `load_graph` reads it; empty for the standard one."""
+    cache: Path | None = None
+    """File of replies that runs share, as `music.llm.cache.ReplyCache` keeps it; None for none."""
 
     def read_seeds(self) -> list[PreferencePair]:
         """Read the preference pairs to start from, or draw the sandbox's.
@@ -82,6 +85,7 @@ class SimulationJob(BaseModel):
         personas = open_personas(self.personas, seeds_path) if self.personas else None
         async with AsyncExitStack() as stack:
             models = await stack.enter_async_context(self.endpoints.open())
+            cache = await stack.enter_async_context(ReplyCache(self.cache)) if self.cache else None
             if display is not None:
                 await stack.enter_async_context(display(Watch(progress, models.endpoints())))
             return await run_simulation(
@@ -94,6 +98,7 @@ class SimulationJob(BaseModel):
                 graph=load_graph(self.graph) if self.graph else standard_graph,
                 retry_failed=retry_failed,
                 share=share,
+                cache=cache,
             )
 
     def progress(self) -> RunProgress:
@@ -103,7 +108,7 @@ class SimulationJob(BaseModel):
 
 def open_progress(config: SimulationConfig) -> RunProgress:
     """Return the progress of a session, with the budget and prices of its settings."""
-    budget = Budget(max_cost=config.max_cost, max_tokens=config.max_tokens)
+    budget = Budget(max_cost=config.max_cost, max_total_tokens=config.max_total_tokens)
     return RunProgress(ledger=Ledger(budget, PriceTable.parse(config.prices)))
 
 

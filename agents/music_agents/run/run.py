@@ -15,6 +15,7 @@ from typing import Any
 
 from music.errors import InvalidInputError
 from music.garbage import seldom_collected
+from music.llm.cache import ReplyCache
 from music.llm.journal import Journal
 from music.pairs import PreferencePair
 from music_agents.output.failure_log import FailureLog
@@ -50,6 +51,7 @@ async def run_simulation(
     graph: GraphFactory = standard_graph,
     retry_failed: bool = False,
     share: Share | None = None,
+    cache: ReplyCache | None = None,
 ) -> RunReport:
     """Simulate pairs into a directory, or go on where an earlier session of the same run ended.
 
@@ -63,6 +65,7 @@ async def run_simulation(
         graph: Builds the pair graph.
         retry_failed: Whether failed pairs are tried again; those that come out well take their place in the order.
         share: Simulate these indices and no other, in place of the first that come to `num_pairs` pairs.
+        cache: Replies of other runs, which are not asked for again.
 
     Returns:
         What `run.json` holds; its status says whether the run is complete or why it stopped.
@@ -88,7 +91,7 @@ async def run_simulation(
 
     settings = fingerprint(seeds, models, config, personas, graph, str(share or "all"))
     return await run_session(
-        directory, models, config, settings, simulator, progress, retry_failed=retry_failed, share=share
+        directory, models, config, settings, simulator, progress, retry_failed=retry_failed, share=share, cache=cache
     )
 
 
@@ -102,6 +105,7 @@ async def run_session(
     *,
     retry_failed: bool = False,
     share: Share | None = None,
+    cache: ReplyCache | None = None,
 ) -> RunReport:
     """Make pairs into a directory, or go on; `run_simulation` says how, for whatever makes the pairs.
 
@@ -114,6 +118,7 @@ async def run_session(
         progress: Live counts and the budget.
         retry_failed: Whether failed pairs are tried again.
         share: Make these indices and no other.
+        cache: Replies of other runs.
     """
     _prepare(directory)
     progress = progress or RunProgress()
@@ -121,7 +126,7 @@ async def run_session(
         failures = FailureLog(directory / FAILURES)
         if retry_failed:
             failures.retry()
-        ledgered = keep_ledger(models, journal, progress, await journal.usage())
+        ledgered = keep_ledger(models, journal, progress, cache)
         endpoints = {role: model.name for role, model in models.by_role().items()}
         session = Session(directory, endpoints, config, dict(settings), failures, progress, share)
         with seldom_collected():

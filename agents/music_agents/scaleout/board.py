@@ -85,7 +85,7 @@ class Board:
             loop_lag_p99=_longest(s.loop_lag_p99 for s in live),
             spending=spending,
             max_cost=self._budget.max_cost,
-            max_tokens=self._budget.max_tokens,
+            max_total_tokens=self._budget.max_total_tokens,
             projection=projection,
             eta_seconds=eta(projection, spending.num_calls, pace),
             endpoints=_sum_endpoints(figures for s in live for figures in s.endpoints),
@@ -128,7 +128,7 @@ def sum_spending(parts: Iterable[Spending]) -> Spending:
 
 
 def _sum_account(rows: Sequence[AccountSpending]) -> AccountSpending:
-    counts = ("num_calls", "prompt_tokens", "completion_tokens", "num_uncounted")
+    counts = AccountSpending.model_fields.keys() - {"account", "model", "cost"}
     sums = {name: sum(getattr(row, name) for row in rows) for name in counts}
     return rows[0].model_copy(update=sums | {"cost": _total(row.cost for row in rows)})
 

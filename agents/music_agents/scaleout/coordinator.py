@@ -84,7 +84,7 @@ class _Coordinator:
         self._parts = parts
         self._crew = crew
         self._progress = progress
-        self._budget = Budget(max_cost=job.config.max_cost, max_tokens=job.config.max_tokens)
+        self._budget = Budget(max_cost=job.config.max_cost, max_total_tokens=job.config.max_total_tokens)
         self.board = Board(progress, self._budget)
         earlier = read_report(directory / REPORT)
         self._earlier_seconds = earlier.wall_seconds if earlier else 0.0

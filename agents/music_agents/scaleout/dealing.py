@@ -67,9 +67,9 @@ def _bound(job: SimulationJob, spent: Mapping[int, Spending], number: int, num_p
     """Return a share's job, with its part of the budget."""
     bounds: dict[str, float] = {}
     own, config = spent[number], job.config
-    if config.max_tokens is not None:
-        left = config.max_tokens - sum(spending.num_tokens for spending in spent.values())
-        bounds["max_tokens"] = own.num_tokens + math.ceil(left / num_parts)
+    if config.max_total_tokens is not None:
+        left = config.max_total_tokens - sum(spending.num_tokens for spending in spent.values())
+        bounds["max_total_tokens"] = own.num_tokens + math.ceil(left / num_parts)
     if config.max_cost is not None:
         left_cost = config.max_cost - sum(spending.cost or 0.0 for spending in spent.values())
         bounds["max_cost"] = (own.cost or 0.0) + left_cost / num_parts

@@ -1,6 +1,7 @@
 """`Part`: one share of a run on disk, as the coordinator sees it while no worker is at it."""
 
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import orjson
@@ -87,14 +88,14 @@ class Part:
         """
         ledger: Ledger = job.progress().ledger
         report = self.report
-        usage = {}
-        if report is not None and (self.directory / JOURNAL).exists():
-            # Under its own settings: whether these are the job's, too, is checked by the worker.
-            async with Journal.open(self.directory / JOURNAL, report.settings) as journal:
-                usage = await journal.usage()
         endpoints = report.endpoints if report is not None else job.endpoints.by_role()
-        for role, endpoint in endpoints.items():
-            ledger.open(role, endpoint, usage.get(role))
+        async with AsyncExitStack() as stack:
+            journal = None
+            if report is not None and (self.directory / JOURNAL).exists():
+                # Under its own settings: whether these are the job's, too, is checked by the worker.
+                journal = await stack.enter_async_context(Journal.open(self.directory / JOURNAL, report.settings))
+            for role, endpoint in endpoints.items():
+                ledger.open(role, endpoint, journal)
         return ledger.spending()
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from music.evaluation.judges.settings import JudgeSettings
     from music.evaluation.scoring import ScoreSet
 
-__all__ = ["MaxCost", "MaxTokens", "Price", "Prompt", "Samples", "Temperature"]
+__all__ = ["Cache", "MaxCost", "MaxTotalTokens", "Price", "Prompt", "Samples", "Temperature"]
 __all__ += ["judge_benchmark", "read_judge", "read_settings"]
 
 Kind = Literal["rating", "comparing"]
@@ -31,8 +31,9 @@ _FLAGS = {
     "num_samples": "--judge-samples",
     "temperature": "--judge-temperature",
     "max_cost": "--judge-max-cost",
-    "max_tokens": "--judge-max-tokens",
+    "max_total_tokens": "--judge-max-total-tokens",
     "prices": "--judge-price",
+    "cache": "--judge-cache",
 }
 """By the setting that each names."""
 
@@ -60,15 +61,24 @@ MaxCost = Annotated[
     float | None,
     typer.Option(_FLAGS["max_cost"], min=0.0, help="USD at which it is asked no more.", rich_help_panel=PANEL),
 ]
-MaxTokens = Annotated[
-    int | None, typer.Option(_FLAGS["max_tokens"], min=1, help="Likewise, tokens.", rich_help_panel=PANEL)
+MaxTotalTokens = Annotated[
+    int | None, typer.Option(_FLAGS["max_total_tokens"], min=1, help="Likewise, tokens.", rich_help_panel=PANEL)
 ]
 Price = Annotated[
     list[str] | None,
     typer.Option(
         _FLAGS["prices"],
-        metavar="MODEL=PROMPT:COMPLETION",
+        metavar="MODEL=PROMPT:COMPLETION[:CACHED]",
         help="USD per million tokens; may be repeated.",
+        rich_help_panel=PANEL,
+    ),
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        _FLAGS["cache"],
+        metavar="FILE",
+        help="Replies that runs share: what one has paid for is free to the next.",
         rich_help_panel=PANEL,
     ),
 ]

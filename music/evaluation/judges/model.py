@@ -16,6 +16,7 @@ from music.conversation import Message
 from music.errors import MusicError
 from music.evaluation.judges.judgement import Judgement, Problem
 from music.evaluation.judges.settings import JudgeSettings
+from music.llm.cache import CachedModel, ReplyCache
 from music.llm.chat import (
     ChatModel,
     ChatReply,
@@ -190,7 +191,7 @@ async def open_judge_model(
         JournalError: The journal cannot be opened, or another process has it open.
     """
     settings = settings or JudgeSettings()
-    budget = Budget(max_cost=settings.max_cost, max_tokens=settings.max_tokens, flags="--judge-")
+    budget = Budget(max_cost=settings.max_cost, max_total_tokens=settings.max_total_tokens, flags="--judge-")
     ledger = Ledger(budget, PriceTable.parse(settings.prices))
     async with AsyncExitStack() as stack:
         model = await stack.enter_async_context(aclosing(open_model(endpoint, settings.client)))
@@ -198,7 +199,10 @@ async def open_judge_model(
         if journal is not None:
             journal.parent.mkdir(parents=True, exist_ok=True)
             replies = await stack.enter_async_context(Journal.open(journal, {}))
-        earlier = await replies.usage() if replies else {}
-        account = ledger.open(ACCOUNT, model.name, earlier.get(ACCOUNT))
-        kept = RememberingModel(BudgetedModel(model, account, ledger), replies, ACCOUNT)
+        account = ledger.open(ACCOUNT, model.name, replies)
+        asked: ChatModel = BudgetedModel(model, account, ledger)
+        if settings.cache is not None:
+            cache = await stack.enter_async_context(ReplyCache(settings.cache))
+            asked = CachedModel(asked, cache, account)
+        kept = RememberingModel(asked, replies, ACCOUNT, account.cost)
         yield JudgeModel(kept, settings, ledger, journal)

@@ -59,6 +59,8 @@ class JudgeReport(BaseModel):
                 yield f"  {figure.name}: {_value(figure)} ({figure.note})"
         cost = "" if self.spending.cost is None else f", {self.spending.cost:.2f} USD"
         yield f"  paid for: {self.spending.num_calls} calls, {self.spending.num_tokens:,} tokens{cost}"
+        if num := self.spending.sum("num_reused"):
+            yield f"  from the cache, not paid for: {num} replies"
 
 
 def _value(figure: Figure) -> str:

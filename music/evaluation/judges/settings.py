@@ -1,5 +1,6 @@
 """`JudgeSettings`: how a judge is asked, how often, and what it may cost."""
 
+from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -24,10 +25,12 @@ class JudgeSettings(BaseModel):
     """None leaves it to the endpoint."""
     max_cost: float | None = Field(default=None, ge=0)
     """USD at which no further question is asked, those of earlier runs over the same journal included."""
-    max_tokens: int | None = Field(default=None, ge=1)
+    max_total_tokens: int | None = Field(default=None, ge=1)
     """Likewise, prompt and completion tokens together."""
     prices: tuple[str, ...] = ()
     """As `PriceTable.parse` reads them."""
+    cache: Path | None = None
+    """File of replies that runs share, as `music.llm.cache.ReplyCache` keeps it; None for none."""
     max_in_flight: int = Field(default=64, ge=1)
     """Bound on simultaneous requests."""
     client: ClientSettings = ClientSettings()

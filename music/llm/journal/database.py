@@ -9,6 +9,7 @@ from pathlib import Path
 
 from music.llm.journal.errors import JournalError, JournalLockedError
 from music.llm.journal.log import check_log
+from music.llm.journal.rows import CREATE_REPLIES, CREATE_TRIES
 
 __all__ = ["close_database", "open_database"]
 
@@ -20,11 +21,8 @@ _IN_USE = 1
 _SCHEMA = f"""
 BEGIN;
 CREATE TABLE IF NOT EXISTS meta (setting TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS replies (
-    key TEXT PRIMARY KEY, account TEXT NOT NULL, text TEXT NOT NULL, outcome TEXT NOT NULL, model TEXT NOT NULL,
-    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, latency REAL NOT NULL,
-    logprobs TEXT NOT NULL, thinking TEXT NOT NULL, cleaned TEXT NOT NULL
-);
+{CREATE_REPLIES}
+{CREATE_TRIES}
 PRAGMA application_id={_APPLICATION_ID};
 PRAGMA user_version={_IN_USE};
 COMMIT;

@@ -1,4 +1,4 @@
-"""`Journal`: replies by request key, durable before they are used.
+"""`Journal`: replies by request key, durable before they are used, and what was paid for them and for failed tries.
 
 A journal belongs to one run. It keeps the run's fingerprint (its settings) and opens under no other, and the process
 that has it open keeps others out.
@@ -14,24 +14,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import orjson
-
-from music.llm.chat import ChatReply, ReplyOutcome
+from music.llm.chat import ChatReply, TryUsage
 from music.llm.journal.database import close_database, open_database
 from music.llm.journal.errors import JournalError
 from music.llm.journal.fingerprint import check_fingerprint
 from music.llm.journal.marks import read_marks
-from music.llm.journal.writer import BatchWriter, Row
-from music.llm.logprobs import dump_logprobs, load_logprobs
-from music.pairs import Usage
+from music.llm.journal.rows import INSERT_REPLY, INSERT_TRY, SELECT_REPLY, Row, load_reply, reply_row, try_row
+from music.llm.journal.sums import fix_costs, read_sums
+from music.llm.journal.writer import BatchWriter
+from music.llm.spending.budget import Price
+from music.llm.spending.tally import Tally
 
 __all__ = ["Journal"]
-
-_SELECT = (
-    "SELECT text, outcome, model, prompt_tokens, completion_tokens, latency, logprobs, thinking, cleaned FROM replies "
-    "WHERE key = ?"
-)
-_SUMS = "SELECT account, count(*), sum(prompt_tokens), sum(completion_tokens) FROM replies GROUP BY account"
 
 
 class Journal:
@@ -41,10 +35,11 @@ class Journal:
         self._path = path
         self._connection = connection
         self._connection_lock = threading.Lock()
-        self._writer = BatchWriter(path, connection, self._connection_lock, self._count)
+        self._replies = BatchWriter(path, connection, self._connection_lock, INSERT_REPLY, self._count)
+        self._tries = BatchWriter(path, connection, self._connection_lock, INSERT_TRY, self._count_try)
         # Eight bytes a key, not a set of strings: a large run has a million.
         self._earlier = array("q", sorted(hash(key) for (key,) in connection.execute("SELECT key FROM replies")))
-        self._sums = {account: sums for account, *sums in connection.execute(_SUMS)}
+        self._sums = read_sums(connection)
         self._is_closed = False
 
     @classmethod
@@ -78,53 +73,56 @@ class Journal:
         if place == len(self._earlier) or self._earlier[place] != hash(key):
             return None  # without the lock, which the writer holds while it waits for the disk
         with self._connection_lock:
-            row = self._connection.execute(_SELECT, (key,)).fetchone()
+            row = self._connection.execute(SELECT_REPLY, (key,)).fetchone()
         if row is None:  # another key's hash
             return None
-        text, outcome, model, prompt_tokens, completion_tokens, latency, logprobs, thinking, cleaned = row
-        return ChatReply(
-            text=text,
-            outcome=ReplyOutcome(outcome),
-            model=model,
-            prompt_tokens=prompt_tokens,
-            completion_tokens=completion_tokens,
-            latency=latency,
-            logprobs=load_logprobs(logprobs),
-            thinking=thinking,
-            cleaned=tuple(orjson.loads(cleaned)) if cleaned else (),
-        )
+        return load_reply(row)
 
-    async def usage(self) -> dict[str, Usage]:
-        """Return what all journaled replies cost by account, those of this session and of earlier ones."""
-        return {
-            account: Usage(num_calls=num_calls, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
-            for account, (num_calls, prompt_tokens, completion_tokens) in self._sums.items()
-        }
+    def spent(self, account: str) -> dict[str, Tally]:
+        """Return what an account's replies and failed tries came to by model, in this session and in earlier ones."""
+        return {model: tally for (owner, model), tally in self._sums.items() if owner == account}
+
+    def fix_costs(self, account: str, model: str, price: Price) -> None:
+        """Value what was paid for when its price was not known; what has a cost keeps it."""
+        with self._connection_lock:
+            fix_costs(self._connection, account, model, price)
+            self._sums = read_sums(self._connection)
 
     @property
     def marks(self) -> dict[str, Counter[str]]:
-        """How many replies of earlier sessions held thinking, or were cleaned of what, by account."""
-        return read_marks(self._connection)
+        """How many replies that earlier sessions paid for held thinking, or were cleaned of what, by account."""
+        with self._connection_lock:
+            return read_marks(self._connection)
 
-    async def put(self, key: str, reply: ChatReply, account: str = "") -> None:
+    async def put(self, key: str, reply: ChatReply, account: str = "", cost: float | None = None) -> None:
         """Write one reply; return once it is on disk.
 
         Args:
             key: Identity of the request within the run.
             reply: What was answered.
             account: What it is paid for, such as a role's name.
+            cost: In USD; None if it was not paid for, or its price is not known.
 
         Raises:
             JournalError: It could not be written: the disk is full, for example, or the key is taken.
         """
-        if self._is_closed:
-            raise JournalError(f"{self._path} is closed: a reply came after the end of its run")
-        usage = (reply.prompt_tokens, reply.completion_tokens, reply.latency)
-        logprobs = dump_logprobs(reply.logprobs)
-        taken_out = (reply.thinking, orjson.dumps(reply.cleaned).decode() if reply.cleaned else "")
-        await self._writer.put(
-            (key, account, reply.text, str(reply.outcome), reply.model, *usage, logprobs, *taken_out)
-        )
+        self._check_open()
+        await self._replies.put(reply_row(key, account, reply, cost))
+
+    async def charge(self, key: str, account: str, usage: TryUsage, cost: float | None) -> None:
+        """Write down a try that brought no reply and is paid for; return once it is on disk.
+
+        Args:
+            key: Of the request.
+            account: As for `put`.
+            usage: What it used.
+            cost: In USD; None if its price is not known.
+
+        Raises:
+            JournalError: It could not be written.
+        """
+        self._check_open()
+        await self._tries.put(try_row(key, account, usage, cost))
 
     async def aclose(self) -> None:
         """Write what is pending, then close the file; safe to call twice.
@@ -132,11 +130,13 @@ class Journal:
         Cancelled, it still writes and closes, and holds up the loop while it does.
         """
         try:
-            await self._writer.drain()
+            await self._replies.drain()
+            await self._tries.drain()
         finally:
             if not self._is_closed:
                 self._is_closed = True
-                self._writer.close()
+                self._replies.close()
+                self._tries.close()
                 close_database(self._connection)
 
     async def __aenter__(self) -> Self:
@@ -149,10 +149,20 @@ class Journal:
         """Close the journal."""
         await self.aclose()
 
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise JournalError(f"{self._path} is closed: a reply came after the end of its run")
+
     def _count(self, row: Row) -> None:
-        """Enter a written row into its account."""
-        account, prompt_tokens, completion_tokens = row[1], row[5], row[6]
-        sums = self._sums.setdefault(account, [0, 0, 0])
-        sums[0] += 1
-        sums[1] += prompt_tokens
-        sums[2] += completion_tokens
+        """Enter a written reply into its account."""
+        _, account, model, prompt_tokens, completion_tokens, cached_tokens, cost, is_reused, *_ = row
+        tally = self._sums[account, model]
+        if is_reused:
+            tally.add_reused(prompt_tokens + completion_tokens)
+        else:
+            tally.add_reply(prompt_tokens, completion_tokens, cached_tokens, cost)
+
+    def _count_try(self, row: Row) -> None:
+        """Enter a written try into its account."""
+        _, account, model, *used = row
+        self._sums[account, model].add_failed_try(*used)

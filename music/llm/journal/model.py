@@ -1,5 +1,8 @@
 """`JournaledModel`: a `ChatModel` that never pays for the same request twice."""
 
+from collections.abc import Callable
+from uuid import uuid4
+
 from music.llm.chat import ChatModel, ChatReply, ChatRequest
 from music.llm.journal.journal import Journal
 
@@ -9,20 +12,28 @@ __all__ = ["JournaledModel"]
 class JournaledModel:
     """A `ChatModel` that replays what the journal holds and journals what it does not.
 
-    Requests without a key pass through.
+    Replies to requests without a key are journaled for what they cost alone, and never replayed.
     """
 
-    def __init__(self, inner: ChatModel, journal: Journal, account: str = "") -> None:
+    def __init__(
+        self,
+        inner: ChatModel,
+        journal: Journal,
+        account: str = "",
+        cost: Callable[[ChatReply], float | None] = lambda _: None,
+    ) -> None:
         """Wrap a model.
 
         Args:
             inner: Answers what the journal does not hold.
             journal: Where the replies are.
-            account: What the replies are paid for, such as a role's name; `Journal.usage` adds up by it.
+            account: What the replies are paid for, such as a role's name; `Journal.spent` adds up by it.
+            cost: Returns what a reply cost in USD, None if its price is not known.
         """
         self._inner = inner
         self._journal = journal
         self._account = account
+        self._cost = cost
 
     @property
     def name(self) -> str:
@@ -36,13 +47,11 @@ class JournaledModel:
             EndpointError: As the inner model's.
             JournalError: The reply came but could not be written.
         """
-        if not request.key:
-            return await self._inner.complete(request)
-        earlier = self._journal.get(request.key)
-        if earlier is not None:
+        if request.key and (earlier := self._journal.get(request.key)) is not None:
             return earlier
         reply = await self._inner.complete(request)
-        await self._journal.put(request.key, reply, self._account)
+        key = request.key or f"without a key/{uuid4()}"
+        await self._journal.put(key, reply, self._account, self._cost(reply))
         return reply
 
     async def aclose(self) -> None:

@@ -14,19 +14,16 @@ from functools import partial
 from pathlib import Path
 
 from music.llm.journal.errors import JournalError
+from music.llm.journal.rows import Row
 
-__all__ = ["BatchWriter", "Row"]
+__all__ = ["BatchWriter"]
 
-_INSERT = "INSERT INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _BAD_ROW = (sqlite3.IntegrityError, sqlite3.DataError, UnicodeEncodeError, OverflowError)
 """Errors of one row, for which the others of its batch are not to pay."""
 
 _WAKE_AT_ONCE = 32
 """Callers that wake in one round of the event loop, which answers to nothing else until each of them has run."""
 
-Row = tuple[str, str, str, str, str, int, int, float, str, str, str]
-"""Key, account, text, outcome, model, prompt tokens, completion tokens, latency in seconds, logprobs, thinking, and
-what was cleaned as JSON."""
 _Batch = Sequence[tuple[Row, asyncio.Future[None]]]
 """Rows, each with the future that its caller waits for."""
 _Errors = Mapping[int, BaseException]
@@ -34,13 +31,14 @@ _Errors = Mapping[int, BaseException]
 
 
 class BatchWriter:
-    """Writes rows of the table of replies. Use it from one event loop."""
+    """Writes rows of one table. Use it from one event loop."""
 
     def __init__(
         self,
         path: Path,
         connection: sqlite3.Connection,
         connection_lock: threading.Lock,
+        insert: str,
         on_written: Callable[[Row], None],
     ) -> None:
         """Take a connection, which stays the caller's to close.
@@ -49,11 +47,13 @@ class BatchWriter:
             path: The file, for messages.
             connection: The open file.
             connection_lock: Held while the connection is used.
+            insert: The SQL that inserts a row.
             on_written: Called in the event loop with each row that is on disk.
         """
         self._path = path
         self._connection = connection
         self._connection_lock = connection_lock
+        self._insert = insert
         self._on_written = on_written
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         # Only the event loop touches these three; the thread is handed whole batches and never sees a growing list.
@@ -136,7 +136,7 @@ class BatchWriter:
         with self._connection_lock:
             try:
                 with self._connection:
-                    self._connection.executemany(_INSERT, (row for row, _ in batch))
+                    self._connection.executemany(self._insert, (row for row, _ in batch))
             except _BAD_ROW:
                 return self._write_singly(batch)
         return {}
@@ -147,7 +147,7 @@ class BatchWriter:
         with self._connection:
             for place, (row, _) in enumerate(batch):
                 try:
-                    self._connection.execute(_INSERT, row)
+                    self._connection.execute(self._insert, row)
                 except _BAD_ROW as error:
                     errors[place] = error
         return errors

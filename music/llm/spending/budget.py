@@ -16,7 +16,10 @@ __all__ = ["FREE", "Budget", "Price", "PriceTable"]
 
 ANY_MODEL = "*"
 _SERVED = re.compile(r"(.+)@https?://.*", re.IGNORECASE | re.DOTALL)
-_FORM = "MODEL=PROMPT:COMPLETION in USD per million tokens, for example gemma-2-9b-it=0.15:0.60 (MODEL may be *)"
+_FORM = (
+    "MODEL=PROMPT:COMPLETION or MODEL=PROMPT:COMPLETION:CACHED in USD per million tokens, "
+    "for example gemma-2-9b-it=0.15:0.60 (MODEL may be *)"
+)
 _DUST = 1e-9
 """USD by which sums of floats may miss the budget."""
 
@@ -28,14 +31,22 @@ class Price:
     Attributes:
         prompt: Of prompt tokens.
         completion: Of completion tokens.
+        cached: Of prompt tokens that the endpoint read from its cache; None if it gives no discount on them.
     """
 
     prompt: float
     completion: float
+    cached: float | None = None
 
-    def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
-        """Return the cost of so many tokens in USD."""
-        return (self.prompt * prompt_tokens + self.completion * completion_tokens) * 1e-6
+    @property
+    def cached_prompt(self) -> float:
+        """What cached prompt tokens cost."""
+        return self.prompt if self.cached is None else self.cached
+
+    def cost(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float:
+        """Return the cost of so many tokens in USD; the cached ones are among those of the prompt."""
+        fresh = self.prompt * (prompt_tokens - cached_tokens) + self.cached_prompt * cached_tokens
+        return (fresh + self.completion * completion_tokens) * 1e-6
 
 
 FREE = Price(0.0, 0.0)
@@ -76,24 +87,24 @@ class Budget:
 
     Attributes:
         max_cost: In USD; None for no bound.
-        max_tokens: Prompt and completion tokens together; None for no bound.
+        max_total_tokens: Prompt and completion tokens together; None for no bound.
         flags: What the flags that set it begin with, for messages.
     """
 
     max_cost: float | None = None
-    max_tokens: int | None = None
+    max_total_tokens: int | None = None
     flags: str = "--"
 
     def __bool__(self) -> bool:
         """Whether there is any bound."""
-        return self.max_cost is not None or self.max_tokens is not None
+        return self.max_cost is not None or self.max_total_tokens is not None
 
     def reached(self, cost: float, num_tokens: int) -> str:
         """Say which bound is reached; nothing if none is."""
         if self.max_cost is not None and cost >= self.max_cost - _DUST:
             return f"{cost:.2f} USD are spent of {self.flags}max-cost {self.max_cost:.2f}"
-        if self.max_tokens is not None and num_tokens >= self.max_tokens:
-            return f"{num_tokens:,} tokens are spent of {self.flags}max-tokens {self.max_tokens:,}"
+        if self.max_total_tokens is not None and num_tokens >= self.max_total_tokens:
+            return f"{num_tokens:,} tokens are spent of {self.flags}max-total-tokens {self.max_total_tokens:,}"
         return ""
 
     def check_priced(self, account: str, prices: Mapping[str, Price | None]) -> None:
@@ -121,9 +132,9 @@ def _parse_entry(entry: str) -> tuple[str, Price]:
     """Read one entry of a price table."""
     model, _, price = entry.rpartition("=")
     try:
-        prompt, completion = map(float, price.split(":"))
+        values = [float(value) for value in price.split(":")]
     except ValueError:
-        raise InvalidInputError(f"--price: expected {_FORM}, got {entry!r}") from None
-    if not model or not all(math.isfinite(value) and value >= 0 for value in (prompt, completion)):
+        values = []
+    if not model or len(values) not in (2, 3) or not all(math.isfinite(value) and value >= 0 for value in values):
         raise InvalidInputError(f"--price: expected {_FORM}, got {entry!r}")
-    return model, Price(prompt, completion)
+    return model, Price(*values)

@@ -1,17 +1,19 @@
-"""The ledger of a run: what its paid replies came to, by account and model, and what the whole run will come to.
+"""The ledger of a run: what its paid replies and failed tries came to, and what the whole run will come to.
 
-An account is a role's, or that of a judge or of a weaker model. Replies that were replayed are not paid for again and
-never get here; those of earlier sessions come in as one sum per account.
+An account is a role's, or that of a judge or of a weaker model. What is charged gets its cost at once, at the prices of
+the session, and keeps it. Replies that were replayed are not paid for again and never get here; those of earlier
+sessions come in as sums from the books, as a rule the run's journal.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Protocol
 
-from music.llm.chat import ChatReply
+from music.llm.chat import ChatReply, TryUsage
 from music.llm.spending.budget import FREE, Budget, Price, PriceTable
 from music.llm.spending.records import AccountSpending, Projection, Spending
-from music.pairs import Usage
+from music.llm.spending.tally import Tally
 
-__all__ = ["Account", "Ledger", "Tally"]
+__all__ = ["Account", "Books", "Ledger"]
 
 MIN_PAIRS = 5
 """Pairs that must have ended before the whole run is projected from them."""
@@ -19,35 +21,20 @@ MIN_UNCOUNTED = 20
 """Replies without token counts that a budget bears with."""
 
 
-@dataclass(slots=True)
-class Tally:
-    """A running sum over replies.
+class Books(Protocol):
+    """What keeps charges beyond this process; `music.llm.journal.Journal` does."""
 
-    Attributes:
-        num_calls: Replies.
-        prompt_tokens: Of all of them.
-        completion_tokens: Likewise.
-        cost: In USD, without what has no known price.
-        num_uncounted: Replies that did not say how many tokens they took.
-    """
+    def spent(self, account: str) -> Mapping[str, Tally]:
+        """Return what an account came to by model, as the replies name it."""
+        ...
 
-    num_calls: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cost: float = 0.0
-    num_uncounted: int = 0
+    def fix_costs(self, account: str, model: str, price: Price) -> None:
+        """Value what was paid for when its price was not known; what has a cost keeps it."""
+        ...
 
-    @property
-    def num_tokens(self) -> int:
-        """Prompt and completion tokens together."""
-        return self.prompt_tokens + self.completion_tokens
-
-    def add(self, num_calls: int, prompt_tokens: int, completion_tokens: int, cost: float) -> None:
-        """Add to the sum."""
-        self.num_calls += num_calls
-        self.prompt_tokens += prompt_tokens
-        self.completion_tokens += completion_tokens
-        self.cost += cost
+    async def charge(self, key: str, account: str, usage: TryUsage, cost: float | None) -> None:
+        """Write down a failed try that is paid for."""
+        ...
 
 
 class Ledger:
@@ -72,32 +59,33 @@ class Ledger:
         self._ended = Tally()
         self._open_pairs: dict[str, Tally] = {}
 
-    def open(self, account: str, endpoint: str, earlier: Usage | None = None) -> "Account":
+    def open(self, account: str, endpoint: str, books: Books | None = None) -> "Account":
         """Open an account.
 
         Args:
             account: Its name.
             endpoint: The name of its model, `MODEL@BASE_URL` or several of them, separated by commas.
-            earlier: What earlier sessions spent under this name; if replicas differ in price, at the dearest.
+            books: What earlier sessions spent under this name, and where failed tries are written down; None for
+                an account that lasts as long as this process.
 
         Raises:
             InvalidInputError: The budget bounds the cost, and the price of a model is not known.
         """
         prices = self._prices.find(endpoint)
         self.budget.check_priced(account, prices)
-        opened = Account(account, prices, self)
+        opened = Account(account, prices, self, books)
         self._accounts.append(opened)
-        if earlier is not None:
-            cost = opened.book(earlier.num_calls, earlier.prompt_tokens, earlier.completion_tokens)
-            self._ended.add(earlier.num_calls, earlier.prompt_tokens, earlier.completion_tokens, cost)
+        self._ended.add(opened.take_over())
         return opened
 
-    def charge(self, pair: str, prompt_tokens: int, completion_tokens: int, cost: float) -> None:
-        """Charge one reply to its pair; to all of them if `pair` is empty."""
-        tally = self._open_pairs.get(pair) if pair else self._ended
+    def tally_of(self, pair: str) -> Tally:
+        """Return the sum that a pair's calls enter; that of ended pairs, which count in projections, if it is empty."""
+        if not pair:
+            return self._ended
+        tally = self._open_pairs.get(pair)
         if tally is None:
             tally = self._open_pairs[pair] = Tally()
-        tally.add(1, prompt_tokens, completion_tokens, cost)
+        return tally
 
     def exhausted(self) -> str:
         """Say why nothing more may be spent; nothing if more may."""
@@ -107,8 +95,9 @@ class Ledger:
 
     def end_pair(self, index: int) -> None:
         """Settle a pair that ended, whole or failed: from now on it counts in projections."""
-        tally = self._open_pairs.pop(str(index), Tally())
-        self._ended.add(tally.num_calls, tally.prompt_tokens, tally.completion_tokens, tally.cost)
+        tally = self._open_pairs.pop(str(index), None)
+        if tally is not None:
+            self._ended.add(tally)
 
     def project(self, num_wanted: int, num_pairs: int, num_failed: int) -> Projection | None:
         """Project the whole run from the pairs that ended; None while they are too few.
@@ -136,7 +125,7 @@ class Ledger:
 
     @property
     def _is_priced(self) -> bool:
-        return all(row.cost is not None for account in self._accounts for row in account.rows())
+        return not self.total.num_unpriced
 
 
 class Account:
@@ -146,31 +135,61 @@ class Account:
         name: The role's.
     """
 
-    def __init__(self, name: str, prices: dict[str, Price | None], ledger: Ledger) -> None:
+    def __init__(self, name: str, prices: dict[str, Price | None], ledger: Ledger, books: Books | None = None) -> None:
         self.name = name
         self._prices = prices
         # What does not name one of several models is booked under the dearest: a budget must not be passed unseen.
         self._default = max(prices, key=lambda model: sum(_parts(prices[model])))
         self._tallies = {model: Tally() for model in prices}
         self._ledger = ledger
+        self._books = books
+
+    def take_over(self) -> Tally:
+        """Enter what earlier sessions spent, at what it cost then, and return its sum."""
+        total = Tally()
+        if self._books is None:
+            return total
+        for model, spent in self._books.spent(self.name).items():
+            price = self._price(model)
+            if spent.num_unpriced and price is not None:
+                self._books.fix_costs(self.name, model, price)
+        for model, spent in self._books.spent(self.name).items():
+            for tally in (self._tallies[self._booked(model)], self._ledger.total, total):
+                tally.add(spent)
+        return total
+
+    def cost(self, used: ChatReply | TryUsage) -> float | None:
+        """Return what a reply or a try costs in USD at the prices of this session; None if its price is not known."""
+        price = self._price(used.model)
+        return None if price is None else price.cost(used.prompt_tokens, used.completion_tokens, used.cached_tokens)
 
     def charge(self, pair: str, reply: ChatReply) -> None:
         """Book a reply that was paid for under a pair's index; empty for none."""
-        prompt, completion = reply.prompt_tokens, reply.completion_tokens
-        cost = self.book(1, prompt, completion, reply.model)
-        self._ledger.charge(pair, prompt, completion, cost)
-        if not prompt and not completion:
-            self._miss_count(reply.model)
+        model = self._booked(reply.model)
+        used = (reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens, self.cost(reply))
+        for tally in (self._tallies[model], self._ledger.total, self._ledger.tally_of(pair)):
+            tally.add_reply(*used)
+        if not reply.prompt_tokens and not reply.completion_tokens:
+            self._miss_count(model)
 
-    def book(self, num_calls: int, prompt_tokens: int, completion_tokens: int, model: str = "") -> float:
-        """Book calls under a model and return their cost in USD, 0 if its price is not known."""
-        if model not in self._tallies:
-            model = self._default
-        tally, price = self._tallies[model], self._prices[model]
-        cost = price.cost(prompt_tokens, completion_tokens) if price else 0.0
-        tally.add(num_calls, prompt_tokens, completion_tokens, cost)
-        self._ledger.total.add(num_calls, prompt_tokens, completion_tokens, cost)
-        return cost
+    async def pay(self, pair: str, key: str, usage: TryUsage) -> None:
+        """Book a try that brought no reply and is paid for; return once that is in the books.
+
+        Args:
+            pair: The pair's index; empty for none.
+            key: Of the request.
+            usage: What it used.
+        """
+        used, cost = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens), self.cost(usage)
+        for tally in (self._tallies[self._booked(usage.model)], self._ledger.total, self._ledger.tally_of(pair)):
+            tally.add_failed_try(*used, cost, usage.is_estimate)
+        if self._books is not None:
+            await self._books.charge(key, self.name, usage, cost)
+
+    def reuse(self, reply: ChatReply) -> None:
+        """Count a reply that came from a cache."""
+        for tally in (self._tallies[self._booked(reply.model)], self._ledger.total):
+            tally.add_reused(reply.prompt_tokens + reply.completion_tokens)
 
     def rows(self) -> list[AccountSpending]:
         """Return what was spent on each model that was called."""
@@ -181,19 +200,31 @@ class Account:
                 num_calls=tally.num_calls,
                 prompt_tokens=tally.prompt_tokens,
                 completion_tokens=tally.completion_tokens,
-                cost=None if self._prices[model] is None else round(tally.cost, 9),
+                cached_tokens=tally.cached_tokens,
+                cost=None if tally.num_unpriced else round(tally.cost, 9),
                 num_uncounted=tally.num_uncounted,
+                num_failed_tries=tally.num_failed_tries,
+                num_estimated=tally.num_estimated,
+                estimated_tokens=tally.estimated_tokens,
+                num_reused=tally.num_reused,
+                reused_tokens=tally.reused_tokens,
             )
             for model, tally in self._tallies.items()
-            if tally.num_calls
+            if tally.num_calls or tally.num_failed_tries or tally.num_reused
         ]
+
+    def _booked(self, model: str) -> str:
+        """Return the model of the price list under which one is booked."""
+        return model if model in self._tallies else self._default
+
+    def _price(self, model: str) -> Price | None:
+        return self._prices[self._booked(model)]
 
     def _miss_count(self, model: str) -> None:
         """Note a reply without token counts; most of an account's replies being so blinds the budget."""
-        model = model if model in self._tallies else self._default
         tally, ledger = self._tallies[model], self._ledger
         tally.num_uncounted += 1
-        matters = ledger.budget.max_tokens is not None or self._prices[model] != FREE
+        matters = ledger.budget.max_total_tokens is not None or self._prices[model] != FREE
         if matters and tally.num_uncounted >= max(MIN_UNCOUNTED, tally.num_calls / 2):
             ledger.blind = (
                 f"{tally.num_uncounted} replies of {model!r} (role {self.name}) did not say how many tokens they took, "

@@ -1,7 +1,9 @@
 """`BudgetedModel`: a `ChatModel` whose calls are charged, and are no longer sent once the budget is spent."""
 
+from dataclasses import replace
+
 from music.errors import MusicError
-from music.llm.chat import ChatModel, ChatReply, ChatRequest
+from music.llm.chat import ChatModel, ChatReply, ChatRequest, TryUsage
 from music.llm.spending.ledger import Account, Ledger
 
 __all__ = ["BudgetReachedError", "BudgetedModel"]
@@ -39,11 +41,23 @@ class BudgetedModel:
             BudgetReachedError: The budget is spent, or cannot be kept.
             EndpointError: As the model's.
         """
-        if reason := self._ledger.exhausted():
-            raise BudgetReachedError(reason)
-        reply = await self._model.complete(request)
+        self.admit()
+        reply = await self._model.complete(replace(request, payer=self))
         self._account.charge("", reply)
         return reply
+
+    def admit(self) -> None:
+        """Let one more try be sent; see `music.llm.chat.Payer`.
+
+        Raises:
+            BudgetReachedError: The budget is spent, or cannot be kept.
+        """
+        if reason := self._ledger.exhausted():
+            raise BudgetReachedError(reason)
+
+    async def pay(self, request: ChatRequest, usage: TryUsage) -> None:
+        """Book a try that brought no reply; see `music.llm.chat.Payer`."""
+        await self._account.pay("", request.key, usage)
 
     async def aclose(self) -> None:
         """Release the model."""

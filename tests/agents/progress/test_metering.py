@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -8,7 +9,7 @@ from music.llm.openai import ClientSettings, OpenAIChatModel
 from music.llm.retry import RetryPolicy
 from music.llm.spending.budget import Budget, PriceTable
 from music.llm.spending.ledger import Ledger
-from music.pairs import Usage
+from music.llm.spending.tally import Tally
 from music_agents.failures import FailureReason, RoleFailedError
 from music_agents.progress import RunProgress, StopReason
 from music_agents.progress.metering import MeteredModel
@@ -38,8 +39,15 @@ class Scripted:
         pass
 
 
-def metered(inner: Scripted, progress: RunProgress, earlier: Usage | None = None) -> MeteredModel:
-    return MeteredModel(inner, progress, progress.open_account("user", inner.name, earlier))
+class SpentBefore:
+    """Books of earlier sessions."""
+
+    def spent(self, account: str) -> dict[str, Tally]:
+        return {"m": Tally(num_calls=9, prompt_tokens=900, completion_tokens=100)}
+
+
+def metered(inner: Scripted, progress: RunProgress, books: Any = None) -> MeteredModel:
+    return MeteredModel(inner, progress, progress.open_account("user", inner.name, books))
 
 
 def request(pair: int = 0) -> ChatRequest:
@@ -73,7 +81,9 @@ async def test_a_cancelled_call_is_no_longer_in_flight():
     assert (progress.num_in_flight, progress.num_calls, progress.errors.total()) == (0, 0, 0)
 
 
-@pytest.mark.parametrize("budget", [Budget(max_tokens=1000), Budget(max_cost=1000e-6)], ids=["max_tokens", "max_cost"])
+@pytest.mark.parametrize(
+    "budget", [Budget(max_total_tokens=1000), Budget(max_cost=1000e-6)], ids=["max_total_tokens", "max_cost"]
+)
 async def test_a_budget_is_overshot_by_no_more_than_what_is_in_flight(budget):
     inner, progress = Scripted(), RunProgress(ledger=Ledger(budget, PriceTable.parse(["*=1:1"])))
     model = metered(inner, progress)
@@ -91,8 +101,8 @@ async def test_a_budget_is_overshot_by_no_more_than_what_is_in_flight(budget):
 
 
 async def test_what_earlier_sessions_spent_counts():
-    inner, progress = Scripted(), RunProgress(ledger=Ledger(Budget(max_tokens=1000)))
-    model = metered(inner, progress, Usage(num_calls=9, prompt_tokens=900, completion_tokens=100))
+    inner, progress = Scripted(), RunProgress(ledger=Ledger(Budget(max_total_tokens=1000)))
+    model = metered(inner, progress, SpentBefore())
     with pytest.raises(RoleFailedError):
         await model.complete(request())
     assert inner.num_sent == 0
@@ -100,7 +110,7 @@ async def test_what_earlier_sessions_spent_counts():
 
 async def test_a_budget_that_cannot_be_kept_stops_the_run():
     silent = ChatReply(text="yes", outcome=ReplyOutcome.COMPLETE, model="m")
-    inner, progress = Scripted(lambda _: silent), RunProgress(ledger=Ledger(Budget(max_tokens=1000)))
+    inner, progress = Scripted(lambda _: silent), RunProgress(ledger=Ledger(Budget(max_total_tokens=1000)))
     await ask(metered(inner, progress), 30)
     assert inner.num_sent == 20
     assert "did not say how many tokens" in progress.stop_detail

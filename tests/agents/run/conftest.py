@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from music.conversation import Conversation
+from music.llm.cache import ReplyCache
 from music.llm.chat import ChatModel, ChatReply, ChatRequest
 from music.pairs import PreferencePair
 from music.prompts import Part
@@ -26,6 +27,7 @@ async def run_into(
     personas: PersonaSource | None = None,
     graph: GraphFactory = standard_graph,
     retry_failed: bool = False,
+    cache: ReplyCache | None = None,
     **settings: Any,
 ) -> RunReport:
     # The gates are off by default, as the fake users and assistants say what they please.
@@ -33,7 +35,15 @@ async def run_into(
     config = SimulationConfig(**{**plain, **settings})
     models = RoleModels(user=model, assistant=model, contrast=model, judge=judge)
     return await run_simulation(
-        directory, seeds, models, config, progress, personas=personas, graph=graph, retry_failed=retry_failed
+        directory,
+        seeds,
+        models,
+        config,
+        progress,
+        personas=personas,
+        graph=graph,
+        retry_failed=retry_failed,
+        cache=cache,
     )
 
 

@@ -22,20 +22,20 @@ def within(prices=(), **bounds):
 async def test_at_its_token_budget_a_run_stops_and_goes_on_with_a_higher_one(tmp_path, fake_model, seeds, run, shards):
     await run(tmp_path / "whole", seeds, fake_model())
     directory, keys = tmp_path / "cut", []
-    for max_tokens in (20 * TOKENS, 45 * TOKENS - 3):
+    for max_total_tokens in (20 * TOKENS, 45 * TOKENS - 3):
         model = fake_model()
-        report = await run(directory, seeds, model, within(max_tokens=max_tokens), max_in_flight=IN_FLIGHT)
+        report = await run(directory, seeds, model, within(max_total_tokens=max_total_tokens), max_in_flight=IN_FLIGHT)
         assert report.status is RunStatus.BUDGET
-        assert f"of --max-tokens {max_tokens}" in report.detail
+        assert f"of --max-total-tokens {max_total_tokens}" in report.detail
         # what comes over the budget is what was in flight when it was reached
-        assert max_tokens <= report.spending.num_tokens < max_tokens + IN_FLIGHT * TOKENS
+        assert max_total_tokens <= report.spending.num_tokens < max_total_tokens + IN_FLIGHT * TOKENS
         assert len(model.requests) > IN_FLIGHT
         keys += [request.key for request in model.requests]
     assert report.num_pairs > 0
     model = fake_model()
-    report = await run(directory, seeds, model, within(max_tokens=max_tokens), max_in_flight=IN_FLIGHT)
+    report = await run(directory, seeds, model, within(max_total_tokens=max_total_tokens), max_in_flight=IN_FLIGHT)
     assert (report.status, model.requests) == (RunStatus.BUDGET, [])  # spent is spent
-    report = await run(directory, seeds, model, within(max_tokens=10**6))
+    report = await run(directory, seeds, model, within(max_total_tokens=10**6))
     assert report.status is RunStatus.COMPLETE
     keys += [request.key for request in model.requests]
     assert len(keys) == len(set(keys)) == report.spending.num_calls == 64

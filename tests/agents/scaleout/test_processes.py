@@ -100,15 +100,39 @@ def test_failed_pairs_are_tried_again_as_in_one_process(crew, site, output, tmp_
 def test_the_budget_holds_for_the_whole_run(crew, site, whole, output, tmp_path):
     num_tokens = json.loads((whole / "run.json").read_bytes())["spending"]["num_tokens"]
     bound = num_tokens // 2
-    report = run(site.job(max_tokens=bound), tmp_path, crew)
+    report = run(site.job(max_total_tokens=bound), tmp_path, crew)
     assert report.status is RunStatus.BUDGET
-    assert "of --max-tokens" in report.detail
+    assert "of --max-total-tokens" in report.detail
     assert bound <= report.spending.num_tokens <= bound + site.in_flight * 1000
     assert 0 < report.num_pairs < 24
-    assert run(site.job(max_tokens=bound), tmp_path, crew).spending == report.spending
+    assert run(site.job(max_total_tokens=bound), tmp_path, crew).spending == report.spending
     # Just enough: what one share leaves over, the other may spend.
-    assert run(site.job(max_tokens=num_tokens + 1), tmp_path, crew).status is RunStatus.COMPLETE
+    assert run(site.job(max_total_tokens=num_tokens + 1), tmp_path, crew).status is RunStatus.COMPLETE
     assert output(tmp_path) == output(whole)
+
+
+def test_another_price_later_leaves_what_is_spent_as_it_is(crew, site, tmp_path):
+    first = run(site.job(num_pairs=6, prices=["m=100:100"]), tmp_path, crew)
+    charged = [row for row in first.spending.accounts if row.account != "judge"]  # which is free
+    num_tokens = sum(row.prompt_tokens + row.completion_tokens for row in charged)
+    assert first.spending.cost == pytest.approx(1e-4 * num_tokens)
+    again = run(site.job(num_pairs=6, prices=["m=900:900"]), tmp_path, crew)
+    assert again.spending == first.spending
+    more = run(site.job(num_pairs=8, prices=["m=0:0"], max_cost=9.0), tmp_path, crew)
+    assert more.spending.cost == first.spending.cost
+    assert more.spending.num_tokens > first.spending.num_tokens
+
+
+def test_workers_share_a_cache_with_each_other_and_with_other_runs(crew, site, whole, output, tmp_path):
+    job = site.job().model_copy(update={"cache": tmp_path / "cache.sqlite"})
+    first = run(job, tmp_path / "first", crew)
+    before = site.num_requests()
+    again = run(job, tmp_path / "again", crew)
+    assert output(tmp_path / "first") == output(tmp_path / "again") == output(whole)
+    assert site.num_requests() == before
+    assert (again.spending.num_calls, again.spending.num_tokens) == (0, 0)
+    paid_and_reused = first.spending.num_calls + first.spending.sum("num_reused")
+    assert again.spending.sum("num_reused") == paid_and_reused > 0
 
 
 def test_a_run_stays_what_it_was_begun_as(crew, site, whole, tmp_path):

@@ -33,6 +33,18 @@ async def test_nothing_is_paid_for_twice_whatever_the_settings(judges, sides, st
     assert (spending.num_calls, total.num_calls, total.num_tokens) == (20, 48, 48 * 110)
 
 
+async def test_judgements_of_another_run_are_free_with_a_cache(judges, sides, stats, tmp_path):
+    spent = []
+    for name in ("one", "two"):
+        before = stats(judges).get("requests", 0)
+        cached = {"cache": tmp_path / "cache.sqlite", "prices": ("leans=1000:1000",)}
+        scores, spending = await judge_all(f"leans@{judges}", sides(10), tmp_path / name, **cached)
+        spent.append((scores, stats(judges)["requests"] - before, spending.num_calls, spending.sum("num_reused")))
+    (scores, *first), (again, *second) = spent
+    assert (first, second) == ([20, 20, 0], [0, 0, 20])
+    assert again == scores
+
+
 async def test_the_budget_stops_it_and_a_larger_one_goes_on(judges, sides, stats, tmp_path):
     journal = tmp_path / "deep" / "j.sqlite"
     before = stats(judges)["requests"]
