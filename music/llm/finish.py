@@ -73,6 +73,8 @@ def outcome_of(reason: str) -> ReplyOutcome | None:
 
     A server that gives no reason is taken to have finished, as some never give one.
     """
+    if reason == "stop":
+        return ReplyOutcome.COMPLETE
     word = reason.strip().lower()
     if word in _MISSING:
         return ReplyOutcome.COMPLETE

@@ -42,9 +42,7 @@ def read_message(message: Mapping[str, object]) -> RawMessage:
         MalformedReplyError: Its content is not text, such as an image.
     """
     read = RawMessage(
-        thinking=next(
-            (value for name in _THINKING_FIELDS if isinstance(value := message.get(name), str) and value), ""
-        ),
+        thinking=_thinking_in_a_field(message),
         is_refusal=bool(message.get("refusal")),
         calls_tool=bool(message.get("tool_calls") or message.get("function_call")),
     )
@@ -57,6 +55,14 @@ def read_message(message: Mapping[str, object]) -> RawMessage:
     elif content is not None:
         raise _not_text(type(content).__name__)
     return read
+
+
+def _thinking_in_a_field(message: Mapping[str, object]) -> str:
+    """Return the thinking that a message has in a field of its own."""
+    for name in _THINKING_FIELDS:
+        if isinstance(value := message.get(name), str) and value:
+            return value
+    return ""
 
 
 def _add_part(read: RawMessage, part: object) -> None:

@@ -4,7 +4,7 @@ The order matters. Thinking is found by marks that `neutralise` would spoil, and
 as well as after it.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from music.llm.chat import ReplyOutcome
 from music.llm.sanitise import neutralise, strip_end_marks, strip_header
@@ -13,8 +13,7 @@ from music.llm.thinking import split_thinking
 __all__ = ["Reading", "read_text"]
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What a model says; the fields without a description are as in `ChatReply`.
 
     Attributes:
@@ -45,21 +44,13 @@ def read_text(raw: str, end: ReplyOutcome, thinking: str = "") -> Reading:
     body = answer if answer is headless else strip_header(answer)  # the header after thinking is part of its form
     said = strip_end_marks(body)
     text = neutralise(said)
-    kinds = (("role_header", headless != raw), ("end_mark", said != body), ("control_token", text != said))
-    if not text.strip():
+    thinking = "\n\n".join(filter(None, (thinking.strip(), thought))) if thinking or thought else ""
+    if not text or text.isspace():
         text = ""
-        end = _outcome_without_text(end, thinking or thought)
-    return Reading(
-        text=text,
-        outcome=end,
-        thinking="\n\n".join(filter(None, (thinking.strip(), thought))),
-        cleaned=tuple(kind for kind, is_there in kinds if is_there),
-        said=said,
-    )
-
-
-def _outcome_without_text(end: ReplyOutcome, thinking: str) -> ReplyOutcome:
-    """Return the outcome of a reply that has no text."""
-    if end is not ReplyOutcome.COMPLETE:
-        return end
-    return ReplyOutcome.THOUGHT if thinking.strip() else ReplyOutcome.EMPTY
+        if end is ReplyOutcome.COMPLETE:
+            end = ReplyOutcome.THOUGHT if thinking else ReplyOutcome.EMPTY
+    cleaned: tuple[str, ...] = ()
+    if text != raw:
+        kinds = (("role_header", headless != raw), ("end_mark", said != body), ("control_token", text != said))
+        cleaned = tuple(kind for kind, is_there in kinds if is_there)
+    return Reading(text, end, thinking, cleaned, said)

@@ -71,8 +71,10 @@ _OPENS = re.compile(r"\s*(?:" + "|".join(f"(?P<{name}>{form.opens})" for name, f
 _CLOSES = {name: re.compile(form.closes) for name, form in _BY_NAME.items()}
 _MARKS = [form.opens for form in _FORMS if form.may_break_off]
 _ENDS = [form.closes for form in _FORMS if form.template_opens]
-_MARK = re.compile(f"(?P<end>{'|'.join(_ENDS)})|{'|'.join(_MARKS)}")
-"""A last mark that may stand alone, or any first mark."""
+_END = re.compile("|".join(_ENDS))
+"""A last mark that may stand alone."""
+_MARK = re.compile("|".join(_ENDS + _MARKS))
+"""Such a mark or a first one. Each alternative begins with one letter, so that a search is a scan for a few letters."""
 _HEADS = ("analysis", "Here is my ", "Here's my ", "Here are my ")
 """Beginnings of the forms that are plain words."""
 _WORDS = ("think", "thought", "reasoning", "channel", "inner_", "final response")
@@ -140,7 +142,7 @@ def _next_thought(text: str, start: int) -> tuple[str, int] | None:
         return (text[begin:], len(text)) if breaks_off else None
     marks = outside_code(text, _MARK.finditer(text, start), start)
     closing = next((mark for mark in marks if not _is_mention(text, mark)), None)
-    if closing is None or closing["end"] is None:
+    if closing is None or _END.match(text, closing.start()) is None:
         return None
     return text[start : closing.start()], closing.end()
 

@@ -82,16 +82,17 @@ class Journal:
         """Return what an account's replies and failed tries came to by model, in this session and in earlier ones."""
         return {model: tally for (owner, model), tally in self._sums.items() if owner == account}
 
-    @property
-    def marks(self) -> dict[str, Counter[str]]:
-        """How many replies of earlier sessions held thinking, or were cleaned of what, by account."""
-        return read_marks(self._connection)
-
     def fix_costs(self, account: str, model: str, price: Price) -> None:
         """Value what was paid for when its price was not known; what has a cost keeps it."""
         with self._connection_lock:
             fix_costs(self._connection, account, model, price)
             self._sums = read_sums(self._connection)
+
+    @property
+    def marks(self) -> dict[str, Counter[str]]:
+        """How many replies that earlier sessions paid for held thinking, or were cleaned of what, by account."""
+        with self._connection_lock:
+            return read_marks(self._connection)
 
     async def put(self, key: str, reply: ChatReply, account: str = "", cost: float | None = None) -> None:
         """Write one reply; return once it is on disk.

@@ -1,4 +1,4 @@
-"""What was taken out of a journal's replies, by account."""
+"""What was taken out of the replies that were paid for, by account."""
 
 import sqlite3
 from collections import Counter, defaultdict
@@ -9,12 +9,15 @@ __all__ = ["read_marks"]
 
 _MARKED = (
     "SELECT account, thinking != '' AS thought, cleaned, count(*) FROM replies "
-    "WHERE thought OR cleaned != '' GROUP BY account, thought, cleaned"
+    "WHERE (thought OR cleaned != '') AND NOT is_reused GROUP BY account, thought, cleaned"
 )
 
 
 def read_marks(connection: sqlite3.Connection) -> dict[str, Counter[str]]:
-    """Count the replies that held thinking or were cleaned, by account and kind; see `ChatReply.cleaned`."""
+    """Count the replies that held thinking or were cleaned, by account and kind; see `ChatReply.cleaned`.
+
+    Replies of other runs, which come from a cache, do not count.
+    """
     marks: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for account, thought, cleaned, num in connection.execute(_MARKED):
         kinds = orjson.loads(cleaned) if cleaned else []
