@@ -15,7 +15,7 @@ from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
 
 from music.errors import InvalidInputError
-from music.llm.chat import ChatReply, ChatRequest, ReplyOutcome, RequestRejectedError
+from music.llm.chat import ChatReply, ChatRequest, ReplyOutcome, RequestRejectedError, Sampling, StoppedWaitingError
 from music.llm.sanitise import neutralise
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["LocalChatModel"]
 
 _DEFAULT_MAX_TOKENS = 512
+_DEFAULT_TEMPERATURE = 1.0
 
 
 @cache
@@ -39,19 +40,20 @@ class _Prompt:
     Attributes:
         ids: Its tokens.
         max_tokens: How many may be generated; at least 1.
-        temperature: As in the request.
-        seed: As in the request.
+        sampling: As in the request.
+        seed: As in the request; None for none.
     """
 
     ids: list[int]
     max_tokens: int
-    temperature: float | None
+    sampling: Sampling
     seed: int | None
 
     @property
-    def kind(self) -> tuple[float, int]:
+    def kind(self) -> tuple[float, float, tuple[str, ...], int]:
         """What prompts of one batch have in common."""
-        return -1.0 if self.temperature is None else self.temperature, self.max_tokens
+        temperature, top_p = (-1.0 if x is None else x for x in (self.sampling.temperature, self.sampling.top_p))
+        return temperature, top_p, self.sampling.stop, self.max_tokens
 
 
 class LocalChatModel:
@@ -59,7 +61,9 @@ class LocalChatModel:
 
     Weights are read from safetensors only, and code that comes with a model is never run. A request's `seed` makes
     its sampling reproducible on the same machine; without one, it follows the process's random state. `temperature` 0
-    is greedy; without one, the model's own generation settings hold. `max_tokens` is 512 where nothing else says.
+    is greedy; without one, the model's own generation settings hold, but where they are greedy it is 1: whoever asks
+    again for a reply that was of no use must get another. `max_tokens` is 512 where nothing else says. A JSON schema is
+    ignored; of `extra_body`, `chat_template_kwargs` is known, which the chat template gets.
 
     Args:
         path_or_hub_id: A folder, or the name of a model on the Hugging Face hub. Loaded at once.
@@ -85,6 +89,7 @@ class LocalChatModel:
         if not self._tokenizer.chat_template:
             raise InvalidInputError(f"{self._name}: expected a chat model, but its tokenizer has no chat template")
         self._model = model.to(_device()).eval()
+        self._is_stopped = False
 
     @property
     def name(self) -> str:
@@ -115,7 +120,17 @@ class LocalChatModel:
     async def aclose(self) -> None:
         """Nothing to release: the weights go with the object."""
 
+    def stop_waiting(self) -> None:
+        """Let requests that are not being answered yet fail by `StoppedWaitingError`, until `resume_waiting`."""
+        self._is_stopped = True
+
+    def resume_waiting(self) -> None:
+        """Answer requests again."""
+        self._is_stopped = False
+
     def _answer_all(self, requests: Sequence[ChatRequest], batch_size: int) -> list[ChatReply | RequestRejectedError]:
+        if self._is_stopped:
+            raise StoppedWaitingError(f"{self._name}: the request was not answered: it was told to stop waiting")
         replies: dict[int, ChatReply | RequestRejectedError] = {}
         prompts: dict[int, _Prompt] = {}
         for place, request in enumerate(requests):
@@ -142,8 +157,10 @@ class LocalChatModel:
         ends = self._end_tokens()
         num_tokens = next((place + 1 for place, token in enumerate(row) if token in ends), len(row))
         tokens = row[:num_tokens]
-        text = neutralise(self._tokenizer.decode(tokens, skip_special_tokens=True))
-        was_cut = len(tokens) >= prompt.max_tokens and tokens[-1] not in ends
+        said = self._tokenizer.decode(tokens, skip_special_tokens=True)
+        kept = _before_stop(said, prompt.sampling.stop)
+        text = neutralise(kept)
+        was_cut = len(tokens) >= prompt.max_tokens and tokens[-1] not in ends and kept == said
         return ChatReply(
             text=text if text.strip() else "",
             outcome=_outcome(text, was_cut),
@@ -158,12 +175,22 @@ class LocalChatModel:
         from jinja2 import TemplateError
 
         messages = [{"role": m.role, "content": m.content} for m in request.messages]
+        sampling, told = request.sampling, dict(request.sampling.extra_body)
+        switches = told.pop("chat_template_kwargs", {})
+        if told:
+            raise RequestRejectedError(
+                f"{self._name}: expected no extra_body but chat_template_kwargs, got {', '.join(told)}: "
+                "a model in this process knows no server's fields"
+            )
         try:
-            encoded = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
+            encoded = self._tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, return_dict=True, **switches
+            )
         except TemplateError as error:
             raise RequestRejectedError(f"{self._name}: the chat template refuses the messages: {error}") from error
         ids = list(encoded["input_ids"])
-        return _Prompt(ids, self._room(request, len(ids)), request.sampling.temperature, request.seed)
+        seed = request.seed if sampling.sends_seed else None
+        return _Prompt(ids, self._room(request, len(ids)), sampling, seed)
 
     def _room(self, request: ChatRequest, num_prompt: int) -> int:
         """Return how many tokens may be generated."""
@@ -180,11 +207,7 @@ class LocalChatModel:
         from torch.nn.utils.rnn import pad_sequence
 
         first, pad = prompts[0], self._pad_token()
-        options: dict[str, Any] = {"max_new_tokens": first.max_tokens, "pad_token_id": pad}
-        if first.temperature is not None:
-            options["do_sample"] = first.temperature > 0
-            if first.temperature > 0:
-                options["temperature"] = first.temperature
+        options = {"max_new_tokens": first.max_tokens, "pad_token_id": pad, **self._draws(first.sampling)}
         rows = [torch.tensor(prompt.ids) for prompt in prompts]
         ids = pad_sequence(rows, batch_first=True, padding_value=pad or 0, padding_side="left")
         mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True, padding_side="left")
@@ -194,6 +217,22 @@ class LocalChatModel:
                 torch.manual_seed(first.seed)
             output: torch.Tensor = self._model.generate(**inputs, **options)
         return output[:, ids.shape[1] :]
+
+    def _draws(self, sampling: Sampling) -> dict[str, Any]:
+        """Return how `generate` is to draw tokens, and where to end."""
+        options: dict[str, Any] = {}
+        temperature = sampling.temperature
+        if temperature is None and not self._model.generation_config.do_sample:
+            temperature = _DEFAULT_TEMPERATURE
+        if temperature is not None:
+            options["do_sample"] = temperature > 0
+        if temperature:
+            options["temperature"] = temperature
+        if sampling.top_p is not None and temperature != 0:
+            options["top_p"] = sampling.top_p
+        if sampling.stop:
+            options |= {"stop_strings": list(sampling.stop), "tokenizer": self._tokenizer}
+        return options
 
     def _end_tokens(self) -> tuple[int, ...]:
         """Return the tokens that end a reply."""
@@ -215,6 +254,12 @@ def _outcome(text: str, was_cut: bool) -> ReplyOutcome:
     if not text.strip():
         return ReplyOutcome.EMPTY
     return ReplyOutcome.LENGTH if was_cut else ReplyOutcome.COMPLETE
+
+
+def _before_stop(text: str, stop: Sequence[str]) -> str:
+    """Return a text up to the first of the texts that end it."""
+    places = [place for end in stop if (place := text.find(end)) >= 0]
+    return text[: min(places)] if places else text
 
 
 def _device() -> str:

@@ -1,6 +1,3 @@
-import time
-from email.utils import formatdate
-
 import pytest
 
 from music.conversation import Message
@@ -13,7 +10,7 @@ from music.llm import (
     RequestRejectedError,
     RetryPolicy,
 )
-from music.llm.retry import FailedTryError, call_with_retries, read_retry_after
+from music.llm.retry import FailedTryError, call_with_retries
 
 REPLY = ChatReply(text="Hello.", outcome=ReplyOutcome.COMPLETE, model="m")
 REQUEST = ChatRequest(messages=(Message(role="user", content="Hi!"),))
@@ -105,20 +102,7 @@ async def test_a_rejection_ends_the_tries_also_after_a_failure():
 
 async def test_retry_after_is_honoured_and_bounded():
     calls = Calls(failed(7.0), failed(3600.0), failed(float("inf")), failed(0.0))
-    await call_with_retries(calls, REQUEST, RetryPolicy(backoff=0.5), calls.sleep)
+    await call_with_retries(calls, REQUEST, RetryPolicy(backoff=0.5).within(60.0), calls.sleep)
     assert 7 <= calls.sleeps[0] <= 7.5
     assert calls.sleeps[1:3] == [60.0, 60.0]
     assert calls.sleeps[3] <= 0.5
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [(None, None), ("3", 3.0), ("0.5", 0.5), ("-4", 0.0), ("nan", None), ("soon", None), ("", None), ("31 Foo", None)],
-)
-def test_retry_after_in_seconds(value, seconds):
-    assert read_retry_after(value) == seconds
-
-
-def test_retry_after_as_a_date():
-    assert read_retry_after(formatdate(time.time() + 20, usegmt=True)) == pytest.approx(20, abs=3)
-    assert read_retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
