@@ -14,6 +14,8 @@ __all__ = ["Quota"]
 
 _BURST_SECONDS = 1.0
 """What a user's limit allows at once, in seconds of it: spread out, no window of the server's is overrun."""
+_MIN_RATE = 1e-9
+"""Units per second of a limit that is never lifted; how long anybody waits for it is the pacer's matter."""
 
 
 class Quota:
@@ -71,6 +73,7 @@ class Quota:
                     # The reset is when all will be there again, which tells limits per day from those per minute.
                     reset = seconds_until(headers.get(reset_name))
                     rate = min(limit / 60, (limit - remaining) / reset if reset and remaining < limit else math.inf)
+                    rate = max(rate, _MIN_RATE)
                     if self._learnt is None:
                         self._learnt = TokenBucket(rate, limit, now, max(0.0, remaining - units_in_flight))
                     self._learnt.rate, self._learnt.capacity = rate, limit

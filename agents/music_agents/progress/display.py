@@ -58,7 +58,7 @@ async def show_progress(watch: Watched, console: Console, *, as_json: bool = Fal
 def describe(snapshot: Snapshot) -> str:
     """Say in one line how far a run is."""
     parts = [_pairs(snapshot), *_failures(snapshot), *_calls(snapshot), *_spending(snapshot), *_stopping(snapshot)]
-    return ", ".join(parts)
+    return ", ".join(parts + _waiting(snapshot))
 
 
 def panel(snapshot: Snapshot) -> RenderableType:
@@ -140,10 +140,14 @@ def _endpoint(figures: EndpointFigures) -> str:
     limit = "none" if figures.limit is None else f"{figures.limit:.0f}"
     rate = "none" if figures.rate is None else f"{figures.rate:.1f}/s"
     parts = [f"{figures.num_in_flight} in flight", f"limit {limit}", f"rate {rate}", f"{figures.num_rate_limited} 429s"]
-    if figures.num_waiting:
-        parts.append(f"{figures.num_waiting} waiting")
+    if figures.num_waiting or figures.waits:
+        parts.append(f"{figures.num_waiting} waiting" + (f" ({figures.waits})" if figures.waits else ""))
     errors = [_by_kind(figures.errors)] if figures.errors else []
     return f"{figures.name}: {', '.join(parts + errors)}"
+
+
+def _waiting(snapshot: Snapshot) -> list[str]:
+    return [f"{figures.name} waits {figures.waits}" for figures in snapshot.endpoints if figures.waits]
 
 
 def _stopping(snapshot: Snapshot) -> list[str]:

@@ -6,7 +6,7 @@ so that one call is one outcome.
 
 import time
 
-from music.llm.chat import ChatModel, ChatReply, ChatRequest, EndpointError
+from music.llm.chat import ChatModel, ChatReply, ChatRequest, EndpointError, StoppedWaitingError
 from music.llm.spending.ledger import Account
 from music_agents.progress.progress import RunProgress
 
@@ -45,6 +45,9 @@ class MeteredModel:
         progress.num_in_flight += 1
         try:
             reply = await self._inner.complete(request)
+        except StoppedWaitingError:
+            progress.admit()  # it never was sent, and no endpoint failed
+            raise
         except EndpointError as error:
             progress.call_failed(error)
             raise
