@@ -91,8 +91,8 @@ def simulate(
     ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one try.", rich_help_panel=PACE)] = 300.0,
     options: Options = None,
-    max_tries: MaxTries = 5,
-    patience: Patience = 0.0,
+    max_tries: MaxTries = None,
+    patience: Patience = None,
     max_cost: Annotated[
         float | None, typer.Option(min=0.0, help="USD at which the run stops.", rich_help_panel=PACE)
     ] = None,

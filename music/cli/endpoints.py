@@ -44,9 +44,11 @@ Patience = Annotated[
 ]
 
 
-def client_settings(max_tries: int, patience: float, **settings: Any) -> "ClientSettings":
-    """Return the settings of an HTTP client; those not named are `ClientSettings`' own."""
+def client_settings(max_tries: int | None, patience: float | None, **settings: Any) -> "ClientSettings":
+    """Return the settings of an HTTP client; those that are None or not named are its own."""
     from music.llm.openai import ClientSettings
     from music.llm.retry import RetryPolicy
 
-    return ClientSettings(retry=RetryPolicy(max_tries=max_tries, patience=patience), **settings)
+    given = {"max_tries": max_tries, "patience": patience}
+    retry = RetryPolicy(**{name: value for name, value in given.items() if value is not None})
+    return ClientSettings(retry=retry, **settings)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from music.cli import AsJson, console, emit
+from music.cli import AsJson, MaxTries, Patience, console, emit
 from music.evaluation.judges import cli as flags
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ def evaluate(
     judge_max_cost: flags.MaxCost = None,
     judge_max_tokens: flags.MaxTokens = None,
     judge_price: flags.Price = None,
+    judge_options: flags.Options = None,
+    max_tries: MaxTries = None,
+    patience: Patience = None,
     json: AsJson = False,
 ) -> None:
     """Evaluate a reward model on a benchmark, with intervals, and within noise said in words.
@@ -56,7 +59,7 @@ def evaluate(
 
     given: dict[str, Any] = {"prompt": judge_prompt, "num_samples": judge_samples, "temperature": judge_temperature}
     given |= {"max_cost": judge_max_cost, "max_tokens": judge_max_tokens, "prices": judge_price}
-    judging = flags.read_settings([model, baseline], max_in_flight, given)
+    judging = flags.read_settings([model, baseline], max_in_flight, given, judge_options, max_tries, patience)
     chosen = open_benchmark(benchmark)
     items = whole = read_benchmark(chosen, files, split=split, strict=strict)
     if limit is not None:

@@ -55,6 +55,11 @@ class RequestOptions(Connection):
             extra_body=dict(self.extra_body),
         )
 
+    def describe_sampling(self) -> str:
+        """Return what is set of the sampling as JSON, without what goes beside the body; empty for nothing."""
+        told = self.model_dump(mode="json", exclude=set(Connection.model_fields), exclude_defaults=True)
+        return orjson.dumps(told).decode() if told else ""
+
     @property
     def connection(self) -> Connection:
         """What goes beside the body."""
@@ -67,6 +72,7 @@ def parse_options(
     *,
     apart: Collection[str] = (),
     flags: Mapping[str, tuple[str, Any]] | None = None,
+    name: str = "--option",
 ) -> dict[str, RequestOptions]:
     """Read options, the later ones over the earlier ones.
 
@@ -75,6 +81,7 @@ def parse_options(
         roles: Who may have options of their own, on top of those for all.
         apart: Roles that take temperature, top_p, stop and max_tokens from their own options alone.
         flags: Short forms of options for all: by flag, the key and its value, None if it was not given.
+        name: Of the flag that the options come from, for errors.
 
     Returns:
         The options of each role, and those without a role under the empty name.
@@ -83,26 +90,29 @@ def parse_options(
         InvalidInputError: One cannot be read, or is given by a flag, too.
     """
     trees: dict[str, dict[str, Any]] = {role: {} for role in ("", *roles)}
-    for option in options:
-        path, has_value, value = option.partition("=")
-        if not has_value:
-            raise InvalidInputError(f"--option {option}: expected KEY=VALUE{' or ROLE.KEY=VALUE' if roles else ''}")
-        role, _, rest = path.partition(".")
-        if role in trees and role:
-            _put(trees[role], rest, value, option=path)
-        else:
-            _put(trees[""], path, value, option=path)
-    for flag, (key, given) in (flags or {}).items():
-        if given is not None and key in trees[""]:
-            raise InvalidInputError(f"{flag} and --option {key}=...: expected one of them, got both")
-        if given is not None:
-            trees[""][key] = given
-    shared = trees[""]
-    text_free = {key: value for key, value in shared.items() if key not in _OF_TEXT}
-    return {
-        role: _read(_merged(text_free if role in apart else shared, tree) if role else tree, role, roles)
-        for role, tree in trees.items()
-    }
+    try:
+        for option in options:
+            _take(trees, option)
+        shared = trees[""]
+        for flag, (key, given) in (flags or {}).items():
+            if given is not None and key in shared:
+                raise InvalidInputError(f"{key}=...: expected this or {flag}, got both")
+            shared |= {} if given is None else {key: given}
+        text_free = {key: value for key, value in shared.items() if key not in _OF_TEXT}
+        below = {role: text_free if role in apart else shared for role in roles}
+        return {role: _read(_merged(below.get(role, {}), tree), role, roles) for role, tree in trees.items()}
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{name} {error}") from None
+
+
+def _take(trees: dict[str, dict[str, Any]], option: str) -> None:
+    """Enter an option into the tree of its role, or that of all."""
+    path, has_value, value = option.partition("=")
+    if not has_value:
+        raise InvalidInputError(f"{option}: expected KEY=VALUE{' or ROLE.KEY=VALUE' if len(trees) > 1 else ''}")
+    role, _, rest = path.partition(".")
+    has_role = bool(role) and role in trees
+    _put(trees[role if has_role else ""], rest if has_role else path, value, option=path)
 
 
 def _put(tree: dict[str, Any], path: str, value: str, option: str) -> None:
@@ -111,7 +121,7 @@ def _put(tree: dict[str, Any], path: str, value: str, option: str) -> None:
     if not key or (not name and (key in _GROUPS or value[:1] in "{[")):
         whole = _from_json(value)
         if not isinstance(whole, list if key == "stop" else dict):
-            raise InvalidInputError(f"--option {option}: expected {option}.NAME=VALUE, or a JSON object")
+            raise InvalidInputError(f"{option}: expected {option}.NAME=VALUE, or a JSON object")
         tree.update(_merged(tree, {key: whole} if key else whole))
     elif not name:
         tree[key] = value
@@ -152,4 +162,4 @@ def _read(tree: Mapping[str, Any], role: str, roles: Collection[str]) -> Request
         if fault["type"] == "extra_forbidden":
             said = f"expected one of the keys {', '.join(sorted(RequestOptions.model_fields))}"
             said += f", behind one of the roles {', '.join(roles)} or none" if roles else ""
-        raise InvalidInputError(f"--option {f'{role}.{place}' if role else place}: {said}") from None
+        raise InvalidInputError(f"{f'{role}.{place}' if role else place}: {said}") from None

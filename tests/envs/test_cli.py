@@ -110,7 +110,7 @@ def test_a_reward_that_fails_loses_no_reply(tmp_path, scripted, monkeypatch):
     """Further sessions pay for what was not said yet, whatever their settings."""
     models, real = [], open_reward
 
-    def opened(spec):
+    def opened(spec, settings):
         models.append(scripted(name=spec))
         return models[-1]
 
@@ -166,7 +166,7 @@ def test_a_file_without_usable_pairs_is_refused(tmp_path):
 def test_if_nothing_finished_the_command_fails_with_the_reason(scripted, monkeypatch):
     models = []
 
-    def dead(spec):
+    def dead(spec, settings):
         models.append(scripted(fails=range(100)))
         return models[-1]
 

@@ -40,8 +40,8 @@ def defects(
     max_in_flight: Annotated[int, typer.Option(min=1, help="Pairs, and so calls, in flight.")] = 64,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one try.")] = 300.0,
     options: Options = None,
-    max_tries: MaxTries = 5,
-    patience: Patience = 0.0,
+    max_tries: MaxTries = None,
+    patience: Patience = None,
     max_cost: Annotated[float | None, typer.Option(min=0.0, help="USD at which the run stops.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens at which the run stops.")] = None,
     price: Annotated[
