@@ -7,7 +7,7 @@ random state that makes sampling reproducible is the process's. Many requests in
 import asyncio
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -159,6 +159,8 @@ class LocalChatModel:
         tokens = row[:num_tokens]
         said = self._tokenizer.decode(tokens, skip_special_tokens=True)
         kept = _before_stop(said, prompt.sampling.stop)
+        if kept != said:
+            tokens = self._up_to_stop(tokens, prompt.sampling.stop)
         text = neutralise(kept)
         was_cut = len(tokens) >= prompt.max_tokens and tokens[-1] not in ends and kept == said
         return ChatReply(
@@ -169,6 +171,14 @@ class LocalChatModel:
             completion_tokens=len(tokens),
             latency=latency,
         )
+
+    def _up_to_stop(self, tokens: list[int], stop: Sequence[str]) -> list[int]:
+        """Return the tokens that were generated until a text that ends the reply was whole; padding follows them."""
+        for num in range(1, len(tokens)):
+            said = self._tokenizer.decode(tokens[:num], skip_special_tokens=True)
+            if _before_stop(said, stop) != said:
+                return tokens[:num]
+        return tokens
 
     def _prompt(self, request: ChatRequest) -> _Prompt:
         """Render a request; the template brings its own BOS, so none is added."""
@@ -207,10 +217,14 @@ class LocalChatModel:
         from torch.nn.utils.rnn import pad_sequence
 
         first, pad = prompts[0], self._pad_token()
-        options = {"max_new_tokens": first.max_tokens, "pad_token_id": pad, **self._draws(first.sampling)}
+        options: dict[str, Any] = {"max_new_tokens": first.max_tokens, "pad_token_id": pad}
+        options |= self._draws(first.sampling)
         rows = [torch.tensor(prompt.ids) for prompt in prompts]
         ids = pad_sequence(rows, batch_first=True, padding_value=pad or 0, padding_side="left")
         mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True, padding_side="left")
+        if first.sampling.stop:
+            # Not transformers' `stop_strings`, which rebuild the vocabulary as text and fail for some tokenizers.
+            options["stopping_criteria"] = [self._stops_at(first.sampling.stop, ids.shape[1])]
         inputs = {"input_ids": ids.to(self._model.device), "attention_mask": mask.to(self._model.device)}
         with torch.inference_mode(), torch.random.fork_rng(enabled=first.seed is not None):
             if first.seed is not None:
@@ -219,7 +233,7 @@ class LocalChatModel:
         return output[:, ids.shape[1] :]
 
     def _draws(self, sampling: Sampling) -> dict[str, Any]:
-        """Return how `generate` is to draw tokens, and where to end."""
+        """Return how `generate` is to draw tokens."""
         options: dict[str, Any] = {}
         temperature = sampling.temperature
         if temperature is None and not self._model.generation_config.do_sample:
@@ -230,9 +244,18 @@ class LocalChatModel:
             options["temperature"] = temperature
         if sampling.top_p is not None and temperature != 0:
             options["top_p"] = sampling.top_p
-        if sampling.stop:
-            options |= {"stop_strings": list(sampling.stop), "tokenizer": self._tokenizer}
         return options
+
+    def _stops_at(self, stop: Sequence[str], num_prompt: int) -> Callable[..., "torch.Tensor"]:
+        """Return what tells `generate` which rows hold a text that ends them, behind a prompt of so many tokens."""
+        import torch
+
+        def ended(input_ids: "torch.Tensor", scores: object, **_: object) -> "torch.Tensor":
+            texts = self._tokenizer.batch_decode(input_ids[:, num_prompt:], skip_special_tokens=True)
+            found = [any(end in text for end in stop) for text in texts]
+            return torch.tensor(found, device=input_ids.device)
+
+        return ended
 
     def _end_tokens(self) -> tuple[int, ...]:
         """Return the tokens that end a reply."""

@@ -5,6 +5,7 @@ from music.llm import (
     ChatReply,
     ChatRequest,
     EndpointUnavailableError,
+    MalformedReplyError,
     RateLimitedError,
     ReplyOutcome,
     RequestRejectedError,
@@ -91,6 +92,37 @@ async def test_what_a_pacer_holds_back_does_not_wait_here():
     calls = Calls(limited(), limited())
     await call_with_retries(calls, REQUEST, RetryPolicy(), calls.sleep)
     assert calls.sleeps == [0, 0]
+
+
+class Clock:
+    """A clock that only sleeping moves."""
+
+    def __init__(self, calls):
+        self._calls = calls
+
+    def __call__(self):
+        return sum(self._calls.sleeps)
+
+
+async def test_with_patience_an_outage_uses_up_no_tries_until_it_is_over():
+    calls = Calls(*(failed() for _ in range(12)))
+    policy = RetryPolicy(max_tries=2, backoff=1.0, max_backoff=8.0, patience=100.0)
+    assert await call_with_retries(calls, REQUEST, policy, calls.sleep, Clock(calls)) is REPLY
+    assert calls.num_tries == 13
+
+
+async def test_after_patience_the_tries_are_bounded_as_without():
+    calls = Calls(*(failed() for _ in range(1000)))
+    policy = RetryPolicy(max_tries=3, backoff=1.0, max_backoff=8.0, patience=100.0)
+    with pytest.raises(EndpointUnavailableError, match=r"down \(tried \d+ times\)"):
+        await call_with_retries(calls, REQUEST, policy, calls.sleep, Clock(calls))
+    assert 100 <= sum(calls.sleeps) <= 100 + 4 * 9
+
+
+async def test_patience_is_for_outages_alone():
+    calls = Calls(*(FailedTryError(MalformedReplyError("odd")) for _ in range(9)))
+    with pytest.raises(MalformedReplyError, match="tried 2 times"):
+        await call_with_retries(calls, REQUEST, RetryPolicy(max_tries=2, patience=1e6), calls.sleep, Clock(calls))
 
 
 async def test_a_rejection_ends_the_tries_also_after_a_failure():
