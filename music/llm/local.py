@@ -7,7 +7,7 @@ random state that makes sampling reproducible is the process's. Many requests in
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from music.errors import InvalidInputError
 from music.llm.chat import ChatReply, ChatRequest, ReplyOutcome, RequestRejectedError, Sampling, StoppedWaitingError
+from music.llm.generation import before_stop, drawing, stopping, up_to_stop
 from music.llm.sanitise import neutralise
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["LocalChatModel"]
 
 _DEFAULT_MAX_TOKENS = 512
-_DEFAULT_TEMPERATURE = 1.0
 
 
 @cache
@@ -158,9 +158,9 @@ class LocalChatModel:
         num_tokens = next((place + 1 for place, token in enumerate(row) if token in ends), len(row))
         tokens = row[:num_tokens]
         said = self._tokenizer.decode(tokens, skip_special_tokens=True)
-        kept = _before_stop(said, prompt.sampling.stop)
+        kept = before_stop(said, prompt.sampling.stop)
         if kept != said:
-            tokens = self._up_to_stop(tokens, prompt.sampling.stop)
+            tokens = up_to_stop(tokens, prompt.sampling.stop, self._tokenizer)
         text = neutralise(kept)
         was_cut = len(tokens) >= prompt.max_tokens and tokens[-1] not in ends and kept == said
         return ChatReply(
@@ -171,14 +171,6 @@ class LocalChatModel:
             completion_tokens=len(tokens),
             latency=latency,
         )
-
-    def _up_to_stop(self, tokens: list[int], stop: Sequence[str]) -> list[int]:
-        """Return the tokens that were generated until a text that ends the reply was whole; padding follows them."""
-        for num in range(1, len(tokens)):
-            said = self._tokenizer.decode(tokens[:num], skip_special_tokens=True)
-            if _before_stop(said, stop) != said:
-                return tokens[:num]
-        return tokens
 
     def _prompt(self, request: ChatRequest) -> _Prompt:
         """Render a request; the template brings its own BOS, so none is added."""
@@ -218,44 +210,18 @@ class LocalChatModel:
 
         first, pad = prompts[0], self._pad_token()
         options: dict[str, Any] = {"max_new_tokens": first.max_tokens, "pad_token_id": pad}
-        options |= self._draws(first.sampling)
+        options |= drawing(first.sampling, is_greedy=not self._model.generation_config.do_sample)
         rows = [torch.tensor(prompt.ids) for prompt in prompts]
         ids = pad_sequence(rows, batch_first=True, padding_value=pad or 0, padding_side="left")
         mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True, padding_side="left")
         if first.sampling.stop:
-            # Not transformers' `stop_strings`, which rebuild the vocabulary as text and fail for some tokenizers.
-            options["stopping_criteria"] = [self._stops_at(first.sampling.stop, ids.shape[1])]
+            options["stopping_criteria"] = [stopping(first.sampling.stop, self._tokenizer, ids.shape[1])]
         inputs = {"input_ids": ids.to(self._model.device), "attention_mask": mask.to(self._model.device)}
         with torch.inference_mode(), torch.random.fork_rng(enabled=first.seed is not None):
             if first.seed is not None:
                 torch.manual_seed(first.seed)
             output: torch.Tensor = self._model.generate(**inputs, **options)
         return output[:, ids.shape[1] :]
-
-    def _draws(self, sampling: Sampling) -> dict[str, Any]:
-        """Return how `generate` is to draw tokens."""
-        options: dict[str, Any] = {}
-        temperature = sampling.temperature
-        if temperature is None and not self._model.generation_config.do_sample:
-            temperature = _DEFAULT_TEMPERATURE
-        if temperature is not None:
-            options["do_sample"] = temperature > 0
-        if temperature:
-            options["temperature"] = temperature
-        if sampling.top_p is not None and temperature != 0:
-            options["top_p"] = sampling.top_p
-        return options
-
-    def _stops_at(self, stop: Sequence[str], num_prompt: int) -> Callable[..., "torch.Tensor"]:
-        """Return what tells `generate` which rows hold a text that ends them, behind a prompt of so many tokens."""
-        import torch
-
-        def ended(input_ids: "torch.Tensor", scores: object, **_: object) -> "torch.Tensor":
-            texts = self._tokenizer.batch_decode(input_ids[:, num_prompt:], skip_special_tokens=True)
-            found = [any(end in text for end in stop) for text in texts]
-            return torch.tensor(found, device=input_ids.device)
-
-        return ended
 
     def _end_tokens(self) -> tuple[int, ...]:
         """Return the tokens that end a reply."""
@@ -277,12 +243,6 @@ def _outcome(text: str, was_cut: bool) -> ReplyOutcome:
     if not text.strip():
         return ReplyOutcome.EMPTY
     return ReplyOutcome.LENGTH if was_cut else ReplyOutcome.COMPLETE
-
-
-def _before_stop(text: str, stop: Sequence[str]) -> str:
-    """Return a text up to the first of the texts that end it."""
-    places = [place for end in stop if (place := text.find(end)) >= 0]
-    return text[: min(places)] if places else text
 
 
 def _device() -> str:

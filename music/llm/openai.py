@@ -62,7 +62,7 @@ class OpenAIChatModel:
         self._settings = settings or ClientSettings()
         self._policy = self._settings.bounded_retry
         self.pacer = Pacer(self._settings.pacing, max_wait=self._settings.timeout)
-        self._sleep = sleep or self.pacer.rest
+        self._sleep = sleep or self.pacer.resting.rest
         self._endpoint = JsonEndpoint(
             self._name, base_url, "chat/completions", self._settings, hints=_HINTS, learn=self.pacer.learn
         )

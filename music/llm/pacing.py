@@ -13,13 +13,13 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from music.llm.bucket import TokenBucket
-from music.llm.chat import ChatReply, ChatRequest, EndpointError, RateLimitedError, StoppedWaitingError
+from music.llm.chat import ChatReply, ChatRequest, EndpointError, RateLimitedError
 from music.llm.quota import Quota
+from music.llm.resting import Resting, let_go
 from music.llm.retry import FailedTryError
 from music.llm.throttle import Throttle
 
@@ -34,7 +34,6 @@ _MEMORY = 64
 """Replies over which that share is taken, as a running mean."""
 _BENEFIT_OF_DOUBT = 8
 """Replies that an endpoint is thought to have given before its first, so that its first 429 may be a stray one."""
-_STOPPED = "the request was not sent: it was told to stop waiting"
 _Waiter = tuple[asyncio.Future[int], float]
 
 
@@ -95,7 +94,7 @@ class Pacer:
         self._num_pauses = 0
         self._moved_at = now
         self._held_until, self._held_by = now, ""
-        self._resting: dict[asyncio.Future[Any], float] = {}
+        self.resting = Resting(clock)
         self._is_stopped = False
         self._last_ticket = 0
         self._again: deque[_Waiter] = deque()
@@ -128,9 +127,7 @@ class Pacer:
             said.append(f"{self._held_until - now:.0f} s more for {self._held_by}")
         elif self.num_waiting:
             said.append("for requests in flight to be answered")
-        if self._resting:
-            seconds = max(0.0, min(self._resting.values()) - now)
-            said.append(f"{len(self._resting)} to be tried again, the next in {seconds:.0f} s")
+        said += [rests] if (rests := self.resting.described()) else []
         return "; ".join(said)
 
     def estimate(self, request: ChatRequest) -> float:
@@ -154,7 +151,7 @@ class Pacer:
             self.in_flight += 1
             self._last_ticket += 1
             return self._last_ticket
-        self._refuse_if_stopped()
+        self.resting.refuse_if_stopped()
         self._adopt_loop(loop := asyncio.get_running_loop())
         waiter: asyncio.Future[int] = loop.create_future()
         if not self.num_waiting:
@@ -169,38 +166,19 @@ class Pacer:
                 self._release(tokens)
             raise
 
-    async def rest(self, seconds: float) -> None:
-        """Wait before a request is tried again.
-
-        Raises:
-            StoppedWaitingError: It was told to stop waiting.
-        """
-        self._refuse_if_stopped()
-        if seconds <= 0:
-            return
-        waker = asyncio.get_running_loop().create_future()
-        self._resting[waker] = self._clock() + seconds
-        try:
-            async with asyncio.timeout(seconds):
-                await waker
-        except TimeoutError:
-            pass
-        finally:
-            del self._resting[waker]
-
     def stop_waiting(self) -> None:
         """Let all that waits here, or comes to, fail by `StoppedWaitingError` until `resume_waiting`."""
         self._is_stopped, self._is_free = True, False
+        self.resting.stop()
         waiters = [waiter for waiter, _ in (*self._again, *self._new)]
         self._again.clear()
         self._new.clear()
-        for waiter in (*waiters, *self._resting):
-            if not (waiter.done() or waiter.get_loop().is_closed()):
-                waiter.set_exception(StoppedWaitingError(_STOPPED))
+        let_go(waiters)
 
     def resume_waiting(self) -> None:
         """Let requests wait again."""
         self._is_stopped = False
+        self.resting.resume()
         self._note_limits()
 
     def leave(self, ticket: int, end: ChatReply | BaseException | None, tokens: float = 0.0) -> bool:
@@ -322,10 +300,6 @@ class Pacer:
         self._is_free = not (has_throttle or self._requests.is_known or self._tokens.is_known or self._is_stopped)
         if not self._throttle.num_cuts:
             self._sends = None
-
-    def _refuse_if_stopped(self) -> None:
-        if self._is_stopped:
-            raise StoppedWaitingError(_STOPPED)
 
     def _adopt_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Forget the waiters and the timer of an event loop that has ended."""

@@ -62,7 +62,7 @@ class ReplicatedModel:
             )
         self._replicas = [_Replica(model=model) for model in replicas]
         self._policy = policy or RetryPolicy()
-        self._sleep = sleep or replicas[0].pacer.rest
+        self._sleep = sleep or replicas[0].pacer.resting.rest
         self._clock = clock
         self._homes: OrderedDict[str, _Replica] = OrderedDict()
 

@@ -174,8 +174,8 @@ from music.cli import shell
 
 def stuck():
     atexit.register(time.sleep, 3600)
-    print("stuck", flush=True)
     try:
+        print("stuck", flush=True)
         time.sleep(3600)
     finally:
         time.sleep(3600)
