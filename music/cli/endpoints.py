@@ -32,13 +32,17 @@ Options = Annotated[
         "seed, max_tokens, max_tokens_field, extra_body.NAME, headers.NAME, query.NAME.",
     ),
 ]
-MaxTries = Annotated[int, typer.Option(min=1, help="Tries of one request, 429s not counted.", rich_help_panel=PANEL)]
+MaxTries = Annotated[
+    int | None,
+    typer.Option(min=1, help="Tries of one request, 429s not counted.", show_default="5", rich_help_panel=PANEL),
+]
 Patience = Annotated[
-    float,
+    float | None,
     typer.Option(
         min=0.0,
         metavar="SECONDS",
         help="Wait out an outage: no connection, or 5xx, uses up no tries for so long.",
+        show_default="0",
         rich_help_panel=PANEL,
     ),
 ]

@@ -34,7 +34,11 @@ async def _interruptible(coroutine: Coroutine[Any, Any, T]) -> T:
     """Await a coroutine as a task that Ctrl-C cancels."""
     task = asyncio.current_task()
     assert task is not None
-    with on_signals(lambda: bool(task.cancel()), signal.SIGINT):
+
+    def cancel() -> None:
+        task.cancel()
+
+    with on_signals(cancel, signal.SIGINT):
         try:
             return await coroutine
         except asyncio.CancelledError:

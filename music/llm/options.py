@@ -122,7 +122,7 @@ def _put(tree: dict[str, Any], path: str, value: str, option: str) -> None:
         whole = _from_json(value)
         if not isinstance(whole, list if key == "stop" else dict):
             raise InvalidInputError(f"{option}: expected {option}.NAME=VALUE, or a JSON object")
-        tree.update(_merged(tree, {key: whole} if key else whole))
+        tree.update(_merged(tree, {key: whole} if key else dict(whole)))
     elif not name:
         tree[key] = value
     else:

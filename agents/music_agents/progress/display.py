@@ -1,10 +1,12 @@
 """The live display of a simulation: a panel on a terminal, plain lines elsewhere, JSON events for machines."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Literal, Protocol
 
+import orjson
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
@@ -82,12 +84,28 @@ def _screen(console: Console, as_json: bool) -> Iterator[tuple[Show, float]]:
     """Yield what shows a snapshot, and every how many seconds it is to."""
     # Lines go past rich: it wraps them, and ends the process when nobody reads them any more.
     if as_json:
-        yield lambda snapshot: print(snapshot.model_dump_json(), file=console.file, flush=True), EVENT_SECONDS
+        with _warnings_as_events(console):
+            yield lambda snapshot: print(snapshot.model_dump_json(), file=console.file, flush=True), EVENT_SECONDS
     elif console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
             yield lambda snapshot: live.update(panel(snapshot), refresh=True), SAMPLE_SECONDS
     else:
         yield lambda snapshot: print(describe(snapshot), file=console.file, flush=True), PLAIN_SECONDS
+
+
+@contextmanager
+def _warnings_as_events(console: Console) -> Iterator[None]:
+    """Write what the client warns of as JSON, too, so that every line on stderr is an event."""
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: print(  # type: ignore[method-assign]
+        orjson.dumps({"event": "warning", "message": record.getMessage()}).decode(), file=console.file, flush=True
+    )
+    logger = logging.getLogger("music")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 async def _keep_showing(watch: Watched, show: Show, seconds: float) -> None:

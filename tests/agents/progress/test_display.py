@@ -1,5 +1,6 @@
 import asyncio
 import json
+import logging
 from collections import Counter
 from contextlib import aclosing
 from io import StringIO
@@ -171,3 +172,12 @@ def test_what_an_endpoint_waits_for_is_shown_on_a_terminal_and_off_one():
     assert "30 waiting (12 s more for the end of a pause after a 429)" in screen
     line = describe(Watch(running(), [waiting, endpoint("calm@http://h/v1")]).snapshot())
     assert line.endswith("m@http://127.0.0.1:8000/v1 waits 12 s more for the end of a pause after a 429")
+
+
+async def test_warnings_are_events_too_where_all_lines_are_json():
+    screen = StringIO()
+    async with show_progress(Watch(running()), Console(file=screen), as_json=True):
+        logging.getLogger("music.llm.openai").warning("m refuses %s", "seed")
+    events = [json.loads(line) for line in screen.getvalue().splitlines()]
+    assert events[0] == {"event": "warning", "message": "m refuses seed"}
+    assert events[-1]["event"] == "end"
