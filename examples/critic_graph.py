@@ -46,7 +46,9 @@ def critic_graph(casting: Casting) -> PairGraph:
 
         async def revise(view: RoleView) -> RoleTurn:
             prompt = render_assistant(view.conversation)
-            answer = await ask(casting.models.assistant, view, prompt, casting.sampling, str.strip, step="critic")
+            answer = await ask(
+                casting.models.assistant, view, prompt, casting.sampling_of("assistant"), str.strip, step="critic"
+            )
             drafts = [draft, history.assistant(answer.content)]
             best, _ = max(zip(drafts, score(drafts), strict=True), key=lambda graded: graded[1])
             return RoleTurn(text=best.messages[-1].content, usage=answer.usage, retries=answer.retries)

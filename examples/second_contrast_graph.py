@@ -40,7 +40,7 @@ WISH = re.compile(r"\b(each time|always|never|leave out|from now on)\b", re.IGNO
 
 
 def two_contrasts(casting: Casting) -> PairGraph:
-    drop_wish = DropConstraintContrast(casting.models.contrast, casting.sampling)
+    drop_wish = DropConstraintContrast(casting.models.contrast, casting.sampling_of("contrast"))
 
     async def choose(state: PairState) -> Command[Literal["contrast", "drop_wish"]]:
         said = " ".join(message.content for message in state["rejected"].messages if message.role == "user")

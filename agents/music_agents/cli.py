@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from music.cli import AsJson, FormatFlag, StrictFlag
+from music.cli import AsJson, FormatFlag, MaxTries, Options, Patience, StrictFlag, client_settings
 
 __all__ = ["simulate"]
 
@@ -90,6 +90,9 @@ def simulate(
         float | None, typer.Option(min=1.0, help="Per endpoint; likewise.", rich_help_panel=PACE)
     ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one try.", rich_help_panel=PACE)] = 300.0,
+    options: Options = None,
+    max_tries: MaxTries = None,
+    patience: Patience = None,
     max_cost: Annotated[
         float | None, typer.Option(min=0.0, help="USD at which the run stops.", rich_help_panel=PACE)
     ] = None,
@@ -138,15 +141,15 @@ def simulate(
 
     Example: music simulate pairs.parquet --out runs/a --num-pairs 200 --user m@http://127.0.0.1:8000/v1
     """
-    from music.llm.openai import ClientSettings
     from music.llm.pacing import PacingSettings
     from music_agents.contrasts import parse_mix
     from music_agents.doing import conclude, do_job
     from music_agents.quality import RefusalRule
-    from music_agents.run import RoleEndpoints, SimulationConfig, SimulationJob, load_graph
+    from music_agents.run import RoleEndpoints, SimulationConfig, SimulationJob, load_graph, read_options
 
     if graph:
         load_graph(graph)  # its file may register contrasts
+    by_role = read_options(options, temperature, max_reply_tokens)
     pacing = PacingSettings(requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute)
     job = SimulationJob(
         seeds=seeds,
@@ -158,7 +161,8 @@ def simulate(
             contrast=contrast,
             weaker=weaker,
             judge=judge,
-            client=ClientSettings(timeout=timeout, pacing=pacing),
+            client=client_settings(max_tries, patience, timeout=timeout, pacing=pacing),
+            connections=by_role.connections,
         ),
         config=SimulationConfig(
             num_pairs=num_pairs,
@@ -171,8 +175,9 @@ def simulate(
             judge_share=judge_share,
             seed=seed,
             max_in_flight=max_in_flight,
-            temperature=temperature,
-            max_reply_tokens=max_reply_tokens,
+            temperature=by_role.temperature,
+            max_reply_tokens=by_role.max_reply_tokens,
+            sampling=by_role.sampling,
             max_cost=max_cost,
             max_total_tokens=max_total_tokens,
             prices=tuple(price or ()),

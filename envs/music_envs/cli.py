@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from music.cli import AsJson, console, emit, run_async
+from music.cli import AsJson, MaxTries, Options, Patience, client_settings, console, emit, run_async
 from music.evaluation.judges import cli as flags
 from music_envs.best_of_n.modes import Mode, open_strategy
 from music_envs.scoring import open_growing_reward
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from music.conversation import Conversation
-    from music.llm.chat import Sampling
     from music.reward import RewardFunction
+    from music_envs.best_of_n.remembering import PlayerOptions
     from music_envs.best_of_n.rollout import Rollout
     from music_envs.best_of_n.stage import BestOfNConfig
     from music_envs.best_of_n.strategy import Strategy
@@ -84,6 +84,10 @@ def best_of_n(
     judge_max_total_tokens: flags.MaxTotalTokens = None,
     judge_price: flags.Price = None,
     judge_cache: flags.Cache = None,
+    judge_options: flags.Options = None,
+    options: Options = None,
+    max_tries: MaxTries = None,
+    patience: Patience = None,
     json: AsJson = False,
 ) -> None:
     """Multi-turn Best-of-N: a reward chooses among N candidates.
@@ -92,8 +96,8 @@ def best_of_n(
 
     Example: music best-of-n --reward runs/rm --baseline random --n 8 --turns 3
     """
-    from music.llm.chat import Sampling
     from music.reward import open_reward
+    from music_envs.best_of_n.options import read_player_options
     from music_envs.best_of_n.stage import BestOfNConfig
     from music_envs.comparison import judge_rollouts
     from music_envs.judged import find_judge, judge_by_model
@@ -107,7 +111,9 @@ def best_of_n(
         "cache": judge_cache,
     }
     # What can be wrong is found before models are loaded and replies are paid for.
-    judging = flags.read_settings([judge], max_in_flight, given)
+    judging = flags.read_settings([judge], max_in_flight, given, judge_options)
+    judging = judging.model_copy(update={"client": client_settings(max_tries, patience)})
+    asking = read_player_options(options, max_tries, patience, temperature=temperature, max_tokens=max_tokens)
     endpoint = find_judge(judge, baseline)
     strategy = open_strategy(
         mode, {"width": width, "margin": margin, "token_budget": token_budget, "round_size": round_size}
@@ -122,9 +128,9 @@ def best_of_n(
     judge = judge or ("oracle" if seeds == SANDBOX else None)
     grader = open_reward(judge) if judge and not endpoint else None
     config = BestOfNConfig(num_candidates=n, num_turns=turns, seed=seed, max_in_flight=max_in_flight)
-    sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
     with _replies_kept(out) as journal:
-        arms = run_async(_play(contexts, selectors, strategy, assistant, user, sampling, config, journal))
+        players = {"assistant": assistant, "user": user}
+        arms = run_async(_play(contexts, selectors, strategy, players, asking, config, journal))
     _check_some_finished(arms)
     if out is not None:  # Before a judge that may fail: the replies were paid for.
         write_arms(out, arms, [None] * len(arms))
@@ -167,9 +173,8 @@ async def _play(
     contexts: Sequence[Conversation],
     selectors: Sequence[RewardFunction],
     strategy: Strategy,
-    assistant: str,
-    user: str,
-    sampling: Sampling,
+    endpoints: dict[str, str],
+    asking: dict[str, PlayerOptions],
     config: BestOfNConfig,
     journal: Path | None,
 ) -> list[list[Rollout]]:
@@ -181,7 +186,7 @@ async def _play(
     from music_envs.best_of_n.remembering import open_players
     from music_envs.best_of_n.strategy import run_best_of_n
 
-    async with open_players(assistant, user, sampling, journal) as players:
+    async with open_players(endpoints, asking, journal) as players:
         with Progress(console=console, transient=True) as progress:
             # At the most: a seed that ends with the user needs no message at first, and some modes stop early.
             total = len(contexts) * strategy.max_calls(config) * len(selectors)

@@ -1,8 +1,9 @@
 """`--config FILE.toml`: a command's flags from a file.
 
 Keys are the flags without their dashes (`num-pairs = 200`), and the names of arguments (`seeds = "pairs.parquet"`).
-What is given on the command line wins. The values enter as click's `default_map`, so they are converted and checked
-just as on the command line.
+A flag that may be repeated takes a list, or a table of `KEY = VALUE` (`[options]` for `--option`, with a table for each
+role). What is given on the command line wins. The values enter as click's `default_map`, so they are converted and
+checked just as on the command line.
 """
 
 import tomllib
@@ -10,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import orjson
 import typer
 from typer.core import TyperArgument, TyperOption
 
@@ -49,6 +51,8 @@ def _read_config(path: Path, params: list[Any]) -> dict[str, Any]:
 def _keys(param: Parameter) -> list[str]:
     """Return the keys under which a file may set a parameter."""
     flags = [flag for flag in param.opts if flag.startswith("--")] or [param.name or ""]
+    if getattr(param, "multiple", False):
+        flags.append(param.name or "")  # `[options]` reads better than `[option]`
     return [key for flag in flags if (key := flag.lstrip("-").replace("_", "-")) not in _NOT_KEYS]
 
 
@@ -63,14 +67,26 @@ def _find(key: str, by_key: dict[str, Parameter], path: Path) -> Parameter:
 
 def _default(value: Any, param: Parameter, where: str) -> Any:
     """Write a TOML value as the command line would have it, so that 2.5 for a whole number is refused, not cut."""
+    takes_many = param.nargs != 1 or bool(getattr(param, "multiple", False))
+    if isinstance(value, dict) and takes_many:
+        return [f"{key}={_inner(item, where)}" for key, item in value.items()]
     if isinstance(value, dict):
         raise InvalidInputError(f"{where}: expected a plain value, got a table; write flags at the top level")
-    takes_many = param.nargs != 1 or bool(getattr(param, "multiple", False))
     if takes_many:
         return [_scalar(item) for item in (value if isinstance(value, list) else [value])]
     if isinstance(value, list):
         raise InvalidInputError(f"{where}: expected one value, got a list of {len(value)}")
     return _scalar(value)
+
+
+def _inner(value: Any, where: str) -> str:
+    """Write a value of a table: text as it is, all else as JSON."""
+    if isinstance(value, str):
+        return value
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError as error:
+        raise InvalidInputError(f"{where}: expected text, numbers, lists and tables in a table: {error}") from error
 
 
 def _scalar(value: Any) -> Any:

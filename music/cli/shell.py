@@ -17,19 +17,19 @@ from typer.main import get_command, get_group
 from music.cli.config import apply_config
 from music.cli.output import console
 from music.errors import MusicError
+from music.interrupts import INTERRUPTED, command_interrupts
 
 __all__ = ["ENTRY_POINT_GROUP", "build_shell", "main"]
 
 ENTRY_POINT_GROUP = "music.commands"
-INTERRUPTED = 130
-"""Exit code after Ctrl-C: 128 + SIGINT, as shells expect."""
 
 Command = TyperCommand | TyperGroup
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; ends in SystemExit with the command's exit code."""
-    build_shell(metadata.entry_points(group=ENTRY_POINT_GROUP)).main(args=args, prog_name="music")
+    with command_interrupts():
+        build_shell(metadata.entry_points(group=ENTRY_POINT_GROUP)).main(args=args, prog_name="music")
 
 
 def build_shell(commands: Iterable[EntryPoint]) -> TyperGroup:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from music.cli import AsJson, console, emit
+from music.cli import AsJson, MaxTries, Patience, console, emit
 from music.evaluation.judges import cli as flags
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ def evaluate(
     judge_max_total_tokens: flags.MaxTotalTokens = None,
     judge_price: flags.Price = None,
     judge_cache: flags.Cache = None,
+    judge_options: flags.Options = None,
+    max_tries: MaxTries = None,
+    patience: Patience = None,
     json: AsJson = False,
 ) -> None:
     """Evaluate a reward model on a benchmark, with intervals, and within noise said in words.
@@ -62,7 +65,7 @@ def evaluate(
         "prices": judge_price,
         "cache": judge_cache,
     }
-    judging = flags.read_settings([model, baseline], max_in_flight, given)
+    judging = flags.read_settings([model, baseline], max_in_flight, given, judge_options, max_tries, patience)
     chosen = open_benchmark(benchmark)
     items = whole = read_benchmark(chosen, files, split=split, strict=strict)
     if limit is not None:

@@ -2,8 +2,11 @@
 
 - `chat`: the vocabulary: request, reply, the `ChatModel` protocol and its errors.
 - `endpoints`: `open_model`, from what a user writes to a model.
-- `openai`: the HTTP client of OpenAI-compatible servers, on `posting` (requests and their errors), `http`
-  (connections), `keys` (API keys), `retry` (when a failed try is repeated) and `completion` (reading replies).
+- `openai`: the HTTP client of OpenAI-compatible servers, on `terms` (what an endpoint takes, and how requests are
+  written for it), `posting` (requests and their errors), `refusals` (which field a server refuses), `http`
+  (connections), `keys` (API keys), `connection` (headers and query strings), `retry` (when a failed try is repeated),
+  `moments` (what servers say of time) and `completion` (reading replies).
+- `options`: request options as users write them.
 - `pacing`: how fast an endpoint is asked, on `throttle` (what 429s teach), `quota` (limits per minute) and `bucket`.
 - `replicas`: several servers of one model.
 - `local`: transformers in this process.

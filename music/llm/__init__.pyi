@@ -13,12 +13,15 @@ from .chat import (
     ReplyOutcome,
     RequestRejectedError,
     Sampling,
+    StoppedWaitingError,
     TokenLogprobs,
 )
+from .connection import Connection
 from .endpoints import open_model
 from .journal import ChangedSettingsError, Journal, JournaledModel, JournalError, JournalLockedError
 from .local import LocalChatModel
 from .openai import ClientSettings, OpenAIChatModel
+from .options import RequestOptions, parse_options
 from .pacing import Pacer, PacingSettings
 from .replicas import ReplicatedModel
 from .retry import RetryPolicy
@@ -31,6 +34,7 @@ __all__ = [
     "ChatReply",
     "ChatRequest",
     "ClientSettings",
+    "Connection",
     "EndpointError",
     "EndpointTimeoutError",
     "EndpointUnavailableError",
@@ -47,9 +51,12 @@ __all__ = [
     "RateLimitedError",
     "ReplicatedModel",
     "ReplyOutcome",
+    "RequestOptions",
     "RequestRejectedError",
     "RetryPolicy",
     "Sampling",
+    "StoppedWaitingError",
     "TokenLogprobs",
     "open_model",
+    "parse_options",
 ]

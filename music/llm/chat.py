@@ -28,6 +28,7 @@ __all__ = [
     "ReplyOutcome",
     "RequestRejectedError",
     "Sampling",
+    "StoppedWaitingError",
     "TokenLogprobs",
     "TryUsage",
 ]
@@ -205,16 +206,22 @@ class EndpointError(MusicError):
 
 
 class RequestRejectedError(EndpointError):
-    """The endpoint refused the request itself (a 4xx other than 408 and 429); trying again cannot help.
+    """The endpoint refused the request itself (most 4xx); the same request again cannot help.
 
     Args:
         message: What was refused, and why.
         status: The HTTP status, where there was one.
+        refused_field: The field of the request that the endpoint does not take, where it is that.
     """
 
-    def __init__(self, message: str, status: int | None = None) -> None:
+    def __init__(self, message: str, status: int | None = None, refused_field: str | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.refused_field = refused_field
+
+
+class StoppedWaitingError(EndpointError):
+    """The request was not sent: whoever asked stopped waiting for its turn."""
 
 
 class RateLimitedError(EndpointError):

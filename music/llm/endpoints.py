@@ -42,7 +42,7 @@ def open_model(spec: str, settings: ClientSettings | None = None) -> ChatModel:
         wanted = "MODEL@BASE_URL in each part, as only servers can be replicas" if len(remotes) > 1 else _FORMS
         raise InvalidInputError(f"endpoint {shown!r}: expected {wanted}")
     models = [OpenAIChatModel(*remote, settings) for remote in remotes if remote]
-    return models[0] if len(models) == 1 else ReplicatedModel(models, settings.retry if settings else None)
+    return models[0] if len(models) == 1 else ReplicatedModel(models, (settings or ClientSettings()).bounded_retry)
 
 
 def read_remote(spec: str) -> tuple[str, str] | None:

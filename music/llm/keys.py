@@ -8,12 +8,13 @@ For an endpoint on host `api.example.com` the first of these that is set is sent
 
 import os
 import re
+from collections.abc import Iterable
 
 from yarl import URL
 
 from music.errors import InvalidInputError
 
-__all__ = ["ApiKey", "is_loopback", "key_variable"]
+__all__ = ["ApiKey", "is_loopback", "key_variable", "redact"]
 
 _REDACTED = "[redacted]"
 _MIN_SECRET_CHARS = 12  # Shorter keys are place-holders such as EMPTY, which may well occur in a reply.
@@ -55,7 +56,15 @@ class ApiKey:
 
     def redact(self, text: str) -> str:
         """Return a text without the key, should a server have echoed it."""
-        return text.replace(self._value, _REDACTED) if len(self._value) >= _MIN_SECRET_CHARS else text
+        return redact(text, (self._value,))
+
+
+def redact(text: str, secrets: Iterable[str], min_chars: int = _MIN_SECRET_CHARS) -> str:
+    """Return a text without any of these secrets that is long enough not to occur by chance."""
+    for secret in secrets:
+        if len(secret) >= min_chars:
+            text = text.replace(secret, _REDACTED)
+    return text
 
 
 def key_variable(url: URL) -> str:

@@ -15,7 +15,8 @@ from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
 
 from music.errors import InvalidInputError
-from music.llm.chat import ChatReply, ChatRequest, ReplyOutcome, RequestRejectedError
+from music.llm.chat import ChatReply, ChatRequest, ReplyOutcome, RequestRejectedError, Sampling, StoppedWaitingError
+from music.llm.generation import before_stop, drawing, stopping, up_to_stop
 from music.llm.reading import read_text
 from music.llm.thinking import find_open_mark
 
@@ -42,21 +43,22 @@ class _Prompt:
     Attributes:
         ids: Its tokens.
         max_tokens: How many may be generated; at least 1.
-        temperature: As in the request.
-        seed: As in the request.
+        sampling: As in the request.
+        seed: As in the request; None for none.
         opened: The mark by which the chat template opens the model's thinking, if it does.
     """
 
     ids: list[int]
     max_tokens: int
-    temperature: float | None
+    sampling: Sampling
     seed: int | None
     opened: str
 
     @property
-    def kind(self) -> tuple[float, int]:
+    def kind(self) -> tuple[float, float, tuple[str, ...], int]:
         """What prompts of one batch have in common."""
-        return -1.0 if self.temperature is None else self.temperature, self.max_tokens
+        temperature, top_p = (-1.0 if x is None else x for x in (self.sampling.temperature, self.sampling.top_p))
+        return temperature, top_p, self.sampling.stop, self.max_tokens
 
 
 class LocalChatModel:
@@ -64,7 +66,9 @@ class LocalChatModel:
 
     Weights are read from safetensors only, and code that comes with a model is never run. A request's `seed` makes
     its sampling reproducible on the same machine; without one, it follows the process's random state. `temperature` 0
-    is greedy; without one, the model's own generation settings hold. `max_tokens` is 512 where nothing else says.
+    is greedy; without one, the model's own generation settings hold, but where they are greedy it is 1: whoever asks
+    again for a reply that was of no use must get another. `max_tokens` is 512 where nothing else says. A JSON schema is
+    ignored; of `extra_body`, `chat_template_kwargs` is known, which the chat template gets.
 
     Args:
         path_or_hub_id: A folder, or the name of a model on the Hugging Face hub. Loaded at once.
@@ -90,6 +94,7 @@ class LocalChatModel:
         if not self._tokenizer.chat_template:
             raise InvalidInputError(f"{self._name}: expected a chat model, but its tokenizer has no chat template")
         self._model = model.to(_device()).eval()
+        self._is_stopped = False
 
     @property
     def name(self) -> str:
@@ -120,7 +125,17 @@ class LocalChatModel:
     async def aclose(self) -> None:
         """Nothing to release: the weights go with the object."""
 
+    def stop_waiting(self) -> None:
+        """Let requests that are not being answered yet fail by `StoppedWaitingError`, until `resume_waiting`."""
+        self._is_stopped = True
+
+    def resume_waiting(self) -> None:
+        """Answer requests again."""
+        self._is_stopped = False
+
     def _answer_all(self, requests: Sequence[ChatRequest], batch_size: int) -> list[ChatReply | RequestRejectedError]:
+        if self._is_stopped:
+            raise StoppedWaitingError(f"{self._name}: the request was not answered: it was told to stop waiting")
         replies: dict[int, ChatReply | RequestRejectedError] = {}
         prompts: dict[int, _Prompt] = {}
         for place, request in enumerate(requests):
@@ -148,10 +163,13 @@ class LocalChatModel:
         num_tokens = next((place + 1 for place, token in enumerate(row) if token in ends), len(row))
         tokens = row[:num_tokens]
         has_ended = bool(tokens) and tokens[-1] in ends
-        # Special tokens are kept: some mark the thinking, and a turn that the model goes on with is to be seen.
+        # Special tokens are kept: some mark the thinking, and a turn that the model continues with is to be seen.
         raw = self._tokenizer.decode(tokens[:-1] if has_ended else tokens, skip_special_tokens=False)
-        was_cut = len(tokens) >= prompt.max_tokens and not has_ended
-        reading = read_text(prompt.opened + raw, ReplyOutcome.LENGTH if was_cut else ReplyOutcome.COMPLETE)
+        kept = before_stop(raw, prompt.sampling.stop)
+        if kept != raw:
+            tokens = up_to_stop(tokens, prompt.sampling.stop, self._tokenizer)
+        was_cut = len(tokens) >= prompt.max_tokens and not has_ended and kept == raw
+        reading = read_text(prompt.opened + kept, ReplyOutcome.LENGTH if was_cut else ReplyOutcome.COMPLETE)
         return ChatReply(
             text=reading.text,
             outcome=reading.outcome,
@@ -168,13 +186,23 @@ class LocalChatModel:
         from jinja2 import TemplateError
 
         messages = [{"role": m.role, "content": m.content} for m in request.messages]
+        sampling, told = request.sampling, dict(request.sampling.extra_body)
+        switches = told.pop("chat_template_kwargs", {})
+        if told:
+            raise RequestRejectedError(
+                f"{self._name}: expected no extra_body but chat_template_kwargs, got {', '.join(told)}: "
+                "a model in this process knows no server's fields"
+            )
         try:
-            encoded = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
+            encoded = self._tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, return_dict=True, **switches
+            )
         except TemplateError as error:
             raise RequestRejectedError(f"{self._name}: the chat template refuses the messages: {error}") from error
         ids = list(encoded["input_ids"])
         opened = find_open_mark(self._tokenizer.decode(ids[-_TAIL_TOKENS:], skip_special_tokens=False))
-        return _Prompt(ids, self._room(request, len(ids)), request.sampling.temperature, request.seed, opened)
+        seed = request.seed if sampling.sends_seed else None
+        return _Prompt(ids, self._room(request, len(ids)), sampling, seed, opened)
 
     def _room(self, request: ChatRequest, num_prompt: int) -> int:
         """Return how many tokens may be generated."""
@@ -192,13 +220,12 @@ class LocalChatModel:
 
         first, pad = prompts[0], self._pad_token()
         options: dict[str, Any] = {"max_new_tokens": first.max_tokens, "pad_token_id": pad}
-        if first.temperature is not None:
-            options["do_sample"] = first.temperature > 0
-            if first.temperature > 0:
-                options["temperature"] = first.temperature
+        options |= drawing(first.sampling, is_greedy=not self._model.generation_config.do_sample)
         rows = [torch.tensor(prompt.ids) for prompt in prompts]
         ids = pad_sequence(rows, batch_first=True, padding_value=pad or 0, padding_side="left")
         mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True, padding_side="left")
+        if first.sampling.stop:
+            options["stopping_criteria"] = [stopping(first.sampling.stop, self._tokenizer, ids.shape[1])]
         inputs = {"input_ids": ids.to(self._model.device), "attention_mask": mask.to(self._model.device)}
         with torch.inference_mode(), torch.random.fork_rng(enabled=first.seed is not None):
             if first.seed is not None:

@@ -1,20 +1,24 @@
 """The client of OpenAI-compatible servers: `POST BASE_URL/chat/completions` over aiohttp.
 
-What came back is read here into a `ChatReply`; the request itself and its errors are `music.llm.posting`'s, when to try
-again is `music.llm.retry`'s, how fast is `music.llm.pacing`'s.
+What came back is read here into a `ChatReply`; the body of a request is `music.llm.terms`', the request itself and its
+errors are `music.llm.posting`'s, when to try again is `music.llm.retry`'s, how fast is `music.llm.pacing`'s.
 """
 
 import asyncio
+import logging
 import time
 from dataclasses import replace
 
-from music.llm.chat import ChatReply, ChatRequest, EndpointError
+from music.llm.chat import ChatReply, ChatRequest, EndpointError, RequestRejectedError
 from music.llm.completion import read_completion
 from music.llm.pacing import Pacer, PacingSettings
 from music.llm.posting import JsonEndpoint, PostSettings
 from music.llm.retry import FailedTryError, RetryPolicy, Sleep, call_with_retries
+from music.llm.terms import Terms
 
 __all__ = ["ClientSettings", "OpenAIChatModel"]
+
+logger = logging.getLogger(__name__)
 
 _HINTS = {404: "is the base URL right? It usually ends in /v1", 413: "the conversation may be too long"}
 
@@ -26,6 +30,11 @@ class ClientSettings(PostSettings):
     """When a failed try is repeated."""
     pacing: PacingSettings = PacingSettings()
     """How fast requests are sent."""
+
+    @property
+    def bounded_retry(self) -> RetryPolicy:
+        """When a failed try is repeated, with no wait that is longer than a try may take."""
+        return self.retry.within(self.timeout)
 
 
 class OpenAIChatModel:
@@ -39,26 +48,29 @@ class OpenAIChatModel:
         model: Name of the model, as the server knows it.
         base_url: For example `https://api.openai.com/v1`; keys come from the environment (`music.llm.keys`).
         settings: Time-outs, bounds and retries.
-        sleep: What waits between tries.
+        sleep: What waits between tries; by default the pacer, which can be told to stop.
 
     Raises:
-        InvalidInputError: The URL is not an http(s) URL without user, password, query and fragment.
+        InvalidInputError: The URL is not an http(s) URL without user, password, query and fragment, or a header is to
+            come from an environment variable that is not set.
     """
 
     def __init__(
-        self, model: str, base_url: str, settings: ClientSettings | None = None, *, sleep: Sleep = asyncio.sleep
+        self, model: str, base_url: str, settings: ClientSettings | None = None, *, sleep: Sleep | None = None
     ) -> None:
         self._model = model
         self._name = f"{model}@{base_url}"
         self._settings = settings or ClientSettings()
-        self._sleep = sleep
-        self.pacer = Pacer(self._settings.pacing)
+        self._policy = self._settings.bounded_retry
+        self.pacer = Pacer(self._settings.pacing, max_wait=self._settings.timeout)
+        self._sleep = sleep or self.pacer.resting.rest
         self._endpoint = JsonEndpoint(
             self._name, base_url, "chat/completions", self._settings, hints=_HINTS, learn=self.pacer.learn
         )
         # OpenAI's newer models refuse the name that every other server knows.
-        is_openai = self._endpoint.url.host == "api.openai.com"
-        self._max_tokens_field = "max_completion_tokens" if is_openai else "max_tokens"
+        usual = "max_completion_tokens" if self._endpoint.url.host == "api.openai.com" else "max_tokens"
+        given = self._settings.connection.max_tokens_field
+        self.terms = Terms(max_tokens_field=given or usual, is_field_given=given is not None)
 
     def __repr__(self) -> str:
         return f"OpenAIChatModel({self._name!r})"
@@ -76,7 +88,7 @@ class OpenAIChatModel:
     async def complete(self, request: ChatRequest) -> ChatReply:
         """Answer one request; see `music.llm.chat.ChatModel`."""
         start = time.perf_counter()
-        reply = await call_with_retries(self.try_once, request, self._settings.retry, self._sleep)
+        reply = await call_with_retries(self.try_once, request, self._policy, self._sleep)
         return replace(reply, latency=time.perf_counter() - start)
 
     async def try_once(self, request: ChatRequest, again: bool = False) -> ChatReply:
@@ -91,13 +103,29 @@ class OpenAIChatModel:
             EndpointError: None will.
             MusicError: The payer admits no more tries.
         """
+        terms = self.terms
+        while True:
+            try:
+                reply = await self._try_on(terms, request, again)
+            except RequestRejectedError as error:
+                conceded = terms.without(error.refused_field, request) if error.refused_field else None
+                if conceded is None:
+                    raise
+                terms, again = conceded, True
+            else:
+                if terms is not self.terms:
+                    self._agree(terms)
+                return reply
+
+    async def _try_on(self, terms: Terms, request: ChatRequest, again: bool) -> ChatReply:
+        """Send a request in these terms, as `try_once` does."""
         tokens = self.pacer.estimate(request)
         ticket = await self.pacer.enter(tokens, again=again)
         end: ChatReply | BaseException | None = None
         try:
             if request.payer is not None:
                 request.payer.admit(request)
-            end = await self._send(self._encode(request))
+            end = await self._send(self._endpoint.encode(terms.fields(self._model, request)))
             self.pacer.usage.learn(request, end)
             return end
         except (EndpointError, asyncio.CancelledError) as error:
@@ -110,24 +138,24 @@ class OpenAIChatModel:
             if isinstance(end, FailedTryError):
                 end.at_once = is_held_back
 
+    def _agree(self, terms: Terms) -> None:
+        """Keep to terms in which a request was answered, and report what is new in them."""
+        before, self.terms = self.terms, self.terms.and_those(terms)
+        for refused in self.terms.unsupported:
+            if refused not in before.unsupported:
+                logger.warning("%s refuses %s: it is asked without from now on", self._name, refused)
+
+    def stop_waiting(self) -> None:
+        """Let requests that are not in flight fail by `StoppedWaitingError`, until `resume_waiting`."""
+        self.pacer.stop_waiting()
+
+    def resume_waiting(self) -> None:
+        """Let requests wait for their turn again."""
+        self.pacer.resume_waiting()
+
     async def aclose(self) -> None:
         """Leave the pool of connections, which closes with its last model."""
         await self._endpoint.aclose()
-
-    def _encode(self, request: ChatRequest) -> bytes:
-        """Return the body of a request."""
-        messages = [{"role": m.role, "content": m.content} for m in request.messages]
-        fields: dict[str, object] = {"model": self._model, "messages": messages}
-        sampling = request.sampling
-        if request.seed is not None and sampling.sends_seed:
-            fields["seed"] = request.seed
-        if sampling.temperature is not None:
-            fields["temperature"] = sampling.temperature
-        if sampling.max_tokens is not None:
-            fields[self._max_tokens_field] = sampling.max_tokens
-        if request.top_logprobs is not None:
-            fields |= {"logprobs": True, "top_logprobs": request.top_logprobs}
-        return self._endpoint.encode(fields)
 
     async def _send(self, body: bytes) -> ChatReply:
         """Send a body and read the answer, or raise as `try_once` does."""

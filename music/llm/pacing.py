@@ -4,7 +4,9 @@ A `Pacer` admits each try of a request, in the order of asking, tries of request
 Without a known limit everything is admitted at once, at the cost of a few counters. Limits come from 429s
 (`music.llm.throttle`), from the user and from headers (`music.llm.quota`). A 429 pauses the whole endpoint for as long
 as it says, so that no tries are wasted meanwhile; a stray one, among many replies, holds back its own request alone.
-Server errors and time-outs never limit anything.
+Server errors and time-outs never limit anything; the requests that they send back rest here before the next try.
+
+Whatever a server says, it holds no request back for longer than `max_wait`. What waits here can be told to stop.
 """
 
 import asyncio
@@ -18,6 +20,7 @@ from music.llm.bucket import TokenBucket
 from music.llm.chat import ChatReply, ChatRequest, EndpointError, RateLimitedError
 from music.llm.estimates import UsageEstimate
 from music.llm.quota import Quota
+from music.llm.resting import Resting, let_go
 from music.llm.retry import FailedTryError
 from music.llm.throttle import Throttle
 
@@ -52,7 +55,7 @@ class PacingSettings(BaseModel):
     cooldown: float = Field(default=1.0, ge=0)
     """Seconds of pause after a 429 that names none, doubled by each that follows without a reply between them."""
     max_pause: float = Field(default=60.0, ge=0)
-    """Bound on the seconds of pause, whoever asks for it."""
+    """Bound on the seconds of pause after a 429 that names none."""
 
 
 class Pacer:
@@ -63,11 +66,18 @@ class Pacer:
     Args:
         settings: The limits known beforehand and the reaction to 429s.
         clock: The time, in seconds.
+        max_wait: Seconds that the server may hold a request back, whatever it says.
     """
 
-    def __init__(self, settings: PacingSettings | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: PacingSettings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        max_wait: float = 300.0,
+    ) -> None:
         self._settings = settings or PacingSettings()
         self._clock = clock
+        self._max_wait = max_wait
         self.in_flight = 0
         self.num_rate_limited = 0
         self.errors: Counter[str] = Counter()
@@ -83,6 +93,10 @@ class Pacer:
         self._sends: TokenBucket | None = None
         self._paused_until = 0.0
         self._num_pauses = 0
+        self._moved_at = now
+        self._held_until, self._held_by = now, ""
+        self.resting = Resting(clock)
+        self._is_stopped = False
         self._last_ticket = 0
         self._again: deque[_Waiter] = deque()
         self._new: deque[_Waiter] = deque()
@@ -106,6 +120,17 @@ class Pacer:
         """Requests that wait for admission."""
         return len(self._again) + len(self._new)
 
+    @property
+    def waits(self) -> str:
+        """What requests wait for now, and how long, for people; empty if none waits."""
+        now, said = self._clock(), []
+        if self.num_waiting and self._timer is not None and self._held_until > now:
+            said.append(f"{self._held_until - now:.0f} s more for {self._held_by}")
+        elif self.num_waiting:
+            said.append("for requests in flight to be answered")
+        said += [rests] if (rests := self.resting.described()) else []
+        return "; ".join(said)
+
     def estimate(self, request: ChatRequest) -> float:
         """Return the tokens that a request is likely to use; 0 if tokens are not limited."""
         if not self._tokens.is_known:
@@ -119,13 +144,19 @@ class Pacer:
         Args:
             tokens: What it is estimated to use.
             again: The request has been tried before; it goes before those that have not.
+
+        Raises:
+            StoppedWaitingError: It was told to stop waiting.
         """
         if self._is_free:
             self.in_flight += 1
             self._last_ticket += 1
             return self._last_ticket
+        self.resting.refuse_if_stopped()
         self._adopt_loop(loop := asyncio.get_running_loop())
         waiter: asyncio.Future[int] = loop.create_future()
+        if not self.num_waiting:
+            self._moved_at = self._clock()
         (self._again if again else self._new).append((waiter, tokens))
         if self._timer is None:
             self._pump()
@@ -135,6 +166,21 @@ class Pacer:
             if not waiter.cancelled():  # Admitted and cancelled at once.
                 self._release(tokens)
             raise
+
+    def stop_waiting(self) -> None:
+        """Let all that waits here, or comes to, fail by `StoppedWaitingError` until `resume_waiting`."""
+        self._is_stopped, self._is_free = True, False
+        self.resting.stop()
+        waiters = [waiter for waiter, _ in (*self._again, *self._new)]
+        self._again.clear()
+        self._new.clear()
+        let_go(waiters)
+
+    def resume_waiting(self) -> None:
+        """Let requests wait again."""
+        self._is_stopped = False
+        self.resting.resume()
+        self._note_limits()
 
     def leave(self, ticket: int, end: ChatReply | BaseException | None, tokens: float = 0.0) -> bool:
         """Note how a try ended, and return whether the next try of its request is held back here as long as need be.
@@ -184,9 +230,9 @@ class Pacer:
         if has_cut:
             self._sends = None
         if retry_after is None and has_cut:
-            retry_after = self._settings.cooldown * 2 ** min(self._num_pauses, 20)
+            retry_after = min(self._settings.cooldown * 2 ** min(self._num_pauses, 20), self._settings.max_pause)
             self._num_pauses += 1
-        self._paused_until = max(self._paused_until, now + min(retry_after or 0.0, self._settings.max_pause))
+        self._paused_until = max(self._paused_until, now + min(retry_after or 0.0, self._max_wait))
         self._is_free = False
         return True
 
@@ -209,7 +255,9 @@ class Pacer:
             if not waiter.done():
                 if self.limit is not None and self.in_flight >= self.limit:
                     return  # The next to leave comes here.
-                if (seconds := self._wait(now, tokens)) > 0:
+                seconds, self._held_by = self._wait(now, tokens)
+                if seconds > 0:
+                    self._held_until = now + seconds
                     self._timer = waiter.get_loop().call_later(seconds, self._wake)
                     return
                 waiter.set_result(self._admit(now, tokens))
@@ -219,20 +267,24 @@ class Pacer:
         self._timer = None
         self._pump()
 
-    def _wait(self, now: float, tokens: float) -> float:
-        """Return the seconds until a request may be sent, as far as time decides."""
+    def _wait(self, now: float, tokens: float) -> tuple[float, str]:
+        """Return the seconds until a request may be sent, as far as time decides, and what it waits for."""
         if now < self._paused_until:
-            return self._paused_until - now
-        seconds = max(self._requests.wait(now, 1), self._tokens.wait(now, tokens))
+            return self._paused_until - now, "the end of a pause after a 429"
+        announced = max(self._requests.announced_wait(now, 1), self._tokens.announced_wait(now, tokens))
+        # Headers may say anything: one request goes all the same, and the answer to it says more.
+        announced = min(announced, max(0.0, self._moved_at + self._max_wait - now))
+        seconds = max(self._requests.wait(now, 1), self._tokens.wait(now, tokens), announced)
         rate = self._throttle.rate(now)
         if rate is None:
-            return seconds
+            return seconds, "a limit per minute"
         if self._sends is None:
             self._sends = TokenBucket(rate, 1.0, now)
         self._sends.rate, self._sends.capacity = rate, max(1.0, rate * _SLACK_SECONDS)
-        return max(seconds, self._sends.wait(now, 1))
+        return max(seconds, self._sends.wait(now, 1)), "a limit per minute" if seconds else "the rate that 429s left"
 
     def _admit(self, now: float, tokens: float) -> int:
+        self._moved_at = now
         if self._sends is not None:
             self._sends.take(now, 1)
         self._requests.take(now, 1)
@@ -245,7 +297,7 @@ class Pacer:
     def _note_limits(self) -> None:
         """Find out whether there is any limit."""
         has_throttle = self._throttle.num_cuts > 0 or self._throttle.limit is not None
-        self._is_free = not (has_throttle or self._requests.is_known or self._tokens.is_known)
+        self._is_free = not (has_throttle or self._requests.is_known or self._tokens.is_known or self._is_stopped)
         if not self._throttle.num_cuts:
             self._sends = None
 

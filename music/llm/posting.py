@@ -5,10 +5,11 @@ a `FailedTryError` if another try may succeed. Connections are `music.llm.http`'
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import aiohttp
 import orjson
+from multidict import CIMultiDict
 from pydantic import BaseModel, ConfigDict, Field
 from yarl import URL
 
@@ -20,19 +21,24 @@ from music.llm.chat import (
     EndpointUnavailableError,
     EndpointUnreachableError,
     MalformedReplyError,
-    RateLimitedError,
     RequestRejectedError,
 )
 from music.llm.completion import error_excerpt
+from music.llm.connection import Connection
 from music.llm.http import join_pool, leave_pool
-from music.llm.keys import ApiKey, key_variable
-from music.llm.retry import FailedTryError, read_retry_after
+from music.llm.keys import ApiKey, key_variable, redact
+from music.llm.moments import asked_wait
+from music.llm.refusals import refused_field
+from music.llm.retry import FailedTryError
+from music.llm.statuses import error_of_status
 
 __all__ = ["JsonEndpoint", "PostSettings"]
 
-_GATEWAY_TIMED_OUT = (504, 524)
-"""Statuses of proxies that gave up on a server which may still have worked for the request."""
 _HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "music-rm"}
+_MIN_PRIVATE_CHARS = 4
+_NAMES_A_FIELD = {400, 404, 422, 500, 501}
+"""Statuses with which servers refuse a field; some say 500 (LiteLLM, older llama.cpp)."""
+_FLAGS = {"temperature": "--temperature and ", "max_tokens": "--max-reply-tokens and "}
 
 
 class PostSettings(BaseModel):
@@ -49,6 +55,8 @@ class PostSettings(BaseModel):
     is silent while it works."""
     max_body_bytes: int = Field(default=2 * 2**20, gt=0)
     """Bound on the size of a reply's body."""
+    connection: Connection = Connection()
+    """What requests carry beside their body."""
 
 
 class JsonEndpoint:
@@ -63,7 +71,8 @@ class JsonEndpoint:
         learn: Told the headers of every answer, and the seconds since its request was sent.
 
     Raises:
-        InvalidInputError: The base URL is not an http(s) URL without user, password, query and fragment.
+        InvalidInputError: The base URL is not an http(s) URL without user, password, query and fragment, or a header or
+            query value is to come from an environment variable that is not set.
     """
 
     def __init__(
@@ -76,20 +85,27 @@ class JsonEndpoint:
         hints: Mapping[int, str],
         learn: Callable[[Mapping[str, str], float], None] | None = None,
     ) -> None:
-        self.url = _read_base_url(base_url) / path
+        connection = settings.connection
+        self.url = (_read_base_url(base_url) / path).update_query(connection.query_values())
         self._name = name
         self._settings = settings
         self._hints = hints
         self._learn = learn
         self._key = ApiKey.for_url(self.url)
-        self._headers = _HEADERS | self._key.header()
+        self._headers = CIMultiDict(_HEADERS | self._key.header())
+        self._headers.update(connection.header_values())
+        self._secrets, self._private = tuple(connection.secrets()), tuple(connection.values())
         self._timeout = aiohttp.ClientTimeout(
             total=settings.timeout, connect=settings.connect_timeout, sock_read=settings.read_timeout
         )
 
     def redact(self, text: str) -> str:
-        """Return a text without the key, should the server have echoed it."""
-        return self._key.redact(text)
+        """Return a text without the key and other secrets, should the server have echoed them."""
+        return redact(self._key.redact(text), self._secrets)
+
+    def _redact_all(self, text: str) -> str:
+        """Return what a server or a library complains of, without any value of a header or of the query."""
+        return redact(self.redact(text), self._private, min_chars=_MIN_PRIVATE_CHARS)
 
     def encode(self, fields: Mapping[str, object]) -> bytes:
         """Return the body that says these fields.
@@ -111,30 +127,32 @@ class JsonEndpoint:
             EndpointError: None will.
         """
         try:
-            status, retry_after, answer = await self._exchange(body)
+            status, headers, answer = await self._exchange(body)
+        except aiohttp.ConnectionTimeoutError:
+            reason = f"no connection within {self._settings.connect_timeout:g} s"
+            raise FailedTryError(EndpointUnreachableError(f"{self._name}: {reason}")) from None
         except TimeoutError as error:
-            was_sent = not isinstance(error, aiohttp.ConnectionTimeoutError)
-            reason = self._timeout_reason(error)
-            raise FailedTryError(EndpointTimeoutError(f"{self._name}: {reason}"), may_be_paid=was_sent) from None
+            timed_out = EndpointTimeoutError(f"{self._name}: {self._timeout_reason(error)}")
+            raise FailedTryError(timed_out, may_be_paid=True) from None
         except aiohttp.ClientPayloadError:
             broken = BodyTruncatedError(f"{self._name}: the reply's body broke off")
             raise FailedTryError(broken, may_be_paid=True) from None
         except (aiohttp.ClientError, OSError) as error:
-            reason = self.redact(f"{type(error).__name__}: {error}")
+            reason = self._redact_all(f"{type(error).__name__}: {error}")
             is_refused = isinstance(error, aiohttp.ClientConnectorError)
             error_type = EndpointUnreachableError if is_refused else EndpointUnavailableError
             unavailable = error_type(f"{self._name}: no connection ({reason})")
             raise FailedTryError(unavailable, may_be_paid=not is_refused) from None
         if status != 200:
-            raise self._refusal(status, read_retry_after(retry_after), answer)
+            raise self._refusal(status, asked_wait(headers, answer), answer, orjson.loads(body))
         return answer
 
     async def aclose(self) -> None:
         """Leave the pool of connections, which closes with its last user."""
         await leave_pool(self)
 
-    async def _exchange(self, body: bytes) -> tuple[int, str | None, bytes]:
-        """Return status, Retry-After header and body of the answer."""
+    async def _exchange(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        """Return status, headers and body of the answer."""
         start = time.monotonic()
         session = join_pool(self)
         async with session.post(
@@ -142,11 +160,9 @@ class JsonEndpoint:
         ) as response:
             if self._learn:
                 self._learn(response.headers, time.monotonic() - start)
-            return response.status, response.headers.get("Retry-After"), await self._read_bounded(response)
+            return response.status, response.headers, await self._read_bounded(response)
 
     def _timeout_reason(self, error: TimeoutError) -> str:
-        if isinstance(error, aiohttp.ConnectionTimeoutError):
-            return f"no connection within {self._settings.connect_timeout:g} s"
         if isinstance(error, aiohttp.SocketTimeoutError):
             return f"silent for {self._settings.read_timeout:g} s"
         return f"no reply within {self._settings.timeout:g} s"
@@ -161,24 +177,23 @@ class JsonEndpoint:
                 raise MalformedReplyError(f"{self._name}: the reply's body is larger than {limit} bytes")
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    def _refusal(self, status: int, retry_after: float | None, answer: bytes) -> EndpointError:
-        """Return the error for a status other than 200."""
-        said = f"{self._name}: HTTP {status}: {error_excerpt(answer, self.redact) or 'no message'}"
-        if status == 429 and b'"insufficient_quota"' in answer:
-            said += " (the account's quota is used up; waiting does not bring it back)"
-            return RequestRejectedError(said, status)
-        if status == 429:
-            return FailedTryError(RateLimitedError(said), retry_after)
-        if status == 408:
-            return FailedTryError(EndpointTimeoutError(said), retry_after)
-        if status >= 500:
-            return FailedTryError(EndpointUnavailableError(said), retry_after, may_be_paid=status in _GATEWAY_TIMED_OUT)
-        hint = self._hints.get(status)
+    def _refusal(self, status: int, wait: float | None, answer: bytes, sent: Collection[str]) -> EndpointError:
+        """Return the error for a status other than 200, to a request with these fields."""
+        said = f"{self._name}: HTTP {status}: {error_excerpt(answer, self._redact_all) or 'no message'}"
+        field = refused_field(answer, sent) if status in _NAMES_A_FIELD else None
+        if field is not None:
+            hint = f"the server does not take {field!r}: leave out {_FLAGS.get(field, '')}--option {field}"
+            return RequestRejectedError(f"{said} ({hint})", status, field)
+        hint = self._hint(status)
+        return error_of_status(status, f"{said} ({hint})" if hint else said, answer, retry_after=wait)
+
+    def _hint(self, status: int) -> str:
+        """Say what may help against a status."""
         if status in (401, 403) and not self._key:
-            hint = f"no key was sent; set {key_variable(self.url)} to the key for this host"
-        elif 300 <= status < 400:
-            hint = "redirects are not followed; give the URL that the server redirects to"
-        return RequestRejectedError(f"{said} ({hint})" if hint else said, status)
+            return f"no key was sent; set {key_variable(self.url)} to the key for this host"
+        if 300 <= status < 400:
+            return "redirects are not followed; give the URL that the server redirects to"
+        return self._hints.get(status, "")
 
 
 def _read_base_url(base_url: str) -> URL:
@@ -190,7 +205,12 @@ def _read_base_url(base_url: str) -> URL:
         is_http = False
     if not is_http:
         raise InvalidInputError("base URL: expected http://HOST[:PORT][/PATH] or https://...")
-    if url.user or url.password or url.query_string or url.fragment:
+    if url.query_string:
+        raise InvalidInputError(
+            f"base URL on host {url.host}: expected no query string; give its parts as --option query.NAME=VALUE "
+            "(for a secret: query.NAME=env:VARIABLE), in Python as Connection(query={...})"
+        )
+    if url.user or url.password or url.fragment:
         raise InvalidInputError(
             f"base URL on host {url.host}: expected no user, password, query or fragment; "
             f"give the key in the environment variable {key_variable(url)} or MUSIC_API_KEY"

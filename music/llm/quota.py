@@ -1,21 +1,21 @@
 """Limits per minute, as the user gives them and as servers announce them in the headers of their replies.
 
 Read are OpenAI's `x-ratelimit-{limit,remaining,reset}-{requests,tokens}`, which many servers speak, and Anthropic's
-`anthropic-ratelimit-{requests,tokens}-{limit,remaining}`.
+`anthropic-ratelimit-{requests,tokens}-{limit,remaining,reset}`.
 """
 
 import math
-import re
 from collections.abc import Mapping
 
 from music.llm.bucket import TokenBucket
+from music.llm.moments import read_number, seconds_until
 
-__all__ = ["Quota", "read_duration"]
+__all__ = ["Quota"]
 
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
-_UNIT_SECONDS = (86400.0, 3600.0, 60.0, 1.0, 0.001)
 _BURST_SECONDS = 1.0
 """What a user's limit allows at once, in seconds of it: spread out, no window of the server's is overrun."""
+_MIN_RATE = 1e-9
+"""Units per second of a limit that is never lifted; how long anybody waits for it is the pacer's matter."""
 
 
 class Quota:
@@ -35,7 +35,7 @@ class Quota:
         self._learnt: TokenBucket | None = None
         self._names = (
             (f"x-ratelimit-limit-{unit}", f"x-ratelimit-remaining-{unit}", f"x-ratelimit-reset-{unit}"),
-            (f"anthropic-ratelimit-{unit}-limit", f"anthropic-ratelimit-{unit}-remaining", ""),
+            tuple(f"anthropic-ratelimit-{unit}-{what}" for what in ("limit", "remaining", "reset")),
         )
 
     @property
@@ -44,9 +44,12 @@ class Quota:
         return self._given is not None or self._learnt is not None
 
     def wait(self, now: float, units: float) -> float:
-        """Return the seconds until `units` are allowed, 0 for now."""
-        given, learnt = self._given, self._learnt
-        return max(given.wait(now, units) if given else 0.0, learnt.wait(now, units) if learnt else 0.0)
+        """Return the seconds until the user's limit allows `units`, 0 for now."""
+        return self._given.wait(now, units) if self._given else 0.0
+
+    def announced_wait(self, now: float, units: float) -> float:
+        """Return the seconds until the limit that the server announced allows `units`, 0 for now."""
+        return self._learnt.wait(now, units) if self._learnt else 0.0
 
     def take(self, now: float, units: float) -> None:
         """Count units as used, or give back with a negative number."""
@@ -65,31 +68,14 @@ class Quota:
         """
         for limit_name, remaining_name, reset_name in self._names:
             if limit_name in headers:
-                limit, remaining = _read_number(headers[limit_name]), _read_number(headers.get(remaining_name))
+                limit, remaining = read_number(headers[limit_name]), read_number(headers.get(remaining_name))
                 if limit and remaining is not None:
                     # The reset is when all will be there again, which tells limits per day from those per minute.
-                    reset = read_duration(headers.get(reset_name))
+                    reset = seconds_until(headers.get(reset_name))
                     rate = min(limit / 60, (limit - remaining) / reset if reset and remaining < limit else math.inf)
+                    rate = max(rate, _MIN_RATE)
                     if self._learnt is None:
                         self._learnt = TokenBucket(rate, limit, now, max(0.0, remaining - units_in_flight))
                     self._learnt.rate, self._learnt.capacity = rate, limit
                     self._learnt.lower_to(now, remaining + rate * age)
                 return
-
-
-def read_duration(value: str | None) -> float | None:
-    """Read `1s`, `6m0s`, `20ms` or plain seconds into seconds; None if it is none of these."""
-    if not value:
-        return None
-    if found := _DURATION.fullmatch(value):
-        return sum(float(part) * unit for part, unit in zip(found.groups("0"), _UNIT_SECONDS, strict=True))
-    return _read_number(value)
-
-
-def _read_number(value: str | None) -> float | None:
-    """Return a number that is finite and not negative, else None."""
-    try:
-        number = float(value or "")
-    except ValueError:
-        return None
-    return number if 0 <= number < 1e15 else None

@@ -6,7 +6,6 @@ three failures in a row (connections that break, time-outs, 5xx); its requests g
 request after a pause that doubles, is answered. What a replica refuses (4xx) or limits (429) never takes it down.
 """
 
-import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from music.llm.chat import (
     EndpointTimeoutError,
     EndpointUnavailableError,
     EndpointUnreachableError,
+    StoppedWaitingError,
 )
 from music.llm.openai import OpenAIChatModel
 from music.llm.retry import FailedTryError, RetryPolicy, Sleep, call_with_retries
@@ -40,7 +40,7 @@ class ReplicatedModel:
     Args:
         replicas: At least one, each written differently.
         policy: When a failed try is repeated, whichever replicas it goes to.
-        sleep: What waits between tries when no replica is live.
+        sleep: What waits between tries when no replica is live; by default the first one's pacer.
         clock: The time, in seconds.
 
     Raises:
@@ -52,7 +52,7 @@ class ReplicatedModel:
         replicas: Sequence[OpenAIChatModel],
         policy: RetryPolicy | None = None,
         *,
-        sleep: Sleep = asyncio.sleep,
+        sleep: Sleep | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         names = [model.name for model in replicas]
@@ -62,7 +62,7 @@ class ReplicatedModel:
             )
         self._replicas = [_Replica(model=model) for model in replicas]
         self._policy = policy or RetryPolicy()
-        self._sleep = sleep
+        self._sleep = sleep or replicas[0].pacer.resting.rest
         self._clock = clock
         self._homes: OrderedDict[str, _Replica] = OrderedDict()
 
@@ -90,6 +90,16 @@ class ReplicatedModel:
         for replica in self._replicas:
             await replica.model.aclose()
 
+    def stop_waiting(self) -> None:
+        """Let requests that are not in flight fail by `StoppedWaitingError`, until `resume_waiting`."""
+        for replica in self._replicas:
+            replica.model.stop_waiting()
+
+    def resume_waiting(self) -> None:
+        """Let requests wait for their turn again."""
+        for replica in self._replicas:
+            replica.model.resume_waiting()
+
     async def _try_once(self, request: ChatRequest, again: bool) -> ChatReply:
         replica, is_probe = self._choose(request.route)
         try:
@@ -98,6 +108,8 @@ class ReplicatedModel:
             if isinstance(failure.error, EndpointUnavailableError | EndpointTimeoutError):
                 raise self._note_failure(replica, is_probe, failure) from None
             replica.note_answer()
+            raise
+        except StoppedWaitingError:
             raise
         except EndpointError:
             replica.note_answer()

@@ -5,11 +5,9 @@ tenacity decides, but it is entered after a first failure only: a call that succ
 """
 
 import asyncio
-import math
 import random
 import time
 from collections.abc import Awaitable, Callable
-from email.utils import parsedate_to_datetime
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,9 +19,9 @@ from tenacity import (
     wait_random,
 )
 
-from music.llm.chat import EndpointError, RateLimitedError, TryUsage
+from music.llm.chat import EndpointError, EndpointUnavailableError, RateLimitedError, TryUsage
 
-__all__ = ["FailedTryError", "RetryPolicy", "call_with_retries", "read_retry_after"]
+__all__ = ["FailedTryError", "RetryPolicy", "call_with_retries"]
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
@@ -39,14 +37,22 @@ class RetryPolicy(BaseModel):
 
     max_tries: int = Field(default=5, ge=1)
     """Bound on the tries of one request that end in a failure other than a 429."""
+    patience: float = Field(default=0.0, ge=0)
+    """Seconds after a request's first failure in which an outage (no connection, a broken one, a 5xx) uses up no
+    tries."""
     max_rate_limited: int = Field(default=10, ge=1)
     """Bound on the tries of one request that end in a 429."""
     backoff: float = Field(default=0.5, ge=0)
     """Seconds before the second try, doubled for each further one; up to as much is added at random."""
     max_backoff: float = Field(default=30.0, ge=0)
     """Bound on the seconds of back-off, before what is added at random."""
-    max_retry_after: float = Field(default=60.0, ge=0)
+    max_retry_after: float = Field(default=300.0, ge=0)
     """Bound on the seconds waited because the server asked for it."""
+
+    def within(self, seconds: float) -> "RetryPolicy":
+        """Return the policy with no wait that is longer than so many seconds."""
+        bounds = {name: min(getattr(self, name), seconds) for name in ("max_backoff", "max_retry_after")}
+        return self.model_copy(update=bounds)
 
     def wait(self, state: RetryCallState) -> float:
         """Return the seconds to wait: what the server asked for, else exponential back-off with jitter."""
@@ -89,7 +95,11 @@ class FailedTryError(EndpointError):
 
 
 async def call_with_retries(
-    call: Try[Asked, Answer], request: Asked, policy: RetryPolicy, sleep: Sleep = asyncio.sleep
+    call: Try[Asked, Answer],
+    request: Asked,
+    policy: RetryPolicy,
+    sleep: Sleep = asyncio.sleep,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Answer:
     """Await `call(request, False)`, then `call(request, True)` while it raises `FailedTryError` and the policy allows.
 
@@ -99,7 +109,7 @@ async def call_with_retries(
     try:
         return await call(request, False)
     except FailedTryError as error:
-        tries = _Tries(call, request, policy, error)
+        tries = _Tries(call, request, policy, error, clock)
     retrying = AsyncRetrying(
         sleep=sleep,
         stop=tries.are_used_up,
@@ -114,35 +124,31 @@ async def call_with_retries(
         raise type(last.error)(f"{last.error} (tried {times})") from last.__cause__
 
 
-def read_retry_after(value: str | None) -> float | None:
-    """Read a Retry-After header, in seconds or as an HTTP date, into seconds from now; None if it says nothing."""
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except (ValueError, OverflowError):
-            return None
-    return None if math.isnan(seconds) else max(0.0, seconds)
-
-
 class _Tries(Generic[Asked, Answer]):
     """The tries of one request after a first failure, which tenacity sees as its own first try."""
 
-    def __init__(self, call: Try[Asked, Answer], request: Asked, policy: RetryPolicy, first: FailedTryError) -> None:
+    def __init__(
+        self,
+        call: Try[Asked, Answer],
+        request: Asked,
+        policy: RetryPolicy,
+        first: FailedTryError,
+        clock: Callable[[], float],
+    ) -> None:
         self._call = call
         self._request = request
         self._policy = policy
         self._first: FailedTryError | None = first
+        self._clock = clock
+        self._patient_until = clock() + policy.patience
         self._num_failed = 0
         self._num_rate_limited = 0
+        self._num_sat_out = 0
 
     @property
     def num_tries(self) -> int:
         """Failed tries, whatever the failure."""
-        return self._num_failed + self._num_rate_limited
+        return self._num_failed + self._num_rate_limited + self._num_sat_out
 
     async def next(self) -> Answer:
         """Try again, or fail as the first try did."""
@@ -154,6 +160,8 @@ class _Tries(Generic[Asked, Answer]):
         except FailedTryError as failure:
             if isinstance(failure.error, RateLimitedError):
                 self._num_rate_limited += 1
+            elif isinstance(failure.error, EndpointUnavailableError) and self._clock() < self._patient_until:
+                self._num_sat_out += 1
             else:
                 self._num_failed += 1
             raise

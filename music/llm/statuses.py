@@ -17,6 +17,8 @@ __all__ = ["error_of_status", "reported_error", "status_of"]
 
 _GATEWAY_TIMED_OUT = (504, 524)
 """Statuses of proxies that gave up on a server which may still have worked for the request."""
+_PASSING = (409, 425, 498, 499)
+"""Statuses below 500 of something that passes: a conflict, too early, no capacity (Groq), a proxy that hung up."""
 _UNNAMED_ERROR = 500
 """The status of an error in a body that names none: another try may succeed."""
 _LIMITED = ("rate_limit", "ratelimit", "too_many_requests", "resource_exhausted", "insufficient_quota")
@@ -42,7 +44,7 @@ def error_of_status(
         return FailedTryError(RateLimitedError(said), retry_after, usage=usage)
     if status == 408:
         return FailedTryError(EndpointTimeoutError(said), retry_after, usage=usage)
-    if status >= 500:
+    if status >= 500 or status in _PASSING:
         may_be_paid = status in _GATEWAY_TIMED_OUT
         return FailedTryError(EndpointUnavailableError(said), retry_after, usage=usage, may_be_paid=may_be_paid)
     return RequestRejectedError(said, status)

@@ -163,7 +163,9 @@ class RemoteReward:
             "add_generation_prompt": False,
             "use_activation": use_activation,
         }
-        return await call_with_retries(self._try_once, self._endpoint.encode(fields), self._settings.retry)
+        return await call_with_retries(
+            self._try_once, self._endpoint.encode(fields), self._settings.retry.within(self._settings.timeout)
+        )
 
     async def _try_once(self, body: bytes, again: bool) -> float:
         async with self._slots:

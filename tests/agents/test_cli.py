@@ -115,7 +115,8 @@ def build(casting):
     async def critic(view):
         draft = await casting.roles.assistant(view)
         prompt = view.conversation.messages
-        better = await ask(casting.models.assistant, view, prompt, casting.sampling, str.strip, step="critic/")
+        sampling = casting.sampling_of("assistant")
+        better = await ask(casting.models.assistant, view, prompt, sampling, str.strip, step="critic/")
         return replace(draft, text="Well: " + better.content, usage=draft.usage + better.usage)
 
     return build_pair_graph(replace(casting.roles, assistant=critic))

@@ -63,7 +63,9 @@ def critic_graph(casting):
 
         async def revise(view):
             messages = draft.messages
-            answer = await ask(casting.models.assistant, view, messages, casting.sampling, str.strip, step="critic")
+            answer = await ask(
+                casting.models.assistant, view, messages, casting.sampling_of("assistant"), str.strip, step="critic"
+            )
             return RoleTurn(text=f"revised: {answer.content}", usage=answer.usage, retries=answer.retries)
 
         history = draft.prefix(len(draft.messages) - 1)

@@ -1,12 +1,13 @@
 """Commands for the shell's tests, as a third party would write them."""
 
+import json as json_
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from pydantic import BaseModel
 
-from music.cli import AsJson, emit, run_async
+from music.cli import AsJson, MaxTries, Options, Patience, client_settings, emit, run_async
 from music.errors import InvalidInputError
 
 
@@ -41,6 +42,16 @@ def fail(how: str) -> None:
     if how == "interrupt":
         raise KeyboardInterrupt
     raise RuntimeError("a bug")
+
+
+def ask(options: Options = None, max_tries: MaxTries = None, patience: Patience = None) -> None:
+    """Say how endpoints would be asked."""
+    from music.llm.options import parse_options
+
+    read = parse_options(options or (), ("user", "assistant"))
+    told = {role: json_.loads(found.describe_sampling() or "{}") for role, found in read.items()}
+    retry = client_settings(max_tries, patience).retry
+    emit({"options": told, "headers": read["user"].connection.header_values(), "retry": retry}, as_json=True)
 
 
 def wait() -> None:

@@ -131,6 +131,12 @@ def test_config_sets_flags_and_arguments(music, tmp_path):
     assert result(music("count", "--config", path)) == expected
 
 
+def test_a_table_of_a_repeatable_flag_is_its_keys_and_values(music, tmp_path):
+    path = config(tmp_path, 'files = "a"\n[tag]\nx = 1.5\ny = "plain"\n[tag.z]\ninner = [1, "two"]\n')
+    got = result(music("count", "--json", "--config", path))
+    assert got["tag"] == ["x=1.5", "y=plain", 'z={"inner":[1,"two"]}']
+
+
 def test_command_line_wins_over_config(music, tmp_path):
     path = config(tmp_path, 'files = "a"\nnum_pairs = 3\ndry = true\n')
     got = result(music("count", "--num-pairs", 5, "b", "--no-dry", "--config", path, "--json"))

@@ -5,6 +5,7 @@ from typer.testing import CliRunner
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError, MusicError
+from music.llm.chat import Sampling
 from music.pairs import PreferencePair
 from music.preferences import write_preferences
 from music.reward import open_reward
@@ -110,7 +111,7 @@ def test_a_reward_that_fails_loses_no_reply(tmp_path, scripted, monkeypatch):
     """Further sessions pay for what was not said yet, whatever their settings."""
     models, real = [], open_reward
 
-    def opened(spec):
+    def opened(spec, settings):
         models.append(scripted(name=spec))
         return models[-1]
 
@@ -133,6 +134,25 @@ def test_a_reward_that_fails_loses_no_reply(tmp_path, scripted, monkeypatch):
     assert 2 <= sum(session("length", "--n", 5)) <= 2 + 2 + 2 * 5
     assert session("length", "--n", 5) == [0, 0]
     assert len((tmp_path / "reward.jsonl").read_text().splitlines()) == 2
+
+
+def test_options_reach_their_player(scripted, monkeypatch):
+    models, clients = [], []
+
+    def opened(spec, settings):
+        models.append(scripted(name=spec))
+        clients.append(settings)
+        return models[-1]
+
+    monkeypatch.setattr("music_envs.best_of_n.remembering.open_model", opened)
+    options = ("--option", "assistant.top_p=0.5", "--option", "user.stop=X", "--option", "user.query.v=1")
+    run("--reward", "length", "--num-conversations", 1, "--turns", 2, "--temperature", 0.2, "--patience", 9, *options)
+    sampled = [{request.sampling for request in model.requests} for model in models]
+    assert sampled == [{Sampling(temperature=0.2, top_p=0.5)}, {Sampling(stop=("X",))}]
+    assert [client.retry.patience for client in clients] == [9, 9]
+    assert [client.connection.query_values() for client in clients] == [{}, {"v": "1"}]
+    with pytest.raises(InvalidInputError, match="got both"):
+        run("--reward", "length", "--temperature", 0.2, "--option", "temperature=1")
 
 
 def test_people_get_a_table_and_words():
@@ -166,7 +186,7 @@ def test_a_file_without_usable_pairs_is_refused(tmp_path):
 def test_if_nothing_finished_the_command_fails_with_the_reason(scripted, monkeypatch):
     models = []
 
-    def dead(spec):
+    def dead(spec, settings):
         models.append(scripted(fails=range(100)))
         return models[-1]
 

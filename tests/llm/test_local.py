@@ -14,6 +14,7 @@ from music.llm import (
     ReplyOutcome,
     RequestRejectedError,
     Sampling,
+    StoppedWaitingError,
     open_model,
 )
 
@@ -98,6 +99,50 @@ async def test_the_random_state_of_the_process_is_left_alone(model):
 async def test_temperature_zero_is_greedy(model):
     replies = [await model.complete(ask(seed=seed, temperature=0.0, max_tokens=6)) for seed in (1, 2)]
     assert replies[0].text == replies[1].text
+
+
+async def test_without_a_temperature_another_seed_gives_another_reply(model):
+    """A greedy model would say the same useless thing at every retry."""
+    replies = [await model.complete(ask(seed=seed, max_tokens=8)) for seed in (1, 2, 1)]
+    assert replies[0].text == replies[2].text != replies[1].text
+
+
+async def test_a_seed_that_is_not_to_be_sent_is_not_used(model):
+    replies = [await model.complete(ask(seed=1, max_tokens=8, sends_seed=False)) for _ in range(4)]
+    assert len({reply.text for reply in replies}) > 1
+
+
+async def test_top_p_keeps_the_likely_tokens_alone(model):
+    greedy = await model.complete(ask(temperature=0.0, max_tokens=6))
+    almost = [await model.complete(ask(seed=seed, top_p=1e-6, max_tokens=6)) for seed in range(3)]
+    assert {reply.text for reply in almost} == {greedy.text}
+
+
+async def test_a_stop_text_ends_a_reply_before_it(model):
+    whole = await model.complete(ask(temperature=0.0, max_tokens=8))
+    words = whole.text.split()
+    end = next(word for word in words if word != words[0])
+    reply = await model.complete(ask(temperature=0.0, max_tokens=8, stop=(end,)))
+    assert reply.text.split() == words[: words.index(end)]
+    assert reply.outcome is ReplyOutcome.COMPLETE
+    assert reply.completion_tokens < whole.completion_tokens
+
+
+async def test_the_chat_template_gets_its_switches_and_nothing_else_is_taken(tmp_path):
+    shouting = "{% if loud %}w9 {% endif %}" + TEMPLATE
+    model = LocalChatModel(save(tmp_path / "loud", template=shouting))
+    loud = ask(max_tokens=1, extra_body={"chat_template_kwargs": {"loud": True}})
+    assert len(model._prompt(loud).ids) == len(model._prompt(ask(max_tokens=1)).ids) + 1
+    with pytest.raises(RequestRejectedError, match="no extra_body but chat_template_kwargs, got top_k"):
+        await model.complete(ask(extra_body={"top_k": 3}))
+
+
+async def test_requests_that_wait_for_the_thread_can_be_told_to_stop(model):
+    model.stop_waiting()
+    with pytest.raises(StoppedWaitingError):
+        await model.complete(ask(max_tokens=1))
+    model.resume_waiting()
+    assert await model.complete(ask(max_tokens=1))
 
 
 async def test_a_reply_cut_by_max_tokens_is_of_outcome_length(model):

@@ -1,6 +1,8 @@
 import asyncio
 import json
 import logging
+import time
+from dataclasses import replace
 
 import pytest
 from aiohttp import web
@@ -11,6 +13,7 @@ from music.llm import (
     BodyTruncatedError,
     ChatRequest,
     ClientSettings,
+    Connection,
     EndpointTimeoutError,
     EndpointUnavailableError,
     MalformedReplyError,
@@ -70,6 +73,188 @@ async def test_the_request_carries_what_was_asked_for_and_nothing_else(serve, sc
     bodies = [body for _, body in server.requests]
     assert bodies[0] == {"model": "m", "messages": messages, "seed": 1}
     assert bodies[1] == {"model": "m", "messages": messages, "temperature": 0.0, "max_tokens": 7}
+
+
+async def test_all_options_are_sent(serve, script, completion, open_client, hello):
+    server = script(completion())
+    url = await serve(server)
+    client = open_client(url, connection=Connection(headers={"X-Title": "t", "authorization": "Basic x"}))
+    sampling = Sampling(
+        temperature=1.0,
+        top_p=0.9,
+        max_tokens=5,
+        stop=("a", "b"),
+        sends_seed=False,
+        extra_body={"top_k": 3, "user": "u"},
+    )
+    await client.complete(replace(hello, sampling=sampling))
+    ((headers, body),) = server.requests
+    assert body.pop("messages")
+    assert body == {"model": "m", "temperature": 1.0, "top_p": 0.9, "max_tokens": 5, "stop": ["a", "b"]} | {
+        "top_k": 3,
+        "user": "u",
+    }
+    sent = {name.lower(): value for name, value in headers.items()}
+    assert (sent["x-title"], sent["authorization"]) == ("t", "Basic x")
+    named = open_client(url, connection=Connection(max_tokens_field="num_predict"))
+    await named.complete(replace(hello, sampling=Sampling(max_tokens=5)))
+    assert server.requests[1][1]["num_predict"] == 5
+
+
+async def test_a_query_string_goes_to_the_server_as_an_option(serve, completion, open_client, hello):
+    seen = []
+
+    async def answer(request):
+        seen.append(dict(request.query))
+        return web.json_response(completion())
+
+    url = await serve(answer)
+    with pytest.raises(InvalidInputError, match=r"--option query\.NAME=VALUE"):
+        OpenAIChatModel("m", f"{url}?api-version=2024-10-21")
+    client = open_client(url, connection=Connection(query={"api-version": "2024-10-21"}))
+    await client.complete(hello)
+    assert seen == [{"api-version": "2024-10-21"}]
+    assert "2024" not in client.name
+
+
+async def test_header_and_query_values_are_not_in_errors_or_replies(serve, script, completion, open_client, hello):
+    said = "you sent s3cret-of-mine, and in-the-query, and from Acme Corporation"
+    server = script(status(500, said), completion(said))
+    values = {"X-Api-Key": "s3cret-of-mine", "X-Title": "Acme Corporation"}
+    client = open_client(
+        await serve(server),
+        retry=RetryPolicy(max_tries=1),
+        connection=Connection(headers=values, query={"token": "in-the-query"}),
+    )
+    with pytest.raises(EndpointUnavailableError) as info:
+        await client.complete(hello)
+    assert "you sent [redacted], and [redacted], and from [redacted]" in str(info.value)
+    reply = await client.complete(hello)
+    # What is no secret by its name may well stand in a reply.
+    assert reply.text == "you sent [redacted], and [redacted], and from Acme Corporation"
+
+
+UNPERMITTED = {"type": "extra_forbidden", "msg": "Extra inputs are not permitted"}
+SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
+
+
+def picky(completion, *refused, **values):
+    """Refuse some fields of a request with 422, and some values of others with 400; keep the requests' fields."""
+    bodies = []
+
+    async def answer(request):
+        body = await request.json()
+        bodies.append(body)
+        for name in refused:
+            if name in body:
+                return web.json_response({"detail": [UNPERMITTED | {"loc": ["body", name]}]}, status=422)
+        for name, value in values.items():
+            if body.get(name, {}).get("type") == value:
+                said = f"{name} type must be one of text, json_object"
+                return web.json_response({"error": {"message": said}}, status=400)
+        return web.json_response(completion())
+
+    answer.bodies = bodies
+    return answer
+
+
+async def test_a_refused_seed_is_done_without_and_not_sent_again(serve, completion, open_client, hello, caplog):
+    server = picky(completion, "seed")
+    client = open_client(await serve(server))
+    for _ in range(3):
+        assert (await client.complete(hello)).text == "Hello."
+    assert ["seed" in body for body in server.bodies] == [True, False, False, False]
+    assert client.terms.unsupported == ("seed",)
+    assert [record.message for record in caplog.records] == [
+        f"{client.name} refuses seed: it is asked without from now on"
+    ]
+
+
+async def test_max_tokens_is_renamed_where_it_is_refused(serve, completion, open_client, hello):
+    server = picky(completion, "max_tokens", "logprobs", "seed")
+    client = open_client(await serve(server))
+    request = replace(hello, sampling=Sampling(max_tokens=5), top_logprobs=3)
+    for _ in range(2):
+        await client.complete(request)
+    assert [sorted(body) for body in server.bodies[-2:]] == [["max_completion_tokens", "messages", "model"]] * 2
+    assert len(server.bodies) == 5
+    assert client.terms.unsupported == ("seed", "max_tokens (max_completion_tokens in its place)", "logprobs")
+
+
+async def test_a_bound_is_never_dropped(serve, completion, open_client, hello):
+    server = picky(completion, "max_tokens", "max_completion_tokens")
+    client = open_client(await serve(server))
+    with pytest.raises(RequestRejectedError, match="does not take 'max_completion_tokens': leave out --option max"):
+        await client.complete(replace(hello, sampling=Sampling(max_tokens=5)))
+    assert client.terms.unsupported == ()
+    given = open_client(await serve(server), connection=Connection(max_tokens_field="max_tokens"))
+    with pytest.raises(RequestRejectedError, match="does not take 'max_tokens': leave out --max-reply-tokens and --op"):
+        await given.complete(replace(hello, sampling=Sampling(max_tokens=5)))
+
+
+@pytest.mark.parametrize(
+    ("field", "sampling"),
+    [
+        ("temperature", {"temperature": 0.5}),
+        ("top_p", {"top_p": 0.5}),
+        ("stop", {"stop": ("x",)}),
+        ("top_k", {"extra_body": {"top_k": 5}}),
+        ("seed", {"extra_body": {"seed": 5}}),
+    ],
+)
+async def test_what_the_user_asked_for_is_not_dropped(serve, completion, open_client, hello, field, sampling):
+    server = picky(completion, field)
+    with pytest.raises(RequestRejectedError, match=f"the server does not take '{field}': leave out"):
+        await open_client(await serve(server)).complete(replace(hello, sampling=Sampling(**sampling)))
+    assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    ("refuses", "sent"),
+    [
+        ({}, {"type": "json_schema", "json_schema": {"name": "reply", "schema": SCHEMA, "strict": True}}),
+        ({"response_format": "json_schema"}, {"type": "json_object", "schema": SCHEMA}),
+    ],
+)
+async def test_a_schema_is_sent_as_the_server_takes_it(serve, completion, open_client, hello, refuses, sent):
+    server = picky(completion, **refuses)
+    client = open_client(await serve(server))
+    for _ in range(2):
+        await client.complete(replace(hello, json_schema=SCHEMA))
+    assert [body["response_format"] for body in server.bodies[-2:]] == [sent, sent]
+    assert client.terms.takes_schema
+    assert len(server.bodies) == 2 + len(refuses)
+
+
+@pytest.mark.parametrize("takes_guided_json", [True, False])
+async def test_a_schema_falls_back_to_guided_json_and_then_to_free_text(
+    serve, completion, open_client, hello, takes_guided_json
+):
+    server = picky(completion, "response_format", *([] if takes_guided_json else ["guided_json"]))
+    client = open_client(await serve(server))
+    for _ in range(2):
+        assert (await client.complete(replace(hello, json_schema=SCHEMA))).text == "Hello."
+    assert [body.get("guided_json") for body in server.bodies[-2:]] == [SCHEMA if takes_guided_json else None] * 2
+    assert client.terms.takes_schema == takes_guided_json
+
+
+async def test_what_is_wrong_all_the_same_is_not_blamed_on_a_field(serve, script, open_client, hello):
+    """The first answer blames the seed; without it the request is refused for what is really wrong."""
+    blamed = status(400, json.dumps({"error": {"message": "seed is not supported"}}))
+    server = script(blamed, status(400, json.dumps({"error": {"message": "the messages are too long"}})))
+    client = open_client(await serve(server))
+    with pytest.raises(RequestRejectedError, match="the messages are too long"):
+        await client.complete(hello)
+    assert client.terms.unsupported == ()
+    assert client.pacer.in_flight == 0
+
+
+async def test_a_server_that_says_500_to_a_field_is_asked_without_it(serve, script, completion, open_client, hello):
+    said = "litellm.UnsupportedParamsError: x does not support parameters: {'seed': 1}, for model=m."
+    server = script(status(500, json.dumps({"error": {"message": said}})), completion())
+    client = open_client(await serve(server))
+    assert (await client.complete(hello)).text == "Hello."
+    assert client.sleeps == []
 
 
 @pytest.mark.parametrize(
@@ -136,7 +321,7 @@ async def test_a_request_that_cannot_be_encoded_is_rejected_unsent(serve, script
     assert not server.requests
 
 
-@pytest.mark.parametrize("code", [500, 502, 503, 529, 408, 429])
+@pytest.mark.parametrize("code", [500, 502, 503, 522, 529, 408, 409, 425, 429, 498, 499])
 async def test_failures_of_the_moment_are_repeated(serve, script, completion, open_client, hello, code):
     server = script(status(code), status(code), completion())
     client = open_client(await serve(server), pacing=PacingSettings(cooldown=0.0))
@@ -166,10 +351,28 @@ async def test_tries_are_bounded(serve, script, open_client, hello, code, error)
 
 async def test_retry_after_is_waited_for(serve, script, completion, open_client, hello):
     server = script(status(503, **{"Retry-After": "7"}), status(503, **{"Retry-After": "9999"}), completion())
-    client = open_client(await serve(server))
+    client = open_client(await serve(server), timeout=60.0)
     await client.complete(hello)
     assert 7 <= client.sleeps[0] <= 7.5
-    assert client.sleeps[1] == 60
+    assert client.sleeps[1] == 60  # no wait is longer than a try may take
+
+
+async def test_retry_after_in_milliseconds_is_understood(serve, script, completion, open_client, hello):
+    server = script(status(503, **{"Retry-After-Ms": "1500", "Retry-After": "60"}), completion())
+    client = open_client(await serve(server))
+    await client.complete(hello)
+    assert 1.5 <= client.sleeps[0] <= 2.0
+
+
+async def test_a_reset_in_seconds_since_1970_does_not_stop_a_client_for_years(
+    serve, script, completion, open_client, hello
+):
+    announced = {"x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": "0"}
+    announced["x-ratelimit-reset-requests"] = str(int(time.time()) + 10**8)
+    server = script(lambda: web.json_response(completion(), headers=announced))
+    client = open_client(await serve(server), timeout=0.2)
+    for _ in range(4):
+        await asyncio.wait_for(client.complete(hello), 60)
 
 
 async def test_retry_after_of_many_429s_holds_back_all_requests(serve, script, completion, open_client, hello):

@@ -1,6 +1,7 @@
 import asyncio
 import json
 import random
+import time
 import urllib.request
 
 import pytest
@@ -18,9 +19,9 @@ from music.llm import (
     ReplyOutcome,
     RetryPolicy,
     Sampling,
+    StoppedWaitingError,
 )
 from music.llm.bucket import TokenBucket
-from music.llm.quota import read_duration
 from music.llm.retry import FailedTryError
 from music.llm.throttle import Throttle
 from music.sandbox.config import ServerConfig
@@ -59,8 +60,8 @@ def run():
     return run_
 
 
-def make_pacer(**settings):
-    return Pacer(PacingSettings(**settings), clock=asyncio.get_running_loop().time)
+def make_pacer(max_wait=300.0, **settings):
+    return Pacer(PacingSettings(**settings), clock=asyncio.get_running_loop().time, max_wait=max_wait)
 
 
 async def enter_all(pacer, num, **kwargs):
@@ -100,7 +101,7 @@ def test_an_episode_of_429s_cuts_once_and_a_later_one_again(run):
 
 def test_a_429_pauses_the_whole_endpoint_as_long_as_it_says(run):
     async def scenario():
-        pacer = make_pacer(max_pause=100.0)
+        pacer = make_pacer(max_wait=100.0)
         held_back = [pacer.leave(await pacer.enter(), limited(7.0)) for _ in range(3)]
         assert held_back == [False, False, True]  # one or two may be stray
         assert (await enter_all(pacer, 1)) == [7.0]
@@ -184,13 +185,88 @@ def test_limits_are_learnt_from_headers(run):
     assert run(scenario()) == pytest.approx([0, 0, *(0.1 * n for n in range(1, 11))], abs=0.01)
 
 
+def held_for(name="requests", **headers):
+    return {f"x-ratelimit-{key}-{name}": value for key, value in headers.items()}
+
+
 @pytest.mark.parametrize(
-    ("value", "seconds"),
-    [("1s", 1), ("6m0s", 360), ("20ms", 0.02), ("1h2m3.5s", 3723.5), ("1d", 86400), ("7.66s", 7.66), ("3", 3)],
+    "headers",
+    [
+        held_for(limit="60", remaining="0", reset="1790000000000000"),
+        held_for(limit="60", remaining="0", reset="inf"),
+        held_for(limit="60", remaining="0", reset="400000d"),
+        held_for(limit="1000", remaining="999.9", reset="9999-12-31T23:59:59Z"),
+        held_for("tokens", limit="100000", remaining="0", reset="99999999"),
+        {
+            "anthropic-ratelimit-requests-limit": "50",
+            "anthropic-ratelimit-requests-remaining": "0",
+            "anthropic-ratelimit-requests-reset": "2999-01-01T00:00:00Z",
+        },
+    ],
 )
-def test_durations_as_servers_write_them(value, seconds):
-    assert read_duration(value) == pytest.approx(seconds)
-    assert read_duration("soon") is None
+def test_no_header_holds_a_request_back_for_longer_than_a_try_may_take(run, headers):
+    async def scenario():
+        pacer = make_pacer(max_wait=30.0)
+        for _ in range(3):
+            pacer.learn(headers, 0.0)
+            (admitted,) = await enter_all(pacer, 1, tokens=50.0)
+            pacer.leave(pacer._last_ticket, REPLY, 50.0)
+        return admitted
+
+    assert run(scenario()) <= 90.0
+
+
+def test_a_reset_in_seconds_since_1970_is_a_moment_and_no_wait_of_years(run):
+    async def scenario():
+        pacer = make_pacer()
+        reset = str(int(time.time()) + 10)
+        pacer.learn(held_for(limit="600", remaining="0", reset=reset), 0.0)
+        await enter_all(pacer, 1)
+        return pacer._clock()
+
+    assert run(scenario()) < 10
+
+
+def test_what_waits_is_described_with_the_seconds_left(run):
+    async def scenario():
+        pacer = make_pacer()
+        assert pacer.waits == ""
+        for _ in range(3):
+            pacer.leave(await pacer.enter(), limited(40.0))
+        paused = asyncio.create_task(pacer.enter(again=True))
+        resting = asyncio.create_task(pacer.resting.rest(15.0))
+        await asyncio.sleep(10)
+        waits = pacer.waits
+        await asyncio.gather(paused, resting)
+        assert pacer.waits == ""
+        return waits
+
+    assert run(scenario()) == "30 s more for the end of a pause after a 429; 1 to be tried again, the next in 5 s"
+
+
+def test_what_waits_is_let_go_when_told_to_stop_and_not_what_is_in_flight(run):
+    async def scenario():
+        pacer = make_pacer(requests_per_minute=1)
+        ticket = await pacer.enter()
+        waiting = [
+            asyncio.create_task(do) for do in (pacer.enter(), pacer.enter(again=True), pacer.resting.rest(500.0))
+        ]
+        await asyncio.sleep(1)
+        pacer.stop_waiting()
+        with pytest.raises(StoppedWaitingError):
+            await pacer.enter()
+        ends = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(end) for end in ends] == [StoppedWaitingError] * 3
+        assert (pacer.num_waiting, pacer.in_flight) == (0, 1)
+        pacer.leave(ticket, REPLY)
+        with pytest.raises(StoppedWaitingError):
+            await pacer.resting.rest(1.0)
+        pacer.resume_waiting()
+        now = asyncio.get_running_loop().time()
+        assert now == 1.0
+        return await enter_all(pacer, 1)
+
+    assert run(scenario()) == [60.0]
 
 
 @pytest.mark.parametrize("share", [0.02, 0.1])

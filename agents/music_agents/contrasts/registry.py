@@ -38,13 +38,15 @@ class Cast:
         contrast: Plays the contrasts that have a prompt of their own.
         assistant: Answers on the chosen side; contrasts that only withhold or rewrite let it answer here too.
         weaker: Answers for `weaker_model`; None if that is not used.
-        sampling: How the models sample.
+        sampling: How the contrast's model samples.
+        weaker_sampling: How the weaker one does.
     """
 
     contrast: ChatModel
     assistant: Role
     weaker: ChatModel | None = None
     sampling: Sampling = AS_THE_ENDPOINT_DOES
+    weaker_sampling: Sampling = AS_THE_ENDPOINT_DOES
 
 
 def _instruction(cast: Cast) -> Role:
@@ -76,7 +78,7 @@ def _weaker_model(cast: Cast) -> Role:
         raise InvalidInputError(
             "the contrast 'weaker_model' needs a weaker model to answer: name its endpoint (--weaker)"
         )
-    return WeakerModelContrast(cast.weaker, cast.sampling)
+    return WeakerModelContrast(cast.weaker, cast.weaker_sampling)
 
 
 _REGISTRY: dict[str, ContrastFactory] = {

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from music.cli import AsJson, FormatFlag, StrictFlag, console, run_async
+from music.cli import AsJson, FormatFlag, MaxTries, Options, Patience, StrictFlag, client_settings, console, run_async
 
 if TYPE_CHECKING:
     from music_agents.defects.transcripts import Transcript
@@ -40,6 +40,9 @@ def defects(
     max_reply_tokens: Annotated[int | None, typer.Option(min=1, help="Bound on each reply.")] = None,
     max_in_flight: Annotated[int, typer.Option(min=1, help="Pairs, and so calls, in flight.")] = 64,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one try.")] = 300.0,
+    options: Options = None,
+    max_tries: MaxTries = None,
+    patience: Patience = None,
     max_cost: Annotated[float | None, typer.Option(min=0.0, help="USD at which the run stops.")] = None,
     max_total_tokens: Annotated[
         int | None, typer.Option(min=1, help="Tokens, of prompts and replies, at which the run stops.")
@@ -61,23 +64,29 @@ def defects(
 
     Example: music defects dialogues.jsonl --out runs/defects --contrast gemma-2-9b-it@http://127.0.0.1:8000/v1
     """
-    from music.llm.openai import ClientSettings
     from music_agents.contrasts import parse_mix
     from music_agents.defects.transcripts import read_transcripts
     from music_agents.doing import conclude
-    from music_agents.run import RoleEndpoints, SimulationConfig
+    from music_agents.run import RoleEndpoints, SimulationConfig, read_options
 
-    client = ClientSettings(timeout=timeout)
+    by_role = read_options(options, temperature, max_reply_tokens)
     endpoints = RoleEndpoints(
-        user="", assistant=assistant or contrast, contrast=contrast, weaker=weaker, judge=judge, client=client
+        user="",
+        assistant=assistant or contrast,
+        contrast=contrast,
+        weaker=weaker,
+        judge=judge,
+        client=client_settings(max_tries, patience, timeout=timeout),
+        connections=by_role.connections,
     )
     config = SimulationConfig(
         num_pairs=num_pairs,
         strategy=parse_mix(strategy),
         gates=gates,
         seed=seed,
-        temperature=temperature,
-        max_reply_tokens=max_reply_tokens,
+        temperature=by_role.temperature,
+        max_reply_tokens=by_role.max_reply_tokens,
+        sampling=by_role.sampling,
         max_in_flight=max_in_flight,
         max_cost=max_cost,
         max_total_tokens=max_total_tokens,

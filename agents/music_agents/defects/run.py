@@ -5,15 +5,13 @@ from pathlib import Path
 
 from music.errors import InvalidInputError
 from music.llm.cache import ReplyCache
-from music.llm.chat import Sampling
-from music_agents.contrasts import Cast, make_contrast
+from music_agents.contrasts import make_contrast
 from music_agents.defects.swapper import DefectSwapper
 from music_agents.defects.swaps import Swaps
 from music_agents.defects.transcripts import Transcript
 from music_agents.progress import RunProgress
-from music_agents.roles import AssistantRole
 from music_agents.run import RoleModels, RunReport, SimulationConfig
-from music_agents.run.casting import make_gates
+from music_agents.run.casting import cast_contrasts, make_gates
 from music_agents.run.fingerprint import common_settings
 from music_agents.run.run import run_session
 
@@ -55,13 +53,11 @@ async def make_defects(
         )
 
     def swapper(ledgered: RoleModels, num_attempts: Callable[[int], int]) -> DefectSwapper:
-        sampling = Sampling(temperature=config.temperature, max_tokens=config.max_reply_tokens)
-        assistant = AssistantRole(ledgered.assistant, sampling)
-        players = Cast(contrast=ledgered.contrast, assistant=assistant, weaker=ledgered.weaker, sampling=sampling)
+        players = cast_contrasts(ledgered, config)
         return DefectSwapper(
             swaps=swaps,
             contrast=make_contrast(config.strategy, players),
-            assistant=assistant if same_author else None,
+            assistant=players.assistant if same_author else None,
             run_seed=config.seed,
             gates=make_gates(ledgered, config),
             models=models.names(),

@@ -1,10 +1,12 @@
 """The live display of a simulation: a panel on a terminal, plain lines elsewhere, JSON events for machines."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Literal, Protocol
 
+import orjson
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
@@ -58,7 +60,7 @@ async def show_progress(watch: Watched, console: Console, *, as_json: bool = Fal
 def describe(snapshot: Snapshot) -> str:
     """Say in one line how far a run is."""
     parts = [_pairs(snapshot), *_failures(snapshot), *_calls(snapshot), *_spending(snapshot), *_stopping(snapshot)]
-    return ", ".join(parts)
+    return ", ".join(parts + _waiting(snapshot))
 
 
 def panel(snapshot: Snapshot) -> RenderableType:
@@ -82,12 +84,28 @@ def _screen(console: Console, as_json: bool) -> Iterator[tuple[Show, float]]:
     """Yield what shows a snapshot, and every how many seconds it is to."""
     # Lines go past rich: it wraps them, and ends the process when nobody reads them any more.
     if as_json:
-        yield lambda snapshot: print(snapshot.model_dump_json(), file=console.file, flush=True), EVENT_SECONDS
+        with _warnings_as_events(console):
+            yield lambda snapshot: print(snapshot.model_dump_json(), file=console.file, flush=True), EVENT_SECONDS
     elif console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
             yield lambda snapshot: live.update(panel(snapshot), refresh=True), SAMPLE_SECONDS
     else:
         yield lambda snapshot: print(describe(snapshot), file=console.file, flush=True), PLAIN_SECONDS
+
+
+@contextmanager
+def _warnings_as_events(console: Console) -> Iterator[None]:
+    """Write what the client warns of as JSON, too, so that every line on stderr is an event."""
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: print(  # type: ignore[method-assign]
+        orjson.dumps({"event": "warning", "message": record.getMessage()}).decode(), file=console.file, flush=True
+    )
+    logger = logging.getLogger("music")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 async def _keep_showing(watch: Watched, show: Show, seconds: float) -> None:
@@ -140,10 +158,14 @@ def _endpoint(figures: EndpointFigures) -> str:
     limit = "none" if figures.limit is None else f"{figures.limit:.0f}"
     rate = "none" if figures.rate is None else f"{figures.rate:.1f}/s"
     parts = [f"{figures.num_in_flight} in flight", f"limit {limit}", f"rate {rate}", f"{figures.num_rate_limited} 429s"]
-    if figures.num_waiting:
-        parts.append(f"{figures.num_waiting} waiting")
+    if figures.num_waiting or figures.waits:
+        parts.append(f"{figures.num_waiting} waiting" + (f" ({figures.waits})" if figures.waits else ""))
     errors = [_by_kind(figures.errors)] if figures.errors else []
     return f"{figures.name}: {', '.join(parts + errors)}"
+
+
+def _waiting(snapshot: Snapshot) -> list[str]:
+    return [f"{figures.name} waits {figures.waits}" for figures in snapshot.endpoints if figures.waits]
 
 
 def _stopping(snapshot: Snapshot) -> list[str]:

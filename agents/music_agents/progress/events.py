@@ -44,6 +44,10 @@ class Pacer(Protocol):
     def errors(self) -> Counter[str]:
         """Failed tries by kind."""
 
+    @property
+    def waits(self) -> str:
+        """What requests wait for, and how long; empty if none does."""
+
 
 class PacedEndpoint(Protocol):
     """An endpoint with a pace of its own."""
@@ -69,6 +73,7 @@ class EndpointFigures(BaseModel):
     rate: float | None
     num_rate_limited: int
     errors: dict[str, int]
+    waits: str = ""
 
 
 class Snapshot(BaseModel):
@@ -185,6 +190,7 @@ def _figures(endpoint: PacedEndpoint) -> EndpointFigures:
         rate=pacer.rate,
         num_rate_limited=pacer.num_rate_limited,
         errors=pacer.errors,
+        waits=pacer.waits,
     )
 
 

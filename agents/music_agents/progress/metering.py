@@ -7,7 +7,7 @@ so that one call is one outcome. Tries that fail are no outcome, but they too ar
 import time
 from dataclasses import replace
 
-from music.llm.chat import ChatModel, ChatReply, ChatRequest, EndpointError, TryUsage
+from music.llm.chat import ChatModel, ChatReply, ChatRequest, EndpointError, StoppedWaitingError, TryUsage
 from music.llm.spending.ledger import Account
 from music_agents.progress.progress import RunProgress
 
@@ -46,6 +46,9 @@ class MeteredModel:
         progress.num_in_flight += 1
         try:
             reply = await self._inner.complete(replace(request, payer=self))
+        except StoppedWaitingError:
+            progress.admit()  # it never was sent, and no endpoint failed
+            raise
         except EndpointError as error:
             progress.call_failed(error)
             raise

@@ -4,11 +4,13 @@ import asyncio
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
+from music.interrupts import on_signals
 from music.llm.chat import ChatReply, EndpointError
 from music.llm.spending.ledger import Account, Books, Ledger
 from music.llm.spending.records import Projection
@@ -51,6 +53,7 @@ class RunProgress:
         latency: Seconds of the calls of this session.
         loop_lag: Seconds by which the event loop was late, sampled by the display.
         started: When the session began, by `time.monotonic`.
+        models: Who answers the calls, while they do.
         stop_reason: Why no call is to be sent any more; None while they are.
         stop_detail: The same, for people.
     """
@@ -68,6 +71,7 @@ class RunProgress:
     latency: Distribution = field(default_factory=Distribution)
     loop_lag: Distribution = field(default_factory=Distribution)
     started: float = field(default_factory=time.monotonic)
+    models: list[Any] = field(default_factory=list)
     stop_reason: StopReason | None = None
     stop_detail: str = ""
 
@@ -142,9 +146,32 @@ class RunProgress:
             self.stop(StopReason.STALLED, complaint)
 
     def stop(self, reason: StopReason = StopReason.USER, detail: str = "as asked") -> None:
-        """Ask the run to stop: calls in flight are finished and journaled, no other is sent. The first reason stays."""
+        """Ask the run to stop: calls in flight are finished and journaled, no other is sent. The first reason stays.
+
+        Calls that wait to be sent, for the first time or again, give up at once.
+        """
         if self.stop_reason is None:
             self.stop_reason, self.stop_detail = reason, detail
+        for model in self.models:
+            model.stop_waiting()
+
+    @property
+    def unsupported(self) -> dict[str, tuple[str, ...]]:
+        """What endpoints refused to take and are asked without, by endpoint."""
+        endpoints = [endpoint for model in self.models for endpoint in getattr(model, "endpoints", ())]
+        return {endpoint.name: endpoint.terms.unsupported for endpoint in endpoints if endpoint.terms.unsupported}
+
+    @contextmanager
+    def asking(self, models: Iterable[Any]) -> Iterator[None]:
+        """Let `stop` reach these models, as far as their calls can wait, for as long as the block lasts."""
+        self.models = list({id(model): model for model in models if hasattr(model, "stop_waiting")}.values())
+        if self.stopping:
+            self.stop()
+        try:
+            yield
+        finally:
+            for model in self.models:
+                model.resume_waiting()
 
     def keep_budget(self) -> None:
         """Ask the run to stop if its budget is reached."""
@@ -155,7 +182,7 @@ class RunProgress:
 @contextmanager
 def stop_on_signals(progress: RunProgress) -> Iterator[None]:
     """Let Ctrl-C (or SIGTERM) stop the run in order for as long as the block lasts; the second one cuts it short."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    task = asyncio.current_task()
     assert task is not None
     # Not `progress.stopping`: a run that stops by itself is not cut short by the first Ctrl-C.
     num_signals = 0
@@ -167,13 +194,5 @@ def stop_on_signals(progress: RunProgress) -> Iterator[None]:
             task.cancel()
         progress.stop()
 
-    handled: list[signal.Signals] = []
-    with suppress(NotImplementedError):  # Windows: no signal handlers on the loop; Ctrl-C cancels there
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, handle)
-            handled.append(number)
-    try:
+    with on_signals(handle, signal.SIGINT, signal.SIGTERM):
         yield
-    finally:
-        for number in handled:
-            loop.remove_signal_handler(number)

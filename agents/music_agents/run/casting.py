@@ -1,7 +1,7 @@
 """Casting: from models and settings to the roles of a run, its graph and its gates."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from music.errors import InvalidInputError
 from music.llm.cache import CachedModel, ReplyCache
@@ -20,7 +20,7 @@ from music_agents.roles.user_gates import DEFAULT_USER_GATES
 from music_agents.run.config import SimulationConfig
 from music_agents.run.models import RoleModels
 
-__all__ = ["Casting", "GraphFactory", "cast", "keep_ledger", "make_gates", "standard_graph"]
+__all__ = ["Casting", "GraphFactory", "cast", "cast_contrasts", "keep_ledger", "make_gates", "standard_graph"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +30,18 @@ class Casting:
     Attributes:
         roles: The roles as the run's settings have them.
         models: The models, metered and journaled: nodes that ask them are paid for once and counted.
-        sampling: How they sample.
+        sampling: How the models sample, but for roles with settings of their own.
+        own_sampling: How those do, by role.
     """
 
     roles: Roles
     models: RoleModels
     sampling: Sampling
+    own_sampling: Mapping[str, Sampling] = field(default_factory=dict)
+
+    def sampling_of(self, role: str) -> Sampling:
+        """Return how a role's model samples."""
+        return self.own_sampling.get(role, self.sampling)
 
 
 GraphFactory = Callable[[Casting], PairGraph]
@@ -80,17 +86,30 @@ def cast(models: RoleModels, config: SimulationConfig) -> Casting:
     """
     if models.user is None:
         raise InvalidInputError("expected a model that plays the user, got none: name its endpoint (--user)")
-    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_reply_tokens)
-    user = UserRole(models.user, sampling, gates=DEFAULT_USER_GATES if config.gates else ())
-    assistant = AssistantRole(models.assistant, sampling)
-    players = Cast(contrast=models.contrast, assistant=assistant, weaker=models.weaker, sampling=sampling)
+    user = UserRole(models.user, config.sampling_of("user"), gates=DEFAULT_USER_GATES if config.gates else ())
+    players = cast_contrasts(models, config)
     contrast = make_contrast(config.strategy, players, Schedule.parse(config.schedule))
-    roles = Roles(user=SharedScript(user) if config.shared_script else user, assistant=assistant, contrast=contrast)
-    return Casting(roles=roles, models=models, sampling=sampling)
+    turns = SharedScript(user) if config.shared_script else user
+    roles = Roles(user=turns, assistant=players.assistant, contrast=contrast)
+    usual = Sampling(temperature=config.temperature, max_tokens=config.max_reply_tokens)
+    return Casting(roles=roles, models=models, sampling=usual, own_sampling=config.sampling)
+
+
+def cast_contrasts(models: RoleModels, config: SimulationConfig) -> Cast:
+    """Return who plays contrasts."""
+    return Cast(
+        contrast=models.contrast,
+        assistant=AssistantRole(models.assistant, config.sampling_of("assistant")),
+        weaker=models.weaker,
+        sampling=config.sampling_of("contrast"),
+        weaker_sampling=config.sampling_of("weaker"),
+    )
 
 
 def make_gates(models: RoleModels, config: SimulationConfig) -> tuple[PairGate, ...]:
     """Return the gates that finished pairs must pass, the cheap ones first."""
     text_gates = default_gates(config.refusals) if config.gates else ()
-    judges = (JudgeGate(ModelJudge(model=models.judge), config.judge_share),) if models.judge else ()
-    return (*text_gates, *judges)
+    if models.judge is None:
+        return text_gates
+    judge = ModelJudge(model=models.judge, sampling=config.sampling_of("judge"))
+    return (*text_gates, JudgeGate(judge, config.judge_share))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
+from music.llm.chat import AS_THE_ENDPOINT_DOES, Sampling
 from music_agents.contrasts import Schedule, check_mix
 from music_agents.quality import RefusalRule
 
@@ -38,6 +39,8 @@ class SimulationConfig(BaseModel):
     """Sampling temperature; None leaves it to the endpoint."""
     max_reply_tokens: PositiveInt | None = None
     """Bound on each reply's tokens; None leaves it to the endpoint."""
+    sampling: Mapping[str, Sampling] = {}
+    """How the models of single roles sample, by role, in place of `temperature` and `max_reply_tokens`."""
     shard_size: PositiveInt = 1000
     """Rows of an output file."""
 
@@ -62,6 +65,12 @@ class SimulationConfig(BaseModel):
     def _scheduled(self) -> "SimulationConfig":
         Schedule.parse(self.schedule).check(self.num_turns)
         return self
+
+    def sampling_of(self, role: str) -> Sampling:
+        """Return how a role's model samples; a judge's does as its endpoint, unless it has settings of its own."""
+        if role == "judge":
+            return self.sampling.get(role, AS_THE_ENDPOINT_DOES)
+        return self.sampling.get(role, Sampling(temperature=self.temperature, max_tokens=self.max_reply_tokens))
 
     def fixed(self) -> dict[str, object]:
         """Return the settings that every session of a run must share, as JSON values."""

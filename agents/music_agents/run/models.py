@@ -1,12 +1,13 @@
 """Who plays which role: endpoints as users write them, and the models behind them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, fields
 
 from pydantic import BaseModel, ConfigDict
 
 from music.llm.chat import ChatModel
+from music.llm.connection import Connection
 from music.llm.endpoints import open_model
 from music.llm.openai import ClientSettings
 from music.llm.spending.budget import models_of
@@ -43,7 +44,7 @@ class RoleModels:
     def endpoints(self) -> list[PacedEndpoint]:
         """Return the endpoints over HTTP, replicas one by one, each once."""
         found = [endpoint for model in self.by_role().values() for endpoint in getattr(model, "endpoints", ())]
-        return list({endpoint.name: endpoint for endpoint in found}.values())
+        return list({id(endpoint): endpoint for endpoint in found}.values())
 
     def names(self) -> dict[str, str]:
         """Return the name of each role's model, without the address at which it happens to be served."""
@@ -67,18 +68,29 @@ class RoleEndpoints(BaseModel):
     """Judges finished pairs, as `sandbox` does by its oracle; empty for no judge."""
     client: ClientSettings = ClientSettings()
     """Time-outs, retries and pace of the endpoints over HTTP."""
+    connections: Mapping[str, Connection] = {}
+    """What a role's requests carry beside their body, by role; for all others it is the client's."""
 
     def by_role(self) -> dict[str, str]:
         """Return the endpoints that there are, by role."""
-        return {role: spec for role, spec in self.model_dump(exclude={"client"}).items() if spec}
+        return {role: spec for role, spec in self.model_dump(exclude={"client", "connections"}).items() if spec}
+
+    def settings(self, role: str) -> ClientSettings:
+        """Return how a role's endpoint is asked."""
+        connection = self.connections.get(role, self.client.connection)
+        return self.client.model_copy(update={"connection": connection})
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[RoleModels]:
-        """Open the models for as long as the block lasts; roles with the same endpoint share one."""
-        specs = self.by_role()
+        """Open the models for as long as the block lasts; roles that ask the same endpoint alike share one."""
+        opened: list[tuple[tuple[str, ClientSettings], ChatModel]] = []
+        models: dict[str, ChatModel] = {}
         async with AsyncExitStack() as stack:
-            models = {
-                spec: await stack.enter_async_context(aclosing(open_model(spec, self.client)))
-                for spec in dict.fromkeys(specs.values())
-            }
-            yield RoleModels(**{role: models[spec] for role, spec in specs.items()})
+            for role, spec in self.by_role().items():
+                wanted = spec, self.settings(role)
+                model = next((model for asked, model in opened if asked == wanted), None)
+                if model is None:
+                    model = await stack.enter_async_context(aclosing(open_model(*wanted)))
+                    opened.append((wanted, model))
+                models[role] = model
+            yield RoleModels(**models)

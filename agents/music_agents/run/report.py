@@ -67,6 +67,8 @@ class RunReport(BaseModel):
     """What the finished set looks like; None until it is complete."""
     endpoints: dict[str, str]
     """Endpoint of each role, as this session had it."""
+    unsupported: dict[str, tuple[str, ...]] = {}
+    """What endpoints refused to take and were asked without, by endpoint, as this session found out."""
     settings: dict[str, Any]
     """What a session that goes on must share."""
     versions: dict[str, str]

@@ -129,7 +129,7 @@ async def run_session(
         ledgered = keep_ledger(models, journal, progress, cache)
         endpoints = {role: model.name for role, model in models.by_role().items()}
         session = Session(directory, endpoints, config, dict(settings), failures, progress, share)
-        with seldom_collected():
+        with seldom_collected(), progress.asking(models.by_role().values()):
             return await session.run(maker(ledgered, lambda index: MAX_ATTEMPTS * (1 + failures.num_retries(index))))
 
 

@@ -143,6 +143,7 @@ class Session:
             wall_seconds=round(self._earlier_seconds + self._progress.seconds, 3),
             diagnostics=self._diagnose() if status is RunStatus.COMPLETE else None,
             endpoints=self._endpoints,
+            unsupported=self._progress.unsupported,
             settings=self._settings,
             versions=versions(),
         )

@@ -194,7 +194,8 @@ class _Coordinator:
     def _save(self, status: RunStatus) -> RunReport:
         """Merge what the shares hold, and write `run.json`."""
         table, failures = self._outcomes().merge(self._directory)
-        first = next((report for part in self._parts if (report := part.report)), None)
+        reports = [report for part in self._parts if (report := part.report)]
+        first = next(iter(reports), None)
         is_complete = status is RunStatus.COMPLETE
         report = RunReport(
             status=status,
@@ -209,6 +210,7 @@ class _Coordinator:
             wall_seconds=round(self._earlier_seconds + self._progress.seconds, 3),
             diagnostics=diagnose(read_saved_pairs(self._directory), failures.reasons) if is_complete else None,
             endpoints=first.endpoints if first else self._job.endpoints.by_role(),
+            unsupported={name: refused for report in reports for name, refused in report.unsupported.items()},
             settings=(first.settings if first else {}) | {"share": f"all, in {len(self._parts)} shares"},
             versions=versions(),
         )

@@ -3,19 +3,23 @@
 Neither by selectors that are compared nor by a run that is begun again; see `music.llm.remembering`.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
 
-from music.llm.chat import Sampling
+from music.llm.chat import AS_THE_ENDPOINT_DOES, Sampling
 from music.llm.endpoints import open_model
 from music.llm.journal import Journal
+from music.llm.openai import ClientSettings
 from music.llm.remembering import RememberingModel
 from music_agents.roles.assistant import AssistantRole
 from music_agents.roles.user import UserRole
 
-__all__ = ["Players", "open_players"]
+__all__ = ["PlayerOptions", "Players", "open_players"]
+
+PARTS = ("assistant", "user")
 
 
 class Players(TypedDict):
@@ -25,26 +29,42 @@ class Players(TypedDict):
     user: UserRole
 
 
+@dataclass(frozen=True, slots=True)
+class PlayerOptions:
+    """How a player is asked.
+
+    Attributes:
+        sampling: How it samples.
+        client: Of an endpoint over HTTP.
+    """
+
+    sampling: Sampling = AS_THE_ENDPOINT_DOES
+    client: ClientSettings = field(default_factory=ClientSettings)
+
+
 @asynccontextmanager
 async def open_players(
-    assistant: str, user: str, sampling: Sampling, journal: Path | None = None
+    endpoints: Mapping[str, str], asking: Mapping[str, PlayerOptions] | None = None, journal: Path | None = None
 ) -> AsyncIterator[Players]:
     """Open endpoints, and close them in the end.
 
     Args:
-        assistant: As `open_model` reads it; likewise `user`.
-        user: Samples as its endpoint does.
-        sampling: The assistant's.
+        endpoints: Of `assistant` and `user`, as `open_model` reads them.
+        asking: How they are asked, by part.
         journal: File in which every reply is kept before it is used, for runs to come; None for none.
 
     Raises:
         JournalLockedError: Another run has the journal open.
         JournalError: It cannot be read or written.
     """
+    asking = {part: (asking or {}).get(part, PlayerOptions()) for part in PARTS}
     async with AsyncExitStack() as stack:
         replies = None if journal is None else await stack.enter_async_context(Journal.open(journal, {}))
         models = {}
-        for part, endpoint in (("assistant", assistant), ("user", user)):
-            models[part] = RememberingModel(open_model(endpoint), replies, part)
+        for part in PARTS:
+            models[part] = RememberingModel(open_model(endpoints[part], asking[part].client), replies, part)
             stack.push_async_callback(models[part].aclose)
-        yield {"assistant": AssistantRole(models["assistant"], sampling), "user": UserRole(models["user"])}
+        yield {
+            "assistant": AssistantRole(models["assistant"], asking["assistant"].sampling),
+            "user": UserRole(models["user"], asking["user"].sampling),
+        }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from music.cli import console, run_async
+from music.cli import client_settings, console, options_flag, run_async
 from music.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from music.evaluation.judges.settings import JudgeSettings
     from music.evaluation.scoring import ScoreSet
 
-__all__ = ["Cache", "MaxCost", "MaxTotalTokens", "Price", "Prompt", "Samples", "Temperature"]
+__all__ = ["Cache", "MaxCost", "MaxTotalTokens", "Options", "Price", "Prompt", "Samples", "Temperature"]
 __all__ += ["judge_benchmark", "read_judge", "read_settings"]
 
 Kind = Literal["rating", "comparing"]
@@ -34,6 +34,8 @@ _FLAGS = {
     "max_total_tokens": "--judge-max-total-tokens",
     "prices": "--judge-price",
     "cache": "--judge-cache",
+    "options": "--judge-option",
+    "client": "--max-tries, --patience",
 }
 """By the setting that each names."""
 
@@ -84,6 +86,12 @@ Cache = Annotated[
 ]
 
 
+Options = Annotated[
+    list[str] | None,
+    options_flag(_FLAGS["options"], "Of a judge's requests, as --option of music simulate; may be repeated."),
+]
+
+
 def read_judge(name: str) -> tuple[Kind, str] | None:
     """Return the kind and the endpoint of `judge:ENDPOINT` or `judge-pairs:ENDPOINT`; None for what is no judge."""
     for prefix, kind in KINDS.items():
@@ -92,20 +100,36 @@ def read_judge(name: str) -> tuple[Kind, str] | None:
     return None
 
 
-def read_settings(names: Sequence[str | None], max_in_flight: int, given: Mapping[str, Any]) -> JudgeSettings:
+def read_settings(
+    names: Sequence[str | None],
+    max_in_flight: int,
+    given: Mapping[str, Any],
+    options: Sequence[str] | None = None,
+    max_tries: int | None = None,
+    patience: float | None = None,
+) -> JudgeSettings:
     """Return the settings that flags name.
 
     Args:
         names: Of whatever may be a judge.
         max_in_flight: Bound on simultaneous requests.
         given: The flags, as fields of `JudgeSettings`; None for one that was not given.
+        options: Of requests, as users write them.
+        max_tries: Of one request.
+        patience: Seconds in which an outage uses up no tries.
 
     Raises:
-        InvalidInputError: A flag was given, and there is no judge.
+        InvalidInputError: A flag was given, and there is no judge; or an option cannot be read.
     """
     from music.evaluation.judges.settings import JudgeSettings
+    from music.llm.options import parse_options
 
     values = {name: value for name, value in given.items() if value is not None}
+    if options:
+        short = {_FLAGS["temperature"]: ("temperature", values.get("temperature"))}
+        values["options"] = parse_options(options, flags=short, name=_FLAGS["options"])[""]
+    if max_tries is not None or patience is not None:
+        values["client"] = client_settings(max_tries, patience)
     if values and not any(name and read_judge(name) for name in names):
         flags = ", ".join(_FLAGS[name] for name in values)
         raise InvalidInputError(f"{flags}: expected a judge (judge:MODEL@URL) to go with it, got none")
@@ -152,6 +176,7 @@ async def _judge(items: ItemSet, name: str, settings: JudgeSettings, path: Path 
 def _in_full(name: str, settings: JudgeSettings) -> str:
     """Return a judge's name with the flags that its scores depend on, as a file of scores has it."""
     told = settings.model_dump(include={"prompt", "num_samples", "temperature"}, exclude_defaults=True)
+    told |= {"options": value} if (value := settings.options.describe_sampling()) else {}
     return " ".join([name, *(f"{_FLAGS[field]} {value}" for field, value in told.items())])
 
 

@@ -8,7 +8,6 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,7 +24,6 @@ from music.llm.chat import (
     EndpointUnreachableError,
     ReplyOutcome,
     RequestRejectedError,
-    Sampling,
 )
 from music.llm.endpoints import open_model
 from music.llm.journal import Journal
@@ -82,7 +80,6 @@ class JudgeModel:
         self._journal = journal
         self._slots = asyncio.Semaphore(self.settings.max_in_flight)
         self._first_detail = ""
-        self._gives_logprobs = True
 
     @property
     def name(self) -> str:
@@ -145,27 +142,16 @@ class JudgeModel:
             request = ChatRequest(
                 messages=messages,
                 seed=sample * NUM_ATTEMPTS + attempt,
-                sampling=Sampling(temperature=self.settings.temperature),
+                sampling=self.settings.sampling,
                 top_logprobs=top,
             )
-            reply = await self._complete(request)
+            reply = await self._model.complete(request)
             value = read(reply) if reply.outcome is ReplyOutcome.COMPLETE else None
             if value is not None:
                 return Judgement(value)
         return Judgement(
             None, _NOTHING_READ[reply.outcome], f"the last reply ends {(reply.text or reply.thinking)[-80:]!r}"
         )
-
-    async def _complete(self, request: ChatRequest) -> ChatReply:
-        """Get one reply; without log-probabilities from an endpoint that refuses to give them."""
-        if self._gives_logprobs and request.top_logprobs is not None:
-            try:
-                return await self._model.complete(request)
-            except RequestRejectedError as error:
-                if "logprobs" not in str(error):
-                    raise
-                self._gives_logprobs = False
-        return await self._model.complete(replace(request, top_logprobs=None))
 
     def _counted(self, judgement: Judgement[T]) -> Judgement[T]:
         self.num_judgements += 1
@@ -191,10 +177,11 @@ async def open_judge_model(
         JournalError: The journal cannot be opened, or another process has it open.
     """
     settings = settings or JudgeSettings()
+    client = settings.client.model_copy(update={"connection": settings.options.connection})
     budget = Budget(max_cost=settings.max_cost, max_total_tokens=settings.max_total_tokens, flags="--judge-")
     ledger = Ledger(budget, PriceTable.parse(settings.prices))
     async with AsyncExitStack() as stack:
-        model = await stack.enter_async_context(aclosing(open_model(endpoint, settings.client)))
+        model = await stack.enter_async_context(aclosing(open_model(endpoint, client)))
         replies = None
         if journal is not None:
             journal.parent.mkdir(parents=True, exist_ok=True)

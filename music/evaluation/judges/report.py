@@ -43,7 +43,7 @@ class JudgeReport(BaseModel):
             prompt=template.name,
             prompt_digest=template.digest,
             num_samples=model.settings.num_samples,
-            temperature=model.settings.temperature,
+            temperature=model.settings.sampling.temperature,
             num_judgements=model.num_judgements,
             problems={problem.value: num for problem, num in sorted(model.problems.items())},
             figures=tuple(figures),

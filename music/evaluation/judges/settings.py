@@ -1,11 +1,14 @@
 """`JudgeSettings`: how a judge is asked, how often, and what it may cost."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from music.llm.chat import Sampling
 from music.llm.openai import ClientSettings
+from music.llm.options import RequestOptions
 from music.llm.spending.budget import PriceTable
 from music.prompts import open_template
 
@@ -35,6 +38,14 @@ class JudgeSettings(BaseModel):
     """Bound on simultaneous requests."""
     client: ClientSettings = ClientSettings()
     """Of an endpoint over HTTP."""
+    options: RequestOptions = RequestOptions()
+    """Further options of its requests."""
+
+    @property
+    def sampling(self) -> Sampling:
+        """How it samples."""
+        given = self.options.sampling
+        return given if self.temperature is None else replace(given, temperature=self.temperature)
 
     @field_validator("prompt")
     @classmethod
@@ -50,6 +61,6 @@ class JudgeSettings(BaseModel):
 
     @model_validator(mode="after")
     def _samples_can_differ(self) -> Self:
-        if self.num_samples > 1 and self.temperature == 0:
+        if self.num_samples > 1 and self.sampling.temperature == 0:
             raise ValueError("expected a temperature above 0 with several samples, which 0 makes all the same")
         return self

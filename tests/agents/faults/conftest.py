@@ -17,7 +17,7 @@ import pytest
 from music.llm.openai import ClientSettings
 from music.sandbox.seeds import seed_pairs
 from music_agents.progress import RunProgress
-from music_agents.run import RoleEndpoints, RunReport, SimulationConfig, SimulationJob
+from music_agents.run import RoleEndpoints, RoleModels, RunReport, SimulationConfig, SimulationJob, run_simulation
 
 SEEDS = seed_pairs(200, 0)
 
@@ -39,6 +39,10 @@ class Run:
         """Run a session in this process."""
         progress = progress or self.job.progress()
         return await self.job.run(self.directory, seeds, progress, retry_failed=retry_failed)
+
+    async def go_with(self, models: RoleModels) -> RunReport:
+        """Run a session with models that stay the caller's."""
+        return await run_simulation(self.directory, SEEDS, models, self.job.config)
 
     @property
     def table(self) -> pa.Table:

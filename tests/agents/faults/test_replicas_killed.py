@@ -6,6 +6,9 @@ from collections import defaultdict
 
 import pytest
 
+from music.llm.openai import ClientSettings
+from music.llm.retry import RetryPolicy
+
 IN_FLIGHT = 24
 NUM_LEFT = 200
 """Calls that the others answer while it is away."""
@@ -65,5 +68,30 @@ async def test_one_that_is_killed_costs_no_pair_and_is_used_again(
     run = make_run(tmp_path, endpoint, num_pairs=report.num_pairs + IN_FLIGHT, max_in_flight=IN_FLIGHT)
     report = await run.go()
     assert report.status == "complete"
+    assert set(report.failures) <= {"identical_sides"}
+    run.assert_whole()
+
+
+async def test_with_patience_an_outage_of_all_replicas_costs_no_pair(
+    cluster, endpoint, make_run, stats, stats_once, tmp_path
+):
+    """All are killed, stay away until every pair in flight has failed more often than tries allow, and come back."""
+    policy = RetryPolicy(max_tries=2, backoff=0.05, max_backoff=0.1, patience=600.0)
+    run = make_run(tmp_path, endpoint, ClientSettings(retry=policy), num_pairs=60, max_in_flight=IN_FLIGHT)
+    models = run.job.endpoints
+    async with models.open() as opened:
+        task = asyncio.create_task(run.go_with(opened))
+        await stats_once(cluster[0].url, "requests", 20, task)
+        for server in cluster:
+            server.kill()
+        paced = opened.endpoints()
+        while sum(model.pacer.errors["EndpointUnreachable"] for model in paced) < 5 * IN_FLIGHT:
+            assert not task.done(), task.result()
+            await asyncio.sleep(0.01)  # the run's own progress: there is no event to wait for
+        assert any("to be tried again" in model.pacer.waits for model in paced)
+        for server in cluster:
+            await asyncio.to_thread(server.start)
+        report = await task
+    assert (report.status, report.num_pairs) == ("complete", 60)
     assert set(report.failures) <= {"identical_sides"}
     run.assert_whole()

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import logging
 from collections import Counter
 from contextlib import aclosing
 from io import StringIO
@@ -34,7 +35,7 @@ def running(num_pairs: int = 5) -> RunProgress:
 
 def endpoint(name: str = "m@http://127.0.0.1:8000/v1") -> SimpleNamespace:
     pacer = SimpleNamespace(
-        limit=12, in_flight=7, num_waiting=30, rate=3.5, num_rate_limited=2, errors=Counter(timeout=4)
+        limit=12, in_flight=7, num_waiting=30, rate=3.5, num_rate_limited=2, errors=Counter(timeout=4), waits=""
     )
     return SimpleNamespace(name=name, pacer=pacer)
 
@@ -162,3 +163,21 @@ async def test_a_broken_stderr_does_not_cost_the_result(as_json):
     async with show_progress(Watch(RunProgress(num_wanted=5)), console, as_json=as_json):
         result = 5
     assert result == 5
+
+
+def test_what_an_endpoint_waits_for_is_shown_on_a_terminal_and_off_one():
+    waiting = endpoint()
+    waiting.pacer.waits = "12 s more for the end of a pause after a 429"
+    screen = " ".join(drawn(running(), 160, waiting).split())
+    assert "30 waiting (12 s more for the end of a pause after a 429)" in screen
+    line = describe(Watch(running(), [waiting, endpoint("calm@http://h/v1")]).snapshot())
+    assert line.endswith("m@http://127.0.0.1:8000/v1 waits 12 s more for the end of a pause after a 429")
+
+
+async def test_warnings_are_events_too_where_all_lines_are_json():
+    screen = StringIO()
+    async with show_progress(Watch(running()), Console(file=screen), as_json=True):
+        logging.getLogger("music.llm.openai").warning("m refuses %s", "seed")
+    events = [json.loads(line) for line in screen.getvalue().splitlines()]
+    assert events[0] == {"event": "warning", "message": "m refuses seed"}
+    assert events[-1]["event"] == "end"

@@ -90,7 +90,7 @@ async def test_a_run_whose_reward_failed_goes_on_and_no_reply_is_lost_or_paid_fo
 ):
     models, scorings, path = [], [], tmp_path / "replies.sqlite"
 
-    def open_moody(endpoint):
+    def open_moody(endpoint, settings):
         models.append(Moody())
         models[-1].name = endpoint
         return models[-1]
@@ -102,7 +102,7 @@ async def test_a_run_whose_reward_failed_goes_on_and_no_reply_is_lost_or_paid_fo
         return shortest(conversations)
 
     async def session(reward):
-        async with open_players("a", "u", Sampling(), path) as players:
+        async with open_players({"assistant": "a", "user": "u"}, journal=path) as players:
             return await run_best_of_n(seeds, **players, reward=reward, config=config, strategy=every_strategy.strategy)
 
     def num_paid():

@@ -1,0 +1,61 @@
+"""How a model in this process draws tokens, and where it stops: a request's `Sampling` as transformers takes it."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from music.llm.chat import Sampling
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["before_stop", "drawing", "stopping", "up_to_stop"]
+
+_DEFAULT_TEMPERATURE = 1.0
+"""Of a model that would be greedy: whoever asks again for a reply that was of no use must get another."""
+
+
+def drawing(sampling: Sampling, *, is_greedy: bool) -> dict[str, Any]:
+    """Return how `generate` is to draw tokens.
+
+    Args:
+        sampling: As in the request.
+        is_greedy: Whether the model's own generation settings are.
+    """
+    options: dict[str, Any] = {}
+    temperature = _DEFAULT_TEMPERATURE if sampling.temperature is None and is_greedy else sampling.temperature
+    if temperature is not None:
+        options["do_sample"] = temperature > 0
+    if temperature:
+        options["temperature"] = temperature
+    if sampling.top_p is not None and temperature != 0:
+        options["top_p"] = sampling.top_p
+    return options
+
+
+def stopping(stop: Sequence[str], tokenizer: Any, num_prompt: int) -> Callable[..., "torch.Tensor"]:
+    """Return what tells `generate` which rows hold a text that ends them, behind a prompt of so many tokens.
+
+    transformers' own `stop_strings` rebuild the vocabulary as text, and fail for some tokenizers.
+    """
+    import torch
+
+    def ended(input_ids: "torch.Tensor", scores: object, **_: object) -> "torch.Tensor":
+        texts = tokenizer.batch_decode(input_ids[:, num_prompt:], skip_special_tokens=True)
+        return torch.tensor([before_stop(text, stop) != text for text in texts], device=input_ids.device)
+
+    return ended
+
+
+def before_stop(text: str, stop: Sequence[str]) -> str:
+    """Return a text up to the first of the texts that end it."""
+    places = [place for end in stop if (place := text.find(end)) >= 0]
+    return text[: min(places)] if places else text
+
+
+def up_to_stop(tokens: list[int], stop: Sequence[str], tokenizer: Any) -> list[int]:
+    """Return the tokens that were generated until a text that ends the reply was whole; padding follows them."""
+    for num in range(1, len(tokens)):
+        text = tokenizer.decode(tokens[:num], skip_special_tokens=True)
+        if before_stop(text, stop) != text:
+            return tokens[:num]
+    return tokens

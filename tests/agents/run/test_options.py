@@ -1,0 +1,130 @@
+"""Request options of the roles, from the command line to the requests and to what a run keeps of them."""
+
+import asyncio
+import json
+from contextlib import aclosing
+
+import pytest
+from aiohttp import web
+
+from music.conversation import Message
+from music.errors import InvalidInputError
+from music.llm.chat import ChatRequest, Sampling, StoppedWaitingError
+from music.llm.connection import Connection
+from music.llm.journal import ChangedSettingsError
+from music.llm.openai import OpenAIChatModel
+from music.sandbox.model import SandboxModel
+from music.sandbox.seeds import seed_pairs
+from music_agents import RoleModels, SimulationConfig, run_simulation
+from music_agents.progress import RunProgress, StopReason
+from music_agents.run import RoleEndpoints, SimulationJob, read_options
+
+
+def test_each_role_has_its_own_and_a_judge_takes_no_short_form():
+    options = read_options(["user.temperature=0.9", "judge.top_p=0.5", "user.headers.X-A=1"], 0.3, 64)
+    config = SimulationConfig(
+        num_pairs=1,
+        temperature=options.temperature,
+        max_reply_tokens=options.max_reply_tokens,
+        sampling=options.sampling,
+    )
+    assert config.sampling_of("user") == Sampling(temperature=0.9, max_tokens=64)
+    assert config.sampling_of("assistant") == Sampling(temperature=0.3, max_tokens=64)
+    assert config.sampling_of("judge") == Sampling(top_p=0.5)
+    assert list(options.connections) == ["user"]
+    assert config == SimulationConfig.model_validate_json(config.model_dump_json())
+
+
+def test_no_option_leaves_the_settings_as_they_are():
+    options = read_options(None)
+    assert (options.temperature, options.sampling, options.connections) == (None, {}, {})
+    with pytest.raises(InvalidInputError, match="--temperature"):
+        read_options(["temperature=1"], 0.5)
+
+
+async def test_roles_that_ask_alike_share_a_model_and_others_do_not():
+    endpoint = "m@http://127.0.0.1:9/v1"
+    endpoints = RoleEndpoints(
+        user=endpoint, assistant=endpoint, contrast=endpoint, connections={"user": Connection(query={"v": "1"})}
+    )
+    async with endpoints.open() as models:
+        assert models.assistant is models.contrast is not models.user
+        assert len(models.endpoints()) == 2
+
+
+async def test_options_reach_the_requests_of_their_role_and_a_changed_one_is_refused(tmp_path, fake_model, seeds, run):
+    model = fake_model()
+    sampling = {"user": Sampling(temperature=0.9, stop=("\n",)), "judge": Sampling(top_p=0.5)}
+    await run(tmp_path, seeds, model, sampling=sampling, temperature=0.3, num_pairs=2)
+    by_part = {key.split("/")[3]: request.sampling for request in model.requests if (key := request.key)}
+    assert by_part["user"] == sampling["user"]
+    assert by_part["assistant"] == Sampling(temperature=0.3)
+    changed = sampling | {"user": Sampling(temperature=0.8, stop=("\n",))}
+    with pytest.raises(ChangedSettingsError, match=r"sampling\.user\.temperature: 0\.9 -> 0\.8"):
+        await run(tmp_path, seeds, model, sampling=changed, temperature=0.3, num_pairs=2)
+
+
+async def test_header_and_query_values_are_kept_nowhere(tmp_path, fake_model, seeds):
+    connections = {"user": Connection(headers={"X-Key": "hunter2hunter2"}, query={"sig": "hunter2"})}
+    job = SimulationJob(
+        seeds="sandbox",
+        endpoints=RoleEndpoints(connections=connections),
+        config=SimulationConfig(num_pairs=2, num_turns=1),
+    )
+    await job.run(tmp_path, seed_pairs(4, 0), job.progress())
+    held = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"hunter2" not in held
+    assert "hunter2" not in f"{job!r} {job.model_dump_json()}"
+
+
+@pytest.fixture
+async def strict_server():
+    """The sandbox behind a server that takes no seed; the base URL, and the bodies that it got."""
+    bodies, model = [], SandboxModel()
+
+    async def answer(request):
+        body = await request.json()
+        bodies.append(body)
+        if "seed" in body:
+            fault = {"type": "extra_forbidden", "loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}
+            return web.json_response({"detail": [fault]}, status=422)
+        reply = await model.complete(
+            ChatRequest(messages=tuple(Message(**m) for m in body["messages"]), seed=len(bodies))
+        )
+        choice = {"message": {"role": "assistant", "content": reply.text}, "finish_reason": "stop"}
+        return web.json_response({"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 9}})
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1", bodies
+    await runner.cleanup()
+
+
+async def test_what_a_server_refused_is_reported_once_and_kept_with_the_run(strict_server, tmp_path, caplog):
+    url, bodies = strict_server
+    endpoints = RoleEndpoints(user=f"m@{url}", assistant=f"m@{url}", contrast=f"m@{url}")
+    job = SimulationJob(seeds="sandbox", endpoints=endpoints, config=SimulationConfig(num_pairs=3, num_turns=1))
+    report = await job.run(tmp_path, seed_pairs(4, 0), job.progress())
+    assert report.status == "complete"
+    assert json.loads((tmp_path / "run.json").read_bytes())["unsupported"] == {f"m@{url}": ["seed"]}
+    assert [record.message for record in caplog.records] == [f"m@{url} refuses seed: it is asked without from now on"]
+    assert 1 <= sum("seed" in body for body in bodies) <= 3  # the pairs in flight before the first answer
+
+
+async def test_a_stop_lets_go_what_waits_and_a_model_of_ones_own_goes_on_in_the_next_session(tmp_path, seeds):
+    """A budget that is reached ends waiting, too."""
+    progress = RunProgress()
+    async with aclosing(OpenAIChatModel("m", "http://127.0.0.1:9/v1")) as model:
+        models = RoleModels(user=model, assistant=model, contrast=model)
+        with progress.asking(models.by_role().values()):
+            resting = asyncio.create_task(model.pacer.resting.rest(600.0))
+            await asyncio.sleep(0)
+            progress.stop(StopReason.BUDGET, "spent")
+            with pytest.raises(StoppedWaitingError):
+                await resting
+        await model.pacer.resting.rest(0.001)
+        report = await run_simulation(tmp_path, seeds, models, SimulationConfig(num_pairs=2), progress)
+    assert (report.status, report.failures) == ("budget", {})
