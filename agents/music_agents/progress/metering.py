@@ -40,7 +40,7 @@ class MeteredModel:
             EndpointError: As the inner model's.
         """
         progress = self._progress
-        progress.admit()
+        progress.admit(request.route)
         started = time.perf_counter()
         progress.num_in_flight += 1
         try:

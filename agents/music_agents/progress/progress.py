@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from music.llm.chat import EndpointError
+from music.llm.chat import ChatRequest, EndpointError
 from music.llm.spending.ledger import Account, Ledger
 from music.llm.spending.records import Projection
 from music.pairs import Usage
@@ -28,7 +28,7 @@ class StopReason(StrEnum):
     BUDGET = "budget"
     """The budget is reached, or cannot be kept."""
     STALLED = "stalled"
-    """Most recent calls failed."""
+    """Most recent calls failed, or all recent pairs."""
     WORKER = "worker"
     """A worker of a run in shares died or gave up."""
 
@@ -68,6 +68,7 @@ class RunProgress:
     started: float = field(default_factory=time.monotonic)
     stop_reason: StopReason | None = None
     stop_detail: str = ""
+    _asked: dict[str, bool] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -105,19 +106,29 @@ class RunProgress:
     def end_pair(self, index: int, failure: FailureReason | None = None) -> None:
         """Count a pair that ended, whole or for a reason; after its last call."""
         self.ledger.end_pair(index)
+        self._asked.pop(str(index), None)
         if failure is None:
             self.num_pairs += 1
         else:
             self.failures[failure] += 1
 
-    def admit(self) -> None:
-        """Let a call be sent.
+    def note_replay(self, request: ChatRequest) -> None:
+        """Note that a request of a pair was answered from the journal."""
+        self._asked.setdefault(request.route, False)
+
+    def is_replayed(self, index: int) -> bool:
+        """Whether all that a pair that has not ended yet asked for was answered from the journal."""
+        return self._asked.get(str(index)) is False
+
+    def admit(self, pair: str = "") -> None:
+        """Let a call of a pair be sent.
 
         Raises:
             RoleFailedError: The run is to stop.
         """
         if self.stop_reason is not None:
             raise RoleFailedError(f"the run was stopped ({self.stop_detail})", FailureReason.INTERRUPTED)
+        self._asked[pair] = True
 
     def call_answered(self, seconds: float) -> None:
         """Count a call that was answered and charged."""

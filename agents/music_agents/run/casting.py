@@ -64,7 +64,7 @@ def keep_ledger(
     wrapped: dict[str, ChatModel] = {}
     for role, model in models.by_role().items():
         account = progress.open_account(role, model.name, earlier.get(role))
-        wrapped[role] = JournaledModel(MeteredModel(model, progress, account), journal, role)
+        wrapped[role] = JournaledModel(MeteredModel(model, progress, account), journal, role, progress.note_replay)
     return RoleModels(**wrapped)
 
 

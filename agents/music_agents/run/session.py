@@ -1,21 +1,26 @@
 """`Session`: one go at a run, from the opening of its files to their closing."""
 
-from contextlib import aclosing
+import asyncio
+import time
+from contextlib import aclosing, suppress
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from music.errors import InvalidInputError
+from music.errors import InvalidInputError, MusicError
 from music_agents.failures import FailedPair, FailureReason
 from music_agents.output.failure_log import FailureLog
-from music_agents.output.shards import PairTable, pair_index
+from music_agents.output.shard_folder import pair_index
+from music_agents.output.shards import PairTable
 from music_agents.progress import RunProgress, StopReason
 from music_agents.quality import Diagnostics, JudgeFigures, diagnose, read_saved_pairs
-from music_agents.run.config import SimulationConfig
+from music_agents.run.config import FREE_WITHOUT_ROWS, SimulationConfig
 from music_agents.run.report import RunReport, RunStatus, read_report, versions, write_report
 from music_agents.run.share import Share
-from music_agents.simulation import PairIndices, PairMaker, SimulationStalledError, run_pairs
+from music_agents.simulation import PairIndices, PairMaker, run_pairs
 from music_agents.simulator import Outcome
+from music_agents.stalling import SimulationStalledError, Streak
 
 __all__ = ["FAILURES", "JOURNAL", "REPORT", "SHARES", "Session"]
 
@@ -24,6 +29,11 @@ FAILURES = "failures.jsonl"
 REPORT = "run.json"
 SHARES = "shares.json"
 """Is in the directory of a run that `music_agents.scaleout` deals out to workers."""
+
+FLUSH_SECONDS = 5.0
+"""From a pair's end to its being on disk, if all with a lower index have ended."""
+FLUSH_SHARE = 50
+"""Writing the shard that grows takes one part in so many of a session's time, at most."""
 
 
 class Session:
@@ -50,6 +60,8 @@ class Session:
         self._table = PairTable(directory, config.shard_size, failures.indices, order)
         self._unsettled: list[FailedPair] = []
         self._was_interrupted = False
+        self._flushing: asyncio.TimerHandle | None = None
+        self._flush_seconds = FLUSH_SECONDS
         earlier = read_report(directory / REPORT)
         self._earlier_seconds = earlier.wall_seconds if earlier else 0.0
         num_wanted = len(share.indices()) if share else config.num_pairs
@@ -70,15 +82,21 @@ class Session:
         except SimulationStalledError as error:
             self._progress.stop(StopReason.STALLED, str(error))
             status = RunStatus.STALLED
-            raise
+            self._table.flush()
+            self._failures.reopen(self._unsettled)
+            raise SimulationStalledError(f"{error}. {self._advice()}") from error
         finally:
+            if self._flushing is not None:
+                self._flushing.cancel()
             self._table.flush()
             report = self._save(status)
         return report
 
     async def _make(self, maker: PairMaker) -> None:
         """Take and record outcomes until all pairs are there or the session is to stop."""
-        outcomes = run_pairs(maker, self._indices(), self._config.max_in_flight)
+        progress = self._progress
+        streak = Streak(self._table.num_pairs, len(self._failures.indices), progress.is_replayed)
+        outcomes = run_pairs(maker, self._indices(), self._config.max_in_flight, streak)
         async with aclosing(outcomes):
             async for outcome in outcomes:
                 self._record(outcome)
@@ -92,18 +110,21 @@ class Session:
         return PairIndices((index for index in count() if index not in ended), missing)
 
     def _record(self, outcome: Outcome) -> None:
-        """Take one outcome.
+        """Take one outcome, and write down a failure as it happens.
 
         Failures are settled by the next pair that comes out well. Those that a session ends with, as it does when an
-        endpoint is down, are forgotten, and tried again when the run goes on.
+        endpoint is down, are tried again when the run resumes; unless their replies are there and are of no use, which
+        they stay.
         """
         if not isinstance(outcome, FailedPair):
             self._settle()
             self._table.add(pair_index(outcome.id), outcome)
             self._progress.end_pair(pair_index(outcome.id))
+            self._flush_soon()
         elif outcome.reason is FailureReason.INTERRUPTED:
             self._was_interrupted = True
         else:
+            self._failures.append([replace(outcome, dropped=not outcome.reason.is_of_endpoint)], durable=False)
             self._unsettled.append(outcome)
             self._progress.end_pair(outcome.index, outcome.reason)
 
@@ -122,11 +143,29 @@ class Session:
         return RunStatus.COMPLETE
 
     def _settle(self) -> None:
-        """Write the failures that wait, before the table can pass over their indices."""
-        self._failures.append(self._unsettled)
+        """Drop the pairs that failed since the last good one, before the table can pass over their indices."""
+        self._failures.append([failure for failure in self._unsettled if failure.reason.is_of_endpoint])
         for failure in self._unsettled:
             self._table.add(failure.index, None)
         self._unsettled.clear()
+
+    def _flush_soon(self) -> None:
+        """See to it that what has ended is on disk before long."""
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().call_later(self._flush_seconds, self._flush)
+
+    def _flush(self) -> None:
+        """Write the shard that grows."""
+        self._flushing, started = None, time.monotonic()
+        with suppress(MusicError):  # the rows are kept, and the end of the session tries again and raises it
+            self._table.flush()
+        self._flush_seconds = max(FLUSH_SECONDS, FLUSH_SHARE * (time.monotonic() - started))
+
+    def _advice(self) -> str:
+        """Say where to look, and what may change."""
+        advice = f"{self._directory / FAILURES} holds what was replied"
+        free = " and ".join(f"--{setting}" for setting in FREE_WITHOUT_ROWS)
+        return advice if self._table.num_pairs else f"{advice}. No pair is there yet, so {free} may still change"
 
     def _save(self, status: RunStatus) -> RunReport:
         """Write `run.json`."""

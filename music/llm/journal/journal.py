@@ -16,7 +16,7 @@ from typing import Any, Self
 from music.llm.chat import ChatReply, ReplyOutcome
 from music.llm.journal.database import close_database, open_database
 from music.llm.journal.errors import JournalError
-from music.llm.journal.fingerprint import check_fingerprint
+from music.llm.journal.fingerprint import NONE_FREE, check_fingerprint
 from music.llm.journal.writer import BatchWriter, Row
 from music.llm.logprobs import dump_logprobs, load_logprobs
 from music.pairs import Usage
@@ -41,12 +41,13 @@ class Journal:
         self._is_closed = False
 
     @classmethod
-    def open(cls, path: Path, fingerprint: Mapping[str, Any]) -> Self:
+    def open(cls, path: Path, fingerprint: Mapping[str, Any], free: Mapping[str, str] = NONE_FREE) -> Self:
         """Open or create the journal of one run; use it as an async context manager.
 
         Args:
             path: The SQLite file.
             fingerprint: The run's settings, as JSON values.
+            free: Settings that may change, as `check_fingerprint` has them.
 
         Raises:
             JournalLockedError: Another process has it open.
@@ -55,7 +56,7 @@ class Journal:
         """
         connection = open_database(path)
         try:
-            check_fingerprint(path, connection, fingerprint)
+            check_fingerprint(path, connection, fingerprint, free)
             return cls(path, connection)
         except BaseException:
             close_database(connection)

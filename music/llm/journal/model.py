@@ -1,5 +1,7 @@
 """`JournaledModel`: a `ChatModel` that never pays for the same request twice."""
 
+from collections.abc import Callable
+
 from music.llm.chat import ChatModel, ChatReply, ChatRequest
 from music.llm.journal.journal import Journal
 
@@ -12,17 +14,25 @@ class JournaledModel:
     Requests without a key pass through.
     """
 
-    def __init__(self, inner: ChatModel, journal: Journal, account: str = "") -> None:
+    def __init__(
+        self,
+        inner: ChatModel,
+        journal: Journal,
+        account: str = "",
+        on_replay: Callable[[ChatRequest], None] | None = None,
+    ) -> None:
         """Wrap a model.
 
         Args:
             inner: Answers what the journal does not hold.
             journal: Where the replies are.
             account: What the replies are paid for, such as a role's name; `Journal.usage` adds up by it.
+            on_replay: Called with each request that the journal answers.
         """
         self._inner = inner
         self._journal = journal
         self._account = account
+        self._on_replay = on_replay
 
     @property
     def name(self) -> str:
@@ -40,6 +50,8 @@ class JournaledModel:
             return await self._inner.complete(request)
         earlier = self._journal.get(request.key)
         if earlier is not None:
+            if self._on_replay is not None:
+                self._on_replay(request)
             return earlier
         reply = await self._inner.complete(request)
         await self._journal.put(request.key, reply, self._account)

@@ -60,10 +60,12 @@ def run(directory: Path) -> None:
             table.add(index, make_pair(index, num_retries))
             num_missing -= 1
     table.flush()
+    failures.put_in_order()
 
 
 def contents(directory: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in directory.iterdir() if path.name != "retries.json"}
+    private = {"retries.json", "manifest.json"}
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.name not in private}
 
 
 @pytest.fixture
@@ -165,7 +167,7 @@ def test_a_process_that_dies_while_it_prepares_a_retry_leaves_a_run_that_goes_on
             assert contents(directory) == (without if died and not retry_again else retried)
         if not died:
             break
-    assert num_steps == 6  # three shards deleted, one cut, the counts, the failures
+    assert num_steps == 7  # three shards deleted, the manifest, one shard cut, the counts, the failures
 
 
 def die_after(num_steps: int, log: FailureLog, patch: pytest.MonkeyPatch) -> bool:
