@@ -17,6 +17,7 @@ from music.llm.chat import ChatReply, ReplyOutcome
 from music.llm.journal.database import close_database, open_database
 from music.llm.journal.errors import JournalError
 from music.llm.journal.fingerprint import NONE_FREE, check_fingerprint
+from music.llm.journal.log import RowCount
 from music.llm.journal.writer import BatchWriter, Row
 from music.llm.logprobs import dump_logprobs, load_logprobs
 from music.pairs import Usage
@@ -34,9 +35,10 @@ class Journal:
         self._path = path
         self._connection = connection
         self._connection_lock = threading.Lock()
-        self._writer = BatchWriter(path, connection, self._connection_lock, self._count)
         # Eight bytes a key, not a set of strings: a large run has a million.
         self._earlier = array("q", sorted(hash(key) for (key,) in connection.execute("SELECT key FROM replies")))
+        self._num_rows = RowCount(path, len(self._earlier))
+        self._writer = BatchWriter(path, connection, self._connection_lock, self._count, self._num_rows.add)
         self._sums = {account: sums for account, *sums in connection.execute(_SUMS)}
         self._is_closed = False
 
@@ -122,6 +124,7 @@ class Journal:
                 self._is_closed = True
                 self._writer.close()
                 close_database(self._connection)
+                self._num_rows.close()
 
     async def __aenter__(self) -> Self:
         """Return the journal."""
