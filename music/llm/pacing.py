@@ -105,6 +105,23 @@ class Pacer:
         """Requests that wait for admission."""
         return len(self._again) + len(self._new)
 
+    @property
+    def waiting_for(self) -> str:
+        """What the requests that wait for admission wait for; empty if none does."""
+        now, lane = self._clock(), self._again or self._new
+        if not lane:
+            return ""
+        if now < self._paused_until:
+            return f"the end of a pause after 429s, in {self._paused_until - now:.0f} s"
+        if self.limit is not None and self.in_flight >= self.limit:
+            return f"one of {self.limit} in flight to end"
+        waits = {
+            "the limit of requests per minute": self._requests.wait(now, 1),
+            "the limit of tokens per minute": self._tokens.wait(now, lane[0][1]),
+            "the rate that 429s have left": self._wait(now, 0.0),
+        }
+        return max(waits, key=lambda cause: waits[cause])
+
     def estimate(self, request: ChatRequest) -> float:
         """Return the tokens that a request is likely to use; 0 if tokens are not limited."""
         if not self._tokens.is_known:

@@ -33,6 +33,10 @@ class Pacer(Protocol):
         """Requests that wait until they may be sent."""
 
     @property
+    def waiting_for(self) -> str:
+        """What they wait for; empty if none waits."""
+
+    @property
     def rate(self) -> float | None:
         """Requests per second that may be sent; None for no limit."""
 
@@ -65,6 +69,7 @@ class EndpointFigures(BaseModel):
     name: str
     num_in_flight: int
     num_waiting: int
+    waiting_for: str
     limit: float | None
     rate: float | None
     num_rate_limited: int
@@ -181,6 +186,7 @@ def _figures(endpoint: PacedEndpoint) -> EndpointFigures:
         name=_printable(endpoint.name),
         num_in_flight=pacer.in_flight,
         num_waiting=pacer.num_waiting,
+        waiting_for=pacer.waiting_for,
         limit=pacer.limit,
         rate=pacer.rate,
         num_rate_limited=pacer.num_rate_limited,

@@ -143,6 +143,7 @@ def _sum_endpoints(all_figures: Iterable[EndpointFigures]) -> tuple[EndpointFigu
             name=name,
             num_in_flight=sum(figures.num_in_flight for figures in same),
             num_waiting=sum(figures.num_waiting for figures in same),
+            waiting_for=max(same, key=lambda figures: figures.num_waiting).waiting_for,
             limit=_total(figures.limit for figures in same),
             rate=_total(figures.rate for figures in same),
             num_rate_limited=sum(figures.num_rate_limited for figures in same),

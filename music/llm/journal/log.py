@@ -37,8 +37,8 @@ def check_log(path: Path) -> None:
     if num_lost > 1:  # one alone is the write that a crash tore
         raise JournalError(
             f"{path} is damaged: at least {num_lost - 1} groups of replies that were paid for cannot be read. "
-            f"Put an undamaged copy in its place; or empty that file and delete {str(path).removesuffix('-wal')}-rows, to go on "
-            "without what it holds"
+            f"Put an undamaged copy in its place; or empty that file and delete {str(path).removesuffix('-wal')}-rows, "
+            "to go on without what it holds"
         )
 
 
