@@ -98,6 +98,40 @@ def test_an_episode_of_429s_cuts_once_and_a_later_one_again(run):
     run(scenario())
 
 
+def test_what_requests_wait_for_can_be_told(run):
+    async def waiting_for(pacer, tokens=0.0):
+        waiting = asyncio.create_task(pacer.enter(tokens))
+        await asyncio.sleep(0)
+        told = pacer.waiting_for
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        return told
+
+    async def scenario():
+        pacer = make_pacer(ceiling=2)
+        assert (pacer.waiting_for, await waiting_for(pacer)) == ("", "")
+        await enter_all(pacer, 2)
+        assert await waiting_for(pacer) == "one of 2 in flight to end"
+        pacer = make_pacer()
+        for _ in range(3):
+            pacer.leave(await pacer.enter(), limited(7.0))
+        assert await waiting_for(pacer) == "the end of a pause after 429s, in 7 s"
+        pacer = make_pacer(requests_per_minute=60)
+        await pacer.enter()
+        assert await waiting_for(pacer) == "the limit of requests per minute"
+        pacer = make_pacer(tokens_per_minute=6000)
+        await pacer.enter(500)
+        assert await waiting_for(pacer, 500) == "the limit of tokens per minute"
+        pacer = make_pacer(cooldown=0.0)
+        await enter_all(pacer, 20)
+        for ticket in range(1, 21):
+            pacer.leave(ticket, limited())
+        pacer.leave(await pacer.enter(), REPLY)
+        assert await waiting_for(pacer) == "the rate that 429s have left"
+
+    run(scenario())
+
+
 def test_a_429_pauses_the_whole_endpoint_as_long_as_it_says(run):
     async def scenario():
         pacer = make_pacer(max_pause=100.0)
