@@ -109,8 +109,8 @@ def test_what_requests_wait_for_can_be_told(run):
 
     async def scenario():
         pacer = make_pacer(ceiling=2)
-        assert (pacer.waiting_for, await waiting_for(pacer)) == ("", "")
-        await enter_all(pacer, 2)
+        assert (pacer.waiting_for, await waiting_for(pacer)) == ("", "")  # the one was admitted
+        await pacer.enter()
         assert await waiting_for(pacer) == "one of 2 in flight to end"
         pacer = make_pacer()
         for _ in range(3):
@@ -120,8 +120,8 @@ def test_what_requests_wait_for_can_be_told(run):
         await pacer.enter()
         assert await waiting_for(pacer) == "the limit of requests per minute"
         pacer = make_pacer(tokens_per_minute=6000)
-        await pacer.enter(500)
-        assert await waiting_for(pacer, 500) == "the limit of tokens per minute"
+        await pacer.enter(6000)
+        assert await waiting_for(pacer, 6000) == "the limit of tokens per minute"
         pacer = make_pacer(cooldown=0.0)
         await enter_all(pacer, 20)
         for ticket in range(1, 21):
