@@ -48,13 +48,14 @@ class SimulationStalledError(MusicError):
     """Next to nothing but failures came for a while, so the simulation gave up."""
 
     @classmethod
-    def after(cls, failures: Sequence[FailedPair]) -> Self:
-        """Return the error for failures in a row, the last one last."""
+    def after(cls, failures: Sequence[FailedPair], num_failed: int) -> Self:
+        """Return the error for failures in a row: the latest of them, and how many there are in all."""
         reason, times = Counter(failure.reason for failure in failures).most_common(1)[0]
         detail = next(failure.detail for failure in reversed(failures) if failure.reason is reason)
+        among = "them" if num_failed == len(failures) else f"the latest {len(failures)}"
         remedy = _REMEDIES.get(reason, "fix the cause")
         return cls(
-            f"the last {len(failures)} pairs all failed, {times} of them by {reason} ({detail}). "
+            f"the last {num_failed} pairs all failed, {times} of {among} by {reason} ({detail}). "
             f"{remedy[0].upper()}{remedy[1:]}; then run again"
         )
 
@@ -97,9 +98,9 @@ class Streak:
         """
         unanswered = list(self._latest)[-MAX_UNANSWERED:]
         if len(unanswered) == MAX_UNANSWERED and all(failure.reason.is_of_endpoint for failure in unanswered):
-            raise SimulationStalledError.after(unanswered)
+            raise SimulationStalledError.after(unanswered, MAX_UNANSWERED)
         if self._length >= self._bound:
-            raise SimulationStalledError.after(self._latest)
+            raise SimulationStalledError.after(self._latest, self._length)
 
     @property
     def _bound(self) -> int:

@@ -45,6 +45,7 @@ class PairTable:
         shards = [self._folder.read(path, ["id", "retries", "judgement"]) for path in shard_paths(directory)]
         _check(directory, shards, shard_size)
         self._ended = set(failed).union(*map(shard_indices, shards))
+        self._last_index = max((index for shard in shards[-1:] for index in shard_indices(shard)), default=-1)
         self._num_full = sum(shard.num_rows == shard_size for shard in shards)
         self._num_written = sum(shard.num_rows for shard in shards)
         self._retries, self._judgements = Counter[str](), Counter[str]()
@@ -68,6 +69,11 @@ class PairTable:
     def num_pairs(self) -> int:
         """Pairs on disk."""
         return self._num_written
+
+    @property
+    def last_index(self) -> int:
+        """Index of the last row in order, those not on disk yet included; -1 if there is none."""
+        return self._last_index
 
     @property
     def num_waiting(self) -> int:
@@ -109,6 +115,7 @@ class PairTable:
         while self._next is not None and (self._next in self._waiting or self._next in self._ended):
             row = self._waiting.pop(self._next, None)
             if row is not None:
+                self._last_index = self._next
                 self._rows.append(row)
                 self._count(row)
             self._next = next(self._order, None)

@@ -83,7 +83,7 @@ class Session:
             self._progress.stop(StopReason.STALLED, str(error))
             status = RunStatus.STALLED
             self._table.flush()
-            self._failures.reopen(self._unsettled)
+            self._reopen()
             raise SimulationStalledError(f"{error}. {self._advice()}") from error
         finally:
             if self._flushing is not None:
@@ -110,23 +110,27 @@ class Session:
         return PairIndices((index for index in count() if index not in ended), missing)
 
     def _record(self, outcome: Outcome) -> None:
-        """Take one outcome, and write down a failure as it happens.
+        """Take one outcome.
 
-        Failures are settled by the next pair that comes out well. Those that a session ends with, as it does when an
-        endpoint is down, are tried again when the run resumes; unless their replies are there and are of no use, which
-        they stay.
+        A pair whose replies are of no use is dropped at once, as they stay so. One that an endpoint failed is dropped
+        when the next pair comes out well; those that a session ends with, as it does when an endpoint is down, are
+        tried again when the run resumes. Both are written down as they happen.
         """
         if not isinstance(outcome, FailedPair):
             self._settle()
             self._table.add(pair_index(outcome.id), outcome)
             self._progress.end_pair(pair_index(outcome.id))
-            self._flush_soon()
         elif outcome.reason is FailureReason.INTERRUPTED:
             self._was_interrupted = True
+            return
         else:
-            self._failures.append([replace(outcome, dropped=not outcome.reason.is_of_endpoint)], durable=False)
+            is_dropped = not outcome.reason.is_of_endpoint
+            self._failures.append([replace(outcome, dropped=is_dropped)], durable=False)
             self._unsettled.append(outcome)
+            if is_dropped:
+                self._table.add(outcome.index, None)
             self._progress.end_pair(outcome.index, outcome.reason)
+        self._flush_soon()
 
     def _end(self) -> RunStatus:
         """Settle what is left if nothing more is wanted, and say where the run stands.
@@ -143,11 +147,17 @@ class Session:
         return RunStatus.COMPLETE
 
     def _settle(self) -> None:
-        """Drop the pairs that failed since the last good one, before the table can pass over their indices."""
-        self._failures.append([failure for failure in self._unsettled if failure.reason.is_of_endpoint])
-        for failure in self._unsettled:
+        """Drop the pairs that an endpoint failed since the last good one, before the table can pass over them."""
+        failed = [failure for failure in self._unsettled if failure.reason.is_of_endpoint]
+        self._failures.append(failed)
+        for failure in failed:
             self._table.add(failure.index, None)
         self._unsettled.clear()
+
+    def _reopen(self) -> None:
+        """Take up the pairs again with which the run stalled, as far as no row stands behind them."""
+        last = self._table.last_index
+        self._failures.reopen([failure for failure in self._unsettled if failure.index > last])
 
     def _flush_soon(self) -> None:
         """See to it that what has ended is on disk before long."""
