@@ -32,8 +32,9 @@ SHARES = "shares.json"
 
 FLUSH_SECONDS = 5.0
 """From a pair's end to its being on disk, if all with a lower index have ended."""
-FLUSH_SHARE = 50
-"""Writing the shard that grows takes one part in so many of a session's time, at most."""
+FLUSH_SHARE = 500
+"""Writing the shard that grows takes one part in so many of a session's time, at most; so rarely that `loop_lag_p99`
+shows no pause above 0.05 s that comes of it."""
 
 
 class Session:

@@ -66,7 +66,9 @@ def open_database(path: Path) -> sqlite3.Connection:
 def close_database(connection: sqlite3.Connection) -> None:
     """Move what the log holds to the file, and close it."""
     try:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # makes room in the log for the mark, if there is no other
+        connection.execute(
+            "PRAGMA wal_checkpoint(TRUNCATE)"
+        )  # makes room in the log for the mark, if there is no other
         connection.execute("PRAGMA user_version=0")
     except sqlite3.OperationalError:
         pass  # no room on the disk: the log stays, and the next session takes up from it as after a crash
