@@ -183,7 +183,7 @@ async def test_failures_are_on_disk_while_the_run_goes_on_and_stay_when_it_is_st
     progress, written = RunProgress(), []
 
     def answer(part, conversation, request):
-        if int(request.route) == 6:
+        if int(request.route) == 3:  # no pair has come out well since
             written.extend(failures_of(tmp_path))
             progress.stop()
         return failing({1, 2})(part, conversation, request)
