@@ -30,7 +30,8 @@ from .run import (
     SimulationJob,
     run_simulation,
 )
-from .simulation import SimulationStalledError, simulate
+from .simulation import simulate
+from .stalling import SimulationStalledError
 
 __all__ = [
     "Answer",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from music.errors import MusicError
 from music.llm.chat import (
@@ -16,7 +16,10 @@ from music.llm.chat import (
 from music.pairs import Usage
 
 __all__ = ["FailedPair", "FailureReason", "RoleFailedError", "RoleStopError", "UnfitReplyError"]
-__all__ += ["failure_reason"]
+__all__ += ["failure_of", "failure_reason", "shown"]
+
+MAX_TEXT = 2000
+"""Characters of a reply that a failure keeps."""
 
 
 class FailureReason(StrEnum):
@@ -49,6 +52,11 @@ class FailureReason(StrEnum):
     INTERRUPTED = "interrupted"
     """The run was asked to stop; the pair is not to blame and is simulated again on resume."""
 
+    @property
+    def is_of_endpoint(self) -> bool:
+        """Whether an endpoint gave no reply; nothing is known of the pair then."""
+        return self in _ENDPOINT_REASONS.values()
+
 
 _ENDPOINT_REASONS: dict[type[EndpointError], FailureReason] = {
     RequestRejectedError: FailureReason.REQUEST_REJECTED,
@@ -65,11 +73,21 @@ class RoleFailedError(MusicError):
 
     Attributes:
         reason: The account that the failure goes under.
+        text: The last reply that was of no use; empty if there was none.
+        attempts: Why each reply was of no use, as failure reasons.
     """
 
-    def __init__(self, message: str, reason: FailureReason = FailureReason.ROLE_FAILED) -> None:
-        super().__init__(message, reason)
+    def __init__(
+        self,
+        message: str,
+        reason: FailureReason = FailureReason.ROLE_FAILED,
+        text: str = "",
+        attempts: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message, reason, text, attempts)
         self.reason = reason
+        self.text = text
+        self.attempts = attempts
 
     def __str__(self) -> str:
         """Return the message alone."""
@@ -94,16 +112,29 @@ class UnfitReplyError(MusicError):
 
 
 class RoleStopError(MusicError):
-    """What the pair graph raises when a role gave up: which role, on which side, at which turn."""
+    """What the pair graph raises when a role gave up: which role, on which side, at which turn.
+
+    Attributes:
+        error: Why it gave up.
+        reason: The account that the pair goes under.
+        side: The rollout in which it spoke.
+        role: Its name.
+        turn: Index of the simulated turn.
+    """
 
     def __init__(
-        self, message: str, reason: FailureReason, *, side: Literal["chosen", "rejected"], role: str, turn: int
+        self, error: "RoleFailedError | EndpointError", side: Literal["chosen", "rejected"], role: str, turn: int
     ) -> None:
-        super().__init__(message)
-        self.reason = reason
+        super().__init__(error, side, role, turn)
+        self.error = error
+        self.reason = failure_reason(error)
         self.side = side
         self.role = role
         self.turn = turn
+
+    def __str__(self) -> str:
+        """Say what the role said."""
+        return str(self.error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +153,9 @@ class FailedPair:
         usage: Of a whole pair that a gate dropped.
         retries: As a pair's, for a pair that a gate dropped.
         judgement: Likewise.
+        text: The reply that was of no use, as far as `MAX_TEXT` characters; empty if none came.
+        attempts: Why each reply of the role's last turn was of no use, as failure reasons.
+        dropped: Whether the next index has taken the pair's place; if not, it is simulated again when the run resumes.
     """
 
     index: int
@@ -135,6 +169,24 @@ class FailedPair:
     usage: Usage = field(default_factory=Usage)
     retries: tuple[str, ...] = ()
     judgement: str = ""
+    text: str = ""
+    attempts: tuple[str, ...] = ()
+    dropped: bool = True
+
+
+def shown(text: str) -> str:
+    """Return the beginning of a text that may be anything, as text that no terminal acts on."""
+    kept = text[:MAX_TEXT] + ("…" if len(text) > MAX_TEXT else "")
+    return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in kept)
+
+
+def failure_of(error: RoleFailedError | EndpointError | RoleStopError) -> dict[str, Any]:
+    """Return what an error tells of a `FailedPair`."""
+    cause = error.error if isinstance(error, RoleStopError) else error
+    told: dict[str, Any] = {"reason": failure_reason(cause), "detail": str(cause)}
+    if isinstance(cause, RoleFailedError):
+        told |= {"text": shown(cause.text), "attempts": cause.attempts}
+    return told
 
 
 def failure_reason(error: RoleFailedError | EndpointError) -> FailureReason:

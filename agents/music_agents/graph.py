@@ -24,7 +24,7 @@ from langgraph.types import Command
 from music.conversation import Conversation
 from music.llm.chat import EndpointError
 from music.pairs import Usage
-from music_agents.failures import RoleFailedError, RoleStopError, failure_reason
+from music_agents.failures import RoleFailedError, RoleStopError
 from music_agents.pair_state import (
     PairContext,
     PairGraphError,
@@ -160,4 +160,4 @@ async def speak(
     try:
         return record_turn(view, await role(view), name)
     except (RoleFailedError, EndpointError) as error:
-        raise RoleStopError(str(error), failure_reason(error), side=side, role=name, turn=view.turn) from error
+        raise RoleStopError(error, side, name, view.turn) from error

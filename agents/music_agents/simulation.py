@@ -6,12 +6,10 @@ that is also the bound on calls in flight.
 """
 
 import asyncio
-from collections import Counter, deque
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from itertools import count
-from typing import Protocol, Self
+from typing import Protocol
 
-from music.errors import MusicError
 from music.pairs import PreferencePair
 from music_agents.failures import FailedPair, FailureReason
 from music_agents.graph import PairGraph
@@ -19,28 +17,14 @@ from music_agents.personas import PersonaSource
 from music_agents.quality import PairGate
 from music_agents.seeds import SeedContexts
 from music_agents.simulator import Outcome, PairSimulator
+from music_agents.stalling import Streak
 
-__all__ = ["MAX_FAILURES_IN_A_ROW", "PairIndices", "PairMaker", "SimulationStalledError", "run_pairs", "simulate"]
+__all__ = ["PairIndices", "PairMaker", "run_pairs", "simulate"]
 
-MAX_FAILURES_IN_A_ROW = 20
 MAX_AHEAD = 8
 """Pairs may finish before one with a lower index does, up to so many times the pairs in flight."""
 STARTS_AT_ONCE = 16
 """Pairs started in one round of the event loop, so that nothing else waits long."""
-
-
-class SimulationStalledError(MusicError):
-    """Next to nothing but failures came for a while, so the simulation gave up."""
-
-    @classmethod
-    def after(cls, failures: Sequence[FailedPair]) -> Self:
-        """Return the error for failures in a row, the last one last."""
-        reason, times = Counter(failure.reason for failure in failures).most_common(1)[0]
-        detail = next(failure.detail for failure in reversed(failures) if failure.reason is reason)
-        return cls(
-            f"the last {len(failures)} pairs all failed, {times} of them by {reason} ({detail}): "
-            "mend the cause and run again"
-        )
 
 
 class PairMaker(Protocol):
@@ -108,7 +92,7 @@ async def simulate(
         Each pair, or what is left of one that failed.
 
     Raises:
-        SimulationStalledError: The last 20 outcomes were failures.
+        SimulationStalledError: Next to nothing but failures came for a while (`music_agents.stalling`).
     """
     simulator = PairSimulator(
         graph=graph,
@@ -123,19 +107,24 @@ async def simulate(
         yield outcome
 
 
-async def run_pairs(maker: PairMaker, indices: PairIndices, max_in_flight: int) -> AsyncGenerator[Outcome, None]:
-    """Make the pairs of all indices; see `simulate`, which this does the work of."""
-    crew = _Crew(maker, indices, max_in_flight)
-    streak: deque[FailedPair] = deque(maxlen=MAX_FAILURES_IN_A_ROW)
+async def run_pairs(
+    maker: PairMaker, indices: PairIndices, max_in_flight: int, streak: Streak | None = None
+) -> AsyncGenerator[Outcome, None]:
+    """Make the pairs of all indices; see `simulate`, which this does the work of.
+
+    Args:
+        maker: Makes the pair of an index.
+        indices: Which pairs are wanted.
+        max_in_flight: Bound on pairs started and not yet taken.
+        streak: Knows what earlier sessions came to; None if there was none.
+    """
+    crew, streak = _Crew(maker, indices, max_in_flight), streak or Streak()
     try:
         while (outcome := await crew.next_outcome()) is not None:
-            if isinstance(outcome, FailedPair):
-                streak.append(outcome)
-            else:
-                streak.clear()
+            streak.add(outcome)
             yield outcome
-            if len(streak) == MAX_FAILURES_IN_A_ROW and not crew.interrupted:
-                raise SimulationStalledError.after(streak)
+            if not crew.interrupted:
+                streak.check()
     finally:
         await crew.cancel()
 

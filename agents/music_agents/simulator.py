@@ -3,14 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from music.llm.chat import EndpointError
 from music.pairs import ContrastivePair
-from music_agents.failures import FailedPair, FailureReason, RoleFailedError, RoleStopError, failure_reason
+from music_agents.failures import FailedPair, FailureReason, RoleFailedError, RoleStopError, failure_of, shown
 from music_agents.graph import PairContext, PairGraph, PairState, check_graph, run_pair_graph
 from music_agents.personas import Persona, PersonaSource
-from music_agents.quality import GateView, PairGate
+from music_agents.quality import GateVerdict, GateView, PairGate
 from music_agents.roles import MAX_ATTEMPTS
 from music_agents.seeds import SeedContext, SeedContexts
 
@@ -63,9 +63,9 @@ class PairSimulator:
         try:
             state = await run_pair_graph(self.graph, start.conversation, context)
         except RoleStopError as error:
-            return failed(reason=error.reason, detail=str(error), role=error.role, side=error.side, turn=error.turn)
+            return failed(**failure_of(error), role=error.role, side=error.side, turn=error.turn)
         except (RoleFailedError, EndpointError) as error:  # from a node that asks a model by itself
-            return failed(reason=failure_reason(error), detail=str(error))
+            return failed(**failure_of(error))
         if state["chosen"] == state["rejected"]:
             return failed(reason=FailureReason.IDENTICAL_SIDES, detail="no turn of the rejected side differs")
         view = GateView(pair=index, run_seed=self.run_seed)
@@ -98,13 +98,22 @@ async def pass_gates(
         try:
             verdict = await gate(pair, view)
         except (RoleFailedError, EndpointError) as error:
-            return failed(reason=failure_reason(error), detail=str(error), role="judge")
+            return failed(**failure_of(error), role="judge")
         usage += verdict.usage
         judgement = verdict.judgement or judgement
         if verdict.reason is not None:
-            found = {"usage": usage, "retries": pair.retries, "judgement": judgement}
+            found = {"usage": usage, "retries": pair.retries, "judgement": judgement} | _place(pair, verdict)
             return failed(reason=verdict.reason, detail=verdict.detail, **found)
     return pair.model_copy(update={"usage": usage, "judgement": judgement})
+
+
+def _place(pair: ContrastivePair, verdict: GateVerdict) -> dict[str, Any]:
+    """Return the reply that a gate found fault with, and where it stands, if the gate named one."""
+    if verdict.turn is None:
+        return {}
+    messages = (pair.chosen if verdict.side == "chosen" else pair.rejected).messages
+    text = shown(messages[pair.num_seed_messages + 2 * verdict.turn + 1].content)
+    return {"side": verdict.side, "turn": verdict.turn, "text": text}
 
 
 def pair_id(run_seed: int, index: int) -> str:

@@ -8,6 +8,7 @@ so that a run does not need the cache to resume.
 import asyncio
 import sqlite3
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -106,12 +107,20 @@ class CachedModel:
         model: Answers what is not in the cache.
         cache: Where replies are.
         account: Told of replies that come from the cache.
+        on_reuse: Called with each request that the cache answers.
     """
 
-    def __init__(self, model: ChatModel, cache: ReplyCache, account: Account) -> None:
+    def __init__(
+        self,
+        model: ChatModel,
+        cache: ReplyCache,
+        account: Account,
+        on_reuse: Callable[[ChatRequest], None] = lambda _: None,
+    ) -> None:
         self._model = model
         self._cache = cache
         self._account = account
+        self._on_reuse = on_reuse
 
     @property
     def name(self) -> str:
@@ -135,6 +144,7 @@ class CachedModel:
                 await self._cache.put(key, reply)
                 return reply
         self._account.reuse(reply)
+        self._on_reuse(request)
         return reply
 
     async def aclose(self) -> None:

@@ -413,6 +413,77 @@ async def test_a_log_that_is_damaged_further_in_is_refused_and_left_alone(crashe
     assert await num_replies(crashed) == 4
 
 
+def transaction_ends(log: Path) -> list[int]:
+    """Return where in a log each transaction ends, the empty log included."""
+    content = log.read_bytes()
+    page_size = int.from_bytes(content[8:12], "big")
+    frames = range(32, len(content), 24 + page_size)
+    of_this_log = [place for place in frames if content[place + 8 : place + 16] == content[16:24]]
+    return [32] + [place + 24 + page_size for place in of_this_log if content[place + 4 : place + 8] != bytes(4)]
+
+
+async def test_a_log_that_is_cut_off_between_two_transactions_is_refused_until_it_is_put_back_or_given_up(tmp_path):
+    path = tmp_path / "j"
+    await asyncio.to_thread(write_until_killed, path, 0, 50)
+    log, rows = log_of(path), path.with_name("j-rows")
+    whole, base, noted = log.read_bytes(), path.read_bytes(), rows.read_bytes()
+    *earlier, last = transaction_ends(log)
+    assert len(earlier) > 3
+    for end in earlier:
+        for content in {whole[:end]} if end > 32 else {whole[:32], b""}:
+            log.write_bytes(content)
+            with pytest.raises(JournalError, match=r"has lost \d+ of \d+ replies.*or delete .*j-rows"):
+                Journal.open(path, {})
+            assert log.read_bytes() == content
+    log.write_bytes(whole[:last])
+    async with Journal.open(path, {}) as journal:
+        assert len(journal) >= int(noted)
+    assert not rows.exists()
+    path.write_bytes(base)
+    log.write_bytes(whole[: earlier[-1]])  # and as advised: without the count of the replies
+    async with Journal.open(path, {}) as journal:
+        assert 0 < len(journal) < int(noted)
+
+
+async def test_a_count_of_replies_that_is_behind_or_torn_does_no_harm(crashed):
+    for content in (b"", b"2", b"0000000000000000000", b"\0" * 20):
+        crashed.with_name("j-rows").write_bytes(content)
+        assert await num_replies(crashed) == 4
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+async def test_what_a_refused_log_advises_to_give_up_works(crashed, is_cut):
+    """The two other refusals name the count of the replies, too."""
+    log = log_of(crashed)
+    crashed.with_name("j-rows").write_bytes(b"4")
+    log.unlink() if is_cut else log.write_bytes(b"\0" + log.read_bytes()[1:])
+    with pytest.raises(JournalError, match=r"delete .*j-rows"):
+        Journal.open(crashed, SETTINGS)
+    log.write_bytes(b"")
+    crashed.with_name("j-rows").unlink()
+    assert await num_replies(crashed) == 0
+
+
+async def test_free_settings_may_change_and_set_the_replies_aside_that_depend_on_them(tmp_path):
+    old, new, free = SETTINGS | {"strategy": "one"}, SETTINGS | {"strategy": "two"}, {"strategy": "%/chosen/%"}
+    keys = ["0/chosen/0/user/0", "0/rejected/0/assistant/0", "0/judge/first"]
+    async with Journal.open(tmp_path / "j", old) as journal:
+        for key in keys:
+            await journal.put(key, make_reply("x"), "user")
+    with pytest.raises(ChangedSettingsError, match="strategy"):
+        Journal.open(tmp_path / "j", new)
+    with pytest.raises(ChangedSettingsError, match="seed"):
+        Journal.open(tmp_path / "j", new | {"seed": 1}, free)
+    for settings in (new, old, new):
+        async with Journal.open(tmp_path / "j", settings, free) as journal:
+            assert [journal.get(key) is not None for key in keys] == [True, False, False]
+            assert sum(tally.num_calls for tally in journal.spent("user").values()) == 3  # what was paid for stays so
+    async with Journal.open(tmp_path / "j", new) as journal:
+        await journal.put(keys[1], make_reply("y"), "user")
+    async with Journal.open(tmp_path / "j", new) as journal:
+        assert [journal.get(key) is not None for key in keys] == [True, True, False]
+
+
 async def test_a_missing_log_is_asked_for(crashed):
     log = log_of(crashed)
     kept = log.rename(log.with_name("kept"))

@@ -7,7 +7,7 @@ from functools import partial
 from music.llm.chat import EndpointError
 from music.pairs import ContrastivePair, TurnContrast, Usage
 from music_agents.defects.swaps import Swap, Swaps
-from music_agents.failures import FailedPair, FailureReason, RoleFailedError, RoleStopError, failure_reason
+from music_agents.failures import FailedPair, FailureReason, RoleFailedError, RoleStopError, failure_of
 from music_agents.quality import GateView, PairGate
 from music_agents.roles import MAX_ATTEMPTS, Role, RoleTurn, RoleView, Side
 from music_agents.simulator import Outcome, pair_id, pass_gates
@@ -47,7 +47,7 @@ class DefectSwapper:
                 turns["assistant"] = await self._ask(self.assistant, "assistant", "chosen", swap, index)
             turns["contrast"] = await self._ask(self.contrast, "contrast", "rejected", swap, index)
         except RoleStopError as error:
-            return failed(reason=error.reason, detail=str(error), role=error.role, side=error.side, turn=error.turn)
+            return failed(**failure_of(error), role=error.role, side=error.side, turn=error.turn)
         good = turns["assistant"].text if self.assistant else swap.reply
         bad, contrast = turns["contrast"].text, turns["contrast"].contrast
         if contrast is None:
@@ -76,7 +76,7 @@ class DefectSwapper:
         try:
             return await role(view)
         except (RoleFailedError, EndpointError) as error:
-            raise RoleStopError(str(error), failure_reason(error), side=side, role=name, turn=swap.turn) from error
+            raise RoleStopError(error, side, name, swap.turn) from error
 
     def _pair(
         self,

@@ -1,12 +1,14 @@
-"""`FailureLog`: the pairs that came to nothing, and how often each was tried anew.
+"""`FailureLog`: the pairs that came to nothing, written as they fail, and how often each was tried anew.
 
-`failures.jsonl` holds one line for each pair that stands as failed. `retry` forgets them all, so that they are
-simulated again; `retries.json` keeps how often that happened to each index, and so which replies its pair is made of.
+`failures.jsonl` holds a line each time that a pair fails. The last line of an index counts: it is `dropped` once the
+next index has taken its place; else it is simulated again when the run resumes. A complete run keeps a line for each
+dropped pair, in the order of the indices. `retries.json` keeps how often the replies of an index were given up and
+asked for anew, and so which replies its pair is made of.
 """
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import orjson
@@ -14,12 +16,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from music.errors import MusicError
 from music_agents.failures import FailedPair
-from music_agents.output.shards import drop_rows, replace_file
+from music_agents.output.files import replace_file
+from music_agents.output.shard_folder import drop_rows
 
-__all__ = ["FailureLog"]
+__all__ = ["MAX_REOPENED", "FailureLog", "read_failures"]
+
+MAX_REOPENED = 3
+"""How often a pair whose replies were of no use is tried anew without being asked to."""
 
 _RETRIES = "retries.json"
 _COUNTS = TypeAdapter(dict[int, int])
+_FAILED_PAIR = TypeAdapter(FailedPair)
 
 
 class FailureLog:
@@ -41,24 +48,17 @@ class FailureLog:
         whole = content[: content.rfind(b"\n") + 1]
         if whole != content:
             replace_file(path, whole)
-        try:
-            records = [orjson.loads(line) for line in whole.splitlines()]
-            self._reasons = Counter[str](record["reason"] for record in records)
-            self._indices = {int(record["index"]) for record in records}
-            self._retries = Counter[str](reason for record in records for reason in record["retries"])
-            self._judgements = Counter[str](record["judgement"] for record in records)
-        except (ValueError, TypeError, KeyError) as error:
-            raise MusicError(f"{path}: expected one JSON object of a failed pair a line, got: {error!r}") from error
+        self._load(whole)
         self._num_retries = self._read_retries()
 
     @property
     def indices(self) -> frozenset[int]:
-        """Indices that came to no pair."""
-        return frozenset(self._indices)
+        """Indices whose pairs were dropped."""
+        return frozenset(self._dropped)
 
     @property
     def reasons(self) -> dict[str, int]:
-        """Number of failures by reason."""
+        """Number of dropped pairs by reason."""
         return dict(self._reasons)
 
     @property
@@ -72,11 +72,15 @@ class FailureLog:
         return self._judgements.copy()
 
     def num_retries(self, index: int) -> int:
-        """Return how often the pair with this index was forgotten as failed, in all sessions."""
+        """Return how often the replies of an index were given up and asked for anew, in all sessions."""
         return self._num_retries[index]
 
-    def append(self, failures: Sequence[FailedPair]) -> None:
-        """Write failures, on disk when this returns.
+    def append(self, failures: Sequence[FailedPair], *, durable: bool = True) -> None:
+        """Write failures.
+
+        Args:
+            failures: Each with whether its pair is dropped.
+            durable: Whether they are to be on disk when this returns; what the journal gives again need not be.
 
         Raises:
             MusicError: They could not be written; the file is as it was.
@@ -88,47 +92,120 @@ class FailureLog:
             with self._path.open("ab") as file:
                 file.writelines(orjson.dumps(failure, option=orjson.OPT_APPEND_NEWLINE) for failure in failures)
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
         except OSError as error:
             os.truncate(self._path, size)
             raise MusicError(f"could not write to {self._path} ({error}): make room and run again") from error
-        self._reasons.update(str(failure.reason) for failure in failures)
-        self._indices.update(failure.index for failure in failures)
-        self._retries.update(reason for failure in failures for reason in failure.retries)
-        self._judgements.update(failure.judgement for failure in failures)
+        for failure in failures:
+            if failure.dropped:
+                self._count(failure.index, str(failure.reason), failure.retries, failure.judgement)
 
     def put_in_order(self) -> None:
-        """Put the lines in the order of the indices, so that the file does not depend on timing.
+        """Keep a line for each dropped pair, in the order of the indices, so that the file does not depend on timing.
 
         Raises:
             MusicError: The file could not be written; it is as it was.
         """
-        lines = self._path.read_bytes().splitlines(keepends=True)
-        in_order = sorted(lines, key=lambda line: int(orjson.loads(line)["index"]))
-        if in_order != lines:
-            replace_file(self._path, b"".join(in_order))
+        content = self._path.read_bytes()
+        last = {int(orjson.loads(line)["index"]): line for line in content.splitlines(keepends=True)}
+        in_order = b"".join(last[index] for index in sorted(self._dropped))
+        if in_order != content:
+            replace_file(self._path, in_order)
 
     def retry(self) -> None:
-        """Forget all failures, and take back the rows that stand after the first of them.
+        """Take all dropped pairs up again, each with as many attempts more, and take back the rows behind the first.
 
-        Call it before the run's `PairTable` is made. A process that dies on the way leaves a directory that goes on
-        rightly: while a failure is still listed, its count of retries means nothing and the rows are made again from
-        the journal; it is forgotten last, in one step with all others.
+        Call it before the run's `PairTable` is made. A process that dies on the way leaves a directory that resumes
+        rightly: while a pair is still dropped, its count of retries means nothing and the rows are made again from
+        the journal; the pairs are taken up last, in one step.
 
         Raises:
             MusicError: A file could not be read or written.
         """
-        if not self._indices:
-            return
-        drop_rows(self._path.parent, min(self._indices))
-        counts = self._num_retries + Counter(self._indices)
-        replace_file(self._retries_path, orjson.dumps(counts, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SORT_KEYS))
+        self._take_up(self._dropped, self._dropped)
+
+    def reopen(self, failures: Collection[FailedPair]) -> None:
+        """Take up again the pairs with which a run stalled: the fault may be elsewhere, and no row stands behind them.
+
+        Those that an endpoint failed are tried again as if nothing had been; those whose replies were of no use with
+        as many attempts more, `MAX_REOPENED` times at most. After that they stay dropped.
+
+        Raises:
+            MusicError: A file could not be read or written.
+        """
+        useless = {failure.index for failure in failures if not failure.reason.is_of_endpoint}
+        counted = {index for index in useless if self._num_retries[index] < MAX_REOPENED}
+        self._take_up(counted | {failure.index for failure in failures} - useless, counted)
+
+    def forget(self, indices: Collection[int]) -> None:
+        """Take up pairs again that are dropped no longer where this log has its failures from.
+
+        Raises:
+            MusicError: A file could not be read or written.
+        """
+        self._take_up(indices, ())
+
+    def show(self, failures: Sequence[FailedPair]) -> None:
+        """Have these be the lines of pairs that are not dropped, in the place of any that are there.
+
+        Raises:
+            MusicError: The file could not be written; it is as it was.
+        """
+        self.put_in_order()
+        self.append([failure for failure in failures if failure.index not in self._dropped])
+
+    def start_over(self) -> None:
+        """Forget every failure and every retry, as nothing that they came from holds any more.
+
+        Raises:
+            MusicError: A file could not be written.
+        """
+        self._retries_path.unlink(missing_ok=True)
         replace_file(self._path, b"")
-        self._num_retries = counts
-        self._reasons.clear()
-        self._indices.clear()
-        self._retries.clear()
-        self._judgements.clear()
+        self._load(b"")
+        self._num_retries.clear()
+
+    def _take_up(self, indices: Collection[int], counted: Collection[int]) -> None:
+        """Let indices be simulated again, and count that for some of them."""
+        indices = self._dropped.intersection(indices)
+        if not indices:
+            return
+        drop_rows(self._path.parent, min(indices))
+        if counted:
+            counts = self._num_retries + Counter(counted)
+            written = orjson.dumps(counts, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SORT_KEYS)
+            replace_file(self._retries_path, written)
+            self._num_retries = counts
+        lines = self._path.read_bytes().splitlines(keepends=True)
+        content = b"".join(_taken_up(line) if int(orjson.loads(line)["index"]) in indices else line for line in lines)
+        replace_file(self._path, content)
+        self._load(content)
+
+    def _load(self, content: bytes) -> None:
+        """Count what lines say."""
+        self._dropped = set[int]()
+        self._reasons, self._retries, self._judgements = Counter[str](), Counter[str](), Counter[str]()
+        try:
+            # The texts are not kept: a large run has many.
+            last = {
+                int(record["index"]): (record["reason"], record["retries"], record["judgement"], record["dropped"])
+                for record in map(orjson.loads, content.splitlines())
+            }
+        except (ValueError, TypeError, KeyError) as error:
+            raise MusicError(
+                f"{self._path}: expected one JSON object of a failed pair a line, got: {error!r}"
+            ) from error
+        for index, (reason, retries, judgement, is_dropped) in last.items():
+            if is_dropped:
+                self._count(index, reason, retries, judgement)
+
+    def _count(self, index: int, reason: str, retries: Sequence[str], judgement: str) -> None:
+        """Count a dropped pair."""
+        self._dropped.add(index)
+        self._reasons[reason] += 1
+        self._retries.update(retries)
+        self._judgements[judgement] += 1
 
     def _read_retries(self) -> Counter[int]:
         """Read how often each index was retried."""
@@ -139,3 +216,16 @@ class FailureLog:
         except ValidationError as error:
             path = self._retries_path
             raise MusicError(f"{path}: expected a JSON object of counts by index ({error}): put it back") from error
+
+
+def read_failures(path: Path) -> list[FailedPair]:
+    """Return the last failure of each index in a `failures.jsonl`; a line that a crash tore is left out."""
+    content = path.read_bytes() if path.exists() else b""
+    lines = content[: content.rfind(b"\n") + 1].splitlines()
+    last = {failure.index: failure for failure in map(_FAILED_PAIR.validate_json, lines)}
+    return list(last.values())
+
+
+def _taken_up(line: bytes) -> bytes:
+    """Return a failure's line, no longer dropped."""
+    return orjson.dumps(orjson.loads(line) | {"dropped": False}, option=orjson.OPT_APPEND_NEWLINE)

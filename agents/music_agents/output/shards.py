@@ -1,33 +1,22 @@
 """The output table: parquet shards of contrastive pairs, in the order of their indices.
 
 `PairTable` takes pairs in the order in which they finish and writes them in that of their indices, so that the files
-do not depend on timing. A shard appears whole (temporary name, fsync, rename) or not at all. `drop_rows` takes back the
-rows from one index on.
+do not depend on timing. A shard appears whole or not at all, and the last one grows.
 """
 
-import os
-import re
 from collections import Counter
 from collections.abc import Iterable
-from itertools import count
+from itertools import chain, count, pairwise
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from music.errors import MusicError
 from music.pairs import ContrastivePair
 from music_agents.output.schema import PAIR_SCHEMA
+from music_agents.output.shard_folder import ShardError, ShardFolder, shard_indices, shard_paths
 
-__all__ = ["PairTable", "ShardError", "drop_rows", "pair_index", "replace_file", "shard_paths"]
-
-_SHARD_NAME = re.compile(r"pairs-(\d{5})\.parquet")
-_TEMPORARY_SUFFIX = ".tmp"
-
-
-class ShardError(MusicError):
-    """The shards of an output directory are not as a run leaves them."""
+__all__ = ["PairTable"]
 
 
 class PairTable:
@@ -48,16 +37,15 @@ class PairTable:
             order: The indices in the order of the table; by default all from 0.
 
         Raises:
-            ShardError: A shard is missing, unreadable, or holds another number of rows.
+            ShardError: A shard is missing, is damaged, or is not the one that the run wrote there.
         """
-        self._directory = directory
         self._shard_size = shard_size
-        for left_over in directory.glob(f"*{_TEMPORARY_SUFFIX}"):
-            left_over.unlink()
-        shards = [_read(path, ["id", "retries", "judgement"]) for path in shard_paths(directory)]
-        if any(shard.num_rows != shard_size for shard in shards[:-1]):
-            raise ShardError(f"{directory}: expected {shard_size} rows in every shard but the last")
-        self._ended = set(failed) | {index for shard in shards for index in _indices(shard)}
+        self._folder = ShardFolder(directory)
+        self._folder.remove_torn()
+        shards = [self._folder.read(path, ["id", "retries", "judgement"]) for path in shard_paths(directory)]
+        _check(directory, shards, shard_size)
+        self._ended = set(failed).union(*map(shard_indices, shards))
+        self._last_index = max((index for shard in shards[-1:] for index in shard_indices(shard)), default=-1)
         self._num_full = sum(shard.num_rows == shard_size for shard in shards)
         self._num_written = sum(shard.num_rows for shard in shards)
         self._retries, self._judgements = Counter[str](), Counter[str]()
@@ -66,7 +54,7 @@ class PairTable:
                 self._count(row)
         self._rows: list[dict[str, Any]] = []
         if len(shards) > self._num_full:
-            self._rows = _read(self._next_path(), PAIR_SCHEMA.names).to_pylist()
+            self._rows = self._folder.read(self._folder.path(self._num_full), PAIR_SCHEMA.names).to_pylist()
         self._waiting: dict[int, dict[str, Any] | None] = {}
         self._order = iter(count() if order is None else order)
         self._next = next(self._order, None)
@@ -81,6 +69,11 @@ class PairTable:
     def num_pairs(self) -> int:
         """Pairs on disk."""
         return self._num_written
+
+    @property
+    def last_index(self) -> int:
+        """Index of the last row in order, those not on disk yet included; -1 if there is none."""
+        return self._last_index
 
     @property
     def num_waiting(self) -> int:
@@ -122,6 +115,7 @@ class PairTable:
         while self._next is not None and (self._next in self._waiting or self._next in self._ended):
             row = self._waiting.pop(self._next, None)
             if row is not None:
+                self._last_index = self._next
                 self._rows.append(row)
                 self._count(row)
             self._next = next(self._order, None)
@@ -140,103 +134,21 @@ class PairTable:
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
         """Write the shard after the full ones."""
-        _write_table(self._next_path(), pa.Table.from_pylist(rows, schema=PAIR_SCHEMA))
+        self._folder.write(self._folder.path(self._num_full), pa.Table.from_pylist(rows, schema=PAIR_SCHEMA))
         self._num_written = self._num_full * self._shard_size + len(rows)
 
-    def _next_path(self) -> Path:
-        """Return where the shard after the full ones is, or is to be."""
-        return self._directory / f"pairs-{self._num_full:05d}.parquet"
 
-
-def drop_rows(directory: Path, first_index: int) -> None:
-    """Take back the rows whose index is not below one index; their replies stay in the journal.
-
-    A process that dies on the way leaves shards that a `PairTable` takes.
+def _check(directory: Path, shards: list[pa.Table], shard_size: int) -> None:
+    """Check what a manifest cannot say: sizes, and the order of the rows.
 
     Raises:
-        ShardError: A shard is missing or unreadable.
-        MusicError: A shard could not be written.
+        ShardError: A run does not leave shards like these.
     """
-    for path in reversed(shard_paths(directory)):  # from the last, so that none is ever missing in between
-        indices = _indices(_read(path, ["id"]))
-        num_kept = sum(index < first_index for index in indices)
-        if num_kept == len(indices):
-            return
-        if num_kept:
-            _write_table(path, _read(path, PAIR_SCHEMA.names).slice(0, num_kept))
-        else:
-            path.unlink()
-            _sync_directory(directory)
-
-
-def shard_paths(directory: Path) -> list[Path]:
-    """Return the shards of a directory in order.
-
-    Raises:
-        ShardError: One is missing.
-    """
-    paths = sorted(path for path in directory.iterdir() if _SHARD_NAME.fullmatch(path.name))
-    for number, path in enumerate(paths):
-        if path.name != f"pairs-{number:05d}.parquet":
-            raise ShardError(f"{directory}: expected pairs-{number:05d}.parquet, found {path.name}; put it back")
-    return paths
-
-
-def pair_index(id_: str) -> int:
-    """Return the index that a pair's id ends with."""
-    return int(id_.rpartition("-")[2])
-
-
-def replace_file(path: Path, content: Any) -> None:
-    """Write a file so that it is there whole, on disk, or as it was before.
-
-    Raises:
-        MusicError: It could not be written: the disk is full, for example.
-    """
-    temporary = path.with_name(path.name + _TEMPORARY_SUFFIX)
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_directory(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise MusicError(f"could not write {path} ({error}): make room on the disk and run again") from error
-
-
-def _sync_directory(directory: Path) -> None:
-    """Bring a directory's names to the disk, where directories can be opened."""
-    if hasattr(os, "O_DIRECTORY"):
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _write_table(path: Path, table: pa.Table) -> None:
-    """Write one shard."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    replace_file(path, sink.getvalue())
-
-
-def _read(path: Path, columns: list[str]) -> pa.Table:
-    """Read columns of one shard."""
-    try:
-        file = pq.ParquetFile(path)
-        if file.schema_arrow != PAIR_SCHEMA:
-            raise ShardError(
-                f"{path} has other columns than this version writes: end that run with the version that began it, "
-                "or give another output directory"
-            )
-        return file.read(columns)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise ShardError(f"cannot read {path} ({error}): delete it, and the journal restores it") from error
-
-
-def _indices(shard: pa.Table) -> list[int]:
-    """Return the indices of a shard's rows."""
-    return [pair_index(str(id_)) for id_ in shard["id"].to_pylist()]
+    if any(shard.num_rows != shard_size for shard in shards[:-1]):
+        raise ShardError(f"{directory}: expected {shard_size} rows in every shard but the last")
+    ends = [chain.from_iterable((indices[:1], indices[-1:])) for indices in map(shard_indices, shards)]
+    if any(first > second for first, second in pairwise(chain.from_iterable(ends))):
+        raise ShardError(
+            f"{directory}: the rows are not in the order of their ids: delete the shards that are not in their place, "
+            "and running the same command again restores them from the journal"
+        )

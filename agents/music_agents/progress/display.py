@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Literal, Protocol
 
 import orjson
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
@@ -59,24 +59,47 @@ async def show_progress(watch: Watched, console: Console, *, as_json: bool = Fal
 
 def describe(snapshot: Snapshot) -> str:
     """Say in one line how far a run is."""
-    parts = [_pairs(snapshot), *_failures(snapshot), *_calls(snapshot), *_spending(snapshot), *_stopping(snapshot)]
-    return ", ".join(parts + _waiting(snapshot))
+    parts = [_pairs(snapshot), *_failures(snapshot), *_calls(snapshot), *_spending(snapshot)]
+    held_up = [", ".join(_endpoint(figures)) for figures in snapshot.endpoints if _is_held_up(figures)]
+    return ", ".join(["; ".join([", ".join(parts), *held_up]), *_stopping(snapshot)])
 
 
 def panel(snapshot: Snapshot) -> RenderableType:
     """Draw how far a run is."""
     lines = [
-        [_pairs(snapshot), *_failures(snapshot)],
-        _calls(snapshot),
-        _spending(snapshot),
-        *([_endpoint(figures)] for figures in snapshot.endpoints),
-        _stopping(snapshot),
+        _Line([_pairs(snapshot), *_failures(snapshot)]),
+        _Line(_calls(snapshot)),
+        _Line(_spending(snapshot)),
+        *(_Line(_endpoint(figures), ", ") for figures in snapshot.endpoints),
+        *(_Line([part]) for part in _stopping(snapshot)),
     ]
-    # Texts, not a table: that costs five times as much to draw. And texts hold no markup.
-    texts = [Text("   ".join(line)) for line in lines if line]
     # The bar does not end its line; the empty text does.
     bar = ProgressBar(total=max(snapshot.num_wanted, 1), completed=snapshot.num_pairs)
-    return Panel(Group(bar, Text(), *texts), title="simulation", title_align="left")
+    return Panel(Group(bar, Text(), *lines), title="simulation", title_align="left")
+
+
+class _Line:
+    """Figures beside each other, which are broken between two of them where they do not fit.
+
+    Not a table: that costs five times as much to draw. And texts, as these hold no markup.
+    """
+
+    def __init__(self, parts: Sequence[str], separator: str = "   ") -> None:
+        self._parts = parts
+        self._separator = separator
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the rows."""
+        first, *rest = self._parts
+        rows = [first]
+        for part in rest:
+            longer = rows[-1] + self._separator + part
+            if len(longer) < options.max_width:
+                rows[-1] = longer
+            else:
+                rows[-1] += self._separator.rstrip()
+                rows.append(f"  {part}")
+        yield from map(Text, rows)
 
 
 @contextmanager
@@ -154,18 +177,19 @@ def _spending(snapshot: Snapshot) -> list[str]:
     return parts
 
 
-def _endpoint(figures: EndpointFigures) -> str:
+def _endpoint(figures: EndpointFigures) -> list[str]:
     limit = "none" if figures.limit is None else f"{figures.limit:.0f}"
     rate = "none" if figures.rate is None else f"{figures.rate:.1f}/s"
-    parts = [f"{figures.num_in_flight} in flight", f"limit {limit}", f"rate {rate}", f"{figures.num_rate_limited} 429s"]
+    parts = [f"{figures.name}: {figures.num_in_flight} in flight", f"limit {limit}", f"rate {rate}"]
+    parts.append(f"{figures.num_rate_limited:,} 429s")
     if figures.num_waiting or figures.waits:
-        parts.append(f"{figures.num_waiting} waiting" + (f" ({figures.waits})" if figures.waits else ""))
-    errors = [_by_kind(figures.errors)] if figures.errors else []
-    return f"{figures.name}: {', '.join(parts + errors)}"
+        parts.append(f"{figures.num_waiting:,} waiting" + (f" ({figures.waits})" if figures.waits else ""))
+    return parts + ([_by_kind(figures.errors)] if figures.errors else [])
 
 
-def _waiting(snapshot: Snapshot) -> list[str]:
-    return [f"{figures.name} waits {figures.waits}" for figures in snapshot.endpoints if figures.waits]
+def _is_held_up(figures: EndpointFigures) -> bool:
+    """Whether an endpoint does not take all that it is sent."""
+    return bool(figures.num_rate_limited or figures.num_waiting or figures.waits or figures.errors)
 
 
 def _stopping(snapshot: Snapshot) -> list[str]:

@@ -65,7 +65,7 @@ class MeteredModel:
         Raises:
             RoleFailedError: The run was asked to stop.
         """
-        self._progress.admit()
+        self._progress.admit(request.route)
 
     async def pay(self, request: ChatRequest, usage: TryUsage) -> None:
         """Book a try that brought no reply; see `music.llm.chat.Payer`."""

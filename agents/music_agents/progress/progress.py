@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from music.interrupts import on_signals
-from music.llm.chat import ChatReply, EndpointError
+from music.llm.chat import ChatReply, ChatRequest, EndpointError
 from music.llm.spending.ledger import Account, Books, Ledger
 from music.llm.spending.records import Projection
 from music_agents.failures import FailureReason, RoleFailedError, failure_reason
@@ -29,7 +29,7 @@ class StopReason(StrEnum):
     BUDGET = "budget"
     """The budget is reached, or cannot be kept."""
     STALLED = "stalled"
-    """Most recent calls failed."""
+    """Most recent calls failed, or all recent pairs."""
     WORKER = "worker"
     """A worker of a run in shares died or gave up."""
 
@@ -74,6 +74,7 @@ class RunProgress:
     models: list[Any] = field(default_factory=list)
     stop_reason: StopReason | None = None
     stop_detail: str = ""
+    _asked: dict[str, bool] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -111,19 +112,29 @@ class RunProgress:
     def end_pair(self, index: int, failure: FailureReason | None = None) -> None:
         """Count a pair that ended, whole or for a reason; after its last call."""
         self.ledger.end_pair(index)
+        self._asked.pop(str(index), None)
         if failure is None:
             self.num_pairs += 1
         else:
             self.failures[failure] += 1
 
-    def admit(self) -> None:
-        """Let a call be sent.
+    def note_replay(self, request: ChatRequest) -> None:
+        """Note that a request of a pair was answered from the journal."""
+        self._asked.setdefault(request.route, False)
+
+    def is_replayed(self, index: int) -> bool:
+        """Whether all that a pair that has not ended yet asked for was answered from the journal."""
+        return self._asked.get(str(index)) is False
+
+    def admit(self, pair: str = "") -> None:
+        """Let a call of a pair be sent.
 
         Raises:
             RoleFailedError: The run is to stop.
         """
         if self.stop_reason is not None:
             raise RoleFailedError(f"the run was stopped ({self.stop_detail})", FailureReason.INTERRUPTED)
+        self._asked[pair] = True
 
     def call_answered(self, seconds: float) -> None:
         """Count a call that was answered and charged."""

@@ -41,5 +41,5 @@ class RecentCalls:
         text = next(text for other, text in reversed(failed) if other == kind)
         return (
             f"{len(failed)} of the last {len(self._outcomes)} calls failed, {times} of them by {kind} ({text}): "
-            "mend the cause and run again"
+            "fix the cause and run again"
         )

@@ -35,12 +35,16 @@ class GateVerdict:
     Attributes:
         reason: The account that the dropped pair goes under; None keeps it.
         detail: What was found, for people.
+        side: Of the reply in which it was found, `chosen` or `rejected`; empty if it is not one reply.
+        turn: Index of that reply's simulated turn; None likewise.
         usage: Of the calls that it took.
         judgement: What a judge said in both orders, as `ContrastivePair.judgement` has it; empty if none was asked.
     """
 
     reason: FailureReason | None = None
     detail: str = ""
+    side: str = ""
+    turn: int | None = None
     usage: Usage = field(default_factory=Usage)
     judgement: str = ""
 

@@ -111,4 +111,5 @@ def _first_finding(pair: ContrastivePair, reason: FailureReason, find: Callable[
 
 def _dropped(reason: FailureReason, side: str, turn: int, found: str) -> GateVerdict:
     """Return a verdict that says where something was found."""
-    return GateVerdict(reason=reason, detail=f"the {side} reply of turn {turn + 1}: {found[:120]}")
+    detail = f"the {side} reply of turn {turn + 1}: {found[:120]}"
+    return GateVerdict(reason=reason, detail=detail, side=side, turn=turn)

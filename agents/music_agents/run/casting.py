@@ -73,8 +73,8 @@ def keep_ledger(
         account = progress.open_account(role, model.name, journal)
         metered: ChatModel = MeteredModel(model, progress, account)
         if cache is not None:
-            metered = CachedModel(metered, cache, account)
-        wrapped[role] = JournaledModel(metered, journal, role, account.cost)
+            metered = CachedModel(metered, cache, account, progress.note_replay)
+        wrapped[role] = JournaledModel(metered, journal, role, account.cost, progress.note_replay)
     return RoleModels(**wrapped)
 
 

@@ -13,6 +13,9 @@ __all__ = ["SimulationConfig"]
 DEFAULT_MIX = {"instruction": 1.0, "drop_constraint": 1.0}
 """The mixture that measured best (docs/contrasts.md); the paper's own setting is `instruction` alone."""
 
+FREE_WITHOUT_ROWS = ("strategy", "schedule")
+"""Settings that may change as long as no pair is there: the chosen sides do not depend on them."""
+
 
 class SimulationConfig(BaseModel):
     """Settings of a simulation; those of the second half may change when a run goes on."""

@@ -12,7 +12,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict
 
 from music.llm.spending.records import Spending
-from music_agents.output.shards import replace_file
+from music_agents.output.files import replace_file
 from music_agents.quality import Diagnostics, JudgeFigures
 
 __all__ = ["RunReport", "RunStatus", "read_report", "reply_warnings", "write_report"]

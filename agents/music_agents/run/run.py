@@ -1,6 +1,7 @@
 """A simulation on disk: `run_simulation` writes a directory that any interruption leaves ready to go on.
 
     pairs-00000.parquet, ...   the pairs, in the order of their indices
+    manifest.json              their checksums
     failures.jsonl             pairs that came to nothing, and why (retries.json: how often they were tried again)
     run.json                   settings, status, counts, costs, diagnostics, wall time
     journal.sqlite             every reply that was paid for
@@ -19,16 +20,17 @@ from music.llm.cache import ReplyCache
 from music.llm.journal import Journal
 from music.pairs import PreferencePair
 from music_agents.output.failure_log import FailureLog
-from music_agents.output.shards import shard_paths
+from music_agents.output.shard_folder import close_gap, has_rows
 from music_agents.personas import PersonaSource
 from music_agents.progress import RunProgress
 from music_agents.roles import MAX_ATTEMPTS
 from music_agents.run.casting import GraphFactory, cast, keep_ledger, make_gates, standard_graph
+from music_agents.run.changes import free_settings, has_changed
 from music_agents.run.config import SimulationConfig
 from music_agents.run.fingerprint import fingerprint
 from music_agents.run.models import RoleModels
-from music_agents.run.report import RunReport
-from music_agents.run.session import FAILURES, JOURNAL, SHARES, Session
+from music_agents.run.report import RunReport, read_report
+from music_agents.run.session import FAILURES, JOURNAL, REPORT, SHARES, Session
 from music_agents.run.share import Share
 from music_agents.seeds import SeedContexts
 from music_agents.simulation import PairMaker
@@ -74,7 +76,7 @@ async def run_simulation(
         ChangedSettingsError: The directory holds a run with other settings.
         JournalLockedError: Another process is at work on it.
         InvalidInputError: It holds other files, or more pairs than are wanted.
-        SimulationStalledError: The last 20 outcomes were failures, or most of the last calls.
+        SimulationStalledError: Next to nothing but failures came for a while, or most of the last calls failed.
     """
 
     def simulator(ledgered: RoleModels, num_attempts: Callable[[int], int]) -> PairSimulator:
@@ -122,8 +124,11 @@ async def run_session(
     """
     _prepare(directory)
     progress = progress or RunProgress()
-    async with Journal.open(directory / JOURNAL, settings) as journal:
+    free = free_settings(directory, settings)
+    async with Journal.open(directory / JOURNAL, settings, free) as journal:
         failures = FailureLog(directory / FAILURES)
+        if has_changed(read_report(directory / REPORT), settings, free):
+            failures.start_over()
         if retry_failed:
             failures.retry()
         ledgered = keep_ledger(models, journal, progress, cache)
@@ -142,5 +147,6 @@ def _prepare(directory: Path) -> None:
             "or give another output directory"
         )
     journal = directory / JOURNAL
-    if shard_paths(directory) and not (journal.exists() and journal.stat().st_size):
+    if has_rows(directory) and not (journal.exists() and journal.stat().st_size):
         raise InvalidInputError(f"{directory} holds pairs but no {JOURNAL}: give another output directory")
+    close_gap(directory)

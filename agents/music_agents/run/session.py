@@ -1,21 +1,26 @@
 """`Session`: one go at a run, from the opening of its files to their closing."""
 
-from contextlib import aclosing
+import asyncio
+import time
+from contextlib import aclosing, suppress
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from music.errors import InvalidInputError
+from music.errors import InvalidInputError, MusicError
 from music_agents.failures import FailedPair, FailureReason
 from music_agents.output.failure_log import FailureLog
-from music_agents.output.shards import PairTable, pair_index
+from music_agents.output.shard_folder import pair_index
+from music_agents.output.shards import PairTable
 from music_agents.progress import RunProgress, StopReason
 from music_agents.quality import Diagnostics, JudgeFigures, diagnose, read_saved_pairs
-from music_agents.run.config import SimulationConfig
+from music_agents.run.config import FREE_WITHOUT_ROWS, SimulationConfig
 from music_agents.run.report import RunReport, RunStatus, read_report, versions, write_report
 from music_agents.run.share import Share
-from music_agents.simulation import PairIndices, PairMaker, SimulationStalledError, run_pairs
+from music_agents.simulation import PairIndices, PairMaker, run_pairs
 from music_agents.simulator import Outcome
+from music_agents.stalling import SimulationStalledError, Streak
 
 __all__ = ["FAILURES", "JOURNAL", "REPORT", "SHARES", "Session"]
 
@@ -24,6 +29,12 @@ FAILURES = "failures.jsonl"
 REPORT = "run.json"
 SHARES = "shares.json"
 """Is in the directory of a run that `music_agents.scaleout` deals out to workers."""
+
+FLUSH_SECONDS = 5.0
+"""From a pair's end to its being on disk, if all with a lower index have ended."""
+FLUSH_SHARE = 500
+"""Writing the shard that grows takes one part in so many of a session's time, at most; so rarely that `loop_lag_p99`
+shows no pause above 0.05 s that comes of it."""
 
 
 class Session:
@@ -50,6 +61,8 @@ class Session:
         self._table = PairTable(directory, config.shard_size, failures.indices, order)
         self._unsettled: list[FailedPair] = []
         self._was_interrupted = False
+        self._flushing: asyncio.TimerHandle | None = None
+        self._flush_seconds = FLUSH_SECONDS
         earlier = read_report(directory / REPORT)
         self._earlier_seconds = earlier.wall_seconds if earlier else 0.0
         num_wanted = len(share.indices()) if share else config.num_pairs
@@ -70,15 +83,21 @@ class Session:
         except SimulationStalledError as error:
             self._progress.stop(StopReason.STALLED, str(error))
             status = RunStatus.STALLED
-            raise
+            self._table.flush()
+            self._reopen()
+            raise SimulationStalledError(f"{error}. {self._advice()}") from error
         finally:
+            if self._flushing is not None:
+                self._flushing.cancel()
             self._table.flush()
             report = self._save(status)
         return report
 
     async def _make(self, maker: PairMaker) -> None:
         """Take and record outcomes until all pairs are there or the session is to stop."""
-        outcomes = run_pairs(maker, self._indices(), self._config.max_in_flight)
+        progress = self._progress
+        streak = Streak(self._table.num_pairs, len(self._failures.indices), progress.is_replayed)
+        outcomes = run_pairs(maker, self._indices(), self._config.max_in_flight, streak)
         async with aclosing(outcomes):
             async for outcome in outcomes:
                 self._record(outcome)
@@ -94,8 +113,9 @@ class Session:
     def _record(self, outcome: Outcome) -> None:
         """Take one outcome.
 
-        Failures are settled by the next pair that comes out well. Those that a session ends with, as it does when an
-        endpoint is down, are forgotten, and tried again when the run goes on.
+        A pair whose replies are of no use is dropped at once, as they stay so. One that an endpoint failed is dropped
+        when the next pair comes out well; those that a session ends with, as it does when an endpoint is down, are
+        tried again when the run resumes. Both are written down as they happen.
         """
         if not isinstance(outcome, FailedPair):
             self._settle()
@@ -103,9 +123,15 @@ class Session:
             self._progress.end_pair(pair_index(outcome.id))
         elif outcome.reason is FailureReason.INTERRUPTED:
             self._was_interrupted = True
+            return
         else:
+            is_dropped = not outcome.reason.is_of_endpoint
+            self._failures.append([replace(outcome, dropped=is_dropped)], durable=False)
             self._unsettled.append(outcome)
+            if is_dropped:
+                self._table.add(outcome.index, None)
             self._progress.end_pair(outcome.index, outcome.reason)
+        self._flush_soon()
 
     def _end(self) -> RunStatus:
         """Settle what is left if nothing more is wanted, and say where the run stands.
@@ -122,11 +148,35 @@ class Session:
         return RunStatus.COMPLETE
 
     def _settle(self) -> None:
-        """Write the failures that wait, before the table can pass over their indices."""
-        self._failures.append(self._unsettled)
-        for failure in self._unsettled:
+        """Drop the pairs that an endpoint failed since the last good one, before the table can pass over them."""
+        failed = [failure for failure in self._unsettled if failure.reason.is_of_endpoint]
+        self._failures.append(failed)
+        for failure in failed:
             self._table.add(failure.index, None)
         self._unsettled.clear()
+
+    def _reopen(self) -> None:
+        """Take up the pairs again with which the run stalled, as far as no row stands behind them."""
+        last = self._table.last_index
+        self._failures.reopen([failure for failure in self._unsettled if failure.index > last])
+
+    def _flush_soon(self) -> None:
+        """See to it that what has ended is on disk before long."""
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().call_later(self._flush_seconds, self._flush)
+
+    def _flush(self) -> None:
+        """Write the shard that grows."""
+        self._flushing, started = None, time.monotonic()
+        with suppress(MusicError):  # the rows are kept, and the end of the session tries again and raises it
+            self._table.flush()
+        self._flush_seconds = max(FLUSH_SECONDS, FLUSH_SHARE * (time.monotonic() - started))
+
+    def _advice(self) -> str:
+        """Say where to look, and what may change."""
+        advice = f"{self._directory / FAILURES} holds what was replied"
+        free = " and ".join(f"--{setting}" for setting in FREE_WITHOUT_ROWS)
+        return advice if self._table.num_pairs else f"{advice}. No pair is there yet, so {free} may still change"
 
     def _save(self, status: RunStatus) -> RunReport:
         """Write `run.json`."""

@@ -147,7 +147,7 @@ def _sum_endpoints(all_figures: Iterable[EndpointFigures]) -> tuple[EndpointFigu
             rate=_total(figures.rate for figures in same),
             num_rate_limited=sum(figures.num_rate_limited for figures in same),
             errors=_sum([figures.errors for figures in same]),
-            waits=next((figures.waits for figures in same if figures.waits), ""),
+            waits=max(same, key=lambda figures: figures.num_waiting).waits,
         )
         for name, same in by_name.items()
     )

@@ -17,6 +17,7 @@ from music.errors import InvalidInputError
 from music.llm.journal import Journal
 from music.llm.spending.budget import Budget
 from music_agents.output.failure_log import FailureLog
+from music_agents.output.shard_folder import close_gap
 from music_agents.output.shards import PairTable
 from music_agents.progress import RunProgress, StopReason
 from music_agents.quality import JudgeFigures, diagnose, read_saved_pairs
@@ -28,7 +29,7 @@ from music_agents.scaleout.dealing import deal
 from music_agents.scaleout.orders import Crew, ShareFailedError, ShareFailure
 from music_agents.scaleout.outcomes import Outcomes
 from music_agents.scaleout.part import Part, open_parts
-from music_agents.simulation import MAX_FAILURES_IN_A_ROW, SimulationStalledError
+from music_agents.stalling import SimulationStalledError, Streak
 
 __all__ = ["Display", "simulate_in_shares"]
 
@@ -59,12 +60,15 @@ async def simulate_in_shares(
 
     Raises:
         ShareFailedError: A worker died or gave up; running the same again goes on.
-        SimulationStalledError: The last 20 pairs all failed.
+        SimulationStalledError: Next to nothing but failures came for a while.
         JournalLockedError: Another process is at work on the directory.
         InvalidInputError: It holds a run that was begun in one process, or more pairs than are wanted.
     """
     parts = open_parts(directory, crew.num_workers)
     async with Journal.open(directory / JOURNAL, {}):
+        for part in parts:
+            part.prepare(job)
+        close_gap(directory)
         if retry_failed:
             FailureLog(directory / FAILURES).retry()
         coordinator = _Coordinator(job, directory, parts, crew, progress)
@@ -95,11 +99,13 @@ class _Coordinator:
                 f"{directory} holds {table.num_pairs} pairs already, more than the {job.config.num_pairs} wanted: "
                 "ask for at least as many, or give another output directory"
             )
+        self._known = self._outcomes().dropped
         progress.begin(job.config.num_pairs, table.num_pairs, log.reasons)
 
     async def open_books(self) -> None:
         """Find out what the shares have spent."""
-        for part in self._parts:
+        # Those with pairs first: if they refuse the job, no other has changed its settings.
+        for part in sorted(self._parts, key=lambda part: not part.has_rows):
             self.board.rest(part.number, part.report, await part.spending(self._job))
 
     async def run(self, retry_failed: bool) -> RunReport:
@@ -131,7 +137,8 @@ class _Coordinator:
 
     def _todo(self, end: int, retry_failed: bool) -> list[Part]:
         """Return the shares that are to be simulated up to an index."""
-        return [part for part in self._parts if not part.has_ended(end) or (retry_failed and part.failures())]
+        size = self._job.config.shard_size
+        return [part for part in self._parts if not part.has_ended(end, size) or (retry_failed and part.dropped())]
 
     async def _round(self, todo: list[Part], end: int, retry_failed: bool) -> None:
         """Have shares simulated, each until it ends or may spend no more.
@@ -159,16 +166,23 @@ class _Coordinator:
         return self._budget.reached(spending.cost or 0.0, spending.num_tokens)
 
     def _give_up_at_dead_end(self, end: int) -> None:
-        """End the run as one process would if the last pairs all failed; as there, they are not held against them.
+        """End the run as one process would if the last pairs all failed, and take them up again as it would.
 
         Raises:
             SimulationStalledError: They did.
         """
-        streak = self._outcomes().streak(end)
-        if len(streak) >= MAX_FAILURES_IN_A_ROW:
+        outcomes = self._outcomes()
+        failures = outcomes.streak(end, self._known)
+        num_failed = len(outcomes.dropped) - len(failures)
+        streak = Streak(end - len(outcomes.dropped), num_failed)
+        for failure in failures:
+            streak.add(failure)
+        try:
+            streak.check()
+        except SimulationStalledError:
             for part in self._parts:
-                part.keep_failures(streak[0].index)
-            raise SimulationStalledError.after(streak)
+                part.reopen(failures)
+            raise
 
     def _judge_figures(self, table: PairTable, failures: FailureLog) -> JudgeFigures | None:
         """Count what the judge said, if there is one."""
@@ -196,6 +210,8 @@ class _Coordinator:
         table, failures = self._outcomes().merge(self._directory)
         reports = [report for part in self._parts if (report := part.report)]
         first = next(iter(reports), None)
+        if status is RunStatus.COMPLETE:
+            failures.put_in_order()
         is_complete = status is RunStatus.COMPLETE
         report = RunReport(
             status=status,

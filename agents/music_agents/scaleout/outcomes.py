@@ -7,7 +7,8 @@ from pathlib import Path
 
 from music_agents.failures import FailedPair
 from music_agents.output.failure_log import FailureLog
-from music_agents.output.shards import PairTable, pair_index
+from music_agents.output.shard_folder import pair_index
+from music_agents.output.shards import PairTable
 from music_agents.run.session import FAILURES
 from music_agents.scaleout.part import Part
 
@@ -27,7 +28,9 @@ class Outcomes:
         self._parts = parts
         self._num_wanted = num_wanted
         self._shard_size = shard_size
-        self._failures = {failure.index: failure for part in parts for failure in part.failures()}
+        failures = [failure for part in parts for failure in part.failures()]
+        self._failures = {failure.index: failure for failure in failures if failure.dropped}
+        self._open = [failure for failure in failures if not failure.dropped]
 
     @property
     def end(self) -> int:
@@ -39,9 +42,15 @@ class Outcomes:
             end += 1
         return end
 
-    def streak(self, end: int) -> list[FailedPair]:
-        """Return the failures that stand in a row at the end of the indices below `end`."""
-        indices = list(takewhile(self._failures.__contains__, range(end - 1, -1, -1)))
+    @property
+    def dropped(self) -> frozenset[int]:
+        """Indices that came to no pair."""
+        return frozenset(self._failures)
+
+    def streak(self, end: int, known: frozenset[int]) -> list[FailedPair]:
+        """Return the failures that stand in a row at the end of the indices below `end`, and are not known before."""
+        fresh = self._failures.keys() - known
+        indices = list(takewhile(fresh.__contains__, range(end - 1, -1, -1)))
         return [self._failures[index] for index in reversed(indices)]
 
     def merge(self, directory: Path) -> tuple[PairTable, FailureLog]:
@@ -51,8 +60,10 @@ class Outcomes:
         """
         end = self._ready_end()
         log = FailureLog(directory / FAILURES)
+        log.forget(log.indices - self.dropped)
         failed = [self._failures[index] for index in sorted(self._failures) if index < end]
         log.append([failure for failure in failed if failure.index not in log.indices])
+        log.show(self._open)
         table = PairTable(directory, self._shard_size, log.indices)
         merged = table.ended
         pairs = heapq.merge(*(part.pairs() for part in self._parts), key=lambda pair: pair_index(pair.id))

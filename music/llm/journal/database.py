@@ -1,14 +1,15 @@
 """The SQLite file of a journal: opened, checked and locked for this process, or refused.
 
-Refused is whatever would lose replies in silence: a file that is not a journal or was written by another version, a
-damaged one, and one whose write-ahead log (`...-wal`, where replies are until SQLite moves them) is missing or damaged.
+Refused is whatever would lose replies silently: a file that is not a journal or was written by another version, a
+damaged one, and one whose write-ahead log (`...-wal`, where replies are until SQLite moves them) is missing, damaged or
+cut short.
 """
 
 import sqlite3
 from pathlib import Path
 
 from music.llm.journal.errors import JournalError, JournalLockedError
-from music.llm.journal.log import check_log
+from music.llm.journal.log import check_log, check_row_count, make_row_count
 from music.llm.journal.rows import CREATE_REPLIES, CREATE_TRIES
 
 __all__ = ["close_database", "open_database"]
@@ -47,6 +48,10 @@ def open_database(path: Path) -> sqlite3.Connection:
             connection.execute("PRAGMA locking_mode=EXCLUSIVE")
             if connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is not None:  # takes the lock
                 _check(path, connection, log, had_log)
+            make_row_count(path)
+        except OSError as error:
+            _close_refused(connection, log, is_ours=had_log)
+            raise JournalError(f"cannot write beside {path} ({error}): make room on the disk and run again") from error
         except (JournalError, sqlite3.Error) as error:
             _close_refused(connection, log, is_ours=had_log and _kind(error) != sqlite3.SQLITE_BUSY)
             raise
@@ -59,6 +64,9 @@ def open_database(path: Path) -> sqlite3.Connection:
 def close_database(connection: sqlite3.Connection) -> None:
     """Move what the log holds to the file, and close it."""
     try:
+        connection.execute(
+            "PRAGMA wal_checkpoint(TRUNCATE)"
+        )  # makes room in the log for the mark, if there is no other
         connection.execute("PRAGMA user_version=0")
     except sqlite3.OperationalError:
         pass  # no room on the disk: the log stays, and the next session takes up from it as after a crash
@@ -91,13 +99,14 @@ def _check(path: Path, connection: sqlite3.Connection, log: Path, had_log: bool)
     if mark == _IN_USE and not had_log:
         raise JournalError(
             f"{log} is missing, which holds the latest replies of a run that was cut short: put it back; "
-            "or make an empty file of that name, to go on without them"
+            f"or make an empty file of that name and delete {path}-rows, to go on without them"
         )
     if had_log:
         check_log(log)
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise sqlite3.DatabaseError(verdict)
+    check_row_count(path, connection)
 
 
 def _close_refused(connection: sqlite3.Connection, log: Path, is_ours: bool) -> None:

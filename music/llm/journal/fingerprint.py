@@ -8,16 +8,30 @@ from typing import Any
 
 from music.llm.journal.errors import ChangedSettingsError
 
-__all__ = ["check_fingerprint"]
+__all__ = ["NONE_FREE", "check_fingerprint"]
 
 _MAX_CHARS = 100
 """Of a value in a message."""
 _NUM_BEFORE_CHANGE = 30
 """Characters shown before the first difference of two long values."""
+NONE_FREE: Mapping[str, str] = {}
+"""No setting may change."""
 
 
-def check_fingerprint(path: Path, connection: sqlite3.Connection, fingerprint: Mapping[str, Any]) -> None:
+_SET_ASIDE = "UPDATE replies SET key = 'aside/' || rowid || '/' || key WHERE key NOT LIKE 'aside/%' AND key NOT LIKE ?"
+
+
+def check_fingerprint(
+    path: Path, connection: sqlite3.Connection, fingerprint: Mapping[str, Any], free: Mapping[str, str] = NONE_FREE
+) -> None:
     """Store the fingerprint of a journal without replies; compare that of one with replies.
+
+    Args:
+        path: The journal, for messages.
+        connection: The open file.
+        fingerprint: The run's settings, as JSON values.
+        free: Settings that may change, each with the keys, as a pattern of SQL, of the replies that hold all the same.
+            The other replies are set aside: they are paid for, and no key finds them.
 
     Raises:
         ChangedSettingsError: The journal holds replies that came under another fingerprint.
@@ -25,15 +39,24 @@ def check_fingerprint(path: Path, connection: sqlite3.Connection, fingerprint: M
     new = {setting: json.dumps(value, sort_keys=True) for setting, value in fingerprint.items()}
     if connection.execute("SELECT 1 FROM replies LIMIT 1").fetchone() is None:
         with connection:
-            connection.execute("DELETE FROM meta")
-            connection.executemany("INSERT INTO meta VALUES (?, ?)", new.items())
+            _store(connection, new)
         return
     old = dict(connection.execute("SELECT setting, value FROM meta"))
-    if old != new:
+    changed = {setting for setting in old.keys() | new.keys() if old.get(setting) != new.get(setting)}
+    if not changed <= free.keys():
         raise ChangedSettingsError(
             f"{path.parent} holds a run with other settings:{''.join(_differences(old, new))}\n"
             "Run with the old settings to go on with it, or give another output directory."
         )
+    if changed:
+        with connection:  # both or neither
+            connection.executemany(_SET_ASIDE, ((free[setting],) for setting in changed))
+            _store(connection, new)
+
+
+def _store(connection: sqlite3.Connection, values: Mapping[str, str]) -> None:
+    connection.execute("DELETE FROM meta")
+    connection.executemany("INSERT INTO meta VALUES (?, ?)", values.items())
 
 
 def _differences(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:

@@ -17,7 +17,8 @@ from typing import Any, Self
 from music.llm.chat import ChatReply, TryUsage
 from music.llm.journal.database import close_database, open_database
 from music.llm.journal.errors import JournalError
-from music.llm.journal.fingerprint import check_fingerprint
+from music.llm.journal.fingerprint import NONE_FREE, check_fingerprint
+from music.llm.journal.log import RowCount
 from music.llm.journal.marks import read_marks
 from music.llm.journal.rows import INSERT_REPLY, INSERT_TRY, SELECT_REPLY, Row, load_reply, reply_row, try_row
 from music.llm.journal.sums import fix_costs, read_sums
@@ -35,20 +36,23 @@ class Journal:
         self._path = path
         self._connection = connection
         self._connection_lock = threading.Lock()
-        self._replies = BatchWriter(path, connection, self._connection_lock, INSERT_REPLY, self._count)
-        self._tries = BatchWriter(path, connection, self._connection_lock, INSERT_TRY, self._count_try)
         # Eight bytes a key, not a set of strings: a large run has a million.
         self._earlier = array("q", sorted(hash(key) for (key,) in connection.execute("SELECT key FROM replies")))
+        self._num_rows = RowCount(path, len(self._earlier))
+        lock = self._connection_lock
+        self._replies = BatchWriter(path, connection, lock, INSERT_REPLY, self._count, self._num_rows.add)
+        self._tries = BatchWriter(path, connection, lock, INSERT_TRY, self._count_try)
         self._sums = read_sums(connection)
         self._is_closed = False
 
     @classmethod
-    def open(cls, path: Path, fingerprint: Mapping[str, Any]) -> Self:
+    def open(cls, path: Path, fingerprint: Mapping[str, Any], free: Mapping[str, str] = NONE_FREE) -> Self:
         """Open or create the journal of one run; use it as an async context manager.
 
         Args:
             path: The SQLite file.
             fingerprint: The run's settings, as JSON values.
+            free: Settings that may change, as `check_fingerprint` has them.
 
         Raises:
             JournalLockedError: Another process has it open.
@@ -57,7 +61,7 @@ class Journal:
         """
         connection = open_database(path)
         try:
-            check_fingerprint(path, connection, fingerprint)
+            check_fingerprint(path, connection, fingerprint, free)
             return cls(path, connection)
         except BaseException:
             close_database(connection)
@@ -138,6 +142,7 @@ class Journal:
                 self._replies.close()
                 self._tries.close()
                 close_database(self._connection)
+                self._num_rows.close()
 
     async def __aenter__(self) -> Self:
         """Return the journal."""

@@ -1,19 +1,25 @@
-"""The write-ahead log of a journal: what of it SQLite would pass over in silence.
+"""The write-ahead log of a journal: what of it SQLite would pass over silently.
 
 SQLite reads its log up to the first frame whose checksum is wrong. Where a crash tore the last write that is right:
 nobody was told that those replies are safe. Damage further in would cost replies that are; `check_log` finds it, by the
-rules of https://www.sqlite.org/fileformat2.html#walformat, before SQLite has touched the file. A log cut off between
-two transactions looks like one that was never longer, and passes.
+rules of https://www.sqlite.org/fileformat2.html#walformat, before SQLite has touched the file.
+
+A log cut off between two transactions looks like one that was never longer. So a `RowCount` beside it says how many
+replies the journal holds. It is written after the commit that it counts, and not brought to the disk by itself: a crash
+may leave it behind the log, never ahead of it.
 """
 
+import os
+import sqlite3
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from music.llm.journal.errors import JournalError
 
-__all__ = ["check_log"]
+__all__ = ["RowCount", "check_log", "check_row_count", "make_row_count"]
 
 _HEADER_SIZE = 32
 _FRAME_HEADER_SIZE = 24
@@ -31,8 +37,81 @@ def check_log(path: Path) -> None:
     if num_lost > 1:  # one alone is the write that a crash tore
         raise JournalError(
             f"{path} is damaged: at least {num_lost - 1} groups of replies that were paid for cannot be read. "
-            "Put an undamaged copy in its place; or empty that file, to go on without what it holds"
+            f"Put an undamaged copy in its place; or empty that file and delete {str(path).removesuffix('-wal')}-rows, "
+            "to go on without what it holds"
         )
+
+
+def check_row_count(path: Path, connection: sqlite3.Connection) -> None:
+    """Refuse a journal that holds fewer replies than its last session left.
+
+    Args:
+        path: The journal.
+        connection: The open file, which has read its log.
+
+    Raises:
+        JournalError: Replies that were on disk are gone.
+    """
+    noted = _count_path(path)
+    content = noted.read_bytes() if noted.exists() else b""
+    num_noted = int(content) if content.isdigit() else 0
+    (num_rows,) = connection.execute("SELECT count(*) FROM replies").fetchone()
+    if num_rows < num_noted:
+        raise JournalError(
+            f"{path} has lost {num_noted - num_rows} of {num_noted} replies that were paid for: it or {path.name}-wal "
+            f"was cut off or is an older copy. Put undamaged copies of both in their place; or delete {noted}, to go "
+            "on without what is lost"
+        )
+
+
+def make_row_count(path: Path) -> None:
+    """Make the file of a journal's `RowCount`, where there is none, before the journal is marked as in use.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    noted = _count_path(path)
+    if not noted.exists():
+        try:
+            noted.write_bytes(_written(0))
+        except OSError:
+            noted.unlink(missing_ok=True)
+            raise
+
+
+class RowCount:
+    """How many replies a journal holds, in a file beside it for as long as the journal is open.
+
+    Args:
+        path: The journal.
+        num_rows: Replies that it holds.
+    """
+
+    def __init__(self, path: Path, num_rows: int) -> None:
+        self._path, self._log = _count_path(path), path.with_name(path.name + "-wal")
+        self._num_rows = 0
+        self._file = os.open(self._path, os.O_WRONLY)
+        self.add(num_rows)
+
+    def add(self, num_rows: int) -> None:
+        """Count rows that are on disk."""
+        self._num_rows += num_rows
+        with suppress(OSError):  # what stands there then is less, and hides no loss but the latest
+            os.pwrite(self._file, _written(self._num_rows), 0)
+
+    def close(self) -> None:
+        """Remove the file, unless the closed journal has left a log that could be cut."""
+        os.close(self._file)
+        if not self._log.exists():
+            self._path.unlink(missing_ok=True)
+
+
+def _count_path(path: Path) -> Path:
+    return path.with_name(path.name + "-rows")
+
+
+def _written(num_rows: int) -> bytes:
+    return b"%020d" % num_rows
 
 
 def _transactions(log: BinaryIO) -> Iterator[bool]:

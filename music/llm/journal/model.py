@@ -21,6 +21,7 @@ class JournaledModel:
         journal: Journal,
         account: str = "",
         cost: Callable[[ChatReply], float | None] = lambda _: None,
+        on_replay: Callable[[ChatRequest], None] | None = None,
     ) -> None:
         """Wrap a model.
 
@@ -29,11 +30,13 @@ class JournaledModel:
             journal: Where the replies are.
             account: What the replies are paid for, such as a role's name; `Journal.spent` adds up by it.
             cost: Returns what a reply cost in USD, None if its price is not known.
+            on_replay: Called with each request that the journal answers.
         """
         self._inner = inner
         self._journal = journal
         self._account = account
         self._cost = cost
+        self._on_replay = on_replay
 
     @property
     def name(self) -> str:
@@ -48,6 +51,8 @@ class JournaledModel:
             JournalError: The reply came but could not be written.
         """
         if request.key and (earlier := self._journal.get(request.key)) is not None:
+            if self._on_replay is not None:
+                self._on_replay(request)
             return earlier
         reply = await self._inner.complete(request)
         key = request.key or f"without a key/{uuid4()}"

@@ -40,6 +40,7 @@ class BatchWriter:
         connection_lock: threading.Lock,
         insert: str,
         on_written: Callable[[Row], None],
+        on_commit: Callable[[int], None] = lambda _: None,
     ) -> None:
         """Take a connection, which stays the caller's to close.
 
@@ -49,12 +50,14 @@ class BatchWriter:
             connection_lock: Held while the connection is used.
             insert: The SQL that inserts a row.
             on_written: Called in the event loop with each row that is on disk.
+            on_commit: Called in the thread with the number of rows that a commit has brought there.
         """
         self._path = path
         self._connection = connection
         self._connection_lock = connection_lock
         self._insert = insert
         self._on_written = on_written
+        self._on_commit = on_commit
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         # Only the event loop touches these three; the thread is handed whole batches and never sees a growing list.
         self._gathered: list[tuple[Row, asyncio.Future[None]]] = []
@@ -137,9 +140,11 @@ class BatchWriter:
             try:
                 with self._connection:
                     self._connection.executemany(self._insert, (row for row, _ in batch))
+                errors: _Errors = {}
             except _BAD_ROW:
-                return self._write_singly(batch)
-        return {}
+                errors = self._write_singly(batch)
+        self._on_commit(len(batch) - len(errors))
+        return errors
 
     def _write_singly(self, batch: _Batch) -> _Errors:
         """Commit those rows of a batch that are good; return the errors of the others."""

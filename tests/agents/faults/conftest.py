@@ -100,6 +100,40 @@ class Server:
             self._process.kill()
 
 
+class Sessions:
+    """Starts sessions of one run in processes that can be killed."""
+
+    def __init__(self, run) -> None:
+        command = [sys.executable, Path(__file__).with_name("sessions.py"), run.job.model_dump_json(), run.directory]
+        env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+
+    def start(self) -> int:
+        """Return the session's process id."""
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def end(self) -> int:
+        """Wait for the session to end and return its exit code."""
+        return self._read()
+
+    def _read(self) -> int:
+        return int(self._process.stdout.readline())
+
+    def complete(self) -> int:
+        """Run a last session and return its exit code."""
+        self.start()
+        try:
+            return self.end()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        with self._process:
+            self._process.stdin.close()
+
+
 def read_stats(url: str) -> dict[str, Any]:
     with urllib.request.urlopen(url.removesuffix("/v1") + "/stats", timeout=30) as response:
         return json.load(response)
@@ -116,6 +150,11 @@ async def wait_for(url: str, name: str, num: int, task: asyncio.Task[Any]) -> di
 @pytest.fixture(scope="session")
 def make_run() -> type[Run]:
     return Run
+
+
+@pytest.fixture(scope="session")
+def sessions_of() -> type[Sessions]:
+    return Sessions
 
 
 @pytest.fixture(scope="session")

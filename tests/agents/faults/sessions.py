@@ -1,7 +1,7 @@
 """Runs sessions of one simulation, each in a forked child, so that a killed one costs no start-up: JOB OUT.
 
-Every line on standard input starts a session. Its process id and, when it has ended, its return code come back, each on
-a line; a signal's number is negative, as `subprocess` has it.
+Every line on standard input starts a session, which heeds Ctrl-C and SIGTERM as the command does. Its process id and,
+when it has ended, its return code come back, each on a line; a signal's number is negative, as `subprocess` has it.
 """
 
 import os
@@ -9,7 +9,15 @@ import sys
 from pathlib import Path
 
 from music.cli import run_async
-from music_agents.run import SimulationJob
+from music.pairs import PreferencePair
+from music_agents.progress import stop_on_signals
+from music_agents.run import RunReport, SimulationJob
+
+
+async def session(job: SimulationJob, out: Path, seeds: list[PreferencePair]) -> RunReport:
+    progress = job.progress()
+    with stop_on_signals(progress):
+        return await job.run(out, seeds, progress)
 
 
 def main() -> None:
@@ -18,8 +26,7 @@ def main() -> None:
     while sys.stdin.readline():
         pid = os.fork()
         if not pid:
-            report = run_async(job.run(out, seeds, job.progress()))
-            os._exit(0 if report.status == "complete" else 3)
+            os._exit(0 if run_async(session(job, out, seeds)).status == "complete" else 3)
         print(pid, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 

@@ -95,3 +95,18 @@ async def test_with_patience_an_outage_of_all_replicas_costs_no_pair(
     assert (report.status, report.num_pairs) == ("complete", 60)
     assert set(report.failures) <= {"identical_sides"}
     run.assert_whole()
+
+
+async def test_one_that_hangs_costs_time_and_no_pair(servers, make_run, stats, tmp_path):
+    """It takes what it is sent and never answers; the rows are those of a run without it."""
+    sound, hanging = [servers("--latency=5") for _ in range(2)], servers("--faults=hang=1")
+    settings = {"num_pairs": 40, "max_in_flight": IN_FLIGHT}
+    whole = make_run(tmp_path / "whole", ",".join(f"m@{server.url}" for server in sound), **settings)
+    await whole.go()
+    endpoint = ",".join(f"m@{server.url}" for server in (hanging, *sound))
+    run = make_run(tmp_path / "run", endpoint, ClientSettings(timeout=2.0), **settings)
+    report = await run.go()
+    assert stats(hanging.url)["requests"] > 0
+    assert (report.status, report.num_pairs) == ("complete", 40)
+    assert run.table.equals(whole.table)
+    assert run.failures == whole.failures

@@ -1,6 +1,7 @@
 import itertools
 import json
 import resource
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -9,8 +10,8 @@ import pytest
 from music.conversation import Conversation
 from music.errors import MusicError
 from music.pairs import ContrastivePair, Usage
-from music_agents.failures import FailedPair, FailureReason
-from music_agents.output.failure_log import FailureLog
+from music_agents.failures import MAX_TEXT, FailedPair, FailureReason, shown
+from music_agents.output.failure_log import MAX_REOPENED, FailureLog, read_failures
 from music_agents.output.shards import PairTable
 
 NUM_PAIRS = 10
@@ -60,10 +61,12 @@ def run(directory: Path) -> None:
             table.add(index, make_pair(index, num_retries))
             num_missing -= 1
     table.flush()
+    failures.put_in_order()
 
 
 def contents(directory: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in directory.iterdir() if path.name != "retries.json"}
+    private = {"retries.json", "manifest.json"}
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.name not in private}
 
 
 @pytest.fixture
@@ -90,6 +93,40 @@ def test_failures_are_found_by_the_next_session(tmp_path):
     assert log.indices == {4, 7, 9}
     assert log.reasons == {"reply_empty": 3}
     assert [json.loads(line)["index"] for line in path.read_text().splitlines()] == [4, 7, 9]
+
+
+def test_the_last_line_of_an_index_counts_and_only_dropped_pairs_do(tmp_path):
+    path = tmp_path / "failures.jsonl"
+    log = FailureLog(path)
+    log.append([replace(make_failure(index), dropped=False) for index in (9, 4, 7)], durable=False)
+    log.append([make_failure(9), make_failure(4)])
+    for again in (log, FailureLog(path)):
+        assert (again.indices, again.reasons) == ({4, 9}, {"reply_empty": 2})
+    assert {failure.index: failure.dropped for failure in read_failures(path)} == {9: True, 4: True, 7: False}
+    log.put_in_order()
+    assert [json.loads(line)["index"] for line in path.read_text().splitlines()] == [4, 9]
+
+
+def test_what_a_run_stalled_with_is_taken_up_again_useless_replies_so_many_times(tmp_path):
+    path = tmp_path / "failures.jsonl"
+    down = replace(make_failure(6), reason=FailureReason.ENDPOINT_UNAVAILABLE)
+    for time in range(1, 6):
+        log = FailureLog(path)
+        log.append([make_failure(2), make_failure(5), down])
+        log.reopen([make_failure(5), down])
+        assert log.indices == ({2} if time <= MAX_REOPENED else {2, 5})
+        assert [log.num_retries(index) for index in (2, 5, 6)] == [0, min(time, MAX_REOPENED), 0]
+        assert FailureLog(path).indices == log.indices
+    assert {failure.index for failure in read_failures(path)} == {2, 5, 6}
+    log.start_over()
+    assert (log.indices, FailureLog(path).num_retries(5), read_failures(path)) == (frozenset(), 0, [])
+
+
+def test_a_text_that_may_be_anything_is_bounded_and_printable():
+    text = shown("\x1b[31m\x9b2Jred\n\ttab \ud800\u202e" + "x" * 5000)
+    assert text.startswith("\ufffd[31m\ufffd2Jred\n\ttab \ufffd\ufffd")
+    assert (len(text), text[-1]) == (MAX_TEXT + 1, "…")
+    text.encode()
 
 
 def test_a_torn_line_is_cut_off_and_a_wrong_one_refused(tmp_path):
@@ -165,7 +202,7 @@ def test_a_process_that_dies_while_it_prepares_a_retry_leaves_a_run_that_goes_on
             assert contents(directory) == (without if died and not retry_again else retried)
         if not died:
             break
-    assert num_steps == 6  # three shards deleted, one cut, the counts, the failures
+    assert num_steps == 7  # three shards deleted, the manifest, one shard cut, the counts, the failures
 
 
 def die_after(num_steps: int, log: FailureLog, patch: pytest.MonkeyPatch) -> bool:

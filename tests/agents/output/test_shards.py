@@ -1,4 +1,6 @@
 import resource
+from itertools import count
+from pathlib import Path
 
 import datasets
 import pyarrow.parquet as pq
@@ -9,15 +11,17 @@ from music.errors import MusicError
 from music.pairs import ContrastivePair, TurnContrast, Usage
 from music.preferences import read_preferences
 from music_agents.output.schema import PAIR_SCHEMA
-from music_agents.output.shards import PairTable, ShardError, drop_rows
+from music_agents.output.shard_folder import ShardError, close_gap, drop_rows
+from music_agents.output.shards import PairTable
+from music_agents.quality import read_saved_pairs
 
 
-def make_pair(index: int, retries: tuple[str, ...] = ()) -> ContrastivePair:
+def make_pair(index: int, retries: tuple[str, ...] = (), bad: str = "bad") -> ContrastivePair:
     asked = Conversation().user(f"request {index}")
     return ContrastivePair(
         id=f"music-0-{index:06d}",
         chosen=asked.assistant("good"),
-        rejected=asked.assistant("bad"),
+        rejected=asked.assistant(bad),
         seed_id="s",
         num_seed_messages=0,
         contrasts=(TurnContrast(turn=0, strategy="instruction", modified_instruction="other", parameters={"k": 2}),),
@@ -151,7 +155,7 @@ def test_a_full_disk_leaves_the_shards_whole_and_the_rows_in_hand(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert indices(tmp_path) == [[0, 1], [2]]
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 3  # with the manifest
     table.flush()
     assert indices(tmp_path) == [[0, 1], [2, 3], [4, 5]]
 
@@ -160,6 +164,7 @@ def test_shards_of_another_version_are_refused(tmp_path):
     PairTable(tmp_path, 1, failed=()).add(0, make_pair(0))
     path = tmp_path / "pairs-00000.parquet"
     pq.write_table(pq.read_table(path).drop_columns(["retries", "persona"]), path)
+    (tmp_path / "manifest.json").unlink()  # that version wrote none
     with pytest.raises(ShardError, match="other columns"):
         PairTable(tmp_path, 1, failed=())
     assert read_preferences(path).pairs[0].id == "music-0-000000"
@@ -172,19 +177,127 @@ def test_torn_temporary_files_are_removed(tmp_path):
     assert not torn.exists()
 
 
-@pytest.mark.parametrize(
-    ("break_it", "told"), [("delete", "put it back"), ("cut", "cannot read"), ("short", "expected 1 rows")]
-)
-def test_shards_that_a_run_cannot_have_left_are_refused(tmp_path, break_it, told):
-    table = PairTable(tmp_path, 1, failed=())
-    for index in range(2):
-        table.add(index, make_pair(index))
-    first = tmp_path / "pairs-00000.parquet"
-    if break_it == "delete":
-        first.unlink()
-    elif break_it == "cut":
-        first.write_bytes(first.read_bytes()[:-20])
-    else:
-        pq.write_table(pq.read_table(first).slice(0, 0), first)
-    with pytest.raises(ShardError, match=told):
-        PairTable(tmp_path, 1, failed=())
+def cut(directory):
+    path = directory / "pairs-00001.parquet"
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def flip(directory):
+    path = directory / "pairs-00001.parquet"
+    content = bytearray(path.read_bytes())
+    content[200] ^= 1
+    path.write_bytes(content)
+
+
+def shorten(directory):
+    path = directory / "pairs-00001.parquet"
+    pq.write_table(pq.read_table(path).slice(0, 1), path)
+
+
+def swap(directory):
+    """Another run's shard, with the same ids."""
+    other = directory / "other"
+    other.mkdir()
+    fill(other, "worse")
+    (other / "pairs-00001.parquet").replace(directory / "pairs-00001.parquet")
+
+
+def exchange(directory):
+    one, other = directory / "pairs-00001.parquet", directory / "pairs-00002.parquet"
+    aside = one.rename(directory / "aside")
+    other.rename(one)
+    aside.rename(other)
+
+
+def fill(directory, bad="bad"):
+    table = PairTable(directory, 2, failed={3})
+    for index in (0, 1, 2, 4, 5, 6, 7):
+        if index not in table.ended:
+            table.add(index, make_pair(index, bad=bad))
+    table.flush()
+
+
+def contents(directory):
+    return {path.name: path.read_bytes() for path in directory.glob("pairs-*")}
+
+
+@pytest.mark.parametrize("damage", [cut, flip, shorten, swap, exchange])
+def test_a_shard_that_the_run_did_not_write_is_refused_and_restored_by_the_advice(tmp_path, damage):
+    fill(tmp_path)
+    whole = contents(tmp_path)
+    damage(tmp_path)
+    for _ in range(2):
+        with pytest.raises(ShardError, match=r"pairs-00001\.parquet .*delete it") as caught:
+            PairTable(tmp_path, 2, failed={3})
+    (tmp_path / "pairs-00001.parquet").unlink()
+    close_gap(tmp_path)
+    fill(tmp_path)
+    assert contents(tmp_path) == whole
+    assert "restores it from the journal" in str(caught.value)
+
+
+def test_without_a_manifest_the_order_of_the_rows_and_the_sizes_are_checked(tmp_path):
+    for damage, told in ((exchange, "not in the order"), (shorten, "expected 2 rows")):
+        fill(tmp_path)
+        damage(tmp_path)
+        (tmp_path / "manifest.json").unlink()
+        with pytest.raises(ShardError, match=told):
+            PairTable(tmp_path, 2, failed={3})
+        for path in tmp_path.glob("pairs-*"):
+            path.unlink()
+
+
+def test_a_missing_shard_is_asked_for_where_pairs_are_only_read(tmp_path):
+    fill(tmp_path)
+    (tmp_path / "pairs-00000.parquet").unlink()
+    with pytest.raises(ShardError, match=r"pairs-00000\.parquet is missing.*run the same command again"):
+        list(read_saved_pairs(tmp_path))
+
+
+def test_a_crash_between_manifest_and_shard_is_no_damage(tmp_path, monkeypatch):
+    """Of a shard that grows, the old content and the new are both right until the next write."""
+
+    class Crash(BaseException):
+        pass
+
+    def dies_at(step):
+        steps = count()
+
+        def replace(path, target):
+            if next(steps) == step:
+                raise Crash
+            return real(path, target)
+
+        return replace
+
+    real = Path.replace
+    for step in range(3):
+        directory = tmp_path / str(step)
+        directory.mkdir()
+        table = PairTable(directory, 4, failed=())
+        for index in range(2):
+            table.add(index, make_pair(index))
+        table.flush()
+        table.add(2, make_pair(2))
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", dies_at(step))
+            if step < 2:
+                with pytest.raises(Crash):
+                    table.flush()
+            else:
+                table.flush()
+        later = PairTable(directory, 4, failed=())
+        assert later.num_pairs == (2 if step < 2 else 3)
+        for index in range(later.num_pairs, 4):
+            later.add(index, make_pair(index))
+        assert indices(directory) == [[0, 1, 2, 3]]
+
+
+def test_shards_of_a_version_without_manifests_are_taken_and_known_from_then_on(tmp_path):
+    fill(tmp_path)
+    (tmp_path / "manifest.json").unlink()
+    drop_rows(tmp_path, 7)
+    fill(tmp_path)
+    flip(tmp_path)
+    with pytest.raises(ShardError, match="is damaged"):
+        PairTable(tmp_path, 2, failed={3})

@@ -1,6 +1,7 @@
 import asyncio
 import json
 import logging
+import re
 from collections import Counter
 from contextlib import aclosing
 from io import StringIO
@@ -35,7 +36,13 @@ def running(num_pairs: int = 5) -> RunProgress:
 
 def endpoint(name: str = "m@http://127.0.0.1:8000/v1") -> SimpleNamespace:
     pacer = SimpleNamespace(
-        limit=12, in_flight=7, num_waiting=30, rate=3.5, num_rate_limited=2, errors=Counter(timeout=4), waits=""
+        limit=12,
+        in_flight=7,
+        num_waiting=30,
+        rate=3.5,
+        num_rate_limited=2,
+        errors=Counter(timeout=4),
+        waits="for requests in flight",
     )
     return SimpleNamespace(name=name, pacer=pacer)
 
@@ -77,9 +84,9 @@ def test_the_eta_is_that_of_the_calls_to_come():
 
 
 def test_the_panel_shows_each_endpoint():
-    screen = drawn(running(), 120, endpoint(), endpoint("n@http://127.0.0.1:8001/v1"))
-    line = "m@http://127.0.0.1:8000/v1: 7 in flight, limit 12, rate 3.5/s, 2 429s, 30 waiting, timeout 4"
-    assert line in screen
+    screen = drawn(running(), 130, endpoint(), endpoint("n@http://127.0.0.1:8001/v1"))
+    line = "m@http://127.0.0.1:8000/v1: 7 in flight, limit 12, rate 3.5/s, 2 429s, 30 waiting (for requests in flight)"
+    assert f"{line}," in screen
     assert "n@http://127.0.0.1:8001/v1: 7 in flight" in screen
 
 
@@ -97,8 +104,37 @@ def test_a_narrow_terminal_loses_nothing():
     assert max(map(len, screen.splitlines())) <= 40
     words = " ".join(screen.replace("│", " ").split())
     assert "5/50 pairs" in words
-    assert "limit 12, rate 3.5/s, 2 429s, 30 waiting, timeout 4" in words
+    assert "limit 12, rate 3.5/s, 2 429s, 30 waiting (for requests in flight), timeout 4" in words
     assert "failed calls: endpoint_timeout 3" in words
+
+
+def test_80_columns_show_bar_count_and_eta_and_break_between_figures():
+    progress = running()
+    progress.failures["reply_unparsed"] += 1203
+    progress.errors["endpoint_timeout"] += 3
+    watch = Watch(progress, [endpoint("meta-llama/Llama-3.3-70B-Instruct@https://openrouter.ai/api/v1")])
+    progress.num_calls += 60
+    screen = StringIO()
+    console = Console(file=screen, force_terminal=True, color_system="standard", width=80)
+    console.print(panel(watch.snapshot()))
+    _, bar, *lines, _ = (re.sub(r"\x1b\[[\d;]*m", "", line)[2:-2].rstrip() for line in screen.getvalue().splitlines())
+    assert set(bar) <= set("━╸╺")
+    assert re.fullmatch(r"5/50 pairs, ETA \d:\d\d:\d\d   1,203 failed \(reply_unparsed 1,203\)", lines[0])
+    assert lines[-3:] == [
+        "meta-llama/Llama-3.3-70B-Instruct@https://openrouter.ai/api/v1: 7 in flight,",
+        "  limit 12, rate 3.5/s, 2 429s, 30 waiting (for requests in flight),",
+        "  timeout 4",
+    ]
+
+
+def test_a_line_shows_the_endpoints_that_do_not_take_all_that_they_are_sent():
+    quiet = endpoint("quiet@http://127.0.0.1:8001/v1")
+    quiet.pacer.waits = ""
+    quiet.pacer.num_waiting, quiet.pacer.num_rate_limited, quiet.pacer.errors = 0, 0, Counter()
+    line = describe(Watch(running(), [endpoint(), quiet]).snapshot())
+    shown = "m@http://127.0.0.1:8000/v1: 7 in flight, limit 12, rate 3.5/s, 2 429s, 30 waiting (for requests in flight)"
+    assert f"; {shown}, timeout 4" in line
+    assert "quiet" not in line
 
 
 def test_names_and_reasons_are_shown_as_they_are_but_without_secrets_and_control_characters():
@@ -150,6 +186,8 @@ async def test_for_machines_each_line_is_an_event(monkeypatch):
     assert last["spending"]["accounts"][0]["account"] == "user"
     assert last["projection"]["num_calls"] == 200
     assert last["endpoints"][0]["errors"] == {"timeout": 4}
+    assert last["endpoints"][0]["num_rate_limited"] == 2
+    assert (last["endpoints"][0]["num_waiting"], last["endpoints"][0]["waits"]) == (30, "for requests in flight")
     assert last["loop_lag_p99"] is not None
 
 
@@ -170,8 +208,8 @@ def test_what_an_endpoint_waits_for_is_shown_on_a_terminal_and_off_one():
     waiting.pacer.waits = "12 s more for the end of a pause after a 429"
     screen = " ".join(drawn(running(), 160, waiting).split())
     assert "30 waiting (12 s more for the end of a pause after a 429)" in screen
-    line = describe(Watch(running(), [waiting, endpoint("calm@http://h/v1")]).snapshot())
-    assert line.endswith("m@http://127.0.0.1:8000/v1 waits 12 s more for the end of a pause after a 429")
+    line = describe(Watch(running(), [waiting]).snapshot())
+    assert "30 waiting (12 s more for the end of a pause after a 429)" in line
 
 
 async def test_warnings_are_events_too_where_all_lines_are_json():

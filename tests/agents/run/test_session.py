@@ -18,6 +18,7 @@ async def test_a_run_leaves_what_it_promises(tmp_path, fake_model, seeds, run, f
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "failures.jsonl",
         "journal.sqlite",
+        "manifest.json",
         "pairs-00000.parquet",
         "pairs-00001.parquet",
         "pairs-00002.parquet",
