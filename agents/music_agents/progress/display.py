@@ -165,7 +165,7 @@ def _endpoint(figures: EndpointFigures) -> str:
 
 
 def _waiting(snapshot: Snapshot) -> list[str]:
-    return [f"{figures.name} waits {figures.waits}" for figures in snapshot.endpoints if figures.waits]
+    return [f"{figures.name} waits: {figures.waits}" for figures in snapshot.endpoints if figures.waits]
 
 
 def _stopping(snapshot: Snapshot) -> list[str]:

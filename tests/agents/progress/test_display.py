@@ -171,7 +171,7 @@ def test_what_an_endpoint_waits_for_is_shown_on_a_terminal_and_off_one():
     screen = " ".join(drawn(running(), 160, waiting).split())
     assert "30 waiting (12 s more for the end of a pause after a 429)" in screen
     line = describe(Watch(running(), [waiting, endpoint("calm@http://h/v1")]).snapshot())
-    assert line.endswith("m@http://127.0.0.1:8000/v1 waits 12 s more for the end of a pause after a 429")
+    assert line.endswith("m@http://127.0.0.1:8000/v1 waits: 12 s more for the end of a pause after a 429")
 
 
 async def test_warnings_are_events_too_where_all_lines_are_json():
