@@ -47,7 +47,7 @@ class Resting:
         if not self._until:
             return ""
         seconds = max(0.0, min(self._until.values()) - self._clock())
-        return f"{len(self._until)} to be tried again, the next in {seconds:.0f} s"
+        return f"{len(self._until)} to try again, the next in {seconds:.0f} s"
 
     def stop(self) -> None:
         """Let all that rest, or come to, fail by `StoppedWaitingError` until `resume`."""

@@ -241,7 +241,7 @@ def test_what_waits_is_described_with_the_seconds_left(run):
         assert pacer.waits == ""
         return waits
 
-    assert run(scenario()) == "30 s more for the end of a pause after a 429; 1 to be tried again, the next in 5 s"
+    assert run(scenario()) == "30 s more for the end of a pause after a 429; 1 to try again, the next in 5 s"
 
 
 def test_what_waits_is_let_go_when_told_to_stop_and_not_what_is_in_flight(run):

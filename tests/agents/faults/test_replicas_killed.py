@@ -88,7 +88,7 @@ async def test_with_patience_an_outage_of_all_replicas_costs_no_pair(
         while sum(model.pacer.errors["EndpointUnreachable"] for model in paced) < 5 * IN_FLIGHT:
             assert not task.done(), task.result()
             await asyncio.sleep(0.01)  # the run's own progress: there is no event to wait for
-        assert any("to be tried again" in model.pacer.waits for model in paced)
+        assert any("to try again" in model.pacer.waits for model in paced)
         for server in cluster:
             await asyncio.to_thread(server.start)
         report = await task
