@@ -1,0 +1,305 @@
+"""Replies in named parts: a modified instruction and a response, however a model delimits them.
+
+A prompt asks for tags or for a JSON object. Models also write labels, headings, code fences, capital letters, a word
+before and a word after. Each part that stands between two marks, or between one mark and the end, is read; what can be
+read in two ways (a part that stands twice, a mark inside a part, a part without a mark) is refused, with its place. A
+wrong reading is worse than a refusal: the role asks again after a refusal.
+"""
+
+import html
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from music.errors import MusicError
+
+__all__ = ["INSTRUCTION", "RESPONSE", "ReplyFormatError", "read_parts"]
+
+INSTRUCTION = "modified_instruction"
+RESPONSE = "response"
+
+_GAP = r"[ \t_\\-]{0,3}"
+_NAMES = {
+    INSTRUCTION: rf"(?:(?:the|my|your){_GAP})?(?:modified|revised|rewritten|changed|altered|new){_GAP}"
+    r"(?:instruction|request|message|prompt|question|query|version)",
+    RESPONSE: rf"(?:(?:the|my|your|final|modified|revised|new){_GAP}){{0,2}}(?:response|answer|reply)"
+    rf"(?:{_GAP}to{_GAP}the{_GAP}(?:modified|other|new){_GAP}(?:instruction|request|message|user))?",
+}
+_NAME = rf"(?:(?P<instruction>{_NAMES[INSTRUCTION]})|(?P<response>{_NAMES[RESPONSE]}))"
+_BARE_TAG = rf"[<\[]\s*(?P<close>/?)\s*{_NAME}(?:\s[^<>\[\]\n]{{0,200}})?\s*[>\]]"
+_TAG = re.compile(rf"(?P<around>\*\*|__|`)?{_BARE_TAG}(?(around)(?P=around))", re.IGNORECASE)
+_LABEL = re.compile(
+    r"^[ \t]*(?:[-*+>][ \t]+|\(?\d{1,2}[.)][ \t]+)?(?P<heading>#{1,6}[ \t]+(?:\d{1,2}[.)][ \t]+)?)?(?P<bold>\*\*|__)?"
+    rf"{_NAME}[ \t]*(?P<colon>:)?(?(bold)(?P=bold))[ \t]*(?P<later_colon>:)?(?P<alone>[ \t]*$)?",
+    re.IGNORECASE | re.MULTILINE,
+)
+_KEYS = {part: re.compile(name, re.IGNORECASE) for part, name in _NAMES.items()}
+_JSON_KEY = re.compile(rf'"{_NAMES[INSTRUCTION]}"\s*:', re.IGNORECASE)
+_OBJECT = re.compile(r'\{\s*"')
+_MAX_OBJECTS = 8
+"""Braces before the first key that are tried as the beginning of the object."""
+_THOUGHT = r"(?:think|thinking|thought|thoughts|reasoning|reflection|scratchpad)"
+_THOUGHT_OPENS = re.compile(rf"[<\[◁]\s*{_THOUGHT}\s*[>\]▷]", re.IGNORECASE)
+_THOUGHT_CLOSES = re.compile(rf"[<\[◁]\s*/\s*{_THOUGHT}\s*[>\]▷]", re.IGNORECASE)
+_END_MARK = re.compile(r"(?:< ?[|｜][^|｜<>\n]{1,40}[|｜]>|< ?/s>|< ?(?:end_of_turn|eos)>|\[END\])\Z")
+_FENCE = re.compile(r"^[ \t]*(?:`{3,}|~{3,})[ \t]*\w*[ \t]*$", re.MULTILINE)
+_FENCED = re.compile(r"(?:`{3,}|~{3,})[ \t]*\w*\n(?P<body>.*)\n(?:`{3,}|~{3,})", re.DOTALL)
+_RULES = re.compile(r"\A(?:\s*(?:-{3,}|\*{3,}|_{3,})[ \t]*\n)+|(?:\n[ \t]*(?:-{3,}|\*{3,}|_{3,})\s*)+\Z")
+_TALKS_OF_FORMAT = re.compile(
+    r"\b(?:modified|modification|original|revised)\b.*\b(?:instruction|request|message|prompt|question)\b"
+    r"|\bthis (?:meets your (?:needs|requirements)|follows the format)",
+    re.IGNORECASE,
+)
+# Letters that are not seen: a part of nothing else is empty.
+_UNSEEN = dict.fromkeys(map(ord, "\u00ad\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"), None)
+
+
+class ReplyFormatError(MusicError, ValueError):
+    """A reply does not keep to the format that was asked for; the message says what was expected, and where."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """Where a part begins or ends.
+
+    Attributes:
+        part: Its name.
+        closes: Whether the part ends here.
+        start: Of the mark in the text.
+        end: Behind the mark.
+    """
+
+    part: str
+    closes: bool
+    start: int
+    end: int
+
+    @property
+    def letter(self) -> str:
+        """Return i or r for a part, in capitals where it begins."""
+        letter = "i" if self.part == INSTRUCTION else "r"
+        return letter if self.closes else letter.upper()
+
+
+def read_parts(text: str, names: tuple[str, ...] = (INSTRUCTION, RESPONSE)) -> tuple[str, ...]:
+    """Return the parts of a reply, in the order of their names.
+
+    Args:
+        text: The reply, complete.
+        names: What was asked for: both parts, or the modified instruction alone.
+
+    Raises:
+        ReplyFormatError: A part is missing, is empty, or cannot be told from the rest beyond doubt.
+    """
+    text = _after_thoughts(text)
+    if "&lt;" in text and not _has_instruction(_tags(text)) and _has_instruction(_tags(html.unescape(text))):
+        text = html.unescape(text)
+    tags = _tags(text)
+    if not _has_instruction(tags) and _JSON_KEY.search(text):
+        parts = _read_object(text, names)
+    else:
+        parts = _read_marked(text, _with_labels(text, tags), names)
+    for name, part in zip(names, parts, strict=True):
+        _check(name, part)
+    return parts
+
+
+def _after_thoughts(text: str) -> str:
+    """Return what follows the last thought, on the lines that it has.
+
+    Raises:
+        ReplyFormatError: A thought does not end.
+    """
+    closes = list(_THOUGHT_CLOSES.finditer(text))
+    stop = closes[-1].end() if closes else 0
+    rest = "\n" * text.count("\n", 0, stop) + text[stop:]
+    if opens := _THOUGHT_OPENS.search(rest):
+        place = _at(rest, opens.start(), opens.end())
+        raise ReplyFormatError(f"expected an answer after the thoughts that begin with {place}, got none")
+    return rest
+
+
+def _tags(text: str) -> list[_Mark]:
+    return [_Mark(_part(m), bool(m["close"]), m.start(), m.end()) for m in _TAG.finditer(text)]
+
+
+def _has_instruction(marks: list[_Mark]) -> bool:
+    return any(mark.part == INSTRUCTION for mark in marks)
+
+
+def _with_labels(text: str, tags: list[_Mark]) -> list[_Mark]:
+    """Return all marks; labels count for a part that has no tag."""
+    tagged = {mark.part for mark in tags}
+    labels = [
+        _Mark(_part(m), False, m.start(), m.end())
+        for m in (_LABEL.finditer(text) if len(tagged) < len(_NAMES) else ())
+        if _part(m) not in tagged and _is_label(m)
+    ]
+    if tagged == {RESPONSE}:
+        # A label within a tagged part belongs to its text.
+        labels = [mark for mark in labels if mark.start < tags[0].start]
+    return sorted([*tags, *labels], key=lambda mark: mark.start)
+
+
+def _is_label(match: re.Match[str]) -> bool:
+    """Whether a name at the beginning of a line is a label: it has a colon, or is a heading or bold and alone."""
+    set_off = match["heading"] or match["bold"]
+    return bool(match["colon"] or match["later_colon"] or (set_off and match["alone"] is not None))
+
+
+def _part(match: re.Match[str]) -> str:
+    return INSTRUCTION if match["instruction"] else RESPONSE
+
+
+def _read_marked(text: str, marks: list[_Mark], names: tuple[str, ...]) -> tuple[str, ...]:
+    """Read the parts between their marks.
+
+    Raises:
+        ReplyFormatError: The marks are not those of each part once, in order.
+    """
+    _check_order(text, marks, names)
+    begins = {mark.part: mark for mark in marks if not mark.closes}
+    ends = {mark.part: mark for mark in marks if mark.closes}
+    parts = {}
+    for name, begin in begins.items():
+        following = [mark.start for mark in marks if mark.start > begin.start]
+        if following:
+            part = text[begin.end : following[0]]
+        else:
+            part = _open_end(text, begin.end, marks[0].start)
+        parts[name] = part.strip() if name in ends else _tidy(part)
+    _check_open_instruction(text, begins, ends)
+    return tuple(_out_of_fences(parts)[name] for name in names)
+
+
+def _check_order(text: str, marks: list[_Mark], names: tuple[str, ...]) -> None:
+    """Refuse marks in another order than: instruction, its end, response, its end; ends may be missing.
+
+    Raises:
+        ReplyFormatError: A part is missing, stands twice, or holds another part's mark.
+    """
+    order = "IiRr"
+    place = 0
+    for mark in marks:
+        found = order.find(mark.letter, place)
+        # An end needs its beginning, and a response the instruction before it.
+        if found < 0 or (found == 1 and place != 1) or (found == 3 and place != 3) or (found == 2 and place == 0):
+            told = "each part once, in order and none inside another"
+            raise ReplyFormatError(f"expected {told}; {_at(text, mark.start, mark.end)} is one mark too many or out of place")
+        place = found + 1
+    given = {mark.part for mark in marks}
+    if missing := [name for name in names if name not in given]:
+        after = f" after {_at(text, marks[-1].start, marks[-1].end)}" if marks else ""
+        raise ReplyFormatError(f"expected {' and '.join(f'<{name}>' for name in missing)}{after}, got no such mark")
+
+
+def _check_open_instruction(text: str, begins: dict[str, _Mark], ends: dict[str, _Mark]) -> None:
+    """Refuse an instruction without an end that seems to hold the label of the response.
+
+    Raises:
+        ReplyFormatError: It does.
+    """
+    if INSTRUCTION in ends or RESPONSE not in begins:
+        return
+    for match in _LABEL.finditer(text, begins[INSTRUCTION].end, begins[RESPONSE].start):
+        if match["response"] and _is_label(match):
+            raise ReplyFormatError(f"expected </{INSTRUCTION}> before {_at(text, match.start(), match.end())}, got no such mark")
+
+
+def _open_end(text: str, start: int, first: int) -> str:
+    """Return a last part that no mark ends: it ends with the text, or with the fence that all parts stand in.
+
+    Raises:
+        ReplyFormatError: Its last paragraph speaks of the format, so it ends nobody knows where.
+    """
+    stop = len(text)
+    if len(_FENCE.findall(text, 0, first)) % 2 and (fences := list(_FENCE.finditer(text, start))):
+        stop = fences[-1].start()
+    part = text[start:stop].strip()
+    while match := _END_MARK.search(part):
+        part = part[: match.start()].rstrip()
+    paragraphs = part.split("\n\n")
+    if len(paragraphs) > 1 and _TALKS_OF_FORMAT.search(paragraphs[-1]):
+        place = start + part.rindex(paragraphs[-1])
+        raise ReplyFormatError(f"expected a mark at the end of the last part before {_at(text, place)}, got none")
+    return part
+
+
+def _tidy(part: str) -> str:
+    """Take rules, and quotation marks around the whole, from a part that labels delimit."""
+    part = _RULES.sub("", part).strip()
+    quoted = len(part) > 2 and part[0] == part[-1] == '"' and '"' not in part[1:-1]
+    return part[1:-1].strip() if quoted else part
+
+
+def _out_of_fences(parts: dict[str, str]) -> dict[str, str]:
+    """Take the fences from parts that all stand in one of their own; one alone may hold code."""
+    fenced = {name: _FENCED.fullmatch(part) for name, part in parts.items()}
+    if len(parts) > 1 and all(fenced.values()):
+        return {name: match["body"].strip() for name, match in fenced.items() if match}
+    return parts
+
+
+def _read_object(text: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Read the parts of the one JSON object that holds them.
+
+    Raises:
+        ReplyFormatError: There is no such object, more than one, or one that is not whole.
+    """
+    keys = [match.start() for match in _JSON_KEY.finditer(text)]
+    fields, end = _object_around(text, keys[0])
+    if again := [key for key in keys if key >= end]:
+        raise ReplyFormatError(f"expected one JSON object; {_at(text, again[0])} belongs to another")
+    return tuple(_field(fields, name) for name in names)
+
+
+def _object_around(text: str, key: int) -> tuple[tuple[tuple[str, Any], ...], int]:
+    """Return the fields of the JSON object that holds a key, and where it ends.
+
+    Raises:
+        ReplyFormatError: There is none.
+    """
+    # As pairs, since a field that stands twice would be lost in a dict.
+    decoder = json.JSONDecoder(strict=False, object_pairs_hook=tuple)
+    for begin in [match.start() for match in _OBJECT.finditer(text, 0, key + 1)][:_MAX_OBJECTS]:
+        try:
+            value, end = decoder.raw_decode(text, begin)
+        except (json.JSONDecodeError, RecursionError):
+            continue
+        if end > key and any(_KEYS[INSTRUCTION].fullmatch(name) for name, _ in value):
+            return value, end
+    raise ReplyFormatError(f"expected a whole JSON object around {_at(text, key)}, got none that parses")
+
+
+def _field(fields: tuple[tuple[str, Any], ...], name: str) -> str:
+    """Return the text of a part.
+
+    Raises:
+        ReplyFormatError: There is no such field, or more than one, or no text in it.
+    """
+    found = [value for key, value in fields if _KEYS[name].fullmatch(key.strip())]
+    if len(found) != 1 or not isinstance(found[0], str):
+        keys = ", ".join(key for key, _ in fields)[:80]
+        raise ReplyFormatError(f"expected one field {name!r} with text in the JSON object, got the fields {keys}")
+    return found[0].strip()
+
+
+def _check(name: str, part: str) -> None:
+    """Refuse a part that holds nothing, or that holds parts itself.
+
+    Raises:
+        ReplyFormatError: It does.
+    """
+    if not part.translate(_UNSEEN).strip():
+        raise ReplyFormatError(f"expected text in <{name}>, got nothing")
+    if part.startswith(("|\n", ">\n", "|-\n", ">-\n")):
+        raise ReplyFormatError(f"expected <{name}> as plain text, got a block of YAML")
+    if (inner := _TAG.search(part)) or (inner := _JSON_KEY.search(part)):
+        raise ReplyFormatError(f"expected no mark inside <{name}>, got {inner[0][:60]!r}")
+
+
+def _at(text: str, start: int, stop: int | None = None) -> str:
+    """Name a place of a text, for people: what stands there, and its line."""
+    shown = text[start : stop or start + 60].strip().split("\n")[0]
+    return f"{shown!r} (line {text.count(chr(10), 0, start) + 1})"
