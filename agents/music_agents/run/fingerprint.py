@@ -16,7 +16,7 @@ from music_agents.seeds import digest_seeds
 
 __all__ = ["common_settings", "fingerprint"]
 
-_LAYOUT = 2
+_LAYOUT = 3
 """Version of the layout of keys, seeds and files; a change of it ends the resuming of older runs."""
 
 
