@@ -104,9 +104,11 @@ CONTRAST_PROMPTS = {
     part: (task.head, "{message}".join(_PIECES[part, ContrastFormat.TAGS])) for part, task in _TASKS.items()
 }
 """For each part that answers in place of the last user message: how its prompt begins, and the whole prompt."""
-_PLACEHOLDER_WORDS = frozenset(
-    "the your a an my modified revised rewritten new changed instruction message request version prompt response answer "
-    "reply here goes to other user users text content insert placeholder".split()
+_PLACEHOLDER_NOUNS = frozenset(
+    "instruction message request version prompt response answer reply text content placeholder".split()
+)
+_PLACEHOLDER_WORDS = _PLACEHOLDER_NOUNS | frozenset(
+    "the your a an my modified revised rewritten new changed other user here goes to insert".split()
 )
 _WORD = re.compile(r"[^\W_]+")
 
@@ -221,7 +223,8 @@ def _check_written(name: str, part: str, others: tuple[str, ...]) -> None:
         ReplyFormatError: It is a placeholder, or repeats another text.
     """
     plain = _plain(part)
-    if plain in _PLACEHOLDERS or _PLACEHOLDER_WORDS.issuperset(_WORD.findall(plain)):
+    words = set(_WORD.findall(plain))
+    if not words or plain in _PLACEHOLDERS or (words <= _PLACEHOLDER_WORDS and words & _PLACEHOLDER_NOUNS):
         raise ReplyFormatError(f"expected a text in <{name}>, got the placeholder {part[:60]!r}")
     if plain in map(_plain, others):
         raise ReplyFormatError(f"expected something new in <{name}>: it repeats {part[:60]!r} unchanged")

@@ -140,6 +140,25 @@ async def test_stale_answers_the_previous_request(cast):
     assert said.contrast.modified_instruction == "Same for coffee, please."
 
 
+@pytest.mark.parametrize(
+    "statement", ["It's great that you asked. Bread is made of flour.", "Thanks, that was helpful.", "Photosynthesis."]
+)
+async def test_stale_leaves_a_turn_plain_in_which_nothing_is_asked(statement, cast):
+    asked = ASKED.prefix(4).user(statement)
+    said = await make_contrast({"stale": 1}, cast)(view(conversation=asked))
+    assert (said.contrast, cast.assistant.model.shown) == (None, [asked])
+
+
+@pytest.mark.parametrize("spec", ["forget(turns=3)", "stale"])
+async def test_a_plain_turn_repeats_the_chosen_reply_while_the_histories_are_the_same(spec, cast):
+    asked = ASKED if spec.startswith("forget") else ASKED.prefix(4).user("It was good.")
+    contrast = make_contrast({spec: 1}, cast)
+    said = await contrast(replace(view(conversation=asked), other=asked.assistant("as the chosen side")))
+    assert (said.text, said.usage, said.contrast) == ("as the chosen side", Usage(), None)
+    other = asked.prefix(2).user("Else?").assistant("Else.").user(asked.messages[-1].content).assistant("parted")
+    assert (await contrast(replace(view(conversation=asked), other=other))).text == "plain"
+
+
 @pytest.mark.parametrize("spec", ["forget", "stale", "forget(turns=3)"])
 async def test_a_turn_that_cannot_be_made_worse_is_plain_and_not_on_record(spec, cast):
     asked = ASKED if spec == "forget(turns=3)" else ASKED.prefix(1)
@@ -267,7 +286,7 @@ async def test_on_a_shared_script_both_users_say_the_same_and_the_second_costs_n
     state = await run_pair_graph(build_pair_graph(roles), Conversation(), context)
     users = [[m.content for m in state[side].messages if m.role == "user"] for side in ("chosen", "rejected")]
     assert users[0] == users[1]
-    assert state["usage"].num_calls == 15
+    assert state["usage"].num_calls == 14  # the first reply is the same on both sides
     assert [record.turn for record in state["contrasts"]] == [1]
     assert state["chosen"].prefix(3) == state["rejected"].prefix(3)
 
