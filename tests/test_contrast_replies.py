@@ -8,8 +8,14 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from music.prompts import ContrastFormat, read_contrast, read_rewrite, render_contrast_reply, render_rewrite_reply
-from music.prompts.delimited import ReplyFormatError
+from music.prompts import (
+    ContrastFormat,
+    ReplyFormatError,
+    read_contrast,
+    read_rewrite,
+    render_contrast_reply,
+    render_rewrite_reply,
+)
 
 MESSAGE = "Which herbs grow well indoors?"
 INSTRUCTION = "Which herbs dry well?"
@@ -54,8 +60,10 @@ READ = {
     "without the last tag, in a fence": "```xml\n" + TAGS.removesuffix("\n</response>") + "\n```",
     "without ends": TAGS.replace("</modified_instruction>\n", "").removesuffix("</response>"),
     "without the first end": TAGS.replace("</modified_instruction>\n", ""),
-    "headings above the tags": TAGS.replace("<mod", "## Modified instruction\n<mod").replace("<res", "## Response\n<res"),
-    "after a thought that quotes the tags": f"<think>\nI write <modified_instruction>, then <response>.\n</think>\n{TAGS}",
+    "headings above the tags": TAGS.replace("<mod", "## Modified instruction\n<mod").replace(
+        "<res", "## Response\n<res"
+    ),
+    "after a thought that quotes the tags": f"<think>\nI write <modified_instruction> first.\n</think>\n{TAGS}",
     "after a thought with a draft": f"<think>\n{tags().replace('Thyme', 'Mint')}\n</think>\n\n{TAGS}",
     "after a thought without its beginning": f"I need <response> last.</think>\n{TAGS}",
     "bold labels": f"**Modified instruction:** {INSTRUCTION}\n\n**Response:** {RESPONSE}",
@@ -81,7 +89,9 @@ READ = {
     "JSON in a fence": f"```json\n{PLAIN_JSON}\n```",
     "JSON with a word before and after": f"Here you are:\n{PLAIN_JSON}\nI hope this helps!",
     "JSON with other keys": json.dumps({"modifiedInstruction": INSTRUCTION, "Answer": RESPONSE}),
-    "JSON with more keys": json.dumps({"id": 1, "modified instruction": INSTRUCTION, "response": RESPONSE, "tone": "x"}),
+    "JSON with more keys": json.dumps(
+        {"id": 1, "modified instruction": INSTRUCTION, "response": RESPONSE, "tone": "x"}
+    ),
     "JSON in the other order": json.dumps({"response": RESPONSE, "modified_instruction": INSTRUCTION}),
     "JSON with raw line breaks": PLAIN_JSON.replace("\\n", "\n"),
     "JSON in an object": json.dumps({"result": json.loads(PLAIN_JSON)}),
@@ -212,7 +222,14 @@ def test_whatever_is_written_in_a_format_is_read_back(instruction, response, for
 
 
 FRAGMENTS = ["<modified_instruction>", "</modified_instruction>", "<response>", "</response>", "<RESPONSE>", "\n"]
-FRAGMENTS += ["**Modified instruction:** ", "\n## Response\n", "\nResponse: ", "Modified Instruction: ", "```\n", "one "]
+FRAGMENTS += [
+    "**Modified instruction:** ",
+    "\n## Response\n",
+    "\nResponse: ",
+    "Modified Instruction: ",
+    "```\n",
+    "one ",
+]
 FRAGMENTS += ['{"modified_instruction": "', '", "response": "', '"}', "<think>", "</think>", "two ", "three ", "four. "]
 BEGINS = {
     "instruction": r"<modified_instruction>|modified instruction:|\"modified_instruction\": ",

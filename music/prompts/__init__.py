@@ -7,18 +7,22 @@ alternate beginning with "user", so that templates as strict as Gemma's take the
 
 from music.prompts.contrast import (
     CONTRAST_PROMPTS,
+    contrast_frame,
+    open_contrast_template,
+    render_contrast,
+    render_rewrite,
+)
+from music.prompts.contrast_reply import (
     contrast_schema,
     read_contrast,
     read_rewrite,
-    render_contrast,
     render_contrast_reply,
-    render_rewrite,
     render_rewrite_reply,
 )
-from music.prompts.delimited import ReplyFormatError
-from music.prompts.dialogue import USER_PROMPT, render_assistant, render_user
+from music.prompts.dialogue import USER_PROMPT, open_user_template, render_assistant, render_user
 from music.prompts.judge import Choice, parse_judgement, render_judge, render_judgement
 from music.prompts.judge_template import open_template, template_names
+from music.prompts.part_names import ReplyFormatError
 from music.prompts.parts import ContrastFormat, ContrastStrategy, Part, RolePrompt
 from music.prompts.rating import HIGHEST, LOWEST, parse_rating, render_rate, render_rating
 from music.prompts.reading import read_prompt
@@ -27,8 +31,11 @@ from music.prompts.template import PromptTemplate
 __all__ = ["CONTRAST_PROMPTS", "HIGHEST", "LOWEST", "USER_PROMPT"]
 __all__ += ["Choice", "ContrastFormat", "ContrastStrategy", "Part", "PromptTemplate", "ReplyFormatError", "RolePrompt"]
 __all__ += [
+    "contrast_frame",
     "contrast_schema",
+    "open_contrast_template",
     "open_template",
+    "open_user_template",
     "parse_judgement",
     "parse_rating",
     "read_contrast",

@@ -7,26 +7,15 @@ wrong reading is worse than a refusal: the role asks again after a refusal.
 """
 
 import html
-import json
 import re
 from dataclasses import dataclass
-from typing import Any
 
-from music.errors import MusicError
+from music.prompts.delimited_json import JSON_KEY, read_object
+from music.prompts.part_names import INSTRUCTION, PART_NAMES, RESPONSE, ReplyFormatError, place_of
 
-__all__ = ["INSTRUCTION", "RESPONSE", "ReplyFormatError", "read_parts"]
+__all__ = ["read_parts"]
 
-INSTRUCTION = "modified_instruction"
-RESPONSE = "response"
-
-_GAP = r"[ \t_\\-]{0,3}"
-_NAMES = {
-    INSTRUCTION: rf"(?:(?:the|my|your){_GAP})?(?:modified|revised|rewritten|changed|altered|new){_GAP}"
-    r"(?:instruction|request|message|prompt|question|query|version)",
-    RESPONSE: rf"(?:(?:the|my|your|final|modified|revised|new){_GAP}){{0,2}}(?:response|answer|reply)"
-    rf"(?:{_GAP}to{_GAP}the{_GAP}(?:modified|other|new){_GAP}(?:instruction|request|message|user))?",
-}
-_NAME = rf"(?:(?P<instruction>{_NAMES[INSTRUCTION]})|(?P<response>{_NAMES[RESPONSE]}))"
+_NAME = rf"(?:(?P<instruction>{PART_NAMES[INSTRUCTION]})|(?P<response>{PART_NAMES[RESPONSE]}))"
 _BARE_TAG = rf"[<\[]\s*(?P<close>/?)\s*{_NAME}(?:\s[^<>\[\]\n]{{0,200}})?\s*[>\]]"
 _TAG = re.compile(rf"(?P<around>\*\*|__|`)?{_BARE_TAG}(?(around)(?P=around))", re.IGNORECASE)
 _LABEL = re.compile(
@@ -34,11 +23,6 @@ _LABEL = re.compile(
     rf"{_NAME}[ \t]*(?P<colon>:)?(?(bold)(?P=bold))[ \t]*(?P<later_colon>:)?(?P<alone>[ \t]*$)?",
     re.IGNORECASE | re.MULTILINE,
 )
-_KEYS = {part: re.compile(name, re.IGNORECASE) for part, name in _NAMES.items()}
-_JSON_KEY = re.compile(rf'"{_NAMES[INSTRUCTION]}"\s*:', re.IGNORECASE)
-_OBJECT = re.compile(r'\{\s*"')
-_MAX_OBJECTS = 8
-"""Braces before the first key that are tried as the beginning of the object."""
 _THOUGHT = r"(?:think|thinking|thought|thoughts|reasoning|reflection|scratchpad)"
 _THOUGHT_OPENS = re.compile(rf"[<\[◁]\s*{_THOUGHT}\s*[>\]▷]", re.IGNORECASE)
 _THOUGHT_CLOSES = re.compile(rf"[<\[◁]\s*/\s*{_THOUGHT}\s*[>\]▷]", re.IGNORECASE)
@@ -51,12 +35,10 @@ _TALKS_OF_FORMAT = re.compile(
     r"|\bthis (?:meets your (?:needs|requirements)|follows the format)",
     re.IGNORECASE,
 )
+_ORDER = re.compile("Ii?(?:Rr?)?")
+"""Letters of the marks of an instruction and a response; each may lack its end."""
 # Letters that are not seen: a part of nothing else is empty.
 _UNSEEN = dict.fromkeys(map(ord, "\u00ad\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"), None)
-
-
-class ReplyFormatError(MusicError, ValueError):
-    """A reply does not keep to the format that was asked for; the message says what was expected, and where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +78,8 @@ def read_parts(text: str, names: tuple[str, ...] = (INSTRUCTION, RESPONSE)) -> t
     if "&lt;" in text and not _has_instruction(_tags(text)) and _has_instruction(_tags(html.unescape(text))):
         text = html.unescape(text)
     tags = _tags(text)
-    if not _has_instruction(tags) and _JSON_KEY.search(text):
-        parts = _read_object(text, names)
+    if not _has_instruction(tags) and JSON_KEY.search(text):
+        parts = read_object(text, names)
     else:
         parts = _read_marked(text, _with_labels(text, tags), names)
     for name, part in zip(names, parts, strict=True):
@@ -115,7 +97,7 @@ def _after_thoughts(text: str) -> str:
     stop = closes[-1].end() if closes else 0
     rest = "\n" * text.count("\n", 0, stop) + text[stop:]
     if opens := _THOUGHT_OPENS.search(rest):
-        place = _at(rest, opens.start(), opens.end())
+        place = place_of(rest, opens.start(), opens.end())
         raise ReplyFormatError(f"expected an answer after the thoughts that begin with {place}, got none")
     return rest
 
@@ -133,7 +115,7 @@ def _with_labels(text: str, tags: list[_Mark]) -> list[_Mark]:
     tagged = {mark.part for mark in tags}
     labels = [
         _Mark(_part(m), False, m.start(), m.end())
-        for m in (_LABEL.finditer(text) if len(tagged) < len(_NAMES) else ())
+        for m in (_LABEL.finditer(text) if len(tagged) < len(PART_NAMES) else ())
         if _part(m) not in tagged and _is_label(m)
     ]
     if tagged == {RESPONSE}:
@@ -164,10 +146,7 @@ def _read_marked(text: str, marks: list[_Mark], names: tuple[str, ...]) -> tuple
     parts = {}
     for name, begin in begins.items():
         following = [mark.start for mark in marks if mark.start > begin.start]
-        if following:
-            part = text[begin.end : following[0]]
-        else:
-            part = _open_end(text, begin.end, marks[0].start)
+        part = text[begin.end : following[0]] if following else _open_end(text, begin.end, marks[0].start)
         parts[name] = part.strip() if name in ends else _tidy(part)
     _check_open_instruction(text, begins, ends)
     return tuple(_out_of_fences(parts)[name] for name in names)
@@ -179,18 +158,14 @@ def _check_order(text: str, marks: list[_Mark], names: tuple[str, ...]) -> None:
     Raises:
         ReplyFormatError: A part is missing, stands twice, or holds another part's mark.
     """
-    order = "IiRr"
-    place = 0
-    for mark in marks:
-        found = order.find(mark.letter, place)
-        # An end needs its beginning, and a response the instruction before it.
-        if found < 0 or (found == 1 and place != 1) or (found == 3 and place != 3) or (found == 2 and place == 0):
-            told = "each part once, in order and none inside another"
-            raise ReplyFormatError(f"expected {told}; {_at(text, mark.start, mark.end)} is one mark too many or out of place")
-        place = found + 1
+    in_order = _ORDER.match("".join(mark.letter for mark in marks))
+    if wrong := marks[in_order.end() if in_order else 0 :]:
+        place = place_of(text, wrong[0].start, wrong[0].end)
+        told = f"each part once, in order and none inside another; {place} is one mark too many or out of place"
+        raise ReplyFormatError(f"expected {told}")
     given = {mark.part for mark in marks}
     if missing := [name for name in names if name not in given]:
-        after = f" after {_at(text, marks[-1].start, marks[-1].end)}" if marks else ""
+        after = f" after {place_of(text, marks[-1].start, marks[-1].end)}" if marks else ""
         raise ReplyFormatError(f"expected {' and '.join(f'<{name}>' for name in missing)}{after}, got no such mark")
 
 
@@ -204,7 +179,9 @@ def _check_open_instruction(text: str, begins: dict[str, _Mark], ends: dict[str,
         return
     for match in _LABEL.finditer(text, begins[INSTRUCTION].end, begins[RESPONSE].start):
         if match["response"] and _is_label(match):
-            raise ReplyFormatError(f"expected </{INSTRUCTION}> before {_at(text, match.start(), match.end())}, got no such mark")
+            raise ReplyFormatError(
+                f"expected </{INSTRUCTION}> before {place_of(text, match.start(), match.end())}, got no such mark"
+            )
 
 
 def _open_end(text: str, start: int, first: int) -> str:
@@ -222,7 +199,7 @@ def _open_end(text: str, start: int, first: int) -> str:
     paragraphs = part.split("\n\n")
     if len(paragraphs) > 1 and _TALKS_OF_FORMAT.search(paragraphs[-1]):
         place = start + part.rindex(paragraphs[-1])
-        raise ReplyFormatError(f"expected a mark at the end of the last part before {_at(text, place)}, got none")
+        raise ReplyFormatError(f"expected a mark at the end of the last part before {place_of(text, place)}, got none")
     return part
 
 
@@ -241,50 +218,6 @@ def _out_of_fences(parts: dict[str, str]) -> dict[str, str]:
     return parts
 
 
-def _read_object(text: str, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Read the parts of the one JSON object that holds them.
-
-    Raises:
-        ReplyFormatError: There is no such object, more than one, or one that is not whole.
-    """
-    keys = [match.start() for match in _JSON_KEY.finditer(text)]
-    fields, end = _object_around(text, keys[0])
-    if again := [key for key in keys if key >= end]:
-        raise ReplyFormatError(f"expected one JSON object; {_at(text, again[0])} belongs to another")
-    return tuple(_field(fields, name) for name in names)
-
-
-def _object_around(text: str, key: int) -> tuple[tuple[tuple[str, Any], ...], int]:
-    """Return the fields of the JSON object that holds a key, and where it ends.
-
-    Raises:
-        ReplyFormatError: There is none.
-    """
-    # As pairs, since a field that stands twice would be lost in a dict.
-    decoder = json.JSONDecoder(strict=False, object_pairs_hook=tuple)
-    for begin in [match.start() for match in _OBJECT.finditer(text, 0, key + 1)][:_MAX_OBJECTS]:
-        try:
-            value, end = decoder.raw_decode(text, begin)
-        except (json.JSONDecodeError, RecursionError):
-            continue
-        if end > key and any(_KEYS[INSTRUCTION].fullmatch(name) for name, _ in value):
-            return value, end
-    raise ReplyFormatError(f"expected a whole JSON object around {_at(text, key)}, got none that parses")
-
-
-def _field(fields: tuple[tuple[str, Any], ...], name: str) -> str:
-    """Return the text of a part.
-
-    Raises:
-        ReplyFormatError: There is no such field, or more than one, or no text in it.
-    """
-    found = [value for key, value in fields if _KEYS[name].fullmatch(key.strip())]
-    if len(found) != 1 or not isinstance(found[0], str):
-        keys = ", ".join(key for key, _ in fields)[:80]
-        raise ReplyFormatError(f"expected one field {name!r} with text in the JSON object, got the fields {keys}")
-    return found[0].strip()
-
-
 def _check(name: str, part: str) -> None:
     """Refuse a part that holds nothing, or that holds parts itself.
 
@@ -295,11 +228,5 @@ def _check(name: str, part: str) -> None:
         raise ReplyFormatError(f"expected text in <{name}>, got nothing")
     if part.startswith(("|\n", ">\n", "|-\n", ">-\n")):
         raise ReplyFormatError(f"expected <{name}> as plain text, got a block of YAML")
-    if (inner := _TAG.search(part)) or (inner := _JSON_KEY.search(part)):
+    if (inner := _TAG.search(part)) or (inner := JSON_KEY.search(part)):
         raise ReplyFormatError(f"expected no mark inside <{name}>, got {inner[0][:60]!r}")
-
-
-def _at(text: str, start: int, stop: int | None = None) -> str:
-    """Name a place of a text, for people: what stands there, and its line."""
-    shown = text[start : stop or start + 60].strip().split("\n")[0]
-    return f"{shown!r} (line {text.count(chr(10), 0, start) + 1})"

@@ -9,6 +9,7 @@ __all__ = [
     "INSTRUCTION_PHRASES",
     "USER_HEAD",
     "USER_PROMPT",
+    "open_user_template",
     "read_persona",
     "render_assistant",
     "render_user",
@@ -18,13 +19,13 @@ __all__ = [
 
 USER_HEAD = "You are playing the human user in a conversation with an AI assistant."
 _SWAPPED = (
-    " In what follows the sides are swapped: your own earlier messages are shown as yours, and each message you receive "
-    "is the assistant's reply."
+    " In what follows the sides are swapped: your own earlier messages are shown as yours, and each message you "
+    "receive is the assistant's reply."
 )
 _TASK = (
-    "Write the user's next message and nothing else. Keep to one short, natural message that moves the conversation on: "
-    "follow up on a detail, change or extend the request, or come back to something said earlier. Do not answer your "
-    "own request, do not thank at length, and never say that you are playing a part."
+    "Write the user's next message and nothing else. Keep to one short, natural message that moves the conversation "
+    "on: follow up on a detail, change or extend the request, or come back to something said earlier. Do not answer "
+    "your own request, do not thank at length, and never say that you are playing a part."
 )
 USER_PROMPT = f"{USER_HEAD}{_SWAPPED}\n{{persona}}{{system}}\n{_TASK}"
 INSTRUCTION_PHRASES = (
@@ -39,6 +40,7 @@ INSTRUCTION_PHRASES = (
 
 _PERSONA = "\nWho you are:\n<persona>\n{text}\n</persona>\n"
 _SYSTEM = "The assistant was given these instructions:\n<system>\n{text}\n</system>\n"
+_PROBE = "probe-0"
 _OPENING = "\n\nThe conversation has not begun yet: write its first message."
 _OTHER_ROLE: dict[Role, Role] = {"user": "assistant", "assistant": "user"}
 # Pydantic's core validates a batch in a third of the time that building as many messages without validation takes.
@@ -68,6 +70,23 @@ def render_user(
     body = messages[1:] if has_system else messages
     prompt = [{"role": "user", "content": text if body else text + _OPENING}]
     return _validated(prompt + [{"role": _OTHER_ROLE[m.role], "content": m.content} for m in body])
+
+
+def open_user_template(name: str, source: str, *, shows_persona: bool = False) -> PromptTemplate:
+    """Return instructions of one's own for the user simulator.
+
+    Args:
+        name: As the user named them.
+        source: Their text.
+        shows_persona: Whether users have personas, which the instructions must then show.
+
+    Raises:
+        InvalidInputError: They are no template, or do not show the persona.
+    """
+    needs = {_PROBE: "show {{ persona }}, as the users of this run have personas; add that"} if shows_persona else {}
+    template = PromptTemplate("user's prompt", name, source, needs)
+    template.require("user", (), user_frame(_PROBE, _PROBE[::-1]))
+    return template
 
 
 def user_frame(persona: str, system: str) -> dict[str, str]:

@@ -16,8 +16,8 @@ __all__ = ["open_template", "template_names"]
 
 _FOLDER = Path(__file__).with_name("judging")
 _NEEDS = {
-    "[[": "ask for a mark in double brackets at the end, such as [[A]] for a comparison or [[7]] for a rating; begin it "
-    "with {% extends base %}, or ask for one"
+    "[[": "ask for a mark in double brackets at the end, such as [[A]] for a comparison or [[7]] for a rating; begin "
+    "it with {% extends base %}, or ask for one"
 }
 
 

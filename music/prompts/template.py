@@ -16,7 +16,7 @@ from music.errors import InvalidInputError
 if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
 
-__all__ = ["SUFFIX", "PromptTemplate", "read_template"]
+__all__ = ["SUFFIX", "PromptTemplate"]
 
 SUFFIX = ".jinja"
 _FRAMES = Path(__file__).with_name("frames")
@@ -79,28 +79,18 @@ class PromptTemplate:
             values: Of all others.
 
         Raises:
-            InvalidInputError: It leaves a value out, or lacks a text that it needs.
+            InvalidInputError: It leaves a value out, lacks a text that it needs, or holds none at all.
         """
         probes = {name: f"probe-{number}" for number, name in enumerate(names)}
         text = self.render(base, {**(values or {}), **probes}, shown=probes)
+        if not text.strip():
+            raise InvalidInputError(f"{self._what}: expected text, got none")
         for name, probe in probes.items():
             if probe not in text:
                 raise InvalidInputError(f"{self._what}: expected it to show {{{{ {name} }}}}; add that")
         for needed, advice in self._needs.items():
             if needed not in text:
                 raise InvalidInputError(f"{self._what}: expected it to {advice}")
-
-
-def read_template(path: Path) -> str:
-    """Return the text of a template's file.
-
-    Raises:
-        InvalidInputError: The file cannot be read.
-    """
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"prompt {str(path)!r}: expected a readable text file: {error}") from error
 
 
 @cache

@@ -54,7 +54,14 @@ async def make_defects(
     def swapper(ledgered: RoleModels, num_attempts: Callable[[int], int]) -> DefectSwapper:
         sampling = Sampling(temperature=config.temperature, max_tokens=config.max_reply_tokens)
         assistant = AssistantRole(ledgered.assistant, sampling)
-        players = Cast(contrast=ledgered.contrast, assistant=assistant, weaker=ledgered.weaker, sampling=sampling)
+        players = Cast(
+            contrast=ledgered.contrast,
+            assistant=assistant,
+            weaker=ledgered.weaker,
+            sampling=sampling,
+            form=config.contrast_format,
+            template=config.contrast_template(),
+        )
         return DefectSwapper(
             swaps=swaps,
             contrast=make_contrast(config.strategy, players),

@@ -73,8 +73,8 @@ class RoleView:
         """Return a request of this turn.
 
         Both sides draw from the same seed (common random numbers: they differ by their contrast, not by luck), while
-        the key tells them apart. `attempt` must differ between the requests of one turn. `json_schema` is what the reply
-        is to follow, where the endpoint can be held to one.
+        the key tells them apart. `attempt` must differ between the requests of one turn; `json_schema` is what the
+        reply is to follow, where the endpoint can be held to one.
         """
         place = f"{self.turn}/{self.part}/{attempt}"
         return ChatRequest(

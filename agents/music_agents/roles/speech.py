@@ -8,6 +8,8 @@ from functools import lru_cache
 
 __all__ = ["asks", "plain", "speaks_as_assistant", "stop_mark", "without_stop_marks"]
 
+MIN_ADVICE_CHARS = 40
+"""From this length on, a message that begins by telling the reader what to do is an answer."""
 MIN_LECTURE_CHARS = 120
 """From this length on, a statement about no one's own affairs is an answer."""
 
@@ -23,8 +25,9 @@ _AS_TYPED: dict[int, str | None] = {
 
 _TALK = r"(?:conversation|chat|dialog(?:ue)?|session)"
 _STOP = (
-    rf"(?:stop|end|done|exit|quit|finish(?:ed)?|terminated?|(?:end|stop|terminate|exit)[ _-]?(?:of[ _-]?)?(?:the[ _-]?)?"
-    rf"{_TALK}|{_TALK}[ _-]?(?:is[ _-]?)?(?:over|ended|end|finished|completed?))"
+    rf"(?:stop|end|done|exit|quit|finish(?:ed)?|terminated?"
+    rf"|(?:end|stop|terminate|exit)[ _-]?(?:of[ _-]?)?(?:the[ _-]?)?{_TALK}"
+    rf"|{_TALK}[ _-]?(?:is[ _-]?)?(?:over|ended|end|finished|completed?))"
 )
 _STOP_MARK = re.compile(
     # What nobody writes for any other purpose,
@@ -57,10 +60,10 @@ _ASKS_ANYWHERE = re.compile(
     r"|don't know (?:how|what|which|where|who|why)|not sure (?:how|what|which)|i meant|my question|same for)\b"
 )
 _ASKS_AT_ONCE = re.compile(
-    r"\W*(?:(?:and|but|so|ok(?:ay)?|now|then|also|thanks|thank you|great|yes|no|well|hey|hi|alright|good|nice|sure|first"
-    r"|finally|actually|lastly|fine|right|cool|perfect|oh|just)\b[,!.]?\s+){0,3}"
-    rf"(?:(?:[^,.\n]{{1,60}},\s+)?(?:{_ORDERS})|how|what|what's|why|(?:where|when|which|who|whom|whose)\s+(?:{_AUXILIARIES})"
-    rf"|{_AUXILIARIES})\b"
+    r"\W*(?:(?:and|but|so|ok(?:ay)?|now|then|also|thanks|thank you|great|yes|no|well|hey|hi|alright|good|nice|sure"
+    r"|first|finally|actually|lastly|fine|right|cool|perfect|oh|just)\b[,!.]?\s+){0,3}"
+    rf"(?:(?:[^,.\n]{{1,60}},\s+)?(?:{_ORDERS})|how|what|what's|why"
+    rf"|(?:where|when|which|who|whom|whose)\s+(?:{_AUXILIARIES})|{_AUXILIARIES})\b"
 )
 _SENTENCE_ENDS = re.compile(r"[.!:;\n]+\s*")
 _LETTERS = re.compile(r"[^\W\d_]")
@@ -114,17 +117,23 @@ _OPENINGS = re.compile(
     r"(?:sure|certainly|of course|absolutely|definitely|gladly)\b\W+(?:here|i can|i'd|i would|i'll|let me|let's|you can"
     r"|the|this|that's|to)\b"
     r"|here(?:'s| is| are)\b(?! (?:my|our|what i|the (?:text|code|paragraph|sentence|article|data|list|passage|email)))"
-    r"|(?:i'm|i am) (?:so |very |really )?(?:glad|happy|pleased|delighted|excited) (?:that )?(?:you|to (?:hear|help|assist"
-    r"|know|see|provide|answer|explain|share))"
+    r"|(?:i'm|i am) (?:so |very |really )?(?:glad|happy|pleased|delighted|excited) (?:that )?(?:you|to (?:hear|help"
+    r"|assist|know|see|provide|answer|explain|share))"
     r"|(?:i'm|i am) sorry,? (?:but |for (?:any|the) |to hear |if |you)|i apologi[sz]e|my apologies"
-    r"|(?:that's|that is|it's|it is|what) (?:a |an )?(?:really |very )?(?:great|good|excellent|wonderful|fantastic|amazing"
-    r"|interesting|important|common|fascinating) (?:question|point|observation|choice|example|summary|that you|to hear)"
+    r"|(?:that's|that is|it's|it is|what) (?:a |an )?(?:really |very )?(?:great|good|excellent|wonderful|fantastic"
+    r"|amazing|interesting|important|common|fascinating) (?:question|point|observation|choice|example|summary|that you"
+    r"|to hear)"
     r"|(?:great|good|excellent) (?:question|choice|point|observation)\b"
     r"|thank you for (?:your|asking|sharing|reaching|providing|clarifying|the (?:information|additional|details))"
     r"|you're welcome|you are welcome|you're (?:absolutely )?(?:right|correct)[.,!] (?!but|so|what|can|how|i)"
     r"|you are (?:absolutely )?(?:right|correct)[.,!] (?!but|so|what|can|how|i)"
-    r"|it (?:sounds|seems) like you|i understand that you|i see that you|i understand your|as (?:an ai|a language model),? i\b"
+    r"|it (?:sounds|seems) like you|i understand that you|i see that you|i understand your"
+    r"|as (?:an ai|a language model),? i\b"
     r")"
+)
+_ADVICE = re.compile(
+    r"\W*(?:you (?:can|could|might want to|may want to|should consider|may also)|(?:yes|no), you (?:can|could|should)"
+    r"|to \w+ [^.!\n]{1,80}, you (?:can|could|should|will need|need)|consider \w+ing)\b"
 )
 _OBLIGING = re.compile(r"\W*(?:sure|certainly|of course|absolutely|definitely|gladly)\b")
 
@@ -146,11 +155,12 @@ def speaks_as_assistant(lower: str) -> str:
         return f"the user speaks as the assistant: {found!r}"
     if opening := _OPENINGS.match(lower):
         return f"the user opens as the assistant would: {opening[0].strip()!r}"
-    if "?" in lower or len(lower) < MIN_LECTURE_CHARS or not _is_latin(lower):
+    if "?" in lower or len(lower) < MIN_ADVICE_CHARS or not _is_latin(lower):
         return ""
-    if _OBLIGING.match(lower):
-        return "the user answers at length, as the assistant would"
-    if not _OWN_AFFAIRS.search(lower) and not _wishes(lower):
+    is_long, is_own = len(lower) >= MIN_LECTURE_CHARS, bool(_OWN_AFFAIRS.search(lower))
+    if _ADVICE.match(lower) and not is_own:
+        return "the user gives advice, as the assistant would"
+    if is_long and (_OBLIGING.match(lower) or not (is_own or _wishes(lower))):
         return "the user answers at length, as the assistant would"
     return ""
 

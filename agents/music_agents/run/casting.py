@@ -77,9 +77,17 @@ def cast(models: RoleModels, config: SimulationConfig) -> Casting:
     if models.user is None:
         raise InvalidInputError("expected a model that plays the user, got none: name its endpoint (--user)")
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_reply_tokens)
-    user = UserRole(models.user, sampling, gates=DEFAULT_USER_GATES if config.gates else ())
+    gates = DEFAULT_USER_GATES if config.gates else ()
+    user = UserRole(models.user, sampling, gates=gates, template=config.user_template())
     assistant = AssistantRole(models.assistant, sampling)
-    players = Cast(contrast=models.contrast, assistant=assistant, weaker=models.weaker, sampling=sampling)
+    players = Cast(
+        contrast=models.contrast,
+        assistant=assistant,
+        weaker=models.weaker,
+        sampling=sampling,
+        form=config.contrast_format,
+        template=config.contrast_template(),
+    )
     contrast = make_contrast(config.strategy, players, Schedule.parse(config.schedule))
     roles = Roles(user=SharedScript(user) if config.shared_script else user, assistant=assistant, contrast=contrast)
     return Casting(roles=roles, models=models, sampling=sampling)
