@@ -82,6 +82,9 @@ READ = {
     "a label that repeats what is answered": f"Modified instruction: {INSTRUCTION}\n"
     f"Answer to the modified instruction: {RESPONSE}",
     "fences of their own": f"**Modified instruction:**\n```\n{INSTRUCTION}\n```\n**Response:**\n```\n{RESPONSE}\n```",
+    "labels within the tags": TAGS.replace("Which", "**Modified instruction:** Which").replace(
+        "Thyme", "Response: Thyme"
+    ),
     "a label, then a tag": f"Modified instruction: {INSTRUCTION}\n\n<response>\n{RESPONSE}\n</response>",
     "a tag, then a label": f"<modified_instruction>{INSTRUCTION}</modified_instruction>\n\nResponse: {RESPONSE}",
     "JSON": PLAIN_JSON,
@@ -132,6 +135,7 @@ REFUSED = {
         "expected </modified_instruction> before '**Response:**' (line 2)",
     ),
     "an unknown tag": (TAGS.replace("response>", "output>"), "expected <response> after"),
+    "another part's label": (TAGS.replace("Thyme", "Modified instruction: Thyme"), "got 'Modified instruction:'"),
     "two labels": (f"Modified instruction: {INSTRUCTION}\nResponse: a\nResponse: b", "(line 3) is one mark too many"),
     "a remark that labels cannot end": (
         f"Modified instruction: {INSTRUCTION}\nResponse: {RESPONSE}\n\nNote: I modified the request as asked.",
@@ -250,6 +254,6 @@ def test_what_is_read_stood_between_its_marks_and_nothing_else_did(text):
     # Each part follows a mark of its own, which begins no second part anywhere.
     for name, part in (("instruction", instruction), ("response", response)):
         begins = [m.end() for m in re.finditer(BEGINS[name], rest, re.IGNORECASE)]
-        assert any(rest[begin:].lstrip(' *":\n').startswith(part[:5]) for begin in begins)
+        assert any(re.match(rf'[\s*:"]*{re.escape(part[:5])}', rest[begin:]) for begin in begins)
     assert rest.index(instruction) <= rest.rindex(response)
     assert not re.search("|".join(map(re.escape, FRAGMENTS[:5])), instruction + response)

@@ -20,6 +20,7 @@ _PLACEHOLDER_WORDS = _PLACEHOLDER_NOUNS.union(
     ("the", "your", "a", "an", "my", "modified", "revised", "rewritten", "new", "changed", "other", "user"),
     ("here", "goes", "to", "insert", "placeholder"),
 )
+_MAX_PLACEHOLDER_CHARS = 100
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -83,8 +84,9 @@ def _check_written(name: str, part: str, others: tuple[str, ...]) -> None:
         ReplyFormatError: It is a placeholder, or repeats another text.
     """
     plain = _plain(part)
-    words = set(_WORD.findall(plain))
-    if not words or plain in _PLACEHOLDERS or (words <= _PLACEHOLDER_WORDS and words & _PLACEHOLDER_NOUNS):
+    words = set(_WORD.findall(plain[:_MAX_PLACEHOLDER_CHARS]))
+    placed = len(plain) < _MAX_PLACEHOLDER_CHARS and words <= _PLACEHOLDER_WORDS and words & _PLACEHOLDER_NOUNS
+    if not words or plain in _PLACEHOLDERS or placed:
         raise ReplyFormatError(f"expected a text in <{name}>, got the placeholder {part[:60]!r}")
     if plain in map(_plain, others):
         raise ReplyFormatError(f"expected something new in <{name}>: it repeats {part[:60]!r} unchanged")

@@ -16,16 +16,17 @@ from music.prompts.part_names import INSTRUCTION, PART_NAMES, RESPONSE, ReplyFor
 __all__ = ["read_parts"]
 
 _NAME = rf"(?:(?P<instruction>{PART_NAMES[INSTRUCTION]})|(?P<response>{PART_NAMES[RESPONSE]}))"
-_BARE_TAG = rf"[<\[]\s*(?P<close>/?)\s*{_NAME}(?:\s[^<>\[\]\n]{{0,200}})?\s*[>\]]"
-_TAG = re.compile(rf"(?P<around>\*\*|__|`)?{_BARE_TAG}(?(around)(?P=around))", re.IGNORECASE)
+_TAG = re.compile(rf"[<\[]\s*(?P<close>/?)\s*{_NAME}(?:\s[^<>\[\]\n]{{0,200}})?\s*[>\]]", re.IGNORECASE)
+_AROUND = ("**", "__", "`")
+"""What a model sets around a tag, on both sides of it."""
 _LABEL = re.compile(
     r"^[ \t]*(?:[-*+>][ \t]+|\(?\d{1,2}[.)][ \t]+)?(?P<heading>#{1,6}[ \t]+(?:\d{1,2}[.)][ \t]+)?)?(?P<bold>\*\*|__)?"
     rf"{_NAME}[ \t]*(?P<colon>:)?(?(bold)(?P=bold))[ \t]*(?P<later_colon>:)?(?P<alone>[ \t]*$)?",
     re.IGNORECASE | re.MULTILINE,
 )
-_THOUGHT = r"(?:think|thinking|thought|thoughts|reasoning|reflection|scratchpad)"
-_THOUGHT_OPENS = re.compile(rf"[<\[◁]\s*{_THOUGHT}\s*[>\]▷]", re.IGNORECASE)
-_THOUGHT_CLOSES = re.compile(rf"[<\[◁]\s*/\s*{_THOUGHT}\s*[>\]▷]", re.IGNORECASE)
+_THOUGHT = re.compile(
+    r"[<\[◁]\s*(?P<close>/?)\s*(?:think(?:ing)?|thoughts?|reasoning|reflection|scratchpad)\s*[>\]▷]", re.IGNORECASE
+)
 _END_MARK = re.compile(r"(?:< ?[|｜][^|｜<>\n]{1,40}[|｜]>|< ?/s>|< ?(?:end_of_turn|eos)>|\[END\])\Z")
 _FENCE = re.compile(r"^[ \t]*(?:`{3,}|~{3,})[ \t]*\w*[ \t]*$", re.MULTILINE)
 _FENCED = re.compile(r"(?:`{3,}|~{3,})[ \t]*\w*\n(?P<body>.*)\n(?:`{3,}|~{3,})", re.DOTALL)
@@ -82,6 +83,7 @@ def read_parts(text: str, names: tuple[str, ...] = (INSTRUCTION, RESPONSE)) -> t
         parts = read_object(text, names)
     else:
         parts = _read_marked(text, _with_labels(text, tags), names)
+    parts = tuple(map(_without_label, names, parts))
     for name, part in zip(names, parts, strict=True):
         _check(name, part)
     return parts
@@ -93,17 +95,25 @@ def _after_thoughts(text: str) -> str:
     Raises:
         ReplyFormatError: A thought does not end.
     """
-    closes = list(_THOUGHT_CLOSES.finditer(text))
-    stop = closes[-1].end() if closes else 0
-    rest = "\n" * text.count("\n", 0, stop) + text[stop:]
-    if opens := _THOUGHT_OPENS.search(rest):
-        place = place_of(rest, opens.start(), opens.end())
+    marks = list(_THOUGHT.finditer(text))
+    stop = max((mark.end() for mark in marks if mark["close"]), default=0)
+    if opens := [mark for mark in marks if mark.start() >= stop]:
+        place = place_of(text, opens[0].start(), opens[0].end())
         raise ReplyFormatError(f"expected an answer after the thoughts that begin with {place}, got none")
-    return rest
+    return "\n" * text.count("\n", 0, stop) + text[stop:]
 
 
 def _tags(text: str) -> list[_Mark]:
-    return [_Mark(_part(m), bool(m["close"]), m.start(), m.end()) for m in _TAG.finditer(text)]
+    return [_Mark(_part(m), bool(m["close"]), *_with_what_is_around(text, m)) for m in _TAG.finditer(text)]
+
+
+def _with_what_is_around(text: str, tag: re.Match[str]) -> tuple[int, int]:
+    """Return where a tag begins and ends, with bold print or code marks on both of its sides."""
+    start, end = tag.span()
+    for mark in _AROUND:
+        if text.startswith(mark, end) and text.endswith(mark, 0, start):
+            return start - len(mark), end + len(mark)
+    return start, end
 
 
 def _has_instruction(marks: list[_Mark]) -> bool:
@@ -216,6 +226,20 @@ def _out_of_fences(parts: dict[str, str]) -> dict[str, str]:
     if len(parts) > 1 and all(fenced.values()):
         return {name: match["body"].strip() for name, match in fenced.items() if match}
     return parts
+
+
+def _without_label(name: str, part: str) -> str:
+    """Take a part's own label from its beginning; "Answer:" may be how the answer itself begins.
+
+    Raises:
+        ReplyFormatError: It begins with the label of another part.
+    """
+    label = _LABEL.match(part)
+    if label is None or not _is_label(label):
+        return part
+    if _part(label) != name:
+        raise ReplyFormatError(f"expected the text of <{name}>, got {label[0].strip()!r}")
+    return part if "answer" in label[0].lower() or "reply" in label[0].lower() else part[label.end() :].strip()
 
 
 def _check(name: str, part: str) -> None:
