@@ -161,6 +161,10 @@ REFUSED = {
         "expected a text in <modified_instruction>, got the placeholder",
     ),
     "the response's placeholder": (render_contrast_reply(INSTRUCTION, "Your response here."), "in <response>, got the"),
+    "a sentence of the prompt": (
+        render_contrast_reply("The answer must stand on its own and must not mention the modification.", RESPONSE),
+        "got the prompt's own words",
+    ),
     "the revised message": (render_contrast_reply("The revised message.", RESPONSE), "got the placeholder"),
     "dots": (render_contrast_reply(INSTRUCTION, "..."), "got the placeholder '...'"),
     "an unchanged message": (
@@ -202,6 +206,7 @@ def test_a_rewrite_is_read_as_a_contrast_is(text):
         INSTRUCTION,
         "<modified_instruction> </modified_instruction>",
         render_rewrite_reply("the modified version"),
+        render_rewrite_reply("The modified version is highly related to the message."),
         render_rewrite_reply(MESSAGE),
         render_rewrite_reply("a") + render_rewrite_reply("b"),
         f"<response>{RESPONSE}</response>",
@@ -221,8 +226,21 @@ def test_whatever_is_written_in_a_format_is_read_back(instruction, response, for
     try:
         assert read_contrast(render_contrast_reply(instruction, response, form)) == (instruction, response)
     except ReplyFormatError as error:
-        assume(not re.search("placeholder|something new", str(error)))
+        assume(not re.search("placeholder|something new|own words", str(error)))
         raise
+
+
+@given(parts, parts)
+def test_a_word_before_changes_nothing(instruction, response):
+    """What is written as asked is read in one step; with a word before it, by its marks."""
+    text = render_contrast_reply(instruction, response)
+    results = []
+    for reply in (text, f"Sure: {text}"):
+        try:
+            results.append(read_contrast(reply))
+        except ReplyFormatError as error:
+            results.append(str(error))
+    assert results[0] == results[1]
 
 
 FRAGMENTS = ["<modified_instruction>", "</modified_instruction>", "<response>", "</response>", "<RESPONSE>", "\n"]

@@ -20,7 +20,10 @@ _PLACEHOLDER_WORDS = _PLACEHOLDER_NOUNS.union(
     ("the", "your", "a", "an", "my", "modified", "revised", "rewritten", "new", "changed", "other", "user"),
     ("here", "goes", "to", "insert", "placeholder"),
 )
-_MAX_PLACEHOLDER_CHARS = 100
+_MIN_ECHO_WORDS = 3
+"""Fewer words of the prompts may be anyone's."""
+_CHARS_READ = 100
+"""So much of a part shows whether it is a placeholder."""
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -84,10 +87,11 @@ def _check_written(name: str, part: str, others: tuple[str, ...]) -> None:
         ReplyFormatError: It is a placeholder, or repeats another text.
     """
     plain = _plain(part)
-    words = set(_WORD.findall(plain[:_MAX_PLACEHOLDER_CHARS]))
-    placed = len(plain) < _MAX_PLACEHOLDER_CHARS and words <= _PLACEHOLDER_WORDS and words & _PLACEHOLDER_NOUNS
-    if not words or plain in _PLACEHOLDERS or placed:
+    words = _WORD.findall(plain[:_CHARS_READ])
+    if not words or (_PLACEHOLDER_WORDS.issuperset(words) and not _PLACEHOLDER_NOUNS.isdisjoint(words)):
         raise ReplyFormatError(f"expected a text in <{name}>, got the placeholder {part[:60]!r}")
+    if len(words) >= _MIN_ECHO_WORDS and plain in _PROMPTS:
+        raise ReplyFormatError(f"expected a text in <{name}>, got the prompt's own words {part[:60]!r}")
     if plain in map(_plain, others):
         raise ReplyFormatError(f"expected something new in <{name}>: it repeats {part[:60]!r} unchanged")
 
@@ -97,4 +101,5 @@ def _plain(text: str) -> str:
     return " ".join(text.casefold().split()).strip(" .!?\"'“”‘’*`<>[](){}")
 
 
-_PLACEHOLDERS = {_plain(text) for task in TASKS.values() for text in task.parts.values()}
+_PROMPTS = "\n".join(_plain(f"{task.body} {' '.join(task.parts.values())}") for task in TASKS.values())
+"""What the prompts say, by which a reply that recites them is recognised."""

@@ -19,6 +19,10 @@ _NAME = rf"(?:(?P<instruction>{PART_NAMES[INSTRUCTION]})|(?P<response>{PART_NAME
 _TAG = re.compile(rf"[<\[]\s*(?P<close>/?)\s*{_NAME}(?:\s[^<>\[\]\n]{{0,200}})?\s*[>\]]", re.IGNORECASE)
 _AROUND = ("**", "__", "`")
 """What a model sets around a tag, on both sides of it."""
+# What most replies are: as asked, with nothing in them that a mark begins with. To look for all marks takes far longer.
+_AS_ASKED = re.compile(
+    r"\s*<modified_instruction>([^<\[◁`]*)</modified_instruction>\s*<response>([^<\[◁`]*)</response>\s*"
+)
 _LABEL = re.compile(
     r"^[ \t]*(?:[-*+>][ \t]+|\(?\d{1,2}[.)][ \t]+)?(?P<heading>#{1,6}[ \t]+(?:\d{1,2}[.)][ \t]+)?)?(?P<bold>\*\*|__)?"
     rf"{_NAME}[ \t]*(?P<colon>:)?(?(bold)(?P=bold))[ \t]*(?P<later_colon>:)?(?P<alone>[ \t]*$)?",
@@ -75,18 +79,29 @@ def read_parts(text: str, names: tuple[str, ...] = (INSTRUCTION, RESPONSE)) -> t
     Raises:
         ReplyFormatError: A part is missing, is empty, or cannot be told from the rest beyond doubt.
     """
+    if names == (INSTRUCTION, RESPONSE) and (as_asked := _AS_ASKED.fullmatch(text)):
+        found: tuple[str, ...] = as_asked[1].strip(), as_asked[2].strip()
+    else:
+        found = _found(text, names)
+    parts = tuple(map(_without_label, names, found))
+    for name, part in zip(names, parts, strict=True):
+        _check(name, part)
+    return parts
+
+
+def _found(text: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Find the parts by whatever marks there are.
+
+    Raises:
+        ReplyFormatError: As `read_parts`.
+    """
     text = _after_thoughts(text)
     if "&lt;" in text and not _has_instruction(_tags(text)) and _has_instruction(_tags(html.unescape(text))):
         text = html.unescape(text)
     tags = _tags(text)
     if not _has_instruction(tags) and JSON_KEY.search(text):
-        parts = read_object(text, names)
-    else:
-        parts = _read_marked(text, _with_labels(text, tags), names)
-    parts = tuple(map(_without_label, names, parts))
-    for name, part in zip(names, parts, strict=True):
-        _check(name, part)
-    return parts
+        return read_object(text, names)
+    return _read_marked(text, _with_labels(text, tags), names)
 
 
 def _after_thoughts(text: str) -> str:
@@ -248,9 +263,10 @@ def _check(name: str, part: str) -> None:
     Raises:
         ReplyFormatError: It does.
     """
-    if not part.translate(_UNSEEN).strip():
+    if not (part if part.isascii() else part.translate(_UNSEEN)).strip():
         raise ReplyFormatError(f"expected text in <{name}>, got nothing")
     if part.startswith(("|\n", ">\n", "|-\n", ">-\n")):
         raise ReplyFormatError(f"expected <{name}> as plain text, got a block of YAML")
-    if (inner := _TAG.search(part)) or (inner := JSON_KEY.search(part)):
+    may_hold_tags = "<" in part or "[" in part
+    if (inner := may_hold_tags and _TAG.search(part)) or (inner := '"' in part and JSON_KEY.search(part)):
         raise ReplyFormatError(f"expected no mark inside <{name}>, got {inner[0][:60]!r}")

@@ -6,14 +6,14 @@ without reason costs calls. A plain substring test comes before anything slow, a
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeAlias
 
 from music.prompts.dialogue import INSTRUCTION_PHRASES
 from music_agents.failures import FailureReason, UnfitReplyError
 from music_agents.personas import PERSONA_HEADINGS
 from music_agents.roles.role import RoleView
-from music_agents.roles.speech import plain, speaks_as_assistant, stop_mark
+from music_agents.roles.speech import first_of, plain, speaks_as_assistant, stop_mark
 
 __all__ = ["DEFAULT_USER_GATES", "UserGate", "refuse_leaks", "refuse_repeats", "refuse_role_flips", "refuse_stops"]
 
@@ -63,7 +63,7 @@ def refuse_stops(text: str, view: RoleView) -> None:
         raise UnfitReplyError(
             FailureReason.USER_STOPPED, f"the user writes the stop mark {mark!r} before the last turn"
         )
-    if "?" not in lower and _first(_STOP_HINTS, lower) and (match := _STOP.search(lower)):
+    if "?" not in lower and first_of(_STOP_HINTS, lower) and (match := _STOP.search(lower)):
         raise UnfitReplyError(FailureReason.USER_STOPPED, f"the user says {match[0]!r} before the last turn")
 
 
@@ -76,7 +76,7 @@ def refuse_role_flips(text: str, view: RoleView) -> None:
     lower = plain(text)
     if lower.startswith(_FLIP_HEADS):
         raise UnfitReplyError(FailureReason.USER_ROLE_FLIP, "the user's message begins with a speaker's name")
-    if "\n" in lower and _first(_FLIP_SCRIPT, lower):
+    if "\n" in lower and first_of(_FLIP_SCRIPT, lower):
         raise UnfitReplyError(FailureReason.USER_ROLE_FLIP, "the user writes a script for both sides")
     if shown := speaks_as_assistant(lower):
         raise UnfitReplyError(FailureReason.USER_ROLE_FLIP, shown)
@@ -106,7 +106,7 @@ def refuse_leaks(text: str, view: RoleView) -> None:
         UnfitReplyError: The user gives away that a part is being played.
     """
     lower = plain(text)
-    if leak := _first(_LEAKS, lower):
+    if leak := first_of(_LEAKS, lower):
         raise UnfitReplyError(FailureReason.USER_LEAKS, f"the user gives the instructions away: {leak!r}")
     persona = view.persona
     for told in (persona.who, persona.style) if persona else ():
@@ -118,17 +118,10 @@ DEFAULT_USER_GATES: tuple[UserGate, ...] = (refuse_stops, refuse_role_flips, ref
 """The gates of `UserRole`; leave out what you do not want."""
 
 
-def _first(phrases: Iterable[str], lower: str) -> str | None:
-    """Return the first of the phrases that a text in lower case holds."""
-    for phrase in phrases:
-        if phrase in lower:
-            return phrase
-    return None
-
-
 def _is_repeat(text: str, earlier: str, *, in_a_row: bool) -> bool:
     """Whether a message says what an earlier one said."""
-    if plain(text) == plain(earlier):
+    as_typed = text.isascii() and earlier.isascii()
+    if text.lower() == earlier.lower() if as_typed else plain(text) == plain(earlier):
         return in_a_row or text.count(" ") >= MIN_REPEATED_WORDS - 1
     return _are_alike(text, earlier)
 
