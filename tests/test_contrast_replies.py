@@ -165,6 +165,10 @@ REFUSED = {
         render_contrast_reply("The answer must stand on its own and must not mention the modification.", RESPONSE),
         "got the prompt's own words",
     ),
+    "talk of the format": (
+        render_contrast_reply(INSTRUCTION, "A JSON object describing a modified instruction."),
+        "in <response>, got the prompt's own words",
+    ),
     "the revised message": (render_contrast_reply("The revised message.", RESPONSE), "got the placeholder"),
     "dots": (render_contrast_reply(INSTRUCTION, "..."), "got the placeholder '...'"),
     "an unchanged message": (

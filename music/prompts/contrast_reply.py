@@ -90,7 +90,7 @@ def _check_written(name: str, part: str, others: tuple[str, ...]) -> None:
     words = _WORD.findall(plain[:_CHARS_READ])
     if not words or (_PLACEHOLDER_WORDS.issuperset(words) and not _PLACEHOLDER_NOUNS.isdisjoint(words)):
         raise ReplyFormatError(f"expected a text in <{name}>, got the placeholder {part[:60]!r}")
-    if len(words) >= _MIN_ECHO_WORDS and plain in _PROMPTS:
+    if "modified instruction" in plain or (len(words) >= _MIN_ECHO_WORDS and plain in _PROMPTS):
         raise ReplyFormatError(f"expected a text in <{name}>, got the prompt's own words {part[:60]!r}")
     if plain in map(_plain, others):
         raise ReplyFormatError(f"expected something new in <{name}>: it repeats {part[:60]!r} unchanged")
