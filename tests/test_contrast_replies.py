@@ -170,6 +170,10 @@ REFUSED = {
         "in <response>, got the prompt's own words",
     ),
     "the revised message": (render_contrast_reply("The revised message.", RESPONSE), "got the placeholder"),
+    "what a small model wrote": (
+        render_contrast_reply("the edited instruction", "this response"),
+        "got the placeholder",
+    ),
     "dots": (render_contrast_reply(INSTRUCTION, "..."), "got the placeholder '...'"),
     "an unchanged message": (
         render_contrast_reply(f'"{MESSAGE.upper()}"', RESPONSE),

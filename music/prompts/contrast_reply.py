@@ -18,7 +18,7 @@ _PLACEHOLDER_NOUNS = frozenset(
 )
 _PLACEHOLDER_WORDS = _PLACEHOLDER_NOUNS.union(
     ("the", "your", "a", "an", "my", "modified", "revised", "rewritten", "new", "changed", "other", "user"),
-    ("here", "goes", "to", "insert", "placeholder"),
+    ("here", "goes", "to", "insert", "placeholder", "this", "that", "edited", "of", "question"),
 )
 _MIN_ECHO_WORDS = 3
 """Fewer words of the prompts may be anyone's."""
