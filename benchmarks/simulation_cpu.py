@@ -104,7 +104,7 @@ async def measure_ratio(base_url: str, in_flight: int, num_rounds: int) -> tuple
             started = time.process_time()
             await run_product(model, num_pairs, in_flight)
             ended = time.process_time()
-            products.append((ended - started) / (num_pairs * NUM_TURNS * 4) * 1e6)
+            products.append((ended - started) / (num_pairs * (NUM_TURNS * 4 - 1)) * 1e6)
             await run_plain_loop(base_url, requests, in_flight)
             plains.append((time.process_time() - ended) / len(requests) * 1e6)
     return statistics.median(products), statistics.median(plains)

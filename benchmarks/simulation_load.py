@@ -89,7 +89,7 @@ async def measure_load(base_url: str, in_flight: int, latency: float) -> Load:
         config = SimulationConfig(num_pairs=in_flight, num_turns=NUM_TURNS, max_in_flight=in_flight)
         with tempfile.TemporaryDirectory() as directory:
             run = asyncio.create_task(run_simulation(Path(directory), SEEDS, same_model(model), config, progress))
-            ticks = await watch(run, progress, in_flight * NUM_TURNS * 4)
+            ticks = await watch(run, progress, in_flight * (NUM_TURNS * 4 - 1))
             await run
         memory = MemoryModel(model)
         await drain(memory, 100)

@@ -13,6 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No test depends on speed, as the machine may be busy.
+settings.register_profile("music", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("music")
 
 # Small models gain nothing from more threads, and on a busy machine lose by far.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

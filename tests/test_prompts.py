@@ -1,21 +1,17 @@
 from itertools import pairwise
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from music import Conversation, Message
 from music.prompts import (
+    ContrastFormat,
     ContrastStrategy,
     Part,
-    parse_contrast,
-    parse_rewrite,
     read_prompt,
     render_assistant,
     render_contrast,
-    render_contrast_reply,
     render_rewrite,
-    render_rewrite_reply,
     render_user,
 )
 
@@ -33,9 +29,6 @@ TAGS = [
 ]
 texts = st.lists(st.one_of(st.sampled_from([*TAGS, "\n", " "]), st.text(max_size=8)), min_size=1, max_size=5)
 texts = texts.map("".join).filter(str.strip)
-plain_texts = texts.map(str.strip).filter(
-    lambda text: "<response>" not in text and "</" not in text and "<mod" not in text
-)
 
 
 def build(contents, system):
@@ -61,12 +54,16 @@ def test_user_prompt_round_trip(contents, system, persona):
     assert all(a.role != b.role for a, b in pairwise(prompt))
 
 
-@given(st.lists(texts, min_size=1, max_size=5).filter(lambda c: len(c) % 2 == 1), st.sampled_from(ContrastStrategy))
-def test_contrast_prompt_round_trip(contents, strategy):
+@given(
+    st.lists(texts, min_size=1, max_size=5).filter(lambda c: len(c) % 2 == 1),
+    st.sampled_from(ContrastStrategy),
+    st.sampled_from(ContrastFormat),
+)
+def test_contrast_prompt_round_trip(contents, strategy, form):
     conversation = build(contents, "")
-    prompt = render_contrast(strategy, conversation)
+    prompt = render_contrast(strategy, conversation, form)
     read = read_prompt(prompt)
-    assert read.part == strategy
+    assert (read.part, read.form) == (Part(strategy), form)
     assert read.conversation == conversation
     assert prompt[:-1] == conversation.messages[:-1]
 
@@ -78,54 +75,11 @@ def test_assistant_prompt_is_the_conversation(contents, system):
     assert (read.part, read.conversation) == (Part.ASSISTANT, conversation)
 
 
-@given(st.lists(texts, min_size=1, max_size=5).filter(lambda c: len(c) % 2 == 1))
-def test_rewrite_prompt_round_trip(contents):
+@given(st.lists(texts, min_size=1, max_size=5).filter(lambda c: len(c) % 2 == 1), st.sampled_from(ContrastFormat))
+def test_rewrite_prompt_round_trip(contents, form):
     conversation = build(contents, "")
-    read = read_prompt(render_rewrite(conversation))
-    assert (read.part, read.conversation) == (Part.REWRITE, conversation)
-
-
-@given(plain_texts)
-def test_rewrite_reply_round_trip(instruction):
-    assert parse_rewrite("Well.\n" + render_rewrite_reply(instruction) + "\n") == instruction
-
-
-@pytest.mark.parametrize(
-    "text", ["", "And for rose?", "<modified_instruction> </modified_instruction>", render_rewrite_reply("a") + "b"]
-)
-def test_malformed_rewrite_is_refused(text):
-    assert parse_rewrite(text) is None
-
-
-@given(plain_texts, plain_texts)
-def test_contrast_reply_round_trip(instruction, response):
-    assert parse_contrast(render_contrast_reply(instruction, response)) == (instruction, response)
-
-
-def test_contrast_reply_may_be_preceded_by_thoughts_and_followed_by_blanks():
-    text = "Let me think.\n" + render_contrast_reply("a\n\nb", "c\n<b>d</b>") + "\n \n"
-    assert parse_contrast(text) == ("a\n\nb", "c\n<b>d</b>")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "An answer without tags.",
-        "<modified_instruction>a</modified_instruction>",
-        "<response>b</response>",
-        "<modified_instruction>a</modified_instruction><response>b",
-        "<modified_instruction></modified_instruction><response>b</response>",
-        "<modified_instruction>a</modified_instruction><response> \n </response>",
-        "<response>b</response><modified_instruction>a</modified_instruction>",
-        "<modified_instruction>a</modified_instruction><response>b</response> P.S. I changed the request.",
-        "<modified_instruction>a</modified_instruction><response>b<response>c</response>",
-        "<modified_instruction>a<response>b</response></modified_instruction>",
-        "<MODIFIED_INSTRUCTION>a</MODIFIED_INSTRUCTION><RESPONSE>b</RESPONSE>",
-    ],
-)
-def test_malformed_contrast_reply_is_refused(text):
-    assert parse_contrast(text) is None
+    read = read_prompt(render_rewrite(conversation, form))
+    assert (read.part, read.conversation, read.form) == (Part.REWRITE, conversation, form)
 
 
 def test_text_that_only_mentions_a_prompt_is_the_assistants():

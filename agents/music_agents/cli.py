@@ -53,6 +53,18 @@ def simulate(
         str,
         typer.Option(help="Contrasted turns: all, first, last, turns:1,3 or probability:0.5.", rich_help_panel=OUTPUT),
     ] = "all",
+    contrast_format: Annotated[
+        Literal["tags", "json"],
+        typer.Option(help="Format that contrasts are asked for.", rich_help_panel=OUTPUT),
+    ] = "tags",
+    contrast_prompt: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A template of your own for the one-call contrasts.", rich_help_panel=OUTPUT),
+    ] = None,
+    user_prompt: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A template of your own for the user.", rich_help_panel=OUTPUT),
+    ] = None,
     shared_script: Annotated[
         bool, typer.Option(help="Let the users of both sides say the same.", rich_help_panel=OUTPUT)
     ] = False,
@@ -142,10 +154,11 @@ def simulate(
     Example: music simulate pairs.parquet --out runs/a --num-pairs 200 --user m@http://127.0.0.1:8000/v1
     """
     from music.llm.pacing import PacingSettings
+    from music.prompts import ContrastFormat
     from music_agents.contrasts import parse_mix
     from music_agents.doing import conclude, do_job
     from music_agents.quality import RefusalRule
-    from music_agents.run import RoleEndpoints, SimulationConfig, SimulationJob, load_graph, read_options
+    from music_agents.run import OwnPrompt, RoleEndpoints, SimulationConfig, SimulationJob, load_graph, read_options
 
     if graph:
         load_graph(graph)  # its file may register contrasts
@@ -169,6 +182,9 @@ def simulate(
             num_turns=turns,
             strategy=parse_mix(strategy),
             schedule=schedule,
+            contrast_format=ContrastFormat(contrast_format),
+            contrast_prompt=OwnPrompt.read(contrast_prompt) if contrast_prompt else None,
+            user_prompt=OwnPrompt.read(user_prompt) if user_prompt else None,
             shared_script=shared_script,
             gates=gates,
             refusals=RefusalRule(refusals),

@@ -3,7 +3,8 @@
     START -> user -> assistant -> contrast -> user -> ... -> END
 
 In every turn the user speaks on both sides, the assistant answers the chosen one, and the contrast the rejected one;
-each side reads its own history. One call of a pair is in flight at any moment, so that a crash can cost one call per
+each side reads its own history. While the histories are the same the user is asked once for both, so the sides part at
+the first contrasted reply. One call of a pair is in flight at any moment, so that a crash can cost one call per
 pair, and the number of pairs in flight is the number of calls in flight. Concurrency comes from many pairs.
 
 A graph of your own takes a `PairState`, knows a `PairContext`, and ends when both sides have `num_turns` turns; build
@@ -34,7 +35,7 @@ from music_agents.pair_state import (
     record_turn,
     view_of,
 )
-from music_agents.roles import Role, Roles, Side
+from music_agents.roles import Role, Roles, RoleTurn, Side
 
 __all__ = ["PairContext", "PairGraph", "PairGraphError", "PairState", "answer_node", "build_pair_graph", "check_graph"]
 __all__ += ["record_turn", "run_pair_graph", "speak", "user_node", "view_of"]
@@ -97,7 +98,10 @@ def check_graph(graph: object) -> None:
 
 
 def user_node(role: Role, then: str) -> PairNode:
-    """Return the node in which the user speaks, first on the chosen side and then on the rejected one."""
+    """Return the node in which the user speaks, first on the chosen side and then on the rejected one.
+
+    Where both sides have the same history, the user is asked once.
+    """
 
     async def node(state: PairState, *, runtime: Runtime[PairContext]) -> Command[Any]:
         chosen = await speak(role, "user", state, "chosen", runtime.context, part="user")
@@ -139,6 +143,8 @@ async def speak(
 ) -> dict[str, Any]:
     """Let a role speak on one side; return what that adds to the state.
 
+    A user whose message stands on the other side already, after the same history, is not asked again.
+
     Args:
         role: Who speaks.
         name: What failures and retries call the role.
@@ -157,6 +163,8 @@ async def speak(
             f"pair graph: {name!r} speaks for the {part} on the {side} side, where the {view.part} is next: "
             "let user and assistant take turns on each side"
         )
+    if part == "user" and view.already_said is not None:
+        return record_turn(view, RoleTurn(text=view.already_said, usage=Usage()), name)
     try:
         return record_turn(view, await role(view), name)
     except (RoleFailedError, EndpointError) as error:

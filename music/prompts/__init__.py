@@ -7,29 +7,40 @@ alternate beginning with "user", so that templates as strict as Gemma's take the
 
 from music.prompts.contrast import (
     CONTRAST_PROMPTS,
-    parse_contrast,
-    parse_rewrite,
+    contrast_frame,
+    open_contrast_template,
     render_contrast,
-    render_contrast_reply,
     render_rewrite,
+)
+from music.prompts.contrast_reply import (
+    contrast_schema,
+    read_contrast,
+    read_rewrite,
+    render_contrast_reply,
     render_rewrite_reply,
 )
-from music.prompts.dialogue import USER_PROMPT, render_assistant, render_user
+from music.prompts.dialogue import USER_PROMPT, open_user_template, render_assistant, render_user
 from music.prompts.judge import Choice, parse_judgement, render_judge, render_judgement
-from music.prompts.judge_template import JudgeTemplate, open_template, template_names
-from music.prompts.parts import ContrastStrategy, Part, RolePrompt
+from music.prompts.judge_template import open_template, template_names
+from music.prompts.part_names import ReplyFormatError
+from music.prompts.parts import ContrastFormat, ContrastStrategy, Part, RolePrompt
 from music.prompts.rating import HIGHEST, LOWEST, parse_rating, render_rate, render_rating
 from music.prompts.reading import read_prompt
+from music.prompts.template import PromptTemplate
 
 __all__ = ["CONTRAST_PROMPTS", "HIGHEST", "LOWEST", "USER_PROMPT"]
-__all__ += ["Choice", "ContrastStrategy", "JudgeTemplate", "Part", "RolePrompt"]
+__all__ += ["Choice", "ContrastFormat", "ContrastStrategy", "Part", "PromptTemplate", "ReplyFormatError", "RolePrompt"]
 __all__ += [
+    "contrast_frame",
+    "contrast_schema",
+    "open_contrast_template",
     "open_template",
-    "parse_contrast",
+    "open_user_template",
     "parse_judgement",
     "parse_rating",
-    "parse_rewrite",
+    "read_contrast",
     "read_prompt",
+    "read_rewrite",
     "render_assistant",
     "render_contrast",
     "render_contrast_reply",

@@ -1,150 +1,102 @@
-"""Prompts of the contrasts that a model plays, and the format of its reply."""
+"""Prompts of the contrasts that a model plays, in place of the user's last message."""
 
-import re
+from collections.abc import Iterable
 
 from music.conversation import Conversation, Message
-from music.prompts.parts import ContrastStrategy, Part
+from music.prompts.contrast_tasks import ASKS, TASKS
+from music.prompts.part_names import INSTRUCTION, RESPONSE
+from music.prompts.parts import ContrastFormat, ContrastStrategy, Part
+from music.prompts.template import PromptTemplate
 
-__all__ = ["CONTRAST_PROMPTS", "parse_contrast", "parse_rewrite", "render_contrast", "render_contrast_reply"]
-__all__ += ["render_rewrite", "render_rewrite_reply"]
+__all__ = ["CONTRAST_PROMPTS", "asks_for_json", "contrast_frame", "open_contrast_template", "read_in_place"]
+__all__ += ["render_contrast", "render_rewrite"]
 
-INSTRUCTION_HEAD = "Below is the user's latest message. Answer a modified version of it."
-INSTRUCTION_PROMPT = (
-    INSTRUCTION_HEAD
-    + """
-
-<message>
-{message}
-</message>
-
-First write a modified instruction: highly related to the message, yet not the same request, so that a perfect answer \
-to it would be a poor answer to the message. Then answer the modified instruction as well as you can, in the light of \
-the conversation so far. The answer must stand on its own and must not mention the modification. Use exactly this \
-format:
-
-<modified_instruction>
-the modified instruction
-</modified_instruction>
-<response>
-the answer to the modified instruction
-</response>"""
-)
-
-DROP_CONSTRAINT_HEAD = "Below is the user's latest message. Answer it, but drop a standing constraint."
-DROP_CONSTRAINT_PROMPT = (
-    DROP_CONSTRAINT_HEAD
-    + """
-
-<message>
-{message}
-</message>
-
-Look through the user's earlier messages for constraints and wishes that still hold (form, length, tone, how to be \
-addressed, what to include or avoid, facts about the user). First write a modified instruction: the same request as \
-the message, with one or more of those constraints dropped or changed. Then answer that, as well as you can; the \
-answer must not mention the change. If nothing was stated earlier, modify the request itself a little instead. Use \
-exactly this format:
-
-<modified_instruction>
-the request, with what was dropped or changed
-</modified_instruction>
-<response>
-the answer to the modified instruction
-</response>"""
-)
-
-PERSONA_SWAP_HEAD = "Below is the user's latest message. Answer it as if another user had written it."
-PERSONA_SWAP_PROMPT = (
-    PERSONA_SWAP_HEAD
-    + """
-
-<message>
-{message}
-</message>
-
-Imagine another user who could have sent this message, but who is not the one of this conversation: with another \
-goal, another level of knowledge, other facts about themselves and other wishes for the replies. First write a \
-modified instruction: the message as that other user would have meant it. Then answer that other user as well as you \
-can, naturally, and without mentioning the change; the answer should plainly not suit the user of this conversation. \
-Use exactly this format:
-
-<modified_instruction>
-the message, as the other user would have meant it
-</modified_instruction>
-<response>
-the answer to the other user
-</response>"""
-)
-
-REWRITE_HEAD = "Below is the user's latest message. Rewrite it into a modified version of it."
-REWRITE_PROMPT = (
-    REWRITE_HEAD
-    + """
-
-<message>
-{message}
-</message>
-
-The modified version is highly related to the message, in the user's own voice and of about the same length, yet not \
-the same request: a perfect answer to it would be a poor answer to the message. Do not answer either of them. Use \
-exactly this format:
-
-<modified_instruction>
-the modified version
-</modified_instruction>"""
-)
-
+_MESSAGE_BEGINS, _MESSAGE_ENDS = "\n\n<message>\n", "\n</message>\n\n"
+# Whole prompts up to the message and from there on: rendering is two additions.
+_PIECES = {
+    (part, form): (task.head + _MESSAGE_BEGINS, f"{_MESSAGE_ENDS}{task.body} {task.asked(form)}")
+    for part, task in TASKS.items()
+    for form in ContrastFormat
+}
 CONTRAST_PROMPTS = {
-    Part.INSTRUCTION: (INSTRUCTION_HEAD, INSTRUCTION_PROMPT),
-    Part.DROP_CONSTRAINT: (DROP_CONSTRAINT_HEAD, DROP_CONSTRAINT_PROMPT),
-    Part.PERSONA_SWAP: (PERSONA_SWAP_HEAD, PERSONA_SWAP_PROMPT),
-    Part.REWRITE: (REWRITE_HEAD, REWRITE_PROMPT),
+    part: (task.head, "{message}".join(_PIECES[part, ContrastFormat.TAGS])) for part, task in TASKS.items()
 }
 """For each part that answers in place of the last user message: how its prompt begins, and the whole prompt."""
-_CONTRAST_REPLY = re.compile(
-    r"<modified_instruction>\s*(\S.*?)\s*</modified_instruction>\s*<response>\s*(\S.*?)\s*</response>\s*\Z",
-    re.DOTALL,
-)
-_REWRITE_REPLY = re.compile(r"<modified_instruction>\s*(\S.*?)\s*</modified_instruction>\s*\Z", re.DOTALL)
 
 
-def render_contrast(strategy: ContrastStrategy, conversation: Conversation) -> tuple[Message, ...]:
-    """Ask for a contrasted reply to the last user message: the history, then the contrast's prompt in its place."""
-    return _in_place(Part(strategy), conversation)
+def render_contrast(
+    strategy: ContrastStrategy,
+    conversation: Conversation,
+    form: ContrastFormat = ContrastFormat.TAGS,
+    template: PromptTemplate | None = None,
+) -> tuple[Message, ...]:
+    """Ask for a contrasted reply to the last user message: the history, then the contrast's prompt in its place.
+
+    Args:
+        strategy: The contrast.
+        conversation: The history; ends with the user.
+        form: What the reply is to be written in.
+        template: A prompt of the user's own.
+
+    Raises:
+        InvalidInputError: The template cannot be filled in.
+    """
+    part = Part(strategy)
+    if template is None:
+        return _in_place(part, conversation, form)
+    *history, last = conversation.messages
+    values = contrast_frame(part, form) | {"strategy": str(strategy), "message": last.content}
+    return (*history, Message(role="user", content=template.render("contrast", values)))
 
 
-def render_rewrite(conversation: Conversation) -> tuple[Message, ...]:
+def render_rewrite(conversation: Conversation, form: ContrastFormat = ContrastFormat.TAGS) -> tuple[Message, ...]:
     """Ask for a modified version of the last user message, and for no answer."""
-    return _in_place(Part.REWRITE, conversation)
+    return _in_place(Part.REWRITE, conversation, form)
 
 
-def render_contrast_reply(modified_instruction: str, response: str) -> str:
-    """Write a contrast's reply in the format that its prompt asks for."""
-    return (
-        f"<modified_instruction>\n{modified_instruction}\n</modified_instruction>\n<response>\n{response}\n</response>"
-    )
+def open_contrast_template(
+    name: str, source: str, strategies: Iterable[ContrastStrategy], form: ContrastFormat
+) -> PromptTemplate:
+    """Return a prompt of one's own for contrasts that take one call.
+
+    Args:
+        name: As the user named it.
+        source: Its text.
+        strategies: The contrasts that it is to serve.
+        form: What the reply is to be written in.
+
+    Raises:
+        InvalidInputError: It is no template, does not show the message, or does not ask for the format.
+    """
+    advice = "ask for {}; show {{{{ format }}}} at the end, or begin with {{% extends base %}}"
+    mark = "<{}>" if form is ContrastFormat.TAGS else '"{}"'
+    needs = {mark.format(part): advice.format(mark.format(part)) for part in (INSTRUCTION, RESPONSE)}
+    template = PromptTemplate("contrast's prompt", name, source, needs)
+    for strategy in strategies:
+        values = contrast_frame(Part(strategy), form) | {"strategy": str(strategy)}
+        template.require("contrast", ("message",), values)
+    return template
 
 
-def parse_contrast(text: str) -> tuple[str, str] | None:
-    """Return (modified instruction, response), or None if the reply does not keep to the format."""
-    match = _CONTRAST_REPLY.search(text)
-    if match is None or "<response>" in match[2] or "<modified_instruction>" in match[2]:
-        return None
-    return match[1], match[2]
+def contrast_frame(part: Part, form: ContrastFormat) -> dict[str, str]:
+    """Return the pieces of a part's prompt by name, for templates: `head`, `task` and `format`."""
+    task = TASKS[part]
+    return {"head": task.head, "task": task.body, "format": task.asked(form)}
 
 
-def render_rewrite_reply(modified_instruction: str) -> str:
-    """Write a rewritten message in the format that its prompt asks for."""
-    return f"<modified_instruction>\n{modified_instruction}\n</modified_instruction>"
+def read_in_place(part: Part, content: str) -> str | None:
+    """Return the message that a part's prompt holds; None if it is no prompt of that part."""
+    begin = TASKS[part].head + _MESSAGE_BEGINS
+    message, end, _ = content.removeprefix(begin).rpartition(_MESSAGE_ENDS)
+    return message if end and content.startswith(begin) else None
 
 
-def parse_rewrite(text: str) -> str | None:
-    """Return the modified instruction, or None if the reply does not keep to the format."""
-    match = _REWRITE_REPLY.search(text)
-    return None if match is None or "<modified_instruction>" in match[1] else match[1]
+def asks_for_json(content: str) -> bool:
+    """Whether a contrast's prompt asks for a JSON object."""
+    return ASKS[ContrastFormat.JSON] in content.rpartition(_MESSAGE_ENDS)[2]
 
 
-def _in_place(part: Part, conversation: Conversation) -> tuple[Message, ...]:
+def _in_place(part: Part, conversation: Conversation, form: ContrastFormat) -> tuple[Message, ...]:
     """Put a prompt in the place of the last user message."""
     *history, last = conversation.messages
-    return (*history, Message(role="user", content=CONTRAST_PROMPTS[part][1].format(message=last.content)))
+    return (*history, Message(role="user", content=last.content.join(_PIECES[part, form])))

@@ -3,27 +3,31 @@
 from pydantic import TypeAdapter
 
 from music.conversation import Conversation, Message, Role
+from music.prompts.template import PromptTemplate
 
 __all__ = [
     "INSTRUCTION_PHRASES",
     "USER_HEAD",
     "USER_PROMPT",
+    "open_user_template",
     "read_persona",
     "render_assistant",
     "render_user",
     "swapped",
+    "user_frame",
 ]
 
 USER_HEAD = "You are playing the human user in a conversation with an AI assistant."
-USER_PROMPT = (
-    USER_HEAD
-    + """ In what follows the sides are swapped: your own earlier messages are \
-shown as yours, and each message you receive is the assistant's reply.
-{persona}{system}
-Write the user's next message and nothing else. Keep to one short, natural message that moves the conversation on: \
-follow up on a detail, change or extend the request, or come back to something said earlier. Do not answer your own \
-request, do not thank at length, and never say that you are playing a part."""
+_SWAPPED = (
+    " In what follows the sides are swapped: your own earlier messages are shown as yours, and each message you "
+    "receive is the assistant's reply."
 )
+_TASK = (
+    "Write the user's next message and nothing else. Keep to one short, natural message that moves the conversation "
+    "on: follow up on a detail, change or extend the request, or come back to something said earlier. Do not answer "
+    "your own request, do not thank at length, and never say that you are playing a part."
+)
+USER_PROMPT = f"{USER_HEAD}{_SWAPPED}\n{{persona}}{{system}}\n{_TASK}"
 INSTRUCTION_PHRASES = (
     "playing the human user",
     "the sides are swapped",
@@ -34,35 +38,75 @@ INSTRUCTION_PHRASES = (
 )
 """Phrases of the prompt, in lower case, that a user who keeps to it never says."""
 
-_PERSONA = "\nWho you are:\n<persona>\n{persona}\n</persona>\n"
-_SYSTEM = "The assistant was given these instructions:\n<system>\n{system}\n</system>\n"
+_PERSONA = "\nWho you are:\n<persona>\n{text}\n</persona>\n"
+_SYSTEM = "The assistant was given these instructions:\n<system>\n{text}\n</system>\n"
+_PROBE = "probe-0"
 _OPENING = "\n\nThe conversation has not begun yet: write its first message."
 _OTHER_ROLE: dict[Role, Role] = {"user": "assistant", "assistant": "user"}
 # Pydantic's core validates a batch in a third of the time that building as many messages without validation takes.
 _validated = TypeAdapter(tuple[Message, ...]).validate_python
 
 
-def render_user(conversation: Conversation, persona: str = "") -> tuple[Message, ...]:
+def render_user(
+    conversation: Conversation, persona: str = "", template: PromptTemplate | None = None
+) -> tuple[Message, ...]:
     """Ask for the user's next message: the instructions, then the conversation with its sides swapped.
 
     Args:
         conversation: The history.
         persona: Who the user is, in any words; empty for anyone.
+        template: Instructions of one's own.
+
+    Raises:
+        InvalidInputError: The template cannot be filled in.
     """
     messages = conversation.messages
     has_system = conversation.has_system
-    text = USER_PROMPT.format(
-        persona=_PERSONA.format(persona=persona) if persona else "",
-        system=_SYSTEM.format(system=messages[0].content) if has_system else "",
-    )
+    system = messages[0].content if has_system else ""
+    if template is None:
+        text = USER_PROMPT.format(persona=_quoted(_PERSONA, persona), system=_quoted(_SYSTEM, system))
+    else:
+        text = template.render("user", user_frame(persona, system))
     body = messages[1:] if has_system else messages
     prompt = [{"role": "user", "content": text if body else text + _OPENING}]
     return _validated(prompt + [{"role": _OTHER_ROLE[m.role], "content": m.content} for m in body])
 
 
+def open_user_template(name: str, source: str, *, shows_persona: bool = False) -> PromptTemplate:
+    """Return instructions of one's own for the user simulator.
+
+    Args:
+        name: As the user named them.
+        source: Their text.
+        shows_persona: Whether users have personas, which the instructions must then show.
+
+    Raises:
+        InvalidInputError: They are no template, or do not show the persona.
+    """
+    needs = {_PROBE: "show {{ persona }}, as the users of this run have personas; add that"} if shows_persona else {}
+    template = PromptTemplate("user's prompt", name, source, needs)
+    template.require("user", (), user_frame(_PROBE, _PROBE[::-1]))
+    return template
+
+
+def user_frame(persona: str, system: str) -> dict[str, str]:
+    """Return what a template of the instructions is filled in with.
+
+    Args:
+        persona: Who the user is; empty for anyone.
+        system: The assistant's instructions; empty for none.
+    """
+    about = _quoted(_PERSONA, persona) + _quoted(_SYSTEM, system)
+    return {"head": USER_HEAD + _SWAPPED, "about": about, "task": _TASK, "persona": persona, "system": system}
+
+
+def _quoted(frame: str, text: str) -> str:
+    return frame.format(text=text) if text else ""
+
+
 def read_persona(prompt: str) -> str:
     """Return the persona that a user prompt's first message holds; empty for none."""
-    before, after = (USER_PROMPT.partition("{persona}")[0] + _PERSONA).split("{persona}")
+    before, after = (USER_PROMPT.partition("{persona}")[0] + _PERSONA).split("{text}")
     return prompt.removeprefix(before).partition(after)[0] if prompt.startswith(before) else ""
 
 

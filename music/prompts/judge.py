@@ -4,8 +4,9 @@ import re
 from enum import StrEnum
 
 from music.conversation import Conversation, Message
-from music.prompts.judge_template import JudgeTemplate, open_template
+from music.prompts.judge_template import open_template
 from music.prompts.quoting import quote, read_quoted
+from music.prompts.template import PromptTemplate
 
 __all__ = ["JUDGE_HEAD", "Choice", "parse_judgement", "read_judged", "render_judge", "render_judgement"]
 
@@ -24,7 +25,7 @@ class Choice(StrEnum):
 
 
 def render_judge(
-    first: Conversation, second: Conversation, template: JudgeTemplate | None = None
+    first: Conversation, second: Conversation, template: PromptTemplate | None = None
 ) -> tuple[Message, ...]:
     """Ask in which of two conversations the assistant was better.
 

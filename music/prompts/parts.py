@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from music.conversation import Conversation
 
-__all__ = ["ContrastStrategy", "Part", "RolePrompt"]
+__all__ = ["ContrastFormat", "ContrastStrategy", "Part", "RolePrompt"]
 
 
 class ContrastStrategy(StrEnum):
@@ -14,6 +14,14 @@ class ContrastStrategy(StrEnum):
     INSTRUCTION = "instruction"
     DROP_CONSTRAINT = "drop_constraint"
     PERSONA_SWAP = "persona_swap"
+
+
+class ContrastFormat(StrEnum):
+    """What a contrast's reply is asked for in."""
+
+    TAGS = "tags"
+    JSON = "json"
+    """A JSON object; endpoints that can be held to a schema are."""
 
 
 class Part(StrEnum):
@@ -36,5 +44,7 @@ class RolePrompt:
     part: Part
     conversation: Conversation
     persona: str = ""
+    form: ContrastFormat = ContrastFormat.TAGS
+    """What a contrast's reply is to be written in."""
     other: Conversation | None = None
     """The second of the two conversations that a judge is to compare."""

@@ -6,8 +6,9 @@ The scale ends at 9, so that a rating is one token for every tokenizer.
 import re
 
 from music.conversation import Conversation, Message
-from music.prompts.judge_template import JudgeTemplate, open_template
+from music.prompts.judge_template import open_template
 from music.prompts.quoting import quote, read_quoted
+from music.prompts.template import PromptTemplate
 
 __all__ = ["HIGHEST", "LOWEST", "RATING_HEAD", "parse_rating", "read_rated", "render_rate", "render_rating"]
 
@@ -19,7 +20,7 @@ _MARK = re.compile(r"\[\[\d+\]\]")
 _LAST_MARK = re.compile(rf"\[\[([{LOWEST}-{HIGHEST}])\]\]\W*\Z")
 
 
-def render_rate(conversation: Conversation, template: JudgeTemplate | None = None) -> tuple[Message, ...]:
+def render_rate(conversation: Conversation, template: PromptTemplate | None = None) -> tuple[Message, ...]:
     """Ask how well the assistant did in a conversation.
 
     Args:
@@ -29,8 +30,8 @@ def render_rate(conversation: Conversation, template: JudgeTemplate | None = Non
     Raises:
         InvalidInputError: The template is none of a rating.
     """
-    chosen = template or open_template()
-    text = chosen.render("pointwise", {"conversation": quote(conversation)}, lowest=LOWEST, highest=HIGHEST)
+    values = {"conversation": quote(conversation), "lowest": LOWEST, "highest": HIGHEST}
+    text = (template or open_template()).render("pointwise", values)
     return (Message(role="user", content=text),)
 
 

@@ -1,10 +1,10 @@
 """The inverse of the prompts: which part a prompt asks for, and in which conversation."""
 
 from music.conversation import Conversation, Message
-from music.prompts.contrast import CONTRAST_PROMPTS
+from music.prompts.contrast import CONTRAST_PROMPTS, asks_for_json, read_in_place
 from music.prompts.dialogue import USER_HEAD, read_persona, swapped
 from music.prompts.judge import JUDGE_HEAD, read_judged
-from music.prompts.parts import Part, RolePrompt
+from music.prompts.parts import ContrastFormat, Part, RolePrompt
 from music.prompts.rating import RATING_HEAD, read_rated
 
 __all__ = ["read_prompt"]
@@ -21,9 +21,9 @@ def read_prompt(messages: tuple[Message, ...]) -> RolePrompt:
         return RolePrompt(Part.JUDGE, first, other=second)
     if last.content.startswith(RATING_HEAD):
         return RolePrompt(Part.RATE, read_rated(last.content))
-    for part, (head, prompt) in CONTRAST_PROMPTS.items():
-        if last.content.startswith(head):
-            before, after = prompt.split("{message}")
-            original = Message(role="user", content=last.content[len(before) : -len(after)])
-            return RolePrompt(part, Conversation(messages=(*history, original)))
+    for part in CONTRAST_PROMPTS:
+        if (message := read_in_place(part, last.content)) is not None:
+            original = Message(role="user", content=message)
+            form = ContrastFormat.JSON if asks_for_json(last.content) else ContrastFormat.TAGS
+            return RolePrompt(part, Conversation(messages=(*history, original)), form=form)
     return RolePrompt(Part.ASSISTANT, Conversation(messages=messages))

@@ -74,12 +74,11 @@ class SandboxModel:
         seed = f"{self._seed}/{request.seed}/{conversation.messages[-1].content}"
         rng = players.stream(seed, "fallback")
         if prompt.part is Part.REWRITE:
-            return render_rewrite_reply(
-                contrasting.rewrite(conversation, seed) or fallback.contrast(conversation, rng)[0]
-            )
+            rewritten = contrasting.rewrite(conversation, seed) or fallback.contrast(conversation, rng)[0]
+            return render_rewrite_reply(rewritten, prompt.form)
         if play := contrasting.PLAYS.get(prompt.part):
             answered = play(conversation, seed, self._carelessness) or fallback.contrast(conversation, rng)
-            return render_contrast_reply(*answered)
+            return render_contrast_reply(*answered, prompt.form)
         text = players.reply(conversation, seed, self._carelessness)
         text = text or contrasting.guess(conversation, seed, self._carelessness)
         return text or fallback.reply(conversation, rng, self._carelessness)

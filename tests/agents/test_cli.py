@@ -21,8 +21,8 @@ def test_the_sandbox_needs_nothing_but_a_directory(tmp_path, capsys):
     printed = capsys.readouterr()
     result = json.loads(printed.out)
     events = [json.loads(line) for line in printed.err.splitlines()]
-    assert (events[-1]["event"], events[-1]["num_pairs"], events[-1]["num_calls"]) == ("end", 3, 24)
-    assert (result["status"], result["num_pairs"], result["spending"]["num_calls"]) == ("complete", 3, 24)
+    assert (events[-1]["event"], events[-1]["num_pairs"], events[-1]["num_calls"]) == ("end", 3, 21)
+    assert (result["status"], result["num_pairs"], result["spending"]["num_calls"]) == ("complete", 3, 21)
     assert result["settings"]["strategy"] == {"instruction": 1.0, "drop_constraint": 1.0}
 
 
@@ -33,10 +33,10 @@ def test_what_an_earlier_run_paid_for_is_free_with_a_cache(tmp_path, capsys):
         assert run("sandbox", f"--out={tmp_path / name}", *common, f"--strategy={strategy}") == 0
         spent[name] = json.loads(capsys.readouterr().out)["spending"]
     rows = {name: sum(row["num_reused"] for row in spending["accounts"]) for name, spending in spent.items()}
-    assert rows["first"] + spent["first"]["num_calls"] == 24
-    assert (spent["again"]["num_calls"], spent["again"]["num_tokens"], rows["again"]) == (0, 0, 24)
-    assert 0 < spent["mixed"]["num_calls"] < 24
-    assert 0 < rows["mixed"] < 24
+    assert rows["first"] + spent["first"]["num_calls"] == 21
+    assert (spent["again"]["num_calls"], spent["again"]["num_tokens"], rows["again"]) == (0, 0, 21)
+    assert 0 < spent["mixed"]["num_calls"] < 21
+    assert 0 < rows["mixed"] < 21
 
 
 def test_nodes_of_a_cluster_cannot_share_a_cache(tmp_path, capsys):
@@ -129,14 +129,14 @@ def test_a_graph_of_ones_own_is_journaled_counted_and_part_of_the_settings(tmp_p
     command = ["sandbox", f"--out={tmp_path / 'run'}", "--num-pairs=3", "--turns=2", "--json"]
     assert run(*command, f"--graph={file}:build") == 0
     result = json.loads(capsys.readouterr().out)
-    assert result["spending"]["num_calls"] == 3 * 2 * 5
+    assert result["spending"]["num_calls"] == 3 * (2 * 5 - 1)
     for pair in read_saved_pairs(tmp_path / "run"):
         assert all(
             message.content.startswith("Well: ") for message in pair.chosen.messages[pair.num_seed_messages + 1 :: 2]
         )
-        assert pair.usage.num_calls == 10
+        assert pair.usage.num_calls == 9
     assert run(*command, f"--graph={file}:build") == 0
-    assert json.loads(capsys.readouterr().out)["spending"]["num_calls"] == 30
+    assert json.loads(capsys.readouterr().out)["spending"]["num_calls"] == 27
     file.write_text(GRAPH.replace("Well: ", "So: "))
     assert run(*command, f"--graph={file}:build") == 1
     assert "graph: " in capsys.readouterr().err

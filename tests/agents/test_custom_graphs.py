@@ -91,12 +91,12 @@ async def test_a_critic_revises_what_the_other_roles_then_see(seeds, fake_model,
     models = RoleModels(user=model, assistant=model, contrast=model)
     config = SimulationConfig(num_pairs=3, num_turns=2, gates=False)
     report = await run_simulation(tmp_path, seeds, models, config, graph=critic_graph)
-    assert report.spending.num_calls == 3 * 2 * 5
+    assert report.spending.num_calls == 3 * (2 * 5 - 1)
     for pair in read_saved_pairs(tmp_path):
         said = [m.content for m in pair.chosen.messages[pair.num_seed_messages :] if m.role == "assistant"]
         assert len(said) == 2
         assert all(text.startswith("revised: ") for text in said)
-        assert pair.usage.num_calls == 10
+        assert pair.usage.num_calls == 9
     second_users = [request for request in model.requests if "/chosen/1/user/" in request.key]
     assert len(second_users) == 3
     assert all("revised: " in request.messages[-1].content for request in second_users)
@@ -119,8 +119,8 @@ async def test_replies_of_a_node_of_ones_own_are_resumed_and_not_paid_for_twice(
     report = await run_simulation(tmp_path, seeds, first, config, progress, graph=critic_graph)
     assert (report.status, report.num_pairs) == ("interrupted", 0)
     report = await run_simulation(tmp_path, seeds, models, config, graph=critic_graph)
-    assert (report.status, report.num_pairs, report.spending.num_calls) == ("complete", 4, 40)
-    assert len(stopping.requests) + len(model.requests) == 40
+    assert (report.status, report.num_pairs, report.spending.num_calls) == ("complete", 4, 36)
+    assert len(stopping.requests) + len(model.requests) == 36
 
 
 @pytest.mark.parametrize("through_speak", [True, False])
@@ -228,7 +228,7 @@ def test_the_command_takes_a_graph_from_a_file_and_holds_the_run_to_it(tmp_path,
     flags.append(f"--graph={copy}:critic_graph")
     assert run(flags) == 0
     result = json.loads(capsys.readouterr().out)
-    assert (result["num_pairs"], result["spending"]["num_calls"]) == (2, 20)
+    assert (result["num_pairs"], result["spending"]["num_calls"]) == (2, 18)
     copy.write_text(copy.read_text() + "# changed\n")
     assert run(flags) == 1
     assert "graph:" in capsys.readouterr().err
@@ -247,7 +247,7 @@ def test_a_graph_that_cannot_be_loaded_is_said_in_a_line(tmp_path, capsys, graph
     [
         ("critic_graph.py", "the oracle gives the chosen sides"),
         ("second_contrast_graph.py", "drop_constraint"),
-        ("simulate_pairs.py", "== music-0-000000 (10 calls)"),
+        ("simulate_pairs.py", "== music-0-000000 (9 calls)"),
     ],
 )
 def test_the_example_runs_alone(name, shown, tmp_path):

@@ -8,9 +8,11 @@ from music.llm.chat import ChatReply, EndpointTimeoutError, ReplyOutcome, Reques
 from music.pairs import TurnContrast, Usage
 from music.prompts import Part
 from music_agents import FailureReason, RoleFailedError, RoleTurn, build_pair_graph
+from music_agents.contrasts import Schedule, ScheduledContrast
 from music_agents.failures import RoleStopError
 from music_agents.graph import PairContext, PairState, answer_node, run_pair_graph, user_node
 
+USER_FIRST = ("user", "assistant")
 SEED = Conversation().user("seed request").assistant("seed answer")
 
 
@@ -27,8 +29,9 @@ async def test_both_sides_share_the_seed_and_run_all_turns(fake_model, graph_ove
         assert conversation.prefix(2) == SEED
         assert [m.role for m in conversation.messages[2:]] == ["user", "assistant"] * 5
         Conversation.model_validate(conversation.model_dump())
-    assert state["chosen"].messages[2] != state["rejected"].messages[2]
-    assert state["usage"] == Usage(num_calls=20, prompt_tokens=200, completion_tokens=20)
+    assert state["chosen"].messages[2] == state["rejected"].messages[2]
+    assert all(a != b for a, b in zip(state["chosen"].messages[3:], state["rejected"].messages[3:], strict=True))
+    assert state["usage"] == Usage(num_calls=19, prompt_tokens=190, completion_tokens=19)
 
 
 async def test_each_side_reads_its_own_history(fake_model, graph_over):
@@ -37,7 +40,8 @@ async def test_each_side_reads_its_own_history(fake_model, graph_over):
     for side in ("chosen", "rejected"):
         for turn in range(3):
             num_before = 2 + 2 * turn
-            assert model.seen(f"7/{side}/{turn}/user/0") == state[side].prefix(num_before)
+            if (side, turn) != ("rejected", 0):
+                assert model.seen(f"7/{side}/{turn}/user/0") == state[side].prefix(num_before)
             assert model.seen(f"7/{side}/{turn}/assistant/0") == state[side].prefix(num_before + 1)
 
 
@@ -45,7 +49,8 @@ async def test_only_the_response_of_a_contrast_enters_under_the_original_request
     state = await run(graph_over(fake_model()))
     for turn, message in enumerate(state["rejected"].messages[3::2]):
         assert message.content == f"contrast 7:rejected:{turn}:assistant:0"
-    assert [m.content for m in state["rejected"].messages[2::2]] == [f"user 7:rejected:{t}:user:0" for t in range(3)]
+    users = ["user 7:chosen:0:user:0"] + [f"user 7:rejected:{t}:user:0" for t in (1, 2)]
+    assert [m.content for m in state["rejected"].messages[2::2]] == users
     modified = [f"modified 7:rejected:{t}:assistant:0" for t in range(3)]
     expected = [TurnContrast(turn=t, strategy="instruction", modified_instruction=modified[t]) for t in range(3)]
     assert state["contrasts"] == tuple(expected)
@@ -60,6 +65,7 @@ async def test_in_every_turn_the_calls_of_a_pair_take_turns_the_chosen_side_firs
         for part in ("user", "assistant")
         for side in ("chosen", "rejected")
     ]
+    expected.remove("7/rejected/0/user/0")  # both sides begin with the same message
     assert [request.key for request in model.requests] == expected
     assert {request.route for request in model.requests} == {"7"}
 
@@ -69,13 +75,40 @@ async def test_an_empty_seed_begins_with_the_user(fake_model, graph_over):
     assert state["chosen"].num_turns == state["rejected"].num_turns == 3
 
 
+@pytest.mark.parametrize(
+    ("schedule", "num_shared", "num_calls"), [("all", 1, 19), ("first", 1, 19), ("turns:3", 5, 15), ("last", 9, 11)]
+)
+async def test_the_sides_part_at_the_first_contrasted_reply(fake_model, roles_over, schedule, num_shared, num_calls):
+    model = fake_model()
+    roles = roles_over(model)
+    contrast = ScheduledContrast(roles.contrast, roles.assistant, Schedule.parse(schedule))
+    state = await run(build_pair_graph(replace(roles, contrast=contrast)), num_turns=5)
+    chosen, rejected = state["chosen"].messages[2:], state["rejected"].messages[2:]
+    assert chosen[:num_shared] == rejected[:num_shared]
+    assert all(a != b for a, b in zip(chosen[num_shared:], rejected[num_shared:], strict=True))
+    assert state["usage"].num_calls == len(model.requests) == num_calls
+    assert not [request.key for request in model.requests if model.requests.count(request) > 1]
+
+
+async def test_a_contrast_that_changed_nothing_parts_nobody(fake_model, roles_over):
+    async def echo(view):
+        record = TurnContrast(turn=view.turn, strategy="echo", modified_instruction="m")
+        return RoleTurn(text=view.other.messages[-1].content, usage=Usage(), contrast=record)
+
+    model = fake_model()
+    state = await run(build_pair_graph(replace(roles_over(model), contrast=echo)), num_turns=2)
+    assert state["chosen"] == state["rejected"]
+    assert [request.key for request in model.requests] == [f"7/chosen/{t}/{p}/0" for t in (0, 1) for p in USER_FIRST]
+
+
 async def test_sides_draw_from_common_random_numbers(fake_model, graph_over):
     model = fake_model()
     await run(graph_over(model))
     seeds = {request.key: request.seed for request in model.requests}
     for turn in range(3):
         for part in ("user", "assistant"):
-            assert seeds[f"7/chosen/{turn}/{part}/0"] == seeds[f"7/rejected/{turn}/{part}/0"]
+            if (turn, part) != (0, "user"):
+                assert seeds[f"7/chosen/{turn}/{part}/0"] == seeds[f"7/rejected/{turn}/{part}/0"]
     assert len(set(seeds.values())) == 6
     assert all(0 <= seed < 2**31 for seed in seeds.values())
     other = fake_model()
@@ -168,7 +201,7 @@ async def test_a_second_attempt_that_parses_is_used_and_both_are_accounted_for(f
 
     state = await run(graph_over(fake_model(answer)))
     assert state["rejected"].messages[3].content == "contrast 7:rejected:0:assistant:1"
-    assert state["usage"].num_calls == 15
+    assert state["usage"].num_calls == 14
     assert state["retries"] == ("contrast:reply_unparsed",) * 3
 
 

@@ -37,7 +37,7 @@ async def test_pairs_come_out_whole(fake_model, graph_over, seeds):
         assert len(pair.chosen.messages) == len(pair.rejected.messages) == pair.num_seed_messages + 4
         assert [contrast.turn for contrast in pair.contrasts] == [0, 1]
         assert (pair.source, pair.persona, pair.retries, pair.judgement) == ("made", "", (), "")
-        assert pair.usage.num_calls == 8
+        assert pair.usage.num_calls == 7
 
 
 async def test_one_pair_for_each_seed_is_the_default(fake_model, graph_over, seeds):
@@ -136,7 +136,7 @@ async def test_a_bug_in_a_role_is_not_taken_for_a_failed_pair(fake_model, graph_
 async def test_sides_that_do_not_differ_fail_as_data(fake_model, graph_over, seeds):
     def answer(part, conversation, request):
         if part in (Part.USER, Part.ASSISTANT):
-            return "the same"
+            return "what?" if part is Part.USER else "the same"
         return "<modified_instruction>other</modified_instruction><response>the same</response>"
 
     outcomes = []

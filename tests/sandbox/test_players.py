@@ -6,8 +6,8 @@ from music.conversation import Conversation
 from music.llm.chat import ChatRequest
 from music.prompts import (
     ContrastStrategy,
-    parse_contrast,
-    parse_rewrite,
+    read_contrast,
+    read_rewrite,
     render_assistant,
     render_contrast,
     render_rewrite,
@@ -46,7 +46,7 @@ def test_the_assistant_answers_what_was_asked(asked):
 
 
 def test_the_instruction_contrast_is_fluent_and_wrong_for_the_request_only(asked):
-    instruction, response = parse_contrast(answer(render_contrast(ContrastStrategy.INSTRUCTION, asked)))
+    instruction, response = read_contrast(answer(render_contrast(ContrastStrategy.INSTRUCTION, asked)))
     grade = oracle.grade(asked.assistant(response))[-1]
     assert grade.errors
     assert not set(grade.errors) & {"address", "end", "avoid"}
@@ -61,7 +61,7 @@ def test_drop_constraint_answers_the_request_against_the_standing_wishes():
         asked = talk.user(answer(render_user(talk)))
         if not expectations(asked)[-1].standing:
             continue
-        _, response = parse_contrast(answer(render_contrast(ContrastStrategy.DROP_CONSTRAINT, asked)))
+        _, response = read_contrast(answer(render_contrast(ContrastStrategy.DROP_CONSTRAINT, asked)))
         errors = set(oracle.grade(asked.assistant(response))[-1].errors)
         assert errors
         assert errors <= {"address", "end", "avoid"}
@@ -71,7 +71,7 @@ def test_drop_constraint_answers_the_request_against_the_standing_wishes():
 
 def test_drop_constraint_without_any_changes_the_request():
     asked = Conversation().user("Can I get one tip for rose cost?")
-    _, response = parse_contrast(answer(render_contrast(ContrastStrategy.DROP_CONSTRAINT, asked)))
+    _, response = read_contrast(answer(render_contrast(ContrastStrategy.DROP_CONSTRAINT, asked)))
     assert oracle.grade(asked.assistant(response))[-1].errors
 
 
@@ -80,7 +80,7 @@ def test_a_persona_swap_goes_against_facts_and_wishes_and_elsewhere_against_the_
     for talk in WORLD:
         asked = talk.user(answer(render_user(talk)))
         expected = expectations(asked)[-1]
-        _, response = parse_contrast(answer(render_contrast(ContrastStrategy.PERSONA_SWAP, asked)))
+        _, response = read_contrast(answer(render_contrast(ContrastStrategy.PERSONA_SWAP, asked)))
         errors = set(oracle.grade(asked.assistant(response))[-1].errors)
         held = expected.standing or expected.fact
         assert errors <= ({"address", "end", "avoid", "recollection"} if held else {"aspect", "follow_up"})
@@ -90,7 +90,7 @@ def test_a_persona_swap_goes_against_facts_and_wishes_and_elsewhere_against_the_
 
 
 def test_a_rewritten_request_is_answered_as_a_request_of_its_own(asked):
-    rewritten = parse_rewrite(answer(render_rewrite(asked)))
+    rewritten = read_rewrite(answer(render_rewrite(asked)))
     assert rewritten != asked.messages[-1].content
     act = read_user(rewritten)
     assert act.statements == read_user(asked.messages[-1].content).statements
@@ -104,7 +104,7 @@ def rejected_side(seed):
     for turn in range(5):
         said = answer(render_user(good), seed * 10 + turn)
         good, bad = good.user(said), bad.user(said)
-        _, response = parse_contrast(answer(render_contrast(ContrastStrategy.INSTRUCTION, bad), seed))
+        _, response = read_contrast(answer(render_contrast(ContrastStrategy.INSTRUCTION, bad), seed))
         good, bad = good.assistant(answer(render_assistant(good), seed)), bad.assistant(response)
     return good, bad
 
@@ -172,7 +172,7 @@ def test_the_same_request_gets_the_same_reply_and_another_seed_another():
 def test_a_contrast_shares_its_accidents_with_the_reply_it_stands_for(asked):
     """Common random numbers: what does not belong to the contrast is alike on both sides."""
     plain = oracle.grade(asked.assistant(answer(render_assistant(asked), 7, "weak")))[-1].errors
-    _, response = parse_contrast(answer(render_contrast(ContrastStrategy.INSTRUCTION, asked), 7, "weak"))
+    _, response = read_contrast(answer(render_contrast(ContrastStrategy.INSTRUCTION, asked), 7, "weak"))
     standing = {"address", "end", "avoid"}
     assert set(oracle.grade(asked.assistant(response))[-1].errors) & standing == set(plain) & standing
 
@@ -190,7 +190,7 @@ def test_text_of_another_world_gets_fluent_talk(strategy):
     user = answer(render_user(OTHER))
     asked = OTHER.user(user)
     reply = answer(render_assistant(asked))
-    instruction, response = parse_contrast(answer(render_contrast(strategy, asked)))
+    instruction, response = read_contrast(answer(render_contrast(strategy, asked)))
     assert len({user, reply, instruction, response}) == 4
     assert user == answer(render_user(OTHER))
 
@@ -199,7 +199,7 @@ def test_in_another_world_too_forgetting_rewriting_and_carelessness_show():
     asked = OTHER.user(answer(render_user(OTHER)))
     plain = answer(render_assistant(asked))
     assert answer(render_assistant(Conversation().user(asked.messages[-1].content))) != plain
-    rewritten = parse_rewrite(answer(render_rewrite(asked)))
+    rewritten = read_rewrite(answer(render_rewrite(asked)))
     assert answer(render_assistant(asked.prefix(2).user(rewritten))) != plain
     replies = [[answer(render_assistant(asked), seed, skill) for seed in range(30)] for skill in ("perfect", "weak")]
     assert sum(a != b for a, b in zip(*replies, strict=True)) > 5

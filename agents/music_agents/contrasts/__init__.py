@@ -9,6 +9,7 @@ them to a schedule of turns.
 from music_agents.contrasts.history import ForgetContrast, StaleContrast
 from music_agents.contrasts.mix import ContrastMix, check_mix, make_contrast, parse_mix
 from music_agents.contrasts.models import WeakerModelContrast
+from music_agents.contrasts.plain import answer_plainly
 from music_agents.contrasts.prompted import (
     DropConstraintContrast,
     InstructionContrast,
@@ -22,4 +23,4 @@ __all__ = ["DropConstraintContrast", "InstructionContrast", "PersonaSwapContrast
 __all__ += ["ForgetContrast", "StaleContrast", "WeakerModelContrast"]
 __all__ += ["Cast", "ContrastFactory", "ContrastSpec", "contrast_names", "register_contrast"]
 __all__ += ["ContrastMix", "check_mix", "make_contrast", "parse_mix"]
-__all__ += ["ALL_TURNS", "Schedule", "ScheduledContrast"]
+__all__ += ["ALL_TURNS", "Schedule", "ScheduledContrast", "answer_plainly"]

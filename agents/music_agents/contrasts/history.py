@@ -4,7 +4,9 @@ from dataclasses import dataclass, replace
 
 from music.conversation import Conversation
 from music.pairs import TurnContrast
+from music_agents.contrasts.plain import answer_plainly
 from music_agents.roles import Role, RoleTurn, RoleView
+from music_agents.roles.speech import asks, plain
 
 __all__ = ["ForgetContrast", "StaleContrast"]
 
@@ -28,7 +30,7 @@ class ForgetContrast:
         """Answer the end of the conversation."""
         starts = _user_messages(view.conversation)
         if len(starts) <= self.turns:
-            return await self.assistant(view)
+            return await answer_plainly(self.assistant, view)
         return await _answered(
             self.assistant, view, _end(view.conversation, starts[-self.turns]), "forget", {"turns": self.turns}
         )
@@ -39,7 +41,8 @@ class StaleContrast:
     """Answers the user's previous request once more instead of the latest one.
 
     One call a turn. Its errors are against what is current: the request, and wishes stated with it. Where there is no
-    previous request, the turn is plain.
+    previous request, the turn is plain; so it is where the user's latest message asks for nothing, as the previous
+    answer may then serve as well as any.
 
     Attributes:
         assistant: Who answers.
@@ -50,8 +53,8 @@ class StaleContrast:
     async def __call__(self, view: RoleView) -> RoleTurn:
         """Answer the conversation as it stood one request ago."""
         starts = _user_messages(view.conversation)
-        if len(starts) < 2:
-            return await self.assistant(view)
+        if len(starts) < 2 or not asks(plain(view.conversation.messages[-1].content)):
+            return await answer_plainly(self.assistant, view)
         return await _answered(self.assistant, view, view.conversation.prefix(starts[-2] + 1), "stale", {})
 
 

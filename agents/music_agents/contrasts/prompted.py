@@ -1,16 +1,30 @@
 """Contrasts that a model is asked for by a prompt of their own."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatModel, Sampling
 from music.pairs import TurnContrast
-from music.prompts import ContrastStrategy, parse_contrast, parse_rewrite, render_contrast, render_rewrite
+from music.prompts import (
+    ContrastFormat,
+    ContrastStrategy,
+    Part,
+    PromptTemplate,
+    ReplyFormatError,
+    contrast_schema,
+    read_contrast,
+    read_rewrite,
+    render_contrast,
+    render_rewrite,
+)
 from music_agents.failures import FailureReason, UnfitReplyError
 from music_agents.roles import Role, RoleTurn, RoleView
 from music_agents.roles.asking import ask
 
 __all__ = ["DropConstraintContrast", "InstructionContrast", "PersonaSwapContrast", "TwoCallContrast"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,17 +34,24 @@ class _PromptedContrast:
     Attributes:
         model: Whom to ask.
         sampling: How the model samples.
+        form: What the reply is asked for in; any other that is plain is read too.
+        template: A prompt of one's own; None for this package's.
     """
 
     strategy: ClassVar[ContrastStrategy]
 
     model: ChatModel
     sampling: Sampling = AS_THE_ENDPOINT_DOES
+    form: ContrastFormat = ContrastFormat.TAGS
+    template: PromptTemplate | None = None
 
     async def __call__(self, view: RoleView) -> RoleTurn:
         """Answer a modified version of the user's request."""
-        messages = render_contrast(self.strategy, view.conversation)
-        answer = await ask(self.model, view, messages, self.sampling, _both_parts)
+        messages = render_contrast(self.strategy, view.conversation, self.form, self.template)
+        asked = view.conversation.messages[-1].content
+        schema = _schema(Part(self.strategy), self.form)
+        read = _fit(lambda text: read_contrast(text, asked))
+        answer = await ask(self.model, view, messages, self.sampling, read, json_schema=schema)
         modified, response = answer.content
         record = TurnContrast(turn=view.turn, strategy=self.strategy, modified_instruction=modified)
         return RoleTurn(text=response, usage=answer.usage, contrast=record, retries=answer.retries)
@@ -75,46 +96,37 @@ class TwoCallContrast:
         model: Who rewrites.
         assistant: Who answers.
         sampling: How the rewriting model samples.
+        form: What the rewritten request is asked for in.
     """
 
     model: ChatModel
     assistant: Role
     sampling: Sampling = AS_THE_ENDPOINT_DOES
+    form: ContrastFormat = ContrastFormat.TAGS
 
     async def __call__(self, view: RoleView) -> RoleTurn:
         """Rewrite the request, and answer it."""
-        messages, asked = render_rewrite(view.conversation), view.conversation.messages[-1].content
-        rewrite = await ask(
-            self.model, view, messages, self.sampling, lambda text: _rewritten(text, asked), step="rewrite"
-        )
+        messages, asked = render_rewrite(view.conversation, self.form), view.conversation.messages[-1].content
+        schema = _schema(Part.REWRITE, self.form)
+        read = _fit(lambda text: read_rewrite(text, asked))
+        rewrite = await ask(self.model, view, messages, self.sampling, read, step="rewrite", json_schema=schema)
         modified = view.conversation.prefix(len(view.conversation.messages) - 1).user(rewrite.content)
         said = await self.assistant(replace(view, conversation=modified))
         record = TurnContrast(turn=view.turn, strategy="instruction_two_call", modified_instruction=rewrite.content)
         return replace(said, usage=rewrite.usage + said.usage, retries=rewrite.retries + said.retries, contrast=record)
 
 
-def _both_parts(text: str) -> tuple[str, str]:
-    """Read a contrast's reply.
-
-    Raises:
-        UnfitReplyError: It does not keep to the format.
-    """
-    parts = parse_contrast(text)
-    if parts is None:
-        raise UnfitReplyError(
-            FailureReason.REPLY_UNPARSED, "it is not a <modified_instruction> followed by a <response>"
-        )
-    return parts
+def _schema(part: Part, form: ContrastFormat) -> dict[str, Any] | None:
+    return contrast_schema(part) if form is ContrastFormat.JSON else None
 
 
-def _rewritten(text: str, asked: str) -> str:
-    """Read a rewritten request.
+def _fit(read: Callable[[str], T]) -> Callable[[str], T]:
+    """Return a reader whose refusals make the role ask again."""
 
-    Raises:
-        UnfitReplyError: It does not keep to the format, or nothing is changed.
-    """
-    modified = parse_rewrite(text)
-    if modified is None or modified == asked.strip():
-        detail = "it is not a <modified_instruction>" if modified is None else "it repeats the message unchanged"
-        raise UnfitReplyError(FailureReason.REPLY_UNPARSED, detail)
-    return modified
+    def fit(text: str) -> T:
+        try:
+            return read(text)
+        except ReplyFormatError as error:
+            raise UnfitReplyError(FailureReason.REPLY_UNPARSED, str(error)) from error
+
+    return fit

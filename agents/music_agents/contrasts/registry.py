@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, create
 
 from music.errors import InvalidInputError
 from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatModel, Sampling
+from music.prompts import ContrastFormat, PromptTemplate
 from music_agents.contrasts.history import ForgetContrast, StaleContrast
 from music_agents.contrasts.models import WeakerModelContrast
 from music_agents.contrasts.prompted import (
@@ -40,6 +41,8 @@ class Cast:
         weaker: Answers for `weaker_model`; None if that is not used.
         sampling: How the contrast's model samples.
         weaker_sampling: How the weaker one does.
+        form: What contrasts with a prompt of their own ask for their reply in.
+        template: A prompt of one's own for those that take one call; None for this package's.
     """
 
     contrast: ChatModel
@@ -47,22 +50,24 @@ class Cast:
     weaker: ChatModel | None = None
     sampling: Sampling = AS_THE_ENDPOINT_DOES
     weaker_sampling: Sampling = AS_THE_ENDPOINT_DOES
+    form: ContrastFormat = ContrastFormat.TAGS
+    template: PromptTemplate | None = None
 
 
 def _instruction(cast: Cast) -> Role:
-    return InstructionContrast(cast.contrast, cast.sampling)
+    return InstructionContrast(cast.contrast, cast.sampling, cast.form, cast.template)
 
 
 def _instruction_two_call(cast: Cast) -> Role:
-    return TwoCallContrast(cast.contrast, cast.assistant, cast.sampling)
+    return TwoCallContrast(cast.contrast, cast.assistant, cast.sampling, cast.form)
 
 
 def _drop_constraint(cast: Cast) -> Role:
-    return DropConstraintContrast(cast.contrast, cast.sampling)
+    return DropConstraintContrast(cast.contrast, cast.sampling, cast.form, cast.template)
 
 
 def _persona_swap(cast: Cast) -> Role:
-    return PersonaSwapContrast(cast.contrast, cast.sampling)
+    return PersonaSwapContrast(cast.contrast, cast.sampling, cast.form, cast.template)
 
 
 def _forget(cast: Cast, turns: PositiveInt = 1) -> Role:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from music.errors import InvalidInputError
+from music_agents.contrasts.plain import answer_plainly
 from music_agents.roles import Role, RoleTurn, RoleView, derive_seed
 
 __all__ = ["ALL_TURNS", "Schedule", "ScheduledContrast"]
@@ -107,7 +108,8 @@ class ScheduledContrast:
 
     Attributes:
         contrast: Answers in the scheduled turns.
-        assistant: Answers in the others; such a turn is not on record as contrasted.
+        assistant: Answers in the others, unless the chosen side's reply serves (`answer_plainly`); such a turn is not
+            on record as contrasted.
         schedule: Which turns those are.
     """
 
@@ -117,4 +119,4 @@ class ScheduledContrast:
 
     async def __call__(self, view: RoleView) -> RoleTurn:
         """Answer the turn."""
-        return await (self.contrast if self.schedule.covers(view) else self.assistant)(view)
+        return await (self.contrast(view) if self.schedule.covers(view) else answer_plainly(self.assistant, view))

@@ -2,7 +2,7 @@
 
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -34,6 +34,12 @@ def defects(
     strategy: Annotated[
         str, typer.Option(help="A contrast, or a mixture by weight: instruction=3,drop_constraint=1.")
     ] = "instruction,drop_constraint",
+    contrast_format: Annotated[
+        Literal["tags", "json"], typer.Option(help="Format that contrasts are asked for.")
+    ] = "tags",
+    contrast_prompt: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A template of your own for the one-call contrasts.")
+    ] = None,
     gates: Annotated[bool, typer.Option(help="Drop pairs whose replies are of no use.")] = True,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")] = 0,
     temperature: Annotated[float | None, typer.Option(min=0.0, help="Left to the endpoint by default.")] = None,
@@ -64,10 +70,11 @@ def defects(
 
     Example: music defects dialogues.jsonl --out runs/defects --contrast gemma-2-9b-it@http://127.0.0.1:8000/v1
     """
+    from music.prompts import ContrastFormat
     from music_agents.contrasts import parse_mix
     from music_agents.defects.transcripts import read_transcripts
     from music_agents.doing import conclude
-    from music_agents.run import RoleEndpoints, SimulationConfig, read_options
+    from music_agents.run import OwnPrompt, RoleEndpoints, SimulationConfig, read_options
 
     by_role = read_options(options, temperature, max_reply_tokens)
     endpoints = RoleEndpoints(
@@ -82,6 +89,8 @@ def defects(
     config = SimulationConfig(
         num_pairs=num_pairs,
         strategy=parse_mix(strategy),
+        contrast_format=ContrastFormat(contrast_format),
+        contrast_prompt=OwnPrompt.read(contrast_prompt) if contrast_prompt else None,
         gates=gates,
         seed=seed,
         temperature=by_role.temperature,

@@ -1,8 +1,8 @@
 """Asking a model for one turn, and again when its reply is of no use."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from music.conversation import Message
 from music.llm.chat import ChatModel, ChatReply, ReplyOutcome, Sampling
@@ -55,6 +55,7 @@ async def ask(
     sampling: Sampling,
     read: Callable[[str], T],
     step: str = "",
+    json_schema: Mapping[str, Any] | None = None,
 ) -> Answer[T]:
     """Ask for one turn, again with another seed while the reply is of no use.
 
@@ -65,6 +66,7 @@ async def ask(
         sampling: How the model samples.
         read: Reads a complete reply's text; raises `UnfitReplyError` if it is of no use.
         step: Tells the questions of a role that asks more than one in a turn apart.
+        json_schema: What the reply is to follow, where the endpoint can be held to one.
 
     Raises:
         RoleFailedError: No reply of `view.num_attempts` was of use.
@@ -72,7 +74,7 @@ async def ask(
     """
     usage, retries = Usage(), list[str]()
     for attempt in range(view.num_attempts):
-        reply = await model.complete(view.request(messages, sampling, f"{step}{attempt}"))
+        reply = await model.complete(view.request(messages, sampling, f"{step}{attempt}", json_schema))
         usage += Usage(1, reply.prompt_tokens, reply.completion_tokens)
         try:
             return Answer(_read(reply, read), usage, tuple(retries))

@@ -5,8 +5,9 @@ function or a class with `__call__`; `ask` asks a model for a turn. Contrasts ar
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from music.conversation import Conversation, Message
 from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatRequest, Sampling
@@ -52,19 +53,35 @@ class RoleView:
     persona: Persona | None = None
     num_attempts: int = MAX_ATTEMPTS
 
+    @property
+    def already_said(self) -> str | None:
+        """What the other side was told at this place, if all that came before is the same; None if not.
+
+        A turn that nothing makes worse repeats it, so that the sides part at the first contrasted reply and not before.
+        """
+        said = self.other.messages
+        place = len(self.conversation.messages)
+        return said[place].content if len(said) > place and said[:place] == self.conversation.messages else None
+
     def request(
-        self, messages: tuple[Message, ...], sampling: Sampling = AS_THE_ENDPOINT_DOES, attempt: int | str = 0
+        self,
+        messages: tuple[Message, ...],
+        sampling: Sampling = AS_THE_ENDPOINT_DOES,
+        attempt: int | str = 0,
+        json_schema: Mapping[str, Any] | None = None,
     ) -> ChatRequest:
         """Return a request of this turn.
 
         Both sides draw from the same seed (common random numbers: they differ by their contrast, not by luck), while
-        the key tells them apart. `attempt` must differ between the requests of one turn.
+        the key tells them apart. `attempt` must differ between the requests of one turn; `json_schema` is what the
+        reply is to follow, where the endpoint can be held to one.
         """
         place = f"{self.turn}/{self.part}/{attempt}"
         return ChatRequest(
             messages=messages,
             seed=derive_seed(self.run_seed, self.pair, place),
             sampling=sampling,
+            json_schema=json_schema,
             key=f"{self.pair}/{self.side}/{place}",
             route=str(self.pair),
         )

@@ -6,7 +6,7 @@ without reason costs calls. A plain substring test comes before anything slow, a
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeAlias
 
 from music.llm.sanitise import find_control_token
@@ -15,6 +15,7 @@ from music.prompts.dialogue import INSTRUCTION_PHRASES
 from music_agents.failures import FailureReason, UnfitReplyError
 from music_agents.personas import PERSONA_HEADINGS
 from music_agents.roles.role import RoleView
+from music_agents.roles.speech import first_of, plain, speaks_as_assistant, stop_mark
 
 __all__ = ["DEFAULT_USER_GATES", "UserGate", "refuse_leaks", "refuse_marks", "refuse_repeats", "refuse_role_flips"]
 __all__ += ["refuse_stops"]
@@ -31,55 +32,15 @@ MAX_OTHER_SHARE = 0.12
 """Messages whose words, and whose lengths, differ by no more than this part are alike."""
 MIN_LEAKED_CHARS = 24
 """A persona's shorter phrases are what anyone might say."""
-MIN_OBLIGING_CHARS = 100
-"""From this length on, a message with an obliging opening that asks nothing is an answer."""
-MIN_LECTURE_CHARS = 300
-"""From this length on, a message that asks nothing and speaks of no one's own affairs is an answer."""
 
-_STOP_MARKS = ("###stop###", "[stop]", "<stop>", "[end]", "<end>", "[done]", "[end of conversation]")
 _STOP_HINTS = ("bye", "s all", "is all", "be all", "nothing else", "questions", "have a ")
 _STOP = re.compile(
-    r"\b(good)?bye\b|\bthat( i|'|’)s all( for (now|today)| i (need|want|had)|[.!,]|$)|\bthat( wi|'|’)ll be all\b"
+    r"\b(good)?bye\b|\bthat( i|')s all( for (now|today)| i (need|want|had)|[.!,]|$)|\bthat( wi|')ll be all\b"
     r"|\bnothing else[.!]*$|\bno (more|further|other) questions( for now| today)?[.!]*$"
     r"|\bhave a (great|nice|good|wonderful) (day|one|evening|weekend|night)\b"
 )
 _FLIP_HEADS = ("assistant:", "ai:", "ai assistant:", "chatbot:", "**assistant", "user:", "human:", "**user", "**human")
 _FLIP_SCRIPT = ("\nassistant:", "\nai:", "\nuser:", "\nhuman:", "\n**assistant", "\n**user", "\n**human")
-_FLIP_OFFERS = (
-    "how can i help you",
-    "how may i help you",
-    "how can i assist",
-    "how may i assist",
-    "i can help you with",
-    "let me know if you have any",
-    "let me know if you need",
-    "let me know if you'd like",
-    "feel free to ask",
-    "feel free to reach out",
-    "hope this helps",
-    "i'm here to help",
-    "i am here to help",
-    "is there anything else i can",
-    "is there anything else you",
-    "as an ai, i",
-    "as an ai language model, i",
-    "as an ai assistant, i",
-    "as a language model, i",
-    "i'm an ai ",
-    "i am an ai ",
-)
-_OBLIGING = (
-    "sure",
-    "certainly",
-    "of course",
-    "absolutely",
-    "gladly",
-    "great question",
-    "here is",
-    "here are",
-    "here's",
-)
-_OWN_AFFAIRS = re.compile(r"\b(i|me|my|mine|we|us|our|please)\b")
 _LEAKS = (
     *INSTRUCTION_PHRASES,
     *(heading.lower() for heading in PERSONA_HEADINGS),
@@ -100,30 +61,28 @@ def refuse_stops(text: str, view: RoleView) -> None:
     """
     if view.turn + 1 >= view.num_turns:
         return
-    lower = text.lower()
-    if mark := _first(_STOP_MARKS, lower):
+    lower = plain(text)
+    if mark := stop_mark(text):
         raise UnfitReplyError(
             FailureReason.USER_STOPPED, f"the user writes the stop mark {mark!r} before the last turn"
         )
-    if "?" not in lower and _first(_STOP_HINTS, lower) and (match := _STOP.search(lower)):
+    if "?" not in lower and first_of(_STOP_HINTS, lower) and (match := _STOP.search(lower)):
         raise UnfitReplyError(FailureReason.USER_STOPPED, f"the user says {match[0]!r} before the last turn")
 
 
 def refuse_role_flips(text: str, view: RoleView) -> None:
-    """Refuse what an assistant would write: labels, scripts for both sides, offers of help, answers at length.
+    """Refuse what an assistant would write: labels, scripts for both sides, offers of help, answers.
 
     Raises:
         UnfitReplyError: The user speaks as the assistant.
     """
-    lower = text.lower()
+    lower = plain(text)
     if lower.startswith(_FLIP_HEADS):
         raise UnfitReplyError(FailureReason.USER_ROLE_FLIP, "the user's message begins with a speaker's name")
-    if "\n" in lower and _first(_FLIP_SCRIPT, lower):
+    if "\n" in lower and first_of(_FLIP_SCRIPT, lower):
         raise UnfitReplyError(FailureReason.USER_ROLE_FLIP, "the user writes a script for both sides")
-    if offer := _first(_FLIP_OFFERS, lower):
-        raise UnfitReplyError(FailureReason.USER_ROLE_FLIP, f"the user speaks as the assistant: {offer!r}")
-    if len(lower) >= MIN_OBLIGING_CHARS and "?" not in lower and _is_answer(lower):
-        raise UnfitReplyError(FailureReason.USER_ROLE_FLIP, "the user answers at length, as the assistant would")
+    if shown := speaks_as_assistant(lower):
+        raise UnfitReplyError(FailureReason.USER_ROLE_FLIP, shown)
 
 
 def refuse_repeats(text: str, view: RoleView) -> None:
@@ -149,12 +108,12 @@ def refuse_leaks(text: str, view: RoleView) -> None:
     Raises:
         UnfitReplyError: The user gives away that a part is being played.
     """
-    lower = text.lower()
-    if leak := _first(_LEAKS, lower):
+    lower = plain(text)
+    if leak := first_of(_LEAKS, lower):
         raise UnfitReplyError(FailureReason.USER_LEAKS, f"the user gives the instructions away: {leak!r}")
     persona = view.persona
     for told in (persona.who, persona.style) if persona else ():
-        if len(told) >= MIN_LEAKED_CHARS and told.lower() in lower:
+        if len(told) >= MIN_LEAKED_CHARS and plain(told) in lower:
             raise UnfitReplyError(FailureReason.USER_LEAKS, f"the user recites the persona: {told[:60]!r}")
 
 
@@ -172,22 +131,10 @@ DEFAULT_USER_GATES: tuple[UserGate, ...] = (refuse_stops, refuse_role_flips, ref
 """The gates of `UserRole`; leave out what you do not want."""
 
 
-def _first(phrases: Iterable[str], lower: str) -> str | None:
-    """Return the first of the phrases that a text in lower case holds."""
-    for phrase in phrases:
-        if phrase in lower:
-            return phrase
-    return None
-
-
-def _is_answer(lower: str) -> bool:
-    """Whether a long text without a question, in lower case, is an answer and no request."""
-    return lower.startswith(_OBLIGING) or (len(lower) >= MIN_LECTURE_CHARS and not _OWN_AFFAIRS.search(lower))
-
-
 def _is_repeat(text: str, earlier: str, *, in_a_row: bool) -> bool:
     """Whether a message says what an earlier one said."""
-    if len(text) == len(earlier) and text.lower() == earlier.lower():
+    as_typed = text.isascii() and earlier.isascii()
+    if text.lower() == earlier.lower() if as_typed else plain(text) == plain(earlier):
         return in_a_row or text.count(" ") >= MIN_REPEATED_WORDS - 1
     return _are_alike(text, earlier)
 

@@ -86,7 +86,8 @@ def cast(models: RoleModels, config: SimulationConfig) -> Casting:
     """
     if models.user is None:
         raise InvalidInputError("expected a model that plays the user, got none: name its endpoint (--user)")
-    user = UserRole(models.user, config.sampling_of("user"), gates=DEFAULT_USER_GATES if config.gates else ())
+    gates = DEFAULT_USER_GATES if config.gates else ()
+    user = UserRole(models.user, config.sampling_of("user"), gates=gates, template=config.user_template())
     players = cast_contrasts(models, config)
     contrast = make_contrast(config.strategy, players, Schedule.parse(config.schedule))
     turns = SharedScript(user) if config.shared_script else user
@@ -103,6 +104,8 @@ def cast_contrasts(models: RoleModels, config: SimulationConfig) -> Cast:
         weaker=models.weaker,
         sampling=config.sampling_of("contrast"),
         weaker_sampling=config.sampling_of("weaker"),
+        form=config.contrast_format,
+        template=config.contrast_template(),
     )
 
 

@@ -1,20 +1,53 @@
 """What a simulation is asked for."""
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
+from music.errors import InvalidInputError
 from music.llm.chat import AS_THE_ENDPOINT_DOES, Sampling
-from music_agents.contrasts import Schedule, check_mix
+from music.prompts import (
+    ContrastFormat,
+    ContrastStrategy,
+    PromptTemplate,
+    open_contrast_template,
+    open_user_template,
+)
+from music_agents.contrasts import ContrastSpec, Schedule, check_mix
 from music_agents.quality import RefusalRule
 
-__all__ = ["SimulationConfig"]
+__all__ = ["OwnPrompt", "SimulationConfig"]
 
 DEFAULT_MIX = {"instruction": 1.0, "drop_constraint": 1.0}
 """The mixture that measured best (docs/contrasts.md); the paper's own setting is `instruction` alone."""
 
 FREE_WITHOUT_ROWS = ("strategy", "schedule")
 """Settings that may change as long as no pair is there: the chosen sides do not depend on them."""
+
+
+class OwnPrompt(BaseModel):
+    """A prompt of one's own; it holds the text itself, so that any process and any machine has it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """Of its file, for messages."""
+    source: str
+    """A jinja2 template (docs/prompts.md)."""
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a template's file.
+
+        Raises:
+            InvalidInputError: It cannot be read.
+        """
+        try:
+            return cls(name=str(path), source=path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidInputError(f"prompt {str(path)!r}: expected a readable text file: {error}") from error
 
 
 class SimulationConfig(BaseModel):
@@ -30,6 +63,12 @@ class SimulationConfig(BaseModel):
     """Turns that are contrasted, as `music_agents.contrasts.Schedule` reads them."""
     shared_script: bool = False
     """Whether the user of the rejected side repeats what the user of the chosen side said."""
+    contrast_format: ContrastFormat = ContrastFormat.TAGS
+    """What contrasts with a prompt of their own ask for their reply in."""
+    contrast_prompt: OwnPrompt | None = None
+    """A prompt of one's own for contrasts that take one call; None for this package's."""
+    user_prompt: OwnPrompt | None = None
+    """Instructions of one's own for the user; None for this package's."""
     gates: bool = True
     """Whether user turns and finished pairs must pass the default gates."""
     refusals: RefusalRule = RefusalRule.REJECTED_ALONE
@@ -69,13 +108,50 @@ class SimulationConfig(BaseModel):
         Schedule.parse(self.schedule).check(self.num_turns)
         return self
 
+    @model_validator(mode="after")
+    def _prompted(self) -> "SimulationConfig":
+        self.contrast_template()
+        self.user_template()
+        return self
+
     def sampling_of(self, role: str) -> Sampling:
         """Return how a role's model samples; a judge's does as its endpoint, unless it has settings of its own."""
         if role == "judge":
             return self.sampling.get(role, AS_THE_ENDPOINT_DOES)
         return self.sampling.get(role, Sampling(temperature=self.temperature, max_tokens=self.max_reply_tokens))
 
+    def contrast_template(self) -> PromptTemplate | None:
+        """Return the prompt of one's own for contrasts that take one call.
+
+        Raises:
+            InvalidInputError: It cannot serve, or there is no such contrast in the mixture.
+        """
+        own, names = self.contrast_prompt, {ContrastSpec.parse(text).name for text in self.strategy}
+        if own is None:
+            return None
+        served = [strategy for strategy in ContrastStrategy if strategy in names]
+        if not served:
+            raise InvalidInputError(
+                f"contrast's prompt {own.name}: expected one of the contrasts {', '.join(ContrastStrategy)} in the "
+                f"mixture, which this prompt is for; got {', '.join(self.strategy)}"
+            )
+        return open_contrast_template(own.name, own.source, served, self.contrast_format)
+
+    def user_template(self, *, shows_persona: bool = False) -> PromptTemplate | None:
+        """Return the instructions of one's own for the user.
+
+        Args:
+            shows_persona: Whether users have personas.
+
+        Raises:
+            InvalidInputError: They cannot serve.
+        """
+        own = self.user_prompt
+        return open_user_template(own.name, own.source, shows_persona=shows_persona) if own else None
+
     def fixed(self) -> dict[str, object]:
         """Return the settings that every session of a run must share, as JSON values."""
+        own = {"contrast_prompt": self.contrast_template(), "user_prompt": self.user_template()}
         free = {"num_pairs", "max_in_flight", "max_cost", "max_total_tokens", "prices"}
-        return self.model_dump(mode="json", exclude=free)
+        digests = {name: f"digest {template.digest}" if template else "" for name, template in own.items()}
+        return self.model_dump(mode="json", exclude=free | own.keys()) | digests

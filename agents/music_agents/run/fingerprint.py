@@ -8,7 +8,7 @@ from typing import Any
 
 from music.conversation import Conversation
 from music.pairs import PreferencePair
-from music.prompts import CONTRAST_PROMPTS, USER_PROMPT, render_judge
+from music.prompts import CONTRAST_PROMPTS, USER_PROMPT, contrast_frame, render_judge
 from music_agents.personas import PERSONA_HEADINGS, PersonaSource
 from music_agents.run.config import SimulationConfig
 from music_agents.run.models import RoleModels
@@ -16,7 +16,7 @@ from music_agents.seeds import digest_seeds
 
 __all__ = ["common_settings", "fingerprint"]
 
-_LAYOUT = 2
+_LAYOUT = 3
 """Version of the layout of keys, seeds and files; a change of it ends the resuming of older runs."""
 
 
@@ -40,9 +40,10 @@ def fingerprint(
 def common_settings(models: RoleModels, config: SimulationConfig) -> dict[str, Any]:
     """Return the settings that any run has, wherever its pairs come from."""
     judge_prompt = render_judge(Conversation(), Conversation())
+    contrasts = [contrast_frame(part, config.contrast_format) for part in CONTRAST_PROMPTS]
     return config.fixed() | {
         "models": models.names(),
-        "prompts": f"digest {_digest((USER_PROMPT, PERSONA_HEADINGS, CONTRAST_PROMPTS, judge_prompt))}",
+        "prompts": f"digest {_digest((USER_PROMPT, PERSONA_HEADINGS, contrasts, judge_prompt))}",
         "layout": _LAYOUT,
     }
 

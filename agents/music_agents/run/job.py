@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from music.errors import InvalidInputError
 from music.llm.cache import ReplyCache
@@ -52,6 +52,11 @@ class SimulationJob(BaseModel):
     """What builds the pair graph, as `load_graph` reads it; empty for the standard one."""
     cache: Path | None = None
     """File of replies that runs share, as `music.llm.cache.ReplyCache` keeps it; None for none."""
+
+    @model_validator(mode="after")
+    def _prompted(self) -> "SimulationJob":
+        self.config.user_template(shows_persona=bool(self.personas))
+        return self
 
     def read_seeds(self) -> list[PreferencePair]:
         """Read the preference pairs to start from, or draw the sandbox's.

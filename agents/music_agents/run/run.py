@@ -75,7 +75,8 @@ async def run_simulation(
     Raises:
         ChangedSettingsError: The directory holds a run with other settings.
         JournalLockedError: Another process is at work on it.
-        InvalidInputError: It holds other files, or more pairs than are wanted.
+        InvalidInputError: It holds other files, or more pairs than are wanted; or the instructions of one's own for the
+            user show no persona, though there are personas.
         SimulationStalledError: Next to nothing but failures came for a while, or most of the last calls failed.
     """
 
@@ -91,6 +92,7 @@ async def run_simulation(
             num_attempts=num_attempts,
         )
 
+    config.user_template(shows_persona=personas is not None)
     settings = fingerprint(seeds, models, config, personas, graph, str(share or "all"))
     return await run_session(
         directory, models, config, settings, simulator, progress, retry_failed=retry_failed, share=share, cache=cache

@@ -64,7 +64,7 @@ class PointwiseJudge:
     def __init__(self, model: JudgeModel) -> None:
         self.model = model
         self._template = open_template(model.settings.prompt)
-        self._template.require("pointwise", ("conversation",), lowest=LOWEST, highest=HIGHEST)
+        self._template.require("pointwise", ("conversation",), {"lowest": LOWEST, "highest": HIGHEST})
 
     def num_calls(self, num_completions: int) -> int:
         """Return how many judgements it takes to rate all completions of a prompt."""

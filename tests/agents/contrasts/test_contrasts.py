@@ -1,5 +1,6 @@
 """Contrasts stand in the assistant's place, say what they did, and are found by name, with their parameters."""
 
+import json
 import re
 from collections import Counter
 from dataclasses import replace
@@ -11,7 +12,17 @@ from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.llm.chat import ChatReply, ReplyOutcome
 from music.pairs import TurnContrast, Usage
-from music.prompts import Part, read_prompt, render_contrast_reply, render_rewrite_reply
+from music.prompts import (
+    ContrastFormat,
+    ContrastStrategy,
+    Part,
+    open_contrast_template,
+    read_contrast,
+    read_prompt,
+    render_contrast,
+    render_contrast_reply,
+    render_rewrite_reply,
+)
 from music.sandbox.model import SandboxModel
 from music_agents.contrasts import (
     Cast,
@@ -50,12 +61,14 @@ class Listener:
         self.name = name
         self.shown = []
         self.keys = []
+        self.requests = []
         self._replies = list(replies)
 
     async def complete(self, request):
         prompt = read_prompt(request.messages)
         self.shown.append(prompt.conversation)
         self.keys.append(request.key)
+        self.requests.append(request)
         text = self._replies.pop(0) if self._replies else self._answer(prompt.part)
         return ChatReply(text=text, outcome=ReplyOutcome.COMPLETE, model="m", prompt_tokens=10, completion_tokens=1)
 
@@ -89,7 +102,7 @@ async def test_prompted_contrasts_speak_the_answer_and_record_the_modified_instr
     assert cast.contrast.shown == [ASKED]
 
 
-@pytest.mark.parametrize("reply", ["No tags.", render_contrast_reply("a", "b") + " P.S."])
+@pytest.mark.parametrize("reply", ["No tags.", render_contrast_reply("a", "b") * 2])
 async def test_a_reply_that_breaks_the_format_is_asked_for_again_and_then_given_up(reply, cast):
     once = replace(cast, contrast=Listener(replies=[reply]))
     said = await make_contrast({"instruction": 1}, once)(view())
@@ -98,6 +111,49 @@ async def test_a_reply_that_breaks_the_format_is_asked_for_again_and_then_given_
     with pytest.raises(RoleFailedError) as caught:
         await make_contrast({"instruction": 1}, always)(view())
     assert caught.value.reason is FailureReason.REPLY_UNPARSED
+
+
+@pytest.mark.parametrize("reply", [render_contrast_reply("And what about the safety?", "Wear gloves."), "No tags."])
+async def test_a_contrast_of_nothing_is_asked_for_again_and_told_with_its_place(reply, cast):
+    with pytest.raises(RoleFailedError, match=r"expected (something new|<modified_instruction>).*; it begins"):
+        await make_contrast({"instruction": 1}, replace(cast, contrast=Listener(replies=[reply] * 3)))(view())
+
+
+@pytest.mark.parametrize("name", ["instruction", "drop_constraint", "persona_swap", "instruction_two_call"])
+async def test_json_is_asked_for_by_prompt_and_schema_and_either_format_is_read(name, cast):
+    said = {}
+    for form in ContrastFormat:
+        listener = Listener()
+        said[form] = await make_contrast({name: 1}, replace(cast, contrast=listener, form=form))(view())
+        (request,) = listener.requests
+        prompt = request.messages[-1].content
+        if form is ContrastFormat.TAGS:
+            assert request.json_schema is None
+            assert "JSON" not in prompt
+        else:
+            parts = ["modified_instruction"] if name == "instruction_two_call" else ["modified_instruction", "response"]
+            assert request.json_schema["required"] == list(request.json_schema["properties"]) == parts
+            assert json.loads(prompt.rpartition("\n")[2]).keys() == set(parts)
+            assert "</modified_instruction>" not in prompt
+    assert said[ContrastFormat.TAGS].text == said[ContrastFormat.JSON].text  # the listener answers in tags
+
+
+async def test_the_sandbox_answers_in_the_format_that_it_is_asked_for(sandbox):
+    for form in ContrastFormat:
+        contrast = make_contrast({"instruction": 1}, replace(sandbox, form=form))
+        text = sandbox.contrast.answer(view().request(render_contrast(ContrastStrategy.INSTRUCTION, ASKED, form)))
+        assert text.startswith("{" if form is ContrastFormat.JSON else "<")
+        assert (await contrast(view())).text == read_contrast(text)[1]
+
+
+async def test_a_prompt_of_ones_own_is_what_the_model_sees(cast):
+    source = "Never mind {{ message }}. Be {{ strategy }}! {{ format }}"
+    template = open_contrast_template("mine", source, [ContrastStrategy.INSTRUCTION], ContrastFormat.TAGS)
+    listener = Listener(replies=[render_contrast_reply("something else", "contrasted")])
+    said = await make_contrast({"instruction": 1}, replace(cast, contrast=listener, template=template))(view())
+    (request,) = listener.requests
+    assert request.messages[-1].content.startswith("Never mind And what about the safety?. Be instruction! Use exactly")
+    assert said.text == "contrasted"
 
 
 async def test_in_two_calls_the_assistant_answers_the_rewritten_request(cast):
@@ -138,6 +194,25 @@ async def test_stale_answers_the_previous_request(cast):
     said = await make_contrast({"stale": 1}, cast)(view())
     assert cast.assistant.model.shown == [ASKED.prefix(3)]
     assert said.contrast.modified_instruction == "Same for coffee, please."
+
+
+@pytest.mark.parametrize(
+    "statement", ["It's great that you asked. Bread is made of flour.", "Thanks, that was helpful.", "Photosynthesis."]
+)
+async def test_stale_leaves_a_turn_plain_in_which_nothing_is_asked(statement, cast):
+    asked = ASKED.prefix(4).user(statement)
+    said = await make_contrast({"stale": 1}, cast)(view(conversation=asked))
+    assert (said.contrast, cast.assistant.model.shown) == (None, [asked])
+
+
+@pytest.mark.parametrize("spec", ["forget(turns=3)", "stale"])
+async def test_a_plain_turn_repeats_the_chosen_reply_while_the_histories_are_the_same(spec, cast):
+    asked = ASKED if spec.startswith("forget") else ASKED.prefix(4).user("It was good.")
+    contrast = make_contrast({spec: 1}, cast)
+    said = await contrast(replace(view(conversation=asked), other=asked.assistant("as the chosen side")))
+    assert (said.text, said.usage, said.contrast) == ("as the chosen side", Usage(), None)
+    other = asked.prefix(2).user("Else?").assistant("Else.").user(asked.messages[-1].content).assistant("parted")
+    assert (await contrast(replace(view(conversation=asked), other=other))).text == "plain"
 
 
 @pytest.mark.parametrize("spec", ["forget", "stale", "forget(turns=3)"])
@@ -267,7 +342,7 @@ async def test_on_a_shared_script_both_users_say_the_same_and_the_second_costs_n
     state = await run_pair_graph(build_pair_graph(roles), Conversation(), context)
     users = [[m.content for m in state[side].messages if m.role == "user"] for side in ("chosen", "rejected")]
     assert users[0] == users[1]
-    assert state["usage"].num_calls == 15
+    assert state["usage"].num_calls == 14  # the first reply is the same on both sides
     assert [record.turn for record in state["contrasts"]] == [1]
     assert state["chosen"].prefix(3) == state["rejected"].prefix(3)
 

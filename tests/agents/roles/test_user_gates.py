@@ -31,6 +31,7 @@ def reason(text, turn=1):
 
 
 STOPS = ["###STOP###", "Great, thanks. ###STOP###", "That's all, thanks!", "Goodbye!", "Thanks, that is all I needed."]
+STOPS += ["That\u2019s all, thanks!", "Great. [[TERMINATE CHAT]]", "TERMINATE", "Fine.\n/end"]
 STOPS += ["No further questions.", "Perfect. Have a great day!", "Thank you, bye"]
 
 
@@ -50,6 +51,21 @@ def test_a_farewell_is_refused_before_the_last_turn_only(text):
         "Hello! How can I help you today?",
         "Of course! Here is a plan for the fourth day: start at the Vatican museums, have lunch, then rest in a park.",
         ANSWER,
+        # what a small model says when it is to play the user
+        "I\u2019m glad you asked about Rome!",
+        "I'm glad to hear you're planning a trip, but what does that mean?",
+        "It\u2019s great that you are taking the children along.",
+        "Sure! Here are three ideas for the fourth day.",
+        "Sure, here is a plan.",
+        "Of course, I'd be happy to suggest something entirely different.",
+        "I'm sorry for any misunderstanding, but as a chatbot I have no preferences.",
+        "As an AI, I cannot travel.",
+        "That's an excellent summary of the sights. I would like to add a few tips.",
+        "You're welcome. Enjoy the trip.",
+        "Great question! The gardens open at nine.",
+        "You can take the train from Porta San Paolo and be in Ostia within half an hour.",
+        "\u200bAssistant: Day four could be for museums.",
+        "Let\u200b me know if you have any other questions!",
     ],
 )
 def test_speaking_as_the_assistant_is_refused(text):
@@ -105,6 +121,12 @@ def test_giving_the_instructions_away_is_refused(text):
         "Is that all there is to see?",
         "As an AI, do you ever get tired?",
         "Make it shorter.",
+        "You can skip the museums. What about parks?",
+        "I can take the train from Porta San Paolo, and the children like it. We would rather not change, though.",
+        "I am glad that the gardens are free. And the Pantheon?",
+        "Here is my draft: three days, one park a day.",
+        "It is a great city, I think.",
+        "\u4f60\u597d\uff0c\u8bf7\u95ee\u7f57\u9a6c\u6709\u4ec0\u4e48\u597d\u5403\u7684",
         "How do I take care of the tickets?",
         "Should we say goodbye to the idea of Ostia?",
         "Please translate this: " + ANSWER,

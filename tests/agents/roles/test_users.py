@@ -1,9 +1,12 @@
 """The simulated user: asked again when a message is of no use, and given up in the end."""
 
+from dataclasses import replace
+
 import pytest
 
 from music.conversation import Conversation, Message
 from music.llm.chat import ChatReply, ReplyOutcome
+from music.prompts import open_user_template
 from music.sandbox import SandboxModel
 from music.sandbox.seeds import seed_pairs
 from music_agents.failures import FailureReason, RoleFailedError
@@ -50,6 +53,53 @@ async def test_a_user_that_never_does_well_gives_the_pair_up():
     with pytest.raises(RoleFailedError, match="bye") as caught:
         await UserRole(Script(*["Goodbye!"] * 3))(view())
     assert caught.value.reason is FailureReason.USER_STOPPED
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("Thanks, that covers it. [[TERMINATE CHAT]]", "Thanks, that covers it."),
+        ("Yes, go ahead with number 3. ###STOP###", "Yes, go ahead with number 3."),
+        ("Goodbye! <|end|>", "Goodbye!"),
+        ("Goodbye! < |end|>", "Goodbye!"),
+        ("That is all, thanks.\n\nTERMINATE", "That is all, thanks."),
+        ("That is all, thanks. /end", "That is all, thanks."),
+        ("That is all, thanks. [END]", "That is all, thanks."),
+        ("[END OF CONVERSATION]\nThanks for all.", "Thanks for all."),
+        ("How do I write <end> tags?", "How do I write <end> tags?"),
+        ("What does [STOP] in the list mean?", "What does [STOP] in the list mean?"),
+        ("Does the bus stop in /end street?", "Does the bus stop in /end street?"),
+    ],
+)
+async def test_in_the_last_turn_a_farewell_may_stay_and_its_mark_may_not(said, kept):
+    turn = await UserRole(Script(said))(replace(view(), turn=2))
+    assert (turn.text, turn.retries) == (kept, ())
+
+
+@pytest.mark.parametrize("said", ["[[TERMINATE CHAT]]", "###STOP###", "\u200b", "\ufeff\u2060 \u00ad"])
+async def test_a_message_of_nothing_is_asked_for_again(said):
+    turn = await UserRole(Script(said, "And spelt?"))(replace(view(), turn=2))
+    assert (turn.text, turn.retries) == ("And spelt?", (FailureReason.REPLY_EMPTY,))
+
+
+@pytest.mark.parametrize("said", ["Fine. [[TERMINATE CHAT]]", "Fine. <|end|>", "TERMINATE", "Fine. /end"])
+async def test_before_the_last_turn_a_mark_is_asked_for_again(said):
+    turn = await UserRole(Script(said, "And spelt?"))(view())
+    assert (turn.text, turn.retries) == ("And spelt?", (FailureReason.USER_STOPPED,))
+
+
+async def test_instructions_of_ones_own_take_the_place_of_these():
+    source = "Play {{ persona or 'anyone' }}, who talks to one told: {{ system }}"
+    script = Script("And spelt?", "And oats?")
+    user = UserRole(script, template=open_user_template("mine", source))
+    await user(view(persona=Persona.of("A miller.")))
+    await user(view(Conversation()))
+    first, *history = script.requests[0].messages
+    assert first.content.startswith("Play A miller.")
+    assert first.content.endswith("who talks to one told: Be {brief}.")
+    assert [(m.role, m.content) for m in history] == [("assistant", "What is rye?"), ("user", "A grain.")]
+    (opening,) = script.requests[1].messages
+    assert opening.content.endswith("The conversation has not begun yet: write its first message.")
 
 
 async def test_gates_can_be_left_out():

@@ -29,10 +29,10 @@ async def test_a_run_leaves_what_it_promises(tmp_path, fake_model, seeds, run, f
     assert written["settings"]["strategy"] == {"instruction": 1.0}
     assert written["settings"]["models"] == {"user": "fake", "assistant": "fake", "contrast": "fake"}
     assert (written["judge"], written["retries"], written["diagnostics"]["num_pairs"]) == (None, {}, 8)
-    # 8 pairs of 8 calls; each failed one spoke for both users and the assistant, and tried its contrast 3 times
+    # 8 pairs of 7 calls; each failed one spoke for the user and the assistant, and tried its contrast 3 times
     num_calls = {row["account"]: row["num_calls"] for row in written["spending"]["accounts"]}
-    assert num_calls == {"user": 32 + 2 * 2, "assistant": 16 + 2, "contrast": 16 + 2 * 3}
-    assert (written["spending"]["num_calls"], written["spending"]["num_tokens"]) == (76, 11 * 76)
+    assert num_calls == {"user": 24 + 2, "assistant": 16 + 2, "contrast": 16 + 2 * 3}
+    assert (written["spending"]["num_calls"], written["spending"]["num_tokens"]) == (66, 11 * 66)
     failures = [json.loads(line) for line in (tmp_path / "failures.jsonl").read_text().splitlines()]
     assert {failure["index"] for failure in failures} == {1, 5}
     assert {failure["id"] for failure in failures} == {"music-0-000001", "music-0-000005"}
@@ -183,6 +183,6 @@ async def test_keys_are_those_of_the_pair_its_side_turn_part_and_attempt(tmp_pat
     await run(tmp_path, seeds, fake_model(), num_pairs=1, num_turns=1)
     settings = json.loads((tmp_path / "run.json").read_bytes())["settings"]
     async with Journal.open(tmp_path / "journal.sqlite", settings) as journal:
-        keys = [f"0/{side}/0/{part}/0" for side in ("chosen", "rejected") for part in ("user", "assistant")]
-        assert len(journal) == 4
+        keys = [f"0/{place}/0" for place in ("chosen/0/user", "chosen/0/assistant", "rejected/0/assistant")]
+        assert len(journal) == 3
         assert all(journal.get(key) is not None for key in keys)

@@ -38,7 +38,7 @@ async def test_at_its_token_budget_a_run_stops_and_goes_on_with_a_higher_one(tmp
     report = await run(directory, seeds, model, within(max_total_tokens=10**6))
     assert report.status is RunStatus.COMPLETE
     keys += [request.key for request in model.requests]
-    assert len(keys) == len(set(keys)) == report.spending.num_calls == 64
+    assert len(keys) == len(set(keys)) == report.spending.num_calls == 56
     assert shards(directory) == shards(tmp_path / "whole")
 
 

@@ -1,0 +1,105 @@
+"""The reply of a contrast that a model plays: its schema, how it is written, and how it is read.
+
+Whatever a prompt asks for, tags and JSON and all that is plain are read (`delimited`), as models do not always heed it.
+"""
+
+import re
+from typing import Any
+
+from music.prompts.contrast_tasks import TASKS, write_parts
+from music.prompts.delimited import read_parts
+from music.prompts.part_names import INSTRUCTION, RESPONSE, ReplyFormatError
+from music.prompts.parts import ContrastFormat, Part
+
+__all__ = ["contrast_schema", "read_contrast", "read_rewrite", "render_contrast_reply", "render_rewrite_reply"]
+
+_PLACEHOLDER_NOUNS = frozenset(
+    ("instruction", "message", "request", "version", "prompt", "response", "answer", "reply", "text", "content")
+)
+_PLACEHOLDER_WORDS = _PLACEHOLDER_NOUNS.union(
+    ("the", "your", "a", "an", "my", "modified", "revised", "rewritten", "new", "changed", "other", "user"),
+    ("here", "goes", "to", "insert", "placeholder", "this", "that", "edited", "of", "question"),
+)
+_MIN_ECHO_WORDS = 3
+"""Fewer words of the prompts may be anyone's."""
+_CHARS_READ = 100
+"""So much of a part shows whether it is a placeholder."""
+_WORD = re.compile(r"[^\W_]+")
+
+
+def contrast_schema(part: Part) -> dict[str, Any]:
+    """Return the JSON schema of a part's reply; the instruction comes first, as the response follows from it."""
+    names = list(TASKS[part].parts)
+    return {
+        "type": "object",
+        "properties": {name: {"type": "string"} for name in names},
+        "required": names,
+        "additionalProperties": False,
+    }
+
+
+def render_contrast_reply(modified_instruction: str, response: str, form: ContrastFormat = ContrastFormat.TAGS) -> str:
+    """Write a contrast's reply in the format that its prompt asks for."""
+    return write_parts({INSTRUCTION: modified_instruction, RESPONSE: response}, form)
+
+
+def render_rewrite_reply(modified_instruction: str, form: ContrastFormat = ContrastFormat.TAGS) -> str:
+    """Write a rewritten message in the format that its prompt asks for."""
+    return write_parts({INSTRUCTION: modified_instruction}, form)
+
+
+def read_contrast(text: str, message: str = "") -> tuple[str, str]:
+    """Return the modified instruction and the response of a contrast's reply.
+
+    Args:
+        text: The reply.
+        message: What was to be modified.
+
+    Raises:
+        ReplyFormatError: The two parts cannot be told beyond doubt, one of them is the prompt's placeholder, or
+            nothing is modified.
+    """
+    instruction, response = read_parts(text)
+    _check_written(INSTRUCTION, instruction, (message,))
+    _check_written(RESPONSE, response, (message, instruction))
+    return instruction, response
+
+
+def read_rewrite(text: str, message: str = "") -> str:
+    """Return the modified instruction of a reply that was to hold nothing else.
+
+    Args:
+        text: The reply.
+        message: What was to be modified.
+
+    Raises:
+        ReplyFormatError: As `read_contrast`.
+    """
+    (instruction,) = read_parts(text, (INSTRUCTION,))
+    _check_written(INSTRUCTION, instruction, (message,))
+    return instruction
+
+
+def _check_written(name: str, part: str, others: tuple[str, ...]) -> None:
+    """Refuse a part in which nothing of its own was written.
+
+    Raises:
+        ReplyFormatError: It is a placeholder, or repeats another text.
+    """
+    plain = _plain(part)
+    words = _WORD.findall(plain[:_CHARS_READ])
+    if not words or (_PLACEHOLDER_WORDS.issuperset(words) and not _PLACEHOLDER_NOUNS.isdisjoint(words)):
+        raise ReplyFormatError(f"expected a text in <{name}>, got the placeholder {part[:60]!r}")
+    if "modified instruction" in plain or (len(words) >= _MIN_ECHO_WORDS and plain in _PROMPTS):
+        raise ReplyFormatError(f"expected a text in <{name}>, got the prompt's own words {part[:60]!r}")
+    if plain in map(_plain, others):
+        raise ReplyFormatError(f"expected something new in <{name}>: it repeats {part[:60]!r} unchanged")
+
+
+def _plain(text: str) -> str:
+    """Return a text without capitals, line breaks and marks around it, by which texts are compared."""
+    return " ".join(text.casefold().split()).strip(" .!?\"'“”‘’*`<>[](){}")
+
+
+_PROMPTS = "\n".join(_plain(f"{task.body} {' '.join(task.parts.values())}") for task in TASKS.values())
+"""What the prompts say, by which a reply that recites them is recognised."""
