@@ -7,6 +7,7 @@ from music.errors import InvalidInputError
 from music.llm.chat import ChatModel
 from music.llm.openai import ClientSettings, OpenAIChatModel
 from music.llm.replicas import ReplicatedModel
+from music.suggestions import nearest
 
 __all__ = ["open_model", "read_remote"]
 
@@ -60,8 +61,12 @@ def _open_local(path: str) -> ChatModel:
 
 
 def _open_sandbox(skill: str) -> ChatModel:
-    from music.sandbox.model import SandboxModel
+    from music.sandbox.model import SKILLS, SandboxModel
 
+    if skill and skill not in SKILLS:
+        raise InvalidInputError(
+            f"endpoint 'sandbox:{skill[:40]}': expected a skill of {', '.join(SKILLS)}{nearest(skill, SKILLS)}"
+        )
     return SandboxModel(skill) if skill else SandboxModel()
 
 

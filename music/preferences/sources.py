@@ -11,7 +11,9 @@ from typing import Any
 import orjson
 
 from music.errors import InvalidInputError
+from music.hub import announce_lookup
 from music.preferences.problems import RowError, RowProblem
+from music.suggestions import nearest_path
 
 __all__ = ["Row", "iter_rows"]
 
@@ -64,6 +66,7 @@ def iter_rows(source: str | Path, split: str) -> Iterator[Row]:
     else:
         raise InvalidInputError(
             f"{source}: expected a file, a folder of parquet shards or a hub id (owner/name); found nothing there"
+            f"{nearest_path(source)}"
         )
 
 
@@ -142,6 +145,7 @@ def _parsed(line: bytes) -> Any:
 def _hub_rows(source: str, split: str) -> Iterator[Row]:
     import datasets
 
+    announce_lookup("data set", source)
     try:
         rows = datasets.load_dataset(source, split=split)
     except (OSError, ValueError) as error:
