@@ -34,7 +34,7 @@ from music_agents.pair_state import (
     record_turn,
     view_of,
 )
-from music_agents.roles import Role, Roles, Side
+from music_agents.roles import Role, Roles, RoleTurn, Side
 
 __all__ = ["PairContext", "PairGraph", "PairGraphError", "PairState", "answer_node", "build_pair_graph", "check_graph"]
 __all__ += ["record_turn", "run_pair_graph", "speak", "user_node", "view_of"]
@@ -144,7 +144,7 @@ async def speak(
         name: What failures and retries call the role.
         state: Of the graph; for a second draft of a turn, without the first one.
         side: Where the role speaks.
-        context: Of the graph.
+        context: Of the graph; where it has an opening, the user's first message is that, and no role is asked.
         part: Whose turn it is to be.
 
     Raises:
@@ -157,6 +157,8 @@ async def speak(
             f"pair graph: {name!r} speaks for the {part} on the {side} side, where the {view.part} is next: "
             "let user and assistant take turns on each side"
         )
+    if part == "user" and view.turn == 0 and context.opening:
+        return record_turn(view, RoleTurn(text=context.opening, usage=Usage()), name)
     try:
         return record_turn(view, await role(view), name)
     except (RoleFailedError, EndpointError) as error:

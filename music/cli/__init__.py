@@ -17,9 +17,21 @@ The function's parameters are typer's; a `typer.Typer` app in its place becomes 
 --help` shows the first line of its docstring. A MusicError raised in it ends the command with one line and exit code 1.
 """
 
+from music.cli.code import ImportFlag
 from music.cli.output import AsJson, console, emit
 from music.cli.pairs import FormatFlag, StrictFlag, read_pairs
 from music.cli.run import run_async
 from music.cli.shell import build_shell, main
 
-__all__ = ["AsJson", "FormatFlag", "StrictFlag", "build_shell", "console", "emit", "main", "read_pairs", "run_async"]
+__all__ = [
+    "AsJson",
+    "FormatFlag",
+    "ImportFlag",
+    "StrictFlag",
+    "build_shell",
+    "console",
+    "emit",
+    "main",
+    "read_pairs",
+    "run_async",
+]

@@ -8,6 +8,8 @@ import asyncio
 import time
 from dataclasses import replace
 
+import orjson
+
 from music.llm.chat import ChatReply, ChatRequest, EndpointError, MalformedReplyError
 from music.llm.completion import read_completion
 from music.llm.pacing import Pacer, PacingSettings
@@ -69,6 +71,11 @@ class OpenAIChatModel:
         return self._name
 
     @property
+    def model(self) -> str:
+        """The model, as the server knows it."""
+        return self._model
+
+    @property
     def endpoints(self) -> tuple["OpenAIChatModel", ...]:
         """What displays show the pace of: this model alone."""
         return (self,)
@@ -103,6 +110,14 @@ class OpenAIChatModel:
             is_held_back = self.pacer.leave(ticket, end, tokens)
             if isinstance(end, FailedTryError):
                 end.at_once = is_held_back
+
+    async def list_models(self) -> tuple[str, ...]:
+        """Return the names of the models that the server lists at `GET BASE_URL/models`; none if it lists none."""
+        answer = await self._endpoint.get("models")
+        try:
+            return tuple(str(model["id"]) for model in orjson.loads(answer)["data"])
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            return ()
 
     async def aclose(self) -> None:
         """Leave the pool of connections, which closes with its last model."""

@@ -31,6 +31,7 @@ from music.llm.retry import FailedTryError, read_retry_after
 __all__ = ["JsonEndpoint", "PostSettings"]
 
 _HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "music-rm"}
+_GET_SECONDS = 5.0
 
 
 class PostSettings(BaseModel):
@@ -74,7 +75,8 @@ class JsonEndpoint:
         hints: Mapping[int, str],
         learn: Callable[[Mapping[str, str], float], None] | None = None,
     ) -> None:
-        self.url = _read_base_url(base_url) / path
+        self._base_url = _read_base_url(base_url)
+        self.url = self._base_url / path
         self._name = name
         self._settings = settings
         self._hints = hints
@@ -122,6 +124,17 @@ class JsonEndpoint:
         if status != 200:
             raise self._refusal(status, read_retry_after(retry_after), answer)
         return answer
+
+    async def get(self, path: str) -> bytes:
+        """Return what the server has at another path under the base URL; nothing if it has nothing there."""
+        url, timeout = self._base_url / path, aiohttp.ClientTimeout(total=_GET_SECONDS)
+        try:
+            async with join_pool(self).get(
+                url, headers=self._headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                return await self._read_bounded(response) if response.status == 200 else b""
+        except (aiohttp.ClientError, OSError, MalformedReplyError):
+            return b""
 
     async def aclose(self) -> None:
         """Leave the pool of connections, which closes with its last user."""

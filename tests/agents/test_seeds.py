@@ -3,7 +3,8 @@ from collections import Counter
 import pytest
 
 from music.errors import InvalidInputError
-from music_agents.seeds import SeedContexts, digest_seeds
+from music_agents.seed_contexts import SeedContexts
+from music_agents.seeds import digest_seeds
 
 
 def test_a_seed_context_is_a_prefix_of_the_chosen_side_that_ends_with_the_assistant(seeds):
@@ -14,7 +15,7 @@ def test_a_seed_context_is_a_prefix_of_the_chosen_side_that_ends_with_the_assist
         conversation = context.conversation
         assert conversation == by_id[context.seed_id].chosen.prefix(len(conversation.messages))
         assert conversation.messages[-1].role == "assistant"
-        assert context.pair == by_id[context.seed_id]
+        assert context.seed.id == context.seed_id
 
 
 def test_every_pair_is_used_once_a_round_in_an_order_of_the_run_seed(seeds):

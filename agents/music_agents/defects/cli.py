@@ -1,11 +1,11 @@
 """`music defects`: pairs with a defect at one turn, from conversations of any kind."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from music.cli import AsJson, FormatFlag, StrictFlag, console, run_async
+from music.cli import AsJson, FormatFlag, ImportFlag, StrictFlag, console, run_async
 
 if TYPE_CHECKING:
     from music_agents.defects.transcripts import Transcript
@@ -33,6 +33,7 @@ def defects(
     strategy: Annotated[
         str, typer.Option(help="A contrast, or a mixture by weight: instruction=3,drop_constraint=1.")
     ] = "instruction,drop_constraint",
+    imports: ImportFlag = None,
     gates: Annotated[bool, typer.Option(help="Drop pairs whose replies are of no use.")] = True,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")] = 0,
     temperature: Annotated[float | None, typer.Option(min=0.0, help="Left to the endpoint by default.")] = None,
@@ -55,11 +56,13 @@ def defects(
     Example: music defects dialogues.jsonl --out runs/defects --contrast gemma-2-9b-it@http://127.0.0.1:8000/v1
     """
     from music.llm.openai import ClientSettings
+    from music.user_code import digest_code, user_faults
     from music_agents.contrasts import parse_mix
     from music_agents.defects.transcripts import read_transcripts
     from music_agents.doing import conclude
     from music_agents.run import RoleEndpoints, SimulationConfig
 
+    code = digest_code(imports or ())
     client = ClientSettings(timeout=timeout)
     endpoints = RoleEndpoints(
         user="", assistant=assistant or contrast, contrast=contrast, weaker=weaker, judge=judge, client=client
@@ -77,8 +80,10 @@ def defects(
         prices=tuple(price or ()),
     )
     transcripts = read_transcripts(seeds, format, strict)
-    make = _make(out, transcripts, endpoints, config, same_author=same_author, retry_failed=retry_failed, as_json=json)
-    conclude(run_async(make), out, as_json=json)
+    settings = {"same_author": same_author, "retry_failed": retry_failed, "imports": code}
+    with user_faults():
+        report = run_async(_make(out, transcripts, endpoints, config, settings, as_json=json))
+    conclude(report, out, as_json=json)
 
 
 async def _make(
@@ -86,9 +91,8 @@ async def _make(
     transcripts: "list[Transcript]",
     endpoints: "RoleEndpoints",
     config: "SimulationConfig",
+    settings: dict[str, Any],
     *,
-    same_author: bool,
-    retry_failed: bool,
     as_json: bool,
 ) -> "RunReport":
     """Make the pairs with the progress shown; Ctrl-C asks the run to stop."""
@@ -102,6 +106,4 @@ async def _make(
     async with endpoints.open() as models:
         with stop_on_signals(progress):
             async with show_progress(Watch(progress, models.endpoints()), console, as_json=as_json):
-                return await make_defects(
-                    out, transcripts, models, config, progress, same_author=same_author, retry_failed=retry_failed
-                )
+                return await make_defects(out, transcripts, models, config, progress, probe=True, **settings)

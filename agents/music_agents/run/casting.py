@@ -18,7 +18,7 @@ from music_agents.roles.shared_script import SharedScript
 from music_agents.roles.user import UserRole
 from music_agents.roles.user_gates import DEFAULT_USER_GATES
 from music_agents.run.config import SimulationConfig
-from music_agents.run.models import RoleModels
+from music_agents.run.models import RoleModels, WrapModel
 
 __all__ = ["Casting", "GraphFactory", "cast", "keep_ledger", "make_gates", "standard_graph"]
 
@@ -47,10 +47,8 @@ def standard_graph(casting: Casting) -> PairGraph:
     return build_pair_graph(casting.roles)
 
 
-def keep_ledger(
-    models: RoleModels, journal: Journal, progress: RunProgress, earlier: Mapping[str, Usage]
-) -> RoleModels:
-    """Return the models with every paid-for reply journaled, metered and charged to its role.
+def keep_ledger(models: RoleModels, journal: Journal, progress: RunProgress, earlier: Mapping[str, Usage]) -> WrapModel:
+    """Open the account of every role; return what has a model's paid-for replies journaled, metered and charged.
 
     Args:
         models: Who plays which role.
@@ -61,11 +59,14 @@ def keep_ledger(
     Raises:
         InvalidInputError: The budget bounds the cost and a model's price is not known.
     """
-    wrapped: dict[str, ChatModel] = {}
-    for role, model in models.by_role().items():
-        account = progress.open_account(role, model.name, earlier.get(role))
-        wrapped[role] = JournaledModel(MeteredModel(model, progress, account), journal, role)
-    return RoleModels(**wrapped)
+    accounts = {
+        role: progress.open_account(role, model.name, earlier.get(role)) for role, model in models.by_role().items()
+    }
+
+    def wrap(role: str, model: ChatModel) -> ChatModel:
+        return JournaledModel(MeteredModel(model, progress, accounts[role]), journal, role)
+
+    return wrap
 
 
 def cast(models: RoleModels, config: SimulationConfig) -> Casting:

@@ -1,10 +1,7 @@
 """`SimulationJob`: a whole simulation as plain data, so that any process can take it up."""
 
-import importlib
-import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from functools import cache
 from pathlib import Path
 from typing import cast
 
@@ -14,6 +11,8 @@ from music.errors import InvalidInputError
 from music.llm.spending.budget import Budget, PriceTable
 from music.llm.spending.ledger import Ledger
 from music.pairs import PreferencePair
+from music.user_code import UserCodeError, digest_code, load_object
+from music_agents.personas import PersonaSource
 from music_agents.personas.sources import open_personas
 from music_agents.progress import RunProgress
 from music_agents.progress.events import Watch
@@ -23,11 +22,9 @@ from music_agents.run.models import RoleEndpoints
 from music_agents.run.report import RunReport
 from music_agents.run.run import run_simulation
 from music_agents.run.share import Share
+from music_agents.seeds import SANDBOX, Seed, read_seeds
 
 __all__ = ["SANDBOX", "SimulationJob", "load_graph", "open_progress"]
-
-SANDBOX = "sandbox"
-NUM_SANDBOX_SEEDS = 1000
 
 
 class SimulationJob(BaseModel):
@@ -36,7 +33,7 @@ class SimulationJob(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seeds: str
-    """A preference file, folder or hub id; or `sandbox`."""
+    """A file, folder or hub id of preference pairs, prompts or conversations; or `sandbox`."""
     format: str | None = None
     """Format of the seeds; None to detect it."""
     strict: bool = False
@@ -49,51 +46,61 @@ class SimulationJob(BaseModel):
     """Who the users are, as `open_personas` reads it; empty for anyone."""
     graph: str = ""
     """What builds the pair graph, as `load_graph` reads it; empty for the standard one."""
+    imports: tuple[str, ...] = ()
+    """Code of the user's own that registers contrasts, each as `FILE.py` or `MODULE`."""
 
-    def read_seeds(self) -> list[PreferencePair]:
-        """Read the preference pairs to start from, or draw the sandbox's.
+    def read_seeds(self) -> tuple[Seed, ...]:
+        """Read what pairs grow from; see `music_agents.seeds.read_seeds`."""
+        return read_seeds(self.seeds, self.format, self.strict).seeds
 
-        Raises:
-            InvalidInputError: The source cannot be read.
-        """
-        return read_seeds(self.seeds, self.format, self.strict)
+    def open_personas(self) -> PersonaSource | None:
+        """Open who the users are; None for anyone."""
+        return open_personas(self.personas, None if self.seeds == SANDBOX else self.seeds) if self.personas else None
+
+    def graph_factory(self) -> GraphFactory:
+        """Load what builds the pair graph."""
+        return load_graph(self.graph) if self.graph else standard_graph
 
     async def run(
         self,
         directory: Path,
-        pairs: list[PreferencePair],
+        seeds: Sequence[Seed | PreferencePair],
         progress: RunProgress,
         *,
         retry_failed: bool = False,
         share: Share | None = None,
+        probe: bool = False,
         display: Callable[[Watch], AbstractAsyncContextManager[None]] | None = None,
     ) -> RunReport:
         """Do the job, or go on with it; see `run_simulation`.
 
         Args:
             directory: Where the run is, or is to be.
-            pairs: What `read_seeds` read.
+            seeds: What `read_seeds` read.
             progress: Live counts, with the budget of `progress`.
             retry_failed: Whether failed pairs are tried again.
             share: Simulate these indices alone.
+            probe: Whether every endpoint over HTTP is asked once before the first pair.
             display: Shows the progress for as long as a block lasts; None for not at all.
         """
-        seeds_path = None if self.seeds == SANDBOX else self.seeds
-        personas = open_personas(self.personas, seeds_path) if self.personas else None
+        imports = digest_code(self.imports)
+        personas = self.open_personas()
         async with AsyncExitStack() as stack:
             models = await stack.enter_async_context(self.endpoints.open())
             if display is not None:
                 await stack.enter_async_context(display(Watch(progress, models.endpoints())))
             return await run_simulation(
                 directory,
-                pairs,
+                seeds,
                 models,
                 self.config,
                 progress,
                 personas=personas,
-                graph=load_graph(self.graph) if self.graph else standard_graph,
+                graph=self.graph_factory(),
+                imports=imports,
                 retry_failed=retry_failed,
                 share=share,
+                probe=probe,
             )
 
     def progress(self) -> RunProgress:
@@ -107,17 +114,6 @@ def open_progress(config: SimulationConfig) -> RunProgress:
     return RunProgress(ledger=Ledger(budget, PriceTable.parse(config.prices)))
 
 
-def read_seeds(seeds: str, format: str | None, strict: bool) -> list[PreferencePair]:
-    """Read preference pairs, or draw the sandbox's; see `SimulationJob.read_seeds`."""
-    from music.preferences import Format, read_preferences
-    from music.sandbox.seeds import seed_pairs
-
-    if seeds == SANDBOX:
-        return seed_pairs(NUM_SANDBOX_SEEDS, 0)
-    return list(read_preferences(seeds, format=Format(format) if format else None, strict=strict).pairs)
-
-
-@cache
 def load_graph(spec: str) -> GraphFactory:
     """Load what builds a pair graph, once in a process: the file may register contrasts.
 
@@ -126,23 +122,12 @@ def load_graph(spec: str) -> GraphFactory:
 
     Raises:
         InvalidInputError: There is no such file, module or function.
+        UserCodeError: The code cannot be imported.
     """
-    place, _, name = spec.rpartition(":")
     try:
-        module = _load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-        factory = getattr(module, name)
-    except (ImportError, OSError, AttributeError, ValueError) as error:
-        raise InvalidInputError(f"graph {spec!r}: expected FILE.py:FUNCTION or MODULE:FUNCTION ({error})") from error
+        factory = load_object(spec)
+    except (InvalidInputError, UserCodeError) as error:
+        raise type(error)(f"graph {spec!r}: {error}") from error
     if not callable(factory):
         raise InvalidInputError(f"graph {spec!r}: expected a function that takes a Casting, got {factory!r}")
     return cast(GraphFactory, factory)
-
-
-def _load_file(path: Path) -> object:
-    """Import a Python file that need not be on the path."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise ImportError(f"no such Python file: {path}")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

@@ -26,10 +26,12 @@ from music_agents.run.casting import GraphFactory, cast, keep_ledger, make_gates
 from music_agents.run.config import SimulationConfig
 from music_agents.run.fingerprint import fingerprint
 from music_agents.run.models import RoleModels
+from music_agents.run.probing import probe_endpoints
 from music_agents.run.report import RunReport
 from music_agents.run.session import FAILURES, JOURNAL, SHARES, Session
 from music_agents.run.share import Share
-from music_agents.seeds import SeedContexts
+from music_agents.seed_contexts import SeedContexts
+from music_agents.seeds import Seed
 from music_agents.simulation import PairMaker
 from music_agents.simulator import PairSimulator
 
@@ -41,7 +43,7 @@ MakerFactory = Callable[[RoleModels, Callable[[int], int]], PairMaker]
 
 async def run_simulation(
     directory: Path,
-    seeds: Sequence[PreferencePair],
+    seeds: Sequence[Seed | PreferencePair],
     models: RoleModels,
     config: SimulationConfig,
     progress: RunProgress | None = None,
@@ -50,12 +52,14 @@ async def run_simulation(
     graph: GraphFactory = standard_graph,
     retry_failed: bool = False,
     share: Share | None = None,
+    imports: Mapping[str, str] | None = None,
+    probe: bool = False,
 ) -> RunReport:
     """Simulate pairs into a directory, or go on where an earlier session of the same run ended.
 
     Args:
         directory: Where the run is, or is to be.
-        seeds: Preference pairs to grow from.
+        seeds: Preference pairs, prompts and conversations to grow from.
         models: Who plays which role.
         config: The settings.
         progress: Live counts and the budget; its `stop()` ends the session in order, with nothing paid for lost.
@@ -63,6 +67,8 @@ async def run_simulation(
         graph: Builds the pair graph.
         retry_failed: Whether failed pairs are tried again; those that come out well take their place in the order.
         share: Simulate these indices and no other, in place of the first that come to `num_pairs` pairs.
+        imports: Digests of the user's own code that registered contrasts, by module; part of the settings.
+        probe: Whether every endpoint over HTTP is asked once before the first pair.
 
     Returns:
         What `run.json` holds; its status says whether the run is complete or why it stopped.
@@ -71,6 +77,7 @@ async def run_simulation(
         ChangedSettingsError: The directory holds a run with other settings.
         JournalLockedError: Another process is at work on it.
         InvalidInputError: It holds other files, or more pairs than are wanted.
+        EndpointNotReadyError: An endpoint did not answer the probe.
         SimulationStalledError: The last 20 outcomes were failures, or most of the last calls.
     """
 
@@ -86,9 +93,9 @@ async def run_simulation(
             num_attempts=num_attempts,
         )
 
-    settings = fingerprint(seeds, models, config, personas, graph, str(share or "all"))
+    settings = fingerprint(seeds, models, config, personas, graph, str(share or "all"), imports)
     return await run_session(
-        directory, models, config, settings, simulator, progress, retry_failed=retry_failed, share=share
+        directory, models, config, settings, simulator, progress, retry_failed=retry_failed, share=share, probe=probe
     )
 
 
@@ -102,6 +109,7 @@ async def run_session(
     *,
     retry_failed: bool = False,
     share: Share | None = None,
+    probe: bool = False,
 ) -> RunReport:
     """Make pairs into a directory, or go on; `run_simulation` says how, for whatever makes the pairs.
 
@@ -114,6 +122,7 @@ async def run_session(
         progress: Live counts and the budget.
         retry_failed: Whether failed pairs are tried again.
         share: Make these indices and no other.
+        probe: Whether every endpoint is asked once before the first pair.
     """
     _prepare(directory)
     progress = progress or RunProgress()
@@ -121,9 +130,12 @@ async def run_session(
         failures = FailureLog(directory / FAILURES)
         if retry_failed:
             failures.retry()
-        ledgered = keep_ledger(models, journal, progress, await journal.usage())
+        wrap = keep_ledger(models, journal, progress, await journal.usage())
+        ledgered = models.wrapped(wrap)
         endpoints = {role: model.name for role, model in models.by_role().items()}
         session = Session(directory, endpoints, config, dict(settings), failures, progress, share)
+        if probe and not progress.stopping and progress.num_pairs < progress.num_wanted:
+            await probe_endpoints(models, wrap)
         with seldom_collected():
             return await session.run(maker(ledgered, lambda index: MAX_ATTEMPTS * (1 + failures.num_retries(index))))
 

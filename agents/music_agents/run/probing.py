@@ -1,0 +1,67 @@
+"""Every endpoint of a run is asked once before its first pair; what that costs is journaled and counted."""
+
+import asyncio
+import logging
+import secrets
+from dataclasses import replace
+
+from music.errors import MusicError
+from music.llm.chat import ChatModel, EndpointError, RequestRejectedError
+from music.llm.openai import OpenAIChatModel
+from music.llm.probing import PROBE, ProbedModel, explain_failure, passes_by_itself
+from music_agents.failures import RoleFailedError
+from music_agents.run.models import RoleModels, WrapModel
+
+__all__ = ["EndpointNotReadyError", "probe_endpoints"]
+
+_LOG = logging.getLogger(__name__)
+
+
+class EndpointNotReadyError(MusicError):
+    """An endpoint cannot play its role; nothing was asked of it but a word."""
+
+
+async def probe_endpoints(models: RoleModels, wrap: WrapModel) -> None:
+    """Ask every endpoint over HTTP once, all at the same time.
+
+    A replica that is down does not stop the run while another of its model is live; one that refuses the request does,
+    as requests that are routed to it would all fail.
+
+    Args:
+        models: Who plays which role.
+        wrap: Charges what is asked to a role.
+
+    Raises:
+        EndpointNotReadyError: An endpoint refuses, or no replica of a model is live; says what to do.
+    """
+    by_model = {model.name: (role, model) for role, model in reversed(models.by_role().items())}
+    troubles = await asyncio.gather(*(_probe(role, model, wrap) for role, model in by_model.values()))
+    if told := [trouble for trouble in troubles if trouble]:
+        raise EndpointNotReadyError("\n".join(told))
+
+
+async def _probe(role: str, model: ChatModel, wrap: WrapModel) -> str:
+    """Ask all replicas of a model; say what keeps it from playing its role, nothing if nothing does."""
+    replicas: tuple[OpenAIChatModel, ...] = getattr(model, "endpoints", ())
+    errors = await asyncio.gather(*(_ask(replica, wrap(role, ProbedModel(replica))) for replica in replicas))
+    failed = {replica: error for replica, error in zip(replicas, errors, strict=True) if error}
+    for replica in [replica for replica, error in failed.items() if passes_by_itself(error)]:
+        _LOG.warning("%s: the run begins all the same", failed.pop(replica))
+    told = [await explain_failure(replica, error) for replica, error in failed.items()]
+    if len(failed) == len(replicas) or any(isinstance(error, RequestRejectedError) for error in failed.values()):
+        return "\n".join(f"{role}: {one}" for one in told)
+    for one in told:
+        _LOG.warning("%s: %s; the run begins with the other replicas", role, one)
+    return ""
+
+
+async def _ask(replica: OpenAIChatModel, probed: ChatModel) -> EndpointError | None:
+    """Ask one endpoint; return its error if it gave no reply."""
+    try:
+        # A key of its own, so that it is asked again in every session, and counted.
+        await probed.complete(replace(PROBE, key=f"probe/{secrets.token_hex(8)}"))
+    except EndpointError as error:
+        return error
+    except RoleFailedError:  # the run was asked to stop
+        return None
+    return None
