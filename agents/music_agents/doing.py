@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 import typer
+from rich.markup import escape
 
 from music.cli import console, emit, run_async
 from music.user_code import user_faults
@@ -47,7 +48,7 @@ def rehearse_job(job: SimulationJob, *, as_json: bool) -> None:
 
     with user_faults():
         rehearsal = run_async(rehearse(job, _begin(job, as_json)))
-    emit(rehearsal.model_dump(mode="json"), as_json, text=rehearsal.describe())
+    emit(rehearsal.model_dump(mode="json"), as_json, text=escape(rehearsal.describe()))
 
 
 def check_job(job: SimulationJob, *, as_json: bool) -> None:
@@ -56,7 +57,7 @@ def check_job(job: SimulationJob, *, as_json: bool) -> None:
 
     with user_faults():
         verdict = run_async(check_models(job, _begin(job, as_json)))
-    emit(verdict.model_dump(mode="json"), as_json, text=verdict.describe())
+    emit(verdict.model_dump(mode="json"), as_json, text=escape(verdict.describe()))
     if not verdict.can_work:
         raise typer.Exit(STOPPED)
 
@@ -89,7 +90,9 @@ async def _run_with(
     progress, display = RunProgress(), partial(show_progress, console=console, as_json=as_json)
     async with crew:
         with stop_on_signals(progress):  # in here, as Ray takes SIGTERM for itself when it starts
-            report = await simulate_in_shares(job, out, crew, progress, retry_failed=retry_failed, display=display)
+            report = await simulate_in_shares(
+                job, out, crew, progress, retry_failed=retry_failed, probe=True, display=display
+            )
     _say_if_complete(progress, as_json)
     return report
 

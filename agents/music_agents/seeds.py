@@ -140,9 +140,9 @@ def _read_prompts(source: str, strict: bool) -> SeedSet:
             problems[error.problem] += 1
             first.setdefault(error.problem, f"first in {row.unit} {row.number}: {error}")
     num_prompts = sum(seed.conversation.messages[-1].role == "user" for seed in seeds)
-    kinds = {"prompts": num_prompts, "conversations": len(seeds) - num_prompts}
-    summary = f"{' and '.join(f'{num:,} {kind}' for kind, num in kinds.items() if num) or 'nothing'}"
-    summary += f" from {Path(source).name}"
+    kinds = {"prompt": num_prompts, "conversation": len(seeds) - num_prompts}
+    counted = [f"{num:,} {kind if num == 1 else kind + 's'}" for kind, num in kinds.items() if num]
+    summary = f"{' and '.join(counted) or 'nothing'} from {Path(source).name}"
     if problems:
         reasons = ", ".join(f"{problem} {num} ({first[problem]})" for problem, num in problems.most_common())
         summary += f"; {problems.total()} of {problems.total() + len(seeds)} rows dropped: {reasons}"

@@ -17,6 +17,7 @@ from music_agents.failures import FailedPair, FailureReason
 from music_agents.graph import PairGraph
 from music_agents.personas import PersonaSource
 from music_agents.quality import PairGate
+from music_agents.remedies import remedy
 from music_agents.seed_contexts import SeedContexts
 from music_agents.seeds import Seed
 from music_agents.simulator import Outcome, PairSimulator
@@ -40,7 +41,7 @@ class SimulationStalledError(MusicError):
         detail = next(failure.detail for failure in reversed(failures) if failure.reason is reason)
         return cls(
             f"the last {len(failures)} pairs all failed, {times} of them by {reason} ({detail}): "
-            "mend the cause and run again"
+            f"{remedy(reason) or 'mend the cause and run again'}"
         )
 
 

@@ -34,24 +34,27 @@ async def probe_endpoints(models: RoleModels, wrap: WrapModel) -> None:
     Raises:
         EndpointNotReadyError: An endpoint refuses, or no replica of a model is live; says what to do.
     """
-    by_model = {model.name: (role, model) for role, model in reversed(models.by_role().items())}
-    troubles = await asyncio.gather(*(_probe(role, model, wrap) for role, model in by_model.values()))
+    roles: dict[str, list[str]] = {}
+    for role, model in models.by_role().items():
+        roles.setdefault(model.name, []).append(role)
+    played = models.by_role()
+    troubles = await asyncio.gather(*(_probe(names, played[names[0]], wrap) for names in roles.values()))
     if told := [trouble for trouble in troubles if trouble]:
         raise EndpointNotReadyError("\n".join(told))
 
 
-async def _probe(role: str, model: ChatModel, wrap: WrapModel) -> str:
-    """Ask all replicas of a model; say what keeps it from playing its role, nothing if nothing does."""
+async def _probe(roles: list[str], model: ChatModel, wrap: WrapModel) -> str:
+    """Ask all replicas of a model; say what keeps it from playing its roles, nothing if nothing does."""
     replicas: tuple[OpenAIChatModel, ...] = getattr(model, "endpoints", ())
-    errors = await asyncio.gather(*(_ask(replica, wrap(role, ProbedModel(replica))) for replica in replicas))
+    errors = await asyncio.gather(*(_ask(replica, wrap(roles[0], ProbedModel(replica))) for replica in replicas))
     failed = {replica: error for replica, error in zip(replicas, errors, strict=True) if error}
     for replica in [replica for replica, error in failed.items() if passes_by_itself(error)]:
         _LOG.warning("%s: the run begins all the same", failed.pop(replica))
     told = [await explain_failure(replica, error) for replica, error in failed.items()]
     if len(failed) == len(replicas) or any(isinstance(error, RequestRejectedError) for error in failed.values()):
-        return "\n".join(f"{role}: {one}" for one in told)
+        return "\n".join(f"{', '.join(roles)}: {one}" for one in told)
     for one in told:
-        _LOG.warning("%s: %s; the run begins with the other replicas", role, one)
+        _LOG.warning("%s; the run begins with the other replicas", one)
     return ""
 
 

@@ -10,6 +10,7 @@ answered is asked. The output is the first `num_pairs` indices that come out wel
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from music.errors import InvalidInputError
 from music.garbage import seldom_collected
 from music.llm.journal import Journal
 from music.pairs import PreferencePair
+from music_agents.contrasts.watched import WatchedContrast
 from music_agents.output.failure_log import FailureLog
 from music_agents.output.shards import shard_paths
 from music_agents.personas import PersonaSource
@@ -78,12 +80,16 @@ async def run_simulation(
         JournalLockedError: Another process is at work on it.
         InvalidInputError: It holds other files, or more pairs than are wanted.
         EndpointNotReadyError: An endpoint did not answer the probe.
-        SimulationStalledError: The last 20 outcomes were failures, or most of the last calls.
+        SimulationStalledError: The last 20 outcomes were failures, or most of the last calls, or the contrast came to
+            nothing from the start.
     """
+    progress = progress or RunProgress()
 
     def simulator(ledgered: RoleModels, num_attempts: Callable[[int], int]) -> PairSimulator:
+        casting = cast(ledgered, config)
+        watched = replace(casting.roles, contrast=WatchedContrast(casting.roles.contrast, progress))
         return PairSimulator(
-            graph=graph(cast(ledgered, config)),
+            graph=graph(replace(casting, roles=watched)),
             contexts=SeedContexts(seeds, config.seed),
             num_turns=config.num_turns,
             run_seed=config.seed,

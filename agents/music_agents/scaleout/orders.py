@@ -38,12 +38,14 @@ class ShareOrder:
         directory: Of the share.
         share: Which indices.
         retry_failed: Whether its failed pairs are tried again.
+        probe: Whether every endpoint is asked once beforehand.
     """
 
     job: SimulationJob
     directory: Path
     share: Share
     retry_failed: bool = False
+    probe: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ async def _run_share(order: ShareOrder, post: Post) -> RunReport:
         progress,
         retry_failed=order.retry_failed,
         share=order.share,
-        probe=order.share.number == 0,  # one for all
+        probe=order.probe,
         display=partial(_posting, progress=progress, post=post),
     )
 
