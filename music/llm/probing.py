@@ -34,6 +34,8 @@ PROBE_SECONDS = 20.0
 MAX_SHOWN_MODELS = 8
 
 _QUICKLY = RetryPolicy(max_tries=3, max_rate_limited=1, backoff=0.3, max_retry_after=2.0)
+_URL_HINT = " (is the base URL right? It usually ends in /v1)"
+"""What errors of status 404 end with; it is right where the server lists its models."""
 _UNBOUNDED = 400, 422
 """Statuses of servers that refuse so small a bound on the reply, or its name."""
 
@@ -86,7 +88,7 @@ async def explain_failure(endpoint: OpenAIChatModel, error: EndpointError) -> st
     if isinstance(error, RequestRejectedError):
         known = await endpoint.list_models()
         if known and endpoint.model not in known:
-            return f"{error}; {_list(endpoint.model, known)}"
+            return f"{str(error).removesuffix(_URL_HINT)}; {_list(endpoint.model, known)}"
         if error.status in (401, 403):
             return f"{error}; set the key for this host in the environment (docs/simulating-at-scale.md)"
         return str(error)
