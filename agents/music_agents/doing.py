@@ -91,7 +91,7 @@ async def _run_with(
     async with crew:
         with stop_on_signals(progress):  # in here, as Ray takes SIGTERM for itself when it starts
             report = await simulate_in_shares(
-                job, out, crew, progress, retry_failed=retry_failed, probe=True, display=display
+                job.located(), out, crew, progress, retry_failed=retry_failed, probe=True, display=display
             )
     _say_if_complete(progress, as_json)
     return report

@@ -89,8 +89,8 @@ async def explain_failure(endpoint: OpenAIChatModel, error: EndpointError) -> st
         known = await endpoint.list_models()
         if known and endpoint.model not in known:
             return f"{str(error).removesuffix(_URL_HINT)}; {_list(endpoint.model, known)}"
-        if error.status in (401, 403):
-            return f"{error}; set the key for this host in the environment (docs/simulating-at-scale.md)"
+        if error.status in (401, 403) and "no key was sent" not in str(error):
+            return f"{error}; the key was refused: see MUSIC_API_KEY, or the variable of this host"
         return str(error)
     if isinstance(error, MalformedReplyError):
         return f"{error}; is the base URL that of an OpenAI-compatible server? It usually ends in /v1"

@@ -6,6 +6,7 @@ import pytest
 
 from music.cli import main
 from music.sandbox.server import ServerConfig, sandbox_server
+from music_agents import SimulationConfig, SimulationJob
 from music_agents.quality import read_saved_pairs
 
 PROMPTS = "".join(json.dumps({"prompt": f"Name {thing}."}) + "\n" for thing in ("a tree", "a bird", "a lake"))
@@ -162,6 +163,19 @@ def build(casting):
 
     return build_pair_graph(replace(casting.roles, assistant=critic))
 """
+
+
+def test_workers_in_another_folder_find_what_the_job_names(prompts, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "users.jsonl").write_text('"A gardener."\n')
+    config = SimulationConfig(num_pairs=1)
+    files = {"seeds": "prompts.jsonl", "personas": "users.jsonl", "graph": "g.py:build", "imports": ("c.py", "module")}
+    job = SimulationJob(config=config, **files).located()
+    assert (job.seeds, job.personas) == (prompts, str(tmp_path / "users.jsonl"))
+    assert (job.graph, job.imports) == (f"{tmp_path}/g.py:build", (f"{tmp_path}/c.py", "module"))
+    (tmp_path / "sandbox").mkdir()
+    words = {"seeds": "sandbox", "personas": "sandbox", "graph": "module:build"}
+    assert SimulationJob(config=config, **words).located() == SimulationJob(config=config, **words)
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -6,6 +6,7 @@ from pathlib import Path
 from music.errors import InvalidInputError
 from music.llm.chat import Sampling
 from music_agents.contrasts import Cast, make_contrast
+from music_agents.contrasts.watched import WatchedContrast
 from music_agents.defects.swapper import DefectSwapper
 from music_agents.defects.swaps import Swaps
 from music_agents.defects.transcripts import Transcript
@@ -48,6 +49,7 @@ async def make_defects(
         InvalidInputError: More pairs are wanted than there are turns; and as for `run_simulation`.
     """
     config = config.model_copy(update={"num_turns": 1})
+    progress = progress or RunProgress()
     swaps = Swaps(transcripts, config.seed)
     if config.num_pairs > len(swaps):
         raise InvalidInputError(
@@ -61,7 +63,7 @@ async def make_defects(
         players = Cast(contrast=ledgered.contrast, assistant=assistant, weaker=ledgered.weaker, sampling=sampling)
         return DefectSwapper(
             swaps=swaps,
-            contrast=make_contrast(config.strategy, players),
+            contrast=WatchedContrast(make_contrast(config.strategy, players), progress),
             assistant=assistant if same_author else None,
             run_seed=config.seed,
             gates=make_gates(ledgered, config),

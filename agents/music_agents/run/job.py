@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
-from typing import cast
+from typing import Self, cast
 
 from pydantic import BaseModel, ConfigDict
 
@@ -52,6 +52,19 @@ class SimulationJob(BaseModel):
     def read_seeds(self) -> tuple[Seed, ...]:
         """Read what pairs grow from; see `music_agents.seeds.read_seeds`."""
         return read_seeds(self.seeds, self.format, self.strict).seeds
+
+    def located(self) -> Self:
+        """Return the job with absolute paths, for processes that work in another folder."""
+        place, _, name = self.graph.rpartition(":")
+        is_file = self.seeds != SANDBOX and Path(self.seeds).exists()
+        return self.model_copy(
+            update={
+                "seeds": str(Path(self.seeds).absolute()) if is_file else self.seeds,
+                "personas": str(Path(self.personas).absolute()) if Path(self.personas).is_file() else self.personas,
+                "graph": f"{Path(place).absolute()}:{name}" if place.endswith(".py") else self.graph,
+                "imports": tuple(str(Path(code).absolute()) if code.endswith(".py") else code for code in self.imports),
+            }
+        )
 
     def open_personas(self) -> PersonaSource | None:
         """Open who the users are; None for anyone."""

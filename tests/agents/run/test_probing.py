@@ -121,7 +121,9 @@ async def test_a_wrong_key_is_told_and_not_shown(serve, seeds, tmp_path, monkeyp
     with pytest.raises(EndpointNotReadyError, match="no key was sent; set MUSIC_API_KEY_127_0_0_1"):
         await simulate(tmp_path, seeds, OpenAIChatModel("m", url))
     monkeypatch.setenv("MUSIC_API_KEY", "wr0ng")
-    with pytest.raises(EndpointNotReadyError, match="HTTP 401: Incorrect API key provided; set the key") as info:
+    with pytest.raises(
+        EndpointNotReadyError, match="HTTP 401: Incorrect API key provided; the key was refused: see MUSIC_API_KEY"
+    ) as info:
         await simulate(tmp_path, seeds, OpenAIChatModel("m", url))
     assert "wr0ng" not in str(info.value)
     monkeypatch.setenv("MUSIC_API_KEY", "right")
