@@ -61,7 +61,7 @@ def test_a_digest_follows_the_file(tmp_path):
         ("ghraph_code.py:build", "nothing at ghraph_code.py; did you mean 'graph_code.py'"),
         ("graph_code.py:biuld", "expected a name in graph_code.py, got 'biuld'; did you mean 'build'"),
         ("graph_code:build", "got 'graph_code'; did you mean 'graph_code.py'"),
-        ("no/such/folder/x.py:build", "there is no folder 'no/such/folder'"),
+        ("no/such/folder/x.py:build", "expected a Python file, found nothing at no/such/folder/x.py"),
         ("graph_code.py", "expected FILE.py:FUNCTION or MODULE:FUNCTION, got 'graph_code.py'"),
     ],
 )

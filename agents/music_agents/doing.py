@@ -12,13 +12,15 @@ from rich.markup import escape
 from music.cli import console, emit, run_async
 from music.user_code import user_faults
 from music_agents.cast_list import cast_as_json, describe_cast
-from music_agents.progress import RunProgress, stop_on_signals
+from music_agents.failures import RoleFailedError
+from music_agents.progress import RunProgress, StopReason, stop_on_signals
 from music_agents.progress.display import show_progress
 from music_agents.run import RunReport, RunStatus, SimulationJob
 from music_agents.scaleout import ProcessCrew, is_shared, simulate_in_shares
 from music_agents.seeds import Seed, read_seeds
 
 if TYPE_CHECKING:
+    from music_agents.preflight import Preflight
     from music_agents.scaleout.cluster import RayCrew
 
 __all__ = ["check_job", "conclude", "describe", "do_job", "rehearse_job"]
@@ -55,8 +57,19 @@ def check_job(job: SimulationJob, *, as_json: bool) -> None:
     """Measure what the models can do; a strategy that cannot work ends the command with its exit code."""
     from music_agents.preflight import check_models
 
+    progress, display = job.progress(), partial(show_progress, console=console, as_json=as_json)
+
+    async def check() -> "Preflight":
+        with stop_on_signals(progress):
+            return await check_models(job, seeds, progress, display)
+
     with user_faults():
-        verdict = run_async(check_models(job, _begin(job, as_json)))
+        seeds = _begin(job, as_json)
+        try:
+            verdict = run_async(check())
+        except RoleFailedError as error:  # nothing else lets one through
+            console.print(f"stopped: {progress.stop_detail}", soft_wrap=True, markup=False)
+            raise typer.Exit(INTERRUPTED if progress.stop_reason is StopReason.USER else STOPPED) from error
     emit(verdict.model_dump(mode="json"), as_json, text=escape(verdict.describe()))
     if not verdict.can_work:
         raise typer.Exit(STOPPED)

@@ -6,17 +6,20 @@ is asked once. From the share of replies that are of use follows how many pairs 
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from pydantic import BaseModel, ConfigDict
 
 from music.llm.chat import ChatModel, ChatReply, ChatRequest, EndpointError
-from music.llm.spending.model import BudgetedModel
 from music.llm.spending.records import Spending
 from music_agents.contrasts.registry import Cast, ContrastSpec
 from music_agents.failures import FailureReason, RoleFailedError, failure_reason
 from music_agents.personas import PersonaSource
+from music_agents.progress import RunProgress
+from music_agents.progress.events import Watch
+from music_agents.progress.metering import MeteredModel
 from music_agents.remedies import remedy
 from music_agents.roles import MAX_ATTEMPTS, Role, RoleView, derive_seed
 from music_agents.run import Casting, RoleModels, SimulationConfig, SimulationJob
@@ -31,6 +34,9 @@ NUM_PAIRS = 8
 NUM_TURNS = 2
 MIN_KEPT = 0.05
 """Share of the pairs that must come to their end, or the strategy cannot work."""
+
+Display = Callable[[Watch], AbstractAsyncContextManager[None]]
+"""Shows the progress for as long as a block lasts."""
 
 
 class Measure(BaseModel):
@@ -104,19 +110,28 @@ class Preflight(BaseModel):
         return told
 
 
-async def check_models(job: SimulationJob, seeds: Sequence[Seed]) -> Preflight:
+async def check_models(
+    job: SimulationJob, seeds: Sequence[Seed], progress: RunProgress, display: Display | None = None
+) -> Preflight:
     """Measure what the models of a job can do. Its calls are charged to the job's budget, and to no run.
+
+    Args:
+        job: What is to be simulated.
+        seeds: What `read_seeds` read.
+        progress: Live counts, with the job's budget.
+        display: Shows the progress for as long as a block lasts.
 
     Raises:
         EndpointNotReadyError: An endpoint does not answer.
-        BudgetReachedError: The budget is spent.
+        RoleFailedError: It was asked to stop, or its budget is spent.
     """
-    ledger, notes = job.progress().ledger, Counter[str]()
-    async with job.endpoints.open() as models:
-        accounts = {role: ledger.open(role, model.name) for role, model in models.by_role().items()}
+    notes = Counter[str]()
+    progress.begin(NUM_PAIRS)
+    async with job.endpoints.open() as models, _shown(display, progress, models):
+        accounts = {role: progress.open_account(role, model.name) for role, model in models.by_role().items()}
 
         def wrap(role: str, model: ChatModel) -> ChatModel:
-            return _Noted(BudgetedModel(model, accounts[role], ledger), role, notes)
+            return _Noted(MeteredModel(model, progress, accounts[role]), role, notes)
 
         await probe_endpoints(models, wrap)
         play = _Play.of(models.wrapped(wrap), job.config, job.open_personas())
@@ -125,9 +140,14 @@ async def check_models(job: SimulationJob, seeds: Sequence[Seed]) -> Preflight:
         async def one(index: int) -> None:
             async with is_free:
                 await play.pair(index, contexts[index])
+            progress.end_pair(index)
 
         await asyncio.gather(*map(one, range(NUM_PAIRS)))
-    return _sum_up(job.config, play.tallies, notes, ledger.spending())
+    return _sum_up(job.config, play.tallies, notes, progress.ledger.spending())
+
+
+def _shown(display: Display | None, progress: RunProgress, models: RoleModels) -> AbstractAsyncContextManager[None]:
+    return display(Watch(progress, models.endpoints())) if display else nullcontext()
 
 
 class _Noted:
@@ -213,6 +233,8 @@ class _Play:
         try:
             said = (await role(view)).text
         except (RoleFailedError, EndpointError) as error:
+            if failure_reason(error) is FailureReason.INTERRUPTED:
+                raise
             self.tallies[name][failure_reason(error)] += 1
             return ""
         self.tallies[name][""] += 1

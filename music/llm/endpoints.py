@@ -7,7 +7,7 @@ from music.errors import InvalidInputError
 from music.llm.chat import ChatModel
 from music.llm.openai import ClientSettings, OpenAIChatModel
 from music.llm.replicas import ReplicatedModel
-from music.suggestions import nearest
+from music.names import did_you_mean
 
 __all__ = ["open_model", "read_remote", "shown"]
 
@@ -69,7 +69,7 @@ def _open_sandbox(skill: str) -> ChatModel:
 
     if skill and skill not in SKILLS:
         raise InvalidInputError(
-            f"endpoint 'sandbox:{skill[:40]}': expected a skill of {', '.join(SKILLS)}{nearest(skill, SKILLS)}"
+            f"endpoint 'sandbox:{skill[:40]}': expected a skill of {', '.join(SKILLS)}{did_you_mean(skill, SKILLS)}"
         )
     return SandboxModel(skill) if skill else SandboxModel()
 

@@ -15,9 +15,9 @@ from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
 
 from music.errors import InvalidInputError
-from music.hub import require_model_path
 from music.llm.chat import ChatReply, ChatRequest, ReplyOutcome, RequestRejectedError
 from music.llm.sanitise import neutralise
+from music.names import require_model
 
 if TYPE_CHECKING:
     import torch
@@ -74,7 +74,7 @@ class LocalChatModel:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         self._name = f"local:{path_or_hub_id}"
-        require_model_path(path_or_hub_id, self._name)
+        require_model(path_or_hub_id)
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(path_or_hub_id, trust_remote_code=False)
             model: Any = AutoModelForCausalLM.from_pretrained(

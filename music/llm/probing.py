@@ -20,7 +20,7 @@ from music.llm.chat import (
 )
 from music.llm.openai import OpenAIChatModel
 from music.llm.retry import RetryPolicy, call_with_retries
-from music.suggestions import nearest
+from music.names import did_you_mean
 
 __all__ = ["PROBE", "ProbedModel", "explain_failure", "passes_by_itself"]
 
@@ -99,4 +99,4 @@ async def explain_failure(endpoint: OpenAIChatModel, error: EndpointError) -> st
 
 def _list(wanted: str, known: Sequence[str]) -> str:
     more = ", ..." if len(known) > MAX_SHOWN_MODELS else ""
-    return f"the server has {', '.join(known[:MAX_SHOWN_MODELS])}{more}{nearest(wanted, known)}"
+    return f"the server has {', '.join(known[:MAX_SHOWN_MODELS])}{more}{did_you_mean(wanted, known)}"

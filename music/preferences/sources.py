@@ -1,6 +1,7 @@
 """Rows of files, folders and hub data sets, streamed in order, each with its place."""
 
 import gzip
+import logging
 import re
 import zlib
 from collections.abc import Iterable, Iterator
@@ -11,15 +12,15 @@ from typing import Any
 import orjson
 
 from music.errors import InvalidInputError
-from music.hub import announce_lookup
+from music.names import did_you_mean
 from music.preferences.problems import RowError, RowProblem
-from music.suggestions import nearest_path
 
 __all__ = ["Row", "iter_rows"]
 
 _SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".json", ".json.gz")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _BATCH_ROWS = 1024
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def iter_rows(source: str | Path, split: str) -> Iterator[Row]:
     else:
         raise InvalidInputError(
             f"{source}: expected a file, a folder of parquet shards or a hub id (owner/name); found nothing there"
-            f"{nearest_path(source)}"
+            f"{did_you_mean(str(source), map(str, Path(source).parent.glob('*')))}"
         )
 
 
@@ -145,7 +146,7 @@ def _parsed(line: bytes) -> Any:
 def _hub_rows(source: str, split: str) -> Iterator[Row]:
     import datasets
 
-    announce_lookup("data set", source)
+    logger.info("%s: there is no such file, so the Hugging Face hub is asked for a data set", source)
     try:
         rows = datasets.load_dataset(source, split=split)
     except (OSError, ValueError) as error:

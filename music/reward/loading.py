@@ -13,7 +13,6 @@ from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
 from music.errors import InvalidInputError
-from music.hub import require_model_path
 from music.reward.contract import CONTRACT_FILE, ContractError, Readout, ScoreContract
 from music.reward.template import derive_contract
 from music.reward.tokens import ConversationTokenizer
@@ -103,7 +102,6 @@ def quiet_transformers() -> Iterator[None]:
 
 def _load_classifier(path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, list[str]]:
     """Load the classifier and name the weights that the checkpoint lacks."""
-    require_model_path(path)
     try:
         config = AutoConfig.from_pretrained(path)
         if any("Classification" in name for name in config.architectures or ()) and config.num_labels != 1:

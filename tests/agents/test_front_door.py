@@ -109,7 +109,7 @@ def test_as_json_the_cast_is_the_first_event(prompts, tmp_path, capsys):
         (["--assistant=sandbox:wek"], "a skill of perfect, good, fair, weak; did you mean 'weak'?"),
         (["--personas=sampeler"], "there is no such file; did you mean 'sampler'?"),
         (["--import=tone_contrat.py"], "nothing at tone_contrat.py; did you mean 'tone_contrast.py'?"),
-        (["--assistant=local:./nope"], "local:./nope: expected the folder of a model, found nothing there"),
+        (["--assistant=local:./nope"], "./nope: there is no such folder; expected the folder of a model"),
     ],
 )
 def test_a_slip_is_told_with_the_nearest_name(flags, told, prompts, tone, tmp_path, capsys, monkeypatch):
@@ -227,6 +227,15 @@ def test_a_dry_run_of_every_contrast_needs_no_model(tmp_path, capsys):
     assert simulate("sandbox", "--out", tmp_path, *flags, f"--strategy={','.join(names)}", "--dry-run", "--json") == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["failed"], result["cost"]) == ("", 0.0)
+
+
+def test_a_check_keeps_to_the_budget(prompts, tmp_path, capsys, url):
+    flags = [f"--assistant=m@{url}", "--price=m=100:1000", "--max-cost=0.02", "--max-in-flight=1", "--check"]
+    assert simulate(prompts, "--out", tmp_path / "run", *flags) == 3
+    printed = capsys.readouterr()
+    assert "stopped: 0.0" in printed.err
+    assert "USD are spent of --max-cost 0.02" in printed.err
+    assert printed.out == ""
 
 
 def test_a_check_of_the_sandbox_finds_that_it_can_work(tmp_path, capsys):

@@ -27,7 +27,7 @@ def check(seeds, monkeypatch):
         monkeypatch.setattr(RoleEndpoints, "open", lambda _: Opened())
         config = SimulationConfig(**({"num_pairs": 100, "num_turns": 3, "gates": True} | settings))
         job = SimulationJob(seeds="sandbox", config=config)
-        return await check_models(job, [Seed.of(seed) for seed in seeds])
+        return await check_models(job, [Seed.of(seed) for seed in seeds], job.progress())
 
     return run
 

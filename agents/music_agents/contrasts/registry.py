@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, create
 
 from music.errors import InvalidInputError
 from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatModel, Sampling
-from music.suggestions import nearest
+from music.names import did_you_mean
 from music_agents.contrasts.history import ForgetContrast, StaleContrast
 from music_agents.contrasts.models import WeakerModelContrast
 from music_agents.contrasts.prompted import (
@@ -152,10 +152,8 @@ class ContrastSpec:
             InvalidInputError: No such contrast is registered, or it takes no such parameters.
         """
         if self.name not in _REGISTRY:
-            raise InvalidInputError(
-                f"expected contrasts out of {', '.join(_REGISTRY)}; got {self.name!r}{nearest(self.name, _REGISTRY)} "
-                "(one of your own is registered by --import FILE.py)"
-            )
+            near = did_you_mean(self.name, _REGISTRY) or "; one of your own is registered by --import FILE.py"
+            raise InvalidInputError(f"expected contrasts out of {', '.join(_REGISTRY)}; got {self.name!r}{near}")
         known = _parameters(_REGISTRY[self.name])
         try:
             return known.model_validate(dict(self.parameters)).model_dump()

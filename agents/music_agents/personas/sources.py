@@ -14,6 +14,7 @@ import orjson
 from pydantic import ValidationError
 
 from music.errors import InvalidInputError
+from music.names import did_you_mean
 from music.preferences.columns import read_column
 from music.preferences.problems import RowError
 from music.preferences.sources import iter_rows
@@ -21,7 +22,6 @@ from music.sandbox.language import write_statement
 from music.sandbox.players import draw_persona, stream
 from music.sandbox.state import state_after
 from music.sandbox.world import Fact, Standing
-from music.suggestions import nearest, nearest_path
 from music_agents.personas.persona import Persona, PersonaSource
 from music_agents.personas.sampler import PersonaSampler
 from music_agents.roles import derive_seed
@@ -126,7 +126,7 @@ def open_personas(spec: str, seeds: str | Path | None = None, *, split: str = "t
     if not Path(spec).is_file():
         raise InvalidInputError(
             f"personas: expected {_SPECS}; got {spec!r}, and there is no such file"
-            f"{nearest(spec, _WORDS) or nearest_path(spec)}"
+            f"{did_you_mean(spec, [*_WORDS, *map(str, Path(spec).parent.glob('*'))])}"
         )
     return ListedPersonas(read_persona_file(spec))
 

@@ -34,10 +34,10 @@ async def probe_endpoints(models: RoleModels, wrap: WrapModel) -> None:
     Raises:
         EndpointNotReadyError: An endpoint refuses, or no replica of a model is live; says what to do.
     """
-    roles: dict[str, list[str]] = {}
-    for role, model in models.by_role().items():
-        roles.setdefault(model.name, []).append(role)
     played = models.by_role()
+    roles: dict[int, list[str]] = {}
+    for role, model in played.items():  # a model may be no key, and two of one name may differ in their settings
+        roles.setdefault(id(model), []).append(role)
     troubles = await asyncio.gather(*(_probe(names, played[names[0]], wrap) for names in roles.values()))
     if told := [trouble for trouble in troubles if trouble]:
         raise EndpointNotReadyError("\n".join(told))
