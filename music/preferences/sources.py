@@ -1,7 +1,6 @@
 """Rows of files, folders and hub data sets, streamed in order, each with its place."""
 
 import gzip
-import logging
 import re
 import zlib
 from collections.abc import Iterable, Iterator
@@ -12,7 +11,6 @@ from typing import Any
 import orjson
 
 from music.errors import InvalidInputError
-from music.names import did_you_mean
 from music.preferences.problems import RowError, RowProblem
 
 __all__ = ["Row", "iter_rows"]
@@ -20,7 +18,6 @@ __all__ = ["Row", "iter_rows"]
 _SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".json", ".json.gz")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _BATCH_ROWS = 1024
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +64,6 @@ def iter_rows(source: str | Path, split: str) -> Iterator[Row]:
     else:
         raise InvalidInputError(
             f"{source}: expected a file, a folder of parquet shards or a hub id (owner/name); found nothing there"
-            f"{did_you_mean(str(source), map(str, Path(source).parent.glob('*')))}"
         )
 
 
@@ -146,7 +142,6 @@ def _parsed(line: bytes) -> Any:
 def _hub_rows(source: str, split: str) -> Iterator[Row]:
     import datasets
 
-    logger.info("%s: there is no such file, so the Hugging Face hub is asked for a data set", source)
     try:
         rows = datasets.load_dataset(source, split=split)
     except (OSError, ValueError) as error:
