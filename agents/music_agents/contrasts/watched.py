@@ -11,6 +11,8 @@ __all__ = ["MAX_LOST_TURNS", "WatchedContrast"]
 
 MAX_LOST_TURNS = 16
 """Contrasted turns, each asked for several times, of which not one came to a usable reply."""
+MAX_LOST_PAIRS = 48
+"""The same where a pair has one turn: one pair in thirty is slow there, and not hopeless."""
 MIN_CALLS = 48
 """Calls that a session makes before it stops: failures that a resumed run replays say nothing new."""
 
@@ -37,16 +39,17 @@ class WatchedContrast:
             turn = await self._contrast(view)
         except RoleFailedError as error:
             if not self._is_able and error.reason in _OF_THE_MODEL:
-                self._note(error)
+                self._note(error, view)
             raise
         self._is_able |= turn.contrast is not None
         return turn
 
-    def _note(self, error: RoleFailedError) -> None:
+    def _note(self, error: RoleFailedError, view: RoleView) -> None:
         """Count a lost turn, and stop the run if there were too many."""
         self._lost[error.reason] += 1
         num = self._lost.total()
-        if num < MAX_LOST_TURNS or self._progress.num_calls < MIN_CALLS:
+        bound = MAX_LOST_TURNS if view.num_turns > 1 else MAX_LOST_PAIRS
+        if num < bound or self._progress.num_calls < MIN_CALLS:
             return
         reason, times = self._lost.most_common(1)[0]
         told = f"the contrast came to nothing in all of the first {num} turns, {times} of them by {reason} ({error})"
