@@ -3,7 +3,7 @@
     START -> user -> assistant -> critic -> contrast -> user -> ... -> END
 
 Run it: `python examples/critic_graph.py`. It needs no key and no GPU. On the command line it is
-`music simulate SEEDS --out runs/a --graph examples/critic_graph.py:critic_graph`. The critic's calls are journaled,
+`music simulate sandbox --out runs/a --graph examples/critic_graph.py:critic_graph`. The critic's calls are journaled,
 counted and resumed as all others are. The sandbox's oracle is the critic's taste; put a reward model in its place.
 """
 

@@ -5,7 +5,7 @@
 `--strategy` mixes contrasts between pairs, `--schedule` goes by the turn's number; a node can go by what was said.
 
 Run it: `python examples/second_contrast_graph.py`. It needs no key and no GPU. On the command line it is
-`music simulate SEEDS --out runs/a --graph examples/second_contrast_graph.py:two_contrasts`.
+`music simulate sandbox --out runs/a --graph examples/second_contrast_graph.py:two_contrasts`.
 """
 
 import asyncio

@@ -5,30 +5,40 @@ from typing import Annotated, Literal
 
 import typer
 
-from music.cli import AsJson, FormatFlag, MaxTries, Options, Patience, StrictFlag, client_settings
+from music.cli import AsJson, FormatFlag, ImportFlag, MaxTries, Options, Patience, StrictFlag, client_settings
 
 __all__ = ["simulate"]
 
-SANDBOX = "sandbox"
-
 ENDPOINTS, OUTPUT, PACE, SCALE = "Who plays", "What is simulated", "Pace and cost", "Scale"
-
-Endpoint = Annotated[
-    str,
-    typer.Option(
-        metavar="E", help="MODEL@BASE_URL (replicas after commas), local:PATH, or sandbox.", rich_help_panel=ENDPOINTS
-    ),
-]
 
 
 def simulate(
-    seeds: Annotated[str, typer.Argument(help="A preference file, folder or hub id; or the word sandbox.")],
+    seeds: Annotated[
+        str, typer.Argument(help="A file, folder or hub id of preference pairs, prompts or chats; or the word sandbox.")
+    ],
     out: Annotated[Path, typer.Option(help="Directory of the run; the same command goes on where it ended.")],
     num_pairs: Annotated[int, typer.Option(min=1, help="Pairs wanted.")] = 100,
     turns: Annotated[int, typer.Option(min=1, help="Simulated turns of each side.")] = 5,
-    user: Endpoint = SANDBOX,
-    assistant: Endpoint = SANDBOX,
-    contrast: Endpoint = SANDBOX,
+    assistant: Annotated[
+        str,
+        typer.Option(
+            metavar="E",
+            help="Answers: MODEL@BASE_URL (replicas after commas), local:PATH, or sandbox.",
+            rich_help_panel=ENDPOINTS,
+        ),
+    ] = "",
+    user: Annotated[
+        str,
+        typer.Option(
+            metavar="E", help="Plays the user; by default the assistant's endpoint.", rich_help_panel=ENDPOINTS
+        ),
+    ] = "",
+    contrast: Annotated[
+        str,
+        typer.Option(
+            metavar="E", help="Answers on the rejected side; by default the assistant's.", rich_help_panel=ENDPOINTS
+        ),
+    ] = "",
     weaker: Annotated[
         str, typer.Option(metavar="E", help="Answers for the contrast weaker_model.", rich_help_panel=ENDPOINTS)
     ] = "",
@@ -84,6 +94,7 @@ def simulate(
     graph: Annotated[
         str, typer.Option(help="A pair graph of your own: FILE.py:FUNCTION or MODULE:FUNCTION.", rich_help_panel=OUTPUT)
     ] = "",
+    imports: ImportFlag = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.", rich_help_panel=OUTPUT)] = 0,
     temperature: Annotated[
         float | None, typer.Option(min=0.0, help="Left to the endpoint by default.", rich_help_panel=OUTPUT)
@@ -145,23 +156,33 @@ def simulate(
             metavar="ADDRESS", help="A Ray cluster to spread over: auto, local or its address.", rich_help_panel=SCALE
         ),
     ] = "",
+    check: Annotated[
+        bool, typer.Option("--check", help="Measure on a few pairs what these models can do, and stop.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the first pair's prompts, calls and cost; send nothing.")
+    ] = False,
     format: FormatFlag = None,
     strict: StrictFlag = False,
     json: AsJson = False,
 ) -> None:
     """Simulate contrastive multi-turn pairs.
 
-    Example: music simulate pairs.parquet --out runs/a --num-pairs 200 --user m@http://127.0.0.1:8000/v1
+    Example: music simulate pairs.parquet --out runs/a --num-pairs 200 --assistant m@http://127.0.0.1:8000/v1
     """
     from music.llm.pacing import PacingSettings
     from music.prompts import ContrastFormat
+    from music.user_code import import_code
+    from music_agents.cast_list import fill_roles
     from music_agents.contrasts import parse_mix
-    from music_agents.doing import conclude, do_job
+    from music_agents.doing import check_job, conclude, do_job, rehearse_job
     from music_agents.quality import RefusalRule
     from music_agents.run import OwnPrompt, RoleEndpoints, SimulationConfig, SimulationJob, load_graph, read_options
 
+    for code in imports or ():
+        import_code(code)  # it may register contrasts, and so may the graph's file
     if graph:
-        load_graph(graph)  # its file may register contrasts
+        load_graph(graph)
     by_role = read_options(options, temperature, max_reply_tokens)
     pacing = PacingSettings(requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute)
     job = SimulationJob(
@@ -169,9 +190,7 @@ def simulate(
         format=format,
         strict=strict,
         endpoints=RoleEndpoints(
-            user=user,
-            assistant=assistant,
-            contrast=contrast,
+            **fill_roles(seeds, user, assistant, contrast),
             weaker=weaker,
             judge=judge,
             client=client_settings(max_tries, patience, timeout=timeout, pacing=pacing),
@@ -201,6 +220,13 @@ def simulate(
         personas=personas,
         graph=graph,
         cache=cache,
+        imports=tuple(imports or ()),
     )
+    if dry_run:
+        rehearse_job(job, as_json=json)
+        return
+    if check:
+        check_job(job, as_json=json)
+        return
     report = do_job(job, out, retry_failed=retry_failed, processes=processes, ray=ray, as_json=json)
     conclude(report, out, as_json=json)

@@ -150,7 +150,7 @@ async def speak(
         name: What failures and retries call the role.
         state: Of the graph; for a second draft of a turn, without the first one.
         side: Where the role speaks.
-        context: Of the graph.
+        context: Of the graph; where it has an opening, the user's first message is that, and no role is asked.
         part: Whose turn it is to be.
 
     Raises:
@@ -163,8 +163,10 @@ async def speak(
             f"pair graph: {name!r} speaks for the {part} on the {side} side, where the {view.part} is next: "
             "let user and assistant take turns on each side"
         )
-    if part == "user" and view.already_said is not None:
-        return record_turn(view, RoleTurn(text=view.already_said, usage=Usage()), name)
+    if part == "user":
+        given = context.opening if view.turn == 0 and context.opening else view.already_said
+        if given is not None:
+            return record_turn(view, RoleTurn(text=given, usage=Usage()), name)
     try:
         return record_turn(view, await role(view), name)
     except (RoleFailedError, EndpointError) as error:

@@ -40,6 +40,7 @@ class PairContext:
         num_turns: Simulated turns of each side.
         persona: Who the user is; None for anyone.
         num_attempts: How often a role asks for one turn before the pair is given up.
+        opening: What the user says first on both sides; empty if that is simulated.
     """
 
     pair: int
@@ -48,6 +49,7 @@ class PairContext:
     num_turns: int
     persona: Persona | None = None
     num_attempts: int = MAX_ATTEMPTS
+    opening: str = ""
 
 
 def view_of(state: PairState, side: Side, context: PairContext) -> RoleView:

@@ -15,7 +15,8 @@ from music_agents.failures import FailedPair, FailureReason
 from music_agents.graph import PairGraph
 from music_agents.personas import PersonaSource
 from music_agents.quality import PairGate
-from music_agents.seeds import SeedContexts
+from music_agents.seed_contexts import SeedContexts
+from music_agents.seeds import Seed
 from music_agents.simulator import Outcome, PairSimulator
 from music_agents.stalling import Streak
 
@@ -62,7 +63,7 @@ class PairIndices:
 
 
 async def simulate(
-    seeds: Sequence[PreferencePair],
+    seeds: Sequence[Seed | PreferencePair],
     graph: PairGraph,
     *,
     num_pairs: int | None = None,
@@ -79,7 +80,7 @@ async def simulate(
     Close the iterator early (`contextlib.aclosing`) and what is in flight is cancelled.
 
     Args:
-        seeds: Preference pairs to grow from.
+        seeds: Preference pairs, prompts and conversations to grow from.
         graph: Grows a pair: `build_pair_graph(roles)`, or a graph of your own.
         num_pairs: How many pairs are wanted; by default one for each seed.
         num_turns: Simulated turns of each side.

@@ -12,7 +12,7 @@ from music_agents.graph import PairContext, PairGraph, PairState, check_graph, r
 from music_agents.personas import Persona, PersonaSource
 from music_agents.quality import GateVerdict, GateView, PairGate
 from music_agents.roles import MAX_ATTEMPTS
-from music_agents.seeds import SeedContext, SeedContexts
+from music_agents.seed_contexts import SeedContext, SeedContexts
 
 __all__ = ["Outcome", "PairSimulator", "pair_id", "pass_gates"]
 
@@ -51,7 +51,7 @@ class PairSimulator:
         """Simulate the pair with this index."""
         start = self.contexts[index]
         failed = partial(FailedPair, index=index, id=pair_id(self.run_seed, index), seed_id=start.seed_id)
-        persona = self.personas(index, start.pair, self.run_seed) if self.personas else None
+        persona = self.personas(index, start.seed, self.run_seed) if self.personas else None
         context = PairContext(
             pair=index,
             run_seed=self.run_seed,
@@ -59,6 +59,7 @@ class PairSimulator:
             num_turns=self.num_turns,
             persona=persona,
             num_attempts=self.num_attempts(index),
+            opening=start.opening,
         )
         try:
             state = await run_pair_graph(self.graph, start.conversation, context)
@@ -77,7 +78,7 @@ class PairSimulator:
             id=pair_id(self.run_seed, index),
             chosen=state["chosen"],
             rejected=state["rejected"],
-            source=start.pair.source,
+            source=start.seed.source,
             seed_id=start.seed_id,
             num_seed_messages=len(start.conversation.messages),
             contrasts=tuple(state["contrasts"]),

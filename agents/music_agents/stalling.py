@@ -11,6 +11,7 @@ from typing import Self
 
 from music.errors import MusicError
 from music_agents.failures import FailedPair, FailureReason
+from music_agents.remedies import remedy
 from music_agents.simulator import Outcome
 
 __all__ = ["MAX_UNANSWERED", "MAX_USELESS", "SimulationStalledError", "Streak"]
@@ -22,27 +23,6 @@ MAX_USELESS = 100
 PATIENCE = 10
 """Later, as many times the failures that one good pair has taken so far, if those are more."""
 
-_UNPARSED = (
-    "the contrast's model does not keep to the format that it is asked for: give --contrast a larger model, or choose "
-    "contrasts that need no format, as --strategy forget,stale"
-)
-_LARGER_USER = "give --user a larger model, or turn the gates off: --no-gates"
-_REMEDIES = {
-    FailureReason.REPLY_UNPARSED: _UNPARSED,
-    FailureReason.REPLY_CUT: "replies are longer than they may be: raise --max-reply-tokens, or the server's own limit",
-    FailureReason.REPLY_EMPTY: "the model answers nothing: look at its chat template and its stop tokens",
-    FailureReason.REPLY_THOUGHT: "the model only thinks: raise --max-reply-tokens, or turn thinking off",
-    FailureReason.REPLY_TOOL_CALL: "the model calls tools: serve it without them",
-    FailureReason.REPLY_FILTERED: "the endpoint filters the replies: choose other seeds, or another endpoint",
-    FailureReason.IDENTICAL_SIDES: "the contrast changes nothing: choose another --strategy",
-    FailureReason.NOT_CONTRASTED: "the contrast finds nothing to change: choose another --strategy",
-    FailureReason.USER_STOPPED: f"the user ends the conversation early: ask for fewer --turns, or {_LARGER_USER}",
-    FailureReason.USER_ROLE_FLIP: f"the user speaks as the assistant: {_LARGER_USER}",
-    FailureReason.USER_REPEATS: f"the user repeats: {_LARGER_USER}",
-    FailureReason.USER_LEAKS: f"the user gives its instructions away: {_LARGER_USER}",
-    FailureReason.JUDGE_DISAGREES: "the judge finds no chosen side better: choose another --strategy or --judge",
-}
-
 
 class SimulationStalledError(MusicError):
     """Next to nothing but failures came for a while, so the simulation gave up."""
@@ -53,10 +33,10 @@ class SimulationStalledError(MusicError):
         reason, times = Counter(failure.reason for failure in failures).most_common(1)[0]
         detail = next(failure.detail for failure in reversed(failures) if failure.reason is reason)
         among = "them" if num_failed == len(failures) else f"the latest {len(failures)}"
-        remedy = _REMEDIES.get(reason, "fix the cause")
+        told = remedy(reason) or "fix the cause"
         return cls(
             f"the last {num_failed} pairs all failed, {times} of {among} by {reason} ({detail}). "
-            f"{remedy[0].upper()}{remedy[1:]}; then run again"
+            f"{told[0].upper()}{told[1:]}; then run again"
         )
 
 

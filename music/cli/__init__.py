@@ -17,11 +17,12 @@ The function's parameters are typer's; a `typer.Typer` app in its place becomes 
 --help` shows the first line of its docstring. A MusicError raised in it ends the command with one line and exit code 1.
 """
 
+from music.cli.code import ImportFlag
 from music.cli.endpoints import MaxTries, Options, Patience, client_settings, options_flag
 from music.cli.output import AsJson, console, emit
 from music.cli.pairs import FormatFlag, StrictFlag, read_pairs
 from music.cli.run import run_async
 from music.cli.shell import build_shell, main
 
-__all__ = ["AsJson", "FormatFlag", "MaxTries", "Options", "Patience", "StrictFlag", "build_shell", "client_settings"]
-__all__ += ["console", "emit", "main", "options_flag", "read_pairs", "run_async"]
+__all__ = ["AsJson", "FormatFlag", "ImportFlag", "MaxTries", "Options", "Patience", "StrictFlag", "build_shell"]
+__all__ += ["client_settings", "console", "emit", "main", "options_flag", "read_pairs", "run_async"]

@@ -7,8 +7,9 @@ from music.errors import InvalidInputError
 from music.llm.chat import ChatModel
 from music.llm.openai import ClientSettings, OpenAIChatModel
 from music.llm.replicas import ReplicatedModel
+from music.names import did_you_mean
 
-__all__ = ["open_model", "read_remote"]
+__all__ = ["open_model", "read_remote", "shown"]
 
 _REMOTE = re.compile(r"(.+)@(https?://.*)", re.IGNORECASE | re.DOTALL)
 _USERINFO = re.compile(r"(https?://)[^/\s]*@", re.IGNORECASE)
@@ -38,9 +39,8 @@ def open_model(spec: str, settings: ClientSettings | None = None) -> ChatModel:
         return _OPENERS[scheme](rest)
     remotes = [read_remote(part.strip()) for part in spec.split(",")]
     if not all(remotes):
-        shown = _USERINFO.sub(r"\1...@", spec[:200])
         wanted = "MODEL@BASE_URL in each part, as only servers can be replicas" if len(remotes) > 1 else _FORMS
-        raise InvalidInputError(f"endpoint {shown!r}: expected {wanted}")
+        raise InvalidInputError(f"endpoint {shown(spec[:200])!r}: expected {wanted}")
     models = [OpenAIChatModel(*remote, settings) for remote in remotes if remote]
     return models[0] if len(models) == 1 else ReplicatedModel(models, (settings or ClientSettings()).bounded_retry)
 
@@ -49,6 +49,11 @@ def read_remote(spec: str) -> tuple[str, str] | None:
     """Return the model and the base URL of `MODEL@BASE_URL`; None for what has another form."""
     found = _REMOTE.fullmatch(spec)
     return (found[1], found[2]) if found else None
+
+
+def shown(spec: str) -> str:
+    """Return an endpoint as it may be shown: without a user and password that its URL should not have."""
+    return _USERINFO.sub(r"\1...@", spec)
 
 
 def _open_local(path: str) -> ChatModel:
@@ -60,8 +65,12 @@ def _open_local(path: str) -> ChatModel:
 
 
 def _open_sandbox(skill: str) -> ChatModel:
-    from music.sandbox.model import SandboxModel
+    from music.sandbox.model import SKILLS, SandboxModel
 
+    if skill and skill not in SKILLS:
+        raise InvalidInputError(
+            f"endpoint 'sandbox:{skill[:40]}': expected a skill of {', '.join(SKILLS)}{did_you_mean(skill, SKILLS)}"
+        )
     return SandboxModel(skill) if skill else SandboxModel()
 
 

@@ -19,6 +19,7 @@ from music.llm.chat import ChatReply, ChatRequest, ReplyOutcome, RequestRejected
 from music.llm.generation import before_stop, drawing, stopping, up_to_stop
 from music.llm.reading import read_text
 from music.llm.thinking import find_open_mark
+from music.names import require_model
 
 if TYPE_CHECKING:
     import torch
@@ -82,6 +83,7 @@ class LocalChatModel:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         self._name = f"local:{path_or_hub_id}"
+        require_model(path_or_hub_id)
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(path_or_hub_id, trust_remote_code=False)
             model: Any = AutoModelForCausalLM.from_pretrained(

@@ -9,6 +9,8 @@ import logging
 import time
 from dataclasses import replace
 
+import orjson
+
 from music.llm.chat import ChatReply, ChatRequest, EndpointError, RequestRejectedError
 from music.llm.completion import read_completion
 from music.llm.pacing import Pacer, PacingSettings
@@ -81,15 +83,29 @@ class OpenAIChatModel:
         return self._name
 
     @property
+    def model(self) -> str:
+        """The model, as the server knows it."""
+        return self._model
+
+    @property
     def endpoints(self) -> tuple["OpenAIChatModel", ...]:
         """What displays show the pace of: this model alone."""
         return (self,)
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         """Answer one request; see `music.llm.chat.ChatModel`."""
+        return await self.complete_under(self._policy, request)
+
+    async def complete_under(self, policy: RetryPolicy, request: ChatRequest) -> ChatReply:
+        """Answer one request; a policy other than the settings' decides when a failed try is repeated."""
         start = time.perf_counter()
-        reply = await call_with_retries(self.try_once, request, self._policy, self._sleep)
+        reply = await call_with_retries(self.try_once, request, policy, self._sleep)
         return replace(reply, latency=time.perf_counter() - start)
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which an outage is waited out."""
+        return self._policy.patience
 
     async def try_once(self, request: ChatRequest, again: bool = False) -> ChatReply:
         """Send a request once, when the pacer and the request's payer admit it.
@@ -152,6 +168,14 @@ class OpenAIChatModel:
     def resume_waiting(self) -> None:
         """Let requests wait for their turn again."""
         self.pacer.resume_waiting()
+
+    async def list_models(self) -> tuple[str, ...]:
+        """Return the names of the models that the server lists at `GET BASE_URL/models`; none if it lists none."""
+        answer = await self._endpoint.get("models")
+        try:
+            return tuple(str(model["id"]) for model in orjson.loads(answer)["data"])
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            return ()
 
     async def aclose(self) -> None:
         """Leave the pool of connections, which closes with its last model."""

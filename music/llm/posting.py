@@ -39,6 +39,7 @@ _MIN_PRIVATE_CHARS = 4
 _NAMES_A_FIELD = {400, 404, 422, 500, 501}
 """Statuses with which servers refuse a field; some say 500 (LiteLLM, older llama.cpp)."""
 _FLAGS = {"temperature": "--temperature and ", "max_tokens": "--max-reply-tokens and "}
+_GET_SECONDS = 5.0
 
 
 class PostSettings(BaseModel):
@@ -86,7 +87,8 @@ class JsonEndpoint:
         learn: Callable[[Mapping[str, str], float], None] | None = None,
     ) -> None:
         connection = settings.connection
-        self.url = (_read_base_url(base_url) / path).update_query(connection.query_values())
+        self._base_url = _read_base_url(base_url)
+        self.url = (self._base_url / path).update_query(connection.query_values())
         self._name = name
         self._settings = settings
         self._hints = hints
@@ -146,6 +148,20 @@ class JsonEndpoint:
         if status != 200:
             raise self._refusal(status, asked_wait(headers, answer), answer, orjson.loads(body))
         return answer
+
+    async def get(self, path: str) -> bytes:
+        """Return what the server has at another path under the base URL; nothing if it has nothing there."""
+        url, timeout = (
+            self.url.with_path((self._base_url / path).path, keep_query=True),
+            aiohttp.ClientTimeout(total=_GET_SECONDS),
+        )
+        try:
+            async with join_pool(self).get(
+                url, headers=self._headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                return await self._read_bounded(response) if response.status == 200 else b""
+        except (aiohttp.ClientError, OSError, MalformedReplyError):
+            return b""
 
     async def aclose(self) -> None:
         """Leave the pool of connections, which closes with its last user."""

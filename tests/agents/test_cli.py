@@ -51,7 +51,7 @@ def test_nodes_of_a_cluster_cannot_share_a_cache(tmp_path, capsys):
         (["--schedule=never"], "expected all, first, last, turns:1,3"),
         (["--user=no endpoint"], "MODEL@BASE_URL"),
         (["--personas=no_such"], "there is no such file"),
-        (["--graph=no_such.py:build"], "expected FILE.py:FUNCTION or MODULE:FUNCTION"),
+        (["--graph=no_such.py:build"], "expected a Python file, found nothing at no_such.py"),
         (["--price=m=1"], "USD per million tokens"),
         (["--max-cost=1", "--user=m@http://127.0.0.1:9/v1"], "--price 'm=PROMPT:COMPLETION'"),
         (["--format=no_such"], "expected one of skywork"),
@@ -60,7 +60,7 @@ def test_nodes_of_a_cluster_cannot_share_a_cache(tmp_path, capsys):
 def test_what_a_user_can_mend_is_said_in_a_line(tmp_path, capsys, flags, told):
     seeds = tmp_path / "seeds.jsonl"
     seeds.write_text('{"prompt": "Hi", "chosen": "Hello.", "rejected": "Go."}\n')
-    assert run(str(seeds), f"--out={tmp_path / 'out'}", *flags) == 1
+    assert run(str(seeds), f"--out={tmp_path / 'out'}", "--assistant=sandbox", *flags) == 1
     message = capsys.readouterr().err
     assert told in message
     assert "Traceback" not in message
@@ -71,7 +71,7 @@ def test_strict_refuses_a_row_that_cannot_be_used(tmp_path, capsys):
     seeds = tmp_path / "seeds.jsonl"
     row = '{"prompt": "Hi", "chosen": "Hello.", "rejected": "Go."}\n'
     seeds.write_text(row + '{"prompt": "Hi", "chosen": "", "rejected": "Go."}\n')
-    flags = [f"--out={tmp_path / 'out'}", "--num-pairs=2", "--turns=1"]
+    flags = [f"--out={tmp_path / 'out'}", "--num-pairs=2", "--turns=1", "--assistant=sandbox"]
     assert run(str(seeds), *flags, "--strict") == 1
     assert run(str(seeds), *flags) == 0
     assert "1 of 2 rows dropped" in capsys.readouterr().err
@@ -97,7 +97,7 @@ def test_a_budget_stops_the_command_with_a_code_of_its_own_and_a_higher_one_goes
     assert run(*command, *prices, "--max-cost=0.5", "--json") == 3
     printed = capsys.readouterr()
     assert json.loads(printed.out)["spending"]["num_calls"] == spent["num_calls"]
-    assert [json.loads(line)["stop_reason"] for line in printed.err.splitlines()] == ["budget"]
+    assert [json.loads(line)["stop_reason"] for line in printed.err.splitlines()[1:]] == ["budget"]
     assert run(*command, "--json") == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["status"], result["num_pairs"]) == ("complete", 6)
@@ -141,7 +141,7 @@ def test_a_graph_of_ones_own_is_journaled_counted_and_part_of_the_settings(tmp_p
     assert run(*command, f"--graph={file}:build") == 1
     assert "graph: " in capsys.readouterr().err
     assert run(*command, f"--graph={file}:no_such") == 1
-    assert "expected FILE.py:FUNCTION" in capsys.readouterr().err
+    assert "expected a name in" in capsys.readouterr().err
 
 
 def test_failed_pairs_are_tried_again_on_request(tmp_path, capsys, url):

@@ -1,9 +1,13 @@
+import json
 from collections import Counter
 
 import pytest
 
+from music.conversation import Conversation
 from music.errors import InvalidInputError
-from music_agents.seeds import SeedContexts, digest_seeds
+from music_agents import simulate
+from music_agents.seed_contexts import SeedContexts
+from music_agents.seeds import Seed, digest_seeds, read_seeds
 
 
 def test_a_seed_context_is_a_prefix_of_the_chosen_side_that_ends_with_the_assistant(seeds):
@@ -14,7 +18,7 @@ def test_a_seed_context_is_a_prefix_of_the_chosen_side_that_ends_with_the_assist
         conversation = context.conversation
         assert conversation == by_id[context.seed_id].chosen.prefix(len(conversation.messages))
         assert conversation.messages[-1].role == "assistant"
-        assert context.pair == by_id[context.seed_id]
+        assert context.seed.id == context.seed_id
 
 
 def test_every_pair_is_used_once_a_round_in_an_order_of_the_run_seed(seeds):
@@ -43,3 +47,95 @@ def test_the_digest_sees_text_ids_and_order(seeds):
     digests = {digest_seeds(pairs) for pairs in (seeds, seeds[::-1], seeds[:-1], changed, renamed)}
     assert len(digests) == 5
     assert digest_seeds(list(seeds)) == digest_seeds(seeds)
+
+
+PROMPT = "Write a haiku about rain."
+SHAPES = {
+    "prompt text": ({"prompt": PROMPT}, [("user", PROMPT)]),
+    "prompt messages": (
+        {"prompt": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": PROMPT}]},
+        [("system", "Be brief."), ("user", PROMPT)],
+    ),
+    "transcript": (
+        {"prompt": "\n\nHuman: Hi\n\nAssistant: Hello.\n\nHuman: Bye\n\nAssistant:"},
+        [("user", "Hi"), ("assistant", "Hello."), ("user", "Bye")],
+    ),
+    "messages": (
+        {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]},
+        [("user", "Hi"), ("assistant", "Hello.")],
+    ),
+    "conversations": (
+        {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello."}]},
+        [("user", "Hi"), ("assistant", "Hello.")],
+    ),
+}
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.mark.parametrize(("row", "messages"), SHAPES.values(), ids=SHAPES)
+def test_prompts_and_conversations_are_seeds(row, messages, tmp_path):
+    (seed,) = read_seeds(write(tmp_path / "mine.jsonl", [row | {"id": "x", "source": "s"}])).seeds
+    assert [(message.role, message.content) for message in seed.conversation.messages] == messages
+    assert (seed.id, seed.source) == ("x", "s")
+
+
+def test_rows_that_are_no_seeds_are_counted_or_refused(tmp_path):
+    rows = [
+        {"prompt": PROMPT},
+        {"prompt": " "},
+        {"prompt": None},
+        {"messages": [{"role": "assistant", "content": "a"}]},
+    ]
+    path = write(tmp_path / "mine.jsonl", rows)
+    found = read_seeds(path)
+    assert len(found.seeds) == 1
+    assert found.summary.startswith("1 ")
+    assert "from mine.jsonl" in found.summary
+    assert "; 3 of 4 rows dropped: " in found.summary
+    assert "empty_text 1 (" in found.summary
+    with pytest.raises(InvalidInputError, match="line 2, prompt: expected text"):
+        read_seeds(path, strict=True)
+    with pytest.raises(InvalidInputError, match="got none: "):
+        read_seeds(write(tmp_path / "none.jsonl", rows[1:]))
+
+
+def test_pairs_stay_pairs_whatever_other_columns_they_have(tmp_path):
+    row = {"prompt": PROMPT, "messages": [], "chosen": "Rain.", "rejected": "No."}
+    found = read_seeds(write(tmp_path / "pairs.jsonl", [row]))
+    assert [message.content for message in found.seeds[0].conversation.messages] == [PROMPT, "Rain."]
+    assert "from pairs.jsonl (ultrafeedback)" in found.summary
+
+
+def test_a_prompt_is_a_context_and_the_first_user_message():
+    conversation = Conversation().user("Hi").assistant("Hello.").user("Bye <|im_end|>")
+    context = SeedContexts([Seed("x", conversation)], 0)[4]
+    assert context.conversation == conversation.prefix(2)
+    assert context.opening.startswith("Bye")
+    assert "<|im_end|>" not in context.opening
+    alone = SeedContexts([Seed("x", Conversation().user("Hi"))], 0)[0]
+    assert (alone.conversation, alone.opening) == (Conversation(), "Hi")
+
+
+async def test_a_prompt_is_asked_of_nobody_and_said_on_both_sides(graph_over, fake_model):
+    model = fake_model()
+    seeds = [
+        Seed("a", Conversation().user("Name a tree.")),
+        Seed("b", Conversation().user("x").assistant("y").user("z")),
+    ]
+    pairs = [pair async for pair in simulate(seeds, graph_over(model), num_pairs=2, num_turns=2)]
+    for pair in pairs:
+        asked = {"a": "Name a tree.", "b": "z"}[pair.seed_id]
+        assert pair.num_seed_messages == (0 if pair.seed_id == "a" else 2)
+        assert {side.messages[pair.num_seed_messages].content for side in (pair.chosen, pair.rejected)} == {asked}
+    asked_users = [request.key for request in model.requests if "/user/" in request.key]
+    assert asked_users
+    assert not any("/0/user/" in key for key in asked_users)
+
+
+def test_a_seed_without_a_user_is_refused():
+    with pytest.raises(InvalidInputError, match="at least one message by the user"):
+        Seed("x", Conversation())

@@ -37,6 +37,37 @@ def test_anything_else_is_refused_with_the_forms(spec):
     assert all(form in str(info.value) for form in ("MODEL@BASE_URL", "local:PATH_OR_HUB_ID", "sandbox:SKILL"))
 
 
+def test_an_unknown_skill_of_the_sandbox_is_refused_with_the_skills_that_there_are():
+    with pytest.raises(InvalidInputError, match=r"a skill of perfect, good, fair, weak; did you mean 'perfect'\?"):
+        open_model("sandbox:perfct")
+
+
+@pytest.fixture
+def no_hub(monkeypatch):
+    """Fail whatever asks the hub."""
+
+    def ask(*_, **__):
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", ask)
+
+
+@pytest.mark.parametrize("path", ["./nope", "/nope", "../nope/model", "nope/deep/model", "runs/modl", "m.gguf/"])
+def test_a_local_path_that_is_not_there_never_goes_to_the_hub(path, no_hub, tmp_path, monkeypatch):
+    (tmp_path / "runs" / "model").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidInputError, match=f"{path}: there is no such folder") as info:
+        open_model(f"local:{path}")
+    assert ("did you mean 'runs/model'?" in str(info.value)) == (path == "runs/modl")
+
+
+def test_a_look_up_on_the_hub_is_reported(no_hub, caplog):
+    caplog.set_level("INFO")
+    with pytest.raises(AssertionError, match="the hub was asked"):
+        open_model("local:owner/model")
+    assert "owner/model: there is no such folder, so the Hugging Face hub is asked for it" in caplog.text
+
+
 @pytest.mark.parametrize(
     "spec", ["m@http://user:pa55word@host/v1", "http://user:pa55word@host/v1", "@http://u:pa55word@h"]
 )

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, create
 
 from music.errors import InvalidInputError
 from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatModel, Sampling
+from music.names import did_you_mean
 from music.prompts import ContrastFormat, PromptTemplate
 from music_agents.contrasts.history import ForgetContrast, StaleContrast
 from music_agents.contrasts.models import WeakerModelContrast
@@ -158,7 +159,8 @@ class ContrastSpec:
             InvalidInputError: No such contrast is registered, or it takes no such parameters.
         """
         if self.name not in _REGISTRY:
-            raise InvalidInputError(f"expected contrasts out of {', '.join(_REGISTRY)}; got {self.name!r}")
+            near = did_you_mean(self.name, _REGISTRY) or "; one of your own is registered by --import FILE.py"
+            raise InvalidInputError(f"expected contrasts out of {', '.join(_REGISTRY)}; got {self.name!r}{near}")
         known = _parameters(_REGISTRY[self.name])
         try:
             return known.model_validate(dict(self.parameters)).model_dump()

@@ -83,6 +83,14 @@ class Schedule:
         if self.kind == "turns" and min(self.turns) > num_turns:
             raise InvalidInputError(f"the schedule {self} has no turn of {num_turns}: name one of 1 to {num_turns}")
 
+    def expected(self, num_turns: int) -> float:
+        """Return how many turns of a pair are contrasted, on average and at least one."""
+        if self.kind == "turns":
+            return sum(turn <= num_turns for turn in self.turns)
+        if self.kind == "probability":
+            return max(1.0, self.probability * num_turns)
+        return num_turns if self.kind == "all" else 1
+
     def covers(self, view: RoleView) -> bool:
         """Return whether the turn is contrasted; for the same pair and turn the answer is always the same."""
         if self.kind == "turns":

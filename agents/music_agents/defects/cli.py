@@ -2,11 +2,22 @@
 
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from music.cli import AsJson, FormatFlag, MaxTries, Options, Patience, StrictFlag, client_settings, console, run_async
+from music.cli import (
+    AsJson,
+    FormatFlag,
+    ImportFlag,
+    MaxTries,
+    Options,
+    Patience,
+    StrictFlag,
+    client_settings,
+    console,
+    run_async,
+)
 
 if TYPE_CHECKING:
     from music_agents.defects.transcripts import Transcript
@@ -40,6 +51,7 @@ def defects(
     contrast_prompt: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A template of your own for the one-call contrasts.")
     ] = None,
+    imports: ImportFlag = None,
     gates: Annotated[bool, typer.Option(help="Drop pairs whose replies are of no use.")] = True,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")] = 0,
     temperature: Annotated[float | None, typer.Option(min=0.0, help="Left to the endpoint by default.")] = None,
@@ -71,11 +83,13 @@ def defects(
     Example: music defects dialogues.jsonl --out runs/defects --contrast gemma-2-9b-it@http://127.0.0.1:8000/v1
     """
     from music.prompts import ContrastFormat
+    from music.user_code import digest_code, user_faults
     from music_agents.contrasts import parse_mix
     from music_agents.defects.transcripts import read_transcripts
     from music_agents.doing import conclude
     from music_agents.run import OwnPrompt, RoleEndpoints, SimulationConfig, read_options
 
+    code = digest_code(imports or ())
     by_role = read_options(options, temperature, max_reply_tokens)
     endpoints = RoleEndpoints(
         user="",
@@ -102,17 +116,10 @@ def defects(
         prices=tuple(price or ()),
     )
     transcripts = read_transcripts(seeds, format, strict)
-    make = _make(
-        out,
-        transcripts,
-        endpoints,
-        config,
-        cache,
-        same_author=same_author,
-        retry_failed=retry_failed,
-        as_json=json,
-    )
-    conclude(run_async(make), out, as_json=json)
+    settings = {"same_author": same_author, "retry_failed": retry_failed, "imports": code}
+    with user_faults():
+        report = run_async(_make(out, transcripts, endpoints, config, cache, settings, as_json=json))
+    conclude(report, out, as_json=json)
 
 
 async def _make(
@@ -121,9 +128,8 @@ async def _make(
     endpoints: "RoleEndpoints",
     config: "SimulationConfig",
     cache_path: Path | None,
+    settings: dict[str, Any],
     *,
-    same_author: bool,
-    retry_failed: bool,
     as_json: bool,
 ) -> "RunReport":
     """Make the pairs with the progress shown; Ctrl-C asks the run to stop."""
@@ -141,13 +147,4 @@ async def _make(
         stack.enter_context(stop_on_signals(progress))
         watch = Watch(progress, models.endpoints())
         await stack.enter_async_context(show_progress(watch, console, as_json=as_json))
-        return await make_defects(
-            out,
-            transcripts,
-            models,
-            config,
-            progress,
-            same_author=same_author,
-            retry_failed=retry_failed,
-            cache=cache,
-        )
+        return await make_defects(out, transcripts, models, config, progress, cache=cache, probe=True, **settings)

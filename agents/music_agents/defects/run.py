@@ -1,6 +1,6 @@
 """A set of defects on disk: the files of a simulation, resumed as one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from music.errors import InvalidInputError
@@ -28,6 +28,8 @@ async def make_defects(
     same_author: bool = False,
     retry_failed: bool = False,
     cache: ReplyCache | None = None,
+    imports: Mapping[str, str] | None = None,
+    probe: bool = False,
 ) -> RunReport:
     """Make pairs with a contrast at one turn into a directory, or go on where an earlier session ended.
 
@@ -40,11 +42,14 @@ async def make_defects(
         same_author: Whether the assistant answers the turn of the chosen side, too.
         retry_failed: Whether failed pairs are tried again.
         cache: Replies of other runs, which are not asked for again.
+        imports: As for `run_simulation`.
+        probe: Likewise.
 
     Raises:
         InvalidInputError: More pairs are wanted than there are turns; and as for `run_simulation`.
     """
     config = config.model_copy(update={"num_turns": 1})
+    progress = progress or RunProgress()
     swaps = Swaps(transcripts, config.seed)
     if config.num_pairs > len(swaps):
         raise InvalidInputError(
@@ -65,7 +70,7 @@ async def make_defects(
         )
 
     own = {"transcripts": swaps.digest(), "same_author": same_author}
-    settings = common_settings(models, config) | own
+    settings = common_settings(models, config, imports) | own
     return await run_session(
-        directory, models, config, settings, swapper, progress, retry_failed=retry_failed, cache=cache
+        directory, models, config, settings, swapper, progress, retry_failed=retry_failed, cache=cache, probe=probe
     )

@@ -6,7 +6,7 @@ from typing import Annotated, Protocol, Self
 from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
 
 from music.llm.sanitise import neutralise
-from music.pairs import PreferencePair
+from music_agents.seeds import Seed
 
 __all__ = ["PERSONA_HEADINGS", "Patience", "Persona", "PersonaSource"]
 
@@ -95,14 +95,14 @@ class Persona(BaseModel):
 class PersonaSource(Protocol):
     """Says who the user of a pair is: any callable with a digest."""
 
-    def __call__(self, index: int, seed: PreferencePair, run_seed: int, /) -> Persona | None:
+    def __call__(self, index: int, seed: Seed, run_seed: int, /) -> Persona | None:
         """Return the persona of a pair; None for anyone.
 
         It depends on the arguments alone, so that a resumed run gets the same one.
 
         Args:
             index: Index of the pair in its run.
-            seed: The preference pair that it grows from.
+            seed: What it grows from.
             run_seed: The run's seed.
         """
         ...

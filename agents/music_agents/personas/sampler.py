@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 
 from music.errors import InvalidInputError
-from music.pairs import PreferencePair
 from music_agents.personas.persona import Patience, Persona
 from music_agents.roles import derive_seed
+from music_agents.seeds import Seed
 
 __all__ = ["PersonaSampler", "Weighted"]
 
@@ -85,7 +85,7 @@ class PersonaSampler(BaseModel):
         """Return the sampler over the library that comes along, which fits any seed."""
         return cls.read(DEFAULT_LIBRARY)
 
-    def __call__(self, index: int, seed: PreferencePair, run_seed: int) -> Persona | None:
+    def __call__(self, index: int, seed: Seed, run_seed: int) -> Persona | None:
         """Draw the persona of a pair; anyone, if every list gave nothing."""
         rng = random.Random(derive_seed(run_seed, index, "persona"))
         who, goal, style, patience = (_draw(v, rng) for v in (self.who, self.goal, self.style, self.patience))

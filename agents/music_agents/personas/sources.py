@@ -14,7 +14,7 @@ import orjson
 from pydantic import ValidationError
 
 from music.errors import InvalidInputError
-from music.pairs import PreferencePair
+from music.names import did_you_mean
 from music.preferences.columns import read_column
 from music.preferences.problems import RowError
 from music.preferences.sources import iter_rows
@@ -25,9 +25,11 @@ from music.sandbox.world import Fact, Standing
 from music_agents.personas.persona import Persona, PersonaSource
 from music_agents.personas.sampler import PersonaSampler
 from music_agents.roles import derive_seed
+from music_agents.seeds import Seed
 
 __all__ = ["ColumnPersonas", "ListedPersonas", "SandboxPersonas", "open_personas", "read_persona_file"]
 
+_WORDS = ("column:NAME", "sampler", "sandbox")
 _SPECS = "FILE (.jsonl, .json or .toml), column:NAME, sampler, sampler:FILE.toml or sandbox"
 
 
@@ -41,7 +43,7 @@ class ListedPersonas:
 
     personas: tuple[Persona, ...]
 
-    def __call__(self, index: int, seed: PreferencePair, run_seed: int) -> Persona:
+    def __call__(self, index: int, seed: Seed, run_seed: int) -> Persona:
         """Draw the persona of a pair."""
         return self.personas[derive_seed(run_seed, index, "persona") % len(self.personas)]
 
@@ -56,7 +58,7 @@ class ColumnPersonas:
 
     Attributes:
         name: Name of the column.
-        personas: By the seed pair's id.
+        personas: By the seed's id.
     """
 
     name: str
@@ -72,7 +74,7 @@ class ColumnPersonas:
         cells = read_column(seeds, name, split=split).items()
         return cls(name, {id_: _persona(_cell(cell), f"{seeds}, {name} of {id_}") for id_, cell in cells if cell})
 
-    def __call__(self, index: int, seed: PreferencePair, run_seed: int) -> Persona | None:
+    def __call__(self, index: int, seed: Seed, run_seed: int) -> Persona | None:
         """Return the persona of the seed pair."""
         return self.personas.get(seed.id)
 
@@ -83,12 +85,12 @@ class ColumnPersonas:
 
 @dataclass(frozen=True, slots=True)
 class SandboxPersonas:
-    """Personas of the sandbox's world, which its users really hold; what a seed pair states already stays true."""
+    """Personas of the sandbox's world, which its users really hold; what a seed states already stays true."""
 
-    def __call__(self, index: int, seed: PreferencePair, run_seed: int) -> Persona:
+    def __call__(self, index: int, seed: Seed, run_seed: int) -> Persona:
         """Draw the persona of a pair."""
         rng = stream(derive_seed(run_seed, index, "persona"), "persona")
-        stated = state_after(seed.chosen)
+        stated = state_after(seed.conversation)
         held = draw_persona(rng) | stated.standing | stated.facts
         said = {about: write_statement(about, value, rng) for about, value in held.items()}
         return Persona(
@@ -122,7 +124,10 @@ def open_personas(spec: str, seeds: str | Path | None = None, *, split: str = "t
             raise InvalidInputError(f"personas {spec!r}: expected a seed file that has the column")
         return ColumnPersonas.read(seeds, name, split=split)
     if not Path(spec).is_file():
-        raise InvalidInputError(f"personas: expected {_SPECS}; got {spec!r}, and there is no such file")
+        raise InvalidInputError(
+            f"personas: expected {_SPECS}; got {spec!r}, and there is no such file"
+            f"{did_you_mean(spec, [*_WORDS, *map(str, Path(spec).parent.glob('*'))])}"
+        )
     return ListedPersonas(read_persona_file(spec))
 
 

@@ -18,7 +18,7 @@ from music_agents.roles.shared_script import SharedScript
 from music_agents.roles.user import UserRole
 from music_agents.roles.user_gates import DEFAULT_USER_GATES
 from music_agents.run.config import SimulationConfig
-from music_agents.run.models import RoleModels
+from music_agents.run.models import RoleModels, WrapModel
 
 __all__ = ["Casting", "GraphFactory", "cast", "cast_contrasts", "keep_ledger", "make_gates", "standard_graph"]
 
@@ -55,8 +55,8 @@ def standard_graph(casting: Casting) -> PairGraph:
 
 def keep_ledger(
     models: RoleModels, journal: Journal, progress: RunProgress, cache: ReplyCache | None = None
-) -> RoleModels:
-    """Return the models with every paid-for reply journaled, metered and charged to its role.
+) -> WrapModel:
+    """Open the account of every role; return what has a model's paid-for replies journaled, metered and charged.
 
     Args:
         models: Who plays which role.
@@ -68,14 +68,16 @@ def keep_ledger(
         InvalidInputError: The budget bounds the cost and a model's price is not known.
     """
     progress.replies.update(journal.marks)
-    wrapped: dict[str, ChatModel] = {}
-    for role, model in models.by_role().items():
-        account = progress.open_account(role, model.name, journal)
+    accounts = {role: progress.open_account(role, model.name, journal) for role, model in models.by_role().items()}
+
+    def wrap(role: str, model: ChatModel) -> ChatModel:
+        account = accounts[role]
         metered: ChatModel = MeteredModel(model, progress, account)
         if cache is not None:
             metered = CachedModel(metered, cache, account, progress.note_replay)
-        wrapped[role] = JournaledModel(metered, journal, role, account.cost, progress.note_replay)
-    return RoleModels(**wrapped)
+        return JournaledModel(metered, journal, role, account.cost, progress.note_replay)
+
+    return wrap
 
 
 def cast(models: RoleModels, config: SimulationConfig) -> Casting:

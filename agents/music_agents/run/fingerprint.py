@@ -2,7 +2,7 @@
 
 import hashlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from music.prompts import CONTRAST_PROMPTS, USER_PROMPT, contrast_frame, render_
 from music_agents.personas import PERSONA_HEADINGS, PersonaSource
 from music_agents.run.config import SimulationConfig
 from music_agents.run.models import RoleModels
-from music_agents.seeds import digest_seeds
+from music_agents.seeds import Seed, digest_seeds
 
 __all__ = ["common_settings", "fingerprint"]
 
@@ -21,15 +21,16 @@ _LAYOUT = 3
 
 
 def fingerprint(
-    seeds: Sequence[PreferencePair],
+    seeds: Sequence[Seed | PreferencePair],
     models: RoleModels,
     config: SimulationConfig,
     personas: PersonaSource | None,
     graph: Callable[..., Any],
     share: str,
+    imports: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return the settings of a run by name, as JSON values; addresses of endpoints are not among them."""
-    return common_settings(models, config) | {
+    return common_settings(models, config, imports) | {
         "seed_pairs": f"{len(seeds)} pairs, digest {digest_seeds(seeds)}",
         "personas": personas.digest() if personas else "",
         "graph": _describe(graph),
@@ -37,14 +38,17 @@ def fingerprint(
     }
 
 
-def common_settings(models: RoleModels, config: SimulationConfig) -> dict[str, Any]:
-    """Return the settings that any run has, wherever its pairs come from."""
+def common_settings(
+    models: RoleModels, config: SimulationConfig, imports: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return the settings that any run has, wherever its pairs come from; `imports` only where there are any."""
     judge_prompt = render_judge(Conversation(), Conversation())
     contrasts = [contrast_frame(part, config.contrast_format) for part in CONTRAST_PROMPTS]
     return config.fixed() | {
         "models": models.names(),
         "prompts": f"digest {_digest((USER_PROMPT, PERSONA_HEADINGS, contrasts, judge_prompt))}",
         "layout": _LAYOUT,
+        **({"imports": dict(imports)} if imports else {}),
     }
 
 

@@ -1,12 +1,9 @@
 """`SimulationJob`: a whole simulation as plain data, so that any process can take it up."""
 
-import importlib
-import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from functools import cache
 from pathlib import Path
-from typing import cast
+from typing import Self, cast
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -15,6 +12,8 @@ from music.llm.cache import ReplyCache
 from music.llm.spending.budget import Budget, PriceTable
 from music.llm.spending.ledger import Ledger
 from music.pairs import PreferencePair
+from music.user_code import UserCodeError, digest_code, load_object
+from music_agents.personas import PersonaSource
 from music_agents.personas.sources import open_personas
 from music_agents.progress import RunProgress
 from music_agents.progress.events import Watch
@@ -24,11 +23,9 @@ from music_agents.run.models import RoleEndpoints
 from music_agents.run.report import RunReport
 from music_agents.run.run import run_simulation
 from music_agents.run.share import Share
+from music_agents.seeds import SANDBOX, Seed, read_seeds
 
 __all__ = ["SANDBOX", "SimulationJob", "load_graph", "open_progress"]
-
-SANDBOX = "sandbox"
-NUM_SANDBOX_SEEDS = 1000
 
 
 class SimulationJob(BaseModel):
@@ -37,7 +34,7 @@ class SimulationJob(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seeds: str
-    """A preference file, folder or hub id; or `sandbox`."""
+    """A file, folder or hub id of preference pairs, prompts or conversations; or `sandbox`."""
     format: str | None = None
     """Format of the seeds; None to detect it."""
     strict: bool = False
@@ -52,42 +49,63 @@ class SimulationJob(BaseModel):
     """What builds the pair graph, as `load_graph` reads it; empty for the standard one."""
     cache: Path | None = None
     """File of replies that runs share, as `music.llm.cache.ReplyCache` keeps it; None for none."""
+    imports: tuple[str, ...] = ()
+    """Code of the user's own that registers contrasts, each as `FILE.py` or `MODULE`."""
 
     @model_validator(mode="after")
     def _prompted(self) -> "SimulationJob":
         self.config.user_template(shows_persona=bool(self.personas))
         return self
 
-    def read_seeds(self) -> list[PreferencePair]:
-        """Read the preference pairs to start from, or draw the sandbox's.
+    def read_seeds(self) -> tuple[Seed, ...]:
+        """Read what pairs grow from; see `music_agents.seeds.read_seeds`."""
+        return read_seeds(self.seeds, self.format, self.strict).seeds
 
-        Raises:
-            InvalidInputError: The source cannot be read.
-        """
-        return read_seeds(self.seeds, self.format, self.strict)
+    def located(self) -> Self:
+        """Return the job with absolute paths, for processes that work in another folder."""
+        place, _, name = self.graph.rpartition(":")
+        is_file = self.seeds != SANDBOX and Path(self.seeds).exists()
+        return self.model_copy(
+            update={
+                "seeds": str(Path(self.seeds).absolute()) if is_file else self.seeds,
+                "personas": str(Path(self.personas).absolute()) if Path(self.personas).is_file() else self.personas,
+                "graph": f"{Path(place).absolute()}:{name}" if place.endswith(".py") else self.graph,
+                "imports": tuple(str(Path(code).absolute()) if code.endswith(".py") else code for code in self.imports),
+            }
+        )
+
+    def open_personas(self) -> PersonaSource | None:
+        """Open who the users are; None for anyone."""
+        return open_personas(self.personas, None if self.seeds == SANDBOX else self.seeds) if self.personas else None
+
+    def graph_factory(self) -> GraphFactory:
+        """Load what builds the pair graph."""
+        return load_graph(self.graph) if self.graph else standard_graph
 
     async def run(
         self,
         directory: Path,
-        pairs: list[PreferencePair],
+        seeds: Sequence[Seed | PreferencePair],
         progress: RunProgress,
         *,
         retry_failed: bool = False,
         share: Share | None = None,
+        probe: bool = False,
         display: Callable[[Watch], AbstractAsyncContextManager[None]] | None = None,
     ) -> RunReport:
         """Do the job, or go on with it; see `run_simulation`.
 
         Args:
             directory: Where the run is, or is to be.
-            pairs: What `read_seeds` read.
+            seeds: What `read_seeds` read.
             progress: Live counts, with the budget of `progress`.
             retry_failed: Whether failed pairs are tried again.
             share: Simulate these indices alone.
+            probe: Whether every endpoint over HTTP is asked once before the first pair.
             display: Shows the progress for as long as a block lasts; None for not at all.
         """
-        seeds_path = None if self.seeds == SANDBOX else self.seeds
-        personas = open_personas(self.personas, seeds_path) if self.personas else None
+        imports = digest_code(self.imports)
+        personas = self.open_personas()
         async with AsyncExitStack() as stack:
             models = await stack.enter_async_context(self.endpoints.open())
             cache = await stack.enter_async_context(ReplyCache(self.cache)) if self.cache else None
@@ -95,15 +113,17 @@ class SimulationJob(BaseModel):
                 await stack.enter_async_context(display(Watch(progress, models.endpoints())))
             return await run_simulation(
                 directory,
-                pairs,
+                seeds,
                 models,
                 self.config,
                 progress,
                 personas=personas,
-                graph=load_graph(self.graph) if self.graph else standard_graph,
+                graph=self.graph_factory(),
+                imports=imports,
                 retry_failed=retry_failed,
                 share=share,
                 cache=cache,
+                probe=probe,
             )
 
     def progress(self) -> RunProgress:
@@ -117,17 +137,6 @@ def open_progress(config: SimulationConfig) -> RunProgress:
     return RunProgress(ledger=Ledger(budget, PriceTable.parse(config.prices)))
 
 
-def read_seeds(seeds: str, format: str | None, strict: bool) -> list[PreferencePair]:
-    """Read preference pairs, or draw the sandbox's; see `SimulationJob.read_seeds`."""
-    from music.preferences import Format, read_preferences
-    from music.sandbox.seeds import seed_pairs
-
-    if seeds == SANDBOX:
-        return seed_pairs(NUM_SANDBOX_SEEDS, 0)
-    return list(read_preferences(seeds, format=Format(format) if format else None, strict=strict).pairs)
-
-
-@cache
 def load_graph(spec: str) -> GraphFactory:
     """Load what builds a pair graph, once in a process: the file may register contrasts.
 
@@ -136,23 +145,12 @@ def load_graph(spec: str) -> GraphFactory:
 
     Raises:
         InvalidInputError: There is no such file, module or function.
+        UserCodeError: The code cannot be imported.
     """
-    place, _, name = spec.rpartition(":")
     try:
-        module = _load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-        factory = getattr(module, name)
-    except (ImportError, OSError, AttributeError, ValueError) as error:
-        raise InvalidInputError(f"graph {spec!r}: expected FILE.py:FUNCTION or MODULE:FUNCTION ({error})") from error
+        factory = load_object(spec)
+    except (InvalidInputError, UserCodeError) as error:
+        raise type(error)(f"graph {spec!r}: {error}") from error
     if not callable(factory):
         raise InvalidInputError(f"graph {spec!r}: expected a function that takes a Casting, got {factory!r}")
     return cast(GraphFactory, factory)
-
-
-def _load_file(path: Path) -> object:
-    """Import a Python file that need not be on the path."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise ImportError(f"no such Python file: {path}")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

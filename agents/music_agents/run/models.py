@@ -1,6 +1,6 @@
 """Who plays which role: endpoints as users write them, and the models behind them."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, fields
 
@@ -13,9 +13,12 @@ from music.llm.openai import ClientSettings
 from music.llm.spending.budget import models_of
 from music_agents.progress.events import PacedEndpoint
 
-__all__ = ["RoleEndpoints", "RoleModels"]
+__all__ = ["RoleEndpoints", "RoleModels", "WrapModel"]
 
 SANDBOX = "sandbox"
+
+WrapModel = Callable[[str, ChatModel], ChatModel]
+"""Takes a role and a model, and returns a model that is one to those who ask it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,10 @@ class RoleModels:
         """Return the models that there are, by role."""
         named = {field.name: getattr(self, field.name) for field in fields(self)}
         return {role: model for role, model in named.items() if model is not None}
+
+    def wrapped(self, wrap: WrapModel) -> "RoleModels":
+        """Return the models as another wraps them."""
+        return RoleModels(**{role: wrap(role, model) for role, model in self.by_role().items()})
 
     def endpoints(self) -> list[PacedEndpoint]:
         """Return the endpoints over HTTP, replicas one by one, each once."""

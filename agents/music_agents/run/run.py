@@ -11,6 +11,7 @@ answered is asked. The output is the first `num_pairs` indices that come out wel
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from music.garbage import seldom_collected
 from music.llm.cache import ReplyCache
 from music.llm.journal import Journal
 from music.pairs import PreferencePair
+from music_agents.contrasts import Schedule
+from music_agents.contrasts.watched import WatchedContrast
 from music_agents.output.failure_log import FailureLog
 from music_agents.output.shard_folder import close_gap, has_rows
 from music_agents.personas import PersonaSource
@@ -29,10 +32,12 @@ from music_agents.run.changes import free_settings, has_changed
 from music_agents.run.config import SimulationConfig
 from music_agents.run.fingerprint import fingerprint
 from music_agents.run.models import RoleModels
+from music_agents.run.probing import probe_endpoints
 from music_agents.run.report import RunReport, read_report
 from music_agents.run.session import FAILURES, JOURNAL, REPORT, SHARES, Session
 from music_agents.run.share import Share
-from music_agents.seeds import SeedContexts
+from music_agents.seed_contexts import SeedContexts
+from music_agents.seeds import Seed
 from music_agents.simulation import PairMaker
 from music_agents.simulator import PairSimulator
 
@@ -44,7 +49,7 @@ MakerFactory = Callable[[RoleModels, Callable[[int], int]], PairMaker]
 
 async def run_simulation(
     directory: Path,
-    seeds: Sequence[PreferencePair],
+    seeds: Sequence[Seed | PreferencePair],
     models: RoleModels,
     config: SimulationConfig,
     progress: RunProgress | None = None,
@@ -54,12 +59,14 @@ async def run_simulation(
     retry_failed: bool = False,
     share: Share | None = None,
     cache: ReplyCache | None = None,
+    imports: Mapping[str, str] | None = None,
+    probe: bool = False,
 ) -> RunReport:
     """Simulate pairs into a directory, or go on where an earlier session of the same run ended.
 
     Args:
         directory: Where the run is, or is to be.
-        seeds: Preference pairs to grow from.
+        seeds: Preference pairs, prompts and conversations to grow from.
         models: Who plays which role.
         config: The settings.
         progress: Live counts and the budget; its `stop()` ends the session in order, with nothing paid for lost.
@@ -68,6 +75,8 @@ async def run_simulation(
         retry_failed: Whether failed pairs are tried again; those that come out well take their place in the order.
         share: Simulate these indices and no other, in place of the first that come to `num_pairs` pairs.
         cache: Replies of other runs, which are not asked for again.
+        imports: Digests of the user's own code that registered contrasts, by module; part of the settings.
+        probe: Whether every endpoint over HTTP is asked once before the first pair.
 
     Returns:
         What `run.json` holds; its status says whether the run is complete or why it stopped.
@@ -77,12 +86,18 @@ async def run_simulation(
         JournalLockedError: Another process is at work on it.
         InvalidInputError: It holds other files, or more pairs than are wanted; or the instructions of one's own for the
             user show no persona, though there are personas.
-        SimulationStalledError: Next to nothing but failures came for a while, or most of the last calls failed.
+        EndpointNotReadyError: An endpoint did not answer the probe.
+        SimulationStalledError: Next to nothing but failures came for a while, most of the last calls failed, or the
+            contrast came to nothing from the start.
     """
+    progress = progress or RunProgress()
 
     def simulator(ledgered: RoleModels, num_attempts: Callable[[int], int]) -> PairSimulator:
+        casting = cast(ledgered, config)
+        schedule = Schedule.parse(config.schedule)
+        watched = replace(casting.roles, contrast=WatchedContrast(casting.roles.contrast, progress, schedule))
         return PairSimulator(
-            graph=graph(cast(ledgered, config)),
+            graph=graph(replace(casting, roles=watched)),
             contexts=SeedContexts(seeds, config.seed),
             num_turns=config.num_turns,
             run_seed=config.seed,
@@ -93,9 +108,18 @@ async def run_simulation(
         )
 
     config.user_template(shows_persona=personas is not None)
-    settings = fingerprint(seeds, models, config, personas, graph, str(share or "all"))
+    settings = fingerprint(seeds, models, config, personas, graph, str(share or "all"), imports)
     return await run_session(
-        directory, models, config, settings, simulator, progress, retry_failed=retry_failed, share=share, cache=cache
+        directory,
+        models,
+        config,
+        settings,
+        simulator,
+        progress,
+        retry_failed=retry_failed,
+        share=share,
+        cache=cache,
+        probe=probe,
     )
 
 
@@ -110,6 +134,7 @@ async def run_session(
     retry_failed: bool = False,
     share: Share | None = None,
     cache: ReplyCache | None = None,
+    probe: bool = False,
 ) -> RunReport:
     """Make pairs into a directory, or go on; `run_simulation` says how, for whatever makes the pairs.
 
@@ -123,6 +148,7 @@ async def run_session(
         retry_failed: Whether failed pairs are tried again.
         share: Make these indices and no other.
         cache: Replies of other runs.
+        probe: Whether every endpoint is asked once before the first pair.
     """
     _prepare(directory)
     progress = progress or RunProgress()
@@ -133,10 +159,13 @@ async def run_session(
             failures.start_over()
         if retry_failed:
             failures.retry()
-        ledgered = keep_ledger(models, journal, progress, cache)
+        wrap = keep_ledger(models, journal, progress, cache)
+        ledgered = models.wrapped(wrap)
         endpoints = {role: model.name for role, model in models.by_role().items()}
         session = Session(directory, endpoints, config, dict(settings), failures, progress, share)
         with seldom_collected(), progress.asking(models.by_role().values()):
+            if probe and not progress.stopping and progress.num_pairs < progress.num_wanted:
+                await probe_endpoints(models, wrap)
             return await session.run(maker(ledgered, lambda index: MAX_ATTEMPTS * (1 + failures.num_retries(index))))
 
 

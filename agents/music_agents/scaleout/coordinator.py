@@ -44,6 +44,7 @@ async def simulate_in_shares(
     progress: RunProgress,
     *,
     retry_failed: bool = False,
+    probe: bool = False,
     display: Display,
 ) -> RunReport:
     """Do a job with a crew of workers, or go on with it; see `music_agents.run.run_simulation`.
@@ -56,6 +57,7 @@ async def simulate_in_shares(
         crew: The workers.
         progress: Of the whole run; its `stop()` ends all workers in order.
         retry_failed: Whether failed pairs are tried again.
+        probe: Whether every endpoint over HTTP is asked once before the first pair.
         display: Shows the progress.
 
     Raises:
@@ -74,7 +76,7 @@ async def simulate_in_shares(
         coordinator = _Coordinator(job, directory, parts, crew, progress)
         await coordinator.open_books()
         async with display(coordinator.board):
-            return await coordinator.run(retry_failed)
+            return await coordinator.run(retry_failed, probe)
 
 
 class _Coordinator:
@@ -108,12 +110,12 @@ class _Coordinator:
         for part in sorted(self._parts, key=lambda part: not part.has_rows):
             self.board.rest(part.number, part.report, await part.spending(self._job))
 
-    async def run(self, retry_failed: bool) -> RunReport:
+    async def run(self, retry_failed: bool, probe: bool) -> RunReport:
         """Simulate what is missing, and leave the files in order however that ends."""
         self._save(RunStatus.RUNNING)
         status = RunStatus.INTERRUPTED
         try:
-            await self._simulate(retry_failed)
+            await self._simulate(retry_failed, probe)
             status = self._status()
         except SimulationStalledError as error:
             self._progress.stop(StopReason.STALLED, str(error))
@@ -123,15 +125,15 @@ class _Coordinator:
             report = self._save(status)
         return report
 
-    async def _simulate(self, retry_failed: bool) -> None:
+    async def _simulate(self, retry_failed: bool, probe: bool) -> None:
         """Have rounds of work done until nothing more is wanted, or the run is to stop."""
         end = self._job.config.num_pairs if retry_failed else self._outcomes().end
         while not self._progress.stopping and (todo := self._todo(end, retry_failed)):
             if detail := self._exhausted():
                 self._progress.stop(StopReason.BUDGET, detail)
                 return
-            await self._round(todo, end, retry_failed)
-            retry_failed = False
+            await self._round(todo, end, retry_failed, probe)
+            retry_failed = probe = False
             self._give_up_at_dead_end(end)
             end = self._outcomes().end
 
@@ -140,14 +142,14 @@ class _Coordinator:
         size = self._job.config.shard_size
         return [part for part in self._parts if not part.has_ended(end, size) or (retry_failed and part.dropped())]
 
-    async def _round(self, todo: list[Part], end: int, retry_failed: bool) -> None:
+    async def _round(self, todo: list[Part], end: int, retry_failed: bool, probe: bool) -> None:
         """Have shares simulated, each until it ends or may spend no more.
 
         Raises:
             ShareFailedError: A worker died or gave up.
         """
         spent = {part.number: self.board.spending_of(part.number) for part in self._parts}
-        orders = deal(self._job, todo, end, self._crew.num_workers, spent, retry_failed=retry_failed)
+        orders = deal(self._job, todo, end, self._crew.num_workers, spent, retry_failed=retry_failed, probe=probe)
         results = await self._crew.run(orders, self.board)
         for number, result in results.items():
             spending = result.spending if isinstance(result, RunReport) else self.board.spending_of(number)

@@ -24,6 +24,7 @@ def deal(
     spent: Mapping[int, Spending],
     *,
     retry_failed: bool = False,
+    probe: bool = False,
 ) -> list[ShareOrder]:
     """Return the orders to simulate shares up to an index.
 
@@ -34,6 +35,7 @@ def deal(
         num_workers: How many of them are simulated at a time.
         spent: What every share of the run has spent, by its number.
         retry_failed: Whether failed pairs are tried again.
+        probe: Whether the first of the workers asks every endpoint once beforehand, for all of them.
     """
     job = _slow_down(job, min(num_workers, len(parts)))
     return [
@@ -42,6 +44,7 @@ def deal(
             directory=part.directory,
             share=part.share(end),
             retry_failed=retry_failed,
+            probe=probe and part is parts[0],
         )
         for part in parts
     ]

@@ -13,12 +13,13 @@ from pydantic import ValidationError
 
 from music.cli import run_async
 from music.errors import InvalidInputError, MusicError
+from music.user_code import describe_fault
 from music_agents.progress import RunProgress
 from music_agents.progress.events import Snapshot, Watch
 from music_agents.run import RunReport, Share, SimulationJob
-from music_agents.run.job import read_seeds
 from music_agents.scaleout.board import Board
 from music_agents.scaleout.part import SHARES
+from music_agents.seeds import read_seeds
 
 __all__ = ["Crew", "Post", "ShareFailedError", "ShareFailure", "ShareOrder", "work"]
 
@@ -37,12 +38,14 @@ class ShareOrder:
         directory: Of the share.
         share: Which indices.
         retry_failed: Whether its failed pairs are tried again.
+        probe: Whether every endpoint is asked once beforehand.
     """
 
     job: SimulationJob
     directory: Path
     share: Share
     retry_failed: bool = False
+    probe: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,9 @@ class ShareFailure:
 
     @classmethod
     def of(cls, error: Exception) -> "ShareFailure":
-        """Word an error: what a user can mend by its message, a bug by its traceback."""
+        """Word an error: what a user can fix by its message, a bug by its traceback."""
+        if not isinstance(error, MusicError) and (fault := describe_fault(error)):
+            return cls(fault)
         is_plain = isinstance(error, MusicError | ValidationError | OSError)
         return cls(str(error) if is_plain else "".join(traceback.format_exception(error)).strip())
 
@@ -94,10 +99,11 @@ async def _run_share(order: ShareOrder, post: Post) -> RunReport:
     progress = order.job.progress()
     return await order.job.run(
         order.directory,
-        _read_seeds(order.job.seeds, order.job.format, order.job.strict),
+        _read_seeds(order.job.seeds, order.job.format, order.job.strict).seeds,
         progress,
         retry_failed=order.retry_failed,
         share=order.share,
+        probe=order.probe,
         display=partial(_posting, progress=progress, post=post),
     )
 

@@ -33,7 +33,7 @@ def test_what_it_writes_is_read_by_the_benchmark(file, tmp_path):
         result = run(file, "--out", out, "--contrast", f"good@{url}", "--num-pairs", 9, "--same-author", "--json")
     report = orjson.loads(result.stdout)
     assert (result.exit_code, report["status"], report["num_pairs"]) == (0, "complete", 9)
-    assert report["spending"]["num_calls"] == 18
+    assert report["spending"]["num_calls"] == 18 + 1  # the probe
     items = read_benchmark(open_benchmark("defects"), [str(out)])
     assert {(item.prompt_id, item.tags["turn"]) for item in items.items} == {
         (item.prompt_id, turn) for item in items.items for turn in range(1, item.completions[0].num_turns + 1)

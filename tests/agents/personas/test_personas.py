@@ -19,6 +19,7 @@ from music_agents.personas.sampler import PersonaSampler
 from music_agents.personas.sources import ListedPersonas, open_personas
 from music_agents.roles import RoleView
 from music_agents.roles.user import UserRole
+from music_agents.seeds import Seed
 
 FULL = Persona(
     who="A gardener.",
@@ -186,15 +187,15 @@ async def test_a_sandbox_user_holds_what_the_persona_says():
     """And what the seed pair states stays true."""
     source, user = open_personas("sandbox"), UserRole(SandboxModel())
     stated = 0
-    for index, seed in enumerate(seed_pairs(60, 2)):
+    for index, seed in enumerate(map(Seed.of, seed_pairs(60, 2))):
         persona = source(index, seed, 5)
         held = read_statements(persona.describe())
         assert len(held) == 6
         view = RoleView(
-            conversation=seed.chosen, side="chosen", part="user", turn=0, num_turns=9, pair=index, run_seed=5,
+            conversation=seed.conversation, side="chosen", part="user", turn=0, num_turns=9, pair=index, run_seed=5,
             persona=persona,
         )  # fmt: skip
-        texts = [m.content for m in seed.chosen.messages[::2]] + [(await user(view)).text]
+        texts = [m.content for m in seed.conversation.messages[::2]] + [(await user(view)).text]
         said = [statement for text in texts for statement in read_user(text).statements]
         assert {s.value for s in said} <= set(held.values())
         stated += len(read_user(texts[-1]).statements)

@@ -83,7 +83,8 @@ def interrupt(process):
 @pytest.mark.parametrize("how", ["limited", "down"])
 def test_the_first_one_ends_all_waiting(server, start, tmp_path, how, flags):
     """In the pacer after a 429, and in back-off after a 503: both for 300 s, as long as a try may take."""
-    process = start(endpoint(server, how), f"--out={tmp_path}", "--max-in-flight=8", *flags)
+    # Without patience the probe before the first pair reports a server that is down.
+    process = start(endpoint(server, how), f"--out={tmp_path}", "--max-in-flight=8", "--patience=600", *flags)
     for _ in range(8):
         assert server.asked.acquire(timeout=60)
     code, out, _ = interrupt(process)

@@ -1,0 +1,107 @@
+"""One small question to an endpoint before a run begins: is it there, does it take the key, does it know the model?
+
+A wrong port, key or model name is found in seconds, and not by the failures of many long requests. What may pass by
+itself does not stop a run: a 429, and a server that is slow to answer.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+from music.conversation import Message
+from music.llm.chat import (
+    AS_THE_ENDPOINT_DOES,
+    ChatReply,
+    ChatRequest,
+    EndpointError,
+    EndpointTimeoutError,
+    MalformedReplyError,
+    RateLimitedError,
+    RequestRejectedError,
+    Sampling,
+)
+from music.llm.openai import OpenAIChatModel
+from music.llm.retry import RetryPolicy
+from music.names import did_you_mean
+
+__all__ = ["PROBE", "ProbedModel", "explain_failure", "passes_by_itself"]
+
+PROBE = ChatRequest(
+    messages=(Message(role="user", content="Reply with the word OK and nothing else."),),
+    sampling=Sampling(max_tokens=16),
+)
+"""The question."""
+PROBE_SECONDS = 20.0
+"""How long an endpoint may take to answer it."""
+MAX_SHOWN_MODELS = 8
+
+_QUICKLY = RetryPolicy(max_tries=3, max_rate_limited=1, backoff=0.3, max_retry_after=2.0)
+_URL_HINT = " (is the base URL right? It usually ends in /v1)"
+"""What errors of status 404 end with; it is right where the server lists its models."""
+_UNBOUNDED = 400, 422
+"""Statuses of servers that refuse so small a bound on the reply, or its name."""
+
+
+class ProbedModel:
+    """A `ChatModel` over one endpoint that fails within seconds, once its patience is over if it has any.
+
+    The endpoint stays the caller's.
+    """
+
+    def __init__(self, endpoint: OpenAIChatModel) -> None:
+        self._endpoint = endpoint
+
+    @property
+    def name(self) -> str:
+        """The endpoint's name."""
+        return self._endpoint.name
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        """Answer one request; without its bound on the reply if the endpoint refuses it with that.
+
+        Raises:
+            EndpointError: No reply came within a few quick tries.
+        """
+        try:
+            async with asyncio.timeout(PROBE_SECONDS + self._endpoint.patience):
+                return await self._ask(request)
+        except TimeoutError as error:
+            if isinstance(error, EndpointError):
+                raise
+            raise EndpointTimeoutError(f"{self.name}: no reply within {PROBE_SECONDS:g} s") from None
+
+    async def aclose(self) -> None:
+        """Nothing to release."""
+
+    async def _ask(self, request: ChatRequest) -> ChatReply:
+        policy = _QUICKLY.model_copy(update={"patience": self._endpoint.patience})
+        try:
+            return await self._endpoint.complete_under(policy, request)
+        except RequestRejectedError as error:
+            if error.status not in _UNBOUNDED:
+                raise
+        return await self._endpoint.complete_under(policy, replace(request, sampling=AS_THE_ENDPOINT_DOES))
+
+
+def passes_by_itself(error: EndpointError) -> bool:
+    """Whether a run may begin all the same: the endpoint is there, but busy or slow."""
+    return isinstance(error, RateLimitedError | EndpointTimeoutError)
+
+
+async def explain_failure(endpoint: OpenAIChatModel, error: EndpointError) -> str:
+    """Say what is wrong with an endpoint, and what to do."""
+    if isinstance(error, RequestRejectedError):
+        known = await endpoint.list_models()
+        if known and endpoint.model not in known:
+            return f"{str(error).removesuffix(_URL_HINT)}; {_list(endpoint.model, known)}"
+        if error.status in (401, 403) and "no key was sent" not in str(error):
+            return f"{error}; the key was refused: see MUSIC_API_KEY, or the variable of this host"
+        return str(error)
+    if isinstance(error, MalformedReplyError):
+        return f"{error}; is the base URL that of an OpenAI-compatible server? It usually ends in /v1"
+    return f"{error}; is the server running, and is this its address?"
+
+
+def _list(wanted: str, known: Sequence[str]) -> str:
+    more = ", ..." if len(known) > MAX_SHOWN_MODELS else ""
+    return f"the server has {', '.join(known[:MAX_SHOWN_MODELS])}{more}{did_you_mean(wanted, known)}"
