@@ -25,7 +25,7 @@ def simulate(
     seeds: Annotated[str, typer.Argument(help="A preference file, folder or hub id; or the word sandbox.")],
     out: Annotated[Path, typer.Option(help="Directory of the run; the same command goes on where it ended.")],
     num_pairs: Annotated[int, typer.Option(min=1, help="Pairs wanted.")] = 100,
-    turns: Annotated[int, typer.Option(min=1, help="Simulated turns of each side.")] = 5,
+    num_turns: Annotated[int, typer.Option("--turns", min=1, help="Simulated turns of each side.")] = 5,
     user: Endpoint = SANDBOX,
     assistant: Endpoint = SANDBOX,
     contrast: Endpoint = SANDBOX,
@@ -96,10 +96,13 @@ def simulate(
     max_tokens: Annotated[
         int | None, typer.Option(min=1, help="Tokens at which the run stops.", rich_help_panel=PACE)
     ] = None,
-    price: Annotated[
+    prices: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="MODEL=PROMPT:COMPLETION", help="USD per million tokens; may be repeated.", rich_help_panel=PACE
+            "--price",
+            metavar="MODEL=PROMPT:COMPLETION",
+            help="USD per million tokens; may be repeated.",
+            rich_help_panel=PACE,
         ),
     ] = None,
     retry_failed: Annotated[
@@ -151,7 +154,7 @@ def simulate(
         ),
         config=SimulationConfig(
             num_pairs=num_pairs,
-            num_turns=turns,
+            num_turns=num_turns,
             strategy=parse_mix(strategy),
             schedule=schedule,
             shared_script=shared_script,
@@ -164,7 +167,7 @@ def simulate(
             max_reply_tokens=max_reply_tokens,
             max_cost=max_cost,
             max_tokens=max_tokens,
-            prices=tuple(price or ()),
+            prices=tuple(prices or ()),
         ),
         personas=personas,
         graph=graph,

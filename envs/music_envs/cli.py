@@ -70,19 +70,19 @@ def best_of_n(
     assistant: Annotated[str, typer.Option(help="Endpoint that offers the candidates.")] = "sandbox:fair",
     user: Annotated[str, typer.Option(help="Endpoint that plays the user.")] = SANDBOX,
     seed: Annotated[int, typer.Option(help="Seed of the sandbox's prompts and of all sampling.")] = 0,
-    temperature: Annotated[float | None, typer.Option(help="The assistant's; by default the endpoint's own.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Bound on a reply's tokens.")] = None,
+    temperature: Annotated[float | None, typer.Option(min=0, help="The assistant's; by default the endpoint's own.")] = None,
+    max_reply_tokens: Annotated[int | None, typer.Option(min=1, help="Bound on a reply's tokens.")] = None,
     judge: Annotated[str | None, typer.Option(help=JUDGE_HELP)] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the rollouts, as JSON lines, and for all replies.")
     ] = None,
     max_in_flight: Annotated[int, typer.Option(min=1, help="Bound on simultaneous requests.")] = 64,
     judge_prompt: flags.Prompt = None,
-    judge_samples: flags.Samples = None,
+    judge_num_samples: flags.Samples = None,
     judge_temperature: flags.Temperature = None,
     judge_max_cost: flags.MaxCost = None,
     judge_max_tokens: flags.MaxTokens = None,
-    judge_price: flags.Price = None,
+    judge_prices: flags.Price = None,
     json: AsJson = False,
 ) -> None:
     """Multi-turn Best-of-N: a reward chooses among N candidates.
@@ -91,21 +91,23 @@ def best_of_n(
 
     Example: music best-of-n --reward runs/rm --baseline random --n 8 --turns 3
     """
+    values = locals()
     from music.llm.chat import Sampling
     from music.reward import open_reward
+    from music.reward.functions import require_reward
     from music_envs.best_of_n.stage import BestOfNConfig
     from music_envs.comparison import judge_rollouts
     from music_envs.judged import find_judge, judge_by_model
     from music_envs.records import write_arms
 
-    given: dict[str, Any] = {"prompt": judge_prompt, "num_samples": judge_samples, "temperature": judge_temperature}
-    given |= {"max_cost": judge_max_cost, "max_tokens": judge_max_tokens, "prices": judge_price}
     # What can be wrong is found before models are loaded and replies are paid for.
-    judging = flags.read_settings([judge], max_in_flight, given)
+    judging = flags.read_settings([judge], max_in_flight, values)
     endpoint = find_judge(judge, baseline)
     strategy = open_strategy(
         mode, {"width": width, "margin": margin, "token_budget": token_budget, "round_size": round_size}
     )
+    for name in filter(None, (reward, baseline, None if endpoint else judge)):
+        require_reward(name)
     contexts = _contexts(seeds, num_conversations, seed)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -116,7 +118,7 @@ def best_of_n(
     judge = judge or ("oracle" if seeds == SANDBOX else None)
     grader = open_reward(judge) if judge and not endpoint else None
     config = BestOfNConfig(num_candidates=n, num_turns=turns, seed=seed, max_in_flight=max_in_flight)
-    sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
+    sampling = Sampling(temperature=temperature, max_tokens=max_reply_tokens)
     with _replies_kept(out) as journal:
         arms = run_async(_play(contexts, selectors, strategy, assistant, user, sampling, config, journal))
     _check_some_finished(arms)

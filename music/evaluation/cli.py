@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from music.cli import AsJson, console, emit
+from music.errors import InvalidInputError
 from music.evaluation.judges import cli as flags
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from music.evaluation.result import EvaluationResult
     from music.evaluation.scoring import ScoreSet
 
-__all__ = ["MODEL_HELP", "evaluate", "take_scores"]
+__all__ = ["MODEL_HELP", "evaluate", "require_subjects", "take_scores"]
 
 MODEL_HELP = (
     "MODEL, prefix-mean:MODEL, MODEL@URL, oracle, length or random; judge:ENDPOINT (rates each completion) or "
@@ -38,26 +39,26 @@ def evaluate(
     ] = True,
     max_in_flight: Annotated[int, typer.Option(min=1, help="A judge's simultaneous requests.")] = 64,
     judge_prompt: flags.Prompt = None,
-    judge_samples: flags.Samples = None,
+    judge_num_samples: flags.Samples = None,
     judge_temperature: flags.Temperature = None,
     judge_max_cost: flags.MaxCost = None,
     judge_max_tokens: flags.MaxTokens = None,
-    judge_price: flags.Price = None,
+    judge_prices: flags.Price = None,
     json: AsJson = False,
 ) -> None:
     """Evaluate a reward model on a benchmark, with intervals, and within noise said in words.
 
     Example: music evaluate rm_bench chat_filtered.json code_filtered.json --model runs/rm --out runs/rm-bench
     """
+    values = locals()
     from music.evaluation.benchmarks.reading import read_benchmark
     from music.evaluation.benchmarks.registry import open_benchmark
     from music.evaluation.drawing import draw_prompts
     from music.evaluation.evaluate import evaluate as figures_of
 
-    given: dict[str, Any] = {"prompt": judge_prompt, "num_samples": judge_samples, "temperature": judge_temperature}
-    given |= {"max_cost": judge_max_cost, "max_tokens": judge_max_tokens, "prices": judge_price}
-    judging = flags.read_settings([model, baseline], max_in_flight, given)
+    judging = flags.read_settings([model, baseline], max_in_flight, values)
     chosen = open_benchmark(benchmark)
+    require_subjects(model, *([baseline] if baseline else []))
     items = whole = read_benchmark(chosen, files, split=split, strict=strict)
     if limit is not None:
         items = draw_prompts(whole, limit)
@@ -72,6 +73,22 @@ def evaluate(
         strict=strict,
     )
     _report(result, out, json)
+
+
+def require_subjects(*names: str) -> None:
+    """Refuse at once what is neither a file of scores nor a judge nor a reward, before anything is read.
+
+    Raises:
+        InvalidInputError: There is no such file, judge or reward.
+    """
+    from music.reward.functions import require_reward
+
+    for name in names:
+        if name.endswith(SCORES):
+            if not Path(name).is_file():
+                raise InvalidInputError(f"{name}: expected a file of scores that --out has kept; there is none")
+        elif not flags.read_judge(name):
+            require_reward(name)
 
 
 def take_scores(

@@ -167,7 +167,7 @@ def rl(
     micro_batch_size: Annotated[int, _policy_flag("micro_batch_size")] = _policy_default("micro_batch_size"),
     learning_rate: Annotated[float | None, _policy_flag("learning_rate")] = _policy_default("learning_rate"),
     kl_weight: Annotated[float, _policy_flag("kl_weight")] = _policy_default("kl_weight"),
-    max_tokens: Annotated[int, _policy_flag("max_tokens")] = _policy_default("max_tokens"),
+    max_reply_tokens: Annotated[int, _policy_flag("max_reply_tokens")] = _policy_default("max_reply_tokens"),
     evaluate_every: Annotated[int, _policy_flag("evaluate_every")] = _policy_default("evaluate_every"),
     num_evaluations: Annotated[int, _policy_flag("num_evaluations")] = _policy_default("num_evaluations"),
     seed: Annotated[int, _policy_flag("seed")] = _policy_default("seed"),
@@ -209,7 +209,7 @@ def demo(
     if as_json:
         emit(result.model_dump(mode="json"), as_json)
     else:
-        render_terminal(result, Console(highlight=False))
+        render_terminal(result, Console(highlight=False, emoji=False))
 
 
 def _source(spec: str, format: str | None, strict: bool, margin_column: str | None) -> "PairSource":

@@ -41,9 +41,9 @@ def defects(
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one try.")] = 300.0,
     max_cost: Annotated[float | None, typer.Option(min=0.0, help="USD at which the run stops.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens at which the run stops.")] = None,
-    price: Annotated[
+    prices: Annotated[
         list[str] | None,
-        typer.Option(metavar="MODEL=PROMPT:COMPLETION", help="USD per million tokens; may be repeated."),
+        typer.Option("--price", metavar="MODEL=PROMPT:COMPLETION", help="USD per million tokens; may be repeated."),
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try the pairs that failed again.")] = False,
     format: FormatFlag = None,
@@ -74,7 +74,7 @@ def defects(
         max_in_flight=max_in_flight,
         max_cost=max_cost,
         max_tokens=max_tokens,
-        prices=tuple(price or ()),
+        prices=tuple(prices or ()),
     )
     transcripts = read_transcripts(seeds, format, strict)
     make = _make(out, transcripts, endpoints, config, same_author=same_author, retry_failed=retry_failed, as_json=json)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
+from music.llm.spending.budget import PriceTable
 from music_agents.contrasts import Schedule, check_mix
 from music_agents.quality import RefusalRule
 
@@ -57,6 +58,18 @@ class SimulationConfig(BaseModel):
     def _known(cls, strategy: Mapping[str, float]) -> Mapping[str, float]:
         check_mix(strategy)
         return strategy
+
+    @field_validator("schedule")
+    @classmethod
+    def _can_be_read(cls, schedule: str) -> str:
+        Schedule.parse(schedule)
+        return schedule
+
+    @field_validator("prices")
+    @classmethod
+    def _prices_can_be_read(cls, prices: tuple[str, ...]) -> tuple[str, ...]:
+        PriceTable.parse(prices)
+        return prices
 
     @model_validator(mode="after")
     def _scheduled(self) -> "SimulationConfig":

@@ -34,7 +34,7 @@ _FLAGS = {
     "max_tokens": "--judge-max-tokens",
     "prices": "--judge-price",
 }
-"""By the setting that each names."""
+"""By the field of `JudgeSettings` that each sets; a command has it as its parameter `judge_FIELD`."""
 
 Prompt = Annotated[
     str | None,
@@ -88,16 +88,16 @@ def read_settings(names: Sequence[str | None], max_in_flight: int, given: Mappin
     Args:
         names: Of whatever may be a judge.
         max_in_flight: Bound on simultaneous requests.
-        given: The flags, as fields of `JudgeSettings`; None for one that was not given.
+        given: The command's parameters, those of `_FLAGS` among them; None for one that was not given.
 
     Raises:
         InvalidInputError: A flag was given, and there is no judge.
     """
     from music.evaluation.judges.settings import JudgeSettings
 
-    values = {name: value for name, value in given.items() if value is not None}
+    values = {field: value for field in _FLAGS if (value := given[f"judge_{field}"]) is not None}
     if values and not any(name and read_judge(name) for name in names):
-        flags = ", ".join(_FLAGS[name] for name in values)
+        flags = ", ".join(_FLAGS[field] for field in values)
         raise InvalidInputError(f"{flags}: expected a judge (judge:MODEL@URL) to go with it, got none")
     return JudgeSettings(max_in_flight=max_in_flight, **values)
 

@@ -58,7 +58,7 @@ class PriceTable:
         for entry in entries:
             model, price = _parse_entry(entry)
             if model in prices:
-                raise InvalidInputError(f"--price: expected one price a model, got two of {model!r}: remove one")
+                raise InvalidInputError(f"expected one price a model, got two of {model!r}: remove one")
             prices[model] = price
         return cls(prices)
 
@@ -123,7 +123,7 @@ def _parse_entry(entry: str) -> tuple[str, Price]:
     try:
         prompt, completion = map(float, price.split(":"))
     except ValueError:
-        raise InvalidInputError(f"--price: expected {_FORM}, got {entry!r}") from None
+        raise InvalidInputError(f"expected {_FORM}, got {entry!r}") from None
     if not model or not all(math.isfinite(value) and value >= 0 for value in (prompt, completion)):
-        raise InvalidInputError(f"--price: expected {_FORM}, got {entry!r}")
+        raise InvalidInputError(f"expected {_FORM}, got {entry!r}")
     return model, Price(prompt, completion)

@@ -8,7 +8,7 @@ from music_trainers import cli
 
 APP = typer.Typer()
 APP.command()(cli.rl)
-SMALL = ("--num-groups", 2, "--group-size", 2, "--turns", 2, "--updates-per-step", 1, "--max-tokens", 12)
+SMALL = ("--num-groups", 2, "--group-size", 2, "--turns", 2, "--updates-per-step", 1, "--max-reply-tokens", 12)
 SMALL += ("--num-steps", 1, "--num-evaluations", 2, "--reward", "length")
 
 

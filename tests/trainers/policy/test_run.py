@@ -11,7 +11,7 @@ from music_trainers.policy.config import PolicyTrainingConfig
 from music_trainers.policy.records import PolicyTrainingResult
 from music_trainers.policy.run import train_policy
 
-SMALL = {"num_groups": 2, "group_size": 2, "num_turns": 2, "updates_per_step": 1, "max_tokens": 16}
+SMALL = {"num_groups": 2, "group_size": 2, "num_turns": 2, "updates_per_step": 1, "max_reply_tokens": 16}
 SMALL |= {"num_steps": 3, "evaluate_every": 2, "num_evaluations": 4, "reward": "length"}
 
 

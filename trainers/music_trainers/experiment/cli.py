@@ -48,7 +48,7 @@ def experiment(
     if as_json:
         emit(result.model_dump(mode="json"), as_json)
     else:
-        render_terminal(result, out, Console(highlight=False))
+        render_terminal(result, out, Console(highlight=False, emoji=False))
     if result.failures:
         first = result.failures[0]
         raise MusicError(

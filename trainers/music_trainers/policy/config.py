@@ -56,7 +56,7 @@ class PolicyTrainingConfig(BaseModel):
     """AdamW's, constant; by default 1e-6, for models of some billion parameters, or 3e-4 for the sandbox's backbone."""
     kl_weight: float = Field(default=0.1, ge=0)
     """Weight of the divergence from the starting policy in the loss (TRL's beta); 0 lets it follow the reward alone."""
-    max_tokens: int = Field(default=64, ge=1)
+    max_reply_tokens: int = Field(default=64, ge=1)
     """Bound on a reply's tokens."""
     evaluate_every: int = Field(default=5, ge=1)
     """Steps between evaluations on the held-out episodes."""

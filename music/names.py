@@ -1,0 +1,63 @@
+"""Names that users type: what they may have meant, and whether a model's name is a folder or a hub id.
+
+A slip in a path must not go to the network, where it would wait for half a minute to be told that nothing is there.
+"""
+
+import logging
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+from music.errors import InvalidInputError
+
+__all__ = ["did_you_mean", "require_model"]
+
+logger = logging.getLogger(__name__)
+
+_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+
+
+def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Return `; did you mean 'NEAREST'?`, or nothing where no known name is near."""
+    nearest = get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""
+
+
+def require_model(name: str, words: Iterable[str] = ()) -> None:
+    """Refuse at once what is neither a model's folder nor a hub id, and report that the hub is asked for an id.
+
+    Args:
+        name: A folder, or a hub id `NAME` or `OWNER/NAME`. With a slash it is a path if its parent folder is there.
+        words: What else the user could have named in this place, as `oracle`; a near miss of one is no hub id.
+
+    Raises:
+        InvalidInputError: There is no such folder, or it is a file, or the name can be no hub id.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return
+    if path.exists():
+        raise InvalidInputError(f"{name}: expected the folder of a model, or a hub id; it is a file")
+    if hint := did_you_mean(name, words, cutoff=0.75):
+        raise InvalidInputError(f"{name}: expected {', '.join(words)}, the folder of a model, or a hub id{hint}")
+    is_id = _HUB_ID.fullmatch(name) is not None
+    if not is_id or ("/" in name and path.parent.is_dir() and not _is_cached(name)):
+        near = did_you_mean(name, _folders_beside(path))
+        raise InvalidInputError(f"{name}: there is no such folder; expected the folder of a model, or a hub id{near}")
+    if not _is_cached(name):
+        logger.info("%s: there is no such folder, so the Hugging Face hub is asked for it", name)
+
+
+def _folders_beside(path: Path) -> list[str]:
+    """Return the folders that lie where a path would."""
+    if not path.parent.is_dir():
+        return []
+    return [str(each) for each in sorted(path.parent.iterdir()) if each.is_dir()]
+
+
+def _is_cached(hub_id: str) -> bool:
+    """Whether the hub's cache on this machine holds a model."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(hub_id, "config.json"), str)
