@@ -16,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
 from music.cli.config import apply_config
+from music.cli.help import set_plain_help
 from music.cli.output import console
 from music.cli.wording import in_one_line
 from music.errors import MusicError
@@ -49,6 +50,7 @@ def build_shell(commands: Iterable[EntryPoint]) -> TyperGroup:
     app = typer.Typer(cls=_Shell, no_args_is_help=True, add_completion=False)
     app.callback()(_music)
     shell = get_group(app)
+    set_plain_help(shell)
     shell.commands = _LazyCommands({entry_point.name: entry_point for entry_point in commands})
     return shell
 
@@ -125,8 +127,10 @@ def _as_command(target: Any, name: str) -> Command:
         app.command(name)(target)
         command = get_command(app)
     command.name = name
-    for leaf in _leaves(command):
-        leaf.params.extend(_shared_options())
+    for each in _tree(command):
+        set_plain_help(each)
+        if not isinstance(each, TyperGroup):
+            each.params.extend(_shared_options())
     return cast(Command, command)
 
 
@@ -140,13 +144,11 @@ def _shared_options() -> list[Any]:
     return options
 
 
-def _leaves(command: Any) -> Iterator[Any]:
-    """Yield the command itself, or those at the ends of a group."""
-    if isinstance(command, TyperGroup):
-        for child in command.commands.values():
-            yield from _leaves(child)
-    else:
-        yield command
+def _tree(command: Any) -> Iterator[Any]:
+    """Yield the command itself, and all commands below it."""
+    yield command
+    for child in getattr(command, "commands", {}).values():
+        yield from _tree(child)
 
 
 def _failed(entry_point: EntryPoint, error: Exception) -> Command:

@@ -51,12 +51,14 @@ def _fault(fault: ErrorDetails, title: str, flags: Mapping[str, str]) -> str:
     message = fault["msg"].removeprefix("Value error, ")
     wanted = message.removeprefix("Input should be ")
     if wanted != message:
+        wanted = wanted.partition(", unable to parse")[0]
         wanted = f"a value {wanted}" if wanted.startswith(("greater", "less")) else wanted
         message = f"expected {wanted}, got {_shown(fault['input'])}"
     if known:
         return f"{known[0]}: {message}"
     message = _FIELD.sub(lambda found: flags.get(f"{title}_{found[0]}", flags.get(found[0], found[0])), message)
-    return f"invalid {title}: {'.'.join(fields)}: {message}" if fields else message
+    # Our own validators write whole sentences; pydantic's words need to be told of what they speak.
+    return message if fault["type"] == "value_error" else f"invalid {title}: {'.'.join(fields)}: {message}"
 
 
 def _shown(value: Any) -> str:
