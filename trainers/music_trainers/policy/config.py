@@ -6,9 +6,11 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from music.sandbox.artifacts import BACKBONE, REWARD_MODEL
+from music_trainers.outputs import require_unfinished
 
-__all__ = ["PolicyTrainingConfig"]
+__all__ = ["POLICY_FOLDER", "RECORD_FILE", "PolicyTrainingConfig"]
 
+POLICY_FOLDER, RECORD_FILE = "policy", "result.json"
 FULL_RATE, TINY_RATE = 1e-6, 3e-4
 
 
@@ -64,6 +66,16 @@ class PolicyTrainingConfig(BaseModel):
     """Held-out episodes, the same at every evaluation."""
     seed: int = 0
     """Of the users and of all sampling."""
+    overwrite: bool = False
+    """Replace what an earlier run left in `out`; without this, a folder with a finished run is refused."""
+
+    def require_unfinished(self) -> None:
+        """Refuse an output folder that holds a finished run, unless it may be replaced.
+
+        Raises:
+            InvalidInputError: It holds one.
+        """
+        require_unfinished(self.out, RECORD_FILE, POLICY_FOLDER, "config.json", overwrite=self.overwrite)
 
     @property
     def rate(self) -> float:

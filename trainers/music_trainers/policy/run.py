@@ -12,10 +12,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, T
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.evaluation.report import write_report
+from music.names import require_model
 from music.reward.functions import RewardFunction, open_reward
+from music.reward.loading import quiet_transformers
+from music.reward.saving import save_model
 from music_envs import ChatVectorEnv
 from music_envs.seeds import open_seeds
-from music_trainers.policy.config import PolicyTrainingConfig
+from music_trainers.policy.config import POLICY_FOLDER, RECORD_FILE, PolicyTrainingConfig
 from music_trainers.policy.evaluation import HeldOut
 from music_trainers.policy.records import PolicyEvaluation, PolicyTrainingResult, find_overoptimisation
 from music_trainers.policy.report import policy_report
@@ -41,8 +44,10 @@ def train_policy(config: PolicyTrainingConfig, on_evaluation: OnEvaluation = lam
         on_evaluation: Called with each evaluation.
 
     Raises:
-        InvalidInputError: An argument is not what it should be, or the policy is no chat model.
+        InvalidInputError: An argument is not what it should be, or the policy is no chat model, or `config.out` holds
+            a finished run.
     """
+    config.require_unfinished()
     began = time.monotonic()
     model, tokenizer, tokens = _policy(config.policy)
     reward = open_reward(config.reward)
@@ -62,8 +67,7 @@ def train_policy(config: PolicyTrainingConfig, on_evaluation: OnEvaluation = lam
         overoptimisation=find_overoptimisation(tuple(follow.curve)),
         seconds=time.monotonic() - began,
     )
-    model.save_pretrained(config.out / "policy")
-    tokenizer.save_pretrained(config.out / "policy")
+    save_model(model, tokenizer, config.out / POLICY_FOLDER)
     _save(result, {"before": before, "after": after})
     return result
 
@@ -92,11 +96,13 @@ class _Follow(TrainerCallback):
 
 def _policy(name: str) -> tuple[Any, Any, ChatTokens]:
     """Load a policy, its tokenizer, and its chat template."""
+    require_model(name)
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            name, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
-        )
+        with quiet_transformers():
+            tokenizer: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                name, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+            )
     except (OSError, ValueError) as error:
         raise InvalidInputError(f"{name}: expected a causal language model (safetensors): {error}") from error
     if not tokenizer.chat_template:
@@ -143,7 +149,7 @@ def _held_out(config: PolicyTrainingConfig, reward: RewardFunction, start: Any, 
 def _save(result: PolicyTrainingResult, held_out: dict[str, tuple[Conversation, ...]]) -> None:
     """Write what came out."""
     out = result.config.out
-    (out / "result.json").write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (out / RECORD_FILE).write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
     write_report(policy_report(result), out / "report.html")
     for name, conversations in held_out.items():
         rows = ({"messages": conversation.to_messages()} for conversation in conversations)

@@ -42,6 +42,8 @@ class TrainingDisplay:
     def on_start(self, start: TrainingStart) -> None:
         """Say what is trained, on what."""
         self._print(start.description)
+        for note in start.notes:
+            self._print(note)
         self._print(f"training pairs: {start.pairs}")
         if len(start.sources) > 1 or start.sources[0].weight != 1 or start.sources[0].num_with_margin:
             for source in start.sources:
