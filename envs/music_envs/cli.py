@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from music.cli import AsJson, console, emit, run_async
+from music.cli import AsJson, console, counted, emit, run_async
 from music.evaluation.judges import cli as flags
 from music_envs.best_of_n.modes import Mode, open_strategy
 from music_envs.scoring import open_growing_reward
@@ -70,7 +70,9 @@ def best_of_n(
     assistant: Annotated[str, typer.Option(help="Endpoint that offers the candidates.")] = "sandbox:fair",
     user: Annotated[str, typer.Option(help="Endpoint that plays the user.")] = SANDBOX,
     seed: Annotated[int, typer.Option(help="Seed of the sandbox's prompts and of all sampling.")] = 0,
-    temperature: Annotated[float | None, typer.Option(min=0, help="The assistant's; by default the endpoint's own.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0, help="The assistant's; by default the endpoint's own.")
+    ] = None,
     max_reply_tokens: Annotated[int | None, typer.Option(min=1, help="Bound on a reply's tokens.")] = None,
     judge: Annotated[str | None, typer.Option(help=JUDGE_HELP)] = None,
     out: Annotated[
@@ -172,17 +174,15 @@ async def _play(
     """Run one arm per selector, over endpoints opened for the purpose; what was asked before is not asked again."""
     from functools import partial
 
-    from rich.progress import Progress
-
     from music_envs.best_of_n.remembering import open_players
     from music_envs.best_of_n.strategy import run_best_of_n
 
     async with open_players(assistant, user, sampling, journal) as players:
-        with Progress(console=console, transient=True) as progress:
-            # At the most: a seed that ends with the user needs no message at first, and some modes stop early.
-            total = len(contexts) * strategy.max_calls(config) * len(selectors)
-            advance = partial(progress.advance, progress.add_task("replies", total=total))
-            play = partial(run_best_of_n, contexts, **players, config=config, strategy=strategy, on_call=advance)
+        # At the most: a seed that ends with the user needs no message at first, and some modes stop early.
+        total = len(contexts) * strategy.max_calls(config) * len(selectors)
+        with counted("replies", total, is_bound=True) as advance:
+            said = partial(advance, 1)
+            play = partial(run_best_of_n, contexts, **players, config=config, strategy=strategy, on_call=said)
             return [await play(reward=selector) for selector in selectors]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from music.cli import AsJson, console, emit
+from music.cli import AsJson, console, counted, emit
 from music.errors import InvalidInputError
 from music.evaluation.judges import cli as flags
 
@@ -95,8 +95,6 @@ def take_scores(
     name: str, items: ItemSet, path: Path | None, strict: bool, judging: JudgeSettings | None = None
 ) -> ScoreSet:
     """Read the scores that a file holds, or take them from a reward or a judge."""
-    from rich.progress import MofNCompleteColumn, Progress
-
     from music.evaluation.judges.settings import JudgeSettings
     from music.evaluation.scoring import open_subject, read_scores, score_items
 
@@ -107,10 +105,8 @@ def take_scores(
     subject = open_subject(name)
     described = f": {subject.description}" if subject.description else ""
     console.print(f"{name}{described}", markup=False, highlight=False, soft_wrap=True)
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("items", total=len(items.items))
-        return score_items(items, subject, path, strict=strict, on_scored=lambda num: progress.advance(task, num))
+    with counted("items", len(items.items)) as advance:
+        return score_items(items, subject, path, strict=strict, on_scored=advance)
 
 
 def _report(result: EvaluationResult, out: Path | None, json: bool) -> None:

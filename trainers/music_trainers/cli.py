@@ -10,7 +10,7 @@ import typer
 from pydantic import BaseModel
 from rich.console import Console
 
-from music.cli import AsJson, FormatFlag, StrictFlag, console, emit, read_pairs
+from music.cli import AsJson, FormatFlag, StrictFlag, console, counted, emit, read_pairs
 from music.errors import InvalidInputError
 from music.names import require_model
 from music.reward.functions import require_reward
@@ -202,7 +202,8 @@ def rl(
         line = f"step {point.step}/{config.num_steps}: {format_evaluation(point)}"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    result = train_policy(config, show)
+    with counted("steps", config.num_steps) as advance:
+        result = train_policy(config, show, lambda _: advance(1))
     emit(result.model_dump(mode="json", exclude=_EPISODES), as_json, format_policy_result(result))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from music.cli import console, run_async
+from music.cli import console, counted, run_async
 from music.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -121,8 +121,6 @@ def judge_benchmark(items: ItemSet, name: str, settings: JudgeSettings, path: Pa
 async def _judge(items: ItemSet, name: str, settings: JudgeSettings, path: Path | None) -> ScoreSet:
     from functools import partial
 
-    from rich.progress import MofNCompleteColumn, Progress
-
     from music.evaluation.judges.items import judge_items
     from music.evaluation.judges.model import open_judge_model
 
@@ -132,11 +130,8 @@ async def _judge(items: ItemSet, name: str, settings: JudgeSettings, path: Path 
         judge = _by_item(kind, model)
         num_calls = sum(map(judge.num_calls, items.items))
         console.print(f"{name}: {num_calls:,} judgements at the most", markup=False, highlight=False, soft_wrap=True)
-        columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-        with Progress(*columns, console=console, transient=True) as progress:
-            task = progress.add_task("items", total=len(items.items))
-            advance = partial(progress.advance, task)
-            return await judge_items(items, _in_full(name, settings), judge, path, on_judged=advance)
+        with counted("items", len(items.items)) as advance:
+            return await judge_items(items, _in_full(name, settings), judge, path, on_judged=partial(advance, 1))
 
 
 def _in_full(name: str, settings: JudgeSettings) -> str:

@@ -33,7 +33,11 @@ SEEDS_PER_RUN, HELD_OUT = 10**6, 10**12
 OnEvaluation = Callable[[PolicyEvaluation], None]
 
 
-def train_policy(config: PolicyTrainingConfig, on_evaluation: OnEvaluation = lambda _: None) -> PolicyTrainingResult:
+def train_policy(
+    config: PolicyTrainingConfig,
+    on_evaluation: OnEvaluation = lambda _: None,
+    on_step: Callable[[int], None] = lambda _: None,
+) -> PolicyTrainingResult:
     """Train a policy on the rewards of simulated conversations, and follow it on held-out ones.
 
     Writes into `config.out`: the trained policy (`policy`), `result.json`, `report.html`, and the held-out
@@ -42,6 +46,7 @@ def train_policy(config: PolicyTrainingConfig, on_evaluation: OnEvaluation = lam
     Args:
         config: The run.
         on_evaluation: Called with each evaluation.
+        on_step: Called after each step with its number, from 1.
 
     Raises:
         InvalidInputError: An argument is not what it should be, or the policy is no chat model, or `config.out` holds
@@ -52,7 +57,7 @@ def train_policy(config: PolicyTrainingConfig, on_evaluation: OnEvaluation = lam
     model, tokenizer, tokens = _policy(config.policy)
     reward = open_reward(config.reward)
     held_out = _held_out(config, reward, copy.deepcopy(model).eval(), tokens)
-    follow = _Follow(config, held_out, on_evaluation)
+    follow = _Follow(config, held_out, on_evaluation, on_step)
     greedy_before, before = held_out.evaluate(model, 0, greedy=True)
     env = _environment(config, reward, config.num_episodes, is_held_out=False)
     first = config.seed * SEEDS_PER_RUN
@@ -73,20 +78,29 @@ def train_policy(config: PolicyTrainingConfig, on_evaluation: OnEvaluation = lam
 
 
 class _Follow(TrainerCallback):
-    """Evaluates the policy at the start, at intervals and at the end."""
+    """Reports steps, and evaluates the policy at the start, at intervals and at the end."""
 
-    def __init__(self, config: PolicyTrainingConfig, held_out: HeldOut, on_evaluation: OnEvaluation) -> None:
+    def __init__(
+        self,
+        config: PolicyTrainingConfig,
+        held_out: HeldOut,
+        on_evaluation: OnEvaluation,
+        on_step: Callable[[int], None],
+    ) -> None:
         self.curve: list[PolicyEvaluation] = []
-        self._config, self._held_out, self._on_evaluation = config, held_out, on_evaluation
+        self._config, self._held_out, self._on_evaluation, self._on_step = config, held_out, on_evaluation, on_step
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Evaluate the start."""
         self._evaluate(kwargs["model"], 0)
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Evaluate if it is time; TRL counts optimizer steps."""
+        """Report a step, and evaluate if it is time; TRL counts optimizer steps."""
         step, rest = divmod(state.global_step, self._config.updates_per_step)
-        if not rest and (step % self._config.evaluate_every == 0 or step == self._config.num_steps):
+        if rest:
+            return
+        self._on_step(step)
+        if step % self._config.evaluate_every == 0 or step == self._config.num_steps:
             self._evaluate(kwargs["model"], step)
 
     def _evaluate(self, model: Any, step: int) -> None:
