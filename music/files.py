@@ -6,7 +6,33 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["set_ordinary_modes", "whole_file"]
+from music.errors import InvalidInputError
+
+__all__ = ["require_output_file", "require_output_folder", "set_ordinary_modes", "whole_file"]
+
+
+def require_output_folder(path: Path) -> None:
+    """Refuse a folder that could not be written at the end of a long run; nothing is made yet.
+
+    Raises:
+        InvalidInputError: It is a file, or lies in one, or may not be written to.
+    """
+    nearest = next(each for each in (path, *path.absolute().parents) if each.exists())
+    if not nearest.is_dir():
+        raise InvalidInputError(f"--out {path}: expected a folder, or a name for a new one; {nearest} is a file")
+    if not os.access(nearest, os.W_OK):
+        raise InvalidInputError(f"--out {path}: expected a folder that may be written to; {nearest} may not")
+
+
+def require_output_file(path: Path) -> None:
+    """Refuse likewise a file that could not be written.
+
+    Raises:
+        InvalidInputError: It is a folder, or its folder is none, or may not be written to.
+    """
+    if path.is_dir():
+        raise InvalidInputError(f"--out {path}: expected a file, or a name for a new one; it is a folder")
+    require_output_folder(path.parent)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import typer
 
 from music.cli import AsJson, console, counted, emit, run_async
 from music.evaluation.judges import cli as flags
+from music.files import require_output_folder
 from music_envs.best_of_n.modes import Mode, open_strategy
 from music_envs.scoring import open_growing_reward
 from music_envs.seeds import SANDBOX, open_seeds
@@ -103,6 +104,8 @@ def best_of_n(
     from music_envs.records import write_arms
 
     # What can be wrong is found before models are loaded and replies are paid for.
+    if out is not None:
+        require_output_folder(out)
     judging = flags.read_settings([judge], max_in_flight, values)
     endpoint = find_judge(judge, baseline)
     strategy = open_strategy(

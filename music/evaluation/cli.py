@@ -10,6 +10,7 @@ import typer
 from music.cli import AsJson, console, counted, emit
 from music.errors import InvalidInputError
 from music.evaluation.judges import cli as flags
+from music.files import require_output_folder
 
 if TYPE_CHECKING:
     from music.evaluation.benchmarks.item import ItemSet
@@ -58,6 +59,8 @@ def evaluate(
 
     judging = flags.read_settings([model, baseline], max_in_flight, values)
     chosen = open_benchmark(benchmark)
+    if out is not None:
+        require_output_folder(out)
     require_subjects(model, *([baseline] if baseline else []))
     items = whole = read_benchmark(chosen, files, split=split, strict=strict)
     if limit is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
@@ -108,7 +109,9 @@ def _load_classifier(path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, li
             use_safetensors=True,
             output_loading_info=True,
         )
-    except OSError as error:
+    except (OSError, ValueError, SafetensorError) as error:
+        if isinstance(error, InvalidInputError):
+            raise
         raise InvalidInputError(
             f"{path}: expected a checkpoint in safetensors, local or on the hub: {str(error).partition(chr(10))[0]}"
         ) from error
@@ -130,7 +133,11 @@ def _load_tokens(
     path: str, config: Any, max_length: int | None, readout: Readout | None, *, quiet: bool
 ) -> ConversationTokenizer:
     """Load tokenizer and contract; derive a contract where there is none."""
-    tokenizer = AutoTokenizer.from_pretrained(path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        why = str(error).partition("\n")[0]
+        raise InvalidInputError(f"{path}: expected a tokenizer beside the model, got: {why}") from error
     limit = min(tokenizer.model_max_length, getattr(config.get_text_config(), "max_position_embeddings", 1 << 31))
     file = cached_file(
         path,

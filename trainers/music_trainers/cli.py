@@ -2,6 +2,7 @@
 
 import logging
 import os
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from music.cli import AsJson, FormatFlag, StrictFlag, console, counted, emit, read_pairs
 from music.errors import InvalidInputError
+from music.files import require_output_folder
 from music.names import require_model
 from music.reward.functions import require_reward
 from music_trainers.policy.config import PolicyTrainingConfig
@@ -202,6 +204,8 @@ def rl(
         line = f"step {point.step}/{config.num_steps}: {format_evaluation(point)}"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
+    # transformers' own settings, under names that it is about to change.
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing` is deprecated", category=FutureWarning)
     with counted("steps", config.num_steps) as advance:
         result = train_policy(config, show, lambda _: advance(1))
     emit(result.model_dump(mode="json", exclude=_EPISODES), as_json, format_policy_result(result))
@@ -213,13 +217,14 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of everything in the demo.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Run the paper in miniature on the sandbox, and report what came out.
+    """Run the paper in miniature on the sandbox, and report the results.
 
     Example: music demo --quick
     """
     from music_trainers.demo import FULL, QUICK, DemoConfig, run_demo
     from music_trainers.demo.report import render_terminal
 
+    require_output_folder(out)
     result = run_demo(DemoConfig(out=out, seed=seed, sizes=QUICK if quick else FULL), console)
     if as_json:
         emit(result.model_dump(mode="json"), as_json)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from music.errors import InvalidInputError
+from music.files import require_output_folder
 
 __all__ = ["require_unfinished"]
 
@@ -16,10 +17,9 @@ def require_unfinished(out: Path, *marks: str, overwrite: bool) -> None:
         overwrite: Whether it may be replaced.
 
     Raises:
-        InvalidInputError: One of them is there, or the folder is a file.
+        InvalidInputError: One of them is there, or the folder cannot be written.
     """
-    if out.exists() and not out.is_dir():
-        raise InvalidInputError(f"--out {out}: expected a folder, or a name for a new one; it is a file")
+    require_output_folder(out)
     found = [mark for mark in marks if (out / mark).exists()]
     if found and not overwrite:
         raise InvalidInputError(
