@@ -74,14 +74,14 @@ def _is_cached(hub_id: str) -> bool:
 
 def _require_on_hub(hub_id: str, near: str) -> None:
     """Ask the hub once whether it has a model; its own client would ask for half a minute where there is no network."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub import constants, get_token
 
     if constants.HF_HUB_OFFLINE:
         raise InvalidInputError(f"{hub_id}: there is no such folder, nor is it cached, and HF_HUB_OFFLINE is set{near}")
     logger.info("%s: there is no such folder, so the Hugging Face hub is asked for it", hub_id)
     request = Request(f"{constants.ENDPOINT}/{hub_id}/resolve/main/config.json", method="HEAD")
-    request.headers.update(build_hf_headers())
+    if token := get_token():
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
     try:
         urlopen(request, timeout=HUB_SECONDS).close()
     except HTTPError as error:

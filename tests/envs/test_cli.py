@@ -127,7 +127,9 @@ def test_a_reward_that_fails_loses_no_reply(tmp_path, scripted, monkeypatch):
         return [len(model.requests) for model in models]
 
     monkeypatch.setattr("music_envs.best_of_n.remembering.open_model", opened)
-    monkeypatch.setattr("music_envs.scoring.open_reward", lambda spec: fails_at_last if spec == "random:9" else real(spec))
+    monkeypatch.setattr(
+        "music_envs.scoring.open_reward", lambda spec: fails_at_last if spec == "random:9" else real(spec)
+    )
     with pytest.raises(MusicError, match="the reward is down"):
         session("random:9")
     assert [len(model.requests) for model in models] == [2 * 4 * 2, 2]

@@ -5,6 +5,7 @@ A checkpoint that can no longer be read, and one whose best weights cannot, is p
 
 import logging
 import pickle
+import re
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,8 @@ class Checkpoints:
                 state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
                 self._require_best(state)
             except _UNREADABLE as error:
-                damaged.append(f"{path} is damaged ({str(error).partition(chr(10))[0] or type(error).__name__})")
+                why = re.split(r"\n|\. ", str(error))[0] or type(error).__name__
+                damaged.append(f"{path} is damaged ({why})")
                 logger.warning("%s: an earlier checkpoint is tried", damaged[-1])
                 continue
             self._require_own(state, path)
