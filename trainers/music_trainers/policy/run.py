@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, TrainerControl, TrainerState
 
 from music.conversation import Conversation
@@ -117,8 +118,9 @@ def _policy(name: str) -> tuple[Any, Any, ChatTokens]:
             model: Any = AutoModelForCausalLM.from_pretrained(
                 name, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
             )
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(f"{name}: expected a causal language model (safetensors): {error}") from error
+    except (OSError, ValueError, SafetensorError) as error:
+        why = str(error).partition("\n")[0]
+        raise InvalidInputError(f"{name}: expected a causal language model (safetensors): {why}") from error
     if not tokenizer.chat_template:
         raise InvalidInputError(f"{name}: expected a chat model, but its tokenizer has no chat template")
     ends = model.generation_config.eos_token_id
