@@ -7,7 +7,11 @@ import logging
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from http import HTTPStatus
+from http.client import HTTPException
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 from music.errors import InvalidInputError
 
@@ -15,6 +19,7 @@ __all__ = ["did_you_mean", "require_model"]
 
 logger = logging.getLogger(__name__)
 
+HUB_SECONDS = 10.0
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
@@ -35,8 +40,12 @@ def require_model(name: str, words: Iterable[str] = ()) -> None:
         InvalidInputError: There is no such folder, or it is a file, or the name can be no hub id.
     """
     path = Path(name).expanduser()
-    if path.is_dir():
+    if (path / "config.json").is_file():
         return
+    if path.is_dir():
+        within = sorted(str(each.parent) for each in path.glob("*/config.json"))
+        hint = f"; did you mean {within[0]!r}?" if within else ""
+        raise InvalidInputError(f"{name}: expected the folder of a model, but it holds no config.json{hint}")
     if path.exists():
         raise InvalidInputError(f"{name}: expected the folder of a model, or a hub id; it is a file")
     if hint := did_you_mean(name, words, cutoff=0.75):
@@ -46,7 +55,7 @@ def require_model(name: str, words: Iterable[str] = ()) -> None:
         near = did_you_mean(name, _folders_beside(path))
         raise InvalidInputError(f"{name}: there is no such folder; expected the folder of a model, or a hub id{near}")
     if not _is_cached(name):
-        logger.info("%s: there is no such folder, so the Hugging Face hub is asked for it", name)
+        _require_on_hub(name, did_you_mean(name, _folders_beside(path)))
 
 
 def _folders_beside(path: Path) -> list[str]:
@@ -61,3 +70,28 @@ def _is_cached(hub_id: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
     return isinstance(try_to_load_from_cache(hub_id, "config.json"), str)
+
+
+def _require_on_hub(hub_id: str, near: str) -> None:
+    """Ask the hub once whether it has a model; its own client would ask for half a minute where there is no network."""
+    from huggingface_hub import constants, get_token
+
+    if constants.HF_HUB_OFFLINE:
+        raise InvalidInputError(f"{hub_id}: there is no such folder, nor is it cached, and HF_HUB_OFFLINE is set{near}")
+    logger.info("%s: there is no such folder, so the Hugging Face hub is asked for it", hub_id)
+    request = Request(f"{constants.ENDPOINT}/{hub_id}/resolve/main/config.json", method="HEAD")
+    if token := get_token():
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
+    try:
+        urlopen(request, timeout=HUB_SECONDS).close()
+    except HTTPError as error:
+        if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
+            raise InvalidInputError(
+                f"{hub_id}: there is no such folder here and no such model on the hub, or none that you may read "
+                f"({error.code}; `hf auth login` signs you in){near}"
+            ) from None
+    except (OSError, HTTPException) as error:
+        why = getattr(error, "reason", error)
+        raise InvalidInputError(
+            f"{hub_id}: there is no such folder, and the Hugging Face hub cannot be reached ({why}){near}"
+        ) from None

@@ -18,7 +18,7 @@ def simulate(
     ],
     out: Annotated[Path, typer.Option(help="Directory of the run; the same command goes on where it ended.")],
     num_pairs: Annotated[int, typer.Option(min=1, help="Pairs wanted.")] = 100,
-    turns: Annotated[int, typer.Option(min=1, help="Simulated turns of each side.")] = 5,
+    num_turns: Annotated[int, typer.Option("--turns", min=1, help="Simulated turns of each side.")] = 5,
     assistant: Annotated[
         str,
         typer.Option(
@@ -123,9 +123,10 @@ def simulate(
         int | None,
         typer.Option(min=1, help="Tokens, of prompts and replies, at which the run stops.", rich_help_panel=PACE),
     ] = None,
-    price: Annotated[
+    prices: Annotated[
         list[str] | None,
         typer.Option(
+            "--price",
             metavar="MODEL=PROMPT:COMPLETION[:CACHED]",
             help="USD per million tokens; may be repeated.",
             rich_help_panel=PACE,
@@ -198,7 +199,7 @@ def simulate(
         ),
         config=SimulationConfig(
             num_pairs=num_pairs,
-            num_turns=turns,
+            num_turns=num_turns,
             strategy=parse_mix(strategy),
             schedule=schedule,
             contrast_format=ContrastFormat(contrast_format),
@@ -215,7 +216,7 @@ def simulate(
             sampling=by_role.sampling,
             max_cost=max_cost,
             max_total_tokens=max_total_tokens,
-            prices=tuple(price or ()),
+            prices=tuple(prices or ()),
         ),
         personas=personas,
         graph=graph,

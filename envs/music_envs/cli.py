@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from music.cli import AsJson, MaxTries, Options, Patience, client_settings, console, emit, run_async
+from music.cli import AsJson, MaxTries, Options, Patience, client_settings, console, counted, emit, run_async
 from music.evaluation.judges import cli as flags
+from music.files import require_output_folder
 from music_envs.best_of_n.modes import Mode, open_strategy
 from music_envs.scoring import open_growing_reward
 from music_envs.seeds import SANDBOX, open_seeds
@@ -70,19 +71,21 @@ def best_of_n(
     assistant: Annotated[str, typer.Option(help="Endpoint that offers the candidates.")] = "sandbox:fair",
     user: Annotated[str, typer.Option(help="Endpoint that plays the user.")] = SANDBOX,
     seed: Annotated[int, typer.Option(help="Seed of the sandbox's prompts and of all sampling.")] = 0,
-    temperature: Annotated[float | None, typer.Option(help="The assistant's; by default the endpoint's own.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Bound on a reply's tokens.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0, help="The assistant's; by default the endpoint's own.")
+    ] = None,
+    max_reply_tokens: Annotated[int | None, typer.Option(min=1, help="Bound on a reply's tokens.")] = None,
     judge: Annotated[str | None, typer.Option(help=JUDGE_HELP)] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the rollouts, as JSON lines, and for all replies.")
     ] = None,
     max_in_flight: Annotated[int, typer.Option(min=1, help="Bound on simultaneous requests.")] = 64,
     judge_prompt: flags.Prompt = None,
-    judge_samples: flags.Samples = None,
+    judge_num_samples: flags.Samples = None,
     judge_temperature: flags.Temperature = None,
     judge_max_cost: flags.MaxCost = None,
     judge_max_total_tokens: flags.MaxTotalTokens = None,
-    judge_price: flags.Price = None,
+    judge_prices: flags.Price = None,
     judge_cache: flags.Cache = None,
     judge_options: flags.Options = None,
     options: Options = None,
@@ -96,28 +99,27 @@ def best_of_n(
 
     Example: music best-of-n --reward runs/rm --baseline random --n 8 --turns 3
     """
+    values = locals()
     from music.reward import open_reward
+    from music.reward.functions import require_reward
     from music_envs.best_of_n.options import read_player_options
     from music_envs.best_of_n.stage import BestOfNConfig
     from music_envs.comparison import judge_rollouts
     from music_envs.judged import find_judge, judge_by_model
     from music_envs.records import write_arms
 
-    given: dict[str, Any] = {"prompt": judge_prompt, "num_samples": judge_samples, "temperature": judge_temperature}
-    given |= {
-        "max_cost": judge_max_cost,
-        "max_total_tokens": judge_max_total_tokens,
-        "prices": judge_price,
-        "cache": judge_cache,
-    }
     # What can be wrong is found before models are loaded and replies are paid for.
-    judging = flags.read_settings([judge], max_in_flight, given, judge_options)
+    if out is not None:
+        require_output_folder(out)
+    judging = flags.read_settings([judge], max_in_flight, values)
     judging = judging.model_copy(update={"client": client_settings(max_tries, patience)})
-    asking = read_player_options(options, max_tries, patience, temperature=temperature, max_tokens=max_tokens)
+    asking = read_player_options(options, max_tries, patience, temperature=temperature, max_tokens=max_reply_tokens)
     endpoint = find_judge(judge, baseline)
     strategy = open_strategy(
         mode, {"width": width, "margin": margin, "token_budget": token_budget, "round_size": round_size}
     )
+    for name in filter(None, (reward, baseline, None if endpoint else judge)):
+        require_reward(name)
     contexts = _contexts(seeds, num_conversations, seed)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -181,17 +183,15 @@ async def _play(
     """Run one arm per selector, over endpoints opened for the purpose; what was asked before is not asked again."""
     from functools import partial
 
-    from rich.progress import Progress
-
     from music_envs.best_of_n.remembering import open_players
     from music_envs.best_of_n.strategy import run_best_of_n
 
     async with open_players(endpoints, asking, journal) as players:
-        with Progress(console=console, transient=True) as progress:
-            # At the most: a seed that ends with the user needs no message at first, and some modes stop early.
-            total = len(contexts) * strategy.max_calls(config) * len(selectors)
-            advance = partial(progress.advance, progress.add_task("replies", total=total))
-            play = partial(run_best_of_n, contexts, **players, config=config, strategy=strategy, on_call=advance)
+        # At the most: a seed that ends with the user needs no message at first, and some modes stop early.
+        total = len(contexts) * strategy.max_calls(config) * len(selectors)
+        with counted("replies", total, is_bound=True) as advance:
+            said = partial(advance, 1)
+            play = partial(run_best_of_n, contexts, **players, config=config, strategy=strategy, on_call=said)
             return [await play(reward=selector) for selector in selectors]
 
 

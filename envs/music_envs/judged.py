@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import orjson
-from rich.progress import MofNCompleteColumn, Progress
 
-from music.cli import console
+from music.cli import counted
 from music.errors import InvalidInputError
 from music.evaluation.judges.cli import read_judge
 from music.evaluation.judges.gathering import gather_all
@@ -117,11 +117,8 @@ async def judge_by_model(
         MusicError: As for `judge_arms`, or the judge cannot be opened.
     """
     async with open_judge_model(endpoint, settings, out and out / "judge.sqlite") as model:
-        columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-        with Progress(*columns, console=console, transient=True) as progress:
-            task = progress.add_task("judged", total=len(arms[0]))
-            judge = PairwiseJudge(model)
-            found, judgements = await judge_arms(arms[0], arms[1], judge, lambda: progress.advance(task))
+        with counted("conversations judged", len(arms[0])) as advance:
+            found, judgements = await judge_arms(arms[0], arms[1], PairwiseJudge(model), partial(advance, 1))
     if out is not None:
         write_judgements(out / "judgements.jsonl", judgements)
     return found

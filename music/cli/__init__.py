@@ -2,7 +2,8 @@
 
 A command belongs to the room it drives; the shell only finds it, so it imports nothing upward. What a command gets
 from here: `--config`, `--version` and one-line errors (from the shell, without its own code), and for its own use
-`console` (for people, on stderr), `emit` with the `AsJson` flag (the result, on stdout) and `run_async`.
+`console` (for people, on stderr), `counted` (progress), `emit` with the `AsJson` flag (the result, on stdout) and
+`run_async`.
 
 Adding a command from another distribution takes one function and one entry point in its pyproject.toml::
 
@@ -18,6 +19,7 @@ The function's parameters are typer's; a `typer.Typer` app in its place becomes 
 """
 
 from music.cli.code import ImportFlag
+from music.cli.counting import counted
 from music.cli.endpoints import MaxTries, Options, Patience, client_settings, options_flag
 from music.cli.output import AsJson, console, emit
 from music.cli.pairs import FormatFlag, StrictFlag, read_pairs
@@ -25,4 +27,4 @@ from music.cli.run import run_async
 from music.cli.shell import build_shell, main
 
 __all__ = ["AsJson", "FormatFlag", "ImportFlag", "MaxTries", "Options", "Patience", "StrictFlag", "build_shell"]
-__all__ += ["client_settings", "console", "emit", "main", "options_flag", "read_pairs", "run_async"]
+__all__ += ["client_settings", "console", "counted", "emit", "main", "options_flag", "read_pairs", "run_async"]

@@ -15,8 +15,8 @@ __all__ = ["AsJson", "console", "emit"]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON on stdout.")]
 """The `--json` flag; annotate a command's parameter with it and hand its value to `emit`."""
 
-console = Console(stderr=True)
-"""Progress, notes and errors for people; stdout stays clean for results."""
+console = Console(stderr=True, emoji=False)
+"""Progress, notes and errors for people; stdout stays clean for results. `:x:` in a path is no emoji."""
 
 
 def emit(result: Mapping[str, Any], as_json: bool, text: RenderableType | None = None) -> None:
@@ -35,7 +35,7 @@ def emit(result: Mapping[str, Any], as_json: bool, text: RenderableType | None =
     if text is None:
         typer.echo("\n".join(f"{name}: {value}" for name, value in result.items()))
     else:
-        Console(highlight=False).print(text, soft_wrap=isinstance(text, str))
+        Console(highlight=False, emoji=False).print(text, soft_wrap=isinstance(text, str))
 
 
 def _plain(value: Any) -> Any:

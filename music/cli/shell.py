@@ -1,5 +1,6 @@
 """The `music` command itself: finds commands by entry point, loads them late, and words their errors."""
 
+import logging
 from collections import UserDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,21 +16,33 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
 from music.cli.config import apply_config
+from music.cli.help import set_plain_help
 from music.cli.output import console
+from music.cli.wording import in_one_line
 from music.errors import MusicError
 from music.interrupts import INTERRUPTED, command_interrupts
 
 __all__ = ["ENTRY_POINT_GROUP", "build_shell", "main"]
 
 ENTRY_POINT_GROUP = "music.commands"
+PARAMS = "music.params"
+"""Where the shell finds the parameters of the command that runs, in click's shared `meta`."""
 
 Command = TyperCommand | TyperGroup
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; ends in SystemExit with the command's exit code."""
+    _show_notes()
     with command_interrupts():
         build_shell(metadata.entry_points(group=ENTRY_POINT_GROUP)).main(args=args, prog_name="music")
+
+
+def _show_notes() -> None:
+    """Let the library's own notes reach the terminal: that the hub is asked for a model, for example."""
+    logging.getLogger("music").setLevel(logging.INFO)
+    if logging.lastResort is not None:
+        logging.lastResort.setLevel(logging.INFO)  # of other libraries, warnings alone pass the root logger
 
 
 def build_shell(commands: Iterable[EntryPoint]) -> TyperGroup:
@@ -37,6 +50,7 @@ def build_shell(commands: Iterable[EntryPoint]) -> TyperGroup:
     app = typer.Typer(cls=_Shell, no_args_is_help=True, add_completion=False)
     app.callback()(_music)
     shell = get_group(app)
+    set_plain_help(shell)
     shell.commands = _LazyCommands({entry_point.name: entry_point for entry_point in commands})
     return shell
 
@@ -45,6 +59,12 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"music-rm {metadata.version('music-rm')}")
         raise typer.Exit
+
+
+def _begin(ctx: typer.Context, config: Path | None) -> None:
+    """Note which command runs, and apply its config file."""
+    ctx.meta[PARAMS] = ctx.command.params
+    apply_config(ctx, config)
 
 
 Version = Annotated[
@@ -56,7 +76,7 @@ Config = Annotated[
         metavar="FILE.toml",
         help="Read flags from this file; the command line wins.",
         is_eager=True,
-        callback=apply_config,
+        callback=_begin,
     ),
 ]
 
@@ -74,7 +94,7 @@ class _Shell(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Parse and run a command."""
-        with _plain_errors():
+        with _plain_errors(ctx):
             return super().invoke(ctx)
 
 
@@ -107,8 +127,10 @@ def _as_command(target: Any, name: str) -> Command:
         app.command(name)(target)
         command = get_command(app)
     command.name = name
-    for leaf in _leaves(command):
-        leaf.params.extend(_shared_options())
+    for each in _tree(command):
+        set_plain_help(each)
+        if not isinstance(each, TyperGroup):
+            each.params.extend(_shared_options())
     return cast(Command, command)
 
 
@@ -122,13 +144,11 @@ def _shared_options() -> list[Any]:
     return options
 
 
-def _leaves(command: Any) -> Iterator[Any]:
-    """Yield the command itself, or those at the ends of a group."""
-    if isinstance(command, TyperGroup):
-        for child in command.commands.values():
-            yield from _leaves(child)
-    else:
-        yield command
+def _tree(command: Any) -> Iterator[Any]:
+    """Yield the command itself, and all commands below it."""
+    yield command
+    for child in getattr(command, "commands", {}).values():
+        yield from _tree(child)
 
 
 def _failed(entry_point: EntryPoint, error: Exception) -> Command:
@@ -145,26 +165,15 @@ def _failed(entry_point: EntryPoint, error: Exception) -> Command:
 
 
 @contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Print what a user can mend as one line and exit with code 1; let a bug keep its traceback."""
+def _plain_errors(ctx: Any) -> Iterator[None]:
+    """Print what a user can fix as one line and exit with code 1; let a bug keep its traceback."""
     try:
         yield
     except KeyboardInterrupt:
         console.print("interrupted")
         raise typer.Exit(INTERRUPTED) from None
     except (MusicError, ValidationError, OSError) as error:
-        if (line := _in_one_line(error)) is None:
+        if (line := in_one_line(error, ctx.meta.get(PARAMS, ()))) is None:
             raise
         console.print(f"[bold red]error:[/] {escape(line)}", soft_wrap=True, highlight=False)
         raise typer.Exit(1) from error
-
-
-def _in_one_line(error: Exception) -> str | None:
-    """Word an error, or return None if it is not the user's to mend."""
-    if isinstance(error, ValidationError):
-        faults = (f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in error.errors())
-        return f"invalid {error.title}: {'; '.join(faults)}"
-    if isinstance(error, OSError) and not isinstance(error, MusicError):
-        # Only an error about a named file; a broken pipe or socket is either handled elsewhere or a bug.
-        return f"{error.filename}: {error.strerror}" if error.filename is not None else None
-    return str(error)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from music.cli import AsJson, MaxTries, Patience, console, emit
+from music.cli import AsJson, MaxTries, Patience, console, counted, emit
+from music.errors import InvalidInputError
 from music.evaluation.judges import cli as flags
+from music.files import require_output_folder
 
 if TYPE_CHECKING:
     from music.evaluation.benchmarks.item import ItemSet
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from music.evaluation.result import EvaluationResult
     from music.evaluation.scoring import ScoreSet
 
-__all__ = ["MODEL_HELP", "evaluate", "take_scores"]
+__all__ = ["MODEL_HELP", "evaluate", "require_subjects", "take_scores"]
 
 MODEL_HELP = (
     "MODEL, prefix-mean:MODEL, MODEL@URL, oracle, length or random; judge:ENDPOINT (rates each completion) or "
@@ -38,11 +40,11 @@ def evaluate(
     ] = True,
     max_in_flight: Annotated[int, typer.Option(min=1, help="A judge's simultaneous requests.")] = 64,
     judge_prompt: flags.Prompt = None,
-    judge_samples: flags.Samples = None,
+    judge_num_samples: flags.Samples = None,
     judge_temperature: flags.Temperature = None,
     judge_max_cost: flags.MaxCost = None,
     judge_max_total_tokens: flags.MaxTotalTokens = None,
-    judge_price: flags.Price = None,
+    judge_prices: flags.Price = None,
     judge_cache: flags.Cache = None,
     judge_options: flags.Options = None,
     max_tries: MaxTries = None,
@@ -53,20 +55,17 @@ def evaluate(
 
     Example: music evaluate rm_bench chat_filtered.json code_filtered.json --model runs/rm --out runs/rm-bench
     """
+    values = locals()
     from music.evaluation.benchmarks.reading import read_benchmark
     from music.evaluation.benchmarks.registry import open_benchmark
     from music.evaluation.drawing import draw_prompts
     from music.evaluation.evaluate import evaluate as figures_of
 
-    given: dict[str, Any] = {"prompt": judge_prompt, "num_samples": judge_samples, "temperature": judge_temperature}
-    given |= {
-        "max_cost": judge_max_cost,
-        "max_total_tokens": judge_max_total_tokens,
-        "prices": judge_price,
-        "cache": judge_cache,
-    }
-    judging = flags.read_settings([model, baseline], max_in_flight, given, judge_options, max_tries, patience)
+    judging = flags.read_settings([model, baseline], max_in_flight, values, max_tries=max_tries, patience=patience)
     chosen = open_benchmark(benchmark)
+    if out is not None:
+        require_output_folder(out)
+    require_subjects(model, *([baseline] if baseline else []))
     items = whole = read_benchmark(chosen, files, split=split, strict=strict)
     if limit is not None:
         items = draw_prompts(whole, limit)
@@ -83,12 +82,26 @@ def evaluate(
     _report(result, out, json)
 
 
+def require_subjects(*names: str) -> None:
+    """Refuse at once what is neither a file of scores nor a judge nor a reward, before anything is read.
+
+    Raises:
+        InvalidInputError: There is no such file, judge or reward.
+    """
+    from music.reward.functions import require_reward
+
+    for name in names:
+        if name.endswith(SCORES):
+            if not Path(name).is_file():
+                raise InvalidInputError(f"{name}: expected a file of scores that --out has kept; there is none")
+        elif not flags.read_judge(name):
+            require_reward(name)
+
+
 def take_scores(
     name: str, items: ItemSet, path: Path | None, strict: bool, judging: JudgeSettings | None = None
 ) -> ScoreSet:
     """Read the scores that a file holds, or take them from a reward or a judge."""
-    from rich.progress import MofNCompleteColumn, Progress
-
     from music.evaluation.judges.settings import JudgeSettings
     from music.evaluation.scoring import open_subject, read_scores, score_items
 
@@ -99,10 +112,8 @@ def take_scores(
     subject = open_subject(name)
     described = f": {subject.description}" if subject.description else ""
     console.print(f"{name}{described}", markup=False, highlight=False, soft_wrap=True)
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("items", total=len(items.items))
-        return score_items(items, subject, path, strict=strict, on_scored=lambda num: progress.advance(task, num))
+    with counted("items", len(items.items)) as advance:
+        return score_items(items, subject, path, strict=strict, on_scored=advance)
 
 
 def _report(result: EvaluationResult, out: Path | None, json: bool) -> None:

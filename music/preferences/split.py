@@ -1,5 +1,6 @@
 """Holding pairs out without leaking: whole seed conversations go to one side."""
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from hashlib import sha256
@@ -40,9 +41,11 @@ def split_pairs(pairs: Sequence[PreferencePair], fraction: float, seed: int = 0)
         if len(held_out) + len(groups[key]) <= target:
             held_out.update(groups[key])
     if fraction > 0 and not held_out:
+        enough = math.ceil(1000 * min(map(len, groups.values()), default=0) / max(1, len(pairs))) / 1000
+        larger = f"a fraction of at least {enough:g} (--eval-fraction), " if 0 < enough < 1 else ""
         raise InvalidInputError(
-            f"expected enough seed conversations to hold out {fraction:.1%} of {len(pairs)} pairs, got {len(groups)}; "
-            "give more pairs or a larger fraction"
+            f"{len(pairs)} pairs (seed conversations: {len(groups)}) are too few to hold out {fraction:g} of them: "
+            f"give more pairs, {larger}held-out pairs of your own (--eval), or train without any (--eval-fraction 0)"
         )
     return PairSplit(
         train=tuple(pair for index, pair in enumerate(pairs) if index not in held_out),

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from music.cli import AsJson, FormatFlag, StrictFlag, console, emit, read_pairs
+from music.files import require_output_file
+from music.names import require_model
 
 __all__ = ["score"]
 
@@ -25,6 +27,9 @@ def score(
 
     Example: music score runs/rm held_out.jsonl --per-turn --out scores.jsonl
     """
+    require_model(model)
+    if out is not None:
+        require_output_file(out)
     import orjson
 
     from music.preferences import is_conversation_file, read_conversations

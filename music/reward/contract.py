@@ -87,7 +87,8 @@ class ScoreContract(BaseModel):
         try:
             return cls.model_validate_json(path.read_bytes())
         except ValidationError as error:
-            raise ContractError(f"{path}: expected a score contract of version 1 or 2: {error}") from error
+            faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
+            raise ContractError(f"{path}: expected a score contract of version 1 or 2: {faults}") from error
 
     def save(self, directory: Path) -> None:
         """Write the contract into a checkpoint's folder."""

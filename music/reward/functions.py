@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
+from music.names import require_model
 
 if TYPE_CHECKING:
     from music.reward.model import RewardModel
 
-__all__ = ["RewardFunction", "length_reward", "open_reward", "random_reward"]
+__all__ = ["RewardFunction", "length_reward", "open_reward", "random_reward", "require_reward"]
+
+WORDS = ("oracle", "length", "random")
 
 
 class RewardFunction(Protocol):
@@ -40,6 +43,21 @@ def random_reward(seed: int = 0) -> RewardFunction:
     return reward
 
 
+def require_reward(spec: str) -> None:
+    """Refuse at once a reward that cannot be opened, as far as that shows without loading anything.
+
+    Args:
+        spec: As for `open_reward`.
+
+    Raises:
+        InvalidInputError: It is no reward's name, or there is no such folder.
+    """
+    from music.llm.endpoints import read_remote
+
+    if spec.partition(":")[0] not in WORDS and not read_remote(spec):
+        require_model(spec.removeprefix("prefix-mean:"), WORDS)
+
+
 def open_reward(spec: str) -> RewardFunction:
     """Open the reward that a user named.
 
@@ -67,6 +85,7 @@ def open_reward(spec: str) -> RewardFunction:
         return _load(argument).with_readout("turn_mean")
     from music.llm.endpoints import read_remote
 
+    require_reward(spec)
     if remote := read_remote(spec):
         if read_remote(spec.partition(",")[0]) != remote:
             raise InvalidInputError("expected one server for a reward, got several: put a load balancer before them")

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
 from music.errors import InvalidInputError
+from music.names import require_model
 from music.reward.contract import CONTRACT_FILE, ContractError, Readout, ScoreContract
 from music.reward.template import derive_contract
 from music.reward.tokens import ConversationTokenizer
@@ -61,7 +63,7 @@ def load_checkpoint(
         InvalidInputError: There is no such checkpoint, or it is no causal model with one reward.
         ContractError: Tokenizer and contract do not fit each other, or no contract can be kept.
     """
-    _require_folder(str(path))
+    require_model(str(path))
     with quiet_transformers():
         classifier, missing = _load_classifier(str(path), dtype)
     new_head = missing == ["score.weight"]
@@ -76,13 +78,6 @@ def load_checkpoint(
     classifier.config.pad_token_id = tokens.contract.pad_token_id
     classifier.train(False)
     return LoadedCheckpoint(classifier, tokens, new_head)
-
-
-def _require_folder(path: str) -> None:
-    """Refuse what is no folder and no hub id, `NAME` or `OWNER/NAME`, either: transformers would speak of ids."""
-    is_path = path.startswith((".", "~", "/")) or path.count("/") > 1
-    if is_path and not Path(path).is_dir():
-        raise InvalidInputError(f"{path}: there is no such folder; expected a checkpoint in safetensors, or a hub id")
 
 
 @contextmanager
@@ -114,9 +109,11 @@ def _load_classifier(path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, li
             use_safetensors=True,
             output_loading_info=True,
         )
-    except OSError as error:
+    except (OSError, ValueError, SafetensorError) as error:
+        if isinstance(error, InvalidInputError):
+            raise
         raise InvalidInputError(
-            f"{path}: expected a checkpoint in safetensors, local or on the hub: {error}"
+            f"{path}: expected a checkpoint in safetensors, local or on the hub: {str(error).partition(chr(10))[0]}"
         ) from error
     if not isinstance(getattr(classifier, "score", None), torch.nn.Linear):
         name = type(classifier).__name__
@@ -136,7 +133,11 @@ def _load_tokens(
     path: str, config: Any, max_length: int | None, readout: Readout | None, *, quiet: bool
 ) -> ConversationTokenizer:
     """Load tokenizer and contract; derive a contract where there is none."""
-    tokenizer = AutoTokenizer.from_pretrained(path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        why = str(error).partition("\n")[0]
+        raise InvalidInputError(f"{path}: expected a tokenizer beside the model, got: {why}") from error
     limit = min(tokenizer.model_max_length, getattr(config.get_text_config(), "max_position_embeddings", 1 << 31))
     file = cached_file(
         path,

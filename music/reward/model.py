@@ -16,8 +16,9 @@ from music.reward.contract import Readout, ScoreContract
 from music.reward.device import resolve_device
 from music.reward.fingerprint import fingerprint
 from music.reward.forward import PackedScorer
-from music.reward.loading import load_checkpoint, quiet_transformers
+from music.reward.loading import load_checkpoint
 from music.reward.packing import TokenSequence
+from music.reward.saving import save_model
 from music.reward.scored import Scored
 from music.reward.scoring import SequenceScorer
 from music.reward.session import RewardSession
@@ -229,9 +230,7 @@ class RewardModel:
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Save a vanilla `AutoModelForSequenceClassification` checkpoint, its tokenizer and the score contract."""
-        with quiet_transformers():
-            self._classifier.save_pretrained(directory)
-        self._tokens.tokenizer.save_pretrained(directory)
+        save_model(self._classifier, self._tokens.tokenizer, directory)
         self.contract.save(Path(directory))
 
 

@@ -53,26 +53,21 @@ def serve(
 
     Send requests to MODEL@URL: the model's name chooses the sandbox's skill.
     """
-    from pydantic import ValidationError
-
     from music.sandbox import server
 
-    try:
-        config = server.ServerConfig(
-            host=host,
-            port=port,
-            latency=latency,
-            faults=faults,
-            rate_429=rate_429,
-            retry_after=retry_after,
-            hang_seconds=hang_seconds,
-            poison=poison,
-            limit=limit,
-            limit_headers=limit_headers,
-            seed=seed,
-        )
-    except ValidationError as error:
-        raise typer.BadParameter(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+    config = server.ServerConfig(
+        host=host,
+        port=port,
+        latency=latency,
+        faults=faults,
+        rate_429=rate_429,
+        retry_after=retry_after,
+        hang_seconds=hang_seconds,
+        poison=poison,
+        limit=limit,
+        limit_headers=limit_headers,
+        seed=seed,
+    )
     server.serve(config, with_parent=with_parent)
 
 
@@ -111,5 +106,5 @@ if __name__ == "__main__":
 
     try:
         app()
-    except MusicError as error:
+    except (MusicError, ValueError) as error:
         raise SystemExit(f"error: {error}") from None

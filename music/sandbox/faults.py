@@ -126,6 +126,6 @@ class FaultPlan:
 def _bad_faults(part: str) -> InvalidInputError:
     names = ", ".join(_MIXABLE)
     return InvalidInputError(
-        f"faults: expected shares from 0 to 1 as error=0.05,hang=0.02, each fault once, got {part[:60]!r}; "
+        f"expected shares from 0 to 1 as error=0.05,hang=0.02, each fault once, got {part[:60]!r}; "
         f"the faults are {names}"
     )

@@ -75,6 +75,6 @@ class Latency:
 
 def _bad_latency(text: str) -> InvalidInputError:
     return InvalidInputError(
-        f"latency: expected milliseconds as 200, uniform:100:300, lognormal:200:0.5 (median:sigma) or exponential:200,"
+        f"expected milliseconds as 200, uniform:100:300, lognormal:200:0.5 (median:sigma) or exponential:200,"
         f" got {text[:60]!r}"
     )

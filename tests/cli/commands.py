@@ -2,10 +2,10 @@
 
 import json as json_
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from music.cli import AsJson, MaxTries, Options, Patience, client_settings, emit, run_async
 from music.errors import InvalidInputError
@@ -13,6 +13,38 @@ from music.errors import InvalidInputError
 
 class _Recipe(BaseModel):
     steps: int
+
+
+class _Kitchen(BaseModel):
+    num_turns: int = Field(ge=1)
+    heat: float = Field(default=1.0, ge=0)
+    oven: Literal["gas", "wood"] = "gas"
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.heat > self.num_turns:
+            raise ValueError("expected num_turns of at least the heat: raise num_turns")
+        return self
+
+
+class _Judge(BaseModel):
+    model_config = ConfigDict(title="judge")
+    heat: float = Field(ge=0)
+
+
+class _Meal(BaseModel):
+    kitchen: _Kitchen
+
+
+def cook(
+    num_turns: Annotated[int, typer.Option("--turns")] = 3,
+    heat: float = 1.0,
+    oven: str = "gas",
+    judge_heat: Annotated[float, typer.Option("--judge-warmth")] = 1.0,
+) -> None:
+    """Fill two configs, one of them nested."""
+    _Judge(heat=judge_heat)
+    _Meal.model_validate({"kitchen": {"num_turns": num_turns, "heat": heat, "oven": oven}})
 
 
 def count(
@@ -37,6 +69,8 @@ def fail(how: str) -> None:
         raise InvalidInputError("expected a [bold] number, got 'x'; give a number")
     if how == "pydantic":
         _Recipe.model_validate({"steps": "many"})
+    if how == "emoji":
+        raise InvalidInputError("judge:x:y")
     if how == "file":
         Path("/nowhere/pairs.jsonl").read_text()
     if how == "interrupt":

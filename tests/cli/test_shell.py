@@ -11,6 +11,7 @@ from music.cli import build_shell
 GROUP = "music.commands"
 TARGETS = {
     "count": "commands:count",
+    "cook": "commands:cook",
     "fail": "commands:fail",
     "wait": "commands:wait",
     "group": "commands:app",
@@ -98,7 +99,8 @@ def test_coroutine_runs_on_uvloop_where_there_is_one(music):
     ("how", "words"),
     [
         ("music", "expected a [bold] number, got 'x'; give a number"),
-        ("pydantic", "steps: Input should be a valid integer"),
+        ("pydantic", "invalid _Recipe: steps: expected a valid integer, got 'many'"),
+        ("emoji", "judge:x:y"),
         ("file", "/nowhere/pairs.jsonl: No such file or directory"),
     ],
 )
@@ -108,6 +110,23 @@ def test_error_of_the_user_is_one_line_and_exit_code_1(music, how, words):
     assert words in err
     assert err.count("\n") == 1
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["--turns", 0], "error: --turns: expected a value greater than or equal to 1, got 0"),
+        (["--heat", -1], "error: --heat: expected a value greater than or equal to 0, got -1.0"),
+        (["--judge-warmth", -2], "error: --judge-warmth: expected a value greater than or equal to 0, got -2.0"),
+        (["--oven", "sun"], "error: --oven: expected 'gas' or 'wood', got 'sun'"),
+        (["--heat", 9], "error: expected --turns of at least the heat: raise --turns"),
+        (["--turns", 0, "--oven", 1], "--turns: expected a value greater than or equal to 1, got 0; --oven: expected"),
+    ],
+)
+def test_a_setting_that_is_refused_is_named_by_its_flag(music, flags, line):
+    code, _, err = music("cook", *flags)
+    assert code == 1
+    assert line in err
 
 
 def test_interrupt_exits_130(music):
@@ -182,3 +201,8 @@ def test_real_help_lists_the_declared_commands_without_heavy_imports():
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert "heavy: []" in out
     assert all(point.name in out for point in entry_points(group=GROUP))
+
+
+def test_runs_as_a_module_too():
+    run = [sys.executable, "-m", "music", "--version"]
+    assert subprocess.run(run, capture_output=True, text=True, check=True).stdout.startswith("music-rm ")

@@ -1,3 +1,5 @@
+import re
+
 import orjson
 import pytest
 import typer
@@ -100,9 +102,9 @@ def test_rollouts_outlive_a_judge_that_fails(tmp_path, monkeypatch):
         raise MusicError("the judge is down")
 
     real = open_reward
-    monkeypatch.setattr("music.reward.open_reward", lambda spec: fails if spec == "judge" else real(spec))
+    monkeypatch.setattr("music.reward.open_reward", lambda spec: fails if spec == "random:9" else real(spec))
     with pytest.raises(MusicError, match="the judge is down"):
-        run("--reward", "length", "--judge", "judge", "--num-conversations", 2, "--turns", 1, "--out", tmp_path)
+        run("--reward", "length", "--judge", "random:9", "--num-conversations", 2, "--turns", 1, "--out", tmp_path)
     rows = [orjson.loads(line) for line in (tmp_path / "reward.jsonl").read_text().splitlines()]
     assert [row["grade"] for row in rows] == [None, None]
 
@@ -126,9 +128,11 @@ def test_a_reward_that_fails_loses_no_reply(tmp_path, scripted, monkeypatch):
         return [len(model.requests) for model in models]
 
     monkeypatch.setattr("music_envs.best_of_n.remembering.open_model", opened)
-    monkeypatch.setattr("music_envs.scoring.open_reward", lambda spec: fails_at_last if spec == "rm" else real(spec))
+    monkeypatch.setattr(
+        "music_envs.scoring.open_reward", lambda spec: fails_at_last if spec == "random:9" else real(spec)
+    )
     with pytest.raises(MusicError, match="the reward is down"):
-        session("rm")
+        session("random:9")
     assert [len(model.requests) for model in models] == [2 * 4 * 2, 2]
     assert session("length") == [0, 0]
     assert 2 <= sum(session("length", "--n", 5)) <= 2 + 2 + 2 * 5
@@ -194,3 +198,18 @@ def test_if_nothing_finished_the_command_fails_with_the_reason(scripted, monkeyp
     with pytest.raises(MusicError, match="all 2 conversations failed; the first: scripted is down"):
         run("--reward", "length", "--num-conversations", 2, "--turns", 1)
     assert [model.num_closed for model in models] == [1, 1]
+
+
+def test_progress_is_shown_where_there_is_no_terminal():
+    result = run("--reward", "length", "--num-conversations", 4, "--n", 2, "--turns", 1, "--max-reply-tokens", 9)
+    assert re.search(r"^replies: \d+ of at most 12, 0:00:\d\d, done$", result.stderr, re.MULTILINE)
+
+
+def test_what_can_be_wrong_is_found_before_any_reply(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidInputError, match="did you mean 'oracle'"):
+        run("--reward", "length", "--baseline", "orcale")
+    with pytest.raises(InvalidInputError, match="did you mean 'oracle'"):
+        run("--reward", "length", "--judge", "oracel")
+    with pytest.raises(InvalidInputError, match="is a file"):
+        run("--reward", "length", "--out", tmp_path / "file")

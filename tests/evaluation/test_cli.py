@@ -1,4 +1,5 @@
 import json
+import re
 
 import orjson
 import pytest
@@ -122,3 +123,27 @@ def test_a_draw_says_that_it_is_one(file):
 def test_an_unknown_benchmark_lists_those_there_are(file):
     with pytest.raises(InvalidInputError, match=r"rewardbench2.*got 'rewardbanch'"):
         run("rewardbanch", file, "--model", "length")
+
+
+def test_progress_is_shown_where_there_is_no_terminal(tmp_path):
+    file = write(tmp_path / "pairs.jsonl", [("Long enough.", "Short."), ("A", "Bb")])
+    shown = run("preferences", file, "--model", "length").stderr
+    assert re.search(r"^items: 2 of 2, 0:00:\d\d, done$", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--model", "lenght"], "did you mean 'length'"),
+        (["--model", "length", "--baseline", "scores.jsonl"], "expected a file of scores"),
+        (["--model", "length", "--out", __file__], "is a file"),
+    ],
+)
+def test_what_can_be_wrong_is_found_before_the_benchmark_is_read(flags, words):
+    with pytest.raises(InvalidInputError, match=words):
+        run("preferences", "nowhere.jsonl", *flags)
+
+
+def test_a_near_benchmark_is_suggested():
+    with pytest.raises(InvalidInputError, match="did you mean 'rewardbench2'"):
+        run("reward-bench2", "x.jsonl", "--model", "length")

@@ -1,4 +1,5 @@
 import random
+import re
 
 import pytest
 
@@ -56,5 +57,14 @@ def test_fraction_out_of_range_is_refused(fraction):
 
 
 def test_too_few_seed_conversations_are_an_error_not_an_empty_split():
-    with pytest.raises(InvalidInputError, match="10 pairs, got 1"):
+    with pytest.raises(InvalidInputError, match=r"10 pairs \(seed conversations: 1\).*more pairs, held-out"):
         split_pairs([pair("One", i) for i in range(10)], 0.3)
+
+
+@pytest.mark.parametrize("num", [2, 3, 7, 8, 19])
+def test_the_fraction_that_is_advised_for_few_pairs_works(num):
+    few = PAIRS[:num]
+    with pytest.raises(InvalidInputError, match=f"{num} pairs .* are too few to hold out 0.05 of them") as refusal:
+        split_pairs(few, 0.05)
+    advised = re.search(r"at least ([\d.]+) \(--eval-fraction\)", str(refusal.value))
+    assert split_pairs(few, float(advised[1])).held_out

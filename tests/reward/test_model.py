@@ -231,3 +231,22 @@ def test_attention_can_be_chosen(reward_checkpoint):
     assert "attention flex" in RewardModel.from_pretrained(path, device="cpu", attention="flex").description
     with pytest.raises(InvalidInputError, match="expected one of gather, flex, varlen"):
         RewardModel.from_pretrained(path, device="cpu", attention="eager")
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("config.json", b"{"),
+        ("config.json", b'{"a": 1}'),
+        ("model.safetensors", b"\x08\x00"),
+        ("tokenizer.json", b"{"),
+        ("score_contract.json", b"{}"),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused_in_one_line_that_names_it(reward_checkpoint, tmp_path, file, content):
+    shutil.copytree(reward_checkpoint(), tmp_path, dirs_exist_ok=True)
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(InvalidInputError) as refusal:
+        RewardModel.from_pretrained(tmp_path, device="cpu")
+    assert str(refusal.value).startswith(str(tmp_path))
+    assert "\n" not in str(refusal.value)

@@ -69,6 +69,33 @@ def test_sources_have_weights_and_margins_come_from_a_column(language_checkpoint
     assert "saved by sharing" in result.stdout
 
 
-def test_a_weight_that_is_no_number_is_refused(pairs_file, tmp_path):
+def test_a_weight_that_is_no_number_is_refused(language_checkpoint, pairs_file, tmp_path):
     with pytest.raises(InvalidInputError, match="expected a number behind the ="):
-        run(f"{pairs_file}=much", "--base", "base", "--out", tmp_path / "rm")
+        run(f"{pairs_file}=much", "--base", language_checkpoint(), "--out", tmp_path / "rm")
+
+
+def test_eight_pairs_are_refused_with_the_ways_out_and_each_of_them_works(language_checkpoint, make_pairs, tmp_path):
+    write_preferences(make_pairs(8), tmp_path / "eight.jsonl")
+    arguments = (tmp_path / "eight.jsonl", "--base", language_checkpoint(), "--device", "cpu")
+    with pytest.raises(InvalidInputError, match=r"8 pairs .*0\.125 \(--eval-fraction\).*--eval-fraction 0"):
+        run(*arguments, "--out", tmp_path / "rm")
+    for fraction in (0.125, 0):
+        assert run(*arguments, "--out", tmp_path / f"rm-{fraction}", "--eval-fraction", fraction).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--base", "./nowhere"], "there is no such folder"),
+        (["--base", "."], "holds no config.json"),
+        (["--out", __file__], "is a file"),
+    ],
+)
+def test_what_can_be_wrong_is_found_before_pairs_are_read(language_checkpoint, tmp_path, flags, words):
+    arguments = ("nowhere.jsonl", "--base", language_checkpoint(), "--out", tmp_path / "rm")
+    with pytest.raises(InvalidInputError, match=words):
+        run(*arguments, *flags)
+    (tmp_path / "rm").mkdir()
+    (tmp_path / "rm" / "training.json").touch()
+    with pytest.raises(InvalidInputError, match="--overwrite"):
+        run(*arguments)

@@ -1,6 +1,8 @@
 """`music train`, `music rl` and `music demo`."""
 
+import logging
 import os
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,8 +11,11 @@ import typer
 from pydantic import BaseModel
 from rich.console import Console
 
-from music.cli import AsJson, FormatFlag, StrictFlag, console, emit, read_pairs
+from music.cli import AsJson, FormatFlag, StrictFlag, console, counted, emit, read_pairs
 from music.errors import InvalidInputError
+from music.files import require_output_folder
+from music.names import require_model
+from music.reward.functions import require_reward
 from music_trainers.policy.config import PolicyTrainingConfig
 from music_trainers.reward.config import Objective, RewardTrainingConfig
 
@@ -33,7 +38,7 @@ _PANELS = {
         *("lora_rank", "lora_alpha", "states", "activation_checkpointing", "micro_batch_tokens"),
         *("device", "peak_tflops"),
     ),
-    "Checkpoints and tracking": ("checkpoint_every", "keep_checkpoints", "resume", "tracker"),
+    "Checkpoints and tracking": ("checkpoint_every", "keep_checkpoints", "resume", "overwrite", "tracker"),
 }
 
 
@@ -42,10 +47,10 @@ _EPISODES: Any = {"curve": {"__all__": _OWN}, "greedy_before": _OWN, "greedy_aft
 """What a result holds of each single episode: too much for a terminal."""
 
 
-def _flag(name: str, model: type[BaseModel] = RewardTrainingConfig) -> Any:
+def _flag(name: str, model: type[BaseModel] = RewardTrainingConfig, *flags: str) -> Any:
     """Return the option of a config field, with the field's docstring as its help, in its panel."""
-    panel = next((panel for panel, names in _PANELS.items() if name in names), None)
-    return typer.Option(help=model.model_fields[name].description, rich_help_panel=panel)
+    panel = next((panel for panel, fields in _PANELS.items() if name in fields), None)
+    return typer.Option(*flags, help=model.model_fields[name].description, rich_help_panel=panel)
 
 
 def _default(name: str, model: type[BaseModel] = RewardTrainingConfig) -> Any:
@@ -113,6 +118,7 @@ def train(
     checkpoint_every: Annotated[int, _flag("checkpoint_every")] = _default("checkpoint_every"),
     keep_checkpoints: Annotated[int, _flag("keep_checkpoints")] = _default("keep_checkpoints"),
     resume: Annotated[bool, _flag("resume")] = _default("resume"),
+    overwrite: Annotated[bool, _flag("overwrite", RewardTrainingConfig, "--overwrite")] = _default("overwrite"),
     tracker: Annotated[str | None, _flag("tracker")] = _default("tracker"),
     peak_tflops: Annotated[float | None, _flag("peak_tflops")] = _default("peak_tflops"),
     device: Annotated[str, _flag("device")] = _default("device"),
@@ -131,9 +137,13 @@ def train(
     objective = Objective(**{name: values[name] for name in Objective.model_fields})
     settings = {name: value for name, value in values.items() if name in RewardTrainingConfig.model_fields}
     config = RewardTrainingConfig(objective=objective, **settings)
+    # What can be wrong is found before anything is read.
+    config.require_unfinished()
+    require_model(config.base)
     # As accelerate and torchrun number processes; the others work in silence.
     is_main = os.environ.get("RANK", "0") == "0"
     console.quiet = not is_main
+    logging.disable(logging.NOTSET if is_main else logging.WARNING)
     from music_trainers.reward.pairs.mixture import Mixture
     from music_trainers.reward.progress import TrainingDisplay, format_result
     from music_trainers.reward.trainer import train_reward_model
@@ -167,10 +177,11 @@ def rl(
     micro_batch_size: Annotated[int, _policy_flag("micro_batch_size")] = _policy_default("micro_batch_size"),
     learning_rate: Annotated[float | None, _policy_flag("learning_rate")] = _policy_default("learning_rate"),
     kl_weight: Annotated[float, _policy_flag("kl_weight")] = _policy_default("kl_weight"),
-    max_tokens: Annotated[int, _policy_flag("max_tokens")] = _policy_default("max_tokens"),
+    max_reply_tokens: Annotated[int, _policy_flag("max_reply_tokens")] = _policy_default("max_reply_tokens"),
     evaluate_every: Annotated[int, _policy_flag("evaluate_every")] = _policy_default("evaluate_every"),
     num_evaluations: Annotated[int, _policy_flag("num_evaluations")] = _policy_default("num_evaluations"),
     seed: Annotated[int, _policy_flag("seed")] = _policy_default("seed"),
+    overwrite: Annotated[bool, _policy_flag("overwrite", "--overwrite")] = _policy_default("overwrite"),
     as_json: AsJson = False,
 ) -> None:
     """Train a language model on the rewards of simulated conversations, by TRL's GRPO (the extra `trl`).
@@ -179,6 +190,11 @@ def rl(
     """
     values = locals()
     config = PolicyTrainingConfig(**{name: values[name] for name in PolicyTrainingConfig.model_fields})
+    # What can be wrong is found before anything is loaded.
+    config.require_unfinished()
+    require_model(config.policy)
+    for name in filter(None, (config.reward, config.judge)):
+        require_reward(name)
     if find_spec("trl") is None:
         raise InvalidInputError("music rl needs TRL, which is not installed: pip install 'music-rm[trl]'")
     from music_trainers.policy.progress import format_evaluation, format_policy_result
@@ -188,7 +204,10 @@ def rl(
         line = f"step {point.step}/{config.num_steps}: {format_evaluation(point)}"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    result = train_policy(config, show)
+    # transformers' own settings, under names that it is about to change.
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing` is deprecated", category=FutureWarning)
+    with counted("steps", config.num_steps) as advance:
+        result = train_policy(config, show, lambda _: advance(1))
     emit(result.model_dump(mode="json", exclude=_EPISODES), as_json, format_policy_result(result))
 
 
@@ -198,18 +217,19 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of everything in the demo.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Run the paper in miniature on the sandbox, and report what came out.
+    """Run the paper in miniature on the sandbox, and report the results.
 
     Example: music demo --quick
     """
     from music_trainers.demo import FULL, QUICK, DemoConfig, run_demo
     from music_trainers.demo.report import render_terminal
 
+    require_output_folder(out)
     result = run_demo(DemoConfig(out=out, seed=seed, sizes=QUICK if quick else FULL), console)
     if as_json:
         emit(result.model_dump(mode="json"), as_json)
     else:
-        render_terminal(result, Console(highlight=False))
+        render_terminal(result, Console(highlight=False, emoji=False))
 
 
 def _source(spec: str, format: str | None, strict: bool, margin_column: str | None) -> "PairSource":

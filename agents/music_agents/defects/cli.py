@@ -65,9 +65,11 @@ def defects(
     max_total_tokens: Annotated[
         int | None, typer.Option(min=1, help="Tokens, of prompts and replies, at which the run stops.")
     ] = None,
-    price: Annotated[
+    prices: Annotated[
         list[str] | None,
-        typer.Option(metavar="MODEL=PROMPT:COMPLETION[:CACHED]", help="USD per million tokens; may be repeated."),
+        typer.Option(
+            "--price", metavar="MODEL=PROMPT:COMPLETION[:CACHED]", help="USD per million tokens; may be repeated."
+        ),
     ] = None,
     cache: Annotated[
         Path | None,
@@ -113,7 +115,7 @@ def defects(
         max_in_flight=max_in_flight,
         max_cost=max_cost,
         max_total_tokens=max_total_tokens,
-        prices=tuple(price or ()),
+        prices=tuple(prices or ()),
     )
     transcripts = read_transcripts(seeds, format, strict)
     settings = {"same_author": same_author, "retry_failed": retry_failed, "imports": code}

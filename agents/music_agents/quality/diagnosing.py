@@ -26,7 +26,7 @@ def diagnose(pairs: Iterable[ContrastivePair], dropped: Mapping[str, int] | None
         dropped=dict(sorted((dropped or {}).items())),
         length=survey.length_gap(),
         tells=survey.sample.tells(),
-        refusals={side: mean.figure() for side, mean in survey.refusals.items()},
+        refusals={side: mean.share() for side, mean in survey.refusals.items()},
         turns_contrasted=sum(survey.strategies.values()) / max(1, survey.num_pairs),
         strategies=dict(sorted(survey.strategies.items())),
         repeats=survey.repeats(),

@@ -45,9 +45,9 @@ class Diagnostics(BaseModel):
 
     def _lengths(self) -> str:
         gap, longer = self.length.words, self.length.longer_is_rejected
-        comparison = "shorter" if gap.value < 0 else "longer"
+        sign, comparison = (-1, "shorter") if gap.value < 0 else (1, "longer")
         return (
-            f"length     chosen replies are {abs(gap.value):.1f} words {_plus_minus(gap.margin)} {comparison} "
+            f"length     chosen replies are {abs(gap.value):.1f} words {_interval(gap, sign)} {comparison} "
             f"({self.length.standardised:+.2f} SD); the rejected one is the longer in {_percent(longer)} of turns"
         )
 
@@ -75,9 +75,12 @@ class Diagnostics(BaseModel):
 
 def _percent(figure: Figure) -> str:
     """Write a share."""
-    return f"{100 * figure.value:.1f}% {_plus_minus(figure.margin, 100)}"
+    return f"{100 * figure.value:.1f}% {_interval(figure, 100)}"
 
 
-def _plus_minus(margin: float | None, factor: float = 1) -> str:
-    """Write half an interval."""
-    return "(+/- ?)" if margin is None else f"(+/- {factor * margin:.1f})"
+def _interval(figure: Figure, factor: float) -> str:
+    """Write an interval times a factor; a negative one turns it around."""
+    if figure.low is None or figure.high is None:
+        return "[?, ?]"
+    low, high = sorted((factor * figure.low, factor * figure.high))
+    return f"[{low:.1f}, {high:.1f}]"

@@ -5,23 +5,35 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
+from music.evaluation.statistics import proportion
+
 __all__ = ["Figure", "RunningMean"]
 
 _TWO_SIDED_95 = 1.96
+_MIN_SPREAD = 30
+"""Fewer values say too little of their spread."""
 
 
 class Figure(BaseModel):
-    """A mean over pairs with its 95% interval (normal approximation; pairs are the independent units)."""
+    """A mean over pairs with its 95% interval; pairs are the independent units."""
 
     model_config = ConfigDict(frozen=True)
 
     value: float
-    margin: float | None
-    """Half the width of the interval; None where a single pair leaves it open."""
+    low: float | None
+    """Lower end of the interval; None where too few pairs leave it open."""
+    high: float | None
+    """Upper end."""
 
     def excludes(self, value: float) -> bool:
         """Whether a value lies outside the interval."""
-        return self.margin is not None and abs(self.value - value) > self.margin
+        return self.low is not None and self.high is not None and not self.low <= value <= self.high
+
+    def is_apart_from(self, other: "Figure") -> bool:
+        """Whether the two intervals have nothing in common."""
+        if self.low is None or self.high is None or other.low is None or other.high is None:
+            return False
+        return self.low > other.high or other.low > self.high
 
 
 @dataclass(slots=True)
@@ -39,9 +51,31 @@ class RunningMean:
         self.squares += value * value
 
     def figure(self) -> Figure:
-        """Return the mean so far."""
-        mean = self.total / self.num if self.num else 0.0
+        """Return the mean so far, with the normal approximation's interval."""
         if self.num < 2:
-            return Figure(value=mean, margin=None)
-        variance = max(0.0, self.squares - self.num * mean * mean) / (self.num - 1)
-        return Figure(value=mean, margin=_TWO_SIDED_95 * math.sqrt(variance / self.num))
+            return Figure(value=self._mean, low=None, high=None)
+        margin = _TWO_SIDED_95 * math.sqrt(self._variance)
+        return Figure(value=self._mean, low=self._mean - margin, high=self._mean + margin)
+
+    def share(self) -> Figure:
+        """Return the mean of values within [0, 1], with Wilson's interval; it stays honest when all are 0 or 1.
+
+        A pair's value is a mean over its turns, which says more than one yes or no: from 30 pairs on, when the spread
+        is known well enough, the interval is that of the number of yes-or-no units that would vary as much.
+        """
+        if not self.num:
+            return Figure(value=0.0, low=None, high=None)
+        share = min(1.0, self._mean)  # sums of thirds may end above it
+        knows_spread = self.num >= _MIN_SPREAD and self._variance > 0
+        units = max(self.num, round(share * (1 - share) / self._variance)) if knows_spread else self.num
+        found = proportion(share * units, units)
+        return Figure(value=share, low=found.low, high=found.high)
+
+    @property
+    def _mean(self) -> float:
+        return self.total / self.num if self.num else 0.0
+
+    @property
+    def _variance(self) -> float:
+        """Of the mean."""
+        return max(0.0, self.squares - self.num * self._mean**2) / (self.num - 1) / self.num

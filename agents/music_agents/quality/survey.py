@@ -95,7 +95,7 @@ class Survey:
             characters=self._characters.figure(),
             words=words,
             standardised=words.value / deviation if deviation else 0.0,
-            longer_is_rejected=self._longer.figure(),
+            longer_is_rejected=self._longer.share(),
         )
 
     def repeats(self) -> Repeats:

@@ -176,4 +176,4 @@ def _mean_over(values: NDArray[np.float64], owners: _Ints) -> Figure:
     mean = RunningMean()
     for value in np.bincount(owners, values) / np.bincount(owners):
         mean.add(float(value))
-    return mean.figure()
+    return mean.share()

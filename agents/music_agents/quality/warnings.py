@@ -63,8 +63,7 @@ def _on_refusals(found: Diagnostics) -> Iterator[str]:
     """Warn if one side refuses more than the other."""
     chosen, rejected = found.refusals["chosen"], found.refusals["rejected"]
     gap = abs(chosen.value - rejected.value)
-    apart = gap > (chosen.margin or 0.0) + (rejected.margin or 0.0)
-    if apart and gap > MAX_REFUSAL_GAP and found.num_pairs > 1:
+    if chosen.is_apart_from(rejected) and gap > MAX_REFUSAL_GAP:
         yield (
             f"{100 * chosen.value:.1f}% of chosen replies refuse against {100 * rejected.value:.1f}% of rejected ones: "
             "refusing gives the side away; RefusalGate(rule=one_sided) drops such pairs"

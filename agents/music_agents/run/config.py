@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 
 from music.errors import InvalidInputError
 from music.llm.chat import AS_THE_ENDPOINT_DOES, Sampling
+from music.llm.spending.budget import PriceTable
 from music.prompts import (
     ContrastFormat,
     ContrastStrategy,
@@ -102,6 +103,18 @@ class SimulationConfig(BaseModel):
     def _known(cls, strategy: Mapping[str, float]) -> Mapping[str, float]:
         check_mix(strategy)
         return strategy
+
+    @field_validator("schedule")
+    @classmethod
+    def _can_be_read(cls, schedule: str) -> str:
+        Schedule.parse(schedule)
+        return schedule
+
+    @field_validator("prices")
+    @classmethod
+    def _prices_can_be_read(cls, prices: tuple[str, ...]) -> tuple[str, ...]:
+        PriceTable.parse(prices)
+        return prices
 
     @model_validator(mode="after")
     def _scheduled(self) -> "SimulationConfig":

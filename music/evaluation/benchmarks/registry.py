@@ -14,6 +14,7 @@ from music.evaluation.benchmarks.rm_bench import RMBench
 from music.evaluation.benchmarks.rmb import RMB
 from music.evaluation.multi_turn.defects import Defects
 from music.evaluation.multi_turn.turn_labels import TurnLabels
+from music.names import did_you_mean
 
 __all__ = ["benchmark_names", "open_benchmark", "register_benchmark"]
 
@@ -63,4 +64,6 @@ def open_benchmark(name: str) -> Benchmark:
         if point.name == name:
             benchmark: Benchmark = point.load()
             return benchmark
-    raise InvalidInputError(f"expected the name of a benchmark ({', '.join(benchmark_names())}), got {name!r}")
+    known = benchmark_names()
+    hint = did_you_mean(name, known)
+    raise InvalidInputError(f"expected the name of a benchmark ({', '.join(known)}), got {name!r}{hint}")

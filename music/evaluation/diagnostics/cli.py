@@ -10,7 +10,8 @@ import typer
 
 from music.cli import AsJson, console, emit
 from music.cli import read_pairs as read_training_pairs
-from music.evaluation.cli import MODEL_HELP, take_scores
+from music.evaluation.cli import MODEL_HELP, require_subjects, take_scores
+from music.files import require_output_folder
 
 if TYPE_CHECKING:
     from music.evaluation.diagnostics.records import Diagnosis
@@ -45,6 +46,9 @@ def diagnose(
     from music.evaluation.diagnostics.probes import probe_pairs
     from music.evaluation.drawing import draw_prompts
 
+    if out is not None:
+        require_output_folder(out)
+    require_subjects(*(model or ()))
     items = whole = read_benchmark(Preferences(), pairs, split=split, strict=strict)
     if limit is not None:
         items = draw_prompts(whole, limit)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from music.cli import client_settings, console, options_flag, run_async
+from music.cli import client_settings, console, counted, options_flag, run_async
 from music.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _FLAGS = {
     "options": "--judge-option",
     "client": "--max-tries, --patience",
 }
-"""By the setting that each names."""
+"""By the field of `JudgeSettings` that each sets; a command has it as its parameter `judge_FIELD`."""
 
 Prompt = Annotated[
     str | None,
@@ -104,7 +104,7 @@ def read_settings(
     names: Sequence[str | None],
     max_in_flight: int,
     given: Mapping[str, Any],
-    options: Sequence[str] | None = None,
+    *,
     max_tries: int | None = None,
     patience: float | None = None,
 ) -> JudgeSettings:
@@ -113,8 +113,7 @@ def read_settings(
     Args:
         names: Of whatever may be a judge.
         max_in_flight: Bound on simultaneous requests.
-        given: The flags, as fields of `JudgeSettings`; None for one that was not given.
-        options: Of requests, as users write them.
+        given: The command's parameters, those of `_FLAGS` among them; None for one that was not given.
         max_tries: Of one request.
         patience: Seconds in which an outage uses up no tries.
 
@@ -124,14 +123,14 @@ def read_settings(
     from music.evaluation.judges.settings import JudgeSettings
     from music.llm.options import parse_options
 
-    values = {name: value for name, value in given.items() if value is not None}
-    if options:
+    values = {field: value for field in _FLAGS if (value := given.get(f"judge_{field}")) is not None}
+    if options := values.get("options"):
         short = {_FLAGS["temperature"]: ("temperature", values.get("temperature"))}
         values["options"] = parse_options(options, flags=short, name=_FLAGS["options"])[""]
     if max_tries is not None or patience is not None:
         values["client"] = client_settings(max_tries, patience)
     if values and not any(name and read_judge(name) for name in names):
-        flags = ", ".join(_FLAGS[name] for name in values)
+        flags = ", ".join(_FLAGS[field] for field in values)
         raise InvalidInputError(f"{flags}: expected a judge (judge:MODEL@URL) to go with it, got none")
     return JudgeSettings(max_in_flight=max_in_flight, **values)
 
@@ -155,8 +154,6 @@ def judge_benchmark(items: ItemSet, name: str, settings: JudgeSettings, path: Pa
 async def _judge(items: ItemSet, name: str, settings: JudgeSettings, path: Path | None) -> ScoreSet:
     from functools import partial
 
-    from rich.progress import MofNCompleteColumn, Progress
-
     from music.evaluation.judges.items import judge_items
     from music.evaluation.judges.model import open_judge_model
 
@@ -166,11 +163,8 @@ async def _judge(items: ItemSet, name: str, settings: JudgeSettings, path: Path 
         judge = _by_item(kind, model)
         num_calls = sum(map(judge.num_calls, items.items))
         console.print(f"{name}: {num_calls:,} judgements at the most", markup=False, highlight=False, soft_wrap=True)
-        columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-        with Progress(*columns, console=console, transient=True) as progress:
-            task = progress.add_task("items", total=len(items.items))
-            advance = partial(progress.advance, task)
-            return await judge_items(items, _in_full(name, settings), judge, path, on_judged=advance)
+        with counted("items", len(items.items)) as advance:
+            return await judge_items(items, _in_full(name, settings), judge, path, on_judged=partial(advance, 1))
 
 
 def _in_full(name: str, settings: JudgeSettings) -> str:

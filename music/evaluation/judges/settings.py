@@ -18,7 +18,7 @@ __all__ = ["JudgeSettings"]
 class JudgeSettings(BaseModel):
     """How a judge is asked, how often, and what it may cost."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", title="judge")
 
     prompt: str = "overall"
     """Name of a template of `music.prompts`, or a file that holds one."""

@@ -9,11 +9,19 @@
 """
 
 from music.evaluation.statistics.correlation import spearman
-from music.evaluation.statistics.estimates import Estimate, accuracy, describe, mean, paired_difference, win_rate
+from music.evaluation.statistics.estimates import (
+    Estimate,
+    accuracy,
+    describe,
+    mean,
+    paired_difference,
+    proportion,
+    win_rate,
+)
 from music.evaluation.statistics.families import PairedComparison, compare_all
 from music.evaluation.statistics.multiplicity import holm
 from music.evaluation.statistics.paired import paired_p_value
 from music.evaluation.statistics.power import minimum_detectable_effect
 
-__all__ = ["Estimate", "accuracy", "describe", "mean", "paired_difference", "spearman", "win_rate"]
+__all__ = ["Estimate", "accuracy", "describe", "mean", "paired_difference", "proportion", "spearman", "win_rate"]
 __all__ += ["PairedComparison", "compare_all", "holm", "minimum_detectable_effect", "paired_p_value"]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from music.errors import InvalidInputError
 
-__all__ = ["Estimate", "accuracy", "describe", "mean", "paired_difference", "win_rate"]
+__all__ = ["Estimate", "accuracy", "describe", "mean", "paired_difference", "proportion", "win_rate"]
 __all__ += ["Clusters", "Values", "checked_pair", "cluster_sums"]
 
 NUM_RESAMPLES = 2000
@@ -101,7 +101,26 @@ def accuracy(chosen: Values, rejected: Values, *, clusters: Clusters | None = No
     """
     left, right = checked_pair(chosen, rejected)
     hits = (left > right).astype(np.float64)
-    return mean(hits, clusters=clusters, seed=seed) if clusters is not None else _wilson(int(hits.sum()), len(hits))
+    return mean(hits, clusters=clusters, seed=seed) if clusters is not None else proportion(hits.sum(), len(hits))
+
+
+def proportion(total: float, num: int) -> Estimate:
+    """Estimate a share with Wilson's score interval, which never leaves [0, 1] and is not empty at its ends.
+
+    Args:
+        total: Sum over the units of values within [0, 1], for example the number of hits.
+        num: Independent units.
+
+    Raises:
+        InvalidInputError: There are none, or they cannot have that sum.
+    """
+    if not 0 <= total <= num or not num:
+        raise InvalidInputError(f"expected a sum within [0, {num}] over at least one unit, got {total:g} over {num}")
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    share = float(total) / num
+    centre = (share + z * z / (2 * num)) / (1 + z * z / num)
+    half = z * math.sqrt(share * (1 - share) / num + z * z / (4 * num * num)) / (1 + z * z / num)
+    return Estimate(share, max(0.0, centre - half), min(1.0, centre + half), num)
 
 
 def describe(estimate: Estimate, *, null: float = 0.0) -> str:
@@ -151,12 +170,3 @@ def _resampled_means(sums: NDArray[np.float64], counts: NDArray[np.float64], see
     rng = np.random.default_rng(seed)
     draws = (rng.integers(len(sums), size=len(sums)) for _ in range(NUM_RESAMPLES))
     return np.fromiter((sums[draw].sum() / counts[draw].sum() for draw in draws), np.float64, NUM_RESAMPLES)
-
-
-def _wilson(num_hits: int, num: int) -> Estimate:
-    """Return a proportion with Wilson's score interval."""
-    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-    share = num_hits / num
-    centre = (share + z * z / (2 * num)) / (1 + z * z / num)
-    half = z * math.sqrt(share * (1 - share) / num + z * z / (4 * num * num)) / (1 + z * z / num)
-    return Estimate(share, max(0.0, centre - half), min(1.0, centre + half), num)

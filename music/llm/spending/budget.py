@@ -69,7 +69,7 @@ class PriceTable:
         for entry in entries:
             model, price = _parse_entry(entry)
             if model in prices:
-                raise InvalidInputError(f"--price: expected one price a model, got two of {model!r}: remove one")
+                raise InvalidInputError(f"expected one price a model, got two of {model!r}: remove one")
             prices[model] = price
         return cls(prices)
 
@@ -136,5 +136,5 @@ def _parse_entry(entry: str) -> tuple[str, Price]:
     except ValueError:
         values = []
     if not model or len(values) not in (2, 3) or not all(math.isfinite(value) and value >= 0 for value in values):
-        raise InvalidInputError(f"--price: expected {_FORM}, got {entry!r}")
+        raise InvalidInputError(f"expected {_FORM}, got {entry!r}")
     return model, Price(*values)

@@ -132,12 +132,34 @@ def test_the_sample_does_not_depend_on_the_order(make_pair, monkeypatch):
     assert forward.tells().num_pairs == 60
 
 
-def test_a_running_mean_knows_its_margin():
+def test_a_running_mean_knows_its_interval():
     mean = RunningMean()
-    assert mean.figure().margin is None
+    assert mean.figure().low is None
     for value in (1, 2, 3, 4):
         mean.add(value)
     assert mean.figure().value == 2.5
-    assert mean.figure().margin == pytest.approx(1.96 * (5 / 3 / 4) ** 0.5)
+    margin = 1.96 * (5 / 3 / 4) ** 0.5
+    assert (mean.figure().low, mean.figure().high) == pytest.approx((2.5 - margin, 2.5 + margin))
     assert mean.figure().excludes(1.0)
     assert not mean.figure().excludes(2.0)
+
+
+def test_a_share_has_wilsons_interval_which_stays_within_its_bounds_and_is_never_empty(make_pair):
+    share = RunningMean()
+    assert share.share().low is None
+    for value in (0, 1):
+        share.add(value)
+    assert (share.share().low, share.share().high) == pytest.approx((0.0945, 0.9055), abs=1e-4)
+    several_turns = RunningMean()
+    for index in range(100):
+        several_turns.add(0.4 if index % 2 else 0.6)
+    found = several_turns.share()
+    assert (found.low, found.high) == pytest.approx((0.5 - 0.0197, 0.5 + 0.0197), abs=1e-4)
+    shown = diagnose(even_pairs(make_pair, 2)).describe()
+    assert "refusals   chosen 0.0% [0.0, 65.8], rejected 0.0% [0.0, 65.8]" in shown
+    assert "+/-" not in shown
+
+
+def test_an_interval_of_a_gap_turns_with_its_sign(make_pair):
+    pairs = [make_pair(["one two"], ["one two three" + " four" * (i % 2)], i) for i in range(8)]
+    assert "chosen replies are 1.5 words [1.1, 1.9] shorter" in diagnose(pairs).describe()

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import orjson
@@ -7,11 +8,12 @@ from pydantic import ValidationError
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.llm.local import LocalChatModel
+from music.sandbox.artifacts import BACKBONE
 from music_trainers.policy.config import PolicyTrainingConfig
 from music_trainers.policy.records import PolicyTrainingResult
 from music_trainers.policy.run import train_policy
 
-SMALL = {"num_groups": 2, "group_size": 2, "num_turns": 2, "updates_per_step": 1, "max_tokens": 16}
+SMALL = {"num_groups": 2, "group_size": 2, "num_turns": 2, "updates_per_step": 1, "max_reply_tokens": 16}
 SMALL |= {"num_steps": 3, "evaluate_every": 2, "num_evaluations": 4, "reward": "length"}
 
 
@@ -111,5 +113,10 @@ def test_settings_that_make_no_sense_are_refused(settings, message):
 
 
 def test_a_policy_that_is_none_is_refused(tmp_path):
-    with pytest.raises(InvalidInputError, match="expected a causal language model"):
+    with pytest.raises(InvalidInputError, match="there is no such folder"):
         train_policy(PolicyTrainingConfig(out=tmp_path, policy=str(tmp_path / "nowhere")))
+    shutil.copytree(BACKBONE, tmp_path / "cut")
+    (tmp_path / "cut" / "model.safetensors").write_bytes(b"\x08")
+    with pytest.raises(InvalidInputError, match="expected a causal language model") as refusal:
+        train_policy(PolicyTrainingConfig(out=tmp_path / "rl", policy=str(tmp_path / "cut")))
+    assert "\n" not in str(refusal.value)

@@ -12,7 +12,7 @@ from music_trainers.policy.trainer import TurnTrainer, mean_reward
 @pytest.fixture
 def trainer(policy, tokenizer, tmp_path):
     def make(reward="length", **settings):
-        small = {"num_groups": 2, "group_size": 2, "num_turns": 2, "updates_per_step": 1, "max_tokens": 16}
+        small = {"num_groups": 2, "group_size": 2, "num_turns": 2, "updates_per_step": 1, "max_reply_tokens": 16}
         config = PolicyTrainingConfig(out=tmp_path, **(small | settings))
         torch.manual_seed(0)
         env = ChatVectorEnv(

@@ -9,7 +9,9 @@ import typer
 from rich.console import Console
 
 from music.cli import AsJson, console, emit
-from music.errors import MusicError
+from music.errors import InvalidInputError, MusicError
+from music.files import require_output_folder
+from music.names import did_you_mean
 
 if TYPE_CHECKING:
     from music_trainers.experiment.run import Progress
@@ -34,7 +36,7 @@ def experiment(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train and measure a grid of arms over several seeds, and compare them; a run that was cut off goes on.
+    """Train and measure a grid of arms over several seeds, and compare them; a run that was cut off resumes.
 
     Example: music experiment --quick --out runs/quick
     """
@@ -42,13 +44,20 @@ def experiment(
     from music_trainers.experiment.report import render_terminal
     from music_trainers.experiment.run import run_experiment
 
+    require_output_folder(out)
     shipped = GRIDS / f"{grid}.toml"
+    if not shipped.exists() and not Path(grid).exists():
+        names = sorted(path.stem for path in GRIDS.glob("*.toml"))
+        hint = did_you_mean(grid, names)
+        raise InvalidInputError(
+            f"{grid}: expected a TOML file, or one of {', '.join(names)}; found nothing there{hint}"
+        )
     declared = read_grid(shipped if shipped.exists() else Path(grid))
     result = run_experiment(declared.quick() if quick else declared, out, jobs or os.cpu_count() or 1, _show)
     if as_json:
         emit(result.model_dump(mode="json"), as_json)
     else:
-        render_terminal(result, out, Console(highlight=False))
+        render_terminal(result, out, Console(highlight=False, emoji=False))
     if result.failures:
         first = result.failures[0]
         raise MusicError(

@@ -1,6 +1,5 @@
 """What an experiment keeps in its folder: a file for each cell, written whole, and what became of those that failed."""
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -8,6 +7,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from music.errors import InvalidInputError
+from music.files import whole_file
 from music_trainers.experiment.cell import Cell, CellKey, CellResult
 from music_trainers.experiment.slots import Failure
 
@@ -85,10 +85,8 @@ class CellStore:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file that appears only once it is whole, in place of any earlier one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with whole_file(path) as file:
+        file.write(text.encode())
 
 
 def _read(path: Path) -> CellResult:

@@ -29,6 +29,7 @@ def train_arm(
         seed=seed,
         eval_fraction=0.0,
         checkpoint_every=0,
+        overwrite=True,  # a demo that is run again replaces what it made
     )
     return train_reward_model(config, pairs, [])
 

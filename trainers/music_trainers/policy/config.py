@@ -6,9 +6,11 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from music.sandbox.artifacts import BACKBONE, REWARD_MODEL
+from music_trainers.outputs import require_unfinished
 
-__all__ = ["PolicyTrainingConfig"]
+__all__ = ["POLICY_FOLDER", "RECORD_FILE", "PolicyTrainingConfig"]
 
+POLICY_FOLDER, RECORD_FILE = "policy", "result.json"
 FULL_RATE, TINY_RATE = 1e-6, 3e-4
 
 
@@ -56,7 +58,7 @@ class PolicyTrainingConfig(BaseModel):
     """AdamW's, constant; by default 1e-6, for models of some billion parameters, or 3e-4 for the sandbox's backbone."""
     kl_weight: float = Field(default=0.1, ge=0)
     """Weight of the divergence from the starting policy in the loss (TRL's beta); 0 lets it follow the reward alone."""
-    max_tokens: int = Field(default=64, ge=1)
+    max_reply_tokens: int = Field(default=64, ge=1)
     """Bound on a reply's tokens."""
     evaluate_every: int = Field(default=5, ge=1)
     """Steps between evaluations on the held-out episodes."""
@@ -64,6 +66,16 @@ class PolicyTrainingConfig(BaseModel):
     """Held-out episodes, the same at every evaluation."""
     seed: int = 0
     """Of the users and of all sampling."""
+    overwrite: bool = False
+    """Replace what an earlier run left in `out`; without this, a folder with a finished run is refused."""
+
+    def require_unfinished(self) -> None:
+        """Refuse an output folder that holds a finished run, unless it may be replaced.
+
+        Raises:
+            InvalidInputError: It holds one.
+        """
+        require_unfinished(self.out, RECORD_FILE, POLICY_FOLDER, "config.json", overwrite=self.overwrite)
 
     @property
     def rate(self) -> float:

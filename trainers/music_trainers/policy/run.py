@@ -7,15 +7,19 @@ from typing import Any
 
 import orjson
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, TrainerControl, TrainerState
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.evaluation.report import write_report
+from music.names import require_model
 from music.reward.functions import RewardFunction, open_reward
+from music.reward.loading import quiet_transformers
+from music.reward.saving import save_model
 from music_envs import ChatVectorEnv
 from music_envs.seeds import open_seeds
-from music_trainers.policy.config import PolicyTrainingConfig
+from music_trainers.policy.config import POLICY_FOLDER, RECORD_FILE, PolicyTrainingConfig
 from music_trainers.policy.evaluation import HeldOut
 from music_trainers.policy.records import PolicyEvaluation, PolicyTrainingResult, find_overoptimisation
 from music_trainers.policy.report import policy_report
@@ -30,7 +34,11 @@ SEEDS_PER_RUN, HELD_OUT = 10**6, 10**12
 OnEvaluation = Callable[[PolicyEvaluation], None]
 
 
-def train_policy(config: PolicyTrainingConfig, on_evaluation: OnEvaluation = lambda _: None) -> PolicyTrainingResult:
+def train_policy(
+    config: PolicyTrainingConfig,
+    on_evaluation: OnEvaluation = lambda _: None,
+    on_step: Callable[[int], None] = lambda _: None,
+) -> PolicyTrainingResult:
     """Train a policy on the rewards of simulated conversations, and follow it on held-out ones.
 
     Writes into `config.out`: the trained policy (`policy`), `result.json`, `report.html`, and the held-out
@@ -39,15 +47,18 @@ def train_policy(config: PolicyTrainingConfig, on_evaluation: OnEvaluation = lam
     Args:
         config: The run.
         on_evaluation: Called with each evaluation.
+        on_step: Called after each step with its number, from 1.
 
     Raises:
-        InvalidInputError: An argument is not what it should be, or the policy is no chat model.
+        InvalidInputError: An argument is not what it should be, or the policy is no chat model, or `config.out` holds
+            a finished run.
     """
+    config.require_unfinished()
     began = time.monotonic()
     model, tokenizer, tokens = _policy(config.policy)
     reward = open_reward(config.reward)
     held_out = _held_out(config, reward, copy.deepcopy(model).eval(), tokens)
-    follow = _Follow(config, held_out, on_evaluation)
+    follow = _Follow(config, held_out, on_evaluation, on_step)
     greedy_before, before = held_out.evaluate(model, 0, greedy=True)
     env = _environment(config, reward, config.num_episodes, is_held_out=False)
     first = config.seed * SEEDS_PER_RUN
@@ -62,27 +73,35 @@ def train_policy(config: PolicyTrainingConfig, on_evaluation: OnEvaluation = lam
         overoptimisation=find_overoptimisation(tuple(follow.curve)),
         seconds=time.monotonic() - began,
     )
-    model.save_pretrained(config.out / "policy")
-    tokenizer.save_pretrained(config.out / "policy")
+    save_model(model, tokenizer, config.out / POLICY_FOLDER)
     _save(result, {"before": before, "after": after})
     return result
 
 
 class _Follow(TrainerCallback):
-    """Evaluates the policy at the start, at intervals and at the end."""
+    """Reports steps, and evaluates the policy at the start, at intervals and at the end."""
 
-    def __init__(self, config: PolicyTrainingConfig, held_out: HeldOut, on_evaluation: OnEvaluation) -> None:
+    def __init__(
+        self,
+        config: PolicyTrainingConfig,
+        held_out: HeldOut,
+        on_evaluation: OnEvaluation,
+        on_step: Callable[[int], None],
+    ) -> None:
         self.curve: list[PolicyEvaluation] = []
-        self._config, self._held_out, self._on_evaluation = config, held_out, on_evaluation
+        self._config, self._held_out, self._on_evaluation, self._on_step = config, held_out, on_evaluation, on_step
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Evaluate the start."""
         self._evaluate(kwargs["model"], 0)
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Evaluate if it is time; TRL counts optimizer steps."""
+        """Report a step, and evaluate if it is time; TRL counts optimizer steps."""
         step, rest = divmod(state.global_step, self._config.updates_per_step)
-        if not rest and (step % self._config.evaluate_every == 0 or step == self._config.num_steps):
+        if rest:
+            return
+        self._on_step(step)
+        if step % self._config.evaluate_every == 0 or step == self._config.num_steps:
             self._evaluate(kwargs["model"], step)
 
     def _evaluate(self, model: Any, step: int) -> None:
@@ -92,13 +111,16 @@ class _Follow(TrainerCallback):
 
 def _policy(name: str) -> tuple[Any, Any, ChatTokens]:
     """Load a policy, its tokenizer, and its chat template."""
+    require_model(name)
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            name, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
-        )
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(f"{name}: expected a causal language model (safetensors): {error}") from error
+        with quiet_transformers():
+            tokenizer: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                name, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+            )
+    except (OSError, ValueError, SafetensorError) as error:
+        why = str(error).partition("\n")[0]
+        raise InvalidInputError(f"{name}: expected a causal language model (safetensors): {why}") from error
     if not tokenizer.chat_template:
         raise InvalidInputError(f"{name}: expected a chat model, but its tokenizer has no chat template")
     ends = model.generation_config.eos_token_id
@@ -133,7 +155,7 @@ def _held_out(config: PolicyTrainingConfig, reward: RewardFunction, start: Any, 
         open_reward(judge) if judge else None,
         start,
         tokens,
-        max_tokens=config.max_tokens,
+        max_tokens=config.max_reply_tokens,
         is_terminal=config.reward_mode == "terminal",
         batch_size=config.micro_batch_size,
         seed=config.seed,
@@ -143,7 +165,7 @@ def _held_out(config: PolicyTrainingConfig, reward: RewardFunction, start: Any, 
 def _save(result: PolicyTrainingResult, held_out: dict[str, tuple[Conversation, ...]]) -> None:
     """Write what came out."""
     out = result.config.out
-    (out / "result.json").write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (out / RECORD_FILE).write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
     write_report(policy_report(result), out / "report.html")
     for name, conversations in held_out.items():
         rows = ({"messages": conversation.to_messages()} for conversation in conversations)

@@ -77,7 +77,7 @@ class TurnTrainer(GRPOTrainer):
     def _roll_out(self, prompts: list[str], trainer: GRPOTrainer) -> dict[str, Any]:
         """Play the episodes whose seeds TRL takes for prompts."""
         with unwrap_model_for_generation(self.model_wrapped, self.accelerator) as model:
-            generate = partial(sample_replies, model, self._chat, max_tokens=self._config.max_tokens)
+            generate = partial(sample_replies, model, self._chat, max_tokens=self._config.max_reply_tokens)
             self._played = play(self._env, self._chat, generate, [int(prompt) for prompt in prompts])
         return {
             "prompt_ids": [row.prompt_ids for row in self._played],
@@ -119,7 +119,7 @@ def _arguments(config: PolicyTrainingConfig) -> GRPOConfig:
         steps_per_generation=config.num_episodes // size,
         num_generations=config.group_size,
         max_steps=config.num_steps * config.updates_per_step,
-        max_completion_length=config.max_tokens * config.num_turns,
+        max_completion_length=config.max_reply_tokens * config.num_turns,
         learning_rate=config.rate,
         lr_scheduler_type="constant",
         beta=config.kl_weight,

@@ -1,6 +1,12 @@
-"""Checkpoints of a training run: written whole or not at all, the last few kept, refused by another run."""
+"""Checkpoints of a training run: on disk whole or not at all, the last few kept, refused by another run.
 
-from collections.abc import Mapping
+A checkpoint that can no longer be read, and one whose best weights cannot, is passed over for an earlier one.
+"""
+
+import logging
+import pickle
+import re
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,8 +14,14 @@ from typing import Any
 import torch
 
 from music.errors import InvalidInputError
+from music.files import whole_file
 
 __all__ = ["Checkpoints"]
+
+logger = logging.getLogger(__name__)
+
+_UNREADABLE = (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError)
+"""What torch raises over a file that is cut off, or is none of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +44,18 @@ class Checkpoints:
         return sorted(self.directory.glob("step-*.pt"))
 
     def save(self, step: int, state: Mapping[str, Any], best_step: int | None) -> None:
-        """Write a checkpoint, then remove those that are too old, and all best weights but those of `best_step`."""
-        self._write(self._path("step", step), {**state, "identity": dict(self.identity)})
+        """Write a checkpoint, then remove those that are too old, and best weights that none of the kept ones needs.
+
+        Args:
+            step: Steps taken.
+            state: What the run goes on from.
+            best_step: Of the best weights so far, if they were saved; see `save_best`.
+        """
+        whole = {**state, "identity": dict(self.identity), "best_step": best_step}
+        self._write(self._path("step", step), whole)
         for old in self.paths[: -self.keep]:
             old.unlink()
-        # Not before: a run that resumes from an older checkpoint may need the weights that were best then.
-        self._remove_best_but(best_step)
+        self._remove_best_but({self._best_step(path) for path in self.paths})
 
     def save_best(self, step: int, weights: Mapping[str, Any]) -> None:
         """Write the best weights so far."""
@@ -54,14 +72,29 @@ class Checkpoints:
         return next((path for path in reversed(self.paths) if path < bound), None)
 
     def load_last(self) -> dict[str, Any] | None:
-        """Read the latest checkpoint, or return None if there is none.
+        """Read the latest checkpoint that is whole, or return None if there is none at all.
 
         Raises:
-            InvalidInputError: It belongs to a run with another configuration or other pairs.
+            InvalidInputError: It belongs to a run with another configuration or other pairs, or not one is whole.
         """
-        if not self.paths:
-            return None
-        state: dict[str, Any] = torch.load(self.paths[-1], map_location="cpu", weights_only=True)
+        damaged: list[str] = []
+        for path in reversed(self.paths):
+            try:
+                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+                self._require_best(state)
+            except _UNREADABLE as error:
+                why = re.split(r"\n|\. ", str(error))[0] or type(error).__name__
+                damaged.append(f"{path} is damaged ({why})")
+                logger.warning("%s: an earlier checkpoint is tried", damaged[-1])
+                continue
+            self._require_own(state, path)
+            return state
+        if damaged:
+            raise InvalidInputError(f"cannot resume: {'; '.join(damaged)}; delete {self.directory} to begin anew")
+        return None
+
+    def _require_own(self, state: Mapping[str, Any], path: Path) -> None:
+        """Refuse the checkpoint of another run."""
         theirs: dict[str, str] = state["identity"]
         names = sorted(theirs.keys() | self.identity.keys())
         changed = [
@@ -70,8 +103,20 @@ class Checkpoints:
             if theirs.get(name) != self.identity.get(name)
         ]
         if changed:
-            raise InvalidInputError(f"cannot resume from {self.paths[-1]}: {'; '.join(changed)}")
-        return state
+            raise InvalidInputError(f"cannot resume from {path}: {'; '.join(changed)}")
+
+    def _require_best(self, state: Mapping[str, Any]) -> None:
+        """Open the best weights that a checkpoint refers to; one without them could not end the run."""
+        if (step := state.get("best_step")) is not None:
+            torch.load(self._path("best", step), map_location="cpu", weights_only=True, mmap=True)
+
+    def _best_step(self, path: Path) -> int | None:
+        """Return the step of the best weights that a checkpoint refers to; None if it has none, or is damaged."""
+        try:
+            step: int | None = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["best_step"]
+        except _UNREADABLE:
+            return None
+        return step
 
     def require_none(self) -> None:
         """Refuse to begin anew over an unfinished run.
@@ -87,8 +132,8 @@ class Checkpoints:
 
     def remove(self) -> None:
         """Remove all checkpoints, and the folder if nothing else is in it."""
-        self._remove_best_but(None)
-        for path in [*self.paths, *self.directory.glob("*.partial")]:
+        self._remove_best_but(set())
+        for path in [*self.paths, *self.directory.glob("*.partial"), *self.directory.glob(".*.partial")]:
             path.unlink()
         if self.directory.is_dir() and not any(self.directory.iterdir()):
             self.directory.rmdir()
@@ -98,13 +143,10 @@ class Checkpoints:
 
     def _write(self, path: Path, state: Mapping[str, Any]) -> None:
         """Write a file whole or not at all."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        torch.save(dict(state), partial)
-        partial.replace(path)
+        with whole_file(path) as file:
+            torch.save(dict(state), file)
 
-    def _remove_best_but(self, step: int | None) -> None:
-        kept = None if step is None else self._path("best", step)
+    def _remove_best_but(self, steps: Container[int | None]) -> None:
         for path in self.directory.glob("best-*.pt"):
-            if path != kept:
+            if int(path.stem.removeprefix("best-")) not in steps:
                 path.unlink()

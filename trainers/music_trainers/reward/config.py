@@ -6,11 +6,13 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from music.reward.contract import Readout
+from music_trainers.outputs import require_unfinished
 from music_trainers.precision import StatesPolicy
 
-__all__ = ["Objective", "RewardTrainingConfig"]
+__all__ = ["CHECKPOINT_FOLDER", "RECORD_FILE", "Objective", "RewardTrainingConfig"]
 
 FULL_RATE, LORA_RATE = 2e-6, 1e-4
+CHECKPOINT_FOLDER, RECORD_FILE = "checkpoints", "training.json"
 
 
 class Objective(BaseModel):
@@ -110,6 +112,8 @@ class RewardTrainingConfig(BaseModel):
     """How many of the latest checkpoints to keep."""
     resume: bool = False
     """Go on from the last checkpoint in `out`, if there is one."""
+    overwrite: bool = False
+    """Replace the model that `out` holds; without this, a folder with one is refused."""
     tracker: Literal["tensorboard", "wandb", "trackio"] | None = None
     """Where the figures of each step go besides the display: `tensorboard` (into `out`), `wandb` or `trackio`, which
     must be installed."""
@@ -124,6 +128,15 @@ class RewardTrainingConfig(BaseModel):
         if self.patience and not self.evaluate_every:
             raise ValueError("patience counts evaluations during the run: set evaluate_every too")
         return self
+
+    def require_unfinished(self) -> None:
+        """Refuse an output folder that holds a model, unless it may be replaced or holds an unfinished run to resume.
+
+        Raises:
+            InvalidInputError: It holds a model.
+        """
+        if not (self.resume and any(self.out.glob(f"{CHECKPOINT_FOLDER}/step-*.pt"))):
+            require_unfinished(self.out, RECORD_FILE, "config.json", overwrite=self.overwrite)
 
     @property
     def keeps_seeds_together(self) -> bool:

@@ -1,12 +1,14 @@
 """A training run as people follow it: a live line on a terminal, plain lines elsewhere."""
 
 import time
+from collections.abc import Iterable
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from music_trainers.reward.records import HeldOutMetrics, RewardTrainingResult, TrainingStart, TrainingStep
 
@@ -16,15 +18,22 @@ PLAIN_LINES = 20
 """Lines in all for the steps, where there is no terminal."""
 
 
+class _Bar(Progress):
+    """A bar with a task's note below it: beside it there is no room on 80 columns."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Yield the bar and the note."""
+        yield from super().get_renderables()
+        yield from (Text(task.fields["note"]) for task in self.tasks)
+
+
 class TrainingDisplay:
     """Shows a run on a console; pass its methods as the run's callbacks."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
-        self._progress = Progress(
-            *columns, TextColumn("ETA"), TimeRemainingColumn(), console=console, disable=not console.is_terminal
-        )
+        columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("ETA"), TimeRemainingColumn())
+        self._progress = _Bar(*columns, console=console, disable=not console.is_terminal)
         self._task: TaskID | None = None
         self._first_step, self._began = 0, time.monotonic()
 
@@ -42,6 +51,8 @@ class TrainingDisplay:
     def on_start(self, start: TrainingStart) -> None:
         """Say what is trained, on what."""
         self._print(start.description)
+        for note in start.notes:
+            self._print(note)
         self._print(f"training pairs: {start.pairs}")
         if len(start.sources) > 1 or start.sources[0].weight != 1 or start.sources[0].num_with_margin:
             for source in start.sources:

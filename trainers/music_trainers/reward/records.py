@@ -50,6 +50,7 @@ class TrainingStart:
         before: Held-out metrics of the base; None without held-out pairs.
         first_step: 0, or where the run goes on.
         num_steps: Optimizer steps in all.
+        notes: What else is worth knowing, a sentence each.
     """
 
     description: str
@@ -59,6 +60,7 @@ class TrainingStart:
     before: HeldOutMetrics | None
     first_step: int
     num_steps: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from music.errors import InvalidInputError
 from music.reward.loading import LoadedCheckpoint
 from music.reward.tokens import ConversationTokenizer
 from music_trainers.reward.accounting import SourceAccounting
 from music_trainers.reward.checkpoints import Checkpoints
-from music_trainers.reward.config import RewardTrainingConfig
+from music_trainers.reward.config import CHECKPOINT_FOLDER, RewardTrainingConfig
 from music_trainers.reward.evaluation import evaluate
 from music_trainers.reward.history import History
 from music_trainers.reward.lora import add_adapters
@@ -25,12 +24,11 @@ from music_trainers.reward.records import Evaluation
 from music_trainers.reward.step.distributed import gather_optimizer, gather_weights, scatter_optimizer, scatter_weights
 from music_trainers.reward.step.optimization import PairOptimizer
 
-__all__ = ["RECORD_FILE", "TrainingRun"]
+__all__ = ["TrainingRun"]
 
-CHECKPOINT_FOLDER, RECORD_FILE = "checkpoints", "training.json"
 WITHOUT_INFLUENCE = {
     *("out", "micro_batch_tokens", "activation_checkpointing", "checkpoint_every", "keep_checkpoints", "resume"),
-    *("device", "tracker", "peak_tflops", "allow_large_rate"),
+    *("device", "tracker", "peak_tflops", "allow_large_rate", "overwrite"),
 }
 """Settings that the course of a run does not depend on, beyond rounding."""
 
@@ -76,8 +74,7 @@ class TrainingRun:
         """Place the model and lay out the run.
 
         Raises:
-            InvalidInputError: The rate does not fit the model, or the folder holds an unfinished run, or a finished one
-                that is to be resumed.
+            InvalidInputError: The rate does not fit the model, or the folder holds an unfinished run.
         """
         classifier = loaded.classifier
         require_fitting_rate(config, classifier)
@@ -92,11 +89,6 @@ class TrainingRun:
         )
         if not config.resume:
             checkpoints.require_none()
-        elif not checkpoints.paths and (config.out / RECORD_FILE).exists():
-            raise InvalidInputError(
-                f"{config.out} holds a finished run, which cannot go on: choose another output folder, or leave "
-                "--resume out to train in its place"
-            )
         schedule = BatchSchedule(
             lengths=[pair.length for pair in train],
             batch_size=config.batch_size,
@@ -141,7 +133,9 @@ class TrainingRun:
             "history": history.state(),
         }
         if self.accelerator.is_main_process:
-            self.checkpoints.save(history.step, state, history.best.step if history.best else None)
+            best = history.best.step if history.best else self.num_steps
+            # Weights that are the best at the very end are the model's own, and in no file of theirs.
+            self.checkpoints.save(history.step, state, best if best < self.num_steps else None)
 
     def save_best(self, step: int) -> None:
         """Keep the weights as the best so far; every process must call it."""

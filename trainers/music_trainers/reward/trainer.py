@@ -6,7 +6,7 @@ the record. It runs in one process or, under `accelerate launch`, in
 several, of which the main one writes and reports; all must see the folder of the run.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import reduce
 from importlib.metadata import version
@@ -17,11 +17,13 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from music.errors import InvalidInputError
+from music.files import whole_file
 from music.pairs import PreferencePair
-from music.reward.loading import LoadedCheckpoint, load_checkpoint, quiet_transformers
+from music.reward.loading import LoadedCheckpoint, load_checkpoint
 from music.reward.model import count_text
+from music.reward.saving import save_model
 from music_trainers.reward.accounting import require_pairs
-from music_trainers.reward.config import RewardTrainingConfig
+from music_trainers.reward.config import RECORD_FILE, RewardTrainingConfig
 from music_trainers.reward.history import History
 from music_trainers.reward.launch import start_accelerator
 from music_trainers.reward.loop import train
@@ -29,7 +31,7 @@ from music_trainers.reward.lora import merge_adapters
 from music_trainers.reward.pairs.encoding import encode_pairs
 from music_trainers.reward.pairs.mixture import Mixture, encode_mixture
 from music_trainers.reward.records import Evaluation, RewardTrainingResult, TrainingStart, TrainingStep
-from music_trainers.reward.run import RECORD_FILE, TrainingRun
+from music_trainers.reward.run import TrainingRun
 from music_trainers.reward.step.distributed import gather_weights
 from music_trainers.reward.step.optimization import TrainingDivergedError
 from music_trainers.reward.throughput import Throughput, flops_per_token, measured_peak
@@ -57,14 +59,16 @@ def train_reward_model(
 
     Raises:
         InvalidInputError: No pair is left to train or to measure on, or the base cannot be trained, or the run cannot
-            resume.
+            resume, or `config.out` holds a model already.
         TrainingDivergedError: The loss is no longer finite, or far above what it was.
     """
+    config.require_unfinished()
     set_seed(config.seed)
     accelerator = start_accelerator(config)
     mixture = Mixture.of(pairs)
     if eval_pairs is None:
         mixture, eval_pairs = mixture.split(config.eval_fraction, config.seed)
+    asked_length = config.max_length
     config, loaded = _load(config)
     every_turn = config.objective.reads_turns
     encoded, sources = encode_mixture(loaded.tokens, mixture, every_turn=every_turn)
@@ -83,6 +87,7 @@ def train_reward_model(
         before=before.metrics if before else None,
         first_step=history.step,
         num_steps=run.num_steps,
+        notes=tuple(_notes(config, asked_length)),
     )
     tracking = Tracking(accelerator, config)
     tracking.start(start)
@@ -102,13 +107,23 @@ def train_reward_model(
 
 
 def _load(config: RewardTrainingConfig) -> tuple[RewardTrainingConfig, LoadedCheckpoint]:
-    """Load the base under the contract that the trained model will have, and settle the readout."""
+    """Load the base under the contract that the trained model will have; settle its readout and greatest length."""
     dtype = getattr(torch, config.states.weight_dtype)
     loaded = load_checkpoint(config.base, dtype=dtype, head_seed=config.seed, max_length=config.max_length)
     readout = config.objective.readout or loaded.tokens.contract.readout
     objective = config.objective.model_copy(update={"readout": readout})
     tokens = loaded.tokens.with_contract(readout=readout)
-    return config.model_copy(update={"objective": objective}), replace(loaded, tokens=tokens)
+    settled = {"objective": objective, "max_length": tokens.contract.max_length}
+    return config.model_copy(update=settled), replace(loaded, tokens=tokens)
+
+
+def _notes(config: RewardTrainingConfig, asked_length: int) -> Iterator[str]:
+    """Yield what a user should know of the settings before the run."""
+    if config.max_length < asked_length:
+        yield (
+            f"--max-length {asked_length} is more than {config.base} can read: conversations are cut to its own limit, "
+            f"{config.max_length} tokens"
+        )
 
 
 def _evaluate_base(run: TrainingRun) -> Evaluation | None:
@@ -169,11 +184,11 @@ def _save(run: TrainingRun, best: Evaluation | None, result: RewardTrainingResul
     if run.accelerator.is_main_process:
         out = run.config.out
         tokens = run.tokens.with_contract(reference=best.rewards if best else None)
-        with quiet_transformers():
-            classifier.save_pretrained(out, state_dict=weights)
-        tokens.tokenizer.save_pretrained(out)
+        (out / RECORD_FILE).unlink(missing_ok=True)  # of the model that this one replaces, if any
+        save_model(classifier, tokens.tokenizer, out, state_dict=weights)
         tokens.contract.save(out)
-        (out / RECORD_FILE).write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        with whole_file(out / RECORD_FILE) as file:
+            file.write(result.model_dump_json(indent=2).encode() + b"\n")
         run.checkpoints.remove()
     run.accelerator.wait_for_everyone()
 

@@ -1,0 +1,110 @@
+"""What users may have meant, and which names go to the network."""
+
+import logging
+import socket
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+
+import pytest
+from huggingface_hub import constants
+
+from music.errors import InvalidInputError
+from music.names import did_you_mean, require_model
+from music.reward import open_reward
+from music.reward.functions import require_reward
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """Work in a folder that holds the model `runs/rm`."""
+    (tmp_path / "runs" / "rm").mkdir(parents=True)
+    (tmp_path / "runs" / "rm" / "config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """Serve a hub that has `owner/model` alone; yields the paths that were asked for."""
+    asked = []
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            asked.append(self.path)
+            self.send_response(200 if self.path.startswith("/owner/model/") else 404)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Hub)
+    Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    yield asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_near_name_is_suggested_and_a_far_one_is_not():
+    assert did_you_mean("orcale", ["oracle", "length"]) == "; did you mean 'oracle'?"
+    assert did_you_mean("orcale", ["one", "two"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("runs/rmm", "no such folder.*did you mean 'runs/rm'"),
+        ("runs", "holds no config.json; did you mean 'runs/rm'"),
+        ("./nowhere", "no such folder"),
+        ("a/b/c", "no such folder"),
+        ("~nobody/x", "no such folder"),
+        ("what: a name", "no such folder"),
+        ("file.txt", "it is a file"),
+    ],
+)
+def test_a_slip_in_a_path_never_goes_to_the_hub(runs, hub, name, words):
+    (runs / "file.txt").write_text("")
+    with pytest.raises(InvalidInputError, match=words):
+        require_model(name)
+    assert hub == []
+
+
+@pytest.mark.parametrize("name", ["orcale", "lenght", "radnom"])
+def test_a_slip_in_a_rewards_name_never_goes_to_the_hub(runs, hub, name):
+    with pytest.raises(InvalidInputError, match="did you mean"):
+        require_reward(name)
+    with pytest.raises(InvalidInputError, match="did you mean"):
+        open_reward(name)
+    assert hub == []
+
+
+def test_what_may_be_on_the_hub_is_asked_for_once_and_that_is_reported(runs, hub, caplog):
+    caplog.set_level(logging.INFO)
+    require_model("owner/model")
+    assert "the Hugging Face hub is asked for it" in caplog.text
+    with pytest.raises(InvalidInputError, match="no such model on the hub"):
+        require_model("owner/other")
+    assert hub == ["/owner/model/resolve/main/config.json", "/owner/other/resolve/main/config.json"]
+
+
+def test_a_hub_that_cannot_be_reached_is_reported_after_one_try(runs, monkeypatch):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{unused.getsockname()[1]}")
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        with pytest.raises(InvalidInputError, match=r"the Hugging Face hub cannot be reached .*refused"):
+            require_model("owner/model")
+
+
+def test_offline_only_the_cache_is_looked_at(runs, hub, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(InvalidInputError, match="nor is it cached, and HF_HUB_OFFLINE is set"):
+        require_model("owner/model")
+    assert hub == []
+
+
+@pytest.mark.parametrize("name", ["oracle", "length", "random", "random:3", "m@http://127.0.0.1:1/v1", "runs/rm"])
+def test_names_of_rewards_are_taken(runs, hub, name):
+    require_reward(name)
+    assert hub == []

@@ -1,0 +1,70 @@
+"""What a run leaves in its folder, and what it leaves alone."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from music.errors import InvalidInputError
+from music_trainers import RewardTrainingConfig, train_reward_model
+from music_trainers.reward.records import RewardTrainingResult
+
+
+@pytest.fixture(scope="module")
+def base(language_checkpoint):
+    return str(language_checkpoint())
+
+
+def make_config(base, out, **changes):
+    settings = {"learning_rate": 3e-3, "batch_size": 8, "eval_fraction": 0.2, "device": "cpu"}
+    return RewardTrainingConfig(base=base, out=out, **settings | changes)
+
+
+def weights(directory):
+    return load_file(directory / "model.safetensors")
+
+
+def test_a_folder_with_a_model_is_left_alone_unless_it_may_be_replaced(base, make_pairs, tmp_path):
+    train_reward_model(make_config(base, tmp_path, max_steps=1), make_pairs(40))
+    before = weights(tmp_path)
+    with pytest.raises(InvalidInputError, match=r"holds a finished run .*--overwrite"):
+        train_reward_model(make_config(base, tmp_path, max_steps=2), make_pairs(40))
+    with pytest.raises(InvalidInputError, match=r"another model \(config\.json\)"):
+        train_reward_model(make_config(base, Path(base)), make_pairs(40))
+    assert all(torch.equal(weight, before[name]) for name, weight in weights(tmp_path).items())
+    result = train_reward_model(make_config(base, tmp_path, max_steps=2, overwrite=True), make_pairs(40))
+    assert RewardTrainingResult.model_validate_json((tmp_path / "training.json").read_bytes()) == result
+    assert result.num_steps == 2
+
+
+@pytest.fixture
+def _umask():
+    before = os.umask(0o027)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("_umask")
+def test_files_of_a_model_have_the_modes_of_any_new_file(base, make_pairs, tmp_path):
+    train_reward_model(make_config(base, tmp_path, max_steps=1), make_pairs(40))
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir() if path.is_file()}
+    assert "model.safetensors" in modes
+    assert set(modes.values()) == {0o640}, modes
+
+
+def test_a_length_beyond_the_models_own_is_reported_and_recorded_as_it_is(base, make_pairs, tmp_path):
+    starts = []
+    asked = make_config(base, tmp_path / "long", max_steps=1, max_length=10**6)
+    result = train_reward_model(asked, make_pairs(40), on_start=starts.append)
+    limit = result.config.max_length
+    assert limit < 10**6
+    assert (
+        f"--max-length 1000000 is more than {base} can read: conversations are cut to its own limit, {limit}"
+        in starts[0].notes[0]
+    )
+    train_reward_model(
+        make_config(base, tmp_path / "short", max_steps=1, max_length=limit), make_pairs(40), on_start=starts.append
+    )
+    assert starts[1].notes == ()
