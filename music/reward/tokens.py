@@ -151,9 +151,7 @@ class ConversationTokenizer:
         """Drop as few of the oldest exchanges as will do; one remains at least."""
         if isinstance(ids, Unscorable) or len(ids) <= self.contract.max_length:
             return ids if isinstance(ids, Unscorable) else _Fit(conversation, ids)
-        head = conversation.messages[: int(conversation.has_system)]
-        body = conversation.messages[len(head) :]
-        shorter = [Conversation(messages=head + body[2 * n :]) for n in range(1, conversation.num_turns)]
+        shorter = [conversation.without_exchanges(num) for num in range(1, conversation.num_turns)]
         for num_dropped, shorter_ids in enumerate(self._render(shorter), start=1):
             if isinstance(shorter_ids, list) and len(shorter_ids) <= self.contract.max_length:
                 return _Fit(shorter[num_dropped - 1], shorter_ids, num_dropped)

@@ -6,7 +6,7 @@ from music.conversation import Conversation
 from music.evaluation.benchmarks.fields import row_fields, wrong
 from music.evaluation.benchmarks.item import Item, Tag
 from music.pairs import PreferencePair
-from music.preferences.formats import Format, detect_format, read_pair
+from music.preferences.rows import read_row
 from music.preferences.sources import Row
 
 __all__ = ["pair_item", "read_pair_of"]

@@ -9,7 +9,7 @@ from music.evaluation.benchmarks.item import Item, Tag
 from music.evaluation.benchmarks.pairs import pair_item, read_pair_of
 from music.evaluation.benchmarks.scored import ScoredItems
 from music.evaluation.figures import Figure
-from music.preferences.formats import Format
+from music.preferences.shapes import Format
 from music.preferences.sources import Row
 from music.preferences.split import seed_key
 

@@ -1,0 +1,142 @@
+"""Reading what conversations start from: prompts, conversations, and what both sides of pairs share."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from music.conversation import Conversation
+from music.pairs import PreferencePair
+from music.preferences.problems import Change
+from music.preferences.reader import RejectedRow, bad_row, places
+from music.preferences.rows import ReadRow, read_rows
+from music.preferences.said import Consecutive
+from music.preferences.shapes import Format
+
+__all__ = ["Prompt", "PromptSet", "read_prompts"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """A conversation to start from.
+
+    Attributes:
+        id: Of its row or its pair, unique among those of a source.
+        source: Where the row is from.
+        conversation: The chosen side of a pair, or the row's conversation; it may end with either side.
+        pair: The pair, if it is of one.
+    """
+
+    id: str
+    source: str
+    conversation: Conversation
+    pair: PreferencePair | None = None
+
+    @property
+    def shared(self) -> Conversation:
+        """What both sides of a pair share, or the conversation, up to its last user message."""
+        messages = self.conversation.messages
+        end = len(messages)
+        if self.pair is not None:
+            others = enumerate(self.pair.rejected.messages)
+            end = next((place for place, other in others if place >= end or messages[place] != other), end)
+        while end and messages[end - 1].role != "user":
+            end -= 1
+        return self.conversation.prefix(end)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptSet:
+    """What was read to start from.
+
+    Attributes:
+        source: The source as it was named.
+        prompts: In order.
+        rejected: The rows that gave none.
+        num_rows: The number of rows looked at.
+        num_with_tools: Conversations left out as they hold tool messages, which simulated players do not write.
+        formats: The shapes found, and how many rows are of each.
+        changes: What was changed in rows that were used.
+    """
+
+    source: str
+    prompts: tuple[Prompt, ...]
+    rejected: tuple[RejectedRow, ...]
+    num_rows: int
+    num_with_tools: int
+    formats: Mapping[Format, int] = field(default_factory=dict)
+    changes: Mapping[Change, int] = field(default_factory=dict)
+
+    def summary(self) -> str:
+        """Say in one line what was read, and what was dropped, where and why."""
+        formats = " and ".join(map(str, self.formats))
+        parts = [f"{len(self.prompts)} conversations from {Path(self.source).name} ({formats})"]
+        if self.num_with_tools:
+            parts.append(f"{self.num_with_tools} with tool messages left out")
+        parts += [f"{num} {change}" for change, num in self.changes.items() if num and change is not Change.TOOLS]
+        if self.rejected:
+            parts.append(f"{len(self.rejected)} of {self.num_rows} rows dropped: {places(self.rejected)}")
+        return "; ".join(parts)
+
+
+def read_prompts(
+    source: str | Path,
+    *,
+    format: Format | None = None,
+    split: str | None = None,
+    strict: bool = False,
+    limit: int | None = None,
+    consecutive: Consecutive = Consecutive.REFUSE,
+) -> PromptSet:
+    """Read conversations to start from: rows of pairs of any shape, of one conversation each, or of prompts alone.
+
+    Args:
+        source: As for `read_preferences`.
+        format: The rows' format; by default each row tells its own.
+        split: Which split of a folder or a hub data set; by default `train`, or the only one.
+        strict: Whether the first bad row is an error; otherwise bad rows are counted.
+        limit: Stop after this many.
+        consecutive: What becomes of two messages in a row by one speaker.
+
+    Raises:
+        InvalidInputError: The source cannot be read, no row tells a format, or, if `strict`, a row is bad.
+    """
+    prompts: list[Prompt] = []
+    rejected: list[RejectedRow] = []
+    formats: Counter[Format] = Counter()
+    changes: Counter[Change] = Counter()
+    num_rows = num_with_tools = 0
+    for read in read_rows(source, split=split, format=format, consecutive=consecutive, lone=True):
+        if limit is not None and len(prompts) >= limit:
+            break
+        num_rows += read.row.span
+        changes += read.changes
+        found = list(_prompts(read))
+        usable = [prompt for prompt in found if not prompt.conversation.has_tools]
+        num_with_tools += len(found) - len(usable)
+        prompts += usable
+        if read.format is not None:
+            formats[read.format] += read.error is None
+        if read.error is not None:
+            if strict:
+                raise bad_row(source, read.row, read.error) from read.error
+            rejected.append(RejectedRow.of(read.row, read.error))
+    return PromptSet(
+        source=str(source),
+        prompts=tuple(prompts[:limit]),
+        rejected=tuple(rejected),
+        num_rows=num_rows,
+        num_with_tools=num_with_tools,
+        formats={format: num for format, num in formats.items() if num} or dict(formats),
+        changes=dict(changes),
+    )
+
+
+def _prompts(read: ReadRow) -> Iterator[Prompt]:
+    if read.conversation is not None:
+        fields = read.row.content
+        source = fields.get("source")
+        named = source if isinstance(source, str) else read.row.stem
+        yield Prompt(id=read.id, source=named, conversation=read.conversation)
+    for pair in read.pairs:
+        yield Prompt(id=pair.id, source=pair.source, conversation=pair.chosen, pair=pair)
