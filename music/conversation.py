@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, Literal, Self
 
 import orjson
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_serializer, model_validator
 
 __all__ = ["Conversation", "Message", "Role", "StopReason", "find_out_of_order"]
 
@@ -84,6 +84,7 @@ class Message(BaseModel):
         """Whether the message calls a tool or is a tool's result."""
         return self.role == "tool" or bool(self.tool_calls)
 
+    @model_serializer
     def to_dict(self) -> dict[str, Any]:
         """Return the message as a plain dict, as chat templates and JSON want it; fields of tools only if present."""
         plain: dict[str, Any] = {"role": self.role, "content": self.content}

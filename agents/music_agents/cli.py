@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from music.cli import AsJson, FormatFlag, StrictFlag
+from music.cli import AsJson, ConsecutiveFlag, FormatFlag, SplitFlag, StrictFlag
 
 __all__ = ["simulate"]
 
@@ -120,6 +120,8 @@ def simulate(
         ),
     ] = "",
     format: FormatFlag = None,
+    split: SplitFlag = None,
+    consecutive: ConsecutiveFlag = "refuse",
     strict: StrictFlag = False,
     json: AsJson = False,
 ) -> None:
@@ -129,6 +131,7 @@ def simulate(
     """
     from music.llm.openai import ClientSettings
     from music.llm.pacing import PacingSettings
+    from music.preferences import Consecutive
     from music_agents.contrasts import parse_mix
     from music_agents.doing import conclude, do_job
     from music_agents.quality import RefusalRule
@@ -140,6 +143,8 @@ def simulate(
     job = SimulationJob(
         seeds=seeds,
         format=format,
+        split=split,
+        consecutive=Consecutive(consecutive),
         strict=strict,
         endpoints=RoleEndpoints(
             user=user,

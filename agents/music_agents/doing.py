@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from music.cli import console, emit, read_pairs, run_async
+from music.errors import InvalidInputError
 from music.pairs import PreferencePair
 from music_agents.progress import RunProgress, stop_on_signals
 from music_agents.progress.display import show_progress
 from music_agents.run import RunReport, RunStatus, SimulationJob
-from music_agents.run.job import SANDBOX
+from music_agents.run.job import SANDBOX, without_tools
 from music_agents.scaleout import ProcessCrew, is_shared, simulate_in_shares
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def do_job(
     job: SimulationJob, out: Path, *, retry_failed: bool, processes: int | None, ray: str, as_json: bool
 ) -> RunReport:
     """Do the job here or with workers; Ctrl-C asks the run to stop, a second one cuts it short."""
-    pairs = job.read_seeds() if job.seeds == SANDBOX else list(read_pairs(job.seeds, job.format, job.strict).pairs)
+    pairs = job.read_seeds() if job.seeds == SANDBOX else _read(job)
     if ray:
         from music_agents.scaleout.cluster import RayCrew
 
@@ -35,6 +36,21 @@ def do_job(
     if is_shared(out) or (processes or 1) > 1:
         return run_async(_run_with(ProcessCrew(processes or 1), job, out.absolute(), retry_failed, as_json))
     return run_async(_run_here(job, out, pairs, retry_failed, as_json))
+
+
+def _read(job: SimulationJob) -> list[PreferencePair]:
+    """Read the seeds of a file, and report what was left out.
+
+    Raises:
+        InvalidInputError: The file cannot be read, or holds no conversation to start from.
+    """
+    read = read_pairs(job.seeds, job.format, job.strict, split=job.split, consecutive=job.consecutive.value)
+    pairs = without_tools(read.pairs)
+    if num := len(read.pairs) - len(pairs):
+        console.print(f"{num} pairs with tool messages left out: simulated players call no tools", soft_wrap=True)
+    if not pairs:
+        raise InvalidInputError(f"{job.seeds}: expected a conversation without tool messages, got none")
+    return pairs
 
 
 async def _run_here(

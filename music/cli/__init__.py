@@ -18,8 +18,32 @@ The function's parameters are typer's; a `typer.Typer` app in its place becomes 
 """
 
 from music.cli.output import AsJson, console, emit
-from music.cli.pairs import FormatFlag, StrictFlag, read_pairs
+from music.cli.pairs import (
+    ConsecutiveFlag,
+    ConsecutiveWord,
+    FormatFlag,
+    SplitFlag,
+    StrictFlag,
+    parse_format,
+    read_pairs,
+    report_reading,
+)
 from music.cli.run import run_async
 from music.cli.shell import build_shell, main
 
-__all__ = ["AsJson", "FormatFlag", "StrictFlag", "build_shell", "console", "emit", "main", "read_pairs", "run_async"]
+__all__ = [
+    "AsJson",
+    "ConsecutiveFlag",
+    "ConsecutiveWord",
+    "FormatFlag",
+    "SplitFlag",
+    "StrictFlag",
+    "build_shell",
+    "console",
+    "emit",
+    "main",
+    "parse_format",
+    "read_pairs",
+    "report_reading",
+    "run_async",
+]

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from music.cli import AsJson, console, emit
+from music.cli import AsJson, ConsecutiveFlag, ConsecutiveWord, FormatFlag, console, emit, parse_format, report_reading
+from music.errors import InvalidInputError
 from music.evaluation.judges import cli as flags
 
 if TYPE_CHECKING:
+    from music.evaluation.benchmarks.benchmark import Benchmark
     from music.evaluation.benchmarks.item import ItemSet
     from music.evaluation.judges.settings import JudgeSettings
     from music.evaluation.result import EvaluationResult
     from music.evaluation.scoring import ScoreSet
 
-__all__ = ["MODEL_HELP", "evaluate", "take_scores"]
+__all__ = ["MODEL_HELP", "evaluate", "take_scores", "with_rules"]
 
 MODEL_HELP = (
     "MODEL, prefix-mean:MODEL, MODEL@URL, oracle, length or random; judge:ENDPOINT (rates each completion) or "
@@ -32,7 +34,12 @@ def evaluate(
     baseline: Annotated[str | None, typer.Option(help="Another to compare with, prompt by prompt.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for scores and result; a killed run goes on there.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Draw this many prompts, for a quick look.")] = None,
-    split: Annotated[str | None, typer.Option(help="Which split of a hub data set; its own if not given.")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Which split of a folder or hub data set; also SOURCE:SPLIT. By default the benchmark's own."),
+    ] = None,
+    format: FormatFlag = None,
+    consecutive: ConsecutiveFlag = "refuse",
     strict: Annotated[
         bool, typer.Option(help="Stop at bad rows and at completions without a score; else count and leave out.")
     ] = True,
@@ -57,7 +64,7 @@ def evaluate(
     given: dict[str, Any] = {"prompt": judge_prompt, "num_samples": judge_samples, "temperature": judge_temperature}
     given |= {"max_cost": judge_max_cost, "max_tokens": judge_max_tokens, "prices": judge_price}
     judging = flags.read_settings([model, baseline], max_in_flight, given)
-    chosen = open_benchmark(benchmark)
+    chosen = with_rules(open_benchmark(benchmark), format, consecutive)
     items = whole = read_benchmark(chosen, files, split=split, strict=strict)
     if limit is not None:
         items = draw_prompts(whole, limit)
@@ -72,6 +79,23 @@ def evaluate(
         strict=strict,
     )
     _report(result, out, json)
+
+
+def with_rules(benchmark: Benchmark, format: str | None, consecutive: ConsecutiveWord) -> Benchmark:
+    """Return a benchmark that reads rows as the flags ask, and reports what it read.
+
+    Raises:
+        InvalidInputError: The flags are given with a benchmark that has a format of its own.
+    """
+    from music.evaluation.benchmarks.preferences import Preferences
+    from music.preferences import Consecutive
+
+    if isinstance(benchmark, Preferences):
+        rules = Consecutive(consecutive)
+        return Preferences(format=parse_format(format), consecutive=rules, on_read=report_reading)
+    if format is not None or consecutive != "refuse":
+        raise InvalidInputError(f"--format and --consecutive are for `preferences`; {benchmark.name} has its own format")
+    return benchmark
 
 
 def take_scores(

@@ -18,6 +18,7 @@ from music.preferences.said import Said, require_reply, settle
 __all__ = [
     "decoded",
     "is_transcript",
+    "joined_parts",
     "parse_message",
     "parse_messages",
     "parse_transcript",
@@ -118,7 +119,7 @@ def parse_message(item: Any, place: str) -> Said:
         raise _no_message(item, place)
     speaker, content = item.get("role", item.get("from")), item.get("content", item.get("value"))
     calls = item.get("tool_calls") or item.get("function_call")
-    text = _joined(content, place) if isinstance(content, list) else content
+    text = joined_parts(content, place) if isinstance(content, list) else content
     if text is None and calls:
         text = ""
     if not isinstance(speaker, str) or not isinstance(text, str):
@@ -158,7 +159,7 @@ def _no_message(item: Any, place: str) -> RowError:
     return RowError(RowProblem.WRONG_TYPE, place, expected="{role: string, content: string}", got=str(got))
 
 
-def _joined(parts: list[Any], place: str) -> str:
+def joined_parts(parts: list[Any], place: str) -> str:
     """Join the text parts of a message, one a line; parts of other kinds are no text."""
     for part in parts:
         if not isinstance(part, dict) or not isinstance(part.get("text"), str):

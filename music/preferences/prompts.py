@@ -32,6 +32,11 @@ class Prompt:
     conversation: Conversation
     pair: PreferencePair | None = None
 
+    @classmethod
+    def of(cls, pair: PreferencePair) -> "Prompt":
+        """Return the prompt of a pair."""
+        return cls(id=pair.id, source=pair.source, conversation=pair.chosen, pair=pair)
+
     @property
     def shared(self) -> Conversation:
         """What both sides of a pair share, or the conversation, up to its last user message."""
@@ -138,5 +143,4 @@ def _prompts(read: ReadRow) -> Iterator[Prompt]:
         source = fields.get("source")
         named = source if isinstance(source, str) else read.row.stem
         yield Prompt(id=read.id, source=named, conversation=read.conversation)
-    for pair in read.pairs:
-        yield Prompt(id=pair.id, source=pair.source, conversation=pair.chosen, pair=pair)
+    yield from map(Prompt.of, read.pairs)

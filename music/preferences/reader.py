@@ -8,12 +8,12 @@ from pathlib import Path
 from music.errors import InvalidInputError
 from music.pairs import PreferencePair
 from music.preferences.problems import Change, RowError, RowProblem
-from music.preferences.rows import read_rows
+from music.preferences.rows import ReadRow, read_rows
 from music.preferences.said import Consecutive
 from music.preferences.shapes import Format
 from music.preferences.sources import Row
 
-__all__ = ["PreferenceSet", "RejectedRow", "bad_row", "places", "read_preferences"]
+__all__ = ["Account", "PreferenceSet", "RejectedRow", "bad_row", "places", "read_preferences"]
 
 _SHOWN_PLACES = 5
 
@@ -92,6 +92,48 @@ class PreferenceSet:
         return "; ".join(parts)
 
 
+class Account:
+    """Adds up what the rows of a source give, row by row."""
+
+    def __init__(self, source: str | Path) -> None:
+        self._source = str(source)
+        self._pairs: list[PreferencePair] = []
+        self._rejected: list[RejectedRow] = []
+        self._formats: Counter[Format] = Counter()
+        self._changes: Counter[Change] = Counter()
+        self._num_rows = 0
+        self._num_ties = 0
+
+    @property
+    def num_pairs(self) -> int:
+        """The number of pairs so far."""
+        return len(self._pairs)
+
+    def add(self, read: ReadRow) -> None:
+        """Take the next row into account."""
+        self._num_rows += read.row.span
+        self._num_ties += read.num_ties
+        self._changes += read.changes
+        self._pairs += read.pairs
+        if read.format is not None:
+            self._formats[read.format] += read.error is None
+        if read.error is not None:
+            self._rejected.append(RejectedRow.of(read.row, read.error))
+
+    def result(self, limit: int | None = None) -> PreferenceSet:
+        """Return what was read; of pairs the first `limit`, if reading stopped there."""
+        return PreferenceSet(
+            source=self._source,
+            formats={format: num for format, num in self._formats.items() if num} or dict(self._formats),
+            pairs=tuple(self._pairs[:limit]),
+            rejected=tuple(self._rejected),
+            limit=limit,
+            num_rows=self._num_rows,
+            num_ties=self._num_ties,
+            changes=dict(self._changes),
+        )
+
+
 def read_preferences(
     source: str | Path,
     *,
@@ -114,37 +156,14 @@ def read_preferences(
     Raises:
         InvalidInputError: The source cannot be read, no row tells a format, or, if `strict`, a row is bad.
     """
-    pairs: list[PreferencePair] = []
-    rejected: list[RejectedRow] = []
-    formats: Counter[Format] = Counter()
-    changes: Counter[Change] = Counter()
-    num_rows = num_ties = 0
-    is_cut = False
+    account = Account(source)
     for read in read_rows(source, split=split, format=format, consecutive=consecutive):
-        if limit is not None and len(pairs) >= limit:
-            is_cut = True
-            break
-        num_rows += read.row.span
-        num_ties += read.num_ties
-        changes += read.changes
-        pairs += read.pairs
-        if read.format is not None:
-            formats[read.format] += read.error is None
-        if read.error is not None:
-            if strict:
-                raise bad_row(source, read.row, read.error) from read.error
-            rejected.append(RejectedRow.of(read.row, read.error))
-    found = {format: num for format, num in formats.items() if num}
-    return PreferenceSet(
-        source=str(source),
-        formats=found or dict(formats),
-        pairs=tuple(pairs[:limit]),
-        rejected=tuple(rejected),
-        limit=limit if is_cut or len(pairs) > len(pairs[:limit]) else None,
-        num_rows=num_rows,
-        num_ties=num_ties,
-        changes=dict(changes),
-    )
+        if limit is not None and account.num_pairs >= limit:
+            return account.result(limit)
+        if strict and read.error is not None:
+            raise bad_row(source, read.row, read.error) from read.error
+        account.add(read)
+    return account.result(limit if limit is not None and account.num_pairs > limit else None)
 
 
 def bad_row(source: str | Path, row: Row, error: RowError) -> InvalidInputError:

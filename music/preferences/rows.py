@@ -28,7 +28,7 @@ from music.preferences.shapes import (
 from music.preferences.shapes.rankings import GROUPED
 from music.preferences.sources import Row, iter_rows
 
-__all__ = ["ReadRow", "fields_of", "read_row", "read_rows", "row_id"]
+__all__ = ["ReadRow", "read_row", "read_rows", "row_fields", "row_id"]
 
 _DETECTION_ROWS = 50
 
@@ -110,7 +110,7 @@ def read_row(
     """
     shape = fallback
     try:
-        fields = fields_of(row)
+        fields = row_fields(row)
         if not is_forced:
             shape = find_shape(fields) or (find_lone_shape(fields) if lone else None) or fallback
         if shape is None:
@@ -129,7 +129,7 @@ def read_row(
     )
 
 
-def fields_of(row: Row) -> Fields:
+def row_fields(row: Row) -> Fields:
     """Return a row's fields.
 
     Raises:
@@ -177,9 +177,8 @@ def _first_shape(head: Iterable[Row], lone: bool) -> Shape | LoneShape | None:
 
 
 def _shapeless(fields: Fields) -> RowError:
-    expected = f"a row of preferences ({', '.join(PAIR_FORMATS)})"
     got = f"columns {', '.join(fields)}; {find_nearest(fields)}".removesuffix("; ")
-    return RowError(RowProblem.MISSING_SIDE, "row", expected=expected, got=got)
+    return RowError(RowProblem.MISSING_SIDE, "row", expected="a row of preferences", got=got)
 
 
 def _undetected(source: str | Path, head: list[Row]) -> InvalidInputError:

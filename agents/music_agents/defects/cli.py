@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from music.cli import AsJson, FormatFlag, StrictFlag, console, run_async
+from music.cli import AsJson, ConsecutiveFlag, FormatFlag, SplitFlag, StrictFlag, console, run_async
 
 if TYPE_CHECKING:
     from music_agents.defects.transcripts import Transcript
@@ -47,6 +47,8 @@ def defects(
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try the pairs that failed again.")] = False,
     format: FormatFlag = None,
+    split: SplitFlag = None,
+    consecutive: ConsecutiveFlag = "refuse",
     strict: StrictFlag = False,
     json: AsJson = False,
 ) -> None:
@@ -76,7 +78,7 @@ def defects(
         max_tokens=max_tokens,
         prices=tuple(price or ()),
     )
-    transcripts = read_transcripts(seeds, format, strict)
+    transcripts = read_transcripts(seeds, format, strict, split=split, consecutive=consecutive)
     make = _make(out, transcripts, endpoints, config, same_author=same_author, retry_failed=retry_failed, as_json=json)
     conclude(run_async(make), out, as_json=json)
 

@@ -2,7 +2,7 @@
 
 import importlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import cache
 from pathlib import Path
@@ -14,6 +14,7 @@ from music.errors import InvalidInputError
 from music.llm.spending.budget import Budget, PriceTable
 from music.llm.spending.ledger import Ledger
 from music.pairs import PreferencePair
+from music.preferences.said import Consecutive
 from music_agents.personas.sources import open_personas
 from music_agents.progress import RunProgress
 from music_agents.progress.events import Watch
@@ -41,6 +42,10 @@ class SimulationJob(BaseModel):
     """Format of the seeds; None to detect it."""
     strict: bool = False
     """Whether the first row that cannot be used is an error."""
+    split: str | None = None
+    """Which split of a folder or hub data set; by default `train`, or the only one."""
+    consecutive: Consecutive = Consecutive.REFUSE
+    """What becomes of two messages in a row by one speaker in a seed."""
     endpoints: RoleEndpoints = RoleEndpoints()
     """Who plays which role."""
     config: SimulationConfig
@@ -56,7 +61,7 @@ class SimulationJob(BaseModel):
         Raises:
             InvalidInputError: The source cannot be read.
         """
-        return read_seeds(self.seeds, self.format, self.strict)
+        return read_seeds(self.seeds, self.format, self.strict, self.split, self.consecutive)
 
     async def run(
         self,
@@ -79,7 +84,7 @@ class SimulationJob(BaseModel):
             display: Shows the progress for as long as a block lasts; None for not at all.
         """
         seeds_path = None if self.seeds == SANDBOX else self.seeds
-        personas = open_personas(self.personas, seeds_path) if self.personas else None
+        personas = open_personas(self.personas, seeds_path, split=self.split) if self.personas else None
         async with AsyncExitStack() as stack:
             models = await stack.enter_async_context(self.endpoints.open())
             if display is not None:
@@ -107,14 +112,28 @@ def open_progress(config: SimulationConfig) -> RunProgress:
     return RunProgress(ledger=Ledger(budget, PriceTable.parse(config.prices)))
 
 
-def read_seeds(seeds: str, format: str | None, strict: bool) -> list[PreferencePair]:
+def read_seeds(
+    seeds: str,
+    format: str | None,
+    strict: bool,
+    split: str | None = None,
+    consecutive: Consecutive = Consecutive.REFUSE,
+) -> list[PreferencePair]:
     """Read preference pairs, or draw the sandbox's; see `SimulationJob.read_seeds`."""
     from music.preferences import Format, read_preferences
     from music.sandbox.seeds import seed_pairs
 
     if seeds == SANDBOX:
         return seed_pairs(NUM_SANDBOX_SEEDS, 0)
-    return list(read_preferences(seeds, format=Format(format) if format else None, strict=strict).pairs)
+    found = read_preferences(
+        seeds, format=Format(format) if format else None, strict=strict, split=split, consecutive=consecutive
+    )
+    return without_tools(found.pairs)
+
+
+def without_tools(pairs: Iterable[PreferencePair]) -> list[PreferencePair]:
+    """Return the pairs to start from: simulated players neither call tools nor read their results."""
+    return [pair for pair in pairs if not pair.chosen.has_tools]
 
 
 @cache

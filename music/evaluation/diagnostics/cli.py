@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from music.cli import AsJson, console, emit
+from music.cli import AsJson, ConsecutiveFlag, ConsecutiveWord, FormatFlag, console, emit
 from music.cli import read_pairs as read_training_pairs
-from music.evaluation.cli import MODEL_HELP, take_scores
+from music.evaluation.cli import MODEL_HELP, take_scores, with_rules
 
 if TYPE_CHECKING:
     from music.evaluation.diagnostics.records import Diagnosis
@@ -29,7 +29,12 @@ def diagnose(
         Path | None, typer.Option(help="Folder for scores and diagnosis; a killed run goes on there.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Draw this many prompts, for a quick look.")] = None,
-    split: Annotated[str | None, typer.Option(help="Which split of a hub data set; `test` if not given.")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Which split of a folder or hub data set; also SOURCE:SPLIT. By default test, or the only one."),
+    ] = None,
+    format: FormatFlag = None,
+    consecutive: ConsecutiveFlag = "refuse",
     strict: Annotated[
         bool, typer.Option(help="Stop at bad rows and at conversations without a score; else count and leave out.")
     ] = True,
@@ -45,7 +50,7 @@ def diagnose(
     from music.evaluation.diagnostics.probes import probe_pairs
     from music.evaluation.drawing import draw_prompts
 
-    items = whole = read_benchmark(Preferences(), pairs, split=split, strict=strict)
+    items = whole = read_benchmark(with_rules(Preferences(), format, consecutive), pairs, split=split, strict=strict)
     if limit is not None:
         items = draw_prompts(whole, limit)
     probed = probe_pairs(items)
@@ -56,7 +61,7 @@ def diagnose(
     found = find(
         probed,
         scores,
-        train=_training_pairs(train) if train else None,
+        train=_training_pairs(train, consecutive) if train else None,
         files=pairs,
         num_pairs_of_all=len(whole.items) if limit is not None else None,
         strict=strict,
@@ -64,9 +69,9 @@ def diagnose(
     _report(found, out, json)
 
 
-def _training_pairs(sources: Sequence[str]) -> Iterator[PreferencePair]:
+def _training_pairs(sources: Sequence[str], consecutive: ConsecutiveWord) -> Iterator[PreferencePair]:
     for source in sources:
-        yield from read_training_pairs(source).pairs
+        yield from read_training_pairs(source, consecutive=consecutive).pairs
 
 
 def _report(found: Diagnosis, out: Path | None, json: bool) -> None:

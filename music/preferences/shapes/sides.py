@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from music.preferences.messages import (
@@ -106,16 +107,13 @@ def _are_transcripts(fields: Fields) -> bool:
     return all(isinstance(fields[side], str) and _TRANSCRIPT_START.match(fields[side]) for side in _SIDES)
 
 
-def _has_transcript_prompt(fields: Fields) -> bool:
-    return isinstance(fields["prompt"], str) and is_transcript(fields["prompt"])
+def _is_plain(prompt: Any) -> bool:
+    """Whether a prompt is text, and neither a transcript nor messages as JSON text."""
+    return isinstance(prompt, str) and not is_transcript(prompt) and isinstance(_decoded_or_none(prompt), str)
 
 
-def _text_prompt(fields: Fields) -> bool:
-    return any(isinstance(fields.get(name), str) for name in _TEXT_PROMPTS)
-
-
-def _list_prompt(fields: Fields) -> bool:
-    return isinstance(_decoded_or_none(fields["prompt"]), list | dict)
+def _is_text(column: str, fields: Fields) -> bool:
+    return isinstance(fields[column], str)
 
 
 def _lone_sides(fields: Fields) -> bool:
@@ -124,31 +122,45 @@ def _lone_sides(fields: Fields) -> bool:
 
 SHAPES = (
     Shape(
+        format=Format.SKYWORK,
+        columns=("chosen", "rejected"),
+        wants="chosen, rejected: lists of messages, with no prompt",
+        read=_skywork,
+        fits=lambda fields: _lone_sides(fields) and _are_whole(fields),
+    ),
+    Shape(
+        format=Format.HH,
+        columns=("chosen", "rejected"),
+        wants="chosen, rejected: transcripts, 'Human: ... Assistant: ...'",
+        read=_hh,
+        fits=lambda fields: _lone_sides(fields) and _are_transcripts(fields),
+    ),
+    Shape(
+        format=Format.ULTRAFEEDBACK,
+        columns=("prompt", "chosen", "rejected"),
+        wants="prompt: text",
+        read=_after_text,
+        fits=lambda fields: _is_plain(fields["prompt"]),
+    ),
+    Shape(
         format=Format.TRL,
         columns=("prompt", "chosen", "rejected"),
         wants="prompt: a list of messages",
         read=_after("prompt"),
-        fits=_list_prompt,
+        fits=lambda fields: isinstance(_decoded_or_none(fields["prompt"]), list | dict),
     ),
     Shape(
         format=Format.HH,
         columns=("prompt", "chosen", "rejected"),
         wants="prompt: a transcript, 'Human: ... Assistant:'",
         read=_hh,
-        fits=_has_transcript_prompt,
+        fits=lambda fields: isinstance(fields["prompt"], str),
     ),
     Shape(
         format=Format.ALPACA,
         columns=("instruction", "chosen", "rejected"),
         wants="instruction: text",
         read=_alpaca,
-    ),
-    Shape(
-        format=Format.SKYWORK,
-        columns=("chosen", "rejected"),
-        wants="chosen, rejected: lists of messages, with no prompt",
-        read=_skywork,
-        fits=lambda fields: _lone_sides(fields) and _are_whole(fields),
     ),
     Shape(
         format=Format.SHAREGPT,
@@ -163,27 +175,13 @@ SHAPES = (
         read=_after("messages"),
         fits=_lone_sides,
     ),
-    Shape(
-        format=Format.ULTRAFEEDBACK,
-        columns=("prompt", "chosen", "rejected"),
-        wants="prompt: text",
-        read=_after_text,
-        fits=lambda fields: isinstance(fields["prompt"], str),
-    ),
-    Shape(
-        format=Format.HH,
-        columns=("chosen", "rejected"),
-        wants="chosen, rejected: transcripts, 'Human: ... Assistant: ...'",
-        read=_hh,
-        fits=lambda fields: _lone_sides(fields) and _are_transcripts(fields),
-    ),
     *(
         Shape(
             format=Format.ULTRAFEEDBACK,
             columns=(column, "chosen", "rejected"),
             wants=f"{column}: text",
             read=_after_text,
-            fits=_text_prompt,
+            fits=partial(_is_text, column),
         )
         for column in _TEXT_PROMPTS[1:]
     ),

@@ -28,17 +28,16 @@ def shape_named(format: Format) -> Shape | LoneShape:
 
 
 def find_nearest(fields: Fields) -> str:
-    """Say which shape a row of no shape is nearest to, and what it lacks; empty if it is near none."""
+    """Say which shapes a row of no shape is nearest to, and what it lacks; empty if it is near none."""
+    complete = [shape for shape in SHAPES if not _missing(shape, fields)]
+    partial = [shape for shape in SHAPES if 0 < len(_missing(shape, fields)) < len(shape.columns)]
+    near = [f"{shape.format} ({shape.wants})" for shape in complete]
+    if partial:
+        shape = min(partial, key=lambda shape: len(_missing(shape, fields)) / len(shape.columns))
+        missing = ", ".join(_missing(shape, fields))
+        near.append(f"{shape.format} ({', '.join(shape.columns)}; missing: {missing})")
+    return f"nearest: {', or '.join(near)}" if near else ""
 
-    def share(shape: Shape) -> float:
-        return sum(fields.get(name) is not None for name in shape.columns) / len(shape.columns)
 
-    complete = [shape for shape in SHAPES if share(shape) == 1]
-    if complete:
-        wanted = "; or ".join(f"{shape.format} ({shape.wants})" for shape in complete)
-        return f"nearest: {wanted}"
-    shape = max(SHAPES, key=share)
-    if not share(shape):
-        return ""
-    missing = ", ".join(name for name in shape.columns if fields.get(name) is None)
-    return f"nearest: {shape.format} ({', '.join(shape.columns)}); missing: {missing}"
+def _missing(shape: Shape, fields: Fields) -> list[str]:
+    return [name for name in shape.columns if fields.get(name) is None]
