@@ -119,6 +119,8 @@ def read_row(
         if isinstance(shape, LoneShape):
             changes: Counter[Change] = Counter()
             conversation = settle(shape.read(fields), shape.column, consecutive, changes)
+            if not conversation.messages:
+                raise RowError(RowProblem.EMPTY_TEXT, shape.column, expected="messages", got="none")
             return ReadRow(row=row, id=id, format=shape.format, conversation=conversation, changes=changes)
         found = shape.read(fields)
         pairs, changes = make_pairs(row, fields, id, found.pairs, consecutive)
