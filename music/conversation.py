@@ -25,7 +25,7 @@ class StopReason(StrEnum):
     ERROR = "error"
 
 
-# One set of field names for all that is built without validation: a set for each would cost a twentieth of the memory.
+# One set of field names for all messages of text: a set for each would cost a twentieth of the memory.
 _MESSAGE_FIELDS = {"role", "content"}
 _CONVERSATION_FIELDS = {"messages"}
 
@@ -76,8 +76,14 @@ class Message(BaseModel):
 
     @classmethod
     def trusted(cls, role: Role, content: str) -> "Message":
-        """Build a message from parts that are known to be valid."""
-        return cls.model_construct(_MESSAGE_FIELDS, role=role, content=content)
+        """Build a message of text; it shares its set of field names with all others.
+
+        Raises:
+            pydantic.ValidationError: The text is blank.
+        """
+        message = cls(role=role, content=content)
+        object.__setattr__(message, "__pydantic_fields_set__", _MESSAGE_FIELDS)
+        return message
 
     @property
     def is_of_tools(self) -> bool:
@@ -184,8 +190,7 @@ class Conversation(BaseModel):
         """Append one message, validating that message alone."""
         if role != self.next_role:
             raise ValueError(f"roles out of order: expected {self.next_role!r}, got {role!r}")
-        valid = Message(role=role, content=content)
-        return self._with((*self.messages, Message.trusted(role, valid.content)))
+        return self._with((*self.messages, Message.trusted(role, content)))
 
     @classmethod
     def _with(cls, messages: tuple[Message, ...]) -> "Conversation":
