@@ -112,7 +112,8 @@ WITH_TOOLS = [
 
 def test_tool_messages_are_of_the_turn_that_they_serve():
     conversation = Conversation.from_messages(WITH_TOOLS)
-    assert conversation.has_tools and not build(4).has_tools
+    assert conversation.has_tools
+    assert not build(4).has_tools
     assert conversation.turn_ends == (5, 7)
     assert conversation.exchange_starts == (1, 5)
     assert [conversation.prefix(n).next_role for n in range(3, 6)] == ["user", "assistant", "user"]

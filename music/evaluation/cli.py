@@ -36,7 +36,9 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="Draw this many prompts, for a quick look.")] = None,
     split: Annotated[
         str | None,
-        typer.Option(help="Which split of a folder or hub data set; also SOURCE:SPLIT. By default the benchmark's own."),
+        typer.Option(
+            help="Which split of a folder or hub data set; also SOURCE:SPLIT. By default the benchmark's own."
+        ),
     ] = None,
     format: FormatFlag = None,
     consecutive: ConsecutiveFlag = "refuse",
@@ -94,7 +96,9 @@ def with_rules(benchmark: Benchmark, format: str | None, consecutive: Consecutiv
         rules = Consecutive(consecutive)
         return Preferences(format=parse_format(format), consecutive=rules, on_read=report_reading)
     if format is not None or consecutive != "refuse":
-        raise InvalidInputError(f"--format and --consecutive are for `preferences`; {benchmark.name} has its own format")
+        raise InvalidInputError(
+            f"--format and --consecutive are for `preferences`; {benchmark.name} has its own format"
+        )
     return benchmark
 
 

@@ -179,7 +179,7 @@ def _csv_rows(path: Path, file: IO[str]) -> Iterator[Row]:
     csv.field_size_limit(sys.maxsize)
     try:
         for number, content in enumerate(csv.DictReader(file, delimiter="\t" if kind_of(path) == ".tsv" else ","), 1):
-            content.pop(None, None)  # type: ignore[call-overload]  # cells beyond the header's
+            content.pop(None, None)  # cells beyond the header's
             yield Row(path.name, "row", number, content)
     except csv.Error as error:
         raise InvalidInputError(f"{path}: expected CSV with a header: {error}") from error

@@ -7,6 +7,7 @@ reason, the field and what stood there.
 import ast
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -188,10 +189,8 @@ def _call(call: Any) -> Any:
         call = {"type": "function", "function": call}
     function = call.get("function")
     if isinstance(function, dict) and isinstance(arguments := function.get("arguments"), str):
-        try:
+        with suppress(orjson.JSONDecodeError):  # the text of a call that was never whole stays text
             function["arguments"] = orjson.loads(arguments)
-        except orjson.JSONDecodeError:
-            pass  # the text of a call that was never whole stays text
     return call
 
 

@@ -125,10 +125,8 @@ def read_row(
         found = shape.read(fields)
         pairs, changes = make_pairs(row, fields, id, found.pairs, consecutive)
     except RowError as error:
-        return ReadRow(row=row, format=shape and shape.format, error=error)
-    return ReadRow(
-        row=row, id=id, format=shape.format, pairs=tuple(pairs), num_ties=found.num_ties, changes=changes
-    )
+        return ReadRow(row=row, format=shape.format if shape else None, error=error)
+    return ReadRow(row=row, id=id, format=shape.format, pairs=tuple(pairs), num_ties=found.num_ties, changes=changes)
 
 
 def row_fields(row: Row) -> Fields:

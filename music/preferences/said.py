@@ -59,7 +59,10 @@ class Said(NamedTuple):
 
 
 def settle(
-    said: Sequence[Said], name: str, consecutive: Consecutive = Consecutive.REFUSE, changes: Counter[Change] | None = None
+    said: Sequence[Said],
+    name: str,
+    consecutive: Consecutive = Consecutive.REFUSE,
+    changes: Counter[Change] | None = None,
 ) -> Conversation:
     """Make a conversation of messages.
 

@@ -1,5 +1,6 @@
 """Rows of files, folders and hub data sets, streamed in order, each with its place."""
 
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from music.preferences.files import FILE_NAMES, Row, file_rows, is_data_file
 from music.preferences.splits import choose_split, folder_splits
 
 __all__ = ["Row", "is_hub_id", "iter_rows", "named_split"]
+
+logger = logging.getLogger(__name__)
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
@@ -83,6 +86,7 @@ def _saved_rows(folder: Path, split: str | None, prefer: str) -> Iterator[Row]:
 def _hub_rows(source: str, split: str | None, prefer: str) -> Iterator[Row]:
     import datasets
 
+    logger.warning("%s: no such path here; asking the Hugging Face hub", source)
     try:
         splits = datasets.load_dataset(source)
     except (OSError, ValueError) as error:

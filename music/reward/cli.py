@@ -12,7 +12,9 @@ __all__ = ["score"]
 
 def score(
     model: Annotated[str, typer.Argument(help="Folder or hub id of a reward model.")],
-    file: Annotated[str, typer.Argument(help="Preference pairs, or conversations (rows of messages or conversations).")],
+    file: Annotated[
+        str, typer.Argument(help="Preference pairs, or conversations (rows of messages or conversations).")
+    ],
     per_turn: Annotated[bool, typer.Option("--per-turn", help="Score after every assistant turn.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write one JSON line per row here.")] = None,
     device: Annotated[str | None, typer.Option(help="CUDA where there is one, else the CPU, if not given.")] = None,

@@ -158,7 +158,9 @@ def test_forced_format_is_taken_at_its_word(write_jsonl):
 
 
 def test_undetectable_format_names_the_columns_and_the_known_formats(write_jsonl):
-    with pytest.raises(InvalidInputError, match=r"question \(str\), score \(int\).*nearest.*missing: .*known: skywork.*hh.*ultraf.*trl"):
+    with pytest.raises(
+        InvalidInputError, match=r"question \(str\), score \(int\).*nearest.*missing: .*known: skywork.*hh.*ultraf.*trl"
+    ):
         read_preferences(write_jsonl([{"question": "Hi", "score": 1}]))
 
 

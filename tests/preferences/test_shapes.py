@@ -29,7 +29,9 @@ def read(write_jsonl):
 PROMPT = "\n\nHuman: Hi\n\nAssistant: Yes?\n\nHuman: A tip?\n\nAssistant:"
 
 
-@pytest.mark.parametrize("prompt", [PROMPT, PROMPT + " ", PROMPT.replace("\n", "\r\n"), PROMPT[: -len("\n\nAssistant:")]])
+@pytest.mark.parametrize(
+    "prompt", [PROMPT, PROMPT + " ", PROMPT.replace("\n", "\r\n"), PROMPT[: -len("\n\nAssistant:")]]
+)
 def test_a_transcript_as_prompt_is_a_history(read, prompt):
     (pair,) = read({"prompt": prompt, "chosen": " Rest.", "rejected": "No.", "response": "Rest."}).pairs
     assert texts(pair.chosen) == ["Hi", "Yes?", "A tip?", "Rest."]

@@ -144,7 +144,8 @@ def test_tool_calls_reach_the_template_and_their_turn_has_one_reward(make_tokeni
     tokens = ConversationTokenizer.from_tokenizer(tokenizer, 512)
     [encoding] = tokens.encode([with_tools], every_turn=True)
     text = tokenizer.decode(encoding.ids)
-    assert '"arguments": {"of": "tea"}' in text and "<|tool|>green" in text
+    assert '"arguments": {"of": "tea"}' in text
+    assert "<|tool|>green" in text
     [first] = tokens.encode([with_tools.prefix(4)])
     assert encoding.reads == (len(first.ids) - 1, len(encoding.ids) - 1)
 

@@ -94,9 +94,7 @@ async def _run_share(order: ShareOrder, post: Post) -> RunReport:
     progress = order.job.progress()
     return await order.job.run(
         order.directory,
-        _read_seeds(
-            order.job.seeds, order.job.format, order.job.strict, order.job.split, order.job.consecutive
-        ),
+        _read_seeds(order.job.seeds, order.job.format, order.job.strict, order.job.split, order.job.consecutive),
         progress,
         retry_failed=order.retry_failed,
         share=order.share,

@@ -16,8 +16,8 @@ Messages = list[dict[str, Any]]
 def as_trl_reward(reward: RewardFunction) -> Callable[..., list[float | None]]:
     """Return a reward as one of GRPO's `reward_funcs`, for a data set with conversational prompts.
 
-    A reply that cannot be scored, a blank one or a mere tool call for example, has None, which TRL leaves out of its group. The metric
-    `unscorable` says how many there were.
+    A reply that cannot be scored, a blank one or a mere tool call for example, has None, which TRL leaves out of its
+    group. The metric `unscorable` counts them.
     """
 
     def conversation_reward(

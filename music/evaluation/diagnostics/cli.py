@@ -31,7 +31,9 @@ def diagnose(
     limit: Annotated[int | None, typer.Option(min=1, help="Draw this many prompts, for a quick look.")] = None,
     split: Annotated[
         str | None,
-        typer.Option(help="Which split of a folder or hub data set; also SOURCE:SPLIT. By default test, or the only one."),
+        typer.Option(
+            help="Which split of a folder or hub data set; also SOURCE:SPLIT. By default test, or the only one."
+        ),
     ] = None,
     format: FormatFlag = None,
     consecutive: ConsecutiveFlag = "refuse",

@@ -72,7 +72,7 @@ def _difference(fields: Fields) -> float:
 def _arena(fields: Fields) -> Found:
     """Read a battle of two models; votes on an early turn (MT-Bench's) are on the conversations cut there."""
     winner = str(fields["winner"]).strip().lower()
-    is_tie = winner.startswith("tie") or winner.startswith("both")
+    is_tie = winner.startswith(("tie", "both"))
     if not is_tie and winner not in _WINNERS:
         expected = "model_a, model_b or a tie"
         raise RowError(RowProblem.MISSING_VERDICT, "winner", expected=expected, got=repr(fields["winner"])[:40])
@@ -89,7 +89,9 @@ def _up_to_turn(fields: Fields, name: str) -> list[Said]:
     return said[: ends[turn - 1]]
 
 
-def _choice(format: Format, prompt: str, first: str, second: str, verdict: str, read: Callable[[Fields], float]) -> Shape:
+def _choice(
+    format: Format, prompt: str, first: str, second: str, verdict: str, read: Callable[[Fields], float]
+) -> Shape:
     return Shape(
         format=format,
         columns=(prompt, first, second, verdict),
@@ -120,4 +122,3 @@ SHAPES: tuple[Shape, ...] = (
         read=_arena,
     ),
 )
-

@@ -66,7 +66,10 @@ def _ranked_nodes(node: Any, before: list[Said], place: str) -> Iterator[Found]:
     if is_prompter:
         answers = [(number, reply) for number, reply in enumerate(replies) if reply.get("rank") is not None]
         sides = [
-            (-read_number(reply, "rank"), [*said, Said("assistant", str(reply.get("text")), f"{place}.replies[{number}]")])
+            (
+                -read_number(reply, "rank"),
+                [*said, Said("assistant", str(reply.get("text")), f"{place}.replies[{number}]")],
+            )
             for number, reply in answers
         ]
         if len(sides) > 1:

@@ -24,7 +24,8 @@ def find_lone_shape(fields: Fields) -> LoneShape | None:
 
 def shape_named(format: Format) -> Shape | LoneShape:
     """Return the shape of a format; where there are several, the first, whose reader reads them all."""
-    return next(shape for shape in (*SHAPES, *LONE_SHAPES) if shape.format is format)
+    shapes: tuple[Shape | LoneShape, ...] = (*SHAPES, *LONE_SHAPES)
+    return next(shape for shape in shapes if shape.format is format)
 
 
 def find_nearest(fields: Fields) -> str:

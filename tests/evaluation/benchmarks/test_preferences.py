@@ -46,7 +46,7 @@ def test_long_conversations_are_pooled(read, figures):
 
 def test_a_bad_row_is_named(read):
     row = {"chosen": side("Hi", "Ho"), "rejected": side("Hi", "Ho")}
-    with pytest.raises(InvalidInputError, match="rows.jsonl, line 1, rejected: expected another conversation"):
+    with pytest.raises(InvalidInputError, match=r"rows\.jsonl, line 1, rejected: expected another conversation"):
         read("preferences", [row])
 
 
