@@ -19,8 +19,13 @@ _REQUIRED_FIELDS = {name for name in _CONTRASTIVE_FIELDS if ContrastivePair.mode
 
 
 def make_pairs(
-    row: Row, fields: Fields, id: str, sides: Sequence[Sides], consecutive: Consecutive
-) -> tuple[list[PreferencePair], Counter[Change]]:
+    row: Row,
+    fields: Fields,
+    id: str,
+    sides: Sequence[Sides],
+    consecutive: Consecutive,
+    changes: Counter[Change],
+) -> tuple[PreferencePair, ...]:
     """Make the pairs of a row; of several, those that cannot be used are left out and counted.
 
     Args:
@@ -29,15 +34,12 @@ def make_pairs(
         id: Its id; pairs of several have `/1`, `/2` ... behind it.
         sides: Of its pairs.
         consecutive: What becomes of two messages in a row by one speaker.
-
-    Returns:
-        The pairs, and what was changed.
+        changes: Counts what was changed.
 
     Raises:
         RowError: There were pairs to make, and none can be used.
     """
     pairs: list[PreferencePair] = []
-    changes: Counter[Change] = Counter()
     fault: RowError | None = None
     for number, both in enumerate(sides, start=1):
         own: Counter[Change] = Counter()
@@ -48,10 +50,10 @@ def make_pairs(
         else:
             pairs.append(pair)
             own[Change.TOOLS] += pair.chosen.has_tools or pair.rejected.has_tools
-        changes += own
+        changes.update(own)
     if fault is not None and not pairs:
         raise fault
-    return pairs, changes
+    return tuple(pairs)
 
 
 def _pair(

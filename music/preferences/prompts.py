@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 from music.conversation import Conversation
@@ -43,8 +44,8 @@ class Prompt:
         messages = self.conversation.messages
         end = len(messages)
         if self.pair is not None:
-            others = enumerate(self.pair.rejected.messages)
-            end = next((place for place, other in others if place >= end or messages[place] != other), end)
+            both = zip(messages, self.pair.rejected.messages, strict=False)
+            end = sum(1 for _ in takewhile(lambda two: two[0] == two[1], both))
         while end and messages[end - 1].role != "user":
             end -= 1
         return self.conversation.prefix(end)
@@ -143,4 +144,9 @@ def _prompts(read: ReadRow) -> Iterator[Prompt]:
         source = fields.get("source")
         named = source if isinstance(source, str) else read.row.stem
         yield Prompt(id=read.id, source=named, conversation=read.conversation)
-    yield from map(Prompt.of, read.pairs)
+    # Pairs of one row often share their prompt: it is one, however many replies to it are compared.
+    known: set[Conversation] = set()
+    for prompt in map(Prompt.of, read.pairs):
+        if len(read.pairs) == 1 or prompt.shared not in known:
+            known.add(prompt.shared)
+            yield prompt

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -87,8 +87,7 @@ def read_rows(
         raise _undetected(source, head)
     seen: dict[str, int] = {}
     for row in chain(head, rows):
-        read = read_row(row, fallback, is_forced=format is not None, consecutive=consecutive, lone=lone)
-        yield _with_unique_id(read, seen)
+        yield read_row(row, fallback, is_forced=format is not None, consecutive=consecutive, lone=lone, seen_ids=seen)
 
 
 def read_row(
@@ -98,6 +97,7 @@ def read_row(
     is_forced: bool = False,
     consecutive: Consecutive = Consecutive.REFUSE,
     lone: bool = False,
+    seen_ids: dict[str, int] | None = None,
 ) -> ReadRow:
     """Read one row by its own shape.
 
@@ -107,26 +107,27 @@ def read_row(
         is_forced: Whether the fallback reads every row.
         consecutive: What becomes of two messages in a row by one speaker.
         lone: Whether a row of one conversation is read too.
+        seen_ids: How often each id came before, bad rows included, so that no flag renames a pair; it is kept up.
     """
     shape = fallback
+    changes: Counter[Change] = Counter()
     try:
         fields = row_fields(row)
+        id = _unique(row_id(row, fields), {} if seen_ids is None else seen_ids, changes)
         if not is_forced:
             shape = find_shape(fields) or (find_lone_shape(fields) if lone else None) or fallback
         if shape is None:
             raise _shapeless(fields)
-        id = row_id(row, fields)
         if isinstance(shape, LoneShape):
-            changes: Counter[Change] = Counter()
             conversation = settle(shape.read(fields), shape.column, consecutive, changes)
             if not conversation.messages:
                 raise RowError(RowProblem.EMPTY_TEXT, shape.column, expected="messages", got="none")
             return ReadRow(row=row, id=id, format=shape.format, conversation=conversation, changes=changes)
         found = shape.read(fields)
-        pairs, changes = make_pairs(row, fields, id, found.pairs, consecutive)
+        pairs = make_pairs(row, fields, id, found.pairs, consecutive, changes)
     except RowError as error:
         return ReadRow(row=row, format=shape.format if shape else None, error=error)
-    return ReadRow(row=row, id=id, format=shape.format, pairs=tuple(pairs), num_ties=found.num_ties, changes=changes)
+    return ReadRow(row=row, id=id, format=shape.format, pairs=pairs, num_ties=found.num_ties, changes=changes)
 
 
 def row_fields(row: Row) -> Fields:
@@ -157,16 +158,13 @@ def row_id(row: Row, fields: Mapping[str, Any]) -> str:
     return f"{row.stem}-{row.number}" if value is None or value == "" else str(value)
 
 
-def _with_unique_id(read: ReadRow, seen: dict[str, int]) -> ReadRow:
-    """Number the id of a row that an earlier row has too: `p0`, `p0#2`, `p0#3`."""
-    if read.error is not None:
-        return read
-    seen[read.id] = number = seen.get(read.id, 0) + 1
+def _unique(id: str, seen: dict[str, int], changes: Counter[Change]) -> str:
+    """Number an id that an earlier row has too: `p0`, `p0#2`, `p0#3`."""
+    seen[id] = number = seen.get(id, 0) + 1
     if number == 1:
-        return read
-    id = f"{read.id}#{number}"
-    pairs = tuple(pair.model_copy(update={"id": id + pair.id[len(read.id) :]}) for pair in read.pairs)
-    return replace(read, id=id, pairs=pairs, changes=read.changes + Counter({Change.REPEATED_ID: 1}))
+        return id
+    changes[Change.REPEATED_ID] += 1
+    return f"{id}#{number}"
 
 
 def _first_shape(head: Iterable[Row], lone: bool) -> Shape | LoneShape | None:

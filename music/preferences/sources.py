@@ -7,7 +7,7 @@ from pathlib import Path
 
 from music.errors import InvalidInputError
 from music.preferences.files import FILE_NAMES, Row, file_rows, is_data_file
-from music.preferences.splits import choose_split, folder_splits
+from music.preferences.named_splits import choose_split, folder_splits
 
 __all__ = ["Row", "is_hub_id", "iter_rows", "named_split"]
 

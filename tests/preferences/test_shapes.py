@@ -5,7 +5,8 @@ import json
 import pytest
 
 from music import InvalidInputError
-from music.preferences import Change, Format, RowProblem, read_preferences, read_prompts
+from music.preferences import Change, Consecutive, Format, RowProblem, read_preferences, read_prompts
+from music.preferences.columns import read_column
 
 HI = {"role": "user", "content": "Hi"}
 HELLO = {"role": "assistant", "content": "Hello."}
@@ -204,6 +205,27 @@ def test_a_repeated_id_is_numbered_and_counted(read):
     found = read(row, row | {"id": "p1"}, row, row)
     assert [pair.id for pair in found.pairs] == ["p0", "p1", "p0#2", "p0#3"]
     assert "2 repeated ids made unique" in found.summary()
+
+
+def test_no_flag_renames_a_pair(read):
+    def row(*said):
+        sides = {name: [*said, {"role": "assistant", "content": name}] for name in ("chosen", "rejected")}
+        return {"id": "p0", **sides}
+
+    rows = row(HI, HI), row(HI)
+    assert [pair.id for pair in read(*rows).pairs] == ["p0#2"]
+    assert [pair.id for pair in read(*rows, consecutive=Consecutive.MERGE).pairs] == ["p0", "p0#2"]
+
+
+def test_a_column_is_read_by_the_ids_of_pairs_and_prompts(write_jsonl):
+    answers = [{"answer": text, "rank": rank} for rank, text in enumerate("ab")]
+    ranking = {"id": "n", "prompt": "\n\nHuman: Hi\n\nAssistant: ", "answers": answers * 2, "margin": 2}
+    pair = {"id": "p", "chosen": [HI, HELLO], "rejected": [HI, WHAT], "margin": 1}
+    path = write_jsonl([pair, pair | {"margin": 3}, ranking, {"prompt": "Hi", "margin": 4}, pair | {"margin": None}])
+    values = read_column(path, "margin")
+    ids = [pair.id for pair in read_preferences(path).pairs]
+    assert [values.get(id) for id in ids] == [1, 3, *[2] * (len(ids) - 3), None]
+    assert values["rows-4"] == 4
 
 
 def test_ids_as_pandas_writes_them(write_jsonl):

@@ -35,7 +35,8 @@ def test_a_row_of_the_page_gives_pairs_of_its_format(tmp_path, format, text):
         {("Hello.", "Yes?"), ("Hello.", "What?"), ("Yes?", "What?")},
     )
     assert read_preferences(path, format=format).pairs == found.pairs
-    assert [prompt.pair for prompt in read_prompts(path).prompts] == list(found.pairs)
+    # Pairs that share a prompt give it once.
+    assert [prompt.pair for prompt in read_prompts(path).prompts] == list(found.pairs[:1])
 
 
 @pytest.mark.parametrize(("format", "text"), [row for row in ROWS if row[0] in LONE])
