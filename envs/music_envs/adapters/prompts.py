@@ -1,5 +1,7 @@
 """Conversations from the messages that RL libraries hand over."""
 
+from pydantic import BaseModel
+
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.preferences.messages import joined_parts, parse_messages
@@ -13,13 +15,14 @@ def read_prompt(messages: object) -> Conversation:
     """Return the prompt as a conversation that ends with the user, or with what a tool returned.
 
     Args:
-        messages: A list of `{"role", "content"}`, or JSON text of one; further keys are left out.
+        messages: A list of `{"role", "content"}`, as dicts or models, or JSON text of one; further keys are left out.
 
     Raises:
         InvalidInputError: It is none, or the assistant has answered already.
     """
     try:
-        conversation = settle(parse_messages(messages, "prompt"), "prompt")
+        plain = list(map(_plain, messages)) if isinstance(messages, list | tuple) else messages
+        conversation = settle(parse_messages(plain, "prompt"), "prompt")
     except RowError as error:
         raise InvalidInputError(
             f"expected the prompt's messages, as [{{'role': ..., 'content': ...}}, ...] or JSON text of it, "
@@ -28,6 +31,11 @@ def read_prompt(messages: object) -> Conversation:
     if conversation.next_role != "assistant":
         raise InvalidInputError(f"expected a prompt that ends with the user, got {messages!r:.200}")
     return conversation
+
+
+def _plain(message: object) -> object:
+    """Return a message as a dict where a library has a model of its own for them."""
+    return message.model_dump(exclude_none=True) if isinstance(message, BaseModel) else message
 
 
 def reply_text(content: object) -> str:
