@@ -1,15 +1,13 @@
 """Reading what conversations start from: prompts, conversations, and what both sides of pairs share."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
 from music.conversation import Conversation
 from music.pairs import PreferencePair
-from music.preferences.problems import Change
-from music.preferences.reader import RejectedRow, bad_row, places
+from music.preferences.reader import Account, PreferenceSet, bad_row
 from music.preferences.rows import ReadRow, read_rows
 from music.preferences.said import Consecutive
 from music.preferences.shapes import Format
@@ -56,33 +54,19 @@ class PromptSet:
     """What was read to start from.
 
     Attributes:
-        source: The source as it was named.
         prompts: In order.
-        rejected: The rows that gave none.
-        num_rows: The number of rows looked at.
+        read: The account of all rows.
         num_with_tools: Conversations left out as they hold tool messages, which simulated players do not write.
-        formats: The shapes found, and how many rows are of each.
-        changes: What was changed in rows that were used.
     """
 
-    source: str
     prompts: tuple[Prompt, ...]
-    rejected: tuple[RejectedRow, ...]
-    num_rows: int
-    num_with_tools: int
-    formats: Mapping[Format, int] = field(default_factory=dict)
-    changes: Mapping[Change, int] = field(default_factory=dict)
+    read: PreferenceSet
+    num_with_tools: int = 0
 
     def summary(self) -> str:
         """Say in one line what was read, and what was dropped, where and why."""
-        formats = " and ".join(map(str, self.formats))
-        parts = [f"{len(self.prompts)} conversations from {Path(self.source).name} ({formats})"]
-        if self.num_with_tools:
-            parts.append(f"{self.num_with_tools} with tool messages left out")
-        parts += [f"{num} {change}" for change, num in self.changes.items() if num and change is not Change.TOOLS]
-        if self.rejected:
-            parts.append(f"{len(self.rejected)} of {self.num_rows} rows dropped: {places(self.rejected)}")
-        return "; ".join(parts)
+        left_out = f"; {self.num_with_tools} conversations with tool messages left out: simulated players call no tools"
+        return self.read.summary() + (left_out if self.num_with_tools else "")
 
 
 def read_prompts(
@@ -107,35 +91,20 @@ def read_prompts(
     Raises:
         InvalidInputError: The source cannot be read, no row tells a format, or, if `strict`, a row is bad.
     """
+    account = Account(source)
     prompts: list[Prompt] = []
-    rejected: list[RejectedRow] = []
-    formats: Counter[Format] = Counter()
-    changes: Counter[Change] = Counter()
-    num_rows = num_with_tools = 0
+    num_with_tools = 0
     for read in read_rows(source, split=split, format=format, consecutive=consecutive, lone=True):
         if limit is not None and len(prompts) >= limit:
             break
-        num_rows += read.row.span
-        changes += read.changes
+        if strict and read.error is not None:
+            raise bad_row(source, read.row, read.error) from read.error
+        account.add(read)
         found = list(_prompts(read))
         usable = [prompt for prompt in found if not prompt.conversation.has_tools]
         num_with_tools += len(found) - len(usable)
         prompts += usable
-        if read.format is not None:
-            formats[read.format] += read.error is None
-        if read.error is not None:
-            if strict:
-                raise bad_row(source, read.row, read.error) from read.error
-            rejected.append(RejectedRow.of(read.row, read.error))
-    return PromptSet(
-        source=str(source),
-        prompts=tuple(prompts[:limit]),
-        rejected=tuple(rejected),
-        num_rows=num_rows,
-        num_with_tools=num_with_tools,
-        formats={format: num for format, num in formats.items() if num} or dict(formats),
-        changes=dict(changes),
-    )
+    return PromptSet(prompts=tuple(prompts[:limit]), read=account.result(), num_with_tools=num_with_tools)
 
 
 def _prompts(read: ReadRow) -> Iterator[Prompt]:

@@ -13,7 +13,7 @@ from music.preferences.said import Consecutive
 from music.preferences.shapes import Format
 from music.preferences.sources import Row
 
-__all__ = ["Account", "PreferenceSet", "RejectedRow", "bad_row", "places", "read_preferences"]
+__all__ = ["Account", "PreferenceSet", "RejectedRow", "bad_row", "read_preferences"]
 
 _SHOWN_PLACES = 5
 
@@ -54,6 +54,7 @@ class PreferenceSet:
         limit: How many pairs were asked for, if reading stopped there; rows beyond were not looked at.
         num_rows: The number of rows looked at.
         num_ties: Comparisons that ended in a tie; they give no pair.
+        num_conversations: Rows of one conversation, with nothing to compare it with, where they are read too.
         changes: What was changed in rows that were used.
     """
 
@@ -64,6 +65,7 @@ class PreferenceSet:
     limit: int | None = None
     num_rows: int = 0
     num_ties: int = 0
+    num_conversations: int = 0
     changes: Mapping[Change, int] = field(default_factory=dict)
 
     @property
@@ -74,13 +76,18 @@ class PreferenceSet:
     @property
     def rejected_by_problem(self) -> dict[RowProblem, tuple[RejectedRow, ...]]:
         """The unused rows by reason, the most frequent reason first."""
-        return _by_problem(self.rejected)
+        problems = {row.problem for row in self.rejected}
+        groups = {problem: tuple(row for row in self.rejected if row.problem is problem) for problem in problems}
+        return dict(sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])))
 
     def summary(self) -> str:
         """Say in one line what was read, what was changed, and what was dropped, where and why."""
         formats = " and ".join(map(str, self.formats))
-        rows = "" if self.num_rows == len(self.pairs) + len(self.rejected) else f"{self.num_rows} rows of "
-        text = f"{len(self.pairs)} pairs from {rows}{Path(self.source).name} ({formats})"
+        num_found = len(self.pairs) + self.num_conversations
+        rows = "" if self.num_rows == num_found + len(self.rejected) else f"{self.num_rows} rows of "
+        found = [f"{len(self.pairs)} pairs"] if self.pairs or not self.num_conversations else []
+        found += [f"{self.num_conversations} conversations"] if self.num_conversations else []
+        text = f"{' and '.join(found)} from {rows}{Path(self.source).name} ({formats})"
         if self.limit is not None:
             text += f", the first {self.limit} as asked"
         parts = [text]
@@ -88,7 +95,8 @@ class PreferenceSet:
             parts.append(f"{self.num_ties} ties, which give no pair")
         parts += [f"{num} {change}" for change, num in self.changes.items() if num]
         if self.rejected:
-            parts.append(f"{len(self.rejected)} of {self.num_rows} rows dropped: {places(self.rejected)}")
+            reasons = (f"{problem} {len(rows)} ({_places(rows)})" for problem, rows in self.rejected_by_problem.items())
+            parts.append(f"{len(self.rejected)} of {self.num_rows} rows dropped: {', '.join(reasons)}")
         return "; ".join(parts)
 
 
@@ -103,6 +111,7 @@ class Account:
         self._changes: Counter[Change] = Counter()
         self._num_rows = 0
         self._num_ties = 0
+        self._num_conversations = 0
 
     @property
     def num_pairs(self) -> int:
@@ -113,6 +122,7 @@ class Account:
         """Take the next row into account."""
         self._num_rows += read.row.span
         self._num_ties += read.num_ties
+        self._num_conversations += read.conversation is not None
         self._changes += read.changes
         self._pairs += read.pairs
         if read.format is not None:
@@ -130,6 +140,7 @@ class Account:
             limit=limit,
             num_rows=self._num_rows,
             num_ties=self._num_ties,
+            num_conversations=self._num_conversations,
             changes=dict(self._changes),
         )
 
@@ -173,17 +184,6 @@ def bad_row(source: str | Path, row: Row, error: RowError) -> InvalidInputError:
         f"{path}, {row.unit} {row.number}, {error} ({error.problem}); fix the row, or read without strict to have "
         "such rows counted and left out"
     )
-
-
-def places(rejected: tuple[RejectedRow, ...]) -> str:
-    """Say why rows were rejected, and where: `missing_side 2 (lines 3, 8), no_reply 1 (line 4)`."""
-    return ", ".join(f"{problem} {len(rows)} ({_places(rows)})" for problem, rows in _by_problem(rejected).items())
-
-
-def _by_problem(rejected: tuple[RejectedRow, ...]) -> dict[RowProblem, tuple[RejectedRow, ...]]:
-    problems = {row.problem for row in rejected}
-    groups = {problem: tuple(row for row in rejected if row.problem is problem) for problem in problems}
-    return dict(sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])))
 
 
 def _places(rows: tuple[RejectedRow, ...]) -> str:

@@ -271,4 +271,6 @@ def test_prompts_of_pairs_conversations_and_texts(write_jsonl):
         ("rows-5", ["Hi", "Yes?", "A tip?"], ["Hi", "Yes?", "A tip?"]),
     ]
     assert found.prompts[2].source == "set"
-    assert "1 with tool messages left out; 2 of 8 rows dropped" in found.summary()
+    assert found.summary().startswith("1 pairs and 5 conversations from rows.jsonl (prompt and messages and ")
+    assert "2 of 8 rows dropped" in found.summary()
+    assert "1 conversations with tool messages left out" in found.summary()

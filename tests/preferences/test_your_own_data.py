@@ -44,7 +44,7 @@ def test_a_row_of_the_page_without_a_comparison_is_a_conversation(tmp_path, form
     path = tmp_path / "rows.json"
     path.write_text(text)
     found = read_prompts(path)
-    assert list(found.formats) == [format]
+    assert list(found.read.formats) == [format]
     assert found.prompts[0].conversation.messages[0].role == "user"
     if format is not Format.PROMPT:
         assert read_conversations(path) == (found.prompts[0].conversation,)
