@@ -29,7 +29,7 @@ SCORES = ".jsonl"
 
 def evaluate(
     benchmark: Annotated[str, typer.Argument(help="For example rewardbench2; another name lists all.")],
-    files: Annotated[list[str], typer.Argument(help="Its files, folders of parquet shards, or hub ids.")],
+    files: Annotated[list[str], typer.Argument(help="Its files, folders or hub ids.")],
     model: Annotated[str, typer.Option(help=MODEL_HELP)],
     baseline: Annotated[str | None, typer.Option(help="Another to compare with, prompt by prompt.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for scores and result; a killed run goes on there.")] = None,

@@ -23,7 +23,7 @@ def read_benchmark(
 
     Args:
         benchmark: Which.
-        sources: Files, folders of parquet shards, or hub ids.
+        sources: Files, folders or hub ids, each perhaps with `:SPLIT` behind it.
         split: Which split of a hub data set; by default the benchmark's own.
         strict: Whether a bad row is an error, as figures over fewer rows are no figures of the benchmark; otherwise bad
             rows are counted.

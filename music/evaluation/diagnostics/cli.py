@@ -20,7 +20,7 @@ __all__ = ["diagnose"]
 
 
 def diagnose(
-    pairs: Annotated[list[str], typer.Argument(help="Preference files, folders of parquet shards, or hub ids.")],
+    pairs: Annotated[list[str], typer.Argument(help="Preference files, folders or hub ids.")],
     model: Annotated[list[str] | None, typer.Option(help=f"May be repeated. {MODEL_HELP}")] = None,
     train: Annotated[
         list[str] | None, typer.Option(help="Pairs that the models were trained on, to look for leakage; repeatable.")
