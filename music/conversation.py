@@ -1,18 +1,20 @@
 """Conversations: immutable, validated once, cheap to extend by a message.
 
-A `Conversation` is an optional system message followed by user and assistant messages that strictly alternate,
-beginning with the user. It may be empty, and it may end with either side. Nothing here knows of tokens.
+A `Conversation` is an optional system message followed by user and assistant messages that alternate, beginning with
+the user. It may be empty, and it may end with either side. An assistant may call tools before it answers: its message
+with `tool_calls`, the results (role `tool`) and its next message belong to one turn. Nothing here knows of tokens.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+import orjson
+from pydantic import BaseModel, ConfigDict, field_validator, model_serializer, model_validator
 
-__all__ = ["Conversation", "Message", "Role", "StopReason"]
+__all__ = ["Conversation", "Message", "Role", "StopReason", "find_out_of_order"]
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 
 
 class StopReason(StrEnum):
@@ -23,9 +25,27 @@ class StopReason(StrEnum):
     ERROR = "error"
 
 
-# One set of field names for all that is built without validation: a set for each would cost a twentieth of the memory.
+# One set of field names for all messages of text: a set for each would cost a twentieth of the memory.
 _MESSAGE_FIELDS = {"role", "content"}
 _CONVERSATION_FIELDS = {"messages"}
+
+_MAY_FOLLOW: dict[Role, tuple[Role, ...]] = {
+    "user": ("assistant",),
+    "assistant": ("user", "tool"),
+    "tool": ("assistant", "tool"),
+}
+"""Which roles may follow a message; at the start, and behind a system message, it is the user."""
+
+
+def find_out_of_order(roles: Sequence[Role]) -> tuple[int, str] | None:
+    """Return the place of the first role that stands out of order, and what was expected there; None if none does."""
+    allowed: tuple[Role, ...] = ("user",)
+    start = int(bool(roles) and roles[0] == "system")
+    for place, role in enumerate(roles[start:], start):
+        if role not in allowed:
+            return place, " or ".join(map(repr, allowed))
+        allowed = _MAY_FOLLOW[role]
+    return None
 
 
 class Message(BaseModel):
@@ -35,18 +55,52 @@ class Message(BaseModel):
 
     role: Role
     content: str
+    """Text; blank in a tool's result and beside `tool_calls` alone."""
+    tool_calls: str = ""
+    """What an assistant calls: JSON text of a list, as chat templates take it; a list is taken too. Empty for none."""
+    tool_call_id: str = ""
+    """Which call a tool's result answers."""
+    name: str = ""
+    """Name of the tool, or of a speaker."""
 
-    @field_validator("content")
+    @field_validator("tool_calls", mode="before")
     @classmethod
-    def _not_blank(cls, content: str) -> str:
-        if not content.strip():
+    def _calls_as_text(cls, value: object) -> object:
+        return orjson.dumps(value).decode() if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _not_blank(self) -> Self:
+        if not self.content.strip() and self.role != "tool" and not self.tool_calls:
             raise ValueError("expected text, got an empty or blank message")
-        return content
+        return self
 
     @classmethod
     def trusted(cls, role: Role, content: str) -> "Message":
-        """Build a message from parts that are known to be valid."""
-        return cls.model_construct(_MESSAGE_FIELDS, role=role, content=content)
+        """Build a message of text; it shares its set of field names with all others.
+
+        Raises:
+            pydantic.ValidationError: The text is blank.
+        """
+        message = cls(role=role, content=content)
+        object.__setattr__(message, "__pydantic_fields_set__", _MESSAGE_FIELDS)
+        return message
+
+    @property
+    def is_of_tools(self) -> bool:
+        """Whether the message calls a tool or is a tool's result."""
+        return self.role == "tool" or bool(self.tool_calls)
+
+    @model_serializer
+    def to_dict(self) -> dict[str, Any]:
+        """Return the message as a plain dict, as chat templates and JSON want it; fields of tools only if present."""
+        plain: dict[str, Any] = {"role": self.role, "content": self.content}
+        if self.tool_calls:
+            plain["tool_calls"] = orjson.loads(self.tool_calls)
+        if self.tool_call_id:
+            plain["tool_call_id"] = self.tool_call_id
+        if self.name:
+            plain["name"] = self.name
+        return plain
 
 
 class Conversation(BaseModel):
@@ -63,26 +117,25 @@ class Conversation(BaseModel):
 
     @model_validator(mode="after")
     def _roles_in_order(self) -> Self:
-        body = self.messages[1:] if self.has_system else self.messages
-        for index, message in enumerate(body):
-            expected = "user" if index % 2 == 0 else "assistant"
-            if message.role != expected:
-                where = index + int(self.has_system)
-                raise ValueError(f"roles out of order: expected {expected!r} at message {where}, got {message.role!r}")
+        if fault := find_out_of_order([message.role for message in self.messages]):
+            place, expected = fault
+            raise ValueError(
+                f"roles out of order: expected {expected} at message {place}, got {self.messages[place].role!r}"
+            )
         return self
 
     @classmethod
-    def from_messages(cls, messages: Iterable[Mapping[str, str] | Message]) -> "Conversation":
-        """Validate `{"role", "content"}` mappings into a conversation.
+    def from_messages(cls, messages: Iterable[Mapping[str, Any] | Message]) -> "Conversation":
+        """Validate `{"role", "content"}` mappings, with fields of tools where there are any, into a conversation.
 
         Raises:
             pydantic.ValidationError: A message is blank, has another role, or stands out of order.
         """
         return cls.model_validate({"messages": tuple(messages)})
 
-    def to_messages(self) -> list[dict[str, str]]:
+    def to_messages(self) -> list[dict[str, Any]]:
         """Return the messages as plain dicts, as chat templates and JSON want them."""
-        return [{"role": m.role, "content": m.content} for m in self.messages]
+        return [message.to_dict() for message in self.messages]
 
     @property
     def has_system(self) -> bool:
@@ -92,17 +145,34 @@ class Conversation(BaseModel):
     @property
     def next_role(self) -> Role:
         """The side whose turn it is."""
-        return "assistant" if self.messages and self.messages[-1].role == "user" else "user"
+        return "assistant" if self.messages and self.messages[-1].role in ("user", "tool") else "user"
+
+    @property
+    def has_tools(self) -> bool:
+        """Whether a message calls a tool or is a tool's result."""
+        return any(message.is_of_tools for message in self.messages)
 
     @property
     def num_turns(self) -> int:
-        """The number of assistant messages."""
+        """The number of the assistant's turns, each an answer to a user message."""
         return len(self.turn_ends)
 
     @property
     def turn_ends(self) -> tuple[int, ...]:
-        """For each assistant message, the number of messages up to and including it."""
-        return tuple(i + 1 for i, m in enumerate(self.messages) if m.role == "assistant")
+        """For each assistant turn, the number of messages up to and including it; tool calls do not end a turn."""
+        roles = [message.role for message in self.messages]
+        following = [*roles[1:], "user"]
+        return tuple(end for end, role in enumerate(roles, 1) if role == "assistant" and following[end - 1] == "user")
+
+    @property
+    def exchange_starts(self) -> tuple[int, ...]:
+        """For each user message, the number of messages before it."""
+        return tuple(place for place, message in enumerate(self.messages) if message.role == "user")
+
+    def without_exchanges(self, num: int) -> "Conversation":
+        """Return the conversation without its `num` oldest exchanges; a system message stays."""
+        start = (*self.exchange_starts, len(self.messages))[num]
+        return self._with(self.messages[: int(self.has_system)] + self.messages[start:])
 
     def prefix(self, num_messages: int) -> "Conversation":
         """Return the conversation cut after its first `num_messages` messages."""
@@ -120,8 +190,7 @@ class Conversation(BaseModel):
         """Append one message, validating that message alone."""
         if role != self.next_role:
             raise ValueError(f"roles out of order: expected {self.next_role!r}, got {role!r}")
-        valid = Message(role=role, content=content)
-        return self._with((*self.messages, Message.trusted(role, valid.content)))
+        return self._with((*self.messages, Message.trusted(role, content)))
 
     @classmethod
     def _with(cls, messages: tuple[Message, ...]) -> "Conversation":

@@ -27,14 +27,17 @@ def test_messages_round_trip(contents, system):
 
 @pytest.mark.parametrize(
     "roles",
-    ["assistant", "user user", "user assistant assistant", "user system", "system system", "system assistant"],
+    [
+        *("assistant", "user user", "user assistant assistant", "user system", "system system", "system assistant"),
+        *("tool", "user tool", "user assistant tool user", "user assistant tool system"),
+    ],
 )
 def test_roles_out_of_order_are_refused(roles):
     with pytest.raises(ValidationError, match="roles out of order"):
         Conversation.from_messages([{"role": role, "content": "x"} for role in roles.split()])
 
 
-@pytest.mark.parametrize("message", [{"role": "user", "content": " \n"}, {"role": "tool", "content": "x"}, {}])
+@pytest.mark.parametrize("message", [{"role": "user", "content": " \n"}, {"role": "narrator", "content": "x"}, {}])
 def test_bad_message_is_refused(message):
     with pytest.raises(ValidationError):
         Conversation.from_messages([message])
@@ -92,4 +95,43 @@ def test_conversations_pickle():
 
 def test_message_takes_no_further_fields():
     with pytest.raises(ValidationError, match="extra"):
-        Message.model_validate({"role": "user", "content": "Hi", "name": "Ann"})
+        Message.model_validate({"role": "user", "content": "Hi", "mood": "good"})
+
+
+CALL = {"type": "function", "function": {"name": "find", "arguments": {"of": "tea"}}}
+WITH_TOOLS = [
+    {"role": "system", "content": "Be kind."},
+    {"role": "user", "content": "What is there?"},
+    {"role": "assistant", "content": "", "tool_calls": [CALL]},
+    {"role": "tool", "content": "", "tool_call_id": "c1", "name": "find"},
+    {"role": "assistant", "content": "Nothing."},
+    {"role": "user", "content": "And now?"},
+    {"role": "assistant", "content": "Still nothing."},
+]
+
+
+def test_tool_messages_are_of_the_turn_that_they_serve():
+    conversation = Conversation.from_messages(WITH_TOOLS)
+    assert conversation.has_tools
+    assert not build(4).has_tools
+    assert conversation.turn_ends == (5, 7)
+    assert conversation.exchange_starts == (1, 5)
+    assert [conversation.prefix(n).next_role for n in range(3, 6)] == ["user", "assistant", "user"]
+
+
+def test_tool_messages_round_trip_and_hash():
+    conversation = Conversation.from_messages(WITH_TOOLS)
+    assert conversation.to_messages() == WITH_TOOLS
+    assert Conversation.model_validate_json(conversation.model_dump_json()) == conversation
+    assert Conversation.from_messages(conversation.to_messages()) in {conversation}
+
+
+def test_an_exchange_is_dropped_with_its_tool_messages_and_the_system_message_stays():
+    conversation = Conversation.from_messages(WITH_TOOLS)
+    assert conversation.without_exchanges(0) == conversation
+    assert [m.content for m in conversation.without_exchanges(1).messages] == [
+        "Be kind.",
+        "And now?",
+        "Still nothing.",
+    ]
+    assert [m.content for m in conversation.without_exchanges(2).messages] == ["Be kind."]

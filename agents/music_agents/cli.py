@@ -5,7 +5,18 @@ from typing import Annotated, Literal
 
 import typer
 
-from music.cli import AsJson, FormatFlag, ImportFlag, MaxTries, Options, Patience, StrictFlag, client_settings
+from music.cli import (
+    AsJson,
+    ConsecutiveFlag,
+    FormatFlag,
+    ImportFlag,
+    MaxTries,
+    Options,
+    Patience,
+    SplitFlag,
+    StrictFlag,
+    client_settings,
+)
 
 __all__ = ["simulate"]
 
@@ -164,6 +175,8 @@ def simulate(
         bool, typer.Option("--dry-run", help="Print the first pair's prompts, calls and cost; send nothing.")
     ] = False,
     format: FormatFlag = None,
+    split: SplitFlag = None,
+    consecutive: ConsecutiveFlag = "refuse",
     strict: StrictFlag = False,
     json: AsJson = False,
 ) -> None:
@@ -172,6 +185,7 @@ def simulate(
     Example: music simulate pairs.parquet --out runs/a --num-pairs 200 --assistant m@http://127.0.0.1:8000/v1
     """
     from music.llm.pacing import PacingSettings
+    from music.preferences import Consecutive
     from music.prompts import ContrastFormat
     from music.user_code import import_code
     from music_agents.cast_list import fill_roles
@@ -189,6 +203,8 @@ def simulate(
     job = SimulationJob(
         seeds=seeds,
         format=format,
+        split=split,
+        consecutive=Consecutive(consecutive),
         strict=strict,
         endpoints=RoleEndpoints(
             **fill_roles(seeds, user, assistant, contrast),

@@ -84,7 +84,7 @@ def check_job(job: SimulationJob, *, as_json: bool) -> None:
 
 def _begin(job: SimulationJob, as_json: bool) -> Sequence[Seed]:
     """Read the seeds, and show them with the cast."""
-    found = read_seeds(job.seeds, job.format, job.strict)
+    found = read_seeds(job.seeds, job.format, job.strict, job.split, job.consecutive)
     if as_json:
         print(orjson.dumps(cast_as_json(job, found.summary)).decode(), file=console.file, flush=True)
     else:

@@ -22,9 +22,27 @@ from music.cli.code import ImportFlag
 from music.cli.counting import counted
 from music.cli.endpoints import MaxTries, Options, Patience, client_settings, options_flag
 from music.cli.output import AsJson, console, emit
-from music.cli.pairs import FormatFlag, StrictFlag, read_pairs
+from music.cli.pairs import (
+    ConsecutiveFlag,
+    ConsecutiveWord,
+    FormatFlag,
+    SplitFlag,
+    StrictFlag,
+    read_pairs,
+    report_reading,
+)
 from music.cli.run import run_async
 from music.cli.shell import build_shell, main
 
-__all__ = ["AsJson", "FormatFlag", "ImportFlag", "MaxTries", "Options", "Patience", "StrictFlag", "build_shell"]
-__all__ += ["client_settings", "console", "counted", "emit", "main", "options_flag", "read_pairs", "run_async"]
+__all__ = [
+    "AsJson",
+    "ConsecutiveFlag",
+    "ConsecutiveWord",
+    "FormatFlag",
+    "ImportFlag",
+    "MaxTries",
+    "Options",
+    "Patience",
+]
+__all__ += ["SplitFlag", "StrictFlag", "build_shell", "client_settings", "console", "counted", "emit", "main"]
+__all__ += ["options_flag", "read_pairs", "report_reading", "run_async"]

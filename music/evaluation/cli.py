@@ -7,18 +7,30 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from music.cli import AsJson, MaxTries, Patience, console, counted, emit
+from music.cli import (
+    AsJson,
+    ConsecutiveFlag,
+    ConsecutiveWord,
+    FormatFlag,
+    MaxTries,
+    Patience,
+    console,
+    counted,
+    emit,
+    report_reading,
+)
 from music.errors import InvalidInputError
 from music.evaluation.judges import cli as flags
 from music.files import require_output_folder
 
 if TYPE_CHECKING:
+    from music.evaluation.benchmarks.benchmark import Benchmark
     from music.evaluation.benchmarks.item import ItemSet
     from music.evaluation.judges.settings import JudgeSettings
     from music.evaluation.result import EvaluationResult
     from music.evaluation.scoring import ScoreSet
 
-__all__ = ["MODEL_HELP", "evaluate", "require_subjects", "take_scores"]
+__all__ = ["MODEL_HELP", "evaluate", "require_subjects", "take_scores", "with_rules"]
 
 MODEL_HELP = (
     "MODEL, prefix-mean:MODEL, MODEL@URL, oracle, length or random; judge:ENDPOINT (rates each completion) or "
@@ -29,12 +41,19 @@ SCORES = ".jsonl"
 
 def evaluate(
     benchmark: Annotated[str, typer.Argument(help="For example rewardbench2; another name lists all.")],
-    files: Annotated[list[str], typer.Argument(help="Its files, folders of parquet shards, or hub ids.")],
+    files: Annotated[list[str], typer.Argument(help="Its files, folders or hub ids.")],
     model: Annotated[str, typer.Option(help=MODEL_HELP)],
     baseline: Annotated[str | None, typer.Option(help="Another to compare with, prompt by prompt.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for scores and result; a killed run goes on there.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Draw this many prompts, for a quick look.")] = None,
-    split: Annotated[str | None, typer.Option(help="Which split of a hub data set; its own if not given.")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Which split of a folder or hub data set; also SOURCE:SPLIT. By default the benchmark's own."
+        ),
+    ] = None,
+    format: FormatFlag = None,
+    consecutive: ConsecutiveFlag = "refuse",
     strict: Annotated[
         bool, typer.Option(help="Stop at bad rows and at completions without a score; else count and leave out.")
     ] = True,
@@ -62,7 +81,7 @@ def evaluate(
     from music.evaluation.evaluate import evaluate as figures_of
 
     judging = flags.read_settings([model, baseline], max_in_flight, values, max_tries=max_tries, patience=patience)
-    chosen = open_benchmark(benchmark)
+    chosen = with_rules(open_benchmark(benchmark), format, consecutive)
     if out is not None:
         require_output_folder(out)
     require_subjects(model, *([baseline] if baseline else []))
@@ -96,6 +115,25 @@ def require_subjects(*names: str) -> None:
                 raise InvalidInputError(f"{name}: expected a file of scores that --out has kept; there is none")
         elif not flags.read_judge(name):
             require_reward(name)
+
+
+def with_rules(benchmark: Benchmark, format: str | None, consecutive: ConsecutiveWord) -> Benchmark:
+    """Return a benchmark that reads rows as the flags ask, and reports what it read.
+
+    Raises:
+        InvalidInputError: The flags are given with a benchmark that has a format of its own.
+    """
+    from music.evaluation.benchmarks.preferences import Preferences
+    from music.preferences import Consecutive, parse_format
+
+    if isinstance(benchmark, Preferences):
+        rules = Consecutive(consecutive)
+        return Preferences(format=parse_format(format), consecutive=rules, on_read=report_reading)
+    if format is not None or consecutive != "refuse":
+        raise InvalidInputError(
+            f"--format and --consecutive are for `preferences`; {benchmark.name} has its own format"
+        )
+    return benchmark
 
 
 def take_scores(

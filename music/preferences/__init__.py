@@ -1,26 +1,35 @@
 """Preference data: readers into `PreferencePair`, a writer, and splits that do not leak.
 
-`read_preferences` takes a file, a folder of parquet shards or a hub id, finds the format, and accounts for every row
-it cannot use. `split_pairs` holds out whole seed conversations, as `seed_key` names them. `read_conversations` reads
-what is to be scored.
+`read_preferences` takes a file, a folder or a hub id, finds the shape of each row (`music.preferences.shapes` has the
+table), and accounts for every row it cannot use. `read_prompts` reads what conversations start from, and
+`read_conversations` what is to be scored, by the same readers. `split_pairs` holds out whole seed conversations, as
+`seed_key` names them.
 """
 
 from music.preferences.conversations import is_conversation_file, read_conversations
-from music.preferences.formats import Format
-from music.preferences.problems import RowProblem
+from music.preferences.problems import Change, RowProblem
+from music.preferences.prompts import Prompt, PromptSet, read_prompts
 from music.preferences.reader import PreferenceSet, RejectedRow, read_preferences
+from music.preferences.said import Consecutive
+from music.preferences.shapes import Format, parse_format
 from music.preferences.split import PairSplit, seed_key, split_pairs
 from music.preferences.writer import write_preferences, write_rows
 
 __all__ = [
+    "Change",
+    "Consecutive",
     "Format",
     "PairSplit",
     "PreferenceSet",
+    "Prompt",
+    "PromptSet",
     "RejectedRow",
     "RowProblem",
     "is_conversation_file",
+    "parse_format",
     "read_conversations",
     "read_preferences",
+    "read_prompts",
     "seed_key",
     "split_pairs",
     "write_preferences",

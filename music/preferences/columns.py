@@ -4,38 +4,29 @@ from pathlib import Path
 from typing import Any
 
 from music.errors import InvalidInputError
-from music.preferences.formats import row_id
-from music.preferences.problems import RowError
-from music.preferences.sources import iter_rows
+from music.preferences.rows import read_rows
 
 __all__ = ["read_column"]
 
 
-def read_column(source: str | Path, name: str, *, split: str = "train") -> dict[str, Any]:
-    """Read one column of a preference file, folder or hub data set.
+def read_column(source: str | Path, name: str, *, split: str | None = None) -> dict[str, Any]:
+    """Read one column of a source that `read_preferences` or `read_prompts` reads.
 
     Returns:
-        For each pair id the value in its row; rows without one are left out, and so are rows that are no objects.
+        For each id of a pair or prompt the value in its row; rows without one are left out, and so are bad rows.
 
     Raises:
-        InvalidInputError: The source cannot be read, no row has such a column, or two rows of one id differ in it.
+        InvalidInputError: The source cannot be read, or no row has such a column.
     """
     values: dict[str, Any] = {}
     seen: dict[str, None] = {}
-    for row in iter_rows(source, split):
-        if not isinstance(row.content, dict):
+    for read in read_rows(source, split=split, lone=True):
+        if not isinstance(read.row.content, dict):
             continue
-        seen |= dict.fromkeys(row.content)
-        if (value := row.content.get(name)) is None:
-            continue
-        try:
-            id_ = row_id(row, row.content)
-        except RowError:
-            continue
-        if values.setdefault(id_, value) != value:
-            raise InvalidInputError(
-                f"{source}, {row.unit} {row.number}, {name}: another row of id {id_!r} says otherwise"
-            )
+        seen |= dict.fromkeys(read.row.content)
+        value = read.row.content.get(name)
+        if value is not None and read.error is None:
+            values |= dict.fromkeys([pair.id for pair in read.pairs] or [read.id], value)
     if name not in seen:
         raise InvalidInputError(f"{source}: expected a column {name!r}; there are {', '.join(seen) or 'no columns'}")
     return values

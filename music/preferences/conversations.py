@@ -1,43 +1,55 @@
 """Reading conversations that are to be scored."""
 
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
-from music.preferences.messages import read_messages, read_side
-from music.preferences.problems import RowError, RowProblem
-from music.preferences.sources import Row, iter_rows
+from music.preferences.problems import RowError
+from music.preferences.rows import ReadRow, read_rows
+from music.preferences.said import Consecutive, require_reply
+from music.preferences.sources import iter_rows
 
 __all__ = ["is_conversation_file", "read_conversations"]
 
-
-def is_conversation_file(source: str) -> bool:
-    """Tell conversations (rows with `messages`) from preference pairs by the first row."""
-    first = next(iter(iter_rows(source, split="train")), None)
-    return first is not None and isinstance(first.content, dict) and "messages" in first.content
+_LOOKED_AT = 50
 
 
-def read_conversations(path: str | Path) -> tuple[Conversation, ...]:
-    """Read one conversation a row, from the field `messages`; a bad row is an error, so that scores stay aligned.
+def is_conversation_file(source: str | Path, *, split: str | None = None) -> bool:
+    """Whether the first rows of a source are single conversations, with nothing to compare them with."""
+    from music.preferences.shapes import find_lone_shape, find_shape
+
+    rows = (row.content for row in islice(iter_rows(source, split), _LOOKED_AT))
+    first = next((content for content in rows if isinstance(content, dict)), {})
+    return find_shape(first) is None and find_lone_shape(first) is not None
+
+
+def read_conversations(
+    source: str | Path, *, split: str | None = None, consecutive: Consecutive = Consecutive.REFUSE
+) -> tuple[Conversation, ...]:
+    """Read one conversation a row; a bad row is an error, so that scores stay aligned.
 
     Args:
-        path: A jsonl, json or parquet file (or a folder of parquet shards) of `{"messages": [{role, content}, ...]}`.
+        source: As for `read_preferences`; of rows with `messages` or `conversations`.
+        split: Which split of a folder or a hub data set.
+        consecutive: What becomes of two messages in a row by one speaker.
 
     Raises:
-        InvalidInputError: The file cannot be read or a row is bad; conversations must end with the assistant.
+        InvalidInputError: The source cannot be read or a row is bad; conversations must end with the assistant.
     """
-    if not Path(path).exists():
-        raise InvalidInputError(f"{path}: expected a file of conversations; there is none")
-    return tuple(_conversation(path, row) for row in iter_rows(path, split="train"))
+    rows = read_rows(source, split=split, consecutive=consecutive, lone=True)
+    return tuple(_conversations(source, rows))
 
 
-def _conversation(path: str | Path, row: Row) -> Conversation:
-    try:
-        if isinstance(row.content, RowError):
-            raise row.content
-        if not isinstance(row.content, dict):
-            got = type(row.content).__name__
-            raise RowError(RowProblem.WRONG_TYPE, row.unit, expected="an object with a field 'messages'", got=got)
-        return read_side(read_messages(row.content, "messages"), "messages")
-    except RowError as error:
-        raise InvalidInputError(f"{path}, {row.unit} {row.number}, {error}; mend the row") from error
+def _conversations(source: str | Path, rows: Iterator[ReadRow]) -> Iterator[Conversation]:
+    for read in rows:
+        try:
+            if read.error is not None:
+                raise read.error
+            if read.conversation is None:
+                raise InvalidInputError(f"{source}: expected rows of one conversation each, got rows of {read.format}")
+            yield require_reply(read.conversation, str(read.format))
+        except RowError as error:
+            place = f"{source}, {read.row.unit} {read.row.number}"
+            raise InvalidInputError(f"{place}, {error}; fix the row") from error

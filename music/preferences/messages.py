@@ -1,84 +1,200 @@
-"""Checks that turn a row's fields into messages and sides, each failure with its reason.
+"""Messages of a row's fields: lists of `{role, content}` or `{from, value}`, JSON text of them, and transcripts.
 
-The vocabulary's own validation would refuse the same rows; these checks come first so that the reason, the field
-and what stood there can be told.
+The vocabulary's own validation would refuse the same rows; these checks come first so that an error can name the
+reason, the field and what stood there.
 """
 
+import ast
 import re
 from collections.abc import Mapping
-from typing import Any, get_args
+from contextlib import suppress
+from typing import Any
+
+import orjson
 
 from music.conversation import Conversation, Message, Role
 from music.preferences.problems import RowError, RowProblem
+from music.preferences.said import Said, require_reply, settle
 
-__all__ = ["TRANSCRIPT_START", "read_messages", "read_side", "read_text", "read_transcript"]
+__all__ = [
+    "decoded",
+    "is_transcript",
+    "joined_parts",
+    "parse_message",
+    "parse_messages",
+    "parse_transcript",
+    "read_messages",
+    "read_side",
+    "read_text",
+    "read_transcript",
+    "required",
+]
 
-_ROLES = get_args(Role)
-_TRANSCRIPT_ROLES: dict[str, Role] = {"Human": "user", "Assistant": "assistant"}
+_ROLES: dict[str, Role] = {
+    **dict.fromkeys(("system", "developer"), "system"),
+    **dict.fromkeys(("user", "human", "prompter"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "model", "bot", "chatbot", "chatgpt", "function_call"), "assistant"),
+    **dict.fromkeys(("tool", "function", "observation", "function_response", "tool_response", "ipython"), "tool"),
+}
+_CALL_ROLE = "function_call"  # ShareGPT's: the text of such a message is the call
+_MESSAGE_TEXT = re.compile(r"""\s*\[?\s*\{\s*['"](role|content|from|value)['"]\s*:""")
 _TURN = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
-TRANSCRIPT_START = re.compile(r"\s*(Human|Assistant):")
-"""How a transcript of the HH kind begins."""
+_TRANSCRIPT_ROLES: dict[str, Role] = {"Human": "user", "Assistant": "assistant"}
 
 
-def read_text(fields: Mapping[str, Any], name: str) -> str:
-    """Return a field that must hold text."""
-    value = _required(fields, name)
-    if not isinstance(value, str):
-        raise RowError(RowProblem.WRONG_TYPE, name, expected="a string", got=type(value).__name__)
-    return _not_blank(value, name)
-
-
-def read_messages(fields: Mapping[str, Any], name: str) -> tuple[Message, ...]:
-    """Return a field that must hold a list of `{role, content}`; further keys of a message are left out."""
-    value = _required(fields, name)
-    if not isinstance(value, list):
-        raise RowError(RowProblem.WRONG_TYPE, name, expected="a list of messages", got=type(value).__name__)
-    return tuple(_message(item, f"{name}[{index}]") for index, item in enumerate(value))
-
-
-def read_transcript(fields: Mapping[str, Any], name: str) -> tuple[Message, ...]:
-    r"""Return the messages of a transcript, "\n\nHuman: ...\n\nAssistant: ...", each stripped of outer blanks."""
-    before, *turns = _TURN.split(read_text(fields, name))
-    if before or not turns:
-        got = repr(before[:40])
-        raise RowError(RowProblem.WRONG_TYPE, name, expected="a transcript that begins with 'Human:'", got=got)
-    return tuple(
-        Message(role=_TRANSCRIPT_ROLES[speaker], content=_not_blank(text, f"{name}[{index}]").strip())
-        for index, (speaker, text) in enumerate(zip(turns[::2], turns[1::2], strict=True))
-    )
-
-
-def read_side(messages: tuple[Message, ...], name: str) -> Conversation:
-    """Return the messages as a side of a pair: roles in order, a reply at the end."""
-    has_system = bool(messages) and messages[0].role == "system"
-    for index, message in enumerate(messages[int(has_system) :]):
-        expected = "assistant" if index % 2 else "user"
-        if message.role != expected:
-            place = f"{name}[{index + int(has_system)}]"
-            raise RowError(RowProblem.ROLES_OUT_OF_ORDER, place, expected=f"role {expected!r}", got=repr(message.role))
-    if not messages or messages[-1].role != "assistant":
-        got = repr(messages[-1].role) if messages else "no message"
-        raise RowError(RowProblem.NO_REPLY, name, expected="a last message by the assistant", got=got)
-    return Conversation(messages=messages)
-
-
-def _required(fields: Mapping[str, Any], name: str) -> Any:
+def required(fields: Mapping[str, Any], name: str) -> Any:
+    """Return a field that must have a value."""
     if fields.get(name) is None:
         problem = RowProblem.MISSING_PROMPT if name == "prompt" else RowProblem.MISSING_SIDE
         raise RowError(problem, name, expected="a value", got="null" if name in fields else "no such field")
     return fields[name]
 
 
-def _message(item: Any, place: str) -> Message:
-    if not isinstance(item, dict) or not all(isinstance(item.get(key), str) for key in ("role", "content")):
-        got = {key: type(value).__name__ for key, value in item.items()} if isinstance(item, dict) else repr(item)[:40]
-        raise RowError(RowProblem.WRONG_TYPE, place, expected="{role: string, content: string}", got=str(got))
-    if item["role"] not in _ROLES:
-        raise RowError(RowProblem.UNKNOWN_ROLE, place, expected=f"a role of {_ROLES}", got=repr(item["role"]))
-    return Message(role=item["role"], content=_not_blank(item["content"], place))
+def read_text(fields: Mapping[str, Any], name: str) -> str:
+    """Return a field that must hold text."""
+    value = required(fields, name)
+    if not isinstance(value, str):
+        raise RowError(RowProblem.WRONG_TYPE, name, expected="a string", got=type(value).__name__)
+    if not value.strip():
+        raise RowError(RowProblem.EMPTY_TEXT, name, expected="text", got=repr(value[:40]))
+    return value
 
 
-def _not_blank(text: str, place: str) -> str:
-    if not text.strip():
-        raise RowError(RowProblem.EMPTY_TEXT, place, expected="text", got=repr(text[:40]))
-    return text
+def read_messages(fields: Mapping[str, Any], name: str) -> tuple[Message, ...]:
+    """Return the messages of a field, with roles in order; further keys of a message are left out."""
+    return settle(parse_messages(required(fields, name), name), name).messages
+
+
+def read_transcript(fields: Mapping[str, Any], name: str) -> tuple[Message, ...]:
+    r"""Return the messages of a transcript, "\n\nHuman: ...\n\nAssistant: ...", each stripped of outer blanks."""
+    return settle(parse_transcript(read_text(fields, name), name), name).messages
+
+
+def read_side(messages: tuple[Message, ...], name: str) -> Conversation:
+    """Return the messages as a side of a pair: roles in order, a reply at the end."""
+    said = [
+        Said(m.role, m.content, f"{name}[{index}]", m.tool_calls, m.tool_call_id, m.name)
+        for index, m in enumerate(messages)
+    ]
+    return require_reply(settle(said, name), name)
+
+
+def decoded(value: Any, name: str) -> Any:
+    """Return the messages that a string holds as JSON text (or as Python writes a list); other values as they are.
+
+    Raises:
+        RowError: The string begins like a list of messages and cannot be decoded.
+    """
+    if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
+        return value
+    try:
+        found = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        found = None
+    if _is_messages(found):
+        return found
+    if not _MESSAGE_TEXT.match(value):
+        return value  # a reply may be JSON of any kind
+    try:
+        return ast.literal_eval(value.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        raise RowError(RowProblem.WRONG_TYPE, name, expected="messages, as JSON", got=repr(value[:40])) from None
+
+
+def _is_messages(value: Any) -> bool:
+    items = value if isinstance(value, list) else [value]
+    return bool(items) and all(isinstance(item, dict) and ("role" in item or "from" in item) for item in items)
+
+
+def parse_messages(value: Any, name: str) -> list[Said]:
+    """Return the messages of a list of them, or of JSON text of such a list."""
+    value = decoded(value, name)
+    if not isinstance(value, list):
+        raise RowError(RowProblem.WRONG_TYPE, name, expected="a list of messages", got=type(value).__name__)
+    return [parse_message(item, f"{name}[{index}]") for index, item in enumerate(value)]
+
+
+def parse_message(item: Any, place: str) -> Said:
+    """Return the message of `{role, content}` or `{from, value}`; text may come in parts."""
+    if not isinstance(item, dict):
+        raise _no_message(item, place)
+    speaker, content = item.get("role", item.get("from")), item.get("content", item.get("value"))
+    calls = item.get("tool_calls") or item.get("function_call")
+    text = joined_parts(content, place) if isinstance(content, list) else content
+    if text is None and calls:
+        text = ""
+    if not isinstance(speaker, str) or not isinstance(text, str):
+        raise _no_message(item, place)
+    role = _ROLES.get(speaker.strip().lower())
+    if role is None:
+        known = ", ".join(_ROLES)
+        raise RowError(RowProblem.UNKNOWN_ROLE, place, expected=f"a role of {known}", got=repr(speaker))
+    if speaker == _CALL_ROLE and text.strip():
+        return Said(role, "", place, tool_calls=_calls_text(text, place))
+    if calls and role == "assistant":
+        return Said(role, text, place, tool_calls=_calls_text(calls, place))
+    if role == "tool":
+        return Said(role, text, place, "", str(item.get("tool_call_id") or ""), str(item.get("name") or ""))
+    return Said(role, text, place)
+
+
+def is_transcript(text: str) -> bool:
+    """Whether a text is a transcript of the HH kind, and no message that begins with the word Human."""
+    return text.startswith(("\n\nHuman:", "\r\n\r\nHuman:")) or (
+        text.lstrip().startswith("Human:") and "\n\nAssistant:" in text.replace("\r\n", "\n")
+    )
+
+
+def parse_transcript(text: str, name: str) -> list[Said]:
+    r"""Return the messages of "\n\nHuman: ...\n\nAssistant: ...", each stripped of outer blanks."""
+    before, *turns = _TURN.split(text.replace("\r\n", "\n"))
+    if before or not turns:
+        got = repr(before[:40])
+        raise RowError(RowProblem.WRONG_TYPE, name, expected="a transcript that begins with 'Human:'", got=got)
+    pairs = enumerate(zip(turns[::2], turns[1::2], strict=True))
+    return [Said(_TRANSCRIPT_ROLES[speaker], text.strip(), f"{name}[{index}]") for index, (speaker, text) in pairs]
+
+
+def _no_message(item: Any, place: str) -> RowError:
+    got = {key: type(value).__name__ for key, value in item.items()} if isinstance(item, dict) else repr(item)[:40]
+    return RowError(RowProblem.WRONG_TYPE, place, expected="{role: string, content: string}", got=str(got))
+
+
+def joined_parts(parts: list[Any], place: str) -> str:
+    """Join the text parts of a message, one a line; parts of other kinds are no text."""
+    for part in parts:
+        if not isinstance(part, dict) or not isinstance(part.get("text"), str):
+            got = part.get("type", str(part)[:40]) if isinstance(part, dict) else type(part).__name__
+            raise RowError(RowProblem.WRONG_TYPE, place, expected="content of text parts alone", got=repr(got))
+    return "\n".join(part["text"] for part in parts)
+
+
+def _calls_text(calls: Any, place: str) -> str:
+    """Return calls as JSON text of OpenAI's form, but with arguments as objects, as chat templates want them."""
+    if isinstance(calls, str):
+        try:
+            calls = orjson.loads(calls)
+        except orjson.JSONDecodeError:
+            expected = "tool calls as JSON"
+            raise RowError(RowProblem.WRONG_TYPE, place, expected=expected, got=repr(calls[:40])) from None
+    return orjson.dumps([_call(call) for call in (calls if isinstance(calls, list) else [calls])]).decode()
+
+
+def _call(call: Any) -> Any:
+    """Return one call without absent fields (tables write them as null), a bare function as OpenAI writes it."""
+    call = _without_nulls(call)
+    if not isinstance(call, dict):
+        return call
+    if "function" not in call and "name" in call:
+        call = {"type": "function", "function": call}
+    function = call.get("function")
+    if isinstance(function, dict) and isinstance(arguments := function.get("arguments"), str):
+        with suppress(orjson.JSONDecodeError):  # the text of a call that was never whole stays text
+            function["arguments"] = orjson.loads(arguments)
+    return call
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value

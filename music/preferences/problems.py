@@ -1,8 +1,8 @@
-"""Why a row cannot be used."""
+"""Why a row cannot be used, and what is changed in rows that can."""
 
 from enum import StrEnum
 
-__all__ = ["RowError", "RowProblem"]
+__all__ = ["Change", "RowError", "RowProblem"]
 
 
 class RowProblem(StrEnum):
@@ -11,12 +11,24 @@ class RowProblem(StrEnum):
     INVALID_JSON = "invalid_json"
     MISSING_SIDE = "missing_side"
     MISSING_PROMPT = "missing_prompt"
+    MISSING_VERDICT = "missing_verdict"
     WRONG_TYPE = "wrong_type"
     UNKNOWN_ROLE = "unknown_role"
     EMPTY_TEXT = "empty_text"
     ROLES_OUT_OF_ORDER = "roles_out_of_order"
     NO_REPLY = "no_reply"
+    ONE_REPLY = "one_reply"
     IDENTICAL_SIDES = "identical_sides"
+
+
+class Change(StrEnum):
+    """What is counted of rows that are used; the value follows its number in a summary."""
+
+    EMPTY_SYSTEM = "empty system messages left out"
+    MERGED = "messages merged with the one before, by the same speaker"
+    UNUSABLE_SIDES = "pairs left out of rows that give several"
+    REPEATED_ID = "repeated ids made unique (id, id#2, ...)"
+    TOOLS = "pairs with tool messages"
 
 
 class RowError(Exception):

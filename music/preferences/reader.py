@@ -1,18 +1,20 @@
-"""Reading preference sets: every row becomes a pair or is accounted for."""
+"""Reading preference sets: every row becomes pairs or is accounted for."""
 
-from dataclasses import dataclass
-from itertools import chain, islice
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from music.errors import InvalidInputError
 from music.pairs import PreferencePair
-from music.preferences.formats import Format, detect_format, read_pair
-from music.preferences.problems import RowError, RowProblem
-from music.preferences.sources import Row, iter_rows
+from music.preferences.problems import Change, RowError, RowProblem
+from music.preferences.rows import ReadRow, read_rows
+from music.preferences.said import Consecutive
+from music.preferences.shapes import Format
+from music.preferences.sources import Row
 
-__all__ = ["PreferenceSet", "RejectedRow", "read_preferences"]
+__all__ = ["Account", "PreferenceSet", "RejectedRow", "bad_row", "read_preferences"]
 
-_DETECTION_ROWS = 50
 _SHOWN_PLACES = 5
 
 
@@ -34,6 +36,11 @@ class RejectedRow:
     problem: RowProblem
     detail: str
 
+    @classmethod
+    def of(cls, row: Row, error: RowError) -> "RejectedRow":
+        """Return the record of a row and its error."""
+        return cls(row.file, row.unit, row.number, error.problem, str(error))
+
 
 @dataclass(frozen=True, slots=True)
 class PreferenceSet:
@@ -41,99 +48,142 @@ class PreferenceSet:
 
     Attributes:
         source: The source as it was named.
-        format: The format found or forced.
-        pairs: The usable rows, in order.
-        rejected: The others, in order.
+        formats: The shapes found, or the one forced, and how many rows are of each.
+        pairs: The usable pairs, in order.
+        rejected: The rows that gave none, in order.
         limit: How many pairs were asked for, if reading stopped there; rows beyond were not looked at.
+        num_rows: The number of rows looked at.
+        num_ties: Comparisons that ended in a tie; they give no pair.
+        num_conversations: Rows of one conversation, with nothing to compare it with, where they are read too.
+        changes: What was changed in rows that were used.
     """
 
     source: str
-    format: Format
+    formats: Mapping[Format, int]
     pairs: tuple[PreferencePair, ...]
     rejected: tuple[RejectedRow, ...]
     limit: int | None = None
+    num_rows: int = 0
+    num_ties: int = 0
+    num_conversations: int = 0
+    changes: Mapping[Change, int] = field(default_factory=dict)
 
     @property
-    def num_rows(self) -> int:
-        """The number of rows looked at."""
-        return len(self.pairs) + len(self.rejected)
+    def format(self) -> Format:
+        """The shape of most rows."""
+        return max(self.formats, key=lambda format: self.formats[format])
 
     @property
     def rejected_by_problem(self) -> dict[RowProblem, tuple[RejectedRow, ...]]:
         """The unused rows by reason, the most frequent reason first."""
         problems = {row.problem for row in self.rejected}
-        groups = {problem: tuple(r for r in self.rejected if r.problem is problem) for problem in problems}
+        groups = {problem: tuple(row for row in self.rejected if row.problem is problem) for problem in problems}
         return dict(sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])))
 
     def summary(self) -> str:
-        """Say in one line what was read, and what was dropped, where and why."""
-        text = f"{len(self.pairs)} pairs from {Path(self.source).name} ({self.format})"
+        """Say in one line what was read, what was changed, and what was dropped, where and why."""
+        formats = " and ".join(map(str, self.formats))
+        num_found = len(self.pairs) + self.num_conversations
+        rows = "" if self.num_rows == num_found + len(self.rejected) else f"{self.num_rows} rows of "
+        found = [f"{len(self.pairs)} pairs"] if self.pairs or not self.num_conversations else []
+        found += [f"{self.num_conversations} conversations"] if self.num_conversations else []
+        text = f"{' and '.join(found)} from {rows}{Path(self.source).name} ({formats})"
         if self.limit is not None:
             text += f", the first {self.limit} as asked"
-        if not self.rejected:
-            return text
-        reasons = (f"{problem} {len(rows)} ({_places(rows)})" for problem, rows in self.rejected_by_problem.items())
-        return f"{text}; {len(self.rejected)} of {self.num_rows} rows dropped: {', '.join(reasons)}"
+        parts = [text]
+        if self.num_ties:
+            parts.append(f"{self.num_ties} ties, which give no pair")
+        parts += [f"{num} {change}" for change, num in self.changes.items() if num]
+        if self.rejected:
+            reasons = (f"{problem} {len(rows)} ({_places(rows)})" for problem, rows in self.rejected_by_problem.items())
+            parts.append(f"{len(self.rejected)} of {self.num_rows} rows dropped: {', '.join(reasons)}")
+        return "; ".join(parts)
+
+
+class Account:
+    """Adds up what the rows of a source give, row by row."""
+
+    def __init__(self, source: str | Path) -> None:
+        self._source = str(source)
+        self._pairs: list[PreferencePair] = []
+        self._rejected: list[RejectedRow] = []
+        self._formats: Counter[Format] = Counter()
+        self._changes: Counter[Change] = Counter()
+        self._num_rows = 0
+        self._num_ties = 0
+        self._num_conversations = 0
+
+    @property
+    def num_pairs(self) -> int:
+        """The number of pairs so far."""
+        return len(self._pairs)
+
+    def add(self, read: ReadRow) -> None:
+        """Take the next row into account."""
+        self._num_rows += read.row.span
+        self._num_ties += read.num_ties
+        self._num_conversations += read.conversation is not None
+        self._changes += read.changes
+        self._pairs += read.pairs
+        if read.format is not None:
+            self._formats[read.format] += read.error is None
+        if read.error is not None:
+            self._rejected.append(RejectedRow.of(read.row, read.error))
+
+    def result(self, limit: int | None = None) -> PreferenceSet:
+        """Return what was read; of pairs the first `limit`, if reading stopped there."""
+        return PreferenceSet(
+            source=self._source,
+            formats={format: num for format, num in self._formats.items() if num} or dict(self._formats),
+            pairs=tuple(self._pairs[:limit]),
+            rejected=tuple(self._rejected),
+            limit=limit,
+            num_rows=self._num_rows,
+            num_ties=self._num_ties,
+            num_conversations=self._num_conversations,
+            changes=dict(self._changes),
+        )
 
 
 def read_preferences(
     source: str | Path,
     *,
     format: Format | None = None,
-    split: str = "train",
+    split: str | None = None,
     strict: bool = False,
     limit: int | None = None,
+    consecutive: Consecutive = Consecutive.REFUSE,
 ) -> PreferenceSet:
     """Read a preference set.
 
     Args:
-        source: A parquet, jsonl or json file (the latter two also gzipped), a folder of parquet shards, or the hub id
-            of a data set.
-        format: The rows' format; by default it is told from the first rows.
-        split: Which split of a hub data set.
+        source: A file, a folder of them or the hub id of a data set, as `iter_rows` takes it.
+        format: The rows' format; by default each row tells its own.
+        split: Which split of a folder or a hub data set; by default `train`, or the only one.
         strict: Whether the first bad row is an error; otherwise bad rows are counted.
         limit: Stop after this many pairs.
+        consecutive: What becomes of two messages in a row by one speaker.
 
     Raises:
-        InvalidInputError: The source cannot be read, its format cannot be told, or, if `strict`, a row is bad.
+        InvalidInputError: The source cannot be read, no row tells a format, or, if `strict`, a row is bad.
     """
-    rows = iter_rows(source, split)
-    head = list(islice(rows, _DETECTION_ROWS))
-    found = format or detect_format(head)
-    if found is None:
-        raise _undetected(source, head)
-    pairs: list[PreferencePair] = []
-    rejected: list[RejectedRow] = []
-    for row in chain(head, rows):
-        if len(pairs) == limit:
-            return PreferenceSet(str(source), found, tuple(pairs), tuple(rejected), limit)
-        try:
-            pairs.append(read_pair(row, found))
-        except RowError as error:
-            if strict:
-                raise _bad_row(source, row, error) from error
-            rejected.append(RejectedRow(row.file, row.unit, row.number, error.problem, str(error)))
-    return PreferenceSet(str(source), found, tuple(pairs), tuple(rejected))
+    account = Account(source)
+    for read in read_rows(source, split=split, format=format, consecutive=consecutive):
+        if limit is not None and account.num_pairs >= limit:
+            return account.result(limit)
+        if strict and read.error is not None:
+            raise bad_row(source, read.row, read.error) from read.error
+        account.add(read)
+    return account.result(limit if limit is not None and account.num_pairs > limit else None)
 
 
-def _bad_row(source: str | Path, row: Row, error: RowError) -> InvalidInputError:
+def bad_row(source: str | Path, row: Row, error: RowError) -> InvalidInputError:
+    """Return the error of a bad row where rows must be good."""
     path = Path(source) / row.file if Path(source).is_dir() else source
     return InvalidInputError(
-        f"{path}, {row.unit} {row.number}, {error} ({error.problem}); mend the row, or read without strict to have "
+        f"{path}, {row.unit} {row.number}, {error} ({error.problem}); fix the row, or read without strict to have "
         "such rows counted and left out"
     )
-
-
-def _undetected(source: str | Path, head: list[Row]) -> InvalidInputError:
-    known = (
-        "skywork (chosen, rejected: lists of {role, content}), hh (chosen, rejected: '\\n\\nHuman: ...' transcripts), "
-        "ultrafeedback (prompt: string), trl (prompt: list of messages)"
-    )
-    fields = next((row.content for row in head if isinstance(row.content, dict)), None)
-    if fields is None:
-        return InvalidInputError(f"{source}: expected rows of preferences, found {'no object' if head else 'no row'}")
-    seen = ", ".join(f"{name} ({type(value).__name__})" for name, value in fields.items())
-    return InvalidInputError(f"{source}: expected rows of a known format, got columns {seen}; known: {known}")
 
 
 def _places(rows: tuple[RejectedRow, ...]) -> str:

@@ -18,7 +18,7 @@ _BATCH_ROWS = 1024
 
 
 def write_preferences(pairs: Iterable[PreferencePair], path: str | Path) -> int:
-    """Write the columns `id`, `source`, `chosen` and `rejected` (lists of `{role, content}`); return how many rows.
+    """Write the columns `id`, `source`, `chosen` and `rejected` (lists of messages); return how many rows.
 
     The file appears only once it is whole, in place of any earlier one. What a `ContrastivePair` records beyond these
     columns is not written.
@@ -28,7 +28,7 @@ def write_preferences(pairs: Iterable[PreferencePair], path: str | Path) -> int:
         path: Where to, ending in `.parquet`, `.jsonl` or `.jsonl.gz`.
 
     Raises:
-        InvalidInputError: The path ends otherwise.
+        InvalidInputError: The path ends otherwise, or is of a table and a pair has tool messages.
     """
     return _write(map(_row, pairs), Path(path), _WRITERS)
 
@@ -74,9 +74,16 @@ def _write_parquet(rows: Iterator[Mapping[str, Any]], path: Path) -> int:
     num_rows = 0
     with pq.ParquetWriter(path, schema) as writer:
         while batch := list(islice(rows, _BATCH_ROWS)):
+            _require_plain(batch, path)
             writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
             num_rows += len(batch)
     return num_rows
+
+
+def _require_plain(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
+    """Refuse what the table has no columns for, which would be left out."""
+    if any(len(message) > 2 for row in rows for side in ("chosen", "rejected") for message in row[side]):
+        raise InvalidInputError(f"{path}: expected pairs without tool messages for a table; write them as .jsonl")
 
 
 def _write_jsonl(rows: Iterator[Mapping[str, Any]], path: Path) -> int:

@@ -11,14 +11,19 @@ from music.conversation import Conversation, Message, Role
 
 __all__ = ["quote", "read_quoted"]
 
-_LABEL = re.compile(r"^\[(system|user|assistant)\]$", re.MULTILINE)
+_LABEL = re.compile(r"^\[(system|user|assistant|tool)\]$", re.MULTILINE)
 _INDENT = "    "
 
 
 def quote(conversation: Conversation) -> str:
     """Write a conversation out, a label above each message."""
-    lines = (f"[{m.role}]\n{_INDENT}" + m.content.replace("\n", "\n" + _INDENT) for m in conversation.messages)
+    lines = (f"[{m.role}]\n{_INDENT}" + _text(m).replace("\n", "\n" + _INDENT) for m in conversation.messages)
     return "\n".join(lines)
+
+
+def _text(message: Message) -> str:
+    """Return what a message says, with the tools that it calls as JSON behind it."""
+    return "\n".join(filter(None, (message.content, message.tool_calls))) if message.tool_calls else message.content
 
 
 def read_quoted(prompt: str, tag: str) -> Conversation:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from music.cli import AsJson, FormatFlag, StrictFlag, console, emit, read_pairs
+from music.cli import AsJson, ConsecutiveFlag, FormatFlag, SplitFlag, StrictFlag, console, emit, read_pairs
 from music.files import require_output_file
 from music.names import require_model
 
@@ -14,12 +14,16 @@ __all__ = ["score"]
 
 def score(
     model: Annotated[str, typer.Argument(help="Folder or hub id of a reward model.")],
-    file: Annotated[str, typer.Argument(help="Preference pairs, or conversations: rows of {messages: [...]}.")],
+    file: Annotated[
+        str, typer.Argument(help="Preference pairs, or conversations (rows of messages or conversations).")
+    ],
     per_turn: Annotated[bool, typer.Option("--per-turn", help="Score after every assistant turn.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write one JSON line per row here.")] = None,
     device: Annotated[str | None, typer.Option(help="CUDA where there is one, else the CPU, if not given.")] = None,
     attention: Annotated[str | None, typer.Option(help="gather, flex or varlen; by default the fastest here.")] = None,
     format: FormatFlag = None,
+    split: SplitFlag = None,
+    consecutive: ConsecutiveFlag = "refuse",
     strict: StrictFlag = False,
     as_json: AsJson = False,
 ) -> None:
@@ -32,16 +36,18 @@ def score(
         require_output_file(out)
     import orjson
 
-    from music.preferences import is_conversation_file, read_conversations
+    from music.preferences import Consecutive, is_conversation_file, read_conversations
     from music.reward.model import RewardModel
     from music.reward.report import report_conversations, report_pairs
 
     reward_model = RewardModel.from_pretrained(model, device=device, attention=attention)
     _say(reward_model.description)
-    if is_conversation_file(file):
-        report = report_conversations(reward_model, read_conversations(file), per_turn=per_turn)
+    if is_conversation_file(file, split=split):
+        conversations = read_conversations(file, split=split, consecutive=Consecutive(consecutive))
+        report = report_conversations(reward_model, conversations, per_turn=per_turn)
     else:
-        report = report_pairs(reward_model, read_pairs(file, format, strict).pairs, per_turn=per_turn)
+        pairs = read_pairs(file, format, strict, split=split, consecutive=consecutive).pairs
+        report = report_pairs(reward_model, pairs, per_turn=per_turn)
     summary: dict[str, Any] = {"model": reward_model.description, **report.summary}
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -29,6 +29,8 @@ class Unscorable(StrEnum):
     """Its last exchange alone is longer than the contract's `max_length`."""
     TEMPLATE_REFUSED = "template_refused"
     """The chat template raises on it; Gemma's, for example, on a system message."""
+    TOOL_CALLS_NOT_RENDERED = "tool_calls_not_rendered"
+    """It holds tool calls, and the chat template has no place for any: they would be left out of the score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class ConversationTokenizer:
         contract.require(derive_contract(tokenizer, contract.max_length))
         self.tokenizer = tokenizer
         self.contract = contract
+        self._renders_calls = "tool_calls" in str(tokenizer.chat_template)
         if contract.readout == "turn_mean":
             require_stable_prefixes(tokenizer)
 
@@ -151,9 +154,7 @@ class ConversationTokenizer:
         """Drop as few of the oldest exchanges as will do; one remains at least."""
         if isinstance(ids, Unscorable) or len(ids) <= self.contract.max_length:
             return ids if isinstance(ids, Unscorable) else _Fit(conversation, ids)
-        head = conversation.messages[: int(conversation.has_system)]
-        body = conversation.messages[len(head) :]
-        shorter = [Conversation(messages=head + body[2 * n :]) for n in range(1, conversation.num_turns)]
+        shorter = [conversation.without_exchanges(num) for num in range(1, conversation.num_turns)]
         for num_dropped, shorter_ids in enumerate(self._render(shorter), start=1):
             if isinstance(shorter_ids, list) and len(shorter_ids) <= self.contract.max_length:
                 return _Fit(shorter[num_dropped - 1], shorter_ids, num_dropped)
@@ -163,16 +164,24 @@ class ConversationTokenizer:
         """Render conversations in one call, or singly if the template refuses any of them."""
         if not conversations:
             return []
+        if not self._renders_calls and any(map(_has_calls, conversations)):
+            return [self._render_one(conversation) for conversation in conversations]
         try:
             return list(template_ids(self.tokenizer, conversations))
         except TemplateError:
             return [self._render_one(conversation) for conversation in conversations]
 
     def _render_one(self, conversation: Conversation) -> list[int] | Unscorable:
+        if not self._renders_calls and _has_calls(conversation):
+            return Unscorable.TOOL_CALLS_NOT_RENDERED
         try:
             return template_ids(self.tokenizer, [conversation])[0]
         except TemplateError:
             return Unscorable.TEMPLATE_REFUSED
+
+
+def _has_calls(conversation: Conversation) -> bool:
+    return any(message.tool_calls for message in conversation.messages)
 
 
 def _encoding(fit: _Fit, prefixes: Sequence[list[int]]) -> Encoding:

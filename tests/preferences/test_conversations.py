@@ -16,7 +16,7 @@ def test_conversations_in_the_order_of_the_file(write_jsonl, side):
         ("3", "expected an object"),
         ({"text": "Hi"}, "messages: expected a value"),
         ({"messages": [{"role": "user", "content": "Hi"}]}, "expected a last message by the assistant"),
-        ({"messages": [{"role": "bot", "content": "Hi"}]}, "expected a role of"),
+        ({"messages": [{"role": "narrator", "content": "Hi"}]}, "expected a role of"),
     ],
 )
 def test_bad_row_is_an_error_with_its_line(write_jsonl, side, row, words):

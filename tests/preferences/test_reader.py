@@ -96,11 +96,11 @@ BAD = {
     "no side": ({"chosen": HELLO}, RowProblem.MISSING_SIDE),
     "side of another type": (with_rejected("Bye."), RowProblem.WRONG_TYPE),
     "message of another type": (with_rejected(["Hi", "Bye."]), RowProblem.WRONG_TYPE),
-    "content in parts": (with_rejected([{"role": "user", "content": [{"text": "Hi"}]}]), RowProblem.WRONG_TYPE),
+    "an image": (with_rejected([{"role": "user", "content": [{"type": "image_url"}]}]), RowProblem.WRONG_TYPE),
     "null content": (with_rejected([{"role": "user", "content": None}]), RowProblem.WRONG_TYPE),
     "id of another type": (SKYWORK | {"id": 1.5}, RowProblem.WRONG_TYPE),
     "row of another type": ("[1, 2]", RowProblem.WRONG_TYPE),
-    "unknown role": (with_rejected([*HELLO, {"role": "tool", "content": "x"}]), RowProblem.UNKNOWN_ROLE),
+    "unknown role": (with_rejected([*HELLO, {"role": "narrator", "content": "x"}]), RowProblem.UNKNOWN_ROLE),
     "blank text": (with_rejected([HELLO[0], {"role": "assistant", "content": " \n"}]), RowProblem.EMPTY_TEXT),
     "two users": (with_rejected([HELLO[0], *BYE]), RowProblem.ROLES_OUT_OF_ORDER),
     "late system": (with_rejected([*BYE, {"role": "system", "content": "x"}]), RowProblem.ROLES_OUT_OF_ORDER),
@@ -158,7 +158,9 @@ def test_forced_format_is_taken_at_its_word(write_jsonl):
 
 
 def test_undetectable_format_names_the_columns_and_the_known_formats(write_jsonl):
-    with pytest.raises(InvalidInputError, match=r"question \(str\), score \(int\); known: skywork.*hh.*ultraf.*trl"):
+    with pytest.raises(
+        InvalidInputError, match=r"question \(str\), score \(int\).*nearest.*missing: .*known: skywork.*hh.*ultraf.*trl"
+    ):
         read_preferences(write_jsonl([{"question": "Hi", "score": 1}]))
 
 
@@ -190,9 +192,9 @@ def test_unreadable_sources_are_named(tmp_path, write_jsonl):
     (tmp_path / "plain.jsonl.gz").write_text(json.dumps(SKYWORK))
     (tmp_path / "torn.parquet").write_bytes(b"PAR1 and no more")
     (tmp_path / "torn.json").write_text("[{]")
-    (tmp_path / "rows.csv").write_text("chosen,rejected")
+    (tmp_path / "rows.xlsx").write_text("chosen,rejected")
     (tmp_path / "empty").mkdir()
-    for name in ("torn.jsonl.gz", "plain.jsonl.gz", "torn.parquet", "torn.json", "rows.csv", "empty", "absent.jsonl"):
+    for name in ("torn.jsonl.gz", "plain.jsonl.gz", "torn.parquet", "torn.json", "rows.xlsx", "empty", "absent.jsonl"):
         with pytest.raises(InvalidInputError, match=f"{name}: expected"):
             read_preferences(tmp_path / name)
 
@@ -209,23 +211,27 @@ def test_hub_id_is_loaded_through_datasets(monkeypatch):
 
     asked = []
 
-    def load_dataset(name, *, split):
-        asked.append((name, split))
-        return datasets.Dataset.from_list([SKYWORK, SKYWORK | {"rejected": HELLO}])
+    def load_dataset(name):
+        asked.append(name)
+        rows = datasets.Dataset.from_list([SKYWORK, SKYWORK | {"rejected": HELLO}])
+        return datasets.DatasetDict(test_prefs=rows, train_prefs=rows.select([]))
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    found = read_preferences("owner/some-set-v0.2", split="test")
-    assert asked == [("owner/some-set-v0.2", "test")]
+    found = read_preferences("owner/some-set-v0.2", split="test_prefs")
+    assert read_preferences("owner/some-set-v0.2:test_prefs").pairs == found.pairs
+    assert asked == ["owner/some-set-v0.2"] * 2
     assert [pair.id for pair in found.pairs] == ["some-set-v0.2-1"]
     assert [row.problem for row in found.rejected] == [RowProblem.IDENTICAL_SIDES]
+    with pytest.raises(InvalidInputError, match="'train'; there are test_prefs, train_prefs"):
+        read_preferences("owner/some-set-v0.2")
 
 
 def test_hub_failure_is_worded(monkeypatch):
     import datasets
 
-    def load_dataset(name, *, split):
+    def load_dataset(name):
         raise ConnectionError("no route")
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    with pytest.raises(InvalidInputError, match="owner/absent: there is no such file here, and split 'train'"):
+    with pytest.raises(InvalidInputError, match="owner/absent: there is no such file here, and a data set"):
         read_preferences("owner/absent")

@@ -56,6 +56,6 @@ def test_rows_of_any_columns_are_written_as_lines(tmp_path):
     rows = [{"messages": [], "labels": [None, 0.5]}, {"kind": "topic"}]
     for name in ("rows.jsonl", "rows.jsonl.gz"):
         assert write_rows(iter(rows), tmp_path / name) == 2
-        assert [row.content for row in iter_rows(tmp_path / name, "train")] == rows
+        assert [row.content for row in iter_rows(tmp_path / name)] == rows
     with pytest.raises(InvalidInputError, match=r"ending in one of \.jsonl, \.jsonl\.gz"):
         write_rows(rows, tmp_path / "rows.parquet")

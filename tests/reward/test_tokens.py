@@ -116,3 +116,49 @@ def test_what_cannot_be_encoded_is_data_and_spoils_nothing_else(make_tokenizer, 
     encodings = tokens.encode([fine, with_system, huge, fine])
     assert encodings[1:3] == [Unscorable.TEMPLATE_REFUSED, Unscorable.OVER_LONG]
     assert encodings[0] == encodings[3] == tokens.encode([fine])[0]
+
+
+CALLS = (
+    "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}"
+    "{% if m['tool_calls'] %}{{ m['tool_calls'] | tojson }}{% endif %}<|end|>{% endfor %}"
+)
+
+
+@pytest.fixture
+def with_tools():
+    """A conversation of two turns, the first of them with a tool call."""
+    call = {"type": "function", "function": {"name": "find", "arguments": {"of": "tea"}}}
+    messages = [
+        {"role": "user", "content": "Which teas?"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "green", "name": "find"},
+        {"role": "assistant", "content": "Green tea."},
+        {"role": "user", "content": "And then?"},
+        {"role": "assistant", "content": "Drink it."},
+    ]
+    return Conversation.from_messages(messages)
+
+
+def test_tool_calls_reach_the_template_and_their_turn_has_one_reward(make_tokenizer, with_tools):
+    tokenizer = make_tokenizer(CALLS)
+    tokens = ConversationTokenizer.from_tokenizer(tokenizer, 512)
+    [encoding] = tokens.encode([with_tools], every_turn=True)
+    text = tokenizer.decode(encoding.ids)
+    assert '"arguments": {"of": "tea"}' in text
+    assert "<|tool|>green" in text
+    [first] = tokens.encode([with_tools.prefix(4)])
+    assert encoding.reads == (len(first.ids) - 1, len(encoding.ids) - 1)
+
+
+def test_an_exchange_that_is_dropped_takes_its_tool_messages_along(make_tokenizer, with_tools):
+    tokens = ConversationTokenizer.from_tokenizer(make_tokenizer(CALLS), 512)
+    [last] = tokens.encode([with_tools.without_exchanges(1)])
+    [cut] = tokens.with_contract(max_length=len(last.ids) + 1).encode([with_tools])
+    assert (cut.ids, cut.num_dropped_turns) == (last.ids, 1)
+
+
+def test_tool_calls_that_the_template_would_leave_out_are_data(make_tokenizer, make_conversation, with_tools):
+    tokens = ConversationTokenizer.from_tokenizer(make_tokenizer(), 512)
+    encodings = tokens.encode([with_tools, make_conversation(0)])
+    assert encodings[0] is Unscorable.TOOL_CALLS_NOT_RENDERED
+    assert isinstance(encodings[1], Encoding)

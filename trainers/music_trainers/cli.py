@@ -3,6 +3,7 @@
 import logging
 import os
 import warnings
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +12,17 @@ import typer
 from pydantic import BaseModel
 from rich.console import Console
 
-from music.cli import AsJson, FormatFlag, StrictFlag, console, counted, emit, read_pairs
+from music.cli import (
+    AsJson,
+    ConsecutiveFlag,
+    FormatFlag,
+    SplitFlag,
+    StrictFlag,
+    console,
+    counted,
+    emit,
+    read_pairs,
+)
 from music.errors import InvalidInputError
 from music.files import require_output_folder
 from music.names import require_model
@@ -20,6 +31,9 @@ from music_trainers.policy.config import PolicyTrainingConfig
 from music_trainers.reward.config import Objective, RewardTrainingConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from music.preferences import PreferenceSet
     from music_trainers.policy.records import PolicyEvaluation
     from music_trainers.reward.pairs.mixture import PairSource
 
@@ -70,7 +84,7 @@ def train(
     pairs: Annotated[
         list[str],
         typer.Argument(
-            help="Preference files, folders of parquet shards, or hub ids, each with =WEIGHT behind it if wanted: "
+            help="Preference files, folders or hub ids, each with :SPLIT and =WEIGHT behind it if wanted: "
             "2 gives every pair twice an epoch, 0.5 a new half of them in each."
         ),
     ],
@@ -123,6 +137,8 @@ def train(
     peak_tflops: Annotated[float | None, _flag("peak_tflops")] = _default("peak_tflops"),
     device: Annotated[str, _flag("device")] = _default("device"),
     format: FormatFlag = None,
+    split: SplitFlag = None,
+    consecutive: ConsecutiveFlag = "refuse",
     strict: StrictFlag = False,
     as_json: AsJson = False,
 ) -> None:
@@ -148,8 +164,9 @@ def train(
     from music_trainers.reward.progress import TrainingDisplay, format_result
     from music_trainers.reward.trainer import train_reward_model
 
-    sources = tuple(_source(spec, format, strict, margin_column) for spec in pairs)
-    evaluation = [pair for spec in held_out for pair in read_pairs(spec, format, strict).pairs] if held_out else None
+    read = partial(read_pairs, format=format, strict=strict, consecutive=consecutive)
+    sources = tuple(_source(spec, partial(read, split=split), split, margin_column) for spec in pairs)
+    evaluation = [pair for spec in held_out for pair in read(spec).pairs] if held_out else None
     with TrainingDisplay(console) as display:
         result = train_reward_model(
             config, Mixture(sources), evaluation, on_start=display.on_start, on_step=display.on_step
@@ -232,8 +249,10 @@ def demo(
         render_terminal(result, Console(highlight=False, emoji=False))
 
 
-def _source(spec: str, format: str | None, strict: bool, margin_column: str | None) -> "PairSource":
-    """Read the pairs of `PATH` or `PATH=WEIGHT`, saying what it gave; a path that is there wins."""
+def _source(
+    spec: str, read: "Callable[[str], PreferenceSet]", split: str | None, margin_column: str | None
+) -> "PairSource":
+    """Read the pairs of `PATH` or `PATH=WEIGHT`; a path that is there wins."""
     path, equals, weight = spec.rpartition("=")
     if not equals or Path(spec).exists():
         path, weight = spec, "1"
@@ -244,6 +263,6 @@ def _source(spec: str, format: str | None, strict: bool, margin_column: str | No
         factor = float(weight)
     except ValueError as error:
         raise InvalidInputError(f"{spec}: expected a number behind the =, as in pairs.jsonl=0.5") from error
-    pairs = read_pairs(path, format, strict).pairs
-    margins = read_column(path, margin_column) if margin_column else {}
+    pairs = read(path).pairs
+    margins = read_column(path, margin_column, split=split) if margin_column else {}
     return PairSource(Path(path).name, pairs, factor, margins)

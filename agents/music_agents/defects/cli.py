@@ -8,11 +8,13 @@ import typer
 
 from music.cli import (
     AsJson,
+    ConsecutiveFlag,
     FormatFlag,
     ImportFlag,
     MaxTries,
     Options,
     Patience,
+    SplitFlag,
     StrictFlag,
     client_settings,
     console,
@@ -77,6 +79,8 @@ def defects(
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try the pairs that failed again.")] = False,
     format: FormatFlag = None,
+    split: SplitFlag = None,
+    consecutive: ConsecutiveFlag = "refuse",
     strict: StrictFlag = False,
     json: AsJson = False,
 ) -> None:
@@ -117,7 +121,7 @@ def defects(
         max_total_tokens=max_total_tokens,
         prices=tuple(prices or ()),
     )
-    transcripts = read_transcripts(seeds, format, strict)
+    transcripts = read_transcripts(seeds, format, strict, split=split, consecutive=consecutive)
     settings = {"same_author": same_author, "retry_failed": retry_failed, "imports": code}
     with user_faults():
         report = run_async(_make(out, transcripts, endpoints, config, cache, settings, as_json=json))

@@ -1,11 +1,11 @@
 """`Transcript`: a conversation that defects are put into, and where it is read from."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from music.cli import read_pairs
+from music.cli import ConsecutiveWord, console
 from music.conversation import Conversation
-from music.preferences import is_conversation_file, read_conversations
+from music.errors import InvalidInputError
+from music.preferences import Consecutive, parse_format, read_prompts
 
 __all__ = ["Transcript", "read_transcripts"]
 
@@ -25,20 +25,33 @@ class Transcript:
     conversation: Conversation
 
 
-def read_transcripts(source: str, format: str | None = None, strict: bool = False) -> list[Transcript]:
-    """Read conversations: rows of `messages`, or the chosen sides of preference pairs; say what was left out.
+def read_transcripts(
+    source: str,
+    format: str | None = None,
+    strict: bool = False,
+    *,
+    split: str | None = None,
+    consecutive: ConsecutiveWord = "refuse",
+) -> list[Transcript]:
+    """Read conversations: rows of one each, or the chosen sides of preference pairs; report what was left out.
 
     Args:
-        source: A file, a folder of parquet shards or a hub id.
-        format: Of preference pairs; by default it is detected.
-        strict: Whether the first bad pair is an error.
+        source: A file, a folder or a hub id.
+        format: Of its rows; by default each tells its own.
+        strict: Whether the first bad row is an error.
+        split: Which split of a folder or hub data set.
+        consecutive: What becomes of two messages in a row by one speaker.
 
     Raises:
-        InvalidInputError: The source cannot be read, or a conversation is bad.
+        InvalidInputError: The source cannot be read, or holds no conversation that ends with the assistant.
     """
-    if not is_conversation_file(source):
-        pairs = read_pairs(source, format, strict).pairs
-        return [Transcript(id=pair.id, source=pair.source, conversation=pair.chosen) for pair in pairs]
-    name = Path(source).name.partition(".")[0]
-    found = enumerate(read_conversations(source), start=1)
-    return [Transcript(id=f"{name}-{number}", source=name, conversation=one) for number, one in found]
+    found = read_prompts(
+        source, format=parse_format(format), split=split, strict=strict, consecutive=Consecutive(consecutive)
+    )
+    console.print(found.summary(), markup=False, highlight=False, soft_wrap=True)
+    whole = [prompt for prompt in found.prompts if prompt.conversation.next_role == "user"]
+    if num := len(found.prompts) - len(whole):
+        console.print(f"{num} conversations left out, as they do not end with the assistant")
+    if not whole:
+        raise InvalidInputError(f"{source}: expected conversations that end with the assistant, got none")
+    return [Transcript(id=one.id, source=one.source, conversation=one.conversation) for one in whole]

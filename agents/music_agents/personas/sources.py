@@ -65,7 +65,7 @@ class ColumnPersonas:
     personas: Mapping[str, Persona] = field(repr=False)
 
     @classmethod
-    def read(cls, seeds: str | Path, name: str, *, split: str = "train") -> "ColumnPersonas":
+    def read(cls, seeds: str | Path, name: str, *, split: str | None = None) -> "ColumnPersonas":
         """Read a column: each value a sentence, a persona as JSON text (as `music simulate` writes it) or an object.
 
         Raises:
@@ -103,7 +103,7 @@ class SandboxPersonas:
         return "sandbox"
 
 
-def open_personas(spec: str, seeds: str | Path | None = None, *, split: str = "train") -> PersonaSource:
+def open_personas(spec: str, seeds: str | Path | None = None, *, split: str | None = None) -> PersonaSource:
     """Open a source of personas.
 
     Args:
@@ -144,7 +144,7 @@ def read_persona_file(path: str | Path) -> tuple[Persona, ...]:
         places = enumerate(_toml_list(path), start=1)
         personas = tuple(_persona(value, f"{path}, persona {number}") for number, value in places)
     else:
-        rows = iter_rows(path, split="train")
+        rows = iter_rows(path)
         personas = tuple(_persona(row.content, f"{path}, {row.unit} {row.number}") for row in rows)
     if not personas:
         raise InvalidInputError(f"{path}: expected at least one persona, found none")

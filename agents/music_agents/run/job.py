@@ -12,6 +12,7 @@ from music.llm.cache import ReplyCache
 from music.llm.spending.budget import Budget, PriceTable
 from music.llm.spending.ledger import Ledger
 from music.pairs import PreferencePair
+from music.preferences.said import Consecutive
 from music.user_code import UserCodeError, digest_code, load_object
 from music_agents.personas import PersonaSource
 from music_agents.personas.sources import open_personas
@@ -39,6 +40,10 @@ class SimulationJob(BaseModel):
     """Format of the seeds; None to detect it."""
     strict: bool = False
     """Whether the first row that cannot be used is an error."""
+    split: str | None = None
+    """Which split of a folder or hub data set; by default `train`, or the only one."""
+    consecutive: Consecutive = Consecutive.REFUSE
+    """What becomes of two messages in a row by one speaker in a seed."""
     endpoints: RoleEndpoints = RoleEndpoints()
     """Who plays which role."""
     config: SimulationConfig
@@ -59,7 +64,7 @@ class SimulationJob(BaseModel):
 
     def read_seeds(self) -> tuple[Seed, ...]:
         """Read what pairs grow from; see `music_agents.seeds.read_seeds`."""
-        return read_seeds(self.seeds, self.format, self.strict).seeds
+        return read_seeds(self.seeds, self.format, self.strict, self.split, self.consecutive).seeds
 
     def located(self) -> Self:
         """Return the job with absolute paths, for processes that work in another folder."""
@@ -76,7 +81,8 @@ class SimulationJob(BaseModel):
 
     def open_personas(self) -> PersonaSource | None:
         """Open who the users are; None for anyone."""
-        return open_personas(self.personas, None if self.seeds == SANDBOX else self.seeds) if self.personas else None
+        seeds = None if self.seeds == SANDBOX else self.seeds
+        return open_personas(self.personas, seeds, split=self.split) if self.personas else None
 
     def graph_factory(self) -> GraphFactory:
         """Load what builds the pair graph."""

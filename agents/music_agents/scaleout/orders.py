@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from music.cli import run_async
 from music.errors import InvalidInputError, MusicError
+from music.preferences import Consecutive
 from music.user_code import describe_fault
 from music_agents.progress import RunProgress
 from music_agents.progress.events import Snapshot, Watch
@@ -99,13 +100,17 @@ async def _run_share(order: ShareOrder, post: Post) -> RunReport:
     progress = order.job.progress()
     return await order.job.run(
         order.directory,
-        _read_seeds(order.job.seeds, order.job.format, order.job.strict).seeds,
+        _read_seeds(*_source(order.job)).seeds,
         progress,
         retry_failed=order.retry_failed,
         share=order.share,
         probe=order.probe,
         display=partial(_posting, progress=progress, post=post),
     )
+
+
+def _source(job: SimulationJob) -> tuple[str, str | None, bool, str | None, Consecutive]:
+    return job.seeds, job.format, job.strict, job.split, job.consecutive
 
 
 _read_seeds = cache(read_seeds)

@@ -13,7 +13,7 @@ from torchrl.envs import Transform
 from music.background import run_in_background
 from music.conversation import Conversation
 from music_agents.roles import derive_seed
-from music_envs.adapters.prompts import read_prompt
+from music_envs.adapters.prompts import read_prompt, reply_text
 from music_envs.chat.episode import Episode
 from music_envs.chat.info import require_reply, require_running
 from music_envs.chat.world import ChatWorld
@@ -67,7 +67,7 @@ class ChatUser(Transform):  # type: ignore[misc]  # no types
             ResetNeeded: A conversation of the batch is over.
         """
         chats = next_tensordict["history"]
-        replies = [_messages(history)[-1]["content"].strip() for history in chats.prompt.unbind(0)]
+        replies = [reply_text(_messages(history)[-1]["content"]).strip() for history in chats.prompt.unbind(0)]
         before = [require_running(episode) for episode in self._episodes]
         for reply in replies:
             require_reply(reply)

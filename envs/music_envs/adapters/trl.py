@@ -5,19 +5,19 @@ from typing import Any
 
 from music.errors import InvalidInputError
 from music.reward.functions import RewardFunction
-from music_envs.adapters.prompts import read_prompt, replied
+from music_envs.adapters.prompts import read_prompt, replied, reply_text
 from music_envs.adapters.unscorable import scores_or_none
 
 __all__ = ["as_trl_reward", "episode_reward"]
 
-Messages = list[dict[str, str]]
+Messages = list[dict[str, Any]]
 
 
 def as_trl_reward(reward: RewardFunction) -> Callable[..., list[float | None]]:
     """Return a reward as one of GRPO's `reward_funcs`, for a data set with conversational prompts.
 
-    A reply that cannot be scored, a blank one for example, has None, which TRL leaves out of its group. The metric
-    `unscorable` says how many there were.
+    A reply that cannot be scored, a blank one or a mere tool call for example, has None, which TRL leaves out of its
+    group. The metric `unscorable` counts them.
     """
 
     def conversation_reward(
@@ -38,7 +38,7 @@ def as_trl_reward(reward: RewardFunction) -> Callable[..., list[float | None]]:
 def _reply(completion: Messages) -> str:
     if len(completion) != 1 or completion[0]["role"] != "assistant":
         raise InvalidInputError(f"expected a completion of one assistant message, got {completion!r:.200}")
-    return completion[0]["content"]
+    return reply_text(completion[0].get("content"))
 
 
 def episode_reward(*, episode_reward: list[float | None], **_: Any) -> list[float | None]:

@@ -14,7 +14,7 @@ from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.reward.unscorable import UnscorableError
 from music_agents.roles import derive_seed
-from music_envs.adapters.prompts import read_prompt
+from music_envs.adapters.prompts import read_prompt, reply_text
 from music_envs.chat.episode import Episode
 from music_envs.chat.info import require_reply
 from music_envs.chat.world import ChatWorld
@@ -55,7 +55,7 @@ class UserSimulationEnv(vf.MultiTurnEnv):  # type: ignore[misc]  # no types
             InvalidModelResponseError: The reply is blank or too long.
             InfraError: The user failed.
         """
-        reply = str(cast(Mapping[str, Any], messages[-1])["content"] or "").strip()
+        reply = reply_text(cast(Mapping[str, Any], messages[-1])["content"]).strip()
         try:
             require_reply(reply)
         except InvalidInputError as error:

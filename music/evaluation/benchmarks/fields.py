@@ -7,22 +7,9 @@ from typing import Any
 from music.conversation import Conversation, Message
 from music.preferences.messages import read_side, read_text
 from music.preferences.problems import RowError, RowProblem
-from music.preferences.sources import Row
+from music.preferences.rows import row_fields
 
 __all__ = ["prompt_key", "read_choice", "read_key", "read_texts", "reply", "row_fields", "wrong"]
-
-
-def row_fields(row: Row) -> Mapping[str, Any]:
-    """Return a row's fields.
-
-    Raises:
-        RowError: The row is no object, or could not be parsed.
-    """
-    if isinstance(row.content, RowError):
-        raise row.content
-    if not isinstance(row.content, dict):
-        raise wrong(row.unit, "an object with fields", type(row.content).__name__)
-    return row.content
 
 
 def read_key(fields: Mapping[str, Any], name: str) -> str:

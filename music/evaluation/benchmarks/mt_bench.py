@@ -21,8 +21,8 @@ from music.evaluation.benchmarks.reading import LeftOutError
 from music.evaluation.benchmarks.scored import Floats, Places, ScoredItems, joined
 from music.evaluation.figures import Figure
 from music.evaluation.statistics import mean
-from music.preferences.formats import row_id
 from music.preferences.messages import read_messages, read_side, read_text
+from music.preferences.rows import row_id
 from music.preferences.sources import Row
 
 __all__ = ["MTBench"]

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from music.conversation import Conversation
-from music.evaluation.benchmarks.fields import row_fields, wrong
+from music.evaluation.benchmarks.fields import wrong
 from music.evaluation.benchmarks.item import Item, Tag
 from music.pairs import PreferencePair
-from music.preferences.formats import Format, detect_format, read_pair
+from music.preferences.rows import read_row
 from music.preferences.sources import Row
 
 __all__ = ["pair_item", "read_pair_of"]
@@ -16,12 +16,14 @@ def read_pair_of(row: Row) -> PreferencePair:
     """Return the pair of a row, in whichever format of preferences it is.
 
     Raises:
-        RowError: It is in none, or it is bad.
+        RowError: It is in none, it is bad, or it gives several pairs.
     """
-    fields = row_fields(row)
-    if (format_ := detect_format([row])) is None:
-        raise wrong("chosen", f"a row of preferences ({', '.join(Format)})", f"columns {', '.join(fields)}")
-    return read_pair(row, format_)
+    read = read_row(row)
+    if read.error is not None:
+        raise read.error
+    if len(read.pairs) != 1:
+        raise wrong(row.unit, "a row of one pair", f"{len(read.pairs)} pairs of {read.format}")
+    return read.pairs[0]
 
 
 def pair_item(

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from music.errors import InvalidInputError
 from music.evaluation.benchmarks.benchmark import Benchmark
 from music.evaluation.benchmarks.item import Item, ItemSet, RejectedItem
+from music.evaluation.benchmarks.preferences import Preferences
 from music.preferences.problems import RowError
 from music.preferences.sources import Row, iter_rows
 
@@ -22,7 +23,7 @@ def read_benchmark(
 
     Args:
         benchmark: Which.
-        sources: Files, folders of parquet shards, or hub ids.
+        sources: Files, folders or hub ids, each perhaps with `:SPLIT` behind it.
         split: Which split of a hub data set; by default the benchmark's own.
         strict: Whether a bad row is an error, as figures over fewer rows are no figures of the benchmark; otherwise bad
             rows are counted.
@@ -34,31 +35,45 @@ def read_benchmark(
     rejected: list[RejectedItem] = []
     places: dict[str, str] = {}
     for source in sources:
-        for row in iter_rows(source, split or benchmark.split):
+        for row, found in _read(benchmark, source, split):
             place = f"{row.unit} {row.number}"
-            try:
-                new = list(_read(benchmark, row))
-            except LeftOutError as error:
-                rejected.append(RejectedItem(row.file, place, str(error)))
-                continue
-            except RowError as error:
+            if isinstance(found, RowError):
                 if strict:
-                    raise _bad_row(benchmark, row, error) from error
-                rejected.append(RejectedItem(row.file, place, str(error.problem), str(error)))
-                continue
-            for item in new:
-                _require_new(item, f"{row.file}, {place}", places)
-            items += new
+                    raise _bad_row(benchmark, row, found) from found
+                found = [RejectedItem(row.file, place, str(found.problem), str(found))]
+            for one in found:
+                if isinstance(one, RejectedItem):
+                    rejected.append(one)
+                else:
+                    _require_new(one, f"{row.file}, {place}", places)
+                    items.append(one)
     if not items:
         named = ", ".join(sources)
         raise InvalidInputError(f"{named}: expected rows of {benchmark.name}, got none that can be used")
     return ItemSet(benchmark.name, tuple(items), tuple(rejected))
 
 
-def _read(benchmark: Benchmark, row: Row) -> Iterator[Item]:
-    if isinstance(row.content, RowError):
-        raise row.content
-    yield from benchmark.read(row)
+_Found = Sequence[Item | RejectedItem] | RowError
+
+
+def _read(benchmark: Benchmark, source: str, split: str | None) -> Iterator[tuple[Row, _Found]]:
+    """Yield what each row of a source gives; pairs of preferences are read by the one reader for all commands."""
+    if isinstance(benchmark, Preferences):
+        yield from benchmark.read_source(source, split)
+        return
+    for row in iter_rows(source, split, prefer=benchmark.split):
+        yield row, _items(benchmark, row)
+
+
+def _items(benchmark: Benchmark, row: Row) -> _Found:
+    try:
+        if isinstance(row.content, RowError):
+            raise row.content
+        return list(benchmark.read(row))
+    except LeftOutError as error:
+        return [RejectedItem(row.file, f"{row.unit} {row.number}", str(error))]
+    except RowError as error:
+        return error
 
 
 def _require_new(item: Item, place: str, places: dict[str, str]) -> None:
@@ -72,6 +87,6 @@ def _require_new(item: Item, place: str, places: dict[str, str]) -> None:
 
 def _bad_row(benchmark: Benchmark, row: Row, error: RowError) -> InvalidInputError:
     return InvalidInputError(
-        f"{row.file}, {row.unit} {row.number}, {error}: no row of {benchmark.name} ({benchmark.source}); mend it, "
+        f"{row.file}, {row.unit} {row.number}, {error}: no row of {benchmark.name} ({benchmark.source}); fix it, "
         "or pass --no-strict to have such rows counted and left out"
     )

@@ -17,8 +17,8 @@ from music.evaluation.benchmarks.pairs import pair_item
 from music.evaluation.benchmarks.reading import LeftOutError
 from music.evaluation.benchmarks.scored import ScoredItems, Share, joined
 from music.evaluation.figures import Figure
-from music.preferences.formats import row_id
 from music.preferences.messages import read_messages, read_text
+from music.preferences.rows import row_id
 from music.preferences.sources import Row
 
 __all__ = ["RewardBench"]

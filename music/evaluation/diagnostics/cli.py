@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from music.cli import AsJson, console, emit
+from music.cli import AsJson, ConsecutiveFlag, ConsecutiveWord, FormatFlag, console, emit
 from music.cli import read_pairs as read_training_pairs
-from music.evaluation.cli import MODEL_HELP, require_subjects, take_scores
+from music.evaluation.cli import MODEL_HELP, require_subjects, take_scores, with_rules
 from music.files import require_output_folder
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ __all__ = ["diagnose"]
 
 
 def diagnose(
-    pairs: Annotated[list[str], typer.Argument(help="Preference files, folders of parquet shards, or hub ids.")],
+    pairs: Annotated[list[str], typer.Argument(help="Preference files, folders or hub ids.")],
     model: Annotated[list[str] | None, typer.Option(help=f"May be repeated. {MODEL_HELP}")] = None,
     train: Annotated[
         list[str] | None, typer.Option(help="Pairs that the models were trained on, to look for leakage; repeatable.")
@@ -30,7 +30,14 @@ def diagnose(
         Path | None, typer.Option(help="Folder for scores and diagnosis; a killed run goes on there.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Draw this many prompts, for a quick look.")] = None,
-    split: Annotated[str | None, typer.Option(help="Which split of a hub data set; `test` if not given.")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Which split of a folder or hub data set; also SOURCE:SPLIT. By default test, or the only one."
+        ),
+    ] = None,
+    format: FormatFlag = None,
+    consecutive: ConsecutiveFlag = "refuse",
     strict: Annotated[
         bool, typer.Option(help="Stop at bad rows and at conversations without a score; else count and leave out.")
     ] = True,
@@ -49,7 +56,7 @@ def diagnose(
     if out is not None:
         require_output_folder(out)
     require_subjects(*(model or ()))
-    items = whole = read_benchmark(Preferences(), pairs, split=split, strict=strict)
+    items = whole = read_benchmark(with_rules(Preferences(), format, consecutive), pairs, split=split, strict=strict)
     if limit is not None:
         items = draw_prompts(whole, limit)
     probed = probe_pairs(items)
@@ -60,7 +67,7 @@ def diagnose(
     found = find(
         probed,
         scores,
-        train=_training_pairs(train) if train else None,
+        train=_training_pairs(train, consecutive) if train else None,
         files=pairs,
         num_pairs_of_all=len(whole.items) if limit is not None else None,
         strict=strict,
@@ -68,9 +75,9 @@ def diagnose(
     _report(found, out, json)
 
 
-def _training_pairs(sources: Sequence[str]) -> Iterator[PreferencePair]:
+def _training_pairs(sources: Sequence[str], consecutive: ConsecutiveWord) -> Iterator[PreferencePair]:
     for source in sources:
-        yield from read_training_pairs(source).pairs
+        yield from read_training_pairs(source, consecutive=consecutive).pairs
 
 
 def _report(found: Diagnosis, out: Path | None, json: bool) -> None:

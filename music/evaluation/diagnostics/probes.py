@@ -18,7 +18,6 @@ __all__ = ["CUT", "SWAPPED", "ProbedPairs", "probe_pairs"]
 
 CUT = "history cut"
 SWAPPED = "history of another"
-_EXCHANGE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +59,11 @@ def _changed(item: Item, name: str, history: Sequence[Message]) -> Item:
 
 def _with_history(side: Conversation, history: Sequence[Message]) -> Conversation:
     system = side.messages[: int(side.has_system)]
-    return Conversation(messages=(*system, *history, *side.messages[-_EXCHANGE:]))
+    return Conversation(messages=(*system, *history, *side.messages[side.exchange_starts[-1] :]))
 
 
 def _history(side: Conversation) -> tuple[Message, ...]:
-    return side.messages[int(side.has_system) : -_EXCHANGE]
+    return side.messages[int(side.has_system) : side.exchange_starts[-1]]
 
 
 def _donors(items: Sequence[Item], seed: int) -> dict[str, tuple[Item, tuple[Message, ...]]]:

@@ -20,8 +20,8 @@ from music.evaluation.figures import Figure
 from music.evaluation.multi_turn.agreement import area_under_curve, rank_correlations, worst_found
 from music.evaluation.multi_turn.labelled_turns import LabelledTurns, changes
 from music.evaluation.multi_turn.positions import MANY, position_name
-from music.preferences.formats import row_id
 from music.preferences.messages import read_messages, read_side
+from music.preferences.rows import row_id
 from music.preferences.sources import Row
 
 __all__ = ["TurnLabels"]

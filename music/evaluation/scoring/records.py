@@ -130,5 +130,5 @@ def hash_items(items: Iterable[Item]) -> str:
         for completion in item.completions:
             digest.update(b"completion")
             for message in completion.messages:
-                digest.update(f"{message.role} {len(message.content)} {message.content}".encode())
+                digest.update(f"{message.role} {len(message.content)} {message.content}{message.tool_calls}".encode())
     return digest.hexdigest()

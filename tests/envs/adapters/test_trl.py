@@ -147,3 +147,23 @@ def test_equal_prompts_meet_the_same_user_and_a_reply_that_was_cut_off_is_closed
         len(policy.processing_class(text)["input_ids"])
         for text in ("One.<|end|>Two.<|end|>", "One, but cutTwo.<|end|>")
     ]
+
+
+@pytest.mark.parametrize("content", [None, "", [], [{"type": "text", "text": " "}]])
+def test_a_reply_that_calls_a_tool_and_says_nothing_has_no_score(reward_length, content):
+    reply = [{"role": "assistant", "content": content, "tool_calls": [{"type": "function"}]}]
+    parts = [{"role": "assistant", "content": [{"type": "text", "text": "Rhine"}]}]
+    scores = as_trl_reward(reward_length)([PROMPT] * 3, [reply, said("Rhine"), parts])
+    assert scores[0] is None
+    assert scores[1] == scores[2] is not None
+
+
+def test_prompts_may_hold_tool_messages_and_content_in_parts(reward_length):
+    prompt = [
+        {"role": "user", "content": [{"type": "text", "text": "Name a river."}]},
+        {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "find", "arguments": "{}"}}]},
+        {"role": "tool", "content": "Rhine"},
+    ]
+    assert as_trl_reward(reward_length)([prompt], [said("The Rhine.")]) == as_trl_reward(reward_length)(
+        [PROMPT], [said("The Rhine.")]
+    )

@@ -44,13 +44,19 @@ def test_long_conversations_are_pooled(read, figures):
     assert found["turns", "6 turns or more"].num_items == 2
 
 
-@pytest.mark.parametrize(
-    ("row", "said"),
-    [
-        ({"question": "Hi", "answer": "Ho"}, "chosen: expected a row of preferences .*, got columns question, answer"),
-        ({"chosen": side("Hi", "Ho"), "rejected": side("Hi", "Ho")}, "rejected: expected another conversation"),
-    ],
-)
-def test_a_bad_row_is_named(read, row, said):
-    with pytest.raises(InvalidInputError, match=f"rows.jsonl, line 1, {said}"):
+def test_a_bad_row_is_named(read):
+    row = {"chosen": side("Hi", "Ho"), "rejected": side("Hi", "Ho")}
+    with pytest.raises(InvalidInputError, match=r"rows\.jsonl, line 1, rejected: expected another conversation"):
         read("preferences", [row])
+
+
+def test_rows_of_no_known_format_are_refused_with_their_columns(read):
+    with pytest.raises(InvalidInputError, match=r"got columns question \(str\), answer \(str\)"):
+        read("preferences", [{"question": "Hi", "answer": "Ho"}])
+
+
+def test_ties_and_all_pairs_of_a_ranking_are_accounted_for(read):
+    answers = [{"answer": text, "rank": rank} for text, rank in (("A.", 1), ("B.", 2), ("C.", 2))]
+    items = read("preferences", [{"prompt": "\n\nHuman: Hi\n\nAssistant: ", "answers": answers}])
+    assert [item.id for item in items.items] == ["rows-1/1", "rows-1/2"]
+    assert [(one.place, one.reason) for one in items.rejected] == [("line 1", "a tie")]

@@ -12,8 +12,13 @@ def row(id_, reply="Good."):
 
 
 def test_an_id_that_stands_twice_is_refused(read):
-    with pytest.raises(InvalidInputError, match=r"rows.jsonl, line 3: expected an id of its own, got 'a', which rows"):
-        read("preferences", [row("a"), row("b"), row("a")])
+    with pytest.raises(InvalidInputError, match=r"rows.jsonl, line 2: expected an id of its own, got 'a', which rows"):
+        read("rewardbench", [row("a") | {"subset": "donotanswer"}] * 2)
+
+
+def test_preferences_number_an_id_that_stands_twice_as_all_commands_do(read):
+    items = read("preferences", [row("a"), row("b"), row("a")])
+    assert [item.id for item in items.items] == ["a", "b", "a#2"]
 
 
 def test_a_file_that_is_given_twice_is_refused(read, tmp_path):
@@ -54,8 +59,8 @@ def test_a_row_that_is_no_object_is_named(tmp_path):
 def test_the_split_is_the_benchmarks_own_unless_another_is_named(monkeypatch):
     asked = []
 
-    def iter_rows(source, split):
-        asked.append((source, split))
+    def iter_rows(source, split, *, prefer):
+        asked.append((source, split or prefer))
         yield Row(source, "row", 1, row("1") | {"subset": "donotanswer"})
 
     monkeypatch.setattr(reading, "iter_rows", iter_rows)

@@ -96,7 +96,7 @@ def test_the_kind_of_a_simulated_pair_is_its_contrast(read):
     ("wrong", "said"),
     [
         ({"kind": 3}, "kind: expected a string, got int"),
-        ({"chosen": "Hi"}, "chosen: expected a row of preferences"),
+        ({"chosen": "Hi"}, "row: expected a row of preferences"),
         ({"rejected": side("Hi")}, "rejected: expected a last message by the assistant, got 'user'"),
         ({"rejected": row("a", 1)["chosen"]}, "rejected: expected another conversation, got the chosen one"),
     ],

@@ -102,9 +102,7 @@ def _cut(
     """Encode a conversation without its oldest exchanges, if that leaves any."""
     if num_turns >= conversation.num_turns:
         return encoding
-    head = int(conversation.has_system)
-    messages = conversation.messages[:head] + conversation.messages[head + 2 * num_turns :]
-    (shorter,) = tokens.encode([Conversation(messages=messages)], every_turn=every_turn)
+    (shorter,) = tokens.encode([conversation.without_exchanges(num_turns)], every_turn=every_turn)
     assert not isinstance(shorter, Unscorable), "less of a conversation that fits must fit"
     return Encoding(shorter.ids, shorter.reads, num_turns)
 

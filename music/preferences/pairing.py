@@ -1,0 +1,91 @@
+"""The pairs of a row: sides settled into conversations, ids, and the record of a simulated pair."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from music.pairs import ContrastivePair, PreferencePair
+from music.preferences.problems import Change, RowError, RowProblem
+from music.preferences.said import Consecutive, require_reply, settle
+from music.preferences.shapes import Fields, Sides
+from music.preferences.sources import Row
+
+__all__ = ["make_pairs"]
+
+_CONTRASTIVE_FIELDS = ContrastivePair.model_fields.keys() - PreferencePair.model_fields.keys()
+_REQUIRED_FIELDS = {name for name in _CONTRASTIVE_FIELDS if ContrastivePair.model_fields[name].is_required()}
+
+
+def make_pairs(
+    row: Row,
+    fields: Fields,
+    id: str,
+    sides: Sequence[Sides],
+    consecutive: Consecutive,
+    changes: Counter[Change],
+) -> tuple[PreferencePair, ...]:
+    """Make the pairs of a row; of several, those that cannot be used are left out and counted.
+
+    Args:
+        row: The row.
+        fields: Its columns.
+        id: Its id; pairs of several have `/1`, `/2` ... behind it.
+        sides: Of its pairs.
+        consecutive: What becomes of two messages in a row by one speaker.
+        changes: Counts what was changed.
+
+    Raises:
+        RowError: There were pairs to make, and none can be used.
+    """
+    pairs: list[PreferencePair] = []
+    fault: RowError | None = None
+    for number, both in enumerate(sides, start=1):
+        own: Counter[Change] = Counter()
+        try:
+            pair = _pair(row, fields, id if len(sides) == 1 else f"{id}/{number}", both, consecutive, own)
+        except RowError as error:
+            fault, own = fault or error, Counter({Change.UNUSABLE_SIDES: 1})
+        else:
+            pairs.append(pair)
+            own[Change.TOOLS] += pair.chosen.has_tools or pair.rejected.has_tools
+        changes.update(own)
+    if fault is not None and not pairs:
+        raise fault
+    return tuple(pairs)
+
+
+def _pair(
+    row: Row, fields: Fields, id: str, sides: Sides, consecutive: Consecutive, changes: Counter[Change]
+) -> PreferencePair:
+    chosen, rejected = (
+        require_reply(settle(side, name, consecutive, changes), name)
+        for side, name in zip(sides, ("chosen", "rejected"), strict=True)
+    )
+    if chosen == rejected:
+        raise RowError(RowProblem.IDENTICAL_SIDES, "rejected", expected="another conversation", got="the chosen one")
+    source = fields.get("source")
+    common = {
+        "id": id,
+        "source": source if isinstance(source, str) else row.stem,
+        "chosen": chosen,
+        "rejected": rejected,
+    }
+    if all(fields.get(name) is not None for name in _REQUIRED_FIELDS):
+        return _contrastive(fields, common)
+    return PreferencePair(**common)
+
+
+def _contrastive(fields: Mapping[str, Any], common: Mapping[str, Any]) -> ContrastivePair:
+    record = {name: fields[name] for name in _CONTRASTIVE_FIELDS if fields.get(name) is not None}
+    # A table holds one column per role over all rows, so a role that this row lacks comes as null.
+    if isinstance(record["models"], dict):
+        record["models"] = {role: name for role, name in record["models"].items() if name is not None}
+    try:
+        return ContrastivePair.model_validate({**record, **common})
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join(map(str, fault["loc"]))
+        got = repr(fault["input"])[:40]
+        raise RowError(RowProblem.WRONG_TYPE, place, expected=fault["msg"], got=got) from error

@@ -1,0 +1,195 @@
+"""Reading rows: each becomes pairs or one conversation, or an error with its reason."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from music.conversation import Conversation
+from music.errors import InvalidInputError
+from music.pairs import PreferencePair
+from music.preferences.grouping import grouped
+from music.preferences.pairing import make_pairs
+from music.preferences.problems import Change, RowError, RowProblem
+from music.preferences.said import Consecutive, settle
+from music.preferences.shapes import (
+    PAIR_FORMATS,
+    Fields,
+    Format,
+    LoneShape,
+    Shape,
+    find_lone_shape,
+    find_nearest,
+    find_shape,
+    shape_named,
+)
+from music.preferences.shapes.rankings import GROUPED
+from music.preferences.sources import Row, iter_rows
+
+__all__ = ["ReadRow", "read_row", "read_rows", "row_fields", "row_id"]
+
+_DETECTION_ROWS = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadRow:
+    """What was read from a row.
+
+    Attributes:
+        row: The row; it stands for several if they are compared with each other.
+        id: The row's own id or its place, made unique among all rows; a pair of several has `/1`, `/2` ... behind it.
+        format: The row's shape; None if it has none.
+        pairs: The pairs that it gives.
+        conversation: What a row that is one conversation holds.
+        num_ties: Comparisons that ended in a tie.
+        changes: What was changed.
+        error: Why the row gives nothing.
+    """
+
+    row: Row
+    id: str = ""
+    format: Format | None = None
+    pairs: tuple[PreferencePair, ...] = ()
+    conversation: Conversation | None = None
+    num_ties: int = 0
+    changes: Counter[Change] = field(default_factory=Counter)
+    error: RowError | None = None
+
+
+def read_rows(
+    source: str | Path,
+    *,
+    split: str | None = None,
+    prefer: str = "train",
+    format: Format | None = None,
+    consecutive: Consecutive = Consecutive.REFUSE,
+    lone: bool = False,
+) -> Iterator[ReadRow]:
+    """Yield what every row of a source gives; each row is read by its own shape, whatever the others are.
+
+    Args:
+        source: As `iter_rows` takes it.
+        split: Which split.
+        prefer: Which split if none is named.
+        format: The shape of all rows; by default it is found row by row.
+        consecutive: What becomes of two messages in a row by one speaker.
+        lone: Whether rows of one conversation, with nothing to compare it with, are read too.
+
+    Raises:
+        InvalidInputError: The source cannot be read, or none of its first rows has a known shape.
+    """
+    rows = grouped(iter_rows(source, split, prefer=prefer))
+    head = list(islice(rows, _DETECTION_ROWS))
+    fallback = shape_named(format) if format else _first_shape(head, lone)
+    if fallback is None:
+        raise _undetected(source, head)
+    seen: dict[str, int] = {}
+    for row in chain(head, rows):
+        yield read_row(row, fallback, is_forced=format is not None, consecutive=consecutive, lone=lone, seen_ids=seen)
+
+
+def read_row(
+    row: Row,
+    fallback: Shape | LoneShape | None = None,
+    *,
+    is_forced: bool = False,
+    consecutive: Consecutive = Consecutive.REFUSE,
+    lone: bool = False,
+    seen_ids: dict[str, int] | None = None,
+) -> ReadRow:
+    """Read one row by its own shape.
+
+    Args:
+        row: The row.
+        fallback: Reads a row that shows no shape, so that its error names what is missing; None for no reading.
+        is_forced: Whether the fallback reads every row.
+        consecutive: What becomes of two messages in a row by one speaker.
+        lone: Whether a row of one conversation is read too.
+        seen_ids: How often each id came before, bad rows included, so that no flag renames a pair; it is kept up.
+    """
+    shape = fallback
+    changes: Counter[Change] = Counter()
+    try:
+        fields = row_fields(row)
+        id = _unique(row_id(row, fields), {} if seen_ids is None else seen_ids, changes)
+        if not is_forced:
+            shape = find_shape(fields) or (find_lone_shape(fields) if lone else None) or fallback
+        if shape is None:
+            raise _shapeless(fields)
+        if isinstance(shape, LoneShape):
+            conversation = settle(shape.read(fields), shape.column, consecutive, changes)
+            if not conversation.messages:
+                raise RowError(RowProblem.EMPTY_TEXT, shape.column, expected="messages", got="none")
+            return ReadRow(row=row, id=id, format=shape.format, conversation=conversation, changes=changes)
+        found = shape.read(fields)
+        pairs = make_pairs(row, fields, id, found.pairs, consecutive, changes)
+    except RowError as error:
+        return ReadRow(row=row, format=shape.format if shape else None, error=error)
+    return ReadRow(row=row, id=id, format=shape.format, pairs=pairs, num_ties=found.num_ties, changes=changes)
+
+
+def row_fields(row: Row) -> Fields:
+    """Return a row's fields.
+
+    Raises:
+        RowError: The row is no object, or could not be parsed.
+    """
+    if isinstance(row.content, RowError):
+        raise row.content
+    if not isinstance(row.content, dict):
+        got = type(row.content).__name__
+        raise RowError(RowProblem.WRONG_TYPE, row.unit, expected="an object with fields", got=got)
+    return row.content
+
+
+def row_id(row: Row, fields: Mapping[str, Any]) -> str:
+    """Return the id of a row: its own, or its place.
+
+    Raises:
+        RowError: Its id is neither text nor a whole number.
+    """
+    value = fields.get("id")
+    if isinstance(value, float) and (value.is_integer() or value != value):  # as pandas writes ids, and none
+        value = int(value) if value == value else None
+    if value is not None and not isinstance(value, str | int):
+        raise RowError(RowProblem.WRONG_TYPE, "id", expected="a string or a whole number", got=type(value).__name__)
+    return f"{row.stem}-{row.number}" if value is None or value == "" else str(value)
+
+
+def _unique(id: str, seen: dict[str, int], changes: Counter[Change]) -> str:
+    """Number an id that an earlier row has too: `p0`, `p0#2`, `p0#3`."""
+    seen[id] = number = seen.get(id, 0) + 1
+    if number == 1:
+        return id
+    changes[Change.REPEATED_ID] += 1
+    return f"{id}#{number}"
+
+
+def _first_shape(head: Iterable[Row], lone: bool) -> Shape | LoneShape | None:
+    """Return the shape of the first row that shows one; of pairs, if any does."""
+    fields = [row.content for row in head if isinstance(row.content, dict)]
+    shape: Shape | LoneShape | None = next(filter(None, map(find_shape, fields)), None)
+    return shape or (next(filter(None, map(find_lone_shape, fields)), None) if lone else None)
+
+
+def _shapeless(fields: Fields) -> RowError:
+    got = f"columns {', '.join(fields)}; {find_nearest(fields)}".removesuffix("; ")
+    return RowError(RowProblem.MISSING_SIDE, "row", expected="a row of preferences", got=got)
+
+
+def _undetected(source: str | Path, head: list[Row]) -> InvalidInputError:
+    fields = next((row.content for row in head if isinstance(row.content, dict)), None)
+    if fields is None:
+        return InvalidInputError(f"{source}: expected rows of preferences, found {'no object' if head else 'no row'}")
+    seen = ", ".join(f"{name} ({type(value).__name__})" for name, value in fields.items() if name != GROUPED)
+    nearest = find_nearest(fields)
+    lone = find_lone_shape(fields)
+    single = (
+        f"a row is one conversation ({lone.format}), which `music score` and `music simulate` read; " if lone else ""
+    )
+    return InvalidInputError(
+        f"{source}: expected rows of preferences, got columns {seen}; {single}{nearest}{'; ' if nearest else ''}"
+        f"known: {', '.join(PAIR_FORMATS)} (docs/your-own-data.md shows a row of each)"
+    )

@@ -1,0 +1,100 @@
+"""What comes before the replies: a prompt as text, transcript or messages, and a reply joined to it."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from music.preferences.messages import decoded, is_transcript, parse_message, parse_messages, parse_transcript, required
+from music.preferences.problems import RowError, RowProblem
+from music.preferences.said import Said
+from music.preferences.shapes.shape import Fields
+
+__all__ = ["Prompt", "read_prompt", "with_system"]
+
+_SYSTEM_COLUMNS = ("system", "system_prompt")
+_STEERLM_TURN = re.compile(r"\s*<extra_id_1>(User|Assistant)\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What comes before the replies of a row.
+
+    Attributes:
+        said: Its messages.
+        transcript: Its text, where that is a transcript of the HH kind.
+        is_text: Whether it was one text, which is the user's message.
+    """
+
+    said: list[Said]
+    transcript: str = field(default="", kw_only=True)
+    is_text: bool = field(default=False, kw_only=True)
+
+    def followed_by(self, value: Any, name: str) -> list[Said]:
+        """Return the conversation that a reply ends.
+
+        A reply is text, a message, the messages that follow, or the whole conversation once more.
+
+        Raises:
+            RowError: It is none of these.
+        """
+        value = decoded(value, name)
+        if isinstance(value, str):
+            return self._followed_by_text(value, name)
+        said = [parse_message(value, name)] if isinstance(value, dict) else parse_messages(value, name)
+        if not said or said[0].role in ("assistant", "tool"):
+            return self.said + said
+        body = [one for one in self.said if one.role != "system"]
+        own_system = [] if said[0].role == "system" else [one for one in self.said if one.role == "system"]
+        begins_alike = all(map(Said.is_same, [one for one in said if one.role != "system"], body))
+        if self.is_text or (begins_alike and len(said) > len(body)):
+            return own_system + said
+        return self.said + said
+
+    def _followed_by_text(self, text: str, name: str) -> list[Said]:
+        if self.transcript:
+            joint = "" if self.transcript.rstrip().endswith("Assistant:") else "\n\nAssistant:"
+            return parse_transcript(self.transcript.rstrip() + joint + " " + text.lstrip(), name)
+        if is_transcript(text):
+            return parse_transcript(text, name)
+        return [*self.said, Said("assistant", text, name)]
+
+
+def read_prompt(fields: Fields, name: str) -> Prompt:
+    """Read the prompt of a row, with the system message of a column of its own.
+
+    Raises:
+        RowError: It is missing, or neither text nor messages.
+    """
+    value = decoded(required(fields, name), name)
+    if isinstance(value, dict | list):
+        said = [parse_message(value, name)] if isinstance(value, dict) else parse_messages(value, name)
+        return Prompt(with_system(fields, said))
+    if not isinstance(value, str):
+        raise RowError(RowProblem.WRONG_TYPE, name, expected="text or messages", got=type(value).__name__)
+    if is_transcript(value):
+        said = parse_transcript(value, name)
+        if said[-1].role == "assistant" and not said[-1].content:  # the mark before the reply
+            said.pop()
+        return Prompt(said, transcript=value)
+    if "<extra_id_1>" in value:
+        return Prompt(with_system(fields, _steerlm(value, name)))
+    return Prompt(with_system(fields, [Said("user", value, name)]), is_text=True)
+
+
+def with_system(fields: Fields, said: list[Said]) -> list[Said]:
+    """Return messages behind the system message that a column of the row holds, if they begin with none."""
+    text = next((text for column in _SYSTEM_COLUMNS if isinstance(text := fields.get(column), str)), "")
+    if not text.strip() or (said and said[0].role == "system"):
+        return said
+    return [Said("system", text, "system"), *said]
+
+
+def _steerlm(text: str, name: str) -> list[Said]:
+    """Return the turns of a prompt of several turns as HelpSteer2 writes it, the user's first."""
+    first, *turns = _STEERLM_TURN.split(text)
+    said = [Said("user", first, f"{name}[0]")]
+    for speaker, turn in zip(turns[::2], turns[1::2], strict=True):
+        said.append(Said("user" if speaker == "User" else "assistant", turn, f"{name}[{len(said)}]"))
+    if not said[-1].content and said[-1].role == "assistant":
+        said.pop()
+    return said
