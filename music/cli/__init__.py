@@ -34,15 +34,6 @@ from music.cli.pairs import (
 from music.cli.run import run_async
 from music.cli.shell import build_shell, main
 
-__all__ = [
-    "AsJson",
-    "ConsecutiveFlag",
-    "ConsecutiveWord",
-    "FormatFlag",
-    "ImportFlag",
-    "MaxTries",
-    "Options",
-    "Patience",
-]
-__all__ += ["SplitFlag", "StrictFlag", "build_shell", "client_settings", "console", "counted", "emit", "main"]
-__all__ += ["options_flag", "read_pairs", "report_reading", "run_async"]
+__all__ = ["AsJson", "ConsecutiveFlag", "ConsecutiveWord", "FormatFlag", "ImportFlag", "MaxTries", "Options"]
+__all__ += ["Patience", "SplitFlag", "StrictFlag", "build_shell", "client_settings", "console", "counted", "emit"]
+__all__ += ["main", "options_flag", "read_pairs", "report_reading", "run_async"]

@@ -115,7 +115,7 @@ def test_every_command_merges_messages_in_a_row_if_asked(commands, tmp_path):
         assert "2 messages merged with the one before" in printed, (name, exception)
         assert code == 0, (name, printed, exception)
     for name, (code, printed, exception) in commands(path).items():
-        assert "--consecutive merge" in str(exception) or "roles_out_of_order 2" in printed, (name, printed)
+        assert "--consecutive merge" in str(exception) or "roles_out_of_order 2" in f"{printed}{exception}", name
         assert code == 1, name
 
 
