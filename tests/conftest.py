@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from datetime import datetime, tzinfo
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,21 @@ def language_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..
         return _save(AutoModelForCausalLM.from_config(_config(family)), tmp_path_factory.mktemp(f"{family}-lm"))
 
     return make
+
+
+@pytest.fixture
+def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that sets the clock of chat templates: `strftime_now` of transformers."""
+
+    def set_to(*day: int) -> None:
+        class Stopped(datetime):
+            @classmethod
+            def now(cls, tz: tzinfo | None = None) -> "Stopped":
+                return cls(*day, tzinfo=tz)
+
+        monkeypatch.setattr("transformers.utils.chat_template_utils.datetime", Stopped)
+
+    return set_to
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@
 - `music.reward.scored`: `Scored`, a score or why there is none. - `music.reward.fingerprint`: what tells models apart.
 - `music.reward.contract`: `ScoreContract`, what a score depends on besides the weights.
 - `music.reward.tokens`, `music.reward.template`: `ConversationTokenizer`, the one path from messages to tokens.
+- `music.reward.fixed_date`: `with_fixed_date`, for chat templates that write today's date.
 - `music.reward.packing`, `music.reward.attention`, `music.reward.grouping`, `music.reward.forward`: sequences in rows
   where shared beginnings stand once, and their way through the model.
 - `music.reward.scoring`: sequences to rewards; `music.reward.prefix_cache`, `music.reward.state_pool`: what is kept of

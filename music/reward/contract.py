@@ -46,7 +46,7 @@ class ScoreContract(BaseModel):
     version: Literal[2] = 2
     """Files of version 1 are read too: they knew no readout but `last`."""
     chat_template_sha256: str
-    """Of the chat template's text in UTF-8."""
+    """Of the chat template's text in UTF-8. It reads no clock: a date is part of the text."""
     starts_with_bos: bool
     """Whether the rendered ids start with BOS. They never start with two."""
     readout: Readout = "last"
@@ -58,7 +58,8 @@ class ScoreContract(BaseModel):
     reward_token: Literal["last"] = "last"
     """A turn's reward is read at the last token of its assistant message, as the template closes it."""
     reward_token_id: int
-    """Id of that token: the one with which the template closes an assistant message."""
+    """Id of that token: the one with which the template closes an assistant message. A conversation that ends with
+    another has no score."""
     pad_token_id: int
     """Never equal to `reward_token_id`: pooling would step over the reward token."""
     max_length: int = Field(ge=1)

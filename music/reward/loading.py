@@ -16,6 +16,7 @@ from transformers.utils.hub import cached_file
 from music.errors import InvalidInputError
 from music.names import require_model
 from music.reward.contract import CONTRACT_FILE, ContractError, Readout, ScoreContract
+from music.reward.fixed_date import FIXED_DATE, with_fixed_date
 from music.reward.template import derive_contract
 from music.reward.tokens import ConversationTokenizer
 
@@ -146,6 +147,8 @@ def _load_tokens(
         _raise_exceptions_for_connection_errors=False,  # offline, with a cached checkpoint that has no contract
     )
     try:
+        if file is None:
+            _fix_date(tokenizer, path)
         contract = derive_contract(tokenizer, limit) if file is None else ScoreContract.load(Path(file))
         changes: dict[str, Any] = {} if max_length is None else {"max_length": min(max_length, limit)}
         changes |= {} if readout is None else {"readout": readout}
@@ -157,3 +160,11 @@ def _load_tokens(
     if file is None and not quiet:
         logger.warning("%s has no %s: the contract is derived from its tokenizer", path, CONTRACT_FILE)
     return tokens
+
+
+def _fix_date(tokenizer: Any, path: str) -> None:
+    """Let the template write the same date on every day; a template under a contract stays what it was in training."""
+    template = tokenizer.chat_template
+    if isinstance(template, str) and (fixed := with_fixed_date(template)) != template:
+        tokenizer.chat_template = fixed
+        logger.warning("%s: its chat template writes today's date; %s is written instead", path, FIXED_DATE)

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from music.conversation import Conversation
 from music.reward.contract import ContractError, Readout, ScoreContract
+from music.reward.fixed_date import require_no_clock
 
 __all__ = ["derive_contract", "ends_of_prefixes", "require_stable_prefixes", "template_ids"]
 
@@ -42,8 +43,9 @@ def derive_contract(tokenizer: PreTrainedTokenizerBase, max_length: int, readout
     """Derive the score contract that follows from a tokenizer and its chat template.
 
     Raises:
-        ContractError: There is no chat template or no pad token, the template refuses plain conversations, it writes
-            two BOS tokens, it closes assistant messages with no token of its own, or that token is the pad token.
+        ContractError: There is no chat template or no pad token, the template refuses plain conversations, it reads the
+            clock or draws at random, it writes two BOS tokens, it closes assistant messages with no token of its own,
+            or that token is the pad token.
     """
     template = tokenizer.chat_template
     if not isinstance(template, str):
@@ -54,6 +56,7 @@ def derive_contract(tokenizer: PreTrainedTokenizerBase, max_length: int, readout
             "the tokenizer names no pad token. Set one that no conversation contains, as "
             "`tokenizer.pad_token = ...`, and save the tokenizer again."
         )
+    require_no_clock(template)
     try:
         rendered = template_ids(tokenizer, _PROBES)
     except TemplateError as error:

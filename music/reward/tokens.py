@@ -31,6 +31,9 @@ class Unscorable(StrEnum):
     """The chat template raises on it; Gemma's, for example, on a system message."""
     TOOL_CALLS_NOT_RENDERED = "tool_calls_not_rendered"
     """It holds tool calls, and the chat template has no place for any: they would be left out of the score."""
+    REWARD_TOKEN_MISSING = "reward_token_missing"
+    """A reply of it does not end with the contract's reward token. Where a template closes messages with plain text, a
+    newline for example, the tokenizer can merge that text with the reply's own end into another token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,7 @@ class ConversationTokenizer:
         earlier = [fit.earlier_turns if every_turn and isinstance(fit, _Fit) else () for fit in fits]
         prefixes = iter(template_ids(self.tokenizer, [prefix for turns in earlier for prefix in turns]))
         return [
-            fit if isinstance(fit, Unscorable) else _encoding(fit, list(islice(prefixes, len(turns))))
+            fit if isinstance(fit, Unscorable) else self._encoding(fit, list(islice(prefixes, len(turns))))
             for fit, turns in zip(fits, earlier, strict=True)
         ]
 
@@ -146,8 +149,7 @@ class ConversationTokenizer:
         encodings = self.encode(conversations, every_turn=every_turn)
         for name, encoding in zip(names, encodings, strict=True):
             if isinstance(encoding, Unscorable):
-                limit = f"max_length {self.contract.max_length}" if encoding is Unscorable.OVER_LONG else "template"
-                raise UnscorableError(f"{name} cannot be scored: {encoding} ({limit})")
+                raise UnscorableError(f"{name} cannot be scored: {encoding} ({self._why(encoding)})")
         return [encoding for encoding in encodings if isinstance(encoding, Encoding)]
 
     def _fit(self, conversation: Conversation, ids: list[int] | Unscorable) -> "_Fit | Unscorable":
@@ -179,12 +181,27 @@ class ConversationTokenizer:
         except TemplateError:
             return Unscorable.TEMPLATE_REFUSED
 
+    def _encoding(self, fit: _Fit, prefixes: Sequence[list[int]]) -> Encoding | Unscorable:
+        """Read rewards where these rendered prefixes end, and at the end, if each of them ends as the contract says."""
+        end = [self.contract.reward_token_id]
+        if any(ids[-1:] != end for ids in (fit.ids, *prefixes)):
+            return Unscorable.REWARD_TOKEN_MISSING
+        reads = (*ends_of_prefixes(fit.ids, prefixes), len(fit.ids) - 1)
+        return Encoding(fit.ids, reads, fit.num_dropped_turns)
+
+    def _why(self, problem: Unscorable) -> str:
+        """Explain a problem to a user."""
+        if problem is Unscorable.OVER_LONG:
+            return f"max_length {self.contract.max_length}"
+        if problem is Unscorable.REWARD_TOKEN_MISSING:
+            token = self.tokenizer.convert_ids_to_tokens(self.contract.reward_token_id)
+            return (
+                f"a reply does not end with the reward token {token!r}: the tokenizer merged the template's end of a "
+                "message with the reply's own. Strip trailing newlines and spaces from replies, or train with a chat "
+                "template that ends messages with a special token"
+            )
+        return "template"
+
 
 def _has_calls(conversation: Conversation) -> bool:
     return any(message.tool_calls for message in conversation.messages)
-
-
-def _encoding(fit: _Fit, prefixes: Sequence[list[int]]) -> Encoding:
-    """Read rewards where these rendered prefixes end, and at the end."""
-    reads = (*ends_of_prefixes(fit.ids, prefixes), len(fit.ids) - 1)
-    return Encoding(fit.ids, reads, fit.num_dropped_turns)

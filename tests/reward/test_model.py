@@ -8,6 +8,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.reward import CONTRACT_FILE, ContractError, RewardModel, UnscorableError
+from music.reward.tokens import Unscorable
 
 FAMILIES = ("llama", "gemma2")
 TOLERANCE = 1e-5
@@ -170,6 +171,31 @@ def test_a_template_that_rewrites_history_has_no_turn_scores(reward_checkpoint, 
         model.score_turns([make_conversation(0)])
     with pytest.raises(ContractError, match="renders a history differently"):
         model.with_readout("turn_mean")
+
+
+def test_a_reply_that_swallows_the_reward_token_has_no_score_by_any_way(reward_checkpoint, make_tokenizer):
+    path = reward_checkpoint()
+    tokenizer = make_tokenizer("{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\\n' }}{% endfor %}")
+    tokenizer.add_tokens(["\n\n"])
+    tokenizer.save_pretrained(path)
+    model = RewardModel.from_pretrained(path, device="cpu")
+    history = Conversation().user("Hi!")
+    sound, merged = history.assistant("Ho."), history.assistant("Ho.\n")
+    later = merged.user("And?").assistant("Yes.")
+    first, second = model.score_each([sound, merged])
+    assert first.score == model.score([sound])[0]
+    assert (second.score, second.problem) == (None, Unscorable.REWARD_TOKEN_MISSING)
+    ways = (
+        lambda: model.score([sound, merged]),
+        lambda: model.score_turns([later]),
+        lambda: model.score_candidates(history, ["Ho.", "Ho.\n"]),
+        lambda: model.with_prefix_cache().score([merged]),
+        lambda: model.session(history).score_candidates(["Ho.\n"]),
+        lambda: model.with_readout("turn_mean").score([later]),
+    )
+    for way in ways:
+        with pytest.raises(UnscorableError, match="reward_token_missing"):
+            way()
 
 
 def test_a_checkpoint_without_a_contract_gets_one_with_a_notice(reward_checkpoint, caplog):

@@ -4,6 +4,7 @@ from music.conversation import Conversation
 from music.reward.contract import ContractError
 from music.reward.template import derive_contract
 from music.reward.tokens import ConversationTokenizer, Encoding, Unscorable
+from music.reward.unscorable import UnscorableError
 
 TURN = "<|{{ m['role'] }}|>{{ m['content'] }}<|end|>"
 NO_SYSTEM = (
@@ -162,3 +163,41 @@ def test_tool_calls_that_the_template_would_leave_out_are_data(make_tokenizer, m
     encodings = tokens.encode([with_tools, make_conversation(0)])
     assert encodings[0] is Unscorable.TOOL_CALLS_NOT_RENDERED
     assert isinstance(encodings[1], Encoding)
+
+
+PLAIN = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\\n' }}{% endfor %}"
+
+
+@pytest.fixture
+def plain(make_tokenizer):
+    """A template that ends messages with a newline, and a tokenizer that makes one token of two newlines."""
+    tokenizer = make_tokenizer(PLAIN)
+    tokenizer.add_tokens(["\n\n"])
+    return ConversationTokenizer.from_tokenizer(tokenizer, 64)
+
+
+def reply(text):
+    return Conversation().user("Any tips?").assistant(text)
+
+
+def test_a_reply_that_swallows_the_reward_token_is_data(plain):
+    encodings = plain.encode([reply("Start small."), reply("Start small.\n"), reply("Small.\n\n\n")])
+    assert encodings[0].ids[-1] == plain.contract.reward_token_id
+    assert encodings[1:] == [Unscorable.REWARD_TOKEN_MISSING] * 2
+    with pytest.raises(UnscorableError, match=r"candidate 1 .*reward_token_missing .*Strip trailing newlines"):
+        plain.encode_all([reply("No."), reply("No.\n")], names=["candidate 0", "candidate 1"])
+
+
+def test_the_reward_token_is_looked_for_at_every_turn_that_is_read(plain):
+    early, late = reply("Start.\n").user("And?").assistant("Stop."), reply("Start.").user("And?").assistant("Stop.\n")
+    sound = reply("Start.").user("And?").assistant("Stop.")
+    by_turn = plain.encode([early, late, sound], every_turn=True)
+    assert by_turn[:2] == [Unscorable.REWARD_TOKEN_MISSING] * 2
+    assert [by_turn[2].ids[read] for read in by_turn[2].reads] == [plain.contract.reward_token_id] * 2
+    assert isinstance(plain.encode([early], every_turn=False)[0], Encoding)
+
+
+def test_what_is_left_of_a_long_conversation_ends_with_the_reward_token_too(plain):
+    encodings = plain.encode([reply("walk " * 60).user("And?").assistant(end) for end in ("Stop.", "Stop.\n")])
+    assert encodings[0].num_dropped_turns == 1
+    assert encodings[1] is Unscorable.REWARD_TOKEN_MISSING

@@ -55,3 +55,15 @@ def test_a_template_that_closes_a_reply_otherwise_once_more_follows_is_refused(m
     )
     with pytest.raises(InvalidInputError, match="differently once more turns follow"):
         ChatTokens(tokenizer, tokenizer.convert_tokens_to_ids(["<|end|>"]))
+
+
+def test_a_policy_reads_the_same_date_on_every_day_and_keeps_its_template(tokenizer, set_clock):
+    dated = "{{ strftime_now('%d %b %Y') }}" + tokenizer.chat_template
+    tokenizer.chat_template = dated
+    openings = []
+    for day in (2026, 3, 5), (2027, 11, 28):
+        set_clock(*day)
+        openings.append(ChatTokens(tokenizer, []).opening(TALK))
+    assert openings[0] == openings[1]
+    assert "26 Jul 2024" in tokenizer.decode(openings[0])
+    assert tokenizer.chat_template == dated

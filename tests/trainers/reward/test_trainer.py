@@ -88,6 +88,21 @@ def test_the_same_seed_gives_the_same_weights(base, make_pairs, tmp_path):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_a_base_that_writes_the_date_is_trained_alike_on_every_day(
+    language_checkpoint, make_pairs, set_clock, tmp_path
+):
+    base = language_checkpoint()
+    template = base / "chat_template.jinja"
+    template.write_text("<|system|>Today is {{ strftime_now('%d %b %Y') }}<|end|>" + template.read_text())
+    conversations, scores, losses = [pair.chosen for pair in make_pairs(3)], [], []
+    for name, *day in (("a", 2026, 3, 5), ("b", 2027, 11, 28)):
+        set_clock(*day)
+        losses.append(train_reward_model(make_config(str(base), tmp_path / name, max_steps=2), make_pairs(40)).losses)
+        scores.append(RewardModel.from_pretrained(tmp_path / "a", device="cpu").score(conversations))
+    assert losses[0] == losses[1]
+    assert scores[0] == scores[1]
+
+
 def test_a_resumed_run_is_the_uninterrupted_run(base, make_pairs, tmp_path):
     pairs = make_pairs(60)
     settings = {"max_steps": 14, "checkpoint_every": 3, "keep_checkpoints": 2}

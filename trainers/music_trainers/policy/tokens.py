@@ -5,6 +5,7 @@ from typing import Any
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
+from music.reward.fixed_date import with_fixed_date
 from music_envs.adapters.template import TurnTemplate
 
 __all__ = ["ChatTokens"]
@@ -24,7 +25,10 @@ class ChatTokens:
 
     def __init__(self, tokenizer: Any, end_ids: Sequence[int]) -> None:
         self._tokenizer = tokenizer
-        self._template = TurnTemplate(tokenizer)
+        # Only while it trains: the tokenizer that is saved with the policy writes the date of the day.
+        template = tokenizer.chat_template
+        self._fixed = {"chat_template": with_fixed_date(template)} if isinstance(template, str) else {}
+        self._template = TurnTemplate(tokenizer, **self._fixed)
         own = () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,)
         self.end_ids: tuple[int, ...] = tuple(dict.fromkeys((*end_ids, *own)))
         self.closing_id: int = self._template.closing_id
@@ -38,7 +42,7 @@ class ChatTokens:
     def opening(self, conversation: Conversation) -> list[int]:
         """Return what the policy reads before its first reply."""
         encoded = self._tokenizer.apply_chat_template(
-            conversation.to_messages(), add_generation_prompt=True, return_dict=True
+            conversation.to_messages(), add_generation_prompt=True, return_dict=True, **self._fixed
         )
         return list(encoded["input_ids"])
 

@@ -20,8 +20,8 @@ class PairAccounting(BaseModel):
     num_truncated: int
     """Of those used, pairs of which a side lost its oldest exchanges to fit `max_length`."""
     num_dropped: dict[str, int] = {}
-    """By reason: a side is `over_long`, `template_refused` or `tool_calls_not_rendered`, or both are
-    `identical_as_tokens` or became `identical_after_truncation`."""
+    """By reason: a side is `over_long`, `template_refused`, `tool_calls_not_rendered` or `reward_token_missing`, or
+    both are `identical_as_tokens` or became `identical_after_truncation`."""
 
     def __str__(self) -> str:
         """Say it in one line."""

@@ -31,6 +31,21 @@ def test_every_pair_is_used_or_counted_by_reason(make_tokenizer, make_pairs):
     assert str(account) == "6 read, 4 used (1 truncated), dropped: 1 identical_after_truncation, 1 over_long"
 
 
+def test_a_pair_with_a_reply_that_swallows_the_reward_token_is_counted(make_tokenizer):
+    tokenizer = make_tokenizer("{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\\n' }}{% endfor %}")
+    tokenizer.add_tokens(["\n\n"])
+    tokens = ConversationTokenizer.from_tokenizer(tokenizer, 80)
+    sides = [("Start small.", "No."), ("Start small.\n", "No."), ("Start small.", "No.\n")]
+    pairs = [
+        PreferencePair(id=str(i), chosen=turns(chosen), rejected=turns(rejected))
+        for i, (chosen, rejected) in enumerate(sides)
+    ]
+    for every_turn in (False, True):
+        encoded, account = encode_pairs(tokens, pairs, every_turn=every_turn)
+        assert len(encoded) == 1
+        assert account.num_dropped == {"reward_token_missing": 2}
+
+
 def turns(*replies):
     conversation = Conversation()
     for index, reply in enumerate(replies):
