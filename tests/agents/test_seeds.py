@@ -104,7 +104,8 @@ def test_rows_that_are_no_seeds_are_counted_or_refused(tmp_path):
     dropped = "empty_text 1 (line 1), missing_prompt 1 (line 2), roles_out_of_order 1 (line 3)"
     assert str(caught.value) == (
         "expected at least one usable pair, conversation or prompt, got none: "
-        f"0 pairs from none.jsonl (prompt and messages); 3 of 3 rows dropped: {dropped}"
+        f"0 pairs from none.jsonl (prompt and messages); 3 of 3 rows dropped: {dropped}; "
+        "line 1: prompt: expected text, got ' '"
     )
 
 

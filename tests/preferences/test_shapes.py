@@ -319,3 +319,11 @@ def test_a_conversation_in_which_no_user_speaks_is_a_bad_row(write_jsonl):
     found = read_seeds(write_jsonl([{"messages": [{"role": "system", "content": "Be brief."}]}, {"prompt": "Hi"}]))
     assert len(found.seeds) == 1
     assert "1 of 2 rows dropped: empty_text 1 (line 1)" in found.summary
+
+
+def test_where_no_row_can_be_used_the_first_one_says_why(write_jsonl):
+    row = {"prompt": "Hi", "chosen": ["Hello.", "Hey."], "rejected": ["No.", "What?"]}
+    summary = read_preferences(write_jsonl([row, row])).summary()
+    fault = "chosen[0]: expected {role: string, content: string}, got 'Hello.'"
+    assert summary.endswith(f"2 of 2 rows dropped: wrong_type 2 (lines 1, 2); line 1: {fault}")
+    assert fault not in read_preferences(write_jsonl([row, {"prompt": "Hi", "chosen": "a", "rejected": "b"}])).summary()

@@ -82,7 +82,9 @@ def _require_new(item: Item, place: str, places: dict[str, str]) -> None:
 
 
 def _bad_row(benchmark: Benchmark, row: Row, error: RowError) -> InvalidInputError:
+    # A benchmark of pairs takes any file of preferences: that the row is of another benchmark is no likely reason.
+    of = "" if isinstance(benchmark, PairBenchmark) else f": no row of {benchmark.name} ({benchmark.source})"
     return InvalidInputError(
-        f"{row.file}, {row.unit} {row.number}, {error}: no row of {benchmark.name} ({benchmark.source}); fix it, "
-        "or pass --no-strict to have such rows counted and left out"
+        f"{row.file}, {row.unit} {row.number}, {error}{of}; fix it, or pass --no-strict to have such rows counted and "
+        "left out"
     )

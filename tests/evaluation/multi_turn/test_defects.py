@@ -102,7 +102,7 @@ def test_the_kind_of_a_simulated_pair_is_its_contrast(read):
     ],
 )
 def test_a_bad_row_is_named(read, wrong, said):
-    with pytest.raises(InvalidInputError, match=f"rows.jsonl, line 2, {said}"):
+    with pytest.raises(InvalidInputError, match=f"rows.jsonl, line 2, {said}; fix it, or pass --no-strict"):
         read("defects", [row("b", 1), row("a", 1) | wrong])
 
 
