@@ -5,7 +5,7 @@ A slip in a path must not go to the network, where it would wait for half a minu
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from http import HTTPStatus
 from http.client import HTTPException
@@ -15,7 +15,7 @@ from urllib.request import Request, urlopen
 
 from music.errors import InvalidInputError
 
-__all__ = ["did_you_mean", "require_model"]
+__all__ = ["did_you_mean", "nearest_path", "require_model"]
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +27,41 @@ def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str
     """Return `; did you mean 'NEAREST'?`, or nothing where no known name is near."""
     nearest = get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return f"; did you mean {nearest[0]!r}?" if nearest else ""
+
+
+def nearest_path(path: str | Path, is_wanted: Callable[[Path], bool] = Path.exists) -> str:
+    """Return `; did you mean 'PATH'?` for a path where nothing is; nothing where no path is near.
+
+    Names are compared, not whole paths, which are alike if their folders are. A slip may be in the last name, or in the
+    name of its folder.
+
+    Args:
+        path: Where nothing is.
+        is_wanted: Which of the paths that there are could have been meant.
+    """
+    path = Path(path).expanduser()
+    beside = {each.name: each for each in _within(path.parent) if is_wanted(each)}
+    like_folder = {
+        each.parent.name: each for folder in _within(path.parent.parent) if is_wanted(each := folder / path.name)
+    }
+    for name, known in ((path.name, beside), (path.parent.name, like_folder)):
+        stems = get_close_matches(_stem(name), {_stem(other) for other in known})
+        if found := get_close_matches(name, [other for other in known if _stem(other) in stems], n=1, cutoff=0.0):
+            return f"; did you mean {str(known[found[0]])!r}?"
+    return ""
+
+
+def _stem(name: str) -> str:
+    """Return a name without its suffixes, by which files of one kind are all alike."""
+    return name.lstrip(".").partition(".")[0]
+
+
+def _within(folder: Path) -> list[Path]:
+    """Return what a folder holds, if it is there and may be read."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
 
 
 def require_model(name: str, words: Iterable[str] = ()) -> None:
@@ -52,17 +87,10 @@ def require_model(name: str, words: Iterable[str] = ()) -> None:
         raise InvalidInputError(f"{name}: expected {', '.join(words)}, the folder of a model, or a hub id{hint}")
     is_id = _HUB_ID.fullmatch(name) is not None
     if not is_id or ("/" in name and path.parent.is_dir() and not _is_cached(name)):
-        near = did_you_mean(name, _folders_beside(path))
+        near = nearest_path(path, Path.is_dir)
         raise InvalidInputError(f"{name}: there is no such folder; expected the folder of a model, or a hub id{near}")
     if not _is_cached(name):
-        _require_on_hub(name, did_you_mean(name, _folders_beside(path)))
-
-
-def _folders_beside(path: Path) -> list[str]:
-    """Return the folders that lie where a path would."""
-    if not path.parent.is_dir():
-        return []
-    return [str(each) for each in sorted(path.parent.iterdir()) if each.is_dir()]
+        _require_on_hub(name, nearest_path(path, Path.is_dir))
 
 
 def _is_cached(hub_id: str) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType, ModuleType
 
 from music.errors import InvalidInputError, MusicError
-from music.names import did_you_mean
+from music.names import did_you_mean, nearest_path
 
 __all__ = ["UserCodeError", "describe_fault", "digest_code", "import_code", "load_object", "user_faults"]
 
@@ -40,7 +40,7 @@ def import_code(spec: str) -> ModuleType:
         return _import_module(spec)
     path = Path(spec)
     if not path.is_file():
-        raise InvalidInputError(f"expected a Python file, found nothing at {spec}{_near(spec)}")
+        raise InvalidInputError(f"expected a Python file, found nothing at {spec}{nearest_path(spec)}")
     return _import_file(path.resolve())
 
 
@@ -134,7 +134,7 @@ def _import_module(name: str) -> ModuleType:
     except (ImportError, ValueError):
         found = None
     if found is None or found.origin is None:
-        near = f"; did you mean '{name}.py'?" if Path(f"{name}.py").is_file() else _near(f"{name}.py")
+        near = f"; did you mean '{name}.py'?" if Path(f"{name}.py").is_file() else nearest_path(f"{name}.py")
         raise InvalidInputError(f"expected FILE.py or a module that can be imported, got {name!r}{near}")
     origin = Path(found.origin).resolve()
     _LOADED.add(origin.parent if found.parent else origin)
@@ -172,11 +172,6 @@ def _is_users(frame: FrameType) -> bool:
     path = Path(frame.f_code.co_filename).resolve()
     homes = [home for home in _LOADED if path.is_relative_to(home)]
     return any("site-packages" not in path.relative_to(home).parts for home in homes)
-
-
-def _near(path: str) -> str:
-    """Suggest a file beside one that is not there."""
-    return did_you_mean(path, map(str, Path(path).parent.glob("*")))
 
 
 def _shown(path: str) -> str:

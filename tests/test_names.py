@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub import constants
 
 from music.errors import InvalidInputError
-from music.names import did_you_mean, require_model
+from music.names import did_you_mean, nearest_path, require_model
 from music.reward import open_reward
 from music.reward.functions import require_reward
 
@@ -49,6 +49,22 @@ def hub(monkeypatch):
 def test_a_near_name_is_suggested_and_a_far_one_is_not():
     assert did_you_mean("orcale", ["oracle", "length"]) == "; did you mean 'oracle'?"
     assert did_you_mean("orcale", ["one", "two"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("slip", "meant"),
+    [
+        ("seed_files/pirs.jsonl", "seed_files/pairs.jsonl"),
+        ("sed_files/pairs.jsonl", "seed_files/pairs.jsonl"),
+        ("seed_files/nothing_like_it", None),
+        ("nowhere/pairs.jsonl", None),
+        ("nowhere/at/all", None),
+    ],
+)
+def test_a_near_path_is_suggested_by_its_names_alone(tmp_path, slip, meant):
+    (tmp_path / "seed_files").mkdir()
+    (tmp_path / "seed_files" / "pairs.jsonl").write_text("")
+    assert nearest_path(tmp_path / slip) == (f"; did you mean {str(tmp_path / meant)!r}?" if meant else "")
 
 
 @pytest.mark.parametrize(

@@ -1,72 +1,20 @@
-"""Seeds: what simulated pairs grow from, and their reading from files.
-
-A seed is the chosen side of a preference pair, a conversation, or a prompt: a conversation that ends with the user.
-What both sides of a pair take from it is told in `music_agents.seed_contexts`.
-"""
+"""Seeds of a run: those of a file, or of the sandbox's world; and their fingerprint."""
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
 
-from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.pairs import PreferencePair
-from music.preferences.prompts import read_prompts
-from music.preferences.said import Consecutive
-from music.preferences.shapes import parse_format
+from music.preferences import Consecutive, Seed, SeedSet, parse_format, read_seeds
 
-__all__ = ["SANDBOX", "Seed", "SeedSet", "digest_seeds", "read_seeds"]
+__all__ = ["SANDBOX", "Seed", "SeedSet", "digest_seeds", "open_seeds"]
 
 SANDBOX = "sandbox"
 """In place of a file: seeds of the sandbox's world."""
 NUM_SANDBOX_SEEDS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Seed:
-    """What pairs grow from.
-
-    Attributes:
-        id: Of the preference pair or row.
-        conversation: The chosen side, the conversation or the prompt; it holds a message of the user's at least.
-        source: Where it is from.
-    """
-
-    id: str
-    conversation: Conversation
-    source: str = ""
-
-    def __post_init__(self) -> None:
-        """Check that there is something to go on from."""
-        if not self.conversation.messages or self.conversation.messages[-1].role == "system":
-            raise InvalidInputError(f"seed {self.id!r}: expected at least one message by the user, got none")
-
-    @classmethod
-    def of(cls, seed: "Seed | PreferencePair") -> "Seed":
-        """Return a seed; of a preference pair that is its chosen side."""
-        return seed if isinstance(seed, Seed) else cls(seed.id, seed.chosen, seed.source)
-
-
-@dataclass(frozen=True, slots=True)
-class SeedSet:
-    """The seeds of a source.
-
-    Attributes:
-        seeds: In order.
-        summary: What was read, and what was left out and why, in a line.
-    """
-
-    seeds: tuple[Seed, ...]
-    summary: str
-
-    @classmethod
-    def of_pairs(cls, pairs: Sequence[PreferencePair], summary: str) -> Self:
-        """Return the seeds of preference pairs."""
-        return cls(tuple(map(Seed.of, pairs)), summary)
-
-
-def read_seeds(
+def open_seeds(
     source: str,
     format: str | None = None,
     strict: bool = False,
@@ -90,13 +38,14 @@ def read_seeds(
     if source == SANDBOX:
         from music.sandbox.seeds import seed_pairs
 
-        return SeedSet.of_pairs(seed_pairs(NUM_SANDBOX_SEEDS, 0), f"{NUM_SANDBOX_SEEDS:,} pairs of the sandbox")
-    found = read_prompts(source, format=parse_format(format), split=split, strict=strict, consecutive=consecutive)
-    if not found.prompts:
-        raise InvalidInputError(
-            f"expected at least one usable pair, conversation or prompt, got none: {found.summary()}"
+        return SeedSet(
+            tuple(map(Seed.of, seed_pairs(NUM_SANDBOX_SEEDS, 0))), f"{NUM_SANDBOX_SEEDS:,} pairs of the sandbox"
         )
-    return SeedSet(tuple(Seed(one.id, one.conversation, one.source) for one in found.prompts), found.summary())
+    shape = parse_format(format)
+    found = read_seeds(source, format=shape, split=split, strict=strict, consecutive=consecutive)
+    if not found.seeds:
+        raise InvalidInputError(f"expected at least one usable pair, conversation or prompt, got none: {found.summary}")
+    return found
 
 
 def digest_seeds(seeds: Sequence[Seed | PreferencePair]) -> str:

@@ -22,14 +22,14 @@ def open_seeds(spec: str | Path, num: int | None = None, seed: int = 0) -> tuple
     Raises:
         InvalidInputError: The file cannot be read, or holds no prompt.
     """
-    from music.preferences.prompts import Prompt, read_prompts
+    from music.preferences import Seed, read_seeds
 
     if spec == SANDBOX:
         from music.sandbox.seeds import seed_pairs
 
         pairs = seed_pairs(1_000 if num is None else num, seed)
-        return tuple(Prompt.of(pair).shared for pair in pairs)
-    found = read_prompts(spec, limit=num)
-    if not found.prompts:
-        raise InvalidInputError(f"{spec}: expected at least one prompt to start from, got none; {found.summary()}")
-    return tuple(prompt.shared for prompt in found.prompts)
+        return tuple(Seed.of(pair).request for pair in pairs)
+    found = read_seeds(spec, limit=num)
+    if not found.seeds:
+        raise InvalidInputError(f"{spec}: expected at least one prompt to start from, got none; {found.summary}")
+    return tuple(seed.request for seed in found.seeds)

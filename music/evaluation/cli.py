@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -123,15 +124,15 @@ def with_rules(benchmark: Benchmark, format: str | None, consecutive: Consecutiv
     Raises:
         InvalidInputError: The flags are given with a benchmark that has a format of its own.
     """
-    from music.evaluation.benchmarks.preferences import Preferences
+    from music.evaluation.benchmarks.pairs import PairBenchmark
     from music.preferences import Consecutive, parse_format
 
-    if isinstance(benchmark, Preferences):
+    if isinstance(benchmark, PairBenchmark):
         rules = Consecutive(consecutive)
-        return Preferences(format=parse_format(format), consecutive=rules, on_read=report_reading)
+        return replace(benchmark, format=parse_format(format), consecutive=rules, on_read=report_reading)
     if format is not None or consecutive != "refuse":
         raise InvalidInputError(
-            f"--format and --consecutive are for `preferences`; {benchmark.name} has its own format"
+            f"--format and --consecutive are for `preferences` and `defects`; {benchmark.name} has its own format"
         )
     return benchmark
 

@@ -10,7 +10,7 @@ __all__ = ["read_column"]
 
 
 def read_column(source: str | Path, name: str, *, split: str | None = None) -> dict[str, Any]:
-    """Read one column of a source that `read_preferences` or `read_prompts` reads.
+    """Read one column of a source that `read_preferences` or `read_seeds` reads.
 
     Returns:
         For each id of a pair or prompt the value in its row; rows without one are left out, and so are bad rows.

@@ -97,6 +97,9 @@ class PreferenceSet:
         if self.rejected:
             reasons = (f"{problem} {len(rows)} ({_places(rows)})" for problem, rows in self.rejected_by_problem.items())
             parts.append(f"{len(self.rejected)} of {self.num_rows} rows dropped: {', '.join(reasons)}")
+            if not num_found:
+                first = self.rejected[0]
+                parts.append(f"{first.unit} {first.number}: {first.detail}")
         return "; ".join(parts)
 
 

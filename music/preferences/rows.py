@@ -84,7 +84,7 @@ def read_rows(
     head = list(islice(rows, _DETECTION_ROWS))
     fallback = shape_named(format) if format else _first_shape(head, lone)
     if fallback is None:
-        raise _undetected(source, head)
+        raise _undetected(source, head, lone)
     seen: dict[str, int] = {}
     for row in chain(head, rows):
         yield read_row(row, fallback, is_forced=format is not None, consecutive=consecutive, lone=lone, seen_ids=seen)
@@ -120,8 +120,8 @@ def read_row(
             raise _shapeless(fields)
         if isinstance(shape, LoneShape):
             conversation = settle(shape.read(fields), shape.column, consecutive, changes)
-            if not conversation.messages:
-                raise RowError(RowProblem.EMPTY_TEXT, shape.column, expected="messages", got="none")
+            if not any(message.role == "user" for message in conversation.messages):
+                raise RowError(RowProblem.EMPTY_TEXT, shape.column, expected="a message by the user", got="none")
             return ReadRow(row=row, id=id, format=shape.format, conversation=conversation, changes=changes)
         found = shape.read(fields)
         pairs = make_pairs(row, fields, id, found.pairs, consecutive, changes)
@@ -179,17 +179,22 @@ def _shapeless(fields: Fields) -> RowError:
     return RowError(RowProblem.MISSING_SIDE, "row", expected="a row of preferences", got=got)
 
 
-def _undetected(source: str | Path, head: list[Row]) -> InvalidInputError:
+def _undetected(source: str | Path, head: list[Row], lone: bool) -> InvalidInputError:
+    wanted = f"rows of preferences{', conversations or prompts' if lone else ''}"
     fields = next((row.content for row in head if isinstance(row.content, dict)), None)
     if fields is None:
-        return InvalidInputError(f"{source}: expected rows of preferences, found {'no object' if head else 'no row'}")
+        return InvalidInputError(f"{source}: expected {wanted}, found {'no object' if head else 'no row'}")
     seen = ", ".join(f"{name} ({type(value).__name__})" for name, value in fields.items() if name != GROUPED)
-    nearest = find_nearest(fields)
-    lone = find_lone_shape(fields)
-    single = (
-        f"a row is one conversation ({lone.format}), which `music score` and `music simulate` read; " if lone else ""
-    )
-    return InvalidInputError(
-        f"{source}: expected rows of preferences, got columns {seen}; {single}{nearest}{'; ' if nearest else ''}"
-        f"known: {', '.join(PAIR_FORMATS)} (docs/your-own-data.md shows a row of each)"
-    )
+    known = f"known: {', '.join(Format if lone else PAIR_FORMATS)} (docs/your-own-data.md shows a row of each)"
+    hints = filter(None, (_use_of(fields), find_nearest(fields), known))
+    return InvalidInputError(f"{source}: expected {wanted}, got columns {seen}; {'; '.join(hints)}")
+
+
+def _use_of(fields: Fields) -> str:
+    """Say which commands read a row that is one conversation; empty if it is none."""
+    shape = find_lone_shape(fields)
+    if shape is None:
+        return ""
+    if shape.format is Format.PROMPT:
+        return "a row is a prompt, which `music simulate` reads"
+    return f"a row is one conversation ({shape.format}), which `music score` and `music simulate` read"

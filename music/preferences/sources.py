@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from music.errors import InvalidInputError
+from music.names import nearest_path
 from music.preferences.files import FILE_NAMES, Row, file_rows, is_data_file
 from music.preferences.named_splits import choose_split, folder_splits
 
@@ -41,6 +42,7 @@ def iter_rows(source: str | Path, split: str | None = None, *, prefer: str = "tr
     else:
         raise InvalidInputError(
             f"{source}: expected a file, a folder of data files or a hub id (owner/name); found nothing there"
+            f"{nearest_path(source)}"
         )
 
 
@@ -92,7 +94,7 @@ def _hub_rows(source: str, split: str | None, prefer: str) -> Iterator[Row]:
     except (OSError, ValueError) as error:
         raise InvalidInputError(
             f"{source}: there is no such file here, and a data set of this name could not be loaded from the hub: "
-            f"{error}"
+            f"{error}{nearest_path(source)}"
         ) from error
     for number, content in enumerate(splits[choose_split(source, list(splits), split, prefer)], start=1):
         yield Row(source, "row", number, content)

@@ -78,10 +78,9 @@ def test_the_assistants_endpoint_plays_every_role_that_has_none_and_the_cast_is_
     out = tmp_path / "run"
     flags = ["--num-pairs=3", "--turns=2", f"--assistant=m@{url}", "--strategy=forget=3,instruction"]
     assert simulate(prompts, "--out", out, *flags) == 0
-    first, *lines = capsys.readouterr().err.splitlines()
-    assert first.startswith("seeds      3 ")
-    assert "from prompts.jsonl" in first
-    assert lines[:5] == [
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:6] == [
+        "seeds      3 conversations from prompts.jsonl (prompt)",
         f"user       m at {url}",
         "assistant  as above",
         "contrast   as above",
@@ -100,7 +99,7 @@ def test_as_json_the_cast_is_the_first_event(prompts, tmp_path, capsys):
     start, *_, end = (json.loads(line) for line in capsys.readouterr().err.splitlines())
     assert (start["event"], end["event"]) == ("start", "end")
     assert start["endpoints"] == dict.fromkeys(("user", "assistant", "contrast"), "sandbox:weak")
-    assert "from prompts.jsonl" in start["seeds"]
+    assert start["seeds"] == "3 conversations from prompts.jsonl (prompt)"
 
 
 @pytest.mark.parametrize(

@@ -121,4 +121,4 @@ def test_every_command_merges_messages_in_a_row_if_asked(commands, tmp_path):
 
 def test_flags_of_reading_are_for_preferences_alone(tmp_path):
     result = invoke(evaluate, "rewardbench", tmp_path, "--model", "length", "--consecutive", "merge")
-    assert "--format and --consecutive are for `preferences`" in str(result.exception)
+    assert "--format and --consecutive are for `preferences` and `defects`; rewardbench" in str(result.exception)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from music import InvalidInputError
-from music.preferences import Change, Consecutive, Format, RowProblem, read_preferences, read_prompts
+from music.preferences import Change, Consecutive, Format, RowProblem, read_preferences, read_seeds
 from music.preferences.columns import read_column
 
 HI = {"role": "user", "content": "Hi"}
@@ -262,15 +262,68 @@ def test_prompts_of_pairs_conversations_and_texts(write_jsonl):
         {"messages": []},
         {"text": "Hi"},
     ]
-    found = read_prompts(write_jsonl(rows))
-    assert [(one.id, texts(one.conversation), texts(one.shared)) for one in found.prompts] == [
+    found = read_seeds(write_jsonl(rows))
+    assert [(one.id, texts(one.conversation), texts(one.request)) for one in found.seeds] == [
         ("rows-1", ["Name a tea."], ["Name a tea."]),
         ("rows-2", ["Hi", "Hello."], ["Hi"]),
         ("c", ["Hi"], ["Hi"]),
         ("rows-4", ["Hi", "Hello."], ["Hi"]),
         ("rows-5", ["Hi", "Yes?", "A tip?"], ["Hi", "Yes?", "A tip?"]),
     ]
-    assert found.prompts[2].source == "set"
-    assert found.summary().startswith("1 pairs and 5 conversations from rows.jsonl (prompt and messages and ")
-    assert "2 of 8 rows dropped" in found.summary()
-    assert "1 conversations with tool messages left out" in found.summary()
+    assert found.seeds[2].source == "set"
+    assert found.summary.startswith("1 pairs and 5 conversations from rows.jsonl (prompt and messages and ")
+    assert "2 of 8 rows dropped" in found.summary
+    assert "1 conversations with tool messages left out" in found.summary
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"instruction": "Translate.", "input": "Bonjour", "output": "Hello"}, ["Translate.\nBonjour"]),
+        ({"instruction": "More?", "input": "", "history": [["Hi", "Yes?"]]}, ["Hi", "Yes?", "More?"]),
+        ({"instruction": "Hi", "input": ""}, ["Hi"]),
+        ({"query": "Hi", "response": "Hello."}, ["Hi"]),
+        (
+            {"history": [{"user": "Hi", "bot": "Yes?"}, {"user": "A tip?", "bot": "Rest."}]},
+            ["Hi", "Yes?", "A tip?", "Rest."],
+        ),
+    ],
+)
+def test_rows_without_a_comparison_keep_all_that_was_asked(write_jsonl, row, said):
+    path = write_jsonl([row])
+    found = read_seeds(path)
+    assert [texts(one.conversation) for one in found.seeds] == [said]
+    format = Format(found.summary.partition("(")[2].removesuffix(")"))
+    assert read_seeds(path, format=format).seeds == found.seeds
+
+
+@pytest.mark.parametrize("history", ["Hi", [["Hi"]], [["Hi", None]], [{"user": "Hi"}]])
+def test_a_history_that_is_no_list_of_exchanges_is_a_bad_row(write_jsonl, history):
+    row = {"instruction": "More?", "chosen": "Yes.", "rejected": "No.", "history": history}
+    (bad,) = read_preferences(write_jsonl([row])).rejected
+    assert bad.problem is RowProblem.WRONG_TYPE
+    assert bad.detail.startswith("history[0]: expected a request and a reply")
+
+
+def test_a_source_of_no_known_shape_is_refused_with_what_is_read(write_jsonl):
+    rows = write_jsonl([{"turns": ["Hi", "Bye"]}])
+    with pytest.raises(
+        InvalidInputError, match=r"expected rows of preferences, conversations or prompts, got .* prompt, "
+    ):
+        read_seeds(rows)
+    with pytest.raises(InvalidInputError, match=r"a row is a prompt, which `music simulate` reads; nearest"):
+        read_preferences(write_jsonl([{"prompt": "Hi"}]))
+
+
+def test_a_conversation_in_which_no_user_speaks_is_a_bad_row(write_jsonl):
+    found = read_seeds(write_jsonl([{"messages": [{"role": "system", "content": "Be brief."}]}, {"prompt": "Hi"}]))
+    assert len(found.seeds) == 1
+    assert "1 of 2 rows dropped: empty_text 1 (line 1)" in found.summary
+
+
+def test_where_no_row_can_be_used_the_first_one_says_why(write_jsonl):
+    row = {"prompt": "Hi", "chosen": ["Hello.", "Hey."], "rejected": ["No.", "What?"]}
+    summary = read_preferences(write_jsonl([row, row])).summary()
+    fault = "chosen[0]: expected {role: string, content: string}, got 'Hello.'"
+    assert summary.endswith(f"2 of 2 rows dropped: wrong_type 2 (lines 1, 2); line 1: {fault}")
+    assert fault not in read_preferences(write_jsonl([row, {"prompt": "Hi", "chosen": "a", "rejected": "b"}])).summary()

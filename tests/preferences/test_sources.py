@@ -125,3 +125,21 @@ def test_a_single_file_has_no_splits(tmp_path):
     (tmp_path / "a.jsonl").write_text(LINE)
     with pytest.raises(InvalidInputError, match="a single file has no splits"):
         read_preferences(tmp_path / "a.jsonl", split="test")
+
+
+def no_hub(source):
+    raise ConnectionError("no network")
+
+
+@pytest.mark.parametrize(
+    ("slip", "meant"),
+    [("pirs.jsonl", "pairs.jsonl"), ("runs/rn", "runs/run"), ("rnus/run:train", "runs/run"), ("teas.jsonl", None)],
+)
+def test_a_slip_in_a_source_is_told_with_the_nearest_path(tmp_path, monkeypatch, slip, meant):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("datasets.load_dataset", no_hub)
+    (tmp_path / "pairs.jsonl").write_text(LINE)
+    (tmp_path / "runs" / "run").mkdir(parents=True)
+    with pytest.raises(InvalidInputError) as caught:
+        read_preferences(slip)
+    assert str(caught.value).partition("; did you mean ")[2] == (f"{meant!r}?" if meant else "")

@@ -11,7 +11,11 @@ from music.preferences.messages import read_side, read_transcript
 
 MARKER = re.compile(r"(\A|\n\n)(Human|Assistant):")
 
-texts = st.text(min_size=1).map(str.strip).filter(lambda text: text and not MARKER.search(f" {text}"))
+texts = (
+    st.text(min_size=1)
+    .map(str.strip)
+    .filter(lambda text: text and not MARKER.search(f" {text}") and "\r\n" not in text)
+)
 
 
 def transcript(conversation):

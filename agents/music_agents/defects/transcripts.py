@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from music.cli import ConsecutiveWord, console
 from music.conversation import Conversation
 from music.errors import InvalidInputError
-from music.preferences import Consecutive, parse_format, read_prompts
+from music.preferences import Consecutive, parse_format, read_seeds
 
 __all__ = ["Transcript", "read_transcripts"]
 
@@ -45,12 +45,12 @@ def read_transcripts(
     Raises:
         InvalidInputError: The source cannot be read, or holds no conversation that ends with the assistant.
     """
-    found = read_prompts(
+    found = read_seeds(
         source, format=parse_format(format), split=split, strict=strict, consecutive=Consecutive(consecutive)
     )
-    console.print(found.summary(), markup=False, highlight=False, soft_wrap=True)
-    whole = [prompt for prompt in found.prompts if prompt.conversation.next_role == "user"]
-    if num := len(found.prompts) - len(whole):
+    console.print(found.summary, markup=False, highlight=False, soft_wrap=True)
+    whole = [seed for seed in found.seeds if seed.conversation.next_role == "user"]
+    if num := len(found.seeds) - len(whole):
         console.print(f"{num} conversations left out, as they do not end with the assistant")
     if not whole:
         raise InvalidInputError(f"{source}: expected conversations that end with the assistant, got none")

@@ -14,7 +14,7 @@ import orjson
 from pydantic import ValidationError
 
 from music.errors import InvalidInputError
-from music.names import did_you_mean
+from music.names import did_you_mean, nearest_path
 from music.preferences.columns import read_column
 from music.preferences.problems import RowError
 from music.preferences.sources import iter_rows
@@ -126,7 +126,7 @@ def open_personas(spec: str, seeds: str | Path | None = None, *, split: str | No
     if not Path(spec).is_file():
         raise InvalidInputError(
             f"personas: expected {_SPECS}; got {spec!r}, and there is no such file"
-            f"{did_you_mean(spec, [*_WORDS, *map(str, Path(spec).parent.glob('*'))])}"
+            f"{did_you_mean(spec, _WORDS) or nearest_path(spec)}"
         )
     return ListedPersonas(read_persona_file(spec))
 

@@ -41,7 +41,7 @@ async def check_models(
 
     Args:
         job: What is to be simulated.
-        seeds: What `read_seeds` read.
+        seeds: What `open_seeds` read.
         progress: Live counts, with the job's budget.
         display: Shows the progress for as long as a block lasts.
 

@@ -24,7 +24,7 @@ from music_agents.run.models import RoleEndpoints
 from music_agents.run.report import RunReport
 from music_agents.run.run import run_simulation
 from music_agents.run.share import Share
-from music_agents.seeds import SANDBOX, Seed, read_seeds
+from music_agents.seeds import SANDBOX, Seed, open_seeds
 
 __all__ = ["SANDBOX", "SimulationJob", "load_graph", "open_progress"]
 
@@ -63,8 +63,8 @@ class SimulationJob(BaseModel):
         return self
 
     def read_seeds(self) -> tuple[Seed, ...]:
-        """Read what pairs grow from; see `music_agents.seeds.read_seeds`."""
-        return read_seeds(self.seeds, self.format, self.strict, self.split, self.consecutive).seeds
+        """Read what pairs grow from; see `music_agents.seeds.open_seeds`."""
+        return open_seeds(self.seeds, self.format, self.strict, self.split, self.consecutive).seeds
 
     def located(self) -> Self:
         """Return the job with absolute paths, for processes that work in another folder."""
@@ -103,7 +103,7 @@ class SimulationJob(BaseModel):
 
         Args:
             directory: Where the run is, or is to be.
-            seeds: What `read_seeds` read.
+            seeds: What `open_seeds` read.
             progress: Live counts, with the budget of `progress`.
             retry_failed: Whether failed pairs are tried again.
             share: Simulate these indices alone.

@@ -7,10 +7,14 @@ from music.evaluation.benchmarks.item import Item
 from music.evaluation.figures import Figure
 from music.preferences.sources import Row
 
-__all__ = ["Benchmark", "Scores"]
+__all__ = ["Benchmark", "LeftOutError", "Scores"]
 
 Scores = Mapping[str, Sequence[float]]
 """By the id of an item, one finite score per completion, in their order."""
+
+
+class LeftOutError(Exception):
+    """The benchmark itself leaves a row out; the text is the reason, for counting."""
 
 
 class Benchmark(Protocol):

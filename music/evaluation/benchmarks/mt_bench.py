@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 
 from music.conversation import Conversation
-from music.evaluation.benchmarks.benchmark import Scores
+from music.evaluation.benchmarks.benchmark import LeftOutError, Scores
 from music.evaluation.benchmarks.fields import read_key, row_fields, wrong
 from music.evaluation.benchmarks.item import Item
 from music.evaluation.benchmarks.pairs import pair_item
-from music.evaluation.benchmarks.reading import LeftOutError
 from music.evaluation.benchmarks.scored import Floats, Places, ScoredItems, joined
 from music.evaluation.figures import Figure
 from music.evaluation.statistics import mean

@@ -11,12 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from music.evaluation.benchmarks.benchmark import Scores
+from music.evaluation.benchmarks.benchmark import LeftOutError, Scores
 from music.evaluation.benchmarks.correctness import correctness_figures, read_correctness
 from music.evaluation.benchmarks.fields import prompt_key, read_key, reply, row_fields, wrong
 from music.evaluation.benchmarks.item import Item
 from music.evaluation.benchmarks.pairs import pair_item
-from music.evaluation.benchmarks.reading import LeftOutError
 from music.evaluation.benchmarks.scored import ScoredItems
 from music.evaluation.figures import Figure
 from music.preferences.messages import read_text

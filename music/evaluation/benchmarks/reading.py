@@ -3,17 +3,13 @@
 from collections.abc import Iterator, Sequence
 
 from music.errors import InvalidInputError
-from music.evaluation.benchmarks.benchmark import Benchmark
+from music.evaluation.benchmarks.benchmark import Benchmark, LeftOutError
 from music.evaluation.benchmarks.item import Item, ItemSet, RejectedItem
-from music.evaluation.benchmarks.preferences import Preferences
+from music.evaluation.benchmarks.pairs import PairBenchmark
 from music.preferences.problems import RowError
 from music.preferences.sources import Row, iter_rows
 
-__all__ = ["LeftOutError", "read_benchmark"]
-
-
-class LeftOutError(Exception):
-    """The benchmark itself leaves a row out; the text is the reason, for counting."""
+__all__ = ["read_benchmark"]
 
 
 def read_benchmark(
@@ -58,7 +54,7 @@ _Found = Sequence[Item | RejectedItem] | RowError
 
 def _read(benchmark: Benchmark, source: str, split: str | None) -> Iterator[tuple[Row, _Found]]:
     """Yield what each row of a source gives; pairs of preferences are read by the one reader for all commands."""
-    if isinstance(benchmark, Preferences):
+    if isinstance(benchmark, PairBenchmark):
         yield from benchmark.read_source(source, split)
         return
     for row in iter_rows(source, split, prefer=benchmark.split):
@@ -86,7 +82,9 @@ def _require_new(item: Item, place: str, places: dict[str, str]) -> None:
 
 
 def _bad_row(benchmark: Benchmark, row: Row, error: RowError) -> InvalidInputError:
+    # A benchmark of pairs takes any file of preferences: that the row is of another benchmark is no likely reason.
+    of = "" if isinstance(benchmark, PairBenchmark) else f": no row of {benchmark.name} ({benchmark.source})"
     return InvalidInputError(
-        f"{row.file}, {row.unit} {row.number}, {error}: no row of {benchmark.name} ({benchmark.source}); fix it, "
-        "or pass --no-strict to have such rows counted and left out"
+        f"{row.file}, {row.unit} {row.number}, {error}{of}; fix it, or pass --no-strict to have such rows counted and "
+        "left out"
     )

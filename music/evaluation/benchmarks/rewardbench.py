@@ -10,11 +10,10 @@ Rows of `allenai/pref-test-sets` belong to the prior set that their file is name
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from music.evaluation.benchmarks.benchmark import Scores
+from music.evaluation.benchmarks.benchmark import LeftOutError, Scores
 from music.evaluation.benchmarks.fields import prompt_key, read_choice, read_key, reply, row_fields, wrong
 from music.evaluation.benchmarks.item import Item
 from music.evaluation.benchmarks.pairs import pair_item
-from music.evaluation.benchmarks.reading import LeftOutError
 from music.evaluation.benchmarks.scored import ScoredItems, Share, joined
 from music.evaluation.figures import Figure
 from music.preferences.messages import read_messages, read_text

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from music.conversation import Conversation, Message
-from music.evaluation.benchmarks.benchmark import Scores
+from music.evaluation.benchmarks.benchmark import LeftOutError, Scores
 from music.evaluation.benchmarks.fields import prompt_key, read_key, reply, row_fields, wrong
 from music.evaluation.benchmarks.item import Item
-from music.evaluation.benchmarks.reading import LeftOutError
 from music.evaluation.benchmarks.scored import ScoredItems
 from music.evaluation.figures import Figure
 from music.preferences.messages import read_messages, read_text

@@ -4,15 +4,14 @@ Both sides go on alike, so a reward that reads the last turn alone tells the sid
 turn, and guesses elsewhere. Accuracy stands by the turn k of the defect, by how many turns follow it, and by kind.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from music.evaluation.benchmarks.benchmark import Scores
+from music.evaluation.benchmarks.benchmark import LeftOutError, Scores
 from music.evaluation.benchmarks.fields import prompt_key, row_fields
 from music.evaluation.benchmarks.item import Item, Tag
-from music.evaluation.benchmarks.pairs import pair_item, read_pair_of
-from music.evaluation.benchmarks.reading import LeftOutError
+from music.evaluation.benchmarks.pairs import PairBenchmark, pair_item
 from music.evaluation.benchmarks.scored import ScoredItems
 from music.evaluation.figures import Figure
 from music.evaluation.multi_turn.positions import MANY, position_name
@@ -25,7 +24,7 @@ __all__ = ["Defects", "find_defect"]
 EARLY, LAST = "before the last turn", "in the last turn"
 
 
-class Defects:
+class Defects(PairBenchmark):
     """Pairs of preferences, in any format, that differ in exactly one assistant turn.
 
     The column `kind` names a pair's kind of defect; of a simulated pair it is the contrast's. It may be missing.
@@ -33,21 +32,19 @@ class Defects:
 
     name = "defects"
     source = "pairs that differ in one assistant turn: `music sandbox defects`, `music defects`, or a file of your own"
-    split = "test"
 
-    def read(self, row: Row) -> Iterable[Item]:
-        """Return the pair of a row.
+    def item(self, pair: PreferencePair, row: Row) -> Item:
+        """Return the item of a pair.
 
         Raises:
             LeftOutError: The sides differ in more, or elsewhere, than in one assistant turn.
         """
-        pair, kind = read_pair_of(row), _kind(row_fields(row))
-        turn = find_defect(pair)
+        turn, kind = find_defect(pair), _kind(row_fields(row))
         if not kind and isinstance(pair, ContrastivePair):
             kind = ", ".join(dict.fromkeys(contrast.strategy for contrast in pair.contrasts))
         prompt = next(message.content for message in pair.chosen.messages if message.role == "user")
         tags: dict[str, Tag] = {"turn": turn + 1, "after": pair.chosen.num_turns - turn - 1, "kind": kind}
-        return [pair_item(pair.id, kind, pair.chosen, pair.rejected, prompt_id=prompt_key(prompt), tags=tags)]
+        return pair_item(pair.id, kind, pair.chosen, pair.rejected, prompt_id=prompt_key(prompt), tags=tags)
 
     def figures(self, items: Sequence[Item], scores: Scores) -> list[Figure]:
         """Return the accuracy overall, by turn of the defect, by turns after it and by kind."""

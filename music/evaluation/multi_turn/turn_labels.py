@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from music.evaluation.benchmarks.benchmark import Scores
+from music.evaluation.benchmarks.benchmark import LeftOutError, Scores
 from music.evaluation.benchmarks.fields import prompt_key, row_fields, wrong
 from music.evaluation.benchmarks.item import Item
-from music.evaluation.benchmarks.reading import LeftOutError
 from music.evaluation.benchmarks.scored import ScoredItems, Share, joined
 from music.evaluation.figures import Figure
 from music.evaluation.multi_turn.agreement import area_under_curve, rank_correlations, worst_found

@@ -55,6 +55,8 @@ class Format(StrEnum):
     """`conversations`: one conversation; no pair."""
     PROMPT = "prompt"
     """`prompt`: text or messages; no pair."""
+    EXCHANGES = "exchanges"
+    """`history`: a list of `[request, reply]`, or of `{user, bot}` (MT-Bench-101); no pair."""
 
 
 def parse_format(name: str | None) -> Format | None:

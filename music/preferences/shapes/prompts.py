@@ -4,12 +4,20 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from music.preferences.messages import decoded, is_transcript, parse_message, parse_messages, parse_transcript, required
+from music.preferences.messages import (
+    decoded,
+    is_transcript,
+    parse_message,
+    parse_messages,
+    parse_transcript,
+    read_text,
+    required,
+)
 from music.preferences.problems import RowError, RowProblem
 from music.preferences.said import Said
 from music.preferences.shapes.shape import Fields
 
-__all__ = ["Prompt", "read_prompt", "with_system"]
+__all__ = ["Prompt", "parse_exchanges", "read_instruction", "read_prompt", "with_system"]
 
 _SYSTEM_COLUMNS = ("system", "system_prompt")
 _STEERLM_TURN = re.compile(r"\s*<extra_id_1>(User|Assistant)\s*")
@@ -79,6 +87,38 @@ def read_prompt(fields: Fields, name: str) -> Prompt:
     if "<extra_id_1>" in value:
         return Prompt(with_system(fields, _steerlm(value, name)))
     return Prompt(with_system(fields, [Said("user", value, name)]), is_text=True)
+
+
+def read_instruction(fields: Fields) -> Prompt:
+    """Read Alpaca's `instruction`, with an input and a history before it if there are any.
+
+    Instruction and input are joined by a line break, as LLaMA-Factory does.
+
+    Raises:
+        RowError: One of them is not what it should be.
+    """
+    asked = [read_text(fields, "instruction")]
+    if fields.get("input"):
+        asked.append(read_text(fields, "input"))
+    history = parse_exchanges(fields.get("history") or [], "history")
+    prompt = Said("user", "\n".join(asked), "instruction")
+    return Prompt(with_system(fields, [*history, prompt]), is_text=not history)
+
+
+def parse_exchanges(value: Any, name: str) -> list[Said]:
+    """Return the messages of a list of exchanges, each `[request, reply]` or `{"user": request, "bot": reply}`.
+
+    Raises:
+        RowError: It is no such list.
+    """
+    said: list[Said] = []
+    for place, exchange in enumerate(value if isinstance(value, list) else [value]):
+        texts = [exchange.get("user"), exchange.get("bot")] if isinstance(exchange, dict) else exchange
+        if not isinstance(texts, list) or len(texts) != 2 or not all(isinstance(text, str) for text in texts):
+            expected = "a request and a reply, [text, text] or {user, bot}"
+            raise RowError(RowProblem.WRONG_TYPE, f"{name}[{place}]", expected=expected, got=repr(exchange)[:40])
+        said += [Said("user", texts[0], f"{name}[{place}]"), Said("assistant", texts[1], f"{name}[{place}]")]
+    return said
 
 
 def with_system(fields: Fields, said: list[Said]) -> list[Said]:

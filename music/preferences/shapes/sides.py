@@ -14,9 +14,8 @@ from music.preferences.messages import (
     required,
 )
 from music.preferences.problems import RowError
-from music.preferences.said import Said
 from music.preferences.shapes.format import Format
-from music.preferences.shapes.prompts import Prompt, read_prompt, with_system
+from music.preferences.shapes.prompts import Prompt, read_instruction, read_prompt, with_system
 from music.preferences.shapes.shape import Fields, Found, Shape, Sides
 
 __all__ = ["SHAPES"]
@@ -51,15 +50,7 @@ def _after_text(fields: Fields) -> Found:
 
 
 def _alpaca(fields: Fields) -> Found:
-    """Join instruction and input by a line break, as LLaMA-Factory does."""
-    asked = [read_text(fields, "instruction"), fields.get("input") or ""]
-    history = [
-        Said("assistant" if index % 2 else "user", text, "history")
-        for exchange in fields.get("history") or ()
-        for index, text in enumerate(exchange)
-    ]
-    prompt = Said("user", "\n".join(filter(None, asked)), "instruction")
-    return _joined(fields, Prompt(with_system(fields, [*history, prompt]), is_text=not history))
+    return _joined(fields, read_instruction(fields))
 
 
 def _ms_swift(fields: Fields) -> Found:

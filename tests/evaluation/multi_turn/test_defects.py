@@ -96,11 +96,32 @@ def test_the_kind_of_a_simulated_pair_is_its_contrast(read):
     ("wrong", "said"),
     [
         ({"kind": 3}, "kind: expected a string, got int"),
-        ({"chosen": "Hi"}, "row: expected a row of preferences"),
+        ({"chosen": "Hi"}, "chosen: expected a list of messages, got str"),
         ({"rejected": side("Hi")}, "rejected: expected a last message by the assistant, got 'user'"),
         ({"rejected": row("a", 1)["chosen"]}, "rejected: expected another conversation, got the chosen one"),
     ],
 )
 def test_a_bad_row_is_named(read, wrong, said):
-    with pytest.raises(InvalidInputError, match=f"rows.jsonl, line 2, {said}"):
+    with pytest.raises(InvalidInputError, match=f"rows.jsonl, line 2, {said}; fix it, or pass --no-strict"):
         read("defects", [row("b", 1), row("a", 1) | wrong])
+
+
+def test_rows_are_read_as_all_commands_read_them(read):
+    said = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]
+    rows = [row("a1", 1, kind="topic"), row("a1", 2), {"messages": said, "rejected_response": ["No.", "What?"]}]
+    found = [(item.id, item.tags["turn"], item.tags["kind"]) for item in read("defects", rows).items]
+    assert found == [("a1", 1, "topic"), ("a1#2", 2, ""), ("rows-3/1", 1, ""), ("rows-3/2", 1, "")]
+
+
+def test_rows_of_another_kind_are_refused_with_the_nearest_shape(read):
+    with pytest.raises(
+        InvalidInputError, match=r"got columns prompt \(str\), chosen \(str\);.* nearest: ultrafeedback"
+    ):
+        read("defects", [{"prompt": "Hi", "chosen": "Hello."}])
+
+
+def test_a_tie_is_counted_as_left_out(read):
+    tied = {"prompt": "Hi", "response_1": "Hello.", "response_2": "What?", "preference_strength": 0}
+    items = read("defects", [tied, tied | {"preference_strength": 2}])
+    assert [item.id for item in items.items] == ["rows-2"]
+    assert [(left.place, left.reason) for left in items.rejected] == [("line 1", "a tie")]
