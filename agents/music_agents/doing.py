@@ -18,7 +18,7 @@ from music_agents.failures import RoleFailedError
 from music_agents.progress import RunProgress, StopReason, stop_on_signals
 from music_agents.progress.display import show_progress
 from music_agents.run import RunReport, RunStatus, SimulationJob
-from music_agents.run.report import reply_warnings
+from music_agents.run.report import drop_warnings, reply_warnings
 from music_agents.scaleout import ProcessCrew, is_shared, simulate_in_shares
 from music_agents.seeds import Seed, read_seeds
 
@@ -157,5 +157,5 @@ def describe(out: Path, report: RunReport) -> str:
     ]
     if report.diagnostics is not None:
         lines.append(report.diagnostics.describe())
-    lines += [f"warning: {warning}" for warning in reply_warnings(report)]
+    lines += [f"warning: {warning}" for warning in (*drop_warnings(report), *reply_warnings(report))]
     return "\n".join(lines)

@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from music_agents.progress.events import EndpointFigures, Snapshot
+from music_agents.progress.progress import StopReason
 
 __all__ = ["Watched", "describe", "panel", "show_progress"]
 
@@ -146,7 +147,8 @@ async def _keep_showing(watch: Watched, show: Show, seconds: float) -> None:
 
 
 def _pairs(snapshot: Snapshot) -> str:
-    eta = "unknown" if snapshot.eta_seconds is None else _clock(snapshot.eta_seconds)
+    seconds = snapshot.eta_seconds if snapshot.num_pairs < snapshot.num_wanted else 0.0  # few pairs have no projection
+    eta = "unknown" if seconds is None else _clock(seconds)
     return f"{snapshot.num_pairs:,}/{snapshot.num_wanted:,} pairs, ETA {eta}"
 
 
@@ -195,6 +197,8 @@ def _is_held_up(figures: EndpointFigures) -> bool:
 def _stopping(snapshot: Snapshot) -> list[str]:
     if snapshot.stop_reason is None:
         return []
+    if snapshot.event == "end" and snapshot.stop_reason is StopReason.STALLED:
+        return ["stopped (stalled)"]  # the error that follows says why, at length
     waiting = ", once calls in flight are answered" if snapshot.num_in_flight else ""
     return [f"stopping ({snapshot.stop_reason}: {snapshot.stop_detail}){waiting}"]
 

@@ -165,7 +165,7 @@ async def run_session(
         session = Session(directory, endpoints, config, dict(settings), failures, progress, share)
         with seldom_collected(), progress.asking(models.by_role().values()):
             if probe and not progress.stopping and progress.num_pairs < progress.num_wanted:
-                await probe_endpoints(models, wrap)
+                await probe_endpoints(models, wrap, config.sampling_of)
             return await session.run(maker(ledgered, lambda index: MAX_ATTEMPTS * (1 + failures.num_retries(index))))
 
 

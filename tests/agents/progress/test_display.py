@@ -72,6 +72,18 @@ def test_nothing_done_yet_has_no_eta():
     assert "ETA unknown" in describe(Watch(RunProgress(num_wanted=5)).snapshot())
 
 
+def test_a_run_with_all_its_pairs_needs_no_more_time():
+    progress = RunProgress(num_wanted=2, num_pairs=2)  # too few for a projection
+    assert describe(Watch(progress).snapshot("end")).startswith("2/2 pairs, ETA 0:00:00, ")
+
+
+def test_the_last_line_leaves_the_reason_of_a_stall_to_the_error():
+    progress = running()
+    progress.stop(StopReason.STALLED, "a long story")
+    assert describe(Watch(progress).snapshot()).endswith("stopping (stalled: a long story)")
+    assert describe(Watch(progress).snapshot("end")).endswith("stopped (stalled)")
+
+
 def test_the_eta_is_that_of_the_calls_to_come():
     progress = running(5)
     watch = Watch(progress)
