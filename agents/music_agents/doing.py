@@ -136,11 +136,13 @@ def conclude(report: RunReport, out: Path, *, as_json: bool) -> None:
 
 
 def _extra_spending(spending: Spending) -> Iterator[str]:
-    """Report what was paid for without a reply, and the replies that were not paid for."""
+    """Report what was paid for without a reply, replies of unknown size, and replies that were not paid for."""
     if num := spending.sum("num_failed_tries"):
         num_estimated, tokens = spending.sum("num_estimated"), spending.sum("estimated_tokens")
         guess = f", {num_estimated} of them by estimate ({tokens} tokens)" if num_estimated else ""
         yield f"among these tokens: {num} failed tries that are paid for{guess}"
+    if num := spending.sum("num_uncounted"):
+        yield f"not among these tokens: {num} replies for which the endpoint reported no usage"
     if num := spending.sum("num_reused"):
         yield f"from the cache, not paid for: {num} replies, {spending.sum('reused_tokens')} tokens"
 

@@ -15,6 +15,7 @@ from music.preferences.pairing import make_pairs
 from music.preferences.problems import Change, RowError, RowProblem
 from music.preferences.said import Consecutive, settle
 from music.preferences.shapes import (
+    LONE_SHAPES,
     PAIR_FORMATS,
     Fields,
     Format,
@@ -84,7 +85,7 @@ def read_rows(
     head = list(islice(rows, _DETECTION_ROWS))
     fallback = shape_named(format) if format else _first_shape(head, lone)
     if fallback is None:
-        raise _undetected(source, head)
+        raise _undetected(source, head, lone)
     seen: dict[str, int] = {}
     for row in chain(head, rows):
         yield read_row(row, fallback, is_forced=format is not None, consecutive=consecutive, lone=lone, seen_ids=seen)
@@ -179,10 +180,13 @@ def _shapeless(fields: Fields) -> RowError:
     return RowError(RowProblem.MISSING_SIDE, "row", expected="a row of preferences", got=got)
 
 
-def _undetected(source: str | Path, head: list[Row]) -> InvalidInputError:
+def _undetected(source: str | Path, head: list[Row], takes_lone: bool) -> InvalidInputError:
+    rows = "rows of preferences" + (", conversations or prompts" if takes_lone else "")
+    lone_formats = dict.fromkeys(shape.format for shape in LONE_SHAPES) if takes_lone else ()
+    known = (*PAIR_FORMATS, *lone_formats)
     fields = next((row.content for row in head if isinstance(row.content, dict)), None)
     if fields is None:
-        return InvalidInputError(f"{source}: expected rows of preferences, found {'no object' if head else 'no row'}")
+        return InvalidInputError(f"{source}: expected {rows}, found {'no object' if head else 'no row'}")
     seen = ", ".join(f"{name} ({type(value).__name__})" for name, value in fields.items() if name != GROUPED)
     nearest = find_nearest(fields)
     lone = find_lone_shape(fields)
@@ -190,6 +194,6 @@ def _undetected(source: str | Path, head: list[Row]) -> InvalidInputError:
         f"a row is one conversation ({lone.format}), which `music score` and `music simulate` read; " if lone else ""
     )
     return InvalidInputError(
-        f"{source}: expected rows of preferences, got columns {seen}; {single}{nearest}{'; ' if nearest else ''}"
-        f"known: {', '.join(PAIR_FORMATS)} (docs/your-own-data.md shows a row of each)"
+        f"{source}: expected {rows}, got columns {seen}; {single}{nearest}{'; ' if nearest else ''}"
+        f"known: {', '.join(known)} (docs/your-own-data.md shows a row of each)"
     )
