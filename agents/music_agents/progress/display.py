@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Literal, Protocol
@@ -21,6 +22,10 @@ __all__ = ["Watched", "describe", "panel", "show_progress"]
 SAMPLE_SECONDS = 0.25
 PLAIN_SECONDS = 10.0
 EVENT_SECONDS = 5.0
+
+_CASE = re.compile("(?<=[a-z])(?=[A-Z])")
+_RATE_LIMITED = "RateLimited"
+"""The kind of the tries that are counted as 429s."""
 
 Show = Callable[[Snapshot], None]
 
@@ -186,7 +191,8 @@ def _endpoint(figures: EndpointFigures) -> list[str]:
     parts.append(f"{figures.num_rate_limited:,} 429s")
     if figures.num_waiting or figures.waits:
         parts.append(f"{figures.num_waiting:,} waiting" + (f" ({figures.waits})" if figures.waits else ""))
-    return parts + ([_by_kind(figures.errors)] if figures.errors else [])
+    failed = {_CASE.sub("_", kind).lower(): num for kind, num in figures.errors.items() if kind != _RATE_LIMITED}
+    return parts + ([f"failed tries: {_by_kind(failed)}"] if failed else [])
 
 
 def _is_held_up(figures: EndpointFigures) -> bool:
