@@ -198,7 +198,8 @@ def simulate(
         import_code(code)  # it may register contrasts, and so may the graph's file
     if graph:
         load_graph(graph)
-    by_role = read_options(options, temperature, max_reply_tokens)
+    unplayed = [role for role, endpoint in (("weaker", weaker), ("judge", judge)) if not endpoint]
+    by_role = read_options(options, temperature, max_reply_tokens, unplayed=unplayed)
     pacing = PacingSettings(requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute)
     job = SimulationJob(
         seeds=seeds,

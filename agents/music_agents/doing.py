@@ -18,7 +18,7 @@ from music_agents.failures import RoleFailedError
 from music_agents.progress import RunProgress, StopReason, stop_on_signals
 from music_agents.progress.display import show_progress
 from music_agents.run import RunReport, RunStatus, SimulationJob
-from music_agents.run.report import reply_warnings
+from music_agents.run.report import drop_warnings, reply_warnings
 from music_agents.scaleout import ProcessCrew, is_shared, simulate_in_shares
 from music_agents.seeds import Seed, open_seeds
 
@@ -136,11 +136,13 @@ def conclude(report: RunReport, out: Path, *, as_json: bool) -> None:
 
 
 def _extra_spending(spending: Spending) -> Iterator[str]:
-    """Report what was paid for without a reply, and the replies that were not paid for."""
+    """Report what was paid for without a reply, replies of unknown size, and replies that were not paid for."""
     if num := spending.sum("num_failed_tries"):
         num_estimated, tokens = spending.sum("num_estimated"), spending.sum("estimated_tokens")
         guess = f", {num_estimated} of them by estimate ({tokens} tokens)" if num_estimated else ""
         yield f"among these tokens: {num} failed tries that are paid for{guess}"
+    if num := spending.sum("num_uncounted"):
+        yield f"not among these tokens: {num} replies for which the endpoint reported no usage"
     if num := spending.sum("num_reused"):
         yield f"from the cache, not paid for: {num} replies, {spending.sum('reused_tokens')} tokens"
 
@@ -157,5 +159,5 @@ def describe(out: Path, report: RunReport) -> str:
     ]
     if report.diagnostics is not None:
         lines.append(report.diagnostics.describe())
-    lines += [f"warning: {warning}" for warning in reply_warnings(report)]
+    lines += [f"warning: {warning}" for warning in (*drop_warnings(report), *reply_warnings(report))]
     return "\n".join(lines)

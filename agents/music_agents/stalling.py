@@ -11,7 +11,7 @@ from typing import Self
 
 from music.errors import MusicError
 from music_agents.failures import FailedPair, FailureReason
-from music_agents.remedies import remedy
+from music_agents.remedies import advise
 from music_agents.simulator import Outcome
 
 __all__ = ["MAX_UNANSWERED", "MAX_USELESS", "SimulationStalledError", "Streak"]
@@ -33,10 +33,8 @@ class SimulationStalledError(MusicError):
         reason, times = Counter(failure.reason for failure in failures).most_common(1)[0]
         detail = next(failure.detail for failure in reversed(failures) if failure.reason is reason)
         among = "them" if num_failed == len(failures) else f"the latest {len(failures)}"
-        told = remedy(reason) or "fix the cause"
         return cls(
-            f"the last {num_failed} pairs all failed, {times} of {among} by {reason} ({detail}). "
-            f"{told[0].upper()}{told[1:]}; then run again"
+            f"the last {num_failed} pairs all failed, {times} of {among} by {reason} ({detail}). {advise(reason)}"
         )
 
 

@@ -32,6 +32,7 @@ __all__ = ["error_excerpt", "read_completion"]
 Redact = Callable[[str], str]
 
 _MAX_EXCERPT_CHARS = 300
+_MAX_BEGINNING_CHARS = 80
 _MAX_MODEL_CHARS = 200
 _MAX_TOKENS = 2**53
 _EXPECTED = "expected a chat completion with choices[0].message.content"
@@ -52,7 +53,7 @@ def read_completion(body: bytes, endpoint: str, model: str, redact: Redact) -> C
     """
     usage = None
     try:
-        fields = _read_json(body)
+        fields = _read_json(body, redact)
         usage = _read_usage(fields.get("usage"))
         choice = _choice(fields)
         if error := reported_error(fields, choice):
@@ -170,7 +171,7 @@ def _printable(text: str, redact: Redact) -> str:
     return line if len(line) <= _MAX_EXCERPT_CHARS else line[:_MAX_EXCERPT_CHARS] + "..."
 
 
-def _read_json(body: bytes) -> Mapping[str, Any]:
+def _read_json(body: bytes, redact: Redact) -> Mapping[str, Any]:
     """Return the object that a body is.
 
     Raises:
@@ -182,7 +183,9 @@ def _read_json(body: bytes) -> Mapping[str, Any]:
         try:
             fields = json.loads(body)  # takes the lone surrogates that some servers cut emoji into; orjson does not
         except (ValueError, RecursionError) as error:
-            raise MalformedReplyError(f"the reply's body of {len(body)} bytes is not JSON: {error}") from None
+            begins = _printable(body.decode("utf-8", "replace"), redact)[:_MAX_BEGINNING_CHARS]
+            shown = f"; it begins {begins!r}" if begins else ""
+            raise MalformedReplyError(f"the reply's body of {len(body)} bytes is not JSON: {error}{shown}") from None
     if not isinstance(fields, dict):
         raise _NotACompletionError
     return fields

@@ -103,9 +103,9 @@ class OpenAIChatModel:
         return replace(reply, latency=time.perf_counter() - start)
 
     @property
-    def patience(self) -> float:
-        """Seconds for which an outage is waited out."""
-        return self._policy.patience
+    def retry(self) -> RetryPolicy:
+        """When a failed try is repeated."""
+        return self._policy
 
     async def try_once(self, request: ChatRequest, again: bool = False) -> ChatReply:
         """Send a request once, when the pacer and the request's payer admit it.

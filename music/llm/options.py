@@ -14,9 +14,11 @@ from pydantic import Field, PositiveInt, ValidationError, field_validator
 from music.errors import InvalidInputError
 from music.llm.chat import Sampling
 from music.llm.connection import Connection
+from music.names import did_you_mean
 
 __all__ = ["RequestOptions", "parse_options"]
 
+_OF_THE_REQUEST = {"model", "messages", "stream", "n"}
 _GROUPS = ("extra_body", "headers", "query")
 _OF_TEXT = ("temperature", "top_p", "stop", "max_tokens")
 """What shapes a text, and so is no default for a role that stands apart."""
@@ -42,6 +44,13 @@ class RequestOptions(Connection):
     @classmethod
     def _one_or_several(cls, stop: Any) -> Any:
         return (stop,) if isinstance(stop, str) else stop
+
+    @field_validator("extra_body")
+    @classmethod
+    def _leaves_the_request(cls, extra_body: Mapping[str, Any]) -> Mapping[str, Any]:
+        if taken := sorted(_OF_THE_REQUEST & extra_body.keys()):
+            raise ValueError(f"expected fields that no request sets by itself, got {', '.join(taken)}")
+        return extra_body
 
     @property
     def sampling(self) -> Sampling:
@@ -162,4 +171,5 @@ def _read(tree: Mapping[str, Any], role: str, roles: Collection[str]) -> Request
         if fault["type"] == "extra_forbidden":
             said = f"expected one of the keys {', '.join(sorted(RequestOptions.model_fields))}"
             said += f", behind one of the roles {', '.join(roles)} or none" if roles else ""
+            said += did_you_mean(place, [*RequestOptions.model_fields, *roles])
         raise InvalidInputError(f"{f'{role}.{place}' if role else place}: {said}") from None

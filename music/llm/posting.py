@@ -72,8 +72,8 @@ class JsonEndpoint:
         learn: Told the headers of every answer, and the seconds since its request was sent.
 
     Raises:
-        InvalidInputError: The base URL is not an http(s) URL without user, password, query and fragment, or a header or
-            query value is to come from an environment variable that is not set.
+        InvalidInputError: The base URL is not an http(s) URL without user, password, query, fragment and `path`, or a
+            header or query value is to come from an environment variable that is not set.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class JsonEndpoint:
         learn: Callable[[Mapping[str, str], float], None] | None = None,
     ) -> None:
         connection = settings.connection
-        self._base_url = _read_base_url(base_url)
+        self._base_url = _read_base_url(base_url, path)
         self.url = (self._base_url / path).update_query(connection.query_values())
         self._name = name
         self._settings = settings
@@ -212,8 +212,8 @@ class JsonEndpoint:
         return self._hints.get(status, "")
 
 
-def _read_base_url(base_url: str) -> URL:
-    """Validate a base URL; what might be a secret in it is not repeated in the error."""
+def _read_base_url(base_url: str, path: str) -> URL:
+    """Validate a base URL that a path goes under; what might be a secret in it is not repeated in the error."""
     try:
         url = URL(base_url)
         is_http = url.scheme in ("http", "https") and bool(url.host)
@@ -221,6 +221,8 @@ def _read_base_url(base_url: str) -> URL:
         is_http = False
     if not is_http:
         raise InvalidInputError("base URL: expected http://HOST[:PORT][/PATH] or https://...")
+    if url.path.rstrip("/").endswith(f"/{path}"):
+        raise InvalidInputError(f"base URL on host {url.host}: expected it without /{path}, which is added to it")
     if url.query_string:
         raise InvalidInputError(
             f"base URL on host {url.host}: expected no query string; give its parts as --option query.NAME=VALUE "

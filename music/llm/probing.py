@@ -10,11 +10,11 @@ from dataclasses import replace
 
 from music.conversation import Message
 from music.llm.chat import (
-    AS_THE_ENDPOINT_DOES,
     ChatReply,
     ChatRequest,
     EndpointError,
     EndpointTimeoutError,
+    EndpointUnreachableError,
     MalformedReplyError,
     RateLimitedError,
     RequestRejectedError,
@@ -24,13 +24,10 @@ from music.llm.openai import OpenAIChatModel
 from music.llm.retry import RetryPolicy
 from music.names import did_you_mean
 
-__all__ = ["PROBE", "ProbedModel", "explain_failure", "passes_by_itself"]
+__all__ = ["ProbedModel", "explain_failure", "passes_by_itself", "probe"]
 
-PROBE = ChatRequest(
-    messages=(Message(role="user", content="Reply with the word OK and nothing else."),),
-    sampling=Sampling(max_tokens=16),
-)
-"""The question."""
+_QUESTION = (Message(role="user", content="Reply with the word OK and nothing else."),)
+_MAX_TOKENS = 16
 PROBE_SECONDS = 20.0
 """How long an endpoint may take to answer it."""
 MAX_SHOWN_MODELS = 8
@@ -40,6 +37,17 @@ _URL_HINT = " (is the base URL right? It usually ends in /v1)"
 """What errors of status 404 end with; it is right where the server lists its models."""
 _UNBOUNDED = 400, 422
 """Statuses of servers that refuse so small a bound on the reply, or its name."""
+
+
+def probe(sampling: Sampling, key: str = "") -> ChatRequest:
+    """Return the question, with all that the requests to come carry: a server may refuse an option of theirs.
+
+    Args:
+        sampling: How they sample.
+        key: Under which a journal keeps the reply.
+    """
+    bound = min(sampling.max_tokens or _MAX_TOKENS, _MAX_TOKENS)
+    return ChatRequest(messages=_QUESTION, seed=0, sampling=replace(sampling, max_tokens=bound), key=key)
 
 
 class ProbedModel:
@@ -63,7 +71,7 @@ class ProbedModel:
             EndpointError: No reply came within a few quick tries.
         """
         try:
-            async with asyncio.timeout(PROBE_SECONDS + self._endpoint.patience):
+            async with asyncio.timeout(PROBE_SECONDS + self._endpoint.retry.patience):
                 return await self._ask(request)
         except TimeoutError as error:
             if isinstance(error, EndpointError):
@@ -74,13 +82,16 @@ class ProbedModel:
         """Nothing to release."""
 
     async def _ask(self, request: ChatRequest) -> ChatReply:
-        policy = _QUICKLY.model_copy(update={"patience": self._endpoint.patience})
+        own = self._endpoint.retry
+        update = {"patience": own.patience, "max_tries": min(own.max_tries, _QUICKLY.max_tries)}
+        policy = _QUICKLY.model_copy(update=update)
         try:
             return await self._endpoint.complete_under(policy, request)
         except RequestRejectedError as error:
             if error.status not in _UNBOUNDED:
                 raise
-        return await self._endpoint.complete_under(policy, replace(request, sampling=AS_THE_ENDPOINT_DOES))
+        unbounded = replace(request.sampling, max_tokens=None)
+        return await self._endpoint.complete_under(policy, replace(request, sampling=unbounded))
 
 
 def passes_by_itself(error: EndpointError) -> bool:
@@ -99,7 +110,9 @@ async def explain_failure(endpoint: OpenAIChatModel, error: EndpointError) -> st
         return str(error)
     if isinstance(error, MalformedReplyError):
         return f"{error}; is the base URL that of an OpenAI-compatible server? It usually ends in /v1"
-    return f"{error}; is the server running, and is this its address?"
+    if isinstance(error, EndpointUnreachableError):
+        return f"{error}; is the server running, and is this its address?"
+    return f"{error}; the server is there but fails: see its log"
 
 
 def _list(wanted: str, known: Sequence[str]) -> str:

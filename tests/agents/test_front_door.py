@@ -5,9 +5,12 @@ import json
 import pytest
 
 from music.cli import main
+from music.llm.spending.records import AccountSpending, Spending
 from music.sandbox.server import ServerConfig, sandbox_server
 from music_agents import SimulationConfig, SimulationJob
+from music_agents.doing import describe
 from music_agents.quality import read_saved_pairs
+from music_agents.run import RunReport
 
 PROMPTS = "".join(json.dumps({"prompt": f"Name {thing}."}) + "\n" for thing in ("a tree", "a bird", "a lake"))
 TONE = """
@@ -110,6 +113,9 @@ def test_as_json_the_cast_is_the_first_event(prompts, tmp_path, capsys):
         (["--personas=sampeler"], "there is no such file; did you mean 'sampler'?"),
         (["--import=tone_contrat.py"], "nothing at tone_contrat.py; did you mean 'tone_contrast.py'?"),
         (["--assistant=local:./nope"], "./nope: there is no such folder; expected the folder of a model"),
+        (["--option=judge.top_p=0.5"], "--option judge.top_p: expected --judge, too: nobody plays it"),
+        (["--schedule=turns:9"], "schedule turns:9: expected a turn out of 1 to 5, got none of them"),
+        (["--out=prompts.jsonl"], "prompts.jsonl: expected a folder to write to (--out), but that is a file"),
     ],
 )
 def test_a_slip_is_told_with_the_nearest_name(flags, told, prompts, tone, tmp_path, capsys, monkeypatch):
@@ -227,6 +233,33 @@ def test_a_dry_run_of_every_contrast_needs_no_model(tmp_path, capsys):
     assert simulate("sandbox", "--out", tmp_path, *flags, f"--strategy={','.join(names)}", "--dry-run", "--json") == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["failed"], result["cost"]) == ("", 0.0)
+
+
+def test_rows_of_no_known_shape_are_told_with_the_shapes_of_prompts_too(tmp_path, capsys):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"foo": 1}\n')
+    assert simulate(path, "--out", tmp_path / "run", "--assistant=sandbox") == 1
+    error = capsys.readouterr().err
+    assert "expected rows of preferences, conversations or prompts, got columns foo (int)" in error
+    assert "oasst, messages, conversations, prompt (docs" in error
+
+
+def test_a_contrast_that_lacks_its_model_is_found_before_anything_is_asked(prompts, tmp_path, capsys):
+    nobody = "m@http://127.0.0.1:9/v1"
+    assert simulate(prompts, "--out", tmp_path, f"--assistant={nobody}", "--strategy=weaker_model") == 1
+    assert "needs a weaker model to answer: name its endpoint (--weaker)" in capsys.readouterr().err
+
+
+def test_replies_without_usage_are_reported(tmp_path):
+    spent = AccountSpending(
+        account="user", model="m", num_calls=9, prompt_tokens=8, completion_tokens=1, cost=None, num_uncounted=4
+    )
+    report = RunReport.model_construct(
+        status="complete", num_pairs=1, num_wanted=1, failures={}, replies={}, wall_seconds=1.0, diagnostics=None,
+        spending=Spending(accounts=(spent,)),
+    )  # fmt: skip
+    told = describe(tmp_path, report).splitlines()
+    assert told[2] == "not among these tokens: 4 replies for which the endpoint reported no usage"
 
 
 def test_a_check_keeps_to_the_budget(prompts, tmp_path, capsys, url):

@@ -241,6 +241,18 @@ def test_parts_without_an_answer(parts, outcome):
     assert read(body({"content": parts})).outcome is outcome
 
 
+def test_a_body_that_is_not_json_is_shown_from_its_beginning_without_the_key():
+    streamed = f'data: {{"choices": "{KEY}"}}\n\n{"x" * 200}'
+    with pytest.raises(FailedTryError) as info:
+        read_completion(streamed.encode(), "m@http://h/v1", "m", lambda text: text.replace(KEY, "[key]"))
+    assert isinstance(info.value.error, MalformedReplyError)
+    assert (
+        """is not JSON: Expecting value: line 1 column 1 (char 0); it begins 'data: {"choices": "[key]"} xxx"""
+        in str(info.value.error)
+    )
+    assert "x" * 80 not in str(info.value.error)
+
+
 @pytest.mark.parametrize(
     ("content", "kind"),
     [

@@ -111,6 +111,9 @@ async def test_a_query_string_goes_to_the_server_as_an_option(serve, completion,
     url = await serve(answer)
     with pytest.raises(InvalidInputError, match=r"--option query\.NAME=VALUE"):
         OpenAIChatModel("m", f"{url}?api-version=2024-10-21")
+    for ending in ("", "/"):
+        with pytest.raises(InvalidInputError, match=r"expected it without /chat/completions"):
+            OpenAIChatModel("m", f"{url}/chat/completions{ending}")
     client = open_client(url, connection=Connection(query={"api-version": "2024-10-21"}))
     await client.complete(hello)
     assert seen == [{"api-version": "2024-10-21"}]

@@ -81,7 +81,7 @@ class Schedule:
             InvalidInputError: It has none, so every pair would come out with identical sides.
         """
         if self.kind == "turns" and min(self.turns) > num_turns:
-            raise InvalidInputError(f"the schedule {self} has no turn of {num_turns}: name one of 1 to {num_turns}")
+            raise InvalidInputError(f"schedule {self}: expected a turn out of 1 to {num_turns}, got none of them")
 
     def expected(self, num_turns: int) -> float:
         """Return how many turns of a pair are contrasted, on average and at least one."""

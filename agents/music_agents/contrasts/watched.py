@@ -5,7 +5,7 @@ from collections import Counter
 from music_agents.contrasts.schedule import Schedule
 from music_agents.failures import FailureReason, RoleFailedError
 from music_agents.progress import RunProgress, StopReason
-from music_agents.remedies import remedy
+from music_agents.remedies import advise
 from music_agents.roles import Role, RoleTurn, RoleView
 
 __all__ = ["MIN_LOST_TURNS", "WatchedContrast"]
@@ -58,4 +58,4 @@ class WatchedContrast:
             return
         reason, times = self._lost.most_common(1)[0]
         told = f"the contrast came to nothing in all of the first {num} turns, {times} of them by {reason} ({error})"
-        self._progress.stop(StopReason.STALLED, f"{told}: {remedy(reason) or 'fix the cause and run again'}")
+        self._progress.stop(StopReason.STALLED, f"{told}. {advise(reason)}")

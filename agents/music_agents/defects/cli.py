@@ -96,7 +96,8 @@ def defects(
     from music_agents.run import OwnPrompt, RoleEndpoints, SimulationConfig, read_options
 
     code = digest_code(imports or ())
-    by_role = read_options(options, temperature, max_reply_tokens)
+    unplayed = [role for role, endpoint in (("weaker", weaker), ("judge", judge)) if not endpoint]
+    by_role = read_options(options, temperature, max_reply_tokens, unplayed=unplayed)
     endpoints = RoleEndpoints(
         user="",
         assistant=assistant or contrast,

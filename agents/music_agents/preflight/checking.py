@@ -57,7 +57,7 @@ async def check_models(
         def wrap(role: str, model: ChatModel) -> ChatModel:
             return _Noted(MeteredModel(model, progress, accounts[role]), role, notes)
 
-        await probe_endpoints(models, wrap)
+        await probe_endpoints(models, wrap, job.config.sampling_of)
         play = _Play.of(models.wrapped(wrap), job.config, job.open_personas())
         contexts, is_free = SeedContexts(seeds, job.config.seed), asyncio.Semaphore(job.config.max_in_flight)
 

@@ -67,7 +67,7 @@ class Preflight(BaseModel):
         width = max(11, *(len(name) + 1 for name in measures))
         lines = [f"{name:<{width}}{measure.describe()}" for name, measure in measures.items()]
         if self.notes:
-            lines.append(f"{'cut off':<{width}}{', '.join(f'{kind} {num}' for kind, num in self.notes.items())}")
+            lines.append(f"{'taken out':<{width}}{', '.join(f'{kind} {num}' for kind, num in self.notes.items())}")
         cost = f", {self.spending.cost:.2f} USD" if self.spending.cost else ""
         lines.append(f"{'spent':<{width}}{self.spending.num_calls} calls, {self.spending.num_tokens:,} tokens{cost}")
         verdict = "can work" if self.can_work else "cannot work"

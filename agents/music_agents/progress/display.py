@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Literal, Protocol
@@ -14,12 +15,17 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from music_agents.progress.events import EndpointFigures, Snapshot
+from music_agents.progress.progress import StopReason
 
 __all__ = ["Watched", "describe", "panel", "show_progress"]
 
 SAMPLE_SECONDS = 0.25
 PLAIN_SECONDS = 10.0
 EVENT_SECONDS = 5.0
+
+_CASE = re.compile("(?<=[a-z])(?=[A-Z])")
+_RATE_LIMITED = "RateLimited"
+"""The kind of the tries that are counted as 429s."""
 
 Show = Callable[[Snapshot], None]
 
@@ -146,7 +152,8 @@ async def _keep_showing(watch: Watched, show: Show, seconds: float) -> None:
 
 
 def _pairs(snapshot: Snapshot) -> str:
-    eta = "unknown" if snapshot.eta_seconds is None else _clock(snapshot.eta_seconds)
+    seconds = snapshot.eta_seconds if snapshot.num_pairs < snapshot.num_wanted else 0.0  # few pairs have no projection
+    eta = "unknown" if seconds is None else _clock(seconds)
     return f"{snapshot.num_pairs:,}/{snapshot.num_wanted:,} pairs, ETA {eta}"
 
 
@@ -184,7 +191,8 @@ def _endpoint(figures: EndpointFigures) -> list[str]:
     parts.append(f"{figures.num_rate_limited:,} 429s")
     if figures.num_waiting or figures.waits:
         parts.append(f"{figures.num_waiting:,} waiting" + (f" ({figures.waits})" if figures.waits else ""))
-    return parts + ([_by_kind(figures.errors)] if figures.errors else [])
+    failed = {_CASE.sub("_", kind).lower(): num for kind, num in figures.errors.items() if kind != _RATE_LIMITED}
+    return parts + ([f"failed tries: {_by_kind(failed)}"] if failed else [])
 
 
 def _is_held_up(figures: EndpointFigures) -> bool:
@@ -195,6 +203,8 @@ def _is_held_up(figures: EndpointFigures) -> bool:
 def _stopping(snapshot: Snapshot) -> list[str]:
     if snapshot.stop_reason is None:
         return []
+    if snapshot.event == "end" and snapshot.stop_reason is StopReason.STALLED:
+        return ["stopped (stalled)"]  # the error that follows says why, at length
     waiting = ", once calls in flight are answered" if snapshot.num_in_flight else ""
     return [f"stopping ({snapshot.stop_reason}: {snapshot.stop_detail}){waiting}"]
 

@@ -3,6 +3,8 @@
 from collections import Counter, deque
 
 from music.llm.chat import EndpointError
+from music_agents.failures import FailureReason, failure_reason
+from music_agents.remedies import advise
 
 __all__ = ["RecentCalls"]
 
@@ -18,7 +20,7 @@ class RecentCalls:
 
     def __init__(self) -> None:
         # Texts, not errors: those would keep their tracebacks, and with them whole conversations.
-        self._outcomes: deque[tuple[str, str] | None] = deque(maxlen=MAX_CALLS)
+        self._outcomes: deque[tuple[FailureReason, str] | None] = deque(maxlen=MAX_CALLS)
         self._num_failed = 0
 
     def add(self, error: EndpointError | None) -> None:
@@ -29,7 +31,7 @@ class RecentCalls:
         if error is None:
             outcomes.append(None)
             return
-        outcomes.append((type(error).__name__, str(error)))
+        outcomes.append((failure_reason(error), str(error)))
         self._num_failed += 1
 
     def complaint(self) -> str:
@@ -37,9 +39,9 @@ class RecentCalls:
         if len(self._outcomes) < MIN_CALLS or 2 * self._num_failed <= len(self._outcomes):
             return ""
         failed = [outcome for outcome in self._outcomes if outcome is not None]
-        kind, times = Counter(kind for kind, _ in failed).most_common(1)[0]
-        text = next(text for other, text in reversed(failed) if other == kind)
+        reason, times = Counter(reason for reason, _ in failed).most_common(1)[0]
+        text = next(text for other, text in reversed(failed) if other is reason)
         return (
-            f"{len(failed)} of the last {len(self._outcomes)} calls failed, {times} of them by {kind} ({text}): "
-            "fix the cause and run again"
+            f"{len(failed)} of the last {len(self._outcomes)} calls failed, {times} of them by {reason} ({text}). "
+            f"{advise(reason)}"
         )

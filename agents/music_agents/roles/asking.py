@@ -14,22 +14,12 @@ __all__ = ["Answer", "ask"]
 
 T = TypeVar("T")
 
-_DEFECTS = {
-    ReplyOutcome.EMPTY: (FailureReason.REPLY_EMPTY, "it is empty: try the prompt on the server by hand"),
-    ReplyOutcome.LENGTH: (
-        FailureReason.REPLY_CUT,
-        "it is cut at the limit of tokens: raise --max-reply-tokens, or the server's own limit",
-    ),
+_DEFECTS = {  # what to do about them is in `music_agents.remedies`
+    ReplyOutcome.EMPTY: (FailureReason.REPLY_EMPTY, "it is empty"),
+    ReplyOutcome.LENGTH: (FailureReason.REPLY_CUT, "it is cut at the limit of tokens"),
     ReplyOutcome.CONTENT_FILTER: (FailureReason.REPLY_FILTERED, "the endpoint's content filter stopped it"),
-    ReplyOutcome.TOOL_CALLS: (
-        FailureReason.REPLY_TOOL_CALL,
-        "it calls a tool instead of answering: serve the model without tools",
-    ),
-    ReplyOutcome.THOUGHT: (
-        FailureReason.REPLY_THOUGHT,
-        "it is thinking alone, with no answer after it: raise --max-reply-tokens, or switch thinking off, for most "
-        "servers by --option extra_body.chat_template_kwargs.enable_thinking=false",
-    ),
+    ReplyOutcome.TOOL_CALLS: (FailureReason.REPLY_TOOL_CALL, "it calls a tool instead of answering"),
+    ReplyOutcome.THOUGHT: (FailureReason.REPLY_THOUGHT, "it is thinking alone, with no answer after it"),
 }
 
 
@@ -82,7 +72,7 @@ async def ask(
             unfit = error
             retries.append(unfit.reason)
     shown = f"; it begins {reply.text[:80]!r}" if reply.text else ""
-    message = f"{view.num_attempts} replies of {model.name} were of no use; of the last, {unfit.detail}{shown}"
+    message = f"{view.num_attempts} replies of {model.name} were of no use; the last: {unfit.detail}{shown}"
     raise RoleFailedError(message, unfit.reason, reply.text or reply.thinking, tuple(retries))
 
 
@@ -92,6 +82,8 @@ def _read(reply: ChatReply, read: Callable[[str], T]) -> T:
     Raises:
         UnfitReplyError: It is not complete, or `read` has no use for it.
     """
+    if reply.outcome is ReplyOutcome.LENGTH and reply.thinking and not reply.text:
+        raise UnfitReplyError(FailureReason.REPLY_CUT, "it is cut at the limit of tokens while it still thinks")
     if reply.outcome is not ReplyOutcome.COMPLETE:
         raise UnfitReplyError(*_DEFECTS[reply.outcome])
     return read(reply.text)

@@ -85,6 +85,8 @@ _OFFERS = (
     "feel free to reach out",
     "hope this helps",
     "hope that helps",
+    "hope this meets your",
+    "hope this answers your",
     "i'm here to help",
     "i am here to help",
     "i'm here to assist",
@@ -112,7 +114,7 @@ _OFFERS = (
 )
 # Every offer holds one of these; to search for them first costs a third.
 _OFFER_HINTS: tuple[str, ...] = ("help", "assist", "if you", " ai", "model", "chatbot", "else ", "feel free", "provide")
-_OFFER_HINTS += ("personal", "the user ")
+_OFFER_HINTS += ("personal", "the user ", "hope this")
 _OPENINGS = re.compile(
     r"\W*(?:"
     r"(?:sure|certainly|of course|absolutely|definitely|gladly)\b\W+(?:here|i can|i'd|i would|i'll|let me|let's|you can"

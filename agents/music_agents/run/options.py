@@ -1,8 +1,9 @@
 """Request options of the roles, from the command line's flags to the settings of a run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 
+from music.errors import InvalidInputError
 from music.llm.chat import AS_THE_ENDPOINT_DOES, Sampling
 from music.llm.connection import Connection
 from music.llm.options import parse_options
@@ -32,13 +33,27 @@ class RoleOptions:
 
 
 def read_options(
-    options: Sequence[str] | None, temperature: float | None = None, max_reply_tokens: int | None = None
+    options: Sequence[str] | None,
+    temperature: float | None = None,
+    max_reply_tokens: int | None = None,
+    *,
+    unplayed: Collection[str] = (),
 ) -> RoleOptions:
     """Read `--option` with its short forms; see `music.llm.options.parse_options`.
 
+    Args:
+        options: As given.
+        temperature: Short form of one; likewise `max_reply_tokens`.
+        max_reply_tokens: Of another.
+        unplayed: Roles that nobody plays, and that so can have no options.
+
     Raises:
-        InvalidInputError: An option cannot be read, or is given in both forms.
+        InvalidInputError: An option cannot be read, is given in both forms, or is one of a role that nobody plays.
     """
+    for option in options or ():
+        role = option.partition("=")[0].partition(".")[0]
+        if role in unplayed:
+            raise InvalidInputError(f"--option {option.partition('=')[0]}: expected --{role}, too: nobody plays it")
     flags = {"--temperature": ("temperature", temperature), "--max-reply-tokens": ("max_tokens", max_reply_tokens)}
     read = parse_options(options or (), ROLES, apart=(JUDGE,), flags=flags)
     shared = read.pop("")

@@ -3,12 +3,12 @@
 import asyncio
 import logging
 import secrets
-from dataclasses import replace
+from collections.abc import Callable
 
 from music.errors import MusicError
-from music.llm.chat import ChatModel, EndpointError, RequestRejectedError
+from music.llm.chat import ChatModel, EndpointError, RequestRejectedError, Sampling
 from music.llm.openai import OpenAIChatModel
-from music.llm.probing import PROBE, ProbedModel, explain_failure, passes_by_itself
+from music.llm.probing import ProbedModel, explain_failure, passes_by_itself, probe
 from music_agents.failures import RoleFailedError
 from music_agents.run.models import RoleModels, WrapModel
 
@@ -21,8 +21,8 @@ class EndpointNotReadyError(MusicError):
     """An endpoint cannot play its role; nothing was asked of it but a word."""
 
 
-async def probe_endpoints(models: RoleModels, wrap: WrapModel) -> None:
-    """Ask every endpoint over HTTP once, all at the same time.
+async def probe_endpoints(models: RoleModels, wrap: WrapModel, sampling_of: Callable[[str], Sampling]) -> None:
+    """Ask every endpoint over HTTP once, all at the same time; again where a role has options of its own.
 
     A replica that is down does not stop the run while another of its model is live; one that refuses the request does,
     as requests that are routed to it would all fail.
@@ -30,23 +30,29 @@ async def probe_endpoints(models: RoleModels, wrap: WrapModel) -> None:
     Args:
         models: Who plays which role.
         wrap: Charges what is asked to a role.
+        sampling_of: How a role's model samples.
 
     Raises:
         EndpointNotReadyError: An endpoint refuses, or no replica of a model is live; says what to do.
     """
-    played = models.by_role()
-    roles: dict[int, list[str]] = {}
-    for role, model in played.items():  # a model may be no key, and two of one name may differ in their settings
-        roles.setdefault(id(model), []).append(role)
-    troubles = await asyncio.gather(*(_probe(names, played[names[0]], wrap) for names in roles.values()))
+    asked: list[tuple[ChatModel, Sampling, list[str]]] = []
+    for role, model in models.by_role().items():  # two models of one name may differ in their settings
+        sampling = sampling_of(role)
+        alike = (names for other, how, names in asked if other is model and how == sampling)
+        if (names := next(alike, None)) is not None:
+            names.append(role)
+        else:
+            asked.append((model, sampling, [role]))
+    troubles = await asyncio.gather(*(_probe(names, model, sampling, wrap) for model, sampling, names in asked))
     if told := [trouble for trouble in troubles if trouble]:
         raise EndpointNotReadyError("\n".join(told))
 
 
-async def _probe(roles: list[str], model: ChatModel, wrap: WrapModel) -> str:
+async def _probe(roles: list[str], model: ChatModel, sampling: Sampling, wrap: WrapModel) -> str:
     """Ask all replicas of a model; say what keeps it from playing its roles, nothing if nothing does."""
     replicas: tuple[OpenAIChatModel, ...] = getattr(model, "endpoints", ())
-    errors = await asyncio.gather(*(_ask(replica, wrap(roles[0], ProbedModel(replica))) for replica in replicas))
+    probed = [wrap(roles[0], ProbedModel(replica)) for replica in replicas]
+    errors = await asyncio.gather(*(_ask(one, sampling) for one in probed))
     failed = {replica: error for replica, error in zip(replicas, errors, strict=True) if error}
     for replica in [replica for replica, error in failed.items() if passes_by_itself(error)]:
         _LOG.warning("%s: the run begins all the same", failed.pop(replica))
@@ -58,11 +64,11 @@ async def _probe(roles: list[str], model: ChatModel, wrap: WrapModel) -> str:
     return ""
 
 
-async def _ask(replica: OpenAIChatModel, probed: ChatModel) -> EndpointError | None:
+async def _ask(probed: ChatModel, sampling: Sampling) -> EndpointError | None:
     """Ask one endpoint; return its error if it gave no reply."""
     try:
         # A key of its own, so that it is asked again in every session, and counted.
-        await probed.complete(replace(PROBE, key=f"probe/{secrets.token_hex(8)}"))
+        await probed.complete(probe(sampling, key=f"probe/{secrets.token_hex(8)}"))
     except EndpointError as error:
         return error
     except RoleFailedError:  # the run was asked to stop

@@ -12,15 +12,18 @@ import orjson
 from pydantic import BaseModel, ConfigDict
 
 from music.llm.spending.records import Spending
+from music_agents.failures import FailureReason
 from music_agents.output.files import replace_file
 from music_agents.quality import Diagnostics, JudgeFigures
+from music_agents.remedies import THINKING_OFF, remedy
 
-__all__ = ["RunReport", "RunStatus", "read_report", "reply_warnings", "write_report"]
-
+__all__ = ["RunReport", "RunStatus", "drop_warnings", "read_report", "reply_warnings", "write_report"]
 
 MAX_CLEANED_SHARE = 0.01
+MAX_DROPPED_SHARE = 0.1
+MIN_DROPPED = 5
 _CLEANED = {
-    "thinking": "held thinking, which was taken out: it is paid for; switch it off if you do not want it",
+    "thinking": f"held thinking, which was taken out: it is paid for; most servers switch it off by {THINKING_OFF}",
     "role_header": "began with the header of their own turn, which was taken out: check the server's chat template",
     "end_mark": "ended in the mark that ends a turn, which was taken out: make it a stop token of the server",
     "control_token": "held a control token in their midst: check the server's stop tokens",
@@ -83,6 +86,14 @@ def reply_warnings(report: RunReport) -> Iterator[str]:
         for kind, num in kinds.items():
             if num > MAX_CLEANED_SHARE * num_replies[role]:
                 yield f"{num:,} of {num_replies[role]:,} replies of the {role} {_CLEANED[kind]}"
+
+
+def drop_warnings(report: RunReport) -> Iterator[str]:
+    """Yield a warning, with the remedy, for each reason that dropped more than a tenth of the pairs."""
+    num_ended = report.num_pairs + sum(report.failures.values())
+    for reason, num in report.failures.items():
+        if num >= MIN_DROPPED and num > MAX_DROPPED_SHARE * num_ended:
+            yield f"{num:,} of {num_ended:,} pairs were dropped by {reason}: {remedy(FailureReason(reason))}"
 
 
 def versions() -> dict[str, str]:

@@ -163,15 +163,19 @@ async def run_session(
         ledgered = models.wrapped(wrap)
         endpoints = {role: model.name for role, model in models.by_role().items()}
         session = Session(directory, endpoints, config, dict(settings), failures, progress, share)
+        made = maker(ledgered, lambda index: MAX_ATTEMPTS * (1 + failures.num_retries(index)))  # may find a mistake
         with seldom_collected(), progress.asking(models.by_role().values()):
             if probe and not progress.stopping and progress.num_pairs < progress.num_wanted:
-                await probe_endpoints(models, wrap)
-            return await session.run(maker(ledgered, lambda index: MAX_ATTEMPTS * (1 + failures.num_retries(index))))
+                await probe_endpoints(models, wrap, config.sampling_of)
+            return await session.run(made)
 
 
 def _prepare(directory: Path) -> None:
     """Make the directory, and refuse one whose pairs have lost their journal."""
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InvalidInputError(f"{directory}: expected a folder to write to (--out), but that is a file") from None
     if (directory / SHARES).exists():
         raise InvalidInputError(
             f"{directory} holds a run that was begun in shares: go on with --processes or --ray, "

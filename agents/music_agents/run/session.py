@@ -174,9 +174,12 @@ class Session:
 
     def _advice(self) -> str:
         """Say where to look, and what may change."""
-        advice = f"{self._directory / FAILURES} holds what was replied"
+        advice = f"{self._directory / FAILURES} lists what failed"
+        if all(failure.reason.is_of_endpoint for failure in self._unsettled):
+            return advice  # another server or pace is no other setting
         free = " and ".join(f"--{setting}" for setting in FREE_WITHOUT_ROWS)
-        return advice if self._table.num_pairs else f"{advice}. No pair is there yet, so {free} may still change"
+        may_change = "" if self._table.num_pairs else f"no pair is there yet, so {free} may still change; "
+        return f"{advice}, with the replies; {may_change}what else changes the pairs needs another --out"
 
     def _save(self, status: RunStatus) -> RunReport:
         """Write `run.json`."""

@@ -41,7 +41,7 @@ def endpoint(name: str = "m@http://127.0.0.1:8000/v1") -> SimpleNamespace:
         num_waiting=30,
         rate=3.5,
         num_rate_limited=2,
-        errors=Counter(timeout=4),
+        errors=Counter(EndpointTimeout=4, RateLimited=2),
         waits="for requests in flight",
     )
     return SimpleNamespace(name=name, pacer=pacer)
@@ -70,6 +70,18 @@ def test_a_line_says_how_far_a_run_is():
 
 def test_nothing_done_yet_has_no_eta():
     assert "ETA unknown" in describe(Watch(RunProgress(num_wanted=5)).snapshot())
+
+
+def test_a_run_with_all_its_pairs_needs_no_more_time():
+    progress = RunProgress(num_wanted=2, num_pairs=2)  # too few for a projection
+    assert describe(Watch(progress).snapshot("end")).startswith("2/2 pairs, ETA 0:00:00, ")
+
+
+def test_the_last_line_leaves_the_reason_of_a_stall_to_the_error():
+    progress = running()
+    progress.stop(StopReason.STALLED, "a long story")
+    assert describe(Watch(progress).snapshot()).endswith("stopping (stalled: a long story)")
+    assert describe(Watch(progress).snapshot("end")).endswith("stopped (stalled)")
 
 
 def test_the_eta_is_that_of_the_calls_to_come():
@@ -104,7 +116,9 @@ def test_a_narrow_terminal_loses_nothing():
     assert max(map(len, screen.splitlines())) <= 40
     words = " ".join(screen.replace("│", " ").split())
     assert "5/50 pairs" in words
-    assert "limit 12, rate 3.5/s, 2 429s, 30 waiting (for requests in flight), timeout 4" in words
+    assert (
+        "limit 12, rate 3.5/s, 2 429s, 30 waiting (for requests in flight), failed tries: endpoint_timeout 4" in words
+    )
     assert "failed calls: endpoint_timeout 3" in words
 
 
@@ -123,7 +137,7 @@ def test_80_columns_show_bar_count_and_eta_and_break_between_figures():
     assert lines[-3:] == [
         "meta-llama/Llama-3.3-70B-Instruct@https://openrouter.ai/api/v1: 7 in flight,",
         "  limit 12, rate 3.5/s, 2 429s, 30 waiting (for requests in flight),",
-        "  timeout 4",
+        "  failed tries: endpoint_timeout 4",
     ]
 
 
@@ -133,7 +147,7 @@ def test_a_line_shows_the_endpoints_that_do_not_take_all_that_they_are_sent():
     quiet.pacer.num_waiting, quiet.pacer.num_rate_limited, quiet.pacer.errors = 0, 0, Counter()
     line = describe(Watch(running(), [endpoint(), quiet]).snapshot())
     shown = "m@http://127.0.0.1:8000/v1: 7 in flight, limit 12, rate 3.5/s, 2 429s, 30 waiting (for requests in flight)"
-    assert f"; {shown}, timeout 4" in line
+    assert f"; {shown}, failed tries: endpoint_timeout 4" in line
     assert "quiet" not in line
 
 
@@ -185,7 +199,7 @@ async def test_for_machines_each_line_is_an_event(monkeypatch):
     assert last["num_pairs"] == 5
     assert last["spending"]["accounts"][0]["account"] == "user"
     assert last["projection"]["num_calls"] == 200
-    assert last["endpoints"][0]["errors"] == {"timeout": 4}
+    assert last["endpoints"][0]["errors"] == {"EndpointTimeout": 4, "RateLimited": 2}
     assert last["endpoints"][0]["num_rate_limited"] == 2
     assert (last["endpoints"][0]["num_waiting"], last["endpoints"][0]["waits"]) == (30, "for requests in flight")
     assert last["loop_lag_p99"] is not None

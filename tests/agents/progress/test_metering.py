@@ -131,7 +131,7 @@ async def test_the_run_stops_once_most_recent_calls_fail():
     await ask(metered(inner, progress), 200)
     assert inner.num_sent == 90 + 51
     assert progress.stop_reason is StopReason.STALLED
-    assert "51 of the last 100 calls failed, 45 of them by EndpointUnavailableError" in progress.stop_detail
+    assert "51 of the last 100 calls failed, 45 of them by endpoint_unavailable" in progress.stop_detail
     assert "no connection, try 141" in progress.stop_detail
     assert progress.errors == {"endpoint_unavailable": 45, "request_rejected": 6}
 

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from music.llm.chat import EndpointTimeoutError, EndpointUnreachableError
 from music_agents.failures import FailureReason
 from music_agents.progress import RunProgress, StopReason, stop_on_signals
 from music_agents.progress.distribution import Distribution
@@ -16,6 +17,20 @@ def test_pairs_of_earlier_sessions_count():
     progress.end_pair(32)
     progress.end_pair(33, FailureReason.REPLY_EMPTY)
     assert (progress.num_pairs, progress.num_earlier, progress.num_failed) == (31, 30, 3)
+
+
+def test_calls_that_fail_stop_the_run_under_the_name_that_pairs_fail_by_and_with_its_remedy():
+    progress = RunProgress()
+    for _ in range(9):
+        progress.call_answered(0.1)
+    for _ in range(10):
+        progress.call_failed(EndpointUnreachableError("m@http://127.0.0.1:1/v1: no connection"))
+    assert not progress.stopping
+    progress.call_failed(EndpointTimeoutError("late"))
+    assert progress.stop_detail == (
+        "11 of the last 20 calls failed, 10 of them by endpoint_unavailable (m@http://127.0.0.1:1/v1: no connection). "
+        "See the server's log; --patience SECONDS waits out an outage. Then run again"
+    )
 
 
 def test_quantiles_are_right_to_five_percent():

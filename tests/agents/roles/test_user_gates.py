@@ -64,6 +64,7 @@ def test_a_farewell_is_refused_before_the_last_turn_only(text):
         "You're welcome. Enjoy the trip.",
         "Great question! The gardens open at nine.",
         "You can take the train from Porta San Paolo and be in Ostia within half an hour.",
+        "What about day four? I hope this meets your needs!",
         "\u200bAssistant: Day four could be for museums.",
         "Let\u200b me know if you have any other questions!",
     ],

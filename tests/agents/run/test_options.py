@@ -128,3 +128,10 @@ async def test_a_stop_lets_go_what_waits_and_a_model_of_ones_own_goes_on_in_the_
         await model.pacer.resting.rest(0.001)
         report = await run_simulation(tmp_path, seeds, models, SimulationConfig(num_pairs=2), progress)
     assert (report.status, report.failures) == ("budget", {})
+
+
+def test_options_of_a_role_that_nobody_plays_are_refused():
+    with pytest.raises(InvalidInputError, match=r"--option judge\.top_p: expected --judge, too: nobody plays it"):
+        read_options(["judge.top_p=0.5"], unplayed=["weaker", "judge"])
+    assert read_options(["judge.top_p=0.5"], unplayed=["weaker"]).sampling["judge"] == Sampling(top_p=0.5)
+    assert read_options(["top_p=0.5"], unplayed=["weaker"]).sampling["user"] == Sampling(top_p=0.5)

@@ -7,8 +7,10 @@ import pytest
 from aiohttp import web
 
 from music.conversation import Message
-from music.llm.openai import OpenAIChatModel
+from music.llm.chat import Sampling
+from music.llm.openai import ClientSettings, OpenAIChatModel
 from music.llm.replicas import ReplicatedModel
+from music.llm.retry import RetryPolicy
 from music.prompts import read_prompt, render_contrast_reply
 from music_agents import RoleModels, SimulationConfig, run_simulation
 from music_agents.run.probing import EndpointNotReadyError
@@ -19,8 +21,9 @@ PROBE_WORDS = "Reply with the word OK"
 class Server:
     """Plays all roles for those who know its model and its key, and counts what it is asked."""
 
-    def __init__(self, *, models=("m",), key="", status=200, refuses_bound=False):
+    def __init__(self, *, models=("m",), key="", status=200, refuses_bound=False, refuses=""):
         self.models, self.key, self.status, self.refuses_bound = models, key, status, refuses_bound
+        self.refuses = refuses
         self.probes, self.others = 0, 0
 
     async def list_models(self, request):
@@ -34,6 +37,9 @@ class Server:
             return web.json_response({"error": {"message": f"The model `{body['model']}` does not exist."}}, status=404)
         if self.refuses_bound and "max_tokens" in body:
             return web.json_response({"error": {"message": "Unsupported parameter: 'max_tokens'"}}, status=400)
+        if self.refuses in body:
+            said = f"Unsupported parameter: '{self.refuses}' is not supported with this model."
+            return web.json_response({"error": {"message": said, "param": self.refuses}}, status=400)
         text = body["messages"][-1]["content"]
         is_probe = text.startswith(PROBE_WORDS)
         self.probes, self.others = self.probes + is_probe, self.others + (not is_probe)
@@ -133,8 +139,29 @@ async def test_a_wrong_key_is_told_and_not_shown(serve, seeds, tmp_path, monkeyp
 async def test_nobody_at_the_address_and_a_broken_server_stop_the_run(serve, nobody, seeds, tmp_path):
     with pytest.raises(EndpointNotReadyError, match="is the server running, and is this its address"):
         await simulate(tmp_path, seeds, OpenAIChatModel("m", nobody))
-    with pytest.raises(EndpointNotReadyError, match="HTTP 500: broken"):
+    with pytest.raises(EndpointNotReadyError, match=r"HTTP 500: broken \(tried 3 times\); the server is there but"):
         await simulate(tmp_path, seeds, OpenAIChatModel("m", await serve(Server(status=500))))
+    few = ClientSettings(retry=RetryPolicy(max_tries=1))
+    with pytest.raises(EndpointNotReadyError, match=r"HTTP 500: broken \(tried once\)"):
+        await simulate(tmp_path, seeds, OpenAIChatModel("m", await serve(Server(status=500)), few))
+
+
+async def test_a_refused_option_stops_the_run_whichever_role_has_it(serve, seeds, tmp_path):
+    server = Server(refuses="temperature")
+    model = OpenAIChatModel("m", await serve(server))
+    with pytest.raises(EndpointNotReadyError, match=r"^user, assistant, contrast: .*leave out --temperature"):
+        await simulate(tmp_path / "all", seeds, model, temperature=0.5)
+    with pytest.raises(EndpointNotReadyError, match=r"^contrast: .*the server does not take 'temperature'"):
+        await simulate(tmp_path / "one", seeds, model, sampling={"contrast": Sampling(temperature=0.5)})
+    assert (server.probes, server.others) == (1, 0)  # user and assistant are asked together
+
+
+async def test_a_refused_seed_is_found_by_the_probe(serve, seeds, tmp_path):
+    server = Server(refuses="seed")
+    report = await simulate(tmp_path, seeds, OpenAIChatModel("m", await serve(server)))
+    assert (report.num_pairs, server.probes) == (2, 1)
+    (told,) = report.unsupported.values()
+    assert told == ("seed",)
 
 
 async def test_a_busy_server_does_not_stop_the_run(serve, seeds, tmp_path, caplog):

@@ -14,9 +14,11 @@ from music.llm.spending.records import AccountSpending, Spending
 from music.sandbox.model import SandboxModel
 from music.sandbox.seeds import seed_pairs
 from music.sandbox.wire import read_chat_request, write_completion
+from music_agents.failures import FailureReason
 from music_agents.progress import RunProgress
+from music_agents.remedies import remedy
 from music_agents.run import RoleEndpoints, RunReport, RunStatus, SimulationConfig, SimulationJob
-from music_agents.run.report import reply_warnings
+from music_agents.run.report import drop_warnings, reply_warnings
 
 SEEDS = seed_pairs(50, 0)
 NUM_PAIRS, NUM_TURNS = 12, 5
@@ -160,3 +162,14 @@ def test_more_than_one_in_a_hundred_is_warned_of(num, warns):
     account = AccountSpending(account="user", model="m", num_calls=100, prompt_tokens=1, completion_tokens=1, cost=None)
     report = RunReport.model_construct(replies={"user": {"end_mark": num}}, spending=Spending(accounts=(account,)))
     assert bool(list(reply_warnings(report))) is warns
+
+
+@pytest.mark.parametrize(
+    ("num_pairs", "num_dropped", "warns"), [(54, 6, False), (53, 6, True), (0, 4, False), (0, 5, True)]
+)
+def test_a_reason_that_drops_more_than_a_tenth_of_the_pairs_is_warned_of_with_its_remedy(num_pairs, num_dropped, warns):
+    report = RunReport.model_construct(num_pairs=num_pairs, failures={"reply_cut": num_dropped})
+    told = [
+        f"{num_dropped} of {num_pairs + num_dropped} pairs were dropped by reply_cut: {remedy(FailureReason.REPLY_CUT)}"
+    ]
+    assert list(drop_warnings(report)) == (told if warns else [])

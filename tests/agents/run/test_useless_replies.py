@@ -60,7 +60,8 @@ async def test_a_run_that_useless_replies_stalled_asks_again_and_comes_to_its_en
     told = await stall(run, tmp_path, seeds, first)
     assert f"the last {MAX_USELESS} pairs all failed" in told
     assert "--strategy forget,stale" in told
-    assert f"{tmp_path / 'failures.jsonl'} holds what was replied. No pair is there yet, so --strategy" in told
+    assert f"{tmp_path / 'failures.jsonl'} lists what failed, with the replies; no pair is there yet, so" in told
+    assert "so --strategy and --schedule may still change; what else changes the pairs needs another --out" in told
     assert report_of(tmp_path)["failures"] == {}
     report = await run(tmp_path, seeds, second, **SMALL)
     assert (report.status, report.num_pairs, report.failures) == (RunStatus.COMPLETE, 4, {})
@@ -165,8 +166,9 @@ async def test_an_outage_is_written_down_and_uses_up_no_pair(tmp_path, fake_mode
             raise EndpointUnavailableError("connection refused")
         return plain(part, conversation, request)
 
-    with pytest.raises(SimulationStalledError, match=r"connection refused\)\. Fix the cause; then run again"):
+    with pytest.raises(SimulationStalledError, match=r"connection refused\)\. See the server's log; ") as caught:
         await run(tmp_path / "cut", seeds, fake_model(dies), **settings)
+    assert str(caught.value).endswith(f"Then run again. {tmp_path / 'cut' / 'failures.jsonl'} lists what failed")
     failures = failures_of(tmp_path / "cut")
     assert len(failures) == MAX_UNANSWERED
     assert {(failure["reason"], failure["dropped"]) for failure in failures} == {("endpoint_unavailable", False)}

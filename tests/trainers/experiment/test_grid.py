@@ -102,7 +102,7 @@ def test_fewer_seeds_for_an_ablation(make_grid):
         ("[arms.a]\npairs = { base = -1 }", "arms.0.settings.pairs.base: .*greater than or equal to 0"),
         ("[arms.a]\npairs = {}\nskil = 'good'", "arms.0.settings.skil: Extra inputs"),
         ("[arms.a]\npairs = {}\nskill = 'best'", "expected one of perfect, good, fair, weak, got 'best'"),
-        ("[arms.a]\npairs = {}\nschedule = 'turns:6'", "the schedule turns:6 has no turn of 5"),
+        ("[arms.a]\npairs = {}\nschedule = 'turns:6'", "schedule turns:6: expected a turn out of 1 to 5"),
         ("arms = 3", "arms: "),
         (
             "[arms.a]\npairs = {}\n[ablations.x]\nof = 'b'\naxis = 'x'\nvariations = {}",

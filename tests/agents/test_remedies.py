@@ -1,0 +1,27 @@
+"""One remedy for a reason, in every message that names one."""
+
+import pytest
+
+from music_agents.failures import FailedPair, FailureReason
+from music_agents.preflight import Measure, Preflight
+from music_agents.remedies import advise, remedy
+from music_agents.stalling import SimulationStalledError
+
+REASONS = [reason for reason in FailureReason if reason is not FailureReason.INTERRUPTED]
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_a_stall_and_a_check_name_the_same_remedy(reason):
+    assert remedy(reason)
+    failure = FailedPair(index=0, id="a", seed_id="b", reason=reason, detail="so it was")
+    told = str(SimulationStalledError.after([failure], 1))
+    assert told == f"the last 1 pairs all failed, 1 of them by {reason} (so it was). {advise(reason)}"
+    assert remedy(reason)[1:] in told
+    measure = Measure(num_asked=10, num_fit=0, unfit={reason: 10})
+    found = Preflight.model_construct(roles={"user": measure}, contrasts={}, share_kept=0.0, notes={})
+    assert found.advice() == [f"user: {remedy(reason)}"]
+
+
+def test_every_remedy_ends_a_sentence_that_tells_to_run_again():
+    assert all(advise(reason).endswith(". Then run again") for reason in FailureReason)
+    assert advise(FailureReason.INTERRUPTED) == "Fix the cause. Then run again"
