@@ -174,7 +174,7 @@ def _prepare(directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     if (directory / SHARES).exists():
         raise InvalidInputError(
-            f"{directory} holds a run that was begun in shares: go on with --processes or --ray, "
+            f"{directory} holds a run that was begun in shares: resume it with --processes or --ray, "
             "or give another output directory"
         )
     journal = directory / JOURNAL
