@@ -27,7 +27,7 @@ def simulate(
     seeds: Annotated[
         str, typer.Argument(help="A file, folder or hub id of preference pairs, prompts or chats; or the word sandbox.")
     ],
-    out: Annotated[Path, typer.Option(help="Directory of the run; the same command goes on where it ended.")],
+    out: Annotated[Path, typer.Option(help="Directory of the run; the same command resumes it.")],
     num_pairs: Annotated[int, typer.Option(min=1, help="Pairs wanted.")] = 100,
     num_turns: Annotated[int, typer.Option("--turns", min=1, help="Simulated turns of each side.")] = 5,
     assistant: Annotated[
@@ -96,7 +96,7 @@ def simulate(
         ),
     ] = "",
     gates: Annotated[
-        bool, typer.Option(help="Drop pairs, and ask again for user turns, that are of no use.", rich_help_panel=OUTPUT)
+        bool, typer.Option(help="Drop unusable pairs, and ask again for unusable user turns.", rich_help_panel=OUTPUT)
     ] = True,
     refusals: Annotated[
         Literal["rejected_alone", "one_sided", "any"],

@@ -130,7 +130,7 @@ def conclude(report: RunReport, out: Path, *, as_json: bool) -> None:
         return
     if not as_json:
         how = "raise the budget" if report.status is RunStatus.BUDGET else "run the same command"
-        told = f"stopped at {report.num_pairs} of {report.num_wanted} pairs ({report.detail}); to go on, {how}"
+        told = f"stopped at {report.num_pairs} of {report.num_wanted} pairs ({report.detail}); to resume, {how}"
         console.print(told, soft_wrap=True, markup=False)
     raise typer.Exit(INTERRUPTED if report.status is RunStatus.INTERRUPTED else STOPPED)
 

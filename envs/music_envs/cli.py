@@ -53,7 +53,7 @@ def best_of_n(
         Mode,
         typer.Option(
             help="greedy: keep the best of N replies at every turn, as in the paper. anytime: the same, but stop "
-            "drawing early. beam: go on with several partial conversations. whole: keep the best of N conversations."
+            "drawing early. beam: continue several partial conversations. whole: keep the best of N conversations."
         ),
     ] = Mode.GREEDY,
     n: Annotated[int, typer.Option("--n", min=1, help="Candidates per history, or conversations with whole.")] = 4,
@@ -95,7 +95,7 @@ def best_of_n(
 ) -> None:
     """Multi-turn Best-of-N: a reward chooses among N candidates.
 
-    With greedy and whole, the report tells what fewer candidates would have brought, by the reward and by the judge.
+    With greedy and whole, the report shows what fewer candidates would have brought, by the reward and by the judge.
 
     Example: music best-of-n --reward runs/rm --baseline random --n 8 --turns 3
     """
@@ -203,7 +203,7 @@ def _replies_kept(out: Path | None) -> Iterator[Path | None]:
         yield journal
     except BaseException:
         if journal is not None:
-            console.print(f"{journal} keeps all replies so far: the same command goes on from there", markup=False)
+            console.print(f"{journal} keeps all replies so far: the same command resumes from there", markup=False)
         raise
 
 

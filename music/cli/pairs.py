@@ -26,7 +26,7 @@ ConsecutiveWord = Literal["refuse", "merge"]
 FormatFlag = Annotated[
     str | None,
     typer.Option(
-        "--format", help="Shape of all rows, as docs/your-own-data.md names it; by default each row tells its own."
+        "--format", help="Shape of all rows, as docs/your-own-data.md names it; by default it is found for each row."
     ),
 ]
 StrictFlag = Annotated[bool, typer.Option("--strict", help="Stop at the first row that cannot be used.")]

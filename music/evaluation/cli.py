@@ -45,7 +45,7 @@ def evaluate(
     files: Annotated[list[str], typer.Argument(help="Its files, folders or hub ids.")],
     model: Annotated[str, typer.Option(help=MODEL_HELP)],
     baseline: Annotated[str | None, typer.Option(help="Another to compare with, prompt by prompt.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for scores and result; a killed run goes on there.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for scores and result; a killed run resumes there.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Draw this many prompts, for a quick look.")] = None,
     split: Annotated[
         str | None,

@@ -104,7 +104,8 @@ async def explain_failure(endpoint: OpenAIChatModel, error: EndpointError) -> st
     if isinstance(error, RequestRejectedError):
         known = await endpoint.list_models()
         if known and endpoint.model not in known:
-            return f"{str(error).removesuffix(_URL_HINT)}; {_list(endpoint.model, known)}"
+            said = str(error).removesuffix(_URL_HINT).removesuffix(".")
+            return f"{said}; {_list(endpoint.model, known)}"
         if error.status in (401, 403) and "no key was sent" not in str(error):
             return f"{error}; the key was refused: see MUSIC_API_KEY, or the variable of this host"
         return str(error)

@@ -90,7 +90,7 @@ def test_a_budget_stops_the_command_with_a_code_of_its_own_and_a_higher_one_goes
     assert run(*command, *prices, "--max-cost=0.5") == 3
     printed = capsys.readouterr()
     assert printed.out.startswith("budget: ")
-    assert "USD are spent of --max-cost 0.50); to go on, raise the budget" in printed.err
+    assert "USD are spent of --max-cost 0.50); to resume, raise the budget" in printed.err
     spent = json.loads((tmp_path / "run.json").read_bytes())["spending"]
     dearest = max(row["cost"] / row["num_calls"] for row in spent["accounts"])
     assert 0.5 <= spent["cost"] < 0.5 + 10 * dearest

@@ -47,7 +47,7 @@ async def test_a_contrast_that_never_parses_cannot_work_and_another_can(check, f
     assert found.contrasts["instruction"] == Measure(num_asked=16, num_fit=0, unfit={"reply_unparsed": 16})
     assert (found.can_work, found.share_kept) == (False, 0.0)
     text = found.describe()
-    assert "instruction 0 of 16 replies of use; reply_unparsed 16" in text
+    assert "instruction 0 of 16 replies usable; reply_unparsed 16" in text
     assert "this strategy cannot work with these models" in text
     assert "--strategy forget,stale needs no format" in text
 
@@ -114,7 +114,7 @@ async def test_a_run_whose_contrast_comes_to_nothing_stops_with_the_remedy(seeds
     with pytest.raises(SimulationStalledError) as info:
         await simulate(tmp_path, seeds, model, strategy={"instruction": 1.0}, max_in_flight=4, num_turns=5)
     told = str(info.value)
-    assert "the contrast came to nothing in all of the first 16 turns, 16 of them by reply_unparsed" in told
+    assert "the contrast gave no usable reply in the first 16 turns, in 16 of them by reply_unparsed" in told
     assert "--strategy forget,stale needs no format" in told
     # 16 lost turns of three replies each, their users' and assistants' calls, and what was in flight.
     assert len(model.requests) <= 16 * 6 + 4 * 6

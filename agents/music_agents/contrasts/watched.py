@@ -57,5 +57,5 @@ class WatchedContrast:
         if num < MIN_LOST_TURNS or share_of_pairs >= MIN_YIELD or self._progress.num_calls < MIN_CALLS:
             return
         reason, times = self._lost.most_common(1)[0]
-        told = f"the contrast came to nothing in all of the first {num} turns, {times} of them by {reason} ({error})"
+        told = f"the contrast gave no usable reply in the first {num} turns, in {times} of them by {reason} ({error})"
         self._progress.stop(StopReason.STALLED, f"{told}. {advise(reason)}")

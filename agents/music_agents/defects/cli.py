@@ -32,7 +32,7 @@ Endpoint = typer.Option(metavar="E", help="MODEL@BASE_URL (replicas after commas
 
 def defects(
     seeds: Annotated[str, typer.Argument(help="Conversations (rows of {messages}), or preference pairs.")],
-    out: Annotated[Path, typer.Option(help="Directory of the run; the same command goes on where it ended.")],
+    out: Annotated[Path, typer.Option(help="Directory of the run; the same command resumes it.")],
     contrast: Annotated[str, Endpoint],
     assistant: Annotated[
         str,
@@ -54,7 +54,7 @@ def defects(
         Path | None, typer.Option(metavar="FILE", help="A template of your own for the one-call contrasts.")
     ] = None,
     imports: ImportFlag = None,
-    gates: Annotated[bool, typer.Option(help="Drop pairs whose replies are of no use.")] = True,
+    gates: Annotated[bool, typer.Option(help="Drop pairs whose replies are unusable.")] = True,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")] = 0,
     temperature: Annotated[float | None, typer.Option(min=0.0, help="Left to the endpoint by default.")] = None,
     max_reply_tokens: Annotated[int | None, typer.Option(min=1, help="Bound on each reply.")] = None,

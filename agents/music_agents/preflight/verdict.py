@@ -37,7 +37,7 @@ class Measure(BaseModel):
     def describe(self) -> str:
         """Say it in a line."""
         unfit = ", ".join(f"{reason} {num}" for reason, num in self.unfit.items())
-        return f"{self.num_fit} of {self.num_asked} replies of use" + (f"; {unfit}" if unfit else "")
+        return f"{self.num_fit} of {self.num_asked} replies usable" + (f"; {unfit}" if unfit else "")
 
 
 class Preflight(BaseModel):

@@ -55,8 +55,9 @@ class Diagnostics(BaseModel):
         if self.tells is None:
             return f"tells      too few pairs to say (at least {MIN_PAIRS})"
         found = ", ".join(tell.text for tell in (*self.tells.words, *self.tells.openings)[:6])
-        return f"tells      words alone tell the chosen reply in {_percent(self.tells.accuracy)}" + f": {found}" * bool(
-            found
+        return (
+            f"tells      words alone reveal the chosen reply in {_percent(self.tells.accuracy)}"
+            + f": {found}" * bool(found)
         )
 
     def _refusals(self) -> str:

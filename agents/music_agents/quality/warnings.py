@@ -42,8 +42,9 @@ def _on_tells(tells: Tells) -> Iterator[str]:
         for tell in (*tells.words[:3], *tells.openings[:2])
     )
     yield (
-        f"words alone tell the chosen reply in {100 * tells.accuracy.value:.0f}% of turns, so a reward model can learn "
-        f"them instead of quality; {listed or 'no single word stands out, so it is length or many words together'}"
+        f"words alone reveal the chosen reply in {100 * tells.accuracy.value:.0f}% of turns, so a reward model can "
+        "learn them instead of quality; "
+        f"{listed or 'no single word stands out, so it is length or many words together'}"
     )
 
 

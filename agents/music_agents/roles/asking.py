@@ -72,7 +72,7 @@ async def ask(
             unfit = error
             retries.append(unfit.reason)
     shown = f"; it begins {reply.text[:80]!r}" if reply.text else ""
-    message = f"{view.num_attempts} replies of {model.name} were of no use; the last: {unfit.detail}{shown}"
+    message = f"{view.num_attempts} replies of {model.name} were unusable; the last: {unfit.detail}{shown}"
     raise RoleFailedError(message, unfit.reason, reply.text or reply.thinking, tuple(retries))
 
 

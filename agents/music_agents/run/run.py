@@ -178,7 +178,7 @@ def _prepare(directory: Path) -> None:
         raise InvalidInputError(f"{directory}: expected a folder to write to (--out), but that is a file") from None
     if (directory / SHARES).exists():
         raise InvalidInputError(
-            f"{directory} holds a run that was begun in shares: go on with --processes or --ray, "
+            f"{directory} holds a run that was begun in shares: resume it with --processes or --ray, "
             "or give another output directory"
         )
     journal = directory / JOURNAL

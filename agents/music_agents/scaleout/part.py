@@ -135,7 +135,7 @@ def open_parts(directory: Path, num_shares: int) -> list[Part]:
     if not is_shared(directory):
         if (directory / JOURNAL).exists():
             raise InvalidInputError(
-                f"{directory} holds a run that was begun in one process: go on without --processes and --ray, "
+                f"{directory} holds a run that was begun in one process: resume it without --processes and --ray, "
                 "or give another output directory"
             )
         replace_file(directory / SHARES, orjson.dumps({"num_shares": num_shares}))

@@ -27,7 +27,7 @@ def diagnose(
         list[str] | None, typer.Option(help="Pairs that the models were trained on, to look for leakage; repeatable.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for scores and diagnosis; a killed run goes on there.")
+        Path | None, typer.Option(help="Folder for scores and diagnosis; a killed run resumes there.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Draw this many prompts, for a quick look.")] = None,
     split: Annotated[

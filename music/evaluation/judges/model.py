@@ -129,7 +129,7 @@ class JudgeModel:
             kept = f"; all replies so far are in {self._journal}" if self._journal else ""
             raise BudgetReachedError(
                 f"judge {self.name}: {self.ledger.exhausted()}, with {num_unasked} judgements still to ask for{kept}: "
-                "raise the budget and run the same command to go on"
+                "raise the budget and run the same command to resume"
             )
         if self.num_judgements and self.problems.total() == self.num_judgements:
             raise MusicError(f"judge {self.name}: all {self.num_judgements} judgements failed; {self._first_detail}")

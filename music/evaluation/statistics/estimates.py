@@ -140,7 +140,7 @@ def _checked(values: Iterable[float]) -> NDArray[np.float64]:
         raise InvalidInputError(f"expected a sequence of at least one number, got shape {array.shape}")
     if not np.isfinite(array).all():
         index = int(np.flatnonzero(~np.isfinite(array))[0])
-        raise InvalidInputError(f"expected finite numbers, got {array[index]} at index {index}; drop or mend that row")
+        raise InvalidInputError(f"expected finite numbers, got {array[index]} at index {index}; drop or fix that row")
     return array
 
 

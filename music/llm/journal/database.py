@@ -99,7 +99,7 @@ def _check(path: Path, connection: sqlite3.Connection, log: Path, had_log: bool)
     if mark == _IN_USE and not had_log:
         raise JournalError(
             f"{log} is missing, which holds the latest replies of a run that was cut short: put it back; "
-            f"or make an empty file of that name and delete {path}-rows, to go on without them"
+            f"or make an empty file of that name and delete {path}-rows, to resume without them"
         )
     if had_log:
         check_log(log)

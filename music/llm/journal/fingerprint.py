@@ -46,7 +46,7 @@ def check_fingerprint(
     if not changed <= free.keys():
         raise ChangedSettingsError(
             f"{path.parent} holds a run with other settings:{''.join(_differences(old, new))}\n"
-            "Run with the old settings to go on with it, or give another output directory."
+            "Run with the old settings to resume it, or give another output directory."
         )
     if changed:
         with connection:  # both or neither

@@ -38,7 +38,7 @@ def check_log(path: Path) -> None:
         raise JournalError(
             f"{path} is damaged: at least {num_lost - 1} groups of replies that were paid for cannot be read. "
             f"Put an undamaged copy in its place; or empty that file and delete {str(path).removesuffix('-wal')}-rows, "
-            "to go on without what it holds"
+            "to resume without what it holds"
         )
 
 

@@ -45,7 +45,7 @@ def test_what_it_writes_is_read_by_the_benchmark(file, tmp_path):
 def test_the_budget_stops_it_with_an_exit_code_of_its_own(file, tmp_path):
     result = run(file, "--out", tmp_path / "run", "--contrast", "sandbox", "--num-pairs", 9, "--max-total-tokens", 1)
     assert result.exit_code == 3
-    assert "to go on, raise the budget" in result.stderr
+    assert "to resume, raise the budget" in result.stderr
 
 
 def test_more_pairs_than_turns_are_refused(file, tmp_path):

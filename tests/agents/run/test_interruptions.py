@@ -118,7 +118,7 @@ def test_ctrl_c_finishes_calls_in_flight_and_loses_nothing(site, whole, tmp_path
         code, out, err = finish(process)
         assert code == 130
         assert out.startswith("interrupted: ")
-        assert "to go on, run the same command" in err
+        assert "to resume, run the same command" in err
         assert "Traceback" not in err
         assert json.loads((tmp_path / "run.json").read_bytes())["status"] == "interrupted"
     code, _, err = site.run(tmp_path)

@@ -115,7 +115,7 @@ async def test_a_model_that_the_server_does_not_have_is_told_with_those_that_it_
     with pytest.raises(EndpointNotReadyError) as info:
         await simulate(tmp_path, seeds, model)
     assert "user, assistant, contrast: gemma-2-9b@http" in str(info.value)
-    assert "the server has gemma-2-9b-it, qwen3-8b; did you mean 'gemma-2-9b-it'?" in str(info.value)
+    assert "does not exist; the server has gemma-2-9b-it, qwen3-8b; did you mean 'gemma-2-9b-it'?" in str(info.value)
     assert "base URL" not in str(info.value)
     assert server.others == 0
     assert not list(tmp_path.glob("*.parquet"))
