@@ -117,3 +117,21 @@ def test_items_that_the_baseline_cannot_score_are_not_compared(make_pairs, score
     assert result.num_items == 20
     assert result.comparison.num_items == 19
     assert result.comparison.differences[0].value == 9 / 19
+
+
+@pytest.mark.parametrize(
+    ("problem", "remedy"),
+    [
+        ("over_long", "raise the model's max_length"),
+        ("reward_token_missing", "strip trailing newlines"),
+        ("refused", ""),
+    ],
+)
+def test_a_missing_score_names_the_remedy_for_its_reason(make_pairs, score_right, problem, remedy):
+    items = make_pairs(8)
+    scores = score_right(items, range(6))
+    row = ItemScores(id="7", scores=(1.0, None), problem=problem)
+    scores = dataclasses.replace(scores, rows={**scores.rows, "7": row})
+    with pytest.raises(UnscoredError, match=rf"\({problem} 1\): 7; {remedy}.*pass --no-strict") as error:
+        evaluate(PREFERENCES, items, scores)
+    assert ("max_length" in str(error.value)) == (problem == "over_long")

@@ -101,6 +101,13 @@ class ScoreSet:
         return {item.id: _complete(self.rows[item.id].scores) for item in items}
 
 
+_REMEDIES = {
+    "over_long": "raise the model's max_length if it allows, or ",
+    "reward_token_missing": "strip trailing newlines from the replies, or ",
+}
+"""What else helps against a problem."""
+
+
 def require_scored(rows: Iterable[ItemScores]) -> None:
     """Refuse items of which a completion has no score.
 
@@ -111,10 +118,11 @@ def require_scored(rows: Iterable[ItemScores]) -> None:
     if missing:
         counts = ", ".join(f"{problem} {num}" for problem, num in Counter(row.problem for row in missing).items())
         ids = ", ".join(row.id for row in missing[:_SHOWN_IDS]) + (", ..." if len(missing) > _SHOWN_IDS else "")
+        remedies = "".join(_REMEDIES.get(str(problem), "") for problem in dict.fromkeys(row.problem for row in missing))
         said = f" ({missing[0].detail})" if missing[0].detail else ""
         raise UnscoredError(
-            f"expected scores of all items, got none for a completion of {len(missing)} ({counts}): {ids}{said}; raise "
-            "the model's max_length if it allows, or pass --no-strict to have such items counted and left out"
+            f"expected scores of all items, got none for a completion of {len(missing)} ({counts}): {ids}{said}; "
+            f"{remedies}pass --no-strict to have such items counted and left out"
         )
 
 
