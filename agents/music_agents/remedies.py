@@ -19,7 +19,7 @@ _REMEDIES = {
     FailureReason.REPLY_EMPTY: "try a prompt on the server by hand, and see its log: often it is the chat template",
     FailureReason.REPLY_FILTERED: "the endpoint's filter stops these replies: take other seeds, or another endpoint",
     FailureReason.REPLY_TOOL_CALL: "serve the model without tools",
-    FailureReason.REQUEST_REJECTED: "see to what the server's message names",
+    FailureReason.REQUEST_REJECTED: "fix what the server's message names",
     FailureReason.RATE_LIMITED: "lower --max-in-flight, or set --requests-per-minute to what the endpoint allows",
     FailureReason.ENDPOINT_UNAVAILABLE: "see the server's log; --patience SECONDS waits out an outage",
     FailureReason.ENDPOINT_TIMEOUT: "raise --timeout, or lower --max-in-flight",
