@@ -241,7 +241,7 @@ def test_rows_of_no_known_shape_are_told_with_the_shapes_of_prompts_too(tmp_path
     assert simulate(path, "--out", tmp_path / "run", "--assistant=sandbox") == 1
     error = capsys.readouterr().err
     assert "expected rows of preferences, conversations or prompts, got columns foo (int)" in error
-    assert "oasst, messages, conversations, prompt (docs" in error
+    assert "oasst, messages, conversations, prompt, exchanges (docs" in error
 
 
 def test_a_contrast_that_lacks_its_model_is_found_before_anything_is_asked(prompts, tmp_path, capsys):
