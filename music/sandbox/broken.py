@@ -57,7 +57,7 @@ def spoil(fault: Fault, completion: dict[str, object], text: str) -> web.Respons
             return _response(orjson.dumps(completion | {"choices": []}))
         case Fault.WRONG_TYPES:
             usage: dict[str, object] = {"prompt_tokens": "many", "completion_tokens": [], "total_tokens": None}
-            wrong = _with_content([42, [text]][len(text) % 2])
+            wrong = _with_content([42, {"text": text}][len(text) % 2])
             return _response(orjson.dumps(completion | wrong | {"usage": usage, "model": 7}))
         case _:
             # orjson refuses to write a lone surrogate.
