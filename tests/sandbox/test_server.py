@@ -83,7 +83,7 @@ def chat(**fields):
         (chat(messages=[]), "'messages'"),
         (chat(messages=["Hi"]), "messages[0]"),
         (chat(messages=[{"role": "user", "content": [{"type": "text"}]}]), "messages[0]"),
-        (chat(messages=[{"role": "tool", "content": "Hi"}]), "system"),
+        (chat(messages=[{"role": "narrator", "content": "Hi"}]), "system"),
         (chat(messages=[{"role": "user", "content": " "}]), "blank"),
         (chat(messages=[{"role": "user", "content": "Hi"}] * 2), "out of order"),
         (chat(seed="x"), "'seed'"),
