@@ -181,8 +181,9 @@ def _open(path: Path) -> sqlite3.Connection:
 
 def _prepare(path: Path, connection: sqlite3.Connection) -> None:
     """Make the table in an empty file; refuse one that holds anything else."""
-    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    # In this order: another process that makes the table meanwhile sets the id in the same transaction.
     is_empty = connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is None
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     if not is_empty and application_id != _APPLICATION_ID:
         raise InvalidInputError(
             f"{path} is not a cache of this version: give another file, or delete this one if it was a cache"

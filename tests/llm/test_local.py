@@ -201,7 +201,7 @@ async def test_requests_that_cannot_be_answered_are_told_apart_from_the_others_o
 
 
 def test_what_cannot_be_loaded_is_refused(tmp_path):
-    with pytest.raises(InvalidInputError, match="expected a causal language model"):
+    with pytest.raises(InvalidInputError, match="there is no such folder; expected the folder of a model"):
         LocalChatModel(str(tmp_path / "nothing"))
     with pytest.raises(InvalidInputError, match="no chat template"):
         LocalChatModel(save(tmp_path / "plain", template=None))
