@@ -34,17 +34,17 @@ def main() -> None:
     quick = parser.parse_args().quick
     with sandbox_server() as base_url:
         costs = run_async(measure_cpu(base_url, num_pairs=40 if quick else 200, num_rounds=3 if quick else 7))
-    ratios = list(measure_ratios(1 if quick else 5))
-    loads = list(measure_loads(LOADS[:1] if quick else LOADS))
-    num_parked = 500 if quick else 5000
-    here = in_fresh_process(measure_memory, None, num_parked)
-    with sandbox_server(ServerConfig(latency=NEVER)) as base_url:
-        over_http = in_fresh_process(measure_memory, base_url, num_parked)
-    one, two = (measure_processes(num, 1000 if quick else 4000) for num in (1, 2))
-    print("\n".join([*render_costs(costs), "", *render_ratios(ratios), "", *render_loads(loads), ""]))
-    print(f"Memory per pair in flight, {num_parked} parked in a call in their third turn: {here:.0f} KB (target 60);")
-    print(f"{over_http:.0f} KB with the call's open HTTP connection, request and body.")
-    print(f"Calls per second of one process: {one:.0f}; of two: {two:.0f}, {two / one:.2f} times as many (target 1.8).")
+    show(render_costs(costs))
+    show(render_ratios(list(measure_ratios(1 if quick else 5))))
+    show(render_loads(list(measure_loads(LOADS[:1] if quick else LOADS))))
+    show(render_memory(500 if quick else 5000))
+    show(render_processes(1000 if quick else 4000))
+
+
+def show(lines: Iterator[str]) -> None:
+    """Print a part of the report as soon as it is measured."""
+    print("\n".join(lines), flush=True)
+    print()
 
 
 def in_fresh_process(measure: Callable[[str | None, int], float], *arguments: Any) -> float:
@@ -100,6 +100,21 @@ def render_loads(loads: list[Load]) -> Iterator[str]:
             f"| {load.in_flight} | {load.latency * 1000:.0f} | {load.calls_per_second:.0f} | {load.share_of_ideal:.0%} "
             f"| {load.cpu_share:.0%} | {load.lag_p99 * 1000:.0f} | {load.plain_calls_per_second:.0f} |"
         )
+
+
+def render_memory(num_parked: int) -> Iterator[str]:
+    """Return what a pair in flight takes, as Markdown."""
+    here = in_fresh_process(measure_memory, None, num_parked)
+    with sandbox_server(ServerConfig(latency=NEVER)) as base_url:
+        over_http = in_fresh_process(measure_memory, base_url, num_parked)
+    yield f"Memory per pair in flight, {num_parked} parked in a call in their third turn: {here:.0f} KB (target 60);"
+    yield f"{over_http:.0f} KB with the call's open HTTP connection, request and body."
+
+
+def render_processes(num_pairs: int) -> Iterator[str]:
+    """Return what a second process gains, as Markdown."""
+    one, two = (measure_processes(num, num_pairs) for num in (1, 2))
+    yield f"Calls per second of one process: {one:.0f}; of two: {two:.0f}, {two / one:.2f} times as many (target 1.8)."
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ class ParkingModel:
         if int(request.key.split("/")[2]) < PARKED_TURN:
             text = f"{request.key}: {FILLER}"
             if "/rejected/" in request.key and "/assistant/" in request.key:
-                text = render_contrast_reply("A modified request.", text)
+                text = render_contrast_reply("Give one short tip instead of three long ones.", text)
             return ChatReply(text=text, outcome=ReplyOutcome.COMPLETE, model=self.name)
         self._num_awaited -= 1
         if not self._num_awaited:

@@ -21,7 +21,8 @@ def measure_processes(num_processes: int, num_pairs: int) -> float:
         flags = [f"--out={directory}/run", f"--num-pairs={num_pairs}", "--max-in-flight=256", "--json"]
         command = [*SHELL, "simulate", "sandbox", *flags, f"--processes={num_processes}"]
         events = subprocess.run(command, capture_output=True, text=True, check=True).stderr.splitlines()
-    snapshots = [orjson.loads(line) for line in events if line.startswith("{")]
+    written = [orjson.loads(line) for line in events if line.startswith("{")]
+    snapshots = [event for event in written if event["event"] == "progress"]
     middle = [s for s in snapshots if 0.05 < s["num_pairs"] / num_pairs < 0.95]
     first, last = middle[0], middle[-1]
     return float(last["num_calls"] - first["num_calls"]) / float(last["seconds"] - first["seconds"])

@@ -96,13 +96,16 @@ def _read_reply(
     end = _end(choice, redact)
     message = read_message(_message(choice, end))
     # The key goes first: whatever is taken out of the text, or a space set into it, would hide it.
-    reading = read_text(clean(message.text), _outcome(end, message), clean(message.thinking))
+    thinking = clean(message.thinking) if message.thinking else ""
+    reading = read_text(clean(message.text), _outcome(end, message), thinking)
     logprobs = read_logprobs(choice, clean)
     answered_by = fields.get("model")
+    if isinstance(answered_by, str) and answered_by not in ("", model):
+        model = clean(answered_by[:_MAX_MODEL_CHARS])
     return ChatReply(
         text=reading.text,
         outcome=reading.outcome,
-        model=clean(answered_by[:_MAX_MODEL_CHARS]) if isinstance(answered_by, str) and answered_by else model,
+        model=model,
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
         cached_tokens=usage.cached_tokens,
@@ -193,6 +196,8 @@ def _read_json(body: bytes, redact: Redact) -> Mapping[str, Any]:
 
 def _clean(text: str) -> str:
     """Replace what cannot be encoded as UTF-8, and NUL."""
+    if text.isascii() and "\0" not in text:
+        return text
     text = text.replace("\0", "\ufffd")
     try:
         text.encode()
@@ -206,14 +211,14 @@ def _read_usage(usage: object) -> TryUsage | None:
     if not isinstance(usage, dict):
         return None
     prompt, completion = _num_tokens(usage, "prompt_tokens"), _num_tokens(usage, "completion_tokens")
+    if not prompt and not completion:
+        return None
     # OpenAI, vLLM and SGLang; DeepSeek; Anthropic.
     cached = (
         _num_tokens(usage.get("prompt_tokens_details"), "cached_tokens")
         or _num_tokens(usage, "prompt_cache_hit_tokens")
         or _num_tokens(usage, "cache_read_input_tokens")
     )
-    if not prompt and not completion:
-        return None
     return TryUsage(prompt_tokens=prompt, completion_tokens=completion, cached_tokens=min(cached, prompt))
 
 

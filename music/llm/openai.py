@@ -13,6 +13,7 @@ import orjson
 
 from music.llm.chat import ChatReply, ChatRequest, EndpointError, RequestRejectedError
 from music.llm.completion import read_completion
+from music.llm.estimates import num_chars
 from music.llm.pacing import Pacer, PacingSettings
 from music.llm.posting import JsonEndpoint, PostSettings
 from music.llm.retry import FailedTryError, RetryPolicy, Sleep, call_with_retries
@@ -141,8 +142,10 @@ class OpenAIChatModel:
         try:
             if request.payer is not None:
                 request.payer.admit(request)
-            end = await self._send(self._endpoint.encode(terms.fields(self._model, request)))
-            self.pacer.usage.learn(request, end)
+            body = self._endpoint.encode(terms.fields(self._model, request))
+            length = num_chars(request)  # now, as the messages have just been read: after the wait this is slow
+            end = await self._send(body)
+            self.pacer.usage.learn(length, end)
             return end
         except (EndpointError, asyncio.CancelledError) as error:
             end = error

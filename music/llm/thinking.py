@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from music.llm.mentions import is_quoted, outside_code
 
-__all__ = ["find_open_mark", "find_thinking_mark", "split_thinking"]
+__all__ = ["THINKING_WORDS", "find_open_mark", "find_thinking_mark", "split_thinking"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ _END = re.compile("|".join(_ENDS))
 """A last mark that may stand alone."""
 _MARK = re.compile("|".join(_ENDS + _MARKS))
 """Such a mark or a first one. Each alternative begins with one letter, so that a search is a scan for a few letters."""
-_HEADS = ("analysis", "Here is my ", "Here's my ", "Here are my ")
+THINKING_WORDS = ("analysis", "Here is my ", "Here's my ", "Here are my ")
 """Beginnings of the forms that are plain words."""
 _WORDS = ("think", "thought", "reasoning", "channel", "inner_", "final response")
 """Each mark of the other forms holds a bracket and one of these words; to look for them costs a tenth of a search."""
@@ -91,7 +91,7 @@ def split_thinking(text: str) -> tuple[str, str]:
 
     A text without thinking is returned unchanged. The time depends on the text's length alone, whatever is in it.
     """
-    if not _may_hold_a_mark(text) and not text.startswith(_HEADS):
+    if not _may_hold_a_mark(text) and not text.startswith(THINKING_WORDS):
         return "", text
     thoughts, end = list[str](), 0
     while (found := _next_thought(text, end)) is not None:

@@ -60,8 +60,9 @@ def read_contrast(text: str, message: str = "") -> tuple[str, str]:
             nothing is modified.
     """
     instruction, response = read_parts(text)
-    _check_written(INSTRUCTION, instruction, (message,))
-    _check_written(RESPONSE, response, (message, instruction))
+    plain_message, plain_instruction = _plain(message), _plain(instruction)
+    _check_written(INSTRUCTION, instruction, plain_instruction, (plain_message,))
+    _check_written(RESPONSE, response, _plain(response), (plain_message, plain_instruction))
     return instruction, response
 
 
@@ -76,24 +77,39 @@ def read_rewrite(text: str, message: str = "") -> str:
         ReplyFormatError: As `read_contrast`.
     """
     (instruction,) = read_parts(text, (INSTRUCTION,))
-    _check_written(INSTRUCTION, instruction, (message,))
+    _check_written(INSTRUCTION, instruction, _plain(instruction), (_plain(message),))
     return instruction
 
 
-def _check_written(name: str, part: str, others: tuple[str, ...]) -> None:
+def _check_written(name: str, part: str, plain: str, others: tuple[str, ...]) -> None:
     """Refuse a part in which nothing of its own was written.
+
+    Args:
+        name: Of the part.
+        part: Its text.
+        plain: The same by `_plain`, as are the others.
+        others: Texts that it must not repeat.
 
     Raises:
         ReplyFormatError: It is a placeholder, or repeats another text.
     """
-    plain = _plain(part)
-    words = _WORD.findall(plain[:_CHARS_READ])
-    if not words or (_PLACEHOLDER_WORDS.issuperset(words) and not _PLACEHOLDER_NOUNS.isdisjoint(words)):
+    if _is_placeholder(plain):
         raise ReplyFormatError(f"expected a text in <{name}>, got the placeholder {part[:60]!r}")
-    if "modified instruction" in plain or (len(words) >= _MIN_ECHO_WORDS and plain in _PROMPTS):
+    if "modified instruction" in plain or (plain in _PROMPTS and len(_WORD.findall(plain)) >= _MIN_ECHO_WORDS):
         raise ReplyFormatError(f"expected a text in <{name}>, got the prompt's own words {part[:60]!r}")
-    if plain in map(_plain, others):
+    if plain in others:
         raise ReplyFormatError(f"expected something new in <{name}>: it repeats {part[:60]!r} unchanged")
+
+
+def _is_placeholder(plain: str) -> bool:
+    """Whether a text is nothing but a placeholder's words, or holds no word."""
+    names_a_part, is_wordless = False, True
+    for match in _WORD.finditer(plain[:_CHARS_READ]):
+        word = match[0]
+        if word not in _PLACEHOLDER_WORDS:
+            return False
+        is_wordless, names_a_part = False, names_a_part or word in _PLACEHOLDER_NOUNS
+    return is_wordless or names_a_part
 
 
 def _plain(text: str) -> str:

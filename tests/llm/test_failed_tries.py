@@ -22,7 +22,7 @@ from music.llm import (
     Sampling,
 )
 from music.llm.chat import TryUsage
-from music.llm.estimates import UsageEstimate
+from music.llm.estimates import UsageEstimate, num_chars
 from music.llm.journal import Journal
 from music.llm.retry import FailedTryError
 from music.llm.spending.budget import Budget, PriceTable
@@ -185,13 +185,13 @@ def test_estimates_follow_the_replies():
     assert estimate.guess(unbounded).completion_tokens == 256
     reply = ChatReply(text="x", outcome=ReplyOutcome.COMPLETE, model="m", prompt_tokens=400, completion_tokens=20)
     for _ in range(100):
-        estimate.learn(unbounded, reply)
+        estimate.learn(num_chars(unbounded), reply)
     assert estimate.guess(unbounded).prompt_tokens == pytest.approx(400, abs=2)
     assert estimate.guess(unbounded, at_most=True).completion_tokens == 20
     assert estimate.guess(ASKED).completion_tokens == 20  # as replies are
     assert estimate.guess(ASKED, at_most=True).completion_tokens == 50  # as long as it may have grown
     silent = replace(reply, prompt_tokens=0, completion_tokens=0)
-    estimate.learn(unbounded, silent)
+    estimate.learn(num_chars(unbounded), silent)
     assert estimate.guess(unbounded).completion_tokens == 20
 
 

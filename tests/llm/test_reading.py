@@ -1,6 +1,10 @@
 """What a model wrote, and what it says."""
 
+from unittest.mock import patch
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from music.llm.chat import ReplyOutcome
 from music.llm.reading import read_text
@@ -143,3 +147,13 @@ def test_hostile_texts_take_no_more_time_than_others(text):
     assert len(strip_end_marks(text)) <= len(text)
     find_control_token(text)
     read_text(text, COMPLETE)
+
+
+@given(
+    st.lists(st.sampled_from([*HEADERS, *END_MARKS, ANSWER, "analysis", "assistantfinal", "◁think▷", " ", "\n", "H"]))
+)
+def test_what_holds_no_mark_reads_the_same_when_it_is_looked_through(pieces):
+    raw = "".join(pieces)
+    read = read_text(raw, COMPLETE, " a thought ")
+    with patch("music.llm.reading._may_be_marked", return_value=True):
+        assert read_text(raw, COMPLETE, " a thought ") == read

@@ -164,8 +164,8 @@ def _failures(snapshot: Snapshot) -> list[str]:
 
 def _calls(snapshot: Snapshot) -> list[str]:
     parts = [f"{snapshot.calls_per_second:,.1f} calls/s", f"{snapshot.num_in_flight:,} in flight"]
-    if snapshot.latency_p50 is not None:
-        parts.append(f"latency p50 {snapshot.latency_p50:.2g} s p95 {snapshot.latency_p95:.2g} s")
+    if snapshot.latency_p50 is not None and snapshot.latency_p95 is not None:
+        parts.append(f"latency p50 {_seconds(snapshot.latency_p50)} p95 {_seconds(snapshot.latency_p95)}")
     if snapshot.errors:
         parts.append(f"failed calls: {_by_kind(snapshot.errors)}")
     return parts
@@ -212,6 +212,11 @@ def _stopping(snapshot: Snapshot) -> list[str]:
 def _by_kind(counts: Mapping[str, int]) -> str:
     """List counts, the largest first."""
     return ", ".join(f"{kind} {num:,}" for kind, num in sorted(counts.items(), key=lambda item: -item[1]))
+
+
+def _seconds(seconds: float) -> str:
+    """Write a latency with two digits, whole seconds from ten on."""
+    return f"{seconds:,.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
 
 
 def _clock(seconds: float) -> str:

@@ -68,7 +68,9 @@ def cell_text(cell: Cell) -> str:
         return "-"
     if isinstance(cell, int):
         return f"{cell:,}"
-    return f"{cell:.3g}" if isinstance(cell, float) else str(cell)
+    if isinstance(cell, float):
+        return f"{cell:,.0f}" if abs(cell) >= 100 else f"{cell:.3g}"
+    return str(cell)
 
 
 def compact(estimate: Estimate, digits: int, sign: str = "") -> str:

@@ -68,6 +68,14 @@ def test_a_line_says_how_far_a_run_is():
     assert line.endswith("stopping (budget: 100 USD are spent), once calls in flight are answered")
 
 
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0.064, "0.064 s"), (0.5, "0.5 s"), (9.96, "10 s"), (49.0, "49 s"), (160.0, "160 s")]
+)
+def test_latencies_of_slow_models_are_plain_numbers(seconds, shown):
+    snapshot = Watch(running()).snapshot().model_copy(update={"latency_p50": seconds, "latency_p95": 2160.0})
+    assert f"latency p50 {shown} p95 2,160 s" in describe(snapshot)
+
+
 def test_nothing_done_yet_has_no_eta():
     assert "ETA unknown" in describe(Watch(RunProgress(num_wanted=5)).snapshot())
 

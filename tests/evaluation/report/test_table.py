@@ -14,7 +14,7 @@ def test_compact_keeps_its_width():
 
 
 def test_cells_as_people_read_them():
-    assert [cell_text(cell) for cell in ("a", 12345, 0.12345, None)] == ["a", "12,345", "0.123", "-"]
+    assert [cell_text(cell) for cell in ("a", 12345, 0.12345, 1234.5, None)] == ["a", "12,345", "0.123", "1,234", "-"]
     assert cell_text(Interval(estimate=ESTIMATE, sign="+", verdict="within noise")) == (
         "-.013 [-.020,+.001]  within noise"
     )
