@@ -130,7 +130,6 @@ class ChatReply:
         thinking: What the model thought before it spoke, which nobody in a conversation reads.
         cleaned: What was taken out of the text or made harmless in it, by kind: `end_mark`, `role_header`,
             `control_token`.
-        latency: Seconds from the request to the whole reply, retries included.
         logprobs: Of each token; empty unless the request asked for them and the endpoint has them.
         is_reused: It was paid for by an earlier run, and comes from a cache (`music.llm.cache`).
     """
@@ -143,7 +142,6 @@ class ChatReply:
     cached_tokens: int = 0
     thinking: str = ""
     cleaned: tuple[str, ...] = ()
-    latency: float = 0.0
     logprobs: tuple[TokenLogprobs, ...] = ()
     is_reused: bool = False
 

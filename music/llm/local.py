@@ -6,7 +6,6 @@ random state that makes sampling reproducible is the process's. Many requests in
 
 import asyncio
 import os
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -154,12 +153,10 @@ class LocalChatModel:
 
     def _answer(self, prompts: Sequence[_Prompt]) -> list[ChatReply]:
         """Answer prompts of one kind as one batch."""
-        start = time.perf_counter()
         generated = self._generate(prompts).tolist()
-        latency = time.perf_counter() - start
-        return [self._read(prompt, row, latency) for prompt, row in zip(prompts, generated, strict=True)]
+        return [self._read(prompt, row) for prompt, row in zip(prompts, generated, strict=True)]
 
-    def _read(self, prompt: _Prompt, row: list[int], latency: float) -> ChatReply:
+    def _read(self, prompt: _Prompt, row: list[int]) -> ChatReply:
         """Return the reply that generated tokens, padded to those of their batch, make."""
         ends = self._end_tokens()
         num_tokens = next((place + 1 for place, token in enumerate(row) if token in ends), len(row))
@@ -180,7 +177,6 @@ class LocalChatModel:
             completion_tokens=len(tokens),
             thinking=reading.thinking,
             cleaned=reading.cleaned,
-            latency=latency,
         )
 
     def _prompt(self, request: ChatRequest) -> _Prompt:

@@ -6,7 +6,6 @@ errors are `music.llm.posting`'s, when to try again is `music.llm.retry`'s, how 
 
 import asyncio
 import logging
-import time
 from dataclasses import replace
 
 import orjson
@@ -95,13 +94,11 @@ class OpenAIChatModel:
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         """Answer one request; see `music.llm.chat.ChatModel`."""
-        return await self.complete_under(self._policy, request)
+        return await call_with_retries(self.try_once, request, self._policy, self._sleep)
 
     async def complete_under(self, policy: RetryPolicy, request: ChatRequest) -> ChatReply:
         """Answer one request; a policy other than the settings' decides when a failed try is repeated."""
-        start = time.perf_counter()
-        reply = await call_with_retries(self.try_once, request, policy, self._sleep)
-        return replace(reply, latency=time.perf_counter() - start)
+        return await call_with_retries(self.try_once, request, policy, self._sleep)
 
     @property
     def retry(self) -> RetryPolicy:

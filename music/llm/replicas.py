@@ -9,7 +9,7 @@ request after a pause that doubles, is answered. What a replica refuses (4xx) or
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from music.errors import InvalidInputError
 from music.llm.chat import (
@@ -81,9 +81,7 @@ class ReplicatedModel:
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         """Answer one request; see `music.llm.chat.ChatModel`."""
-        start = time.perf_counter()
-        reply = await call_with_retries(self._try_once, request, self._policy, self._sleep)
-        return replace(reply, latency=time.perf_counter() - start)
+        return await call_with_retries(self._try_once, request, self._policy, self._sleep)
 
     async def aclose(self) -> None:
         """Close all replicas."""

@@ -1,7 +1,6 @@
 """The sandbox as a chat model: it plays user, assistant, contrast and judge from the prompts that real models get."""
 
 import math
-import time
 
 from music.conversation import Conversation
 from music.llm.chat import ChatReply, ChatRequest, ReplyOutcome, TokenLogprobs
@@ -45,7 +44,6 @@ class SandboxModel:
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         """Answer one request."""
-        start = time.perf_counter()
         text = self.answer(request)
         return ChatReply(
             text=text,
@@ -53,7 +51,6 @@ class SandboxModel:
             model=self._name,
             prompt_tokens=sum(m.content.count(" ") + 5 for m in request.messages),
             completion_tokens=text.count(" ") + 1,
-            latency=time.perf_counter() - start,
             logprobs=_logprobs(request) if request.top_logprobs else (),
         )
 

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ SETTINGS = {"seed": 0, "model": "m@http://127.0.0.1:1/v1"}
 
 
 def make_reply(text: str, outcome: ReplyOutcome = ReplyOutcome.COMPLETE) -> ChatReply:
-    return ChatReply(text=text, outcome=outcome, model="m", prompt_tokens=3, completion_tokens=2, latency=0.25)
+    return ChatReply(text=text, outcome=outcome, model="m", prompt_tokens=3, completion_tokens=2)
 
 
 def make_request(key: str) -> ChatRequest:
@@ -76,12 +77,11 @@ async def test_every_field_of_a_reply_survives(tmp_path):
         cached_tokens=16,
         thinking="first \N{SNOWMAN}, then",
         cleaned=("end_mark", "role_header", "end_mark"),
-        latency=0.25,
         logprobs=(TokenLogprobs("a", (("a", -0.5), ("b", -1.5))),),
         is_reused=True,
     )
     unlike = {name for name in ChatReply.__slots__ if getattr(reply, name) == getattr(make_reply(""), name)}
-    assert unlike == {"model", "completion_tokens", "latency"}, "give every field a value that is not its default"
+    assert unlike == {"model", "completion_tokens"}, "give every field a value that is not its default"
     async with Journal.open(tmp_path / "j", SETTINGS) as journal:
         await journal.put("k", reply, "user")
     async with Journal.open(tmp_path / "j", SETTINGS) as journal:
@@ -643,6 +643,19 @@ async def test_journaled_model_pays_once_per_key_over_sessions(tmp_path):
     assert model.keys == ["0/user", "down/user", "down/user", "", ""]
     async with Journal.open(tmp_path / "j", SETTINGS) as journal:
         assert journal.spent("")["m"].num_calls == 3  # those without a key are paid for, too
+
+
+async def test_the_journal_says_how_long_each_reply_took(tmp_path):
+    class SlowModel(CountingModel):
+        async def complete(self, request):
+            await asyncio.sleep(0.02)
+            return await super().complete(request)
+
+    async with Journal.open(tmp_path / "j", SETTINGS) as journal:
+        await JournaledModel(SlowModel(), journal).complete(make_request("0/user"))
+    with closing(sqlite3.connect(tmp_path / "j")) as connection:
+        ((latency,),) = connection.execute("SELECT latency FROM replies")
+    assert 0.02 <= latency < 60
 
 
 async def test_a_reply_that_could_not_be_written_is_not_returned(tmp_path):

@@ -71,7 +71,6 @@ async def test_a_local_model_answers_through_open_model(path):
     reply = await model.complete(ask(seed=1, max_tokens=5))
     assert model.name == reply.model == f"local:{path}"
     assert reply.text
-    assert reply.latency > 0
 
 
 async def test_the_template_opens_the_assistants_turn_and_no_second_bos_is_added(model):

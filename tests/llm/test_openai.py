@@ -59,7 +59,6 @@ async def test_a_reply_is_read(serve, script, completion, open_client, hello):
     reply = await client.complete(hello)
     assert (reply.text, reply.outcome, reply.model) == ("Hello.", ReplyOutcome.COMPLETE, "m-2026")
     assert (reply.prompt_tokens, reply.completion_tokens) == (5, 2)
-    assert reply.latency > 0
 
 
 async def test_the_request_carries_what_was_asked_for_and_nothing_else(serve, script, completion, open_client, hello):

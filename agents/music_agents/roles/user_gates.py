@@ -133,8 +133,11 @@ DEFAULT_USER_GATES: tuple[UserGate, ...] = (refuse_stops, refuse_role_flips, ref
 
 def _is_repeat(text: str, earlier: str, *, in_a_row: bool) -> bool:
     """Whether a message says what an earlier one said."""
-    as_typed = text.isascii() and earlier.isascii()
-    if text.lower() == earlier.lower() if as_typed else plain(text) == plain(earlier):
+    if text.isascii() and earlier.isascii():
+        is_same = len(text) == len(earlier) and text.lower() == earlier.lower()
+    else:
+        is_same = plain(text) == plain(earlier)
+    if is_same:
         return in_a_row or text.count(" ") >= MIN_REPEATED_WORDS - 1
     return _are_alike(text, earlier)
 

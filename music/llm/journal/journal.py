@@ -98,7 +98,9 @@ class Journal:
         with self._connection_lock:
             return read_marks(self._connection)
 
-    async def put(self, key: str, reply: ChatReply, account: str = "", cost: float | None = None) -> None:
+    async def put(
+        self, key: str, reply: ChatReply, account: str = "", cost: float | None = None, latency: float = 0.0
+    ) -> None:
         """Write one reply; return once it is on disk.
 
         Args:
@@ -106,12 +108,14 @@ class Journal:
             reply: What was answered.
             account: What it is paid for, such as a role's name.
             cost: In USD; None if it was not paid for, or its price is not known.
+            latency: Seconds from the request to the reply, waiting and retries included; for people who look into the
+                journal.
 
         Raises:
             JournalError: It could not be written: the disk is full, for example, or the key is taken.
         """
         self._check_open()
-        await self._replies.put(reply_row(key, account, reply, cost))
+        await self._replies.put(reply_row(key, account, reply, cost, latency))
 
     async def charge(self, key: str, account: str, usage: TryUsage, cost: float | None) -> None:
         """Write down a try that brought no reply and is paid for; return once it is on disk.

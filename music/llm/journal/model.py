@@ -1,5 +1,6 @@
 """`JournaledModel`: a `ChatModel` that never pays for the same request twice."""
 
+import time
 from collections.abc import Callable
 from uuid import uuid4
 
@@ -54,9 +55,10 @@ class JournaledModel:
             if self._on_replay is not None:
                 self._on_replay(request)
             return earlier
+        asked = time.perf_counter()
         reply = await self._inner.complete(request)
         key = request.key or f"without a key/{uuid4()}"
-        await self._journal.put(key, reply, self._account, self._cost(reply))
+        await self._journal.put(key, reply, self._account, self._cost(reply), time.perf_counter() - asked)
         return reply
 
     async def aclose(self) -> None:

@@ -32,8 +32,8 @@ INSERT_TRY = "INSERT INTO failed_tries VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 SELECT_REPLY = "SELECT * FROM replies WHERE key = ?"
 
 
-def reply_row(key: str, account: str, reply: ChatReply, cost: float | None) -> Row:
-    """Return a reply as a row."""
+def reply_row(key: str, account: str, reply: ChatReply, cost: float | None, latency: float = 0.0) -> Row:
+    """Return a reply as a row; its latency is in seconds."""
     return (
         key,
         account,
@@ -47,14 +47,14 @@ def reply_row(key: str, account: str, reply: ChatReply, cost: float | None) -> R
         str(reply.outcome),
         reply.thinking,
         orjson.dumps(reply.cleaned).decode() if reply.cleaned else "",
-        reply.latency,
+        latency,
         dump_logprobs(reply.logprobs),
     )
 
 
 def load_reply(row: tuple[Any, ...]) -> ChatReply:
     """Return the reply in a row."""
-    _, _, model, prompt, completion, cached, _, is_reused, text, outcome, thinking, cleaned, latency, logprobs = row
+    _, _, model, prompt, completion, cached, _, is_reused, text, outcome, thinking, cleaned, _, logprobs = row
     return ChatReply(
         text=text,
         outcome=ReplyOutcome(outcome),
@@ -64,7 +64,6 @@ def load_reply(row: tuple[Any, ...]) -> ChatReply:
         cached_tokens=cached,
         thinking=thinking,
         cleaned=tuple(orjson.loads(cleaned)) if cleaned else (),
-        latency=latency,
         logprobs=load_logprobs(logprobs),
         is_reused=bool(is_reused),
     )
