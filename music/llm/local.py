@@ -19,6 +19,7 @@ from music.llm.generation import before_stop, drawing, stopping, up_to_stop
 from music.llm.reading import read_text
 from music.llm.thinking import find_open_mark
 from music.names import require_model
+from music.quiet import quiet_transformers
 
 if TYPE_CHECKING:
     import torch
@@ -85,9 +86,10 @@ class LocalChatModel:
         require_model(path_or_hub_id)
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(path_or_hub_id, trust_remote_code=False)
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                path_or_hub_id, dtype="auto", use_safetensors=True, trust_remote_code=False
-            )
+            with quiet_transformers():
+                model: Any = AutoModelForCausalLM.from_pretrained(
+                    path_or_hub_id, dtype="auto", use_safetensors=True, trust_remote_code=False
+                )
         except (OSError, ValueError, SafetensorError) as error:
             raise InvalidInputError(
                 f"{self._name}: expected a causal language model (safetensors): {_first_line(error)}"

@@ -1,8 +1,6 @@
 """Checkpoints in and out: a vanilla sequence classifier, its tokenizer and its score contract."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,17 +8,17 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
-from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
 from music.errors import InvalidInputError
 from music.names import require_model
+from music.quiet import quiet_transformers
 from music.reward.contract import CONTRACT_FILE, ContractError, Readout, ScoreContract
 from music.reward.fixed_date import FIXED_DATE, with_fixed_date
 from music.reward.template import derive_contract
 from music.reward.tokens import ConversationTokenizer
 
-__all__ = ["LoadedCheckpoint", "load_checkpoint", "quiet_transformers"]
+__all__ = ["LoadedCheckpoint", "load_checkpoint"]
 
 logger = logging.getLogger(__name__)
 
@@ -79,21 +77,6 @@ def load_checkpoint(
     classifier.config.pad_token_id = tokens.contract.pad_token_id
     classifier.train(False)
     return LoadedCheckpoint(classifier, tokens, new_head)
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Keep transformers from drawing bars, and from warning of a missing score head, which is judged here."""
-    logging_: Any = transformers_logging  # parts of it carry no annotations
-    verbosity, bars = logging_.get_verbosity(), logging_.is_progress_bar_enabled()
-    logging_.set_verbosity_error()
-    logging_.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging_.set_verbosity(verbosity)
-        if bars:
-            logging_.enable_progress_bar()
 
 
 def _load_classifier(path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, list[str]]:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from music.files import set_ordinary_modes
-from music.reward.loading import quiet_transformers
+from music.quiet import quiet_transformers
 
 __all__ = ["save_model"]
 

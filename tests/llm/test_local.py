@@ -66,6 +66,11 @@ def ask(content="w1 w2", seed=None, **sampling):
     return ChatRequest(messages=(Message(role="user", content=content),), seed=seed, sampling=Sampling(**sampling))
 
 
+def test_loading_draws_no_bar(path, capfd):
+    open_model(f"local:{path}")
+    assert capfd.readouterr().err == ""
+
+
 async def test_a_local_model_answers_through_open_model(path):
     model = open_model(f"local:{path}")
     reply = await model.complete(ask(seed=1, max_tokens=5))

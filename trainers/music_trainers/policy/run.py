@@ -14,8 +14,8 @@ from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.evaluation.report import write_report
 from music.names import require_model
+from music.quiet import quiet_transformers
 from music.reward.functions import RewardFunction, open_reward
-from music.reward.loading import quiet_transformers
 from music.reward.saving import save_model
 from music_envs import ChatVectorEnv
 from music_envs.seeds import open_seeds
