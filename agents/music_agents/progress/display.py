@@ -152,7 +152,9 @@ async def _keep_showing(watch: Watched, show: Show, seconds: float) -> None:
 
 
 def _pairs(snapshot: Snapshot) -> str:
-    seconds = snapshot.eta_seconds if snapshot.num_pairs < snapshot.num_wanted else 0.0  # few pairs have no projection
+    is_over = snapshot.num_pairs >= snapshot.num_wanted
+    # Few pairs have no projection; and where the last ones take longer than those before, its calls are used up early.
+    seconds = 0.0 if is_over else snapshot.eta_seconds or None
     eta = "unknown" if seconds is None else _clock(seconds)
     return f"{snapshot.num_pairs:,}/{snapshot.num_wanted:,} pairs, ETA {eta}"
 

@@ -80,6 +80,14 @@ def test_nothing_done_yet_has_no_eta():
     assert "ETA unknown" in describe(Watch(RunProgress(num_wanted=5)).snapshot())
 
 
+def test_a_run_whose_projected_calls_are_used_up_but_goes_on_has_no_eta():
+    progress = running(49)
+    watch = Watch(progress)
+    progress.num_calls += 60
+    used_up = watch.snapshot().model_copy(update={"eta_seconds": 0.0})
+    assert describe(used_up).startswith("49/50 pairs, ETA unknown, ")
+
+
 def test_a_run_with_all_its_pairs_needs_no_more_time():
     progress = RunProgress(num_wanted=2, num_pairs=2)  # too few for a projection
     assert describe(Watch(progress).snapshot("end")).startswith("2/2 pairs, ETA 0:00:00, ")
@@ -138,7 +146,7 @@ def test_80_columns_show_bar_count_and_eta_and_break_between_figures():
     progress.num_calls += 60
     screen = StringIO()
     console = Console(file=screen, force_terminal=True, color_system="standard", width=80)
-    console.print(panel(watch.snapshot()))
+    console.print(panel(watch.snapshot().model_copy(update={"eta_seconds": 754.0})))
     _, bar, *lines, _ = (re.sub(r"\x1b\[[\d;]*m", "", line)[2:-2].rstrip() for line in screen.getvalue().splitlines())
     assert set(bar) <= set("━╸╺")
     assert re.fullmatch(r"5/50 pairs, ETA \d:\d\d:\d\d   1,203 failed \(reply_unparsed 1,203\)", lines[0])
