@@ -10,7 +10,8 @@
   where shared beginnings stand once, and their way through the model.
 - `music.reward.scoring`: sequences to rewards; `music.reward.prefix_cache`, `music.reward.state_pool`: what is kept of
   them from call to call, by which tokens and as which tensors.
-- `music.reward.loading`: checkpoints in; `music.reward.device`: where they compute.
+- `music.reward.loading`: checkpoints in, by `music.reward.classifier` (weights) and `music.reward.tokenizer`;
+  `music.reward.device`: where they compute.
 - `music.reward.functions`: the `RewardFunction` protocol, baselines, and `open_reward`.
 - `music.reward.remote`: `RemoteReward`, a reward model that a server has.
 - `music.reward.cli`: `music score`.
