@@ -3,9 +3,12 @@
 Heavy imports wait until a test asks for one.
 """
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import datetime, tzinfo
@@ -19,6 +22,10 @@ from hypothesis import HealthCheck, settings
 # No test depends on speed, as the machine may be busy.
 settings.register_profile("music", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("music")
+
+# What passed the self-test on this machine before says nothing of the code that is tested.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="music-tests-")
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 # Small models gain nothing from more threads, and on a busy machine lose by far.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

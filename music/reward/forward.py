@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from music.reward.attention import PackedAttentionError, Past, SegmentTable, choose_backend, use_backend
 from music.reward.attention.flex import BLOCK
 from music.reward.packing import PackedRow, TokenSequence, plan_rows
+from music.reward.rope import RopeLimits, split_row
 
 __all__ = ["PackedScorer", "row_tokens", "score_groups"]
 
@@ -43,6 +44,7 @@ class PackedScorer(nn.Module):
                 "with a head called `score`"
             )
         self.classifier = classifier
+        self.rope = RopeLimits.of(classifier.config)
         self.backend = choose_backend(classifier.device, backend)
         use_backend(classifier, self.backend)
 
@@ -52,6 +54,12 @@ class PackedScorer(nn.Module):
         Raises:
             PackedAttentionError: A layer of the model did not heed the segments, so the rewards would be wrong.
         """
+        passes = split_row(row, self.rope.boundary)
+        rewards = torch.cat([self._rewards(each) for each, _ in passes])
+        order = torch.cat([places for _, places in passes]).argsort()
+        return rewards if len(passes) == 1 else rewards[order.to(rewards.device)]
+
+    def _rewards(self, row: PackedRow) -> Tensor:
         hidden = self.hidden(row, SegmentTable.of(row))
         return self.head(hidden[row.reads().to(hidden.device)])
 
@@ -67,6 +75,7 @@ class PackedScorer(nn.Module):
             PackedAttentionError: As `forward`.
         """
         classifier: Any = self.classifier
+        self._require_length(row)
         backbone = getattr(classifier, classifier.base_model_prefix)
         num_filled = -row.num_tokens % BLOCK if self.backend == "flex" else 0
         input_ids = nn.functional.pad(row.input_ids(), (0, num_filled)).to(classifier.device)[None]
@@ -80,6 +89,16 @@ class PackedScorer(nn.Module):
             )
         hidden: Tensor = output.last_hidden_state[0, : row.num_tokens]
         return hidden
+
+    def _require_length(self, row: PackedRow) -> None:
+        """Refuse a sequence whose score would depend on what else the model has read."""
+        longest = max(segment.position + len(segment.ids) for tree in row.trees for segment in tree.segments)
+        if self.rope.longest is not None and longest > self.rope.longest:
+            raise PackedAttentionError(
+                f"expected sequences of at most {self.rope.longest} tokens, got one of {longest}: beyond that length "
+                f"{type(self.classifier).__name__} changes its rotary frequencies with each length (`dynamic`). Lower "
+                "max_length"
+            )
 
     def head(self, hidden: Tensor) -> Tensor:
         """Return the raw rewards `[num_reads]` of hidden states `[num_reads, hidden_size]`, in fp32."""

@@ -15,12 +15,12 @@ from music.errors import InvalidInputError
 from music.reward.contract import Readout, ScoreContract
 from music.reward.device import resolve_device
 from music.reward.fingerprint import fingerprint
-from music.reward.forward import PackedScorer
 from music.reward.loading import load_checkpoint
 from music.reward.packing import TokenSequence
 from music.reward.saving import save_model
 from music.reward.scored import Scored
 from music.reward.scoring import SequenceScorer
+from music.reward.self_test import make_scorer
 from music.reward.session import RewardSession
 from music.reward.state_pool import affordable_tokens
 from music.reward.template import ends_of_prefixes
@@ -65,7 +65,7 @@ class RewardModel:
         self._classifier = classifier
         module: nn.Module = classifier  # whose methods PreTrainedModel overrides with types that say less
         module.to(self._device)
-        self._scorer = PackedScorer(classifier, attention).eval()
+        self._scorer = make_scorer(classifier, attention)
         self._sequences = SequenceScorer(self._scorer)
         self._tokens = tokens
 

@@ -55,20 +55,23 @@ _Aged = tuple[int, int, int, Span]
 class PrefixCache:
     """Tokens of earlier sequences and their slots.
 
+    Sequences of more than `boundary` tokens share nothing with shorter ones: their model reads them in another way.
+
     Attributes:
         max_tokens: How many slots there are; 0 to keep nothing.
+        boundary: See above; None where all sequences are read in the same way.
         num_slots: Slots used so far, the highest number of one plus 1.
-        root: The beginning of all sequences, without tokens.
     """
 
-    def __init__(self, max_tokens: int) -> None:
+    def __init__(self, max_tokens: int, boundary: int | None = None) -> None:
         self.max_tokens = max_tokens
+        self.boundary = boundary
         self.clear()
 
     def clear(self) -> None:
         """Forget everything."""
         self.num_slots = 0
-        self.root = Span()
+        self._roots = Span(), Span()
         self._free: list[int] = []
         self._now = 0
         self._idle: list[_Aged] | None = None
@@ -78,9 +81,13 @@ class PrefixCache:
         self._now += 1
         self._idle = None
 
+    def root(self, ids: tuple[int, ...]) -> Span:
+        """Return the beginning of all sequences that are read as this one is; it has no tokens."""
+        return self._roots[self.boundary is not None and len(ids) > self.boundary]
+
     def find(self, ids: tuple[int, ...]) -> Span:
         """Return the span with which the longest kept beginning of a sequence ends; the root for none."""
-        span, at = self.root, 0
+        span, at = self.root(ids), 0
         while at < len(ids) and (child := span.children.get(ids[at])) is not None:
             own = ids[at : at + len(child)]
             common = len(child) if own == child.ids else num_common(child.ids, own)
@@ -141,7 +148,7 @@ class PrefixCache:
         return False
 
     def _spans(self) -> Iterator[Span]:
-        pending = [self.root]
+        pending = list(self._roots)
         while pending:
             span = pending.pop()
             pending += span.children.values()

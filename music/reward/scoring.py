@@ -7,7 +7,7 @@ it was made for: only what lies behind the longest kept beginning of a sequence 
 import threading
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, groupby
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from music.reward.forward import PackedScorer, row_tokens
 from music.reward.grouping import alike_runs, joined
 from music.reward.packing import PackedRow, TokenSequence, plan_rows
 from music.reward.prefix_cache import PrefixCache, Span
+from music.reward.rope import split_sequence
 from music.reward.state_pool import CachedPast, StatePool
 
 __all__ = ["SequenceScorer"]
@@ -51,7 +52,8 @@ class SequenceScorer:
     def __init__(self, scorer: PackedScorer, max_cached_tokens: int = 0, max_tokens: int | None = None) -> None:
         self._scorer = scorer
         self._max_tokens = max_tokens or row_tokens(scorer.classifier.device)
-        self._cache = PrefixCache(max_cached_tokens)
+        self._boundary = scorer.rope.boundary
+        self._cache = PrefixCache(max_cached_tokens, self._boundary)
         self._pool = StatePool()
         self._weights: Hashable = None
         self._lock = threading.Lock()
@@ -73,14 +75,22 @@ class SequenceScorer:
             InvalidInputError: The model is on a GPU that this forked process cannot use.
         """
         ensure_usable(self._scorer.classifier.device)
+        parts = [split_sequence(sequence, self._boundary) for sequence in sequences]
+        ids = [tuple(part.ids) for of_sequence in parts for part in of_sequence]
         with self._lock:
             try:
                 self._forget_other_weights()
-                found = self._rewards([tuple(sequence.ids) for sequence in sequences])
+                found = {}
+                for _, alike in groupby(sorted(ids, key=self._is_long), self._is_long):  # rows of one kind each
+                    found |= self._rewards(list(alike))
             except BaseException:  # out of memory, say: some layers have kept the row, others have not
                 self._forget()
                 raise
-        return [found[tuple(sequence.ids)][list(sequence.reads)].tolist() for sequence in sequences]
+        read = [[found[tuple(part.ids)][list(part.reads)] for part in of_sequence] for of_sequence in parts]
+        return [torch.cat(of_sequence).tolist() for of_sequence in read]
+
+    def _is_long(self, ids: Ids) -> bool:
+        return self._boundary is not None and len(ids) > self._boundary
 
     def _forget_other_weights(self) -> None:
         weights = _state(self._scorer.classifier) if self.max_cached_tokens else None
@@ -112,7 +122,7 @@ class SequenceScorer:
         members: dict[Span, list[Ids]] = {}
         for ids, span in sequences:
             # A few tokens are not worth a further stretch in every attention layer.
-            members.setdefault(span if span.stop >= MIN_SAVED else self._cache.root, []).append(ids)
+            members.setdefault(span if span.stop >= MIN_SAVED else self._cache.root(ids), []).append(ids)
         groups: list[_Group] = []
         waiting: list[Ids] = []
         for span, alike in members.items():
@@ -124,7 +134,7 @@ class SequenceScorer:
                     waiting += [alike[i] for other in others for i in other]
                 else:
                     found += others
-            if span is not self._cache.root:  # they see the same cached tokens, which stand once in a row
+            if span.parent is not None:  # they see the same cached tokens, which stand once in a row
                 found = joined(found, [len(ids) for ids in own], self._max_tokens)
             groups += [_Group(span, tuple(alike[i] for i in group)) for group in found]
         return groups, waiting

@@ -1,6 +1,7 @@
 """`StatePool`: what a model computed of cached tokens, by slot; the keys and values of every layer, and the reward."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -40,7 +41,7 @@ class StatePool:
     def clear(self) -> None:
         """Forget everything, and free the memory."""
         self._num_slots = 0
-        self._layers: dict[int, tuple[Tensor, Tensor]] = {}
+        self._layers: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         self._rewards = torch.empty(0)
 
     def make_room(self, num_slots: int, limit: int) -> None:
@@ -49,12 +50,19 @@ class StatePool:
             self._num_slots = min(limit, max(num_slots, GROWTH * self._num_slots))
             self._rewards = _grown(self._rewards, 0, self._num_slots)
 
-    def layer(self, index: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a layer's keys and values by slot, `[key_heads, slots, head_dim]`, of the kind of those given."""
-        keys, values = self._layers.get(index, (key[0, :, :0], value[0, :, :0]))
+    def layer(self, index: int, call: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Return keys and values by slot, `[key_heads, slots, head_dim]`, of the kind of those given.
+
+        Args:
+            index: Of the layer.
+            call: How often the layer has attended before in the same forward pass; some attend twice.
+            key: `[1, key_heads, tokens, head_dim]`.
+            value: Likewise.
+        """
+        keys, values = self._layers.get((index, call), (key[0, :, :0], value[0, :, :0]))
         if keys.shape[1] < self._num_slots:
             keys, values = _grown(keys, 1, self._num_slots), _grown(values, 1, self._num_slots)
-            self._layers[index] = keys, values
+            self._layers[index, call] = keys, values
         return keys, values
 
     def rewards(self, slots: Tensor) -> Tensor:
@@ -77,23 +85,26 @@ def _grown(states: Tensor, dim: int, num_slots: int) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class CachedPast:
-    """The cached tokens that a row goes on from, and which of its own are to be kept.
+    """The cached tokens that a row goes on from, and which of its own are to be kept; for one forward pass.
 
     Attributes:
         pool: Where states are.
         seen: Slots of the cached tokens, in the order of the table's keys.
         places: Of the row's tokens, those to be kept.
         slots: Where these go.
+        calls: How often each layer has attended.
     """
 
     pool: StatePool
     seen: Tensor
     places: Tensor
     slots: Tensor
+    calls: Counter[int] = field(default_factory=Counter)
 
     def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Return the keys and values of all tokens, and keep those of the row's tokens that are to be kept."""
-        keys, values = self.pool.layer(layer, key, value)
+        keys, values = self.pool.layer(layer, self.calls[layer], key, value)
+        self.calls[layer] += 1
         return self._extended(keys, key), self._extended(values, value)
 
     def _extended(self, cached: Tensor, own: Tensor) -> Tensor:

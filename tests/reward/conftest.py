@@ -64,7 +64,7 @@ def make_classifier() -> Callable[..., PreTrainedModel]:
 
     def make(family: str, **changes: Any) -> PreTrainedModel:
         torch.manual_seed(0)
-        config = AutoConfig.for_model(family.split("_")[0], **_SIZES | _FAMILIES.get(family, {}) | changes)
+        config = AutoConfig.for_model(family.removesuffix("_windowed"), **_SIZES | _FAMILIES.get(family, {}) | changes)
         classifier = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager").eval()
         with torch.no_grad():
             for weights in classifier.parameters():

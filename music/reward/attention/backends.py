@@ -9,11 +9,12 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from music.errors import InvalidInputError
 from music.reward.attention.flex import flex_attention
 from music.reward.attention.gather import gather_attention
+from music.reward.attention.mask import CausalMask, describe_mask
 from music.reward.attention.table import PackedAttentionError, SegmentTable
 from music.reward.attention.varlen import varlen_attention
 
@@ -108,6 +109,8 @@ def _guarded(attend: Attention) -> Attention:
                 "RewardModel or PackedScorer, or set_attn_implementation('eager') to use the model by itself. "
                 f"Or the model does not hand its layers what it was called with: {_EXPECTED}"
             )
+        if isinstance(attention_mask, CausalMask):  # some layers' windows are in the mask alone
+            kwargs["sliding_window"], attention_mask = attention_mask.window, None
         _require_known(module, kwargs | {"attention_mask": attention_mask})
         layer = getattr(module, "layer_idx", -1)
         if past is not None:
@@ -147,3 +150,4 @@ def _require_known(module: nn.Module, kwargs: dict[str, Any]) -> None:
 
 for _name, _attend in BACKENDS.items():
     AttentionInterface.register(_PREFIX + _name, _guarded(_attend))
+    AttentionMaskInterface.register(_PREFIX + _name, describe_mask)

@@ -1,0 +1,107 @@
+"""Rotary embeddings whose frequencies depend on how long the sequence is.
+
+transformers picks them by the greatest position of a forward pass, for all that is in it. In a packed row a short
+conversation would be read with the frequencies of a long one. So each kind of sequence gets a pass of its own:
+
+- `longrope` (Phi-3 and Phi-4 with 128k positions) has one set for sequences up to a boundary, and one for longer ones.
+  A turn's reward is that of the conversation cut there, so a long conversation can have turns of both kinds.
+- `dynamic` changes them with every length beyond the model's own, so such sequences have no score of their own at all.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from music.reward.packing import PackedRow, PrefixTree, TokenSequence
+
+__all__ = ["RopeLimits", "split_row", "split_sequence"]
+
+
+@dataclass(frozen=True, slots=True)
+class RopeLimits:
+    """At which lengths a model's frequencies change.
+
+    Attributes:
+        boundary: Tokens up to which a sequence is read with the short set; None if there is one set alone.
+        longest: Tokens that a sequence may have; None for no bound.
+    """
+
+    boundary: int | None = None
+    longest: int | None = None
+
+    @classmethod
+    def of(cls, config: Any) -> "RopeLimits":
+        """Read a model's configuration."""
+        config = config.get_text_config()
+        found = list(_parameters(getattr(config, "rope_parameters", None)))
+        boundaries = [_original_length(each, config) for each in found if each["rope_type"] == "longrope"]
+        is_dynamic = any("dynamic" in each["rope_type"] for each in found)
+        return cls(
+            boundary=min(boundaries, default=None), longest=config.max_position_embeddings if is_dynamic else None
+        )
+
+
+def _parameters(of_config: Any) -> Iterator[dict[str, Any]]:
+    """Yield the parameters of every kind of layer."""
+    if isinstance(of_config, dict):
+        if "rope_type" in of_config:
+            yield of_config
+        else:
+            for each in of_config.values():
+                yield from _parameters(each)
+
+
+def _original_length(parameters: dict[str, Any], config: Any) -> int:
+    length = parameters.get("original_max_position_embeddings")
+    return int(length or getattr(config, "original_max_position_embeddings", config.max_position_embeddings))
+
+
+def split_sequence(sequence: TokenSequence, boundary: int | None) -> list[TokenSequence]:
+    """Return a sequence in parts whose reads are all of one kind, together in the order of its reads."""
+    if boundary is None or len(sequence.ids) <= boundary or not sequence.reads:
+        return [sequence]
+    short = tuple(read for read in sequence.reads if read < boundary)
+    parts = [TokenSequence(sequence.ids[: short[-1] + 1], short)] if short else []
+    if len(short) < len(sequence.reads):
+        parts.append(TokenSequence(sequence.ids, sequence.reads[len(short) :]))
+    return parts
+
+
+def split_row(row: PackedRow, boundary: int | None) -> list[tuple[PackedRow, Tensor]]:
+    """Return rows of one kind of sequence each, and which of the row's rewards each of them gives."""
+    parts = [list(_parts(tree, boundary)) for tree in row.trees] if boundary is not None else []
+    if boundary is None or all(len(part.ids) <= boundary for group in parts for part in group):
+        return [(row, torch.arange(sum(len(reads) for tree in row.trees for reads in tree.reads)))]
+    return [_row_of(row, parts, boundary, is_long=is_long) for is_long in _kinds(parts, boundary)]
+
+
+def _kinds(parts: Sequence[Sequence[TokenSequence]], boundary: int) -> list[bool]:
+    return sorted({len(part.ids) > boundary for group in parts for part in group})
+
+
+def _parts(tree: PrefixTree, boundary: int | None) -> Iterator[TokenSequence]:
+    """Yield the parts of a tree's sequences, in their order."""
+    for leaf, reads in zip(tree.leaves, tree.reads, strict=True):
+        ids = [token for segment in tree.path(leaf) for token in tree.segments[segment].ids]
+        yield from split_sequence(TokenSequence(ids, reads), boundary)
+
+
+def _row_of(
+    row: PackedRow, parts: Sequence[Sequence[TokenSequence]], boundary: int, *, is_long: bool
+) -> tuple[PackedRow, Tensor]:
+    """Return the row of one kind, and the places of its rewards among those of all parts."""
+    groups, trees, places, at = [], [], [], 0
+    for group, of_group in zip(row.groups, parts, strict=True):
+        own = []
+        for part in of_group:
+            if (len(part.ids) > boundary) == is_long:
+                own.append(part)
+                places.append(torch.arange(at, at + len(part.reads)))
+            at += len(part.reads)
+        if own:
+            groups.append(group)
+            trees.append(PrefixTree.grow(own))
+    return PackedRow(tuple(groups), tuple(trees)), torch.cat(places)
