@@ -49,10 +49,14 @@ def test_a_template_without_bos_is_recorded_as_such(make_tokenizer):
     [
         ({"template": "{{ bos_token }}{{ bos_token }}{% for m in messages %}" + TURN + "{% endfor %}"}, "BOS twice"),
         ({"pad_token": None}, "names no pad token"),
-        ({"pad_token": "<|end|>"}, "choose another pad token"),
         ({"template": "{% for m in messages %}<|user|>{{ m['content'] }}{% endfor %}"}, "no token of its own"),
         ({"template": "{{ raise_exception('images only') }}"}, "refuses plain .*images only"),
-        ({"template": None}, "expected a tokenizer with one chat template"),
+        ({"template": "{{ messages[0]['images'] + 1 }}"}, "refuses plain .*no attribute 'images'"),
+        ({"template": "{{ messages | length + 'a' }}"}, "refuses plain .*TypeError"),
+        ({"template": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"}, "refuses plain .*RecursionError"),
+        ({"template": "{{ raise_exception }}{% for m in messages %}" + TURN + "{% endfor %}"}, "a memory address"),
+        ({"template": {"tool_use": TURN, "rag": TURN}}, "one named `default`, got rag, tool_use: name one"),
+        ({"template": None}, r"has no chat template: name a file .*with --chat-template"),
     ],
 )
 def test_tokenizers_that_would_give_wrong_scores_are_refused(make_tokenizer, settings, message):
