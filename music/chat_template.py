@@ -30,7 +30,7 @@ _LLAMA3 = r"""{{- bos_token -}}
 """
 _GEMMA = r"""{{- bos_token -}}
 {%- set system = messages[0]['content'] | trim + '\n\n' if messages and messages[0]['role'] == 'system' else '' -%}
-{%- for message in messages[1:] if system else messages -%}
+{%- for message in (messages[1:] if system else messages) -%}
 {{- ('' if loop.first else '\n') + '<start_of_turn>' -}}
 {{- ('model' if message['role'] == 'assistant' else message['role']) + '\n' + (system if loop.first else '') -}}
 {{- message['content'] | trim + '<end_of_turn>' -}}

@@ -117,8 +117,9 @@ class LocalChatModel:
         template_text(self._tokenizer)
         if choice is not None:
             messages = [{"role": "user", "content": "Hi!"}, {"role": "assistant", "content": "Hello."}]
-            last = self._render(messages)[-1]
-            self._closing = (last,) if last in self._tokenizer.all_special_ids else ()
+            last = self._render(messages)[-1:]
+            added = self._tokenizer.added_tokens_decoder
+            self._closing = tuple(token for token in last if token in added and added[token].special)
 
     @property
     def name(self) -> str:
