@@ -52,24 +52,23 @@ BUILT_IN: dict[str, tuple[str, tuple[str, ...]]] = {
 """Templates by name, each with the tokens that it needs. `zephyr` needs EOS alone, which nearly every tokenizer has."""
 
 
-def template_text(tokenizer: Any) -> str:
+def template_text(tokenizer: Any, remedy: str) -> str:
     """Return the template with which a tokenizer renders if it is told nothing else, as transformers chooses it.
+
+    Args:
+        tokenizer: Its `chat_template` may hold several by name.
+        remedy: What a user can do where there is none.
 
     Raises:
         InvalidInputError: It has none, or several of which none is its `default`.
     """
     own = tokenizer.chat_template
-    if isinstance(own, dict):
-        own = own.get("default")
-        if not own:
-            names = ", ".join(sorted(tokenizer.chat_template))
-            raise InvalidInputError(f"expected one chat template, or one named `default`, got {names}: name one of them")
-    if not own:
-        raise InvalidInputError(
-            "the tokenizer has no chat template: name a file that holds one, or one that is built in "
-            f"({', '.join(BUILT_IN)})"
-        )
-    return str(own)
+    if isinstance(own, dict) and "default" not in own:
+        raise InvalidInputError(f"none of its chat templates, {', '.join(sorted(own))}, is named default: {remedy}")
+    text = own["default"] if isinstance(own, dict) else own
+    if not text:
+        raise InvalidInputError(f"the tokenizer has no chat template: {remedy}")
+    return str(text)
 
 
 def choose_template(tokenizer: Any, choice: str) -> str:

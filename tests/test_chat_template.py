@@ -8,8 +8,9 @@ from music.reward.tokens import ConversationTokenizer
 SYSTEM = Conversation(messages=(Message(role="system", content="Be short."),))
 TALK = SYSTEM.user("Name a fruit.\n").assistant(" An apple.\n").user("Another?").assistant("A pear.")
 TEXTS = {
-    "chatml": "<|im_start|>system\nBe short.<|im_end|>\n<|im_start|>user\nName a fruit.\n<|im_end|>\n<|im_start|>assistant"
-    "\n An apple.\n<|im_end|>\n<|im_start|>user\nAnother?<|im_end|>\n<|im_start|>assistant\nA pear.<|im_end|>",
+    "chatml": "<|im_start|>system\nBe short.<|im_end|>\n<|im_start|>user\nName a fruit.\n<|im_end|>\n"
+    "<|im_start|>assistant\n An apple.\n<|im_end|>\n<|im_start|>user\nAnother?<|im_end|>\n"
+    "<|im_start|>assistant\nA pear.<|im_end|>",
     "gemma": "<|bos|><start_of_turn>user\nBe short.\n\nName a fruit.<end_of_turn>\n<start_of_turn>model\nAn apple."
     "<end_of_turn>\n<start_of_turn>user\nAnother?<end_of_turn>\n<start_of_turn>model\nA pear.<end_of_turn>",
     "llama3": "<|bos|><|start_header_id|>system<|end_header_id|>\n\nBe short.<|eot_id|><|start_header_id|>user"
@@ -51,22 +52,24 @@ def test_a_template_may_be_a_file_or_one_of_the_tokenizers_own(base, tmp_path):
     file.write_text("{{ 'müsli' }}", encoding="utf-8")
     assert choose_template(base, str(file)) == "{{ 'müsli' }}"
     base.chat_template = {"default": "one", "chatml": "two"}
-    assert (template_text(base), choose_template(base, "chatml")) == ("one", "two")
+    assert (template_text(base, ""), choose_template(base, "chatml")) == ("one", "two")
     base.chat_template = {"chatml": "two"}
-    with pytest.raises(InvalidInputError, match="expected one chat template, or one named `default`, got chatml"):
-        template_text(base)
+    with pytest.raises(InvalidInputError, match="none of its chat templates, chatml, is named default: do this"):
+        template_text(base, "do this")
 
 
 def test_a_template_that_is_not_there_is_refused_with_those_that_are(base, make_tokenizer, tmp_path):
     base.chat_template = {"rag": "one"}
     with pytest.raises(InvalidInputError, match=r"expected a file, or one of rag, chatml, .*; did you mean 'chatml'\?"):
         choose_template(base, "chatlm")
-    with pytest.raises(InvalidInputError, match=r"lacks its tokens <\|im_start\|>, <\|im_end\|>; zephyr needs EOS alone"):
+    with pytest.raises(
+        InvalidInputError, match=r"lacks its tokens <\|im_start\|>, <\|im_end\|>; zephyr needs EOS alone"
+    ):
         choose_template(make_tokenizer(None), "chatml")
     with pytest.raises(InvalidInputError, match="ends messages with EOS, and the tokenizer has none"):
         choose_template(make_tokenizer(None), "zephyr")
-    with pytest.raises(InvalidInputError, match="has no chat template: name a file"):
-        template_text(base.__class__(tokenizer_object=base.backend_tokenizer))
+    with pytest.raises(InvalidInputError, match="has no chat template: do this"):
+        template_text(make_tokenizer(None), "do this")
     (tmp_path / "bad.jinja").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InvalidInputError, match="expected Jinja text in UTF-8"):
         choose_template(base, str(tmp_path / "bad.jinja"))

@@ -15,7 +15,8 @@ _REMOTE = re.compile(r"(.+)@(https?://.*)", re.IGNORECASE | re.DOTALL)
 _USERINFO = re.compile(r"(https?://)[^/\s]*@", re.IGNORECASE)
 _FORMS = (
     "MODEL@BASE_URL (for example gemma-2-9b-it@http://127.0.0.1:8000/v1; several, separated by commas, are replicas), "
-    "local:PATH_OR_HUB_ID (with ?chat_template=FILE_OR_NAME behind it for a model that has none), or sandbox (sandbox:SKILL for another skill)"
+    "local:PATH_OR_HUB_ID (with ?chat_template=FILE_OR_NAME behind it for a model that has none), or sandbox "
+    "(sandbox:SKILL for another skill)"
 )
 
 

@@ -13,7 +13,7 @@ from functools import cache
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
 
-from music.chat_template import RENDERING_FAULTS, choose_template, template_text
+from music.chat_template import BUILT_IN, RENDERING_FAULTS, choose_template, template_text
 from music.errors import InvalidInputError
 from music.llm.chat import ChatReply, ChatRequest, ReplyOutcome, RequestRejectedError, Sampling, StoppedWaitingError
 from music.llm.generation import before_stop, drawing, stopping, up_to_stop
@@ -101,25 +101,22 @@ class LocalChatModel:
                 f"{self._name}: expected a causal language model (safetensors): {_first_line(error)}"
             ) from error
         try:
-            self._set_template(chat_template)
+            self._closing = self._set_template(chat_template)
         except InvalidInputError as error:
-            raise InvalidInputError(
-                f"{self._name}: {error}, as local:{path_or_hub_id}{TEMPLATE_QUERY}FILE_OR_NAME"
-            ) from error
+            raise InvalidInputError(f"{self._name}: {error}") from error
         self._model = model.to(_device()).eval()
         self._is_stopped = False
 
-    def _set_template(self, choice: str | None) -> None:
-        """Settle the chat template, and the token that closes messages in one that was chosen."""
-        if choice is not None:
-            self._tokenizer.chat_template = choose_template(self._tokenizer, choice)
-        self._closing: tuple[int, ...] = ()
-        template_text(self._tokenizer)
-        if choice is not None:
-            messages = [{"role": "user", "content": "Hi!"}, {"role": "assistant", "content": "Hello."}]
-            last = self._render(messages)[-1:]
-            added = self._tokenizer.added_tokens_decoder
-            self._closing = tuple(token for token in last if token in added and added[token].special)
+    def _set_template(self, choice: str | None) -> tuple[int, ...]:
+        """Settle the chat template; return the special token that closes messages in one that was chosen."""
+        if choice is None:
+            form = f"local:PATH_OR_HUB_ID{TEMPLATE_QUERY}"
+            template_text(self._tokenizer, f"name one as {form}, a file or one of {', '.join(BUILT_IN)}")
+            return ()
+        self._tokenizer.chat_template = choose_template(self._tokenizer, choice)
+        messages = [{"role": "user", "content": "Hi!"}, {"role": "assistant", "content": "Hello."}]
+        added = self._tokenizer.added_tokens_decoder
+        return tuple(token for token in self._render(messages)[-1:] if token in added and added[token].special)
 
     @property
     def name(self) -> str:

@@ -24,7 +24,9 @@ def score(
     attention: Annotated[str | None, typer.Option(help="gather, flex or varlen; by default the fastest here.")] = None,
     chat_template: Annotated[
         str | None,
-        typer.Option(metavar="FILE|NAME", help="Chat template of a model that has none; chatml or zephyr, for example."),
+        typer.Option(
+            metavar="FILE|NAME", help="Chat template of a model that has none; chatml or zephyr, for example."
+        ),
     ] = None,
     read_at: Annotated[
         ReadAt | None,

@@ -113,7 +113,8 @@ class ScoreContract(BaseModel):
         """Refuse a tokenizer from which another contract follows.
 
         Raises:
-            ContractError: Template, BOS, reward token, its place or the pad token differ from what the model was trained with.
+            ContractError: Template, BOS, reward token, its place or pad token differ from what the model was trained
+                with.
         """
         names = ("chat_template_sha256", "starts_with_bos", "read_at", "reward_token_id", "pad_token_id")
         differing = [

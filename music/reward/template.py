@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from music.chat_template import RENDERING_FAULTS, template_text
+from music.chat_template import BUILT_IN, RENDERING_FAULTS, template_text
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.reward.contract import ContractError, ReadAt, Readout, ScoreContract
@@ -65,9 +65,9 @@ def own_template(tokenizer: PreTrainedTokenizerBase) -> str:
         ContractError: It has none, or several without a `default`.
     """
     try:
-        return template_text(tokenizer)
+        return template_text(tokenizer, f"name one with --chat-template, a file or one of {', '.join(BUILT_IN)}")
     except InvalidInputError as error:
-        raise ContractError(f"{error}, with --chat-template") from error
+        raise ContractError(str(error)) from error
 
 
 def closing_token(tokenizer: PreTrainedTokenizerBase) -> int:

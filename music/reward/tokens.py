@@ -41,8 +41,9 @@ class Unscorable(StrEnum):
     TOOL_CALLS_NOT_RENDERED = "tool_calls_not_rendered"
     """It holds tool calls, and the chat template has no place for any: they would be left out of the score."""
     REWARD_TOKEN_MISSING = "reward_token_missing"
-    """It does not end with the contract's reward token, or a turn that is read does not. Where a template closes messages with plain text, a
-    newline for example, the tokenizer can merge that text with the reply's own end into another token."""
+    """It does not end with the contract's reward token, or a turn that is read does not. Where a template closes
+    messages with plain text, a newline for example, the tokenizer can merge that text with the reply's own end into
+    another token."""
 
 
 @dataclass(frozen=True, slots=True)

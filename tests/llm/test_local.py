@@ -241,7 +241,7 @@ async def test_of_several_chat_templates_the_default_is_taken_or_the_one_that_is
         for model in (LocalChatModel(path), open_model(f"local:{path}?chat_template=long"))
     ]
     assert (default, named) == (5, 10)
-    with pytest.raises(InvalidInputError, match=r"named `default`, got long.*, as local:.*\?chat_template=FILE_OR_NAME"):
+    with pytest.raises(InvalidInputError, match=r"long, is named default: name one as local:.*\?chat_template="):
         LocalChatModel(save(tmp_path / "undecided", template={"long": TEMPLATE}))
 
 

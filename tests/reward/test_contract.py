@@ -21,7 +21,8 @@ def test_is_the_same_after_save_and_load(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"version": 4}, {"version": 1}, {"readout": "first"}, {"max_length": 0}, {"heat": 1}, {"read_at": "first"}]
+    "change",
+    [{"version": 4}, {"version": 1}, {"readout": "first"}, {"max_length": 0}, {"heat": 1}, {"read_at": "first"}],
 )
 def test_a_file_that_promises_something_else_is_refused(tmp_path, change):
     CONTRACT.save(tmp_path)

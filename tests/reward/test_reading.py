@@ -36,7 +36,10 @@ def checkpoint(reward_checkpoint, make_tokenizer):
 
 def vanilla(path, conversation, pad_to=0):
     """Score one sequence in plain transformers, padded on the right to some length."""
-    classifier, tokenizer = AutoModelForSequenceClassification.from_pretrained(path), AutoTokenizer.from_pretrained(path)
+    classifier, tokenizer = (
+        AutoModelForSequenceClassification.from_pretrained(path),
+        AutoTokenizer.from_pretrained(path),
+    )
     options = {"padding": "max_length", "max_length": pad_to} if pad_to else {}
     batch = tokenizer.apply_chat_template(
         [conversation.to_messages()], return_dict=True, return_tensors="pt", padding_side="right", **options
@@ -78,15 +81,16 @@ def test_the_pad_token_at_the_end_shows_on_screen_and_stays(checkpoint, tmp_path
     path = checkpoint(pad_token="<|end|>", pad_token_id=END)
     model = RewardModel.from_pretrained(path, device="cpu")
     assert "the reward is read at the last token before <|end|>, which is the pad token" in caplog.text
-    assert model.description.endswith("reward read at the last token before <|end|>, which is the pad token (as vanilla "
-                                      "transformers reads)")  # fmt: skip
+    assert "reward read at the last token before <|end|>, which is the pad token" in model.description
     model.save_pretrained(tmp_path)
     assert json.loads((tmp_path / CONTRACT_FILE).read_text())["read_at"] == "last_non_pad"
     with pytest.raises(ContractError, match=r"reads the reward at `last_non_pad`, got `last`: leave --read-at out"):
         RewardModel.from_pretrained(tmp_path, device="cpu", read_at="last")
 
 
-@pytest.mark.parametrize("template", [None, "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}<|end|>"])
+@pytest.mark.parametrize(
+    "template", [None, "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}<|end|>"]
+)
 def test_every_way_to_score_reads_before_the_pad_token(checkpoint, template):
     """Also where the pad token closes the whole conversation alone, as in Phi-3's template."""
     path = checkpoint(template, pad_token="<|end|>", pad_token_id=END)
@@ -127,7 +131,9 @@ REPLIES = [
 @pytest.mark.parametrize("pad", [0, END])
 def test_a_model_of_openrlhf_is_read_at_eos(checkpoint, tmp_path, monkeypatch, caplog, template, pad):
     caplog.set_level(logging.WARNING)
-    path = checkpoint(template, eos_token="<|end|>", pad_token_id=pad, normalize_reward=False, value_head_prefix="score")
+    path = checkpoint(
+        template, eos_token="<|end|>", pad_token_id=pad, normalize_reward=False, value_head_prefix="score"
+    )
     model = RewardModel.from_pretrained(path, device="cpu")
     tokenizer = AutoTokenizer.from_pretrained(path)
     own = [openrlhf_reward.token_ids(monkeypatch, tokenizer, talk) for talk in REPLIES]

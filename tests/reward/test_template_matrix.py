@@ -28,7 +28,8 @@ ZEPHYR = (
 VICUNA = (
     "{% if messages[0]['role'] == 'system' %}{% set turns = messages[1:] %}{% set system = messages[0]['content'] %}"
     "{% else %}{% set turns = messages %}{% set system = 'A chat between a user and an assistant.' %}{% endif %}"
-    "{{ system }}{% for message in turns %}{% if message['role'] == 'user' %}{{ ' USER: ' + message['content'].strip() }}"
+    "{{ system }}{% for message in turns %}{% if message['role'] == 'user' %}"
+    "{{ ' USER: ' + message['content'].strip() }}"
     "{% else %}{{ ' ASSISTANT: ' + message['content'].strip() + eos_token }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ ' ASSISTANT:' }}{% endif %}"
 )
@@ -100,7 +101,10 @@ def save_classifier(path, tokenizer, **settings):
 
 def vanilla(path, conversations):
     """Score one unpadded sequence at a time."""
-    classifier, tokenizer = AutoModelForSequenceClassification.from_pretrained(path), AutoTokenizer.from_pretrained(path)
+    classifier, tokenizer = (
+        AutoModelForSequenceClassification.from_pretrained(path),
+        AutoTokenizer.from_pretrained(path),
+    )
     rendered = [tokenizer.apply_chat_template(c.to_messages(), return_dict=True) for c in conversations]
     with torch.no_grad():
         return [classifier(torch.tensor([each["input_ids"]])).logits.item() for each in rendered]

@@ -68,8 +68,8 @@ class RewardTrainingConfig(BaseModel):
     """Chat template for a base that has none, or in place of its own: a file, one of the tokenizer's own by name, or
     one that is built in: `chatml`, `gemma`, `llama3` or `zephyr`. It is saved with the model."""
     read_at: ReadAt | None = None
-    """Token at which rewards are read: `last`, `last_non_pad` (the last that is not the pad token) or `eos` (as OpenRLHF
-    does). By default as the base was trained, or `last`. It becomes part of the model's score contract."""
+    """Token at which rewards are read: `last`, `last_non_pad` (the last that is not the pad token) or `eos` (as
+    OpenRLHF does). By default as the base was trained, or `last`. It becomes part of the model's score contract."""
     objective: Objective = Objective()
     """The loss."""
     batch_size: int = Field(default=64, ge=1)
