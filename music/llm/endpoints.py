@@ -15,7 +15,8 @@ _REMOTE = re.compile(r"(.+)@(https?://.*)", re.IGNORECASE | re.DOTALL)
 _USERINFO = re.compile(r"(https?://)[^/\s]*@", re.IGNORECASE)
 _FORMS = (
     "MODEL@BASE_URL (for example gemma-2-9b-it@http://127.0.0.1:8000/v1; several, separated by commas, are replicas), "
-    "local:PATH_OR_HUB_ID, or sandbox (sandbox:SKILL for another skill)"
+    "local:PATH_OR_HUB_ID (with ?chat_template=FILE_OR_NAME behind it for a model that has none), or sandbox "
+    "(sandbox:SKILL for another skill)"
 )
 
 
@@ -24,7 +25,8 @@ def open_model(spec: str, settings: ClientSettings | None = None) -> ChatModel:
 
     Args:
         spec: `MODEL@BASE_URL` for an OpenAI-compatible server, `local:PATH_OR_HUB_ID` for a transformers model in this
-            process (loaded before this returns), `sandbox` or `sandbox:SKILL`. Servers of one model are listed as
+            process (loaded before this returns; `?chat_template=FILE_OR_NAME` behind it gives it a chat template, see
+            `music.chat_template`), `sandbox` or `sandbox:SKILL`. Servers of one model are listed as
             `MODEL@BASE_URL,MODEL@BASE_URL`; see `music.llm.replicas`.
         settings: Of the HTTP client; other models have no use for them.
 
@@ -57,11 +59,12 @@ def shown(spec: str) -> str:
 
 
 def _open_local(path: str) -> ChatModel:
-    from music.llm.local import LocalChatModel
+    from music.llm.local import TEMPLATE_QUERY, LocalChatModel
 
-    if not path:
-        raise InvalidInputError(f"endpoint 'local': expected {_FORMS}")
-    return LocalChatModel(path)
+    model, has_template, chat_template = path.partition(TEMPLATE_QUERY)
+    if not model or (has_template and not chat_template):
+        raise InvalidInputError(f"endpoint {f'local:{path}'.rstrip(':')!r}: expected {_FORMS}")
+    return LocalChatModel(model, chat_template or None)
 
 
 def _open_sandbox(skill: str) -> ChatModel:

@@ -13,6 +13,7 @@ from functools import cache
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
 
+from music.chat_template import BUILT_IN, RENDERING_FAULTS, choose_template, template_text
 from music.errors import InvalidInputError
 from music.llm.chat import ChatReply, ChatRequest, ReplyOutcome, RequestRejectedError, Sampling, StoppedWaitingError
 from music.llm.generation import before_stop, drawing, stopping, up_to_stop
@@ -24,7 +25,10 @@ from music.quiet import quiet_transformers
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["LocalChatModel"]
+__all__ = ["TEMPLATE_QUERY", "LocalChatModel"]
+
+TEMPLATE_QUERY = "?chat_template="
+"""Stands between a model and the chat template that it is given, where endpoints are written as text."""
 
 _DEFAULT_MAX_TOKENS = 512
 _TAIL_TOKENS = 32
@@ -73,16 +77,18 @@ class LocalChatModel:
 
     Args:
         path_or_hub_id: A folder, or the name of a model on the Hugging Face hub. Loaded at once.
+        chat_template: For a model that has none, or in place of its own: a file or a name (see `music.chat_template`).
+            A reply then ends also with the special token that closes messages in it.
 
     Raises:
-        InvalidInputError: There is no such model, it cannot be loaded, or its tokenizer has no chat template.
+        InvalidInputError: There is no such model, it cannot be loaded, or there is no chat template.
     """
 
-    def __init__(self, path_or_hub_id: str) -> None:
+    def __init__(self, path_or_hub_id: str, chat_template: str | None = None) -> None:
         from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        self._name = f"local:{path_or_hub_id}"
+        self._name = f"local:{path_or_hub_id}" + (f"{TEMPLATE_QUERY}{chat_template}" if chat_template else "")
         require_model(path_or_hub_id)
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(path_or_hub_id, trust_remote_code=False)
@@ -94,14 +100,27 @@ class LocalChatModel:
             raise InvalidInputError(
                 f"{self._name}: expected a causal language model (safetensors): {_first_line(error)}"
             ) from error
-        if not self._tokenizer.chat_template:
-            raise InvalidInputError(f"{self._name}: expected a chat model, but its tokenizer has no chat template")
+        try:
+            self._closing = self._set_template(chat_template)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{self._name}: {error}") from error
         self._model = model.to(_device()).eval()
         self._is_stopped = False
 
+    def _set_template(self, choice: str | None) -> tuple[int, ...]:
+        """Settle the chat template; return the special token that closes messages in one that was chosen."""
+        if choice is None:
+            form = f"local:PATH_OR_HUB_ID{TEMPLATE_QUERY}"
+            template_text(self._tokenizer, f"name one as {form}, a file or one of {', '.join(BUILT_IN)}")
+            return ()
+        self._tokenizer.chat_template = choose_template(self._tokenizer, choice)
+        messages = [{"role": "user", "content": "Hi!"}, {"role": "assistant", "content": "Hello."}]
+        added = self._tokenizer.added_tokens_decoder
+        return tuple(token for token in self._render(messages)[-1:] if token in added and added[token].special)
+
     @property
     def name(self) -> str:
-        """The endpoint, as `local:PATH_OR_HUB_ID`."""
+        """The endpoint, as `local:PATH_OR_HUB_ID`, and the chat template if one was chosen."""
         return self._name
 
     async def complete(self, request: ChatRequest) -> ChatReply:
@@ -183,8 +202,6 @@ class LocalChatModel:
 
     def _prompt(self, request: ChatRequest) -> _Prompt:
         """Render a request; the template brings its own BOS, so none is added."""
-        from jinja2 import TemplateError
-
         messages = [{"role": m.role, "content": m.content} for m in request.messages]
         sampling, told = request.sampling, dict(request.sampling.extra_body)
         switches = told.pop("chat_template_kwargs", {})
@@ -194,15 +211,22 @@ class LocalChatModel:
                 "a model in this process knows no server's fields"
             )
         try:
-            encoded = self._tokenizer.apply_chat_template(
-                messages, add_generation_prompt=True, return_dict=True, **switches
-            )
-        except TemplateError as error:
-            raise RequestRejectedError(f"{self._name}: the chat template refuses the messages: {error}") from error
-        ids = list(encoded["input_ids"])
+            ids = self._render(messages, add_generation_prompt=True, **switches)
+        except InvalidInputError as error:
+            raise RequestRejectedError(f"{self._name}: {error}") from error
         opened = find_open_mark(self._tokenizer.decode(ids[-_TAIL_TOKENS:], skip_special_tokens=False))
         seed = request.seed if sampling.sends_seed else None
         return _Prompt(ids, self._room(request, len(ids)), sampling, seed, opened)
+
+    def _render(self, messages: Sequence[dict[str, str]], **options: Any) -> list[int]:
+        """Return the tokens of messages."""
+        from jinja2 import TemplateError
+
+        try:
+            encoded = self._tokenizer.apply_chat_template(messages, return_dict=True, **options)
+        except (TemplateError, *RENDERING_FAULTS) as error:
+            raise InvalidInputError(f"the chat template refuses the messages: {error}") from error
+        return list(encoded["input_ids"])
 
     def _room(self, request: ChatRequest, num_prompt: int) -> int:
         """Return how many tokens may be generated."""
@@ -220,6 +244,8 @@ class LocalChatModel:
 
         first, pad = prompts[0], self._pad_token()
         options: dict[str, Any] = {"max_new_tokens": first.max_tokens, "pad_token_id": pad}
+        if self._closing:
+            options["eos_token_id"] = list(self._end_tokens())
         options |= drawing(first.sampling, is_greedy=not self._model.generation_config.do_sample)
         rows = [torch.tensor(prompt.ids) for prompt in prompts]
         ids = pad_sequence(rows, batch_first=True, padding_value=pad or 0, padding_side="left")
@@ -236,7 +262,8 @@ class LocalChatModel:
     def _end_tokens(self) -> tuple[int, ...]:
         """Return the tokens that end a reply."""
         end = self._model.generation_config.eos_token_id
-        return () if end is None else (end,) if isinstance(end, int) else tuple(end)
+        own = () if end is None else (end,) if isinstance(end, int) else tuple(end)
+        return (*own, *(token for token in self._closing if token not in own))
 
     def _pad_token(self) -> int | None:
         pad: int | None = self._tokenizer.pad_token_id

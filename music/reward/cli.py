@@ -8,6 +8,7 @@ import typer
 from music.cli import AsJson, ConsecutiveFlag, FormatFlag, SplitFlag, StrictFlag, console, emit, read_pairs
 from music.files import require_output_file
 from music.names import require_model
+from music.reward.contract import ReadAt
 
 __all__ = ["score"]
 
@@ -21,6 +22,18 @@ def score(
     out: Annotated[Path | None, typer.Option(help="Write one JSON line per row here.")] = None,
     device: Annotated[str | None, typer.Option(help="CUDA where there is one, else the CPU, if not given.")] = None,
     attention: Annotated[str | None, typer.Option(help="gather, flex or varlen; by default the fastest here.")] = None,
+    chat_template: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|NAME", help="Chat template of a model that has none; chatml or zephyr, for example."
+        ),
+    ] = None,
+    read_at: Annotated[
+        ReadAt | None,
+        typer.Option(
+            help="Token at which a model without a score contract has its reward, if the checkpoint does not say."
+        ),
+    ] = None,
     format: FormatFlag = None,
     split: SplitFlag = None,
     consecutive: ConsecutiveFlag = "refuse",
@@ -40,7 +53,9 @@ def score(
     from music.reward.model import RewardModel
     from music.reward.report import report_conversations, report_pairs
 
-    reward_model = RewardModel.from_pretrained(model, device=device, attention=attention)
+    reward_model = RewardModel.from_pretrained(
+        model, device=device, attention=attention, chat_template=chat_template, read_at=read_at
+    )
     _say(reward_model.description)
     if is_conversation_file(file, split=split):
         conversations = read_conversations(file, split=split, consecutive=Consecutive(consecutive))
@@ -48,7 +63,8 @@ def score(
     else:
         pairs = read_pairs(file, format, strict, split=split, consecutive=consecutive).pairs
         report = report_pairs(reward_model, pairs, per_turn=per_turn)
-    summary: dict[str, Any] = {"model": reward_model.description, **report.summary}
+    contract = reward_model.contract
+    summary: dict[str, Any] = {"model": reward_model.description, "read_at": contract.read_at, **report.summary}
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in report.rows))

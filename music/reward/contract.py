@@ -12,12 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from music.errors import InvalidInputError
 
-__all__ = ["CONTRACT_FILE", "ContractError", "Readout", "RewardStatistics", "ScoreContract"]
+__all__ = ["CONTRACT_FILE", "ContractError", "ReadAt", "Readout", "RewardStatistics", "ScoreContract"]
 
 CONTRACT_FILE = "score_contract.json"
 
 Readout = Literal["last", "turn_mean"]
 """How a conversation's rewards become its score; see `ScoreContract.readout`."""
+ReadAt = Literal["last", "last_non_pad", "eos"]
+"""At which token a reward is read; see `ScoreContract.read_at`."""
 
 
 class ContractError(InvalidInputError):
@@ -37,14 +39,14 @@ class RewardStatistics(BaseModel):
 class ScoreContract(BaseModel):
     """What a score depends on besides the weights.
 
-    The fields without alternatives (`reward_token`, `over_long`, `activation`) are written out for those who serve the
-    checkpoint with other software.
+    The fields without alternatives (`over_long`, `activation`) are written out for those who serve the checkpoint with
+    other software.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[2] = 2
-    """Files of version 1 are read too: they knew no readout but `last`."""
+    version: Literal[3] = 3
+    """Files of versions 1 and 2 are read too: they knew no `read_at` but `last`, and version 1 no other readout."""
     chat_template_sha256: str
     """Of the chat template's text in UTF-8. It reads no clock: a date is part of the text."""
     starts_with_bos: bool
@@ -55,13 +57,22 @@ class ScoreContract(BaseModel):
     as causal attention sees nothing that follows; one forward pass gives them all. Of a conversation beyond
     `max_length`, the turns that are dropped have no part in the mean. It needs a chat template that renders a beginning
     in the same way whatever follows."""
-    reward_token: Literal["last"] = "last"
-    """A turn's reward is read at the last token of its assistant message, as the template closes it."""
+    read_at: ReadAt = "last"
+    """Where the reward of a conversation, or of a turn as the conversation cut there, is read.
+
+    - `last`: at the last token, with which the template closes an assistant message.
+    - `last_non_pad`: at the last token that is not the pad token, which also closes assistant messages. Vanilla
+      `transformers` reads there, and so do models that were trained by it (TRL). Servers that read the last token, as
+      vLLM does, give other numbers.
+    - `eos`: at EOS, as OpenRLHF does. The chat template drops newlines at the end of the conversation, and puts a space
+      and EOS there if it does not end with EOS. EOS is then the last token for all software that renders with it.
+    """
     reward_token_id: int
-    """Id of that token: the one with which the template closes an assistant message. A conversation that ends with
-    another has no score."""
+    """Id of the token with which every rendered conversation ends. One that ends with another has no score."""
     pad_token_id: int
-    """Never equal to `reward_token_id`: pooling would step over the reward token."""
+    """Equal to `reward_token_id` where the reward is read at `last_non_pad`. Otherwise another, as vanilla
+    `transformers` would step over the reward token. Only with `eos` may they be equal, where the tokenizer has no other
+    token to pad with: vanilla `transformers` then gives other numbers."""
     max_length: int = Field(ge=1)
     """In tokens."""
     over_long: Literal["drop_oldest_turns"] = "drop_oldest_turns"
@@ -73,10 +84,13 @@ class ScoreContract(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _from_version_1(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("version") == 1 and "readout" not in data:
-            return data | {"version": 2, "readout": "last"}
-        return data
+    def _from_earlier_versions(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("version") not in (1, 2) or "read_at" in data:
+            return data
+        if data["version"] == 1 and "readout" in data:
+            return data
+        earlier = {name: value for name, value in data.items() if (name, value) != ("reward_token", "last")}
+        return earlier | {"version": 3, "read_at": "last"}
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -89,7 +103,7 @@ class ScoreContract(BaseModel):
             return cls.model_validate_json(path.read_bytes())
         except ValidationError as error:
             faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
-            raise ContractError(f"{path}: expected a score contract of version 1 or 2: {faults}") from error
+            raise ContractError(f"{path}: expected a score contract of version 1, 2 or 3: {faults}") from error
 
     def save(self, directory: Path) -> None:
         """Write the contract into a checkpoint's folder."""
@@ -99,9 +113,10 @@ class ScoreContract(BaseModel):
         """Refuse a tokenizer from which another contract follows.
 
         Raises:
-            ContractError: Template, BOS, reward token or pad token differ from what the model was trained with.
+            ContractError: Template, BOS, reward token, its place or pad token differ from what the model was trained
+                with.
         """
-        names = ("chat_template_sha256", "starts_with_bos", "reward_token_id", "pad_token_id")
+        names = ("chat_template_sha256", "starts_with_bos", "read_at", "reward_token_id", "pad_token_id")
         differing = [
             f"{name} is {getattr(derived, name)} but the contract says {getattr(self, name)}"
             for name in names

@@ -60,8 +60,8 @@ def _sources(template: str) -> frozenset[str]:
 
 def _may_be_random(node: nodes.Filter) -> bool:
     """Whether this filter is `random`, or `map` with it or with a filter that is not known before it is rendered."""
-    if node.name == "map" and node.args:
-        applied = node.args[0]
+    if node.name == "map" and (node.args or node.dyn_args):
+        applied = node.args[0] if node.args else None
         return not isinstance(applied, nodes.Const) or applied.value == "random"
     return node.name == "random"
 

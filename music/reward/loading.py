@@ -10,7 +10,7 @@ from music.errors import InvalidInputError
 from music.names import require_model
 from music.quiet import quiet_transformers
 from music.reward.classifier import init_head, load_classifier
-from music.reward.contract import Readout
+from music.reward.contract import ReadAt, Readout
 from music.reward.tokenizer import load_tokens
 from music.reward.tokens import ConversationTokenizer
 
@@ -39,6 +39,8 @@ def load_checkpoint(
     head_seed: int | None = None,
     max_length: int | None = None,
     readout: Readout | None = None,
+    chat_template: str | None = None,
+    read_at: ReadAt | None = None,
 ) -> LoadedCheckpoint:
     """Load a reward model, or a language model that is to become one.
 
@@ -51,6 +53,10 @@ def load_checkpoint(
         max_length: Bound on conversations in tokens, for a checkpoint that is to be trained: a contract found beside
             it keeps its other choices. By default the contract's, else the model's own limit.
         readout: For a checkpoint that is to be trained, likewise. By default the contract's, else `last`.
+        chat_template: A file, or a name (see `music.chat_template`); by default the tokenizer's own. A contract beside
+            the checkpoint must have been made with it.
+        read_at: At which token rewards are read; by default as the contract or else the checkpoint says (see
+            `music.reward.reading`). A contract must not say otherwise.
 
     Raises:
         InvalidInputError: There is no such checkpoint, or it is no causal model with one reward.
@@ -67,7 +73,16 @@ def load_checkpoint(
         )
     if new_head:
         init_head(classifier, head_seed)
-    tokens = load_tokens(str(path), classifier.config, max_length, readout, quiet=new_head)
-    classifier.config.pad_token_id = tokens.contract.pad_token_id
+    tokens = load_tokens(
+        str(path),
+        classifier.config,
+        max_length,
+        readout,
+        new_head=new_head,
+        chat_template=chat_template,
+        read_at=read_at,
+    )
+    for config in {id(each): each for each in (classifier.config, classifier.config.get_text_config())}.values():
+        config.pad_token_id = tokens.contract.pad_token_id
     classifier.train(False)
     return LoadedCheckpoint(classifier, tokens, new_head)

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
-from music.reward.contract import Readout, ScoreContract
+from music.reward.contract import ReadAt, Readout, ScoreContract
 from music.reward.device import resolve_device
 from music.reward.fingerprint import fingerprint
 from music.reward.loading import load_checkpoint
@@ -77,6 +77,8 @@ class RewardModel:
         device: str | None = None,
         dtype: torch.dtype | None = None,
         attention: str | None = None,
+        chat_template: str | None = None,
+        read_at: ReadAt | None = None,
     ) -> Self:
         """Load a reward model from a folder or the hub.
 
@@ -85,13 +87,17 @@ class RewardModel:
             device: CUDA where there is one, else the CPU, if not given.
             dtype: bf16 on CUDA, fp32 on the CPU, if not given.
             attention: Back-end (see `music.reward.attention`); the fastest that works on the device, if not given.
+            chat_template: A file or a name (see `music.chat_template`), for a checkpoint without a chat template.
+            read_at: Where the reward is read, for a checkpoint without a score contract that does not itself say (see
+                `ScoreContract.read_at`).
 
         Raises:
             InvalidInputError: There is no such checkpoint, or it is no reward model.
             ContractError: Its tokenizer does not keep its score contract.
         """
         on_cuda = resolve_device(device).type == "cuda"
-        loaded = load_checkpoint(path, dtype=dtype or (torch.bfloat16 if on_cuda else torch.float32))
+        dtype = dtype or (torch.bfloat16 if on_cuda else torch.float32)
+        loaded = load_checkpoint(path, dtype=dtype, chat_template=chat_template, read_at=read_at)
         return cls(loaded.classifier, loaded.tokens, device, attention)
 
     @property
@@ -106,12 +112,14 @@ class RewardModel:
 
     @property
     def description(self) -> str:
-        """Architecture, size, device, dtype, attention back-end and prefix cache, for people to read."""
+        """Architecture, size, device, dtype, attention back-end, prefix cache and place of the reward, for people."""
         name, dtype = type(self._classifier).__name__, str(self._classifier.dtype).removeprefix("torch.")
         size, backend = count_text(self._classifier), self._scorer.backend
         cached = self._sequences.max_cached_tokens
         cache = f", prefix cache of {cached:,} tokens" if cached else ""
-        return f"{name} ({size}) on {self._device} in {dtype}, attention {backend}{cache}"
+        place = self._tokens.place
+        read = f", reward read at {place}" if self.contract.read_at != "last" else ""
+        return f"{name} ({size}) on {self._device} in {dtype}, attention {backend}{cache}{read}"
 
     @property
     def fingerprint(self) -> str:
@@ -141,7 +149,9 @@ class RewardModel:
         return [fmean(each) for each in rewards]
 
     def score_each(self, conversations: Sequence[Conversation]) -> list[Scored]:
-        """Score conversations, each of which ends with the assistant; one without a score says why.
+        """Score conversations as `score` does; one without a score has its `problem` in place of it.
+
+        A conversation that is empty or ends with the user has none (`Unscorable.NO_REPLY`).
 
         Raises:
             ContractError: As `score`.

@@ -10,7 +10,7 @@ from music.conversation import Conversation
 from music.pairs import PreferencePair
 from music.reward.model import RewardModel
 from music.reward.scored import Scored
-from music.reward.tokens import Encoding, Unscorable
+from music.reward.tokens import Encoding, Unscorable, has_reply
 
 __all__ = ["ScoreReport", "report_conversations", "report_pairs", "score_all"]
 
@@ -76,7 +76,7 @@ def _score_turns(model: RewardModel, conversations: Sequence[Conversation]) -> l
     seen = [[c.prefix(end) for end in c.turn_ends] for c in conversations]
     encodings = iter(model.tokens.encode([prefix for prefixes in seen for prefix in prefixes], every_turn=False))
     outcomes = [list(islice(encodings, len(prefixes))) for prefixes in seen]
-    problems = [next((e for e in outcome if isinstance(e, Unscorable)), None) for outcome in outcomes]
+    problems = [_problem(c, outcome) for c, outcome in zip(conversations, outcomes, strict=True)]
     usable = [c for c, problem in zip(conversations, problems, strict=True) if problem is None]
     turns = iter(by_turn := model.score_turns(usable))
     scores = iter([rewards[-1] for rewards in by_turn] if model.contract.readout == "last" else model.score(usable))
@@ -84,6 +84,13 @@ def _score_turns(model: RewardModel, conversations: Sequence[Conversation]) -> l
         Scored(None, problem=problem) if problem else Scored(next(scores), tuple(next(turns)), _num_dropped(outcome))
         for outcome, problem in zip(outcomes, problems, strict=True)
     ]
+
+
+def _problem(conversation: Conversation, outcome: Sequence[Encoding | Unscorable]) -> Unscorable | None:
+    """Return why a conversation, or one of its turns, has no score."""
+    if not has_reply(conversation):
+        return Unscorable.NO_REPLY
+    return next((each for each in outcome if isinstance(each, Unscorable)), None)
 
 
 def _num_dropped(outcome: Sequence[Encoding | Unscorable]) -> int:

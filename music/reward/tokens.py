@@ -14,17 +14,26 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from music.conversation import Conversation
-from music.reward.contract import Readout, ScoreContract
+from music.reward.contract import ReadAt, Readout, ScoreContract
 from music.reward.packing import TokenSequence
-from music.reward.template import derive_contract, ends_of_prefixes, require_stable_prefixes, template_ids
+from music.reward.template import (
+    derive_contract,
+    ends_of_prefixes,
+    own_template,
+    require_stable_prefixes,
+    template_ids,
+    up_to_read,
+)
 from music.reward.unscorable import UnscorableError
 
-__all__ = ["ConversationTokenizer", "Encoding", "Unscorable"]
+__all__ = ["ConversationTokenizer", "Encoding", "Unscorable", "has_reply"]
 
 
 class Unscorable(StrEnum):
     """Why a conversation has no encoding."""
 
+    NO_REPLY = "no_reply"
+    """It is empty, or ends with another than the assistant."""
     OVER_LONG = "over_long"
     """Its last exchange alone is longer than the contract's `max_length`."""
     TEMPLATE_REFUSED = "template_refused"
@@ -32,8 +41,9 @@ class Unscorable(StrEnum):
     TOOL_CALLS_NOT_RENDERED = "tool_calls_not_rendered"
     """It holds tool calls, and the chat template has no place for any: they would be left out of the score."""
     REWARD_TOKEN_MISSING = "reward_token_missing"
-    """A reply of it does not end with the contract's reward token. Where a template closes messages with plain text, a
-    newline for example, the tokenizer can merge that text with the reply's own end into another token."""
+    """It does not end with the contract's reward token, or a turn that is read does not. Where a template closes
+    messages with plain text, a newline for example, the tokenizer can merge that text with the reply's own end into
+    another token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +51,9 @@ class Encoding:
     """A conversation as tokens.
 
     Attributes:
-        ids: Token ids, at most `max_length`.
-        reads: Indices of the tokens at which rewards are read, rising: the last one alone, or the ends of all assistant
-            turns in `ids`. The score is the mean of the rewards there.
+        ids: Token ids, at most `max_length`, up to the last at which a reward is read.
+        reads: Indices of the tokens at which rewards are read, rising: the last one alone, or one for each assistant
+            turn in `ids`. The score is the mean of the rewards there.
         num_dropped_turns: Exchanges dropped from the left to fit.
     """
 
@@ -81,17 +91,23 @@ class ConversationTokenizer:
         Raises:
             ContractError: It does not, or the contract's readout needs turns that its template does not keep.
         """
-        contract.require(derive_contract(tokenizer, contract.max_length))
+        contract.require(derive_contract(tokenizer, contract.max_length, read_at=contract.read_at))
         self.tokenizer = tokenizer
         self.contract = contract
-        self._renders_calls = "tool_calls" in str(tokenizer.chat_template)
+        self._renders_calls = "tool_calls" in own_template(tokenizer)
         if contract.readout == "turn_mean":
-            require_stable_prefixes(tokenizer)
+            require_stable_prefixes(tokenizer, contract)
 
     @classmethod
-    def from_tokenizer(cls, tokenizer: PreTrainedTokenizerBase, max_length: int, readout: Readout = "last") -> Self:
-        """Derive the contract from the tokenizer itself."""
-        return cls(tokenizer, derive_contract(tokenizer, max_length, readout))
+    def from_tokenizer(
+        cls,
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int,
+        readout: Readout = "last",
+        read_at: ReadAt | None = None,
+    ) -> Self:
+        """Derive the contract from the tokenizer itself; see `derive_contract`."""
+        return cls(tokenizer, derive_contract(tokenizer, max_length, readout, read_at))
 
     def with_contract(self, **changes: Any) -> Self:
         """Return the same path under a contract that differs in some fields.
@@ -101,20 +117,32 @@ class ConversationTokenizer:
         """
         return type(self)(self.tokenizer, self.contract.model_copy(update=changes))
 
+    @property
+    def place(self) -> str:
+        """Where rewards are read, for people: the contract's `read_at` and the token that closes messages."""
+        closing = self.tokenizer.convert_ids_to_tokens(self.contract.reward_token_id)
+        words = {
+            "last": f"the last token, {closing}",
+            "last_non_pad": f"the last token before {closing}, which is the pad token (as vanilla transformers reads)",
+            "eos": f"EOS, {closing} (as OpenRLHF reads)",
+        }
+        return words[self.contract.read_at]
+
     def encode(
         self, conversations: Sequence[Conversation], *, every_turn: bool | None = None
     ) -> list[Encoding | Unscorable]:
         """Render conversations, dropping the oldest exchanges of those that are too long.
 
         Args:
-            conversations: Each should end with the assistant.
+            conversations: Those that do not end with the assistant are `Unscorable`.
             every_turn: Whether rewards are read at the end of every assistant turn, not at the last token alone; by
                 default as the contract's readout needs.
 
         Raises:
             ContractError: Every turn is to be read, but the template renders a beginning differently once more follows.
         """
-        fits = [self._fit(c, ids) for c, ids in zip(conversations, self._render(conversations), strict=True)]
+        rendered = iter(self._render([c for c in conversations if has_reply(c)]))
+        fits = [self._fit(c, next(rendered)) if has_reply(c) else Unscorable.NO_REPLY for c in conversations]
         if every_turn is None:
             every_turn = self.contract.readout == "turn_mean"
         earlier = [fit.earlier_turns if every_turn and isinstance(fit, _Fit) else () for fit in fits]
@@ -139,13 +167,10 @@ class ConversationTokenizer:
             names: What an error calls the conversations.
 
         Raises:
-            UnscorableError: A conversation is empty, ends with the user, or is `Unscorable`.
+            UnscorableError: A conversation is `Unscorable`.
             ContractError: As `encode`.
         """
         names = names or [f"conversation {index}" for index in range(len(conversations))]
-        for name, conversation in zip(names, conversations, strict=True):
-            if not conversation.messages or conversation.messages[-1].role != "assistant":
-                raise UnscorableError(f"{name}: expected it to end with the assistant")
         encodings = self.encode(conversations, every_turn=every_turn)
         for name, encoding in zip(names, encodings, strict=True):
             if isinstance(encoding, Unscorable):
@@ -186,11 +211,14 @@ class ConversationTokenizer:
         end = [self.contract.reward_token_id]
         if any(ids[-1:] != end for ids in (fit.ids, *prefixes)):
             return Unscorable.REWARD_TOKEN_MISSING
-        reads = (*ends_of_prefixes(fit.ids, prefixes), len(fit.ids) - 1)
-        return Encoding(fit.ids, reads, fit.num_dropped_turns)
+        whole, *cut = (up_to_read(ids, self.contract) for ids in (fit.ids, *prefixes))
+        reads = (*ends_of_prefixes(whole, cut), len(whole) - 1)
+        return Encoding(whole, reads, fit.num_dropped_turns)
 
     def _why(self, problem: Unscorable) -> str:
         """Explain a problem to a user."""
+        if problem is Unscorable.NO_REPLY:
+            return "expected it to end with the assistant"
         if problem is Unscorable.OVER_LONG:
             return f"max_length {self.contract.max_length}"
         if problem is Unscorable.REWARD_TOKEN_MISSING:
@@ -201,6 +229,11 @@ class ConversationTokenizer:
                 "template that ends messages with a special token"
             )
         return "template"
+
+
+def has_reply(conversation: Conversation) -> bool:
+    """Whether a conversation ends with the assistant, whose reply is what is scored."""
+    return bool(conversation.messages) and conversation.messages[-1].role == "assistant"
 
 
 def _has_calls(conversation: Conversation) -> bool:

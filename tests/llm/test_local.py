@@ -204,6 +204,59 @@ async def test_requests_that_cannot_be_answered_are_told_apart_from_the_others_o
     assert await model.complete_all([]) == []
 
 
+CHOSEN = "{% for m in messages %} {{ m.role }}: {{ m.content }} <unk>{% endfor %}"
+CHOSEN += "{% if add_generation_prompt %} assistant:{% endif %}"
+
+
+async def test_a_base_model_is_given_a_chat_template_by_its_endpoint(tmp_path):
+    path, file = save(tmp_path / "base", template=None), tmp_path / "chosen.jinja"
+    file.write_text(CHOSEN)
+    model = open_model(f"local:{path}?chat_template={file}")
+    assert model.name == f"local:{path}?chat_template={file}"
+    reply = await model.complete(ask("w1 w2", temperature=0, max_tokens=3))
+    assert reply.prompt_tokens == 5  # user: w1 w2 <unk> assistant:
+
+
+async def test_a_reply_ends_with_the_token_that_closes_messages_in_a_chosen_template(tmp_path):
+    path, file = save(tmp_path / "base", template=None), tmp_path / "chosen.jinja"
+    first = await LocalChatModel(save(tmp_path / "chat", template=CHOSEN)).complete(
+        ask("w1 w2", temperature=0, max_tokens=4)
+    )
+    word = first.text.split()[0]
+    file.write_text(CHOSEN.replace("<unk>", word))
+    fast = PreTrainedTokenizerFast.from_pretrained(path)
+    fast.add_special_tokens({"additional_special_tokens": [word]})
+    fast.save_pretrained(path)
+    model = LocalChatModel(path, str(file))
+    assert model._end_tokens() == (1, WORDS.index(word))
+    reply = await model.complete(ask("w1 w2", max_tokens=20, seed=0))
+    assert word not in reply.text.split()
+
+
+async def test_of_several_chat_templates_the_default_is_taken_or_the_one_that_is_named(tmp_path):
+    path = save(tmp_path / "named", template={"default": TEMPLATE, "long": TEMPLATE + TEMPLATE})
+    asked = ask("w1 w2", temperature=0, max_tokens=1)
+    default, named = [
+        (await model.complete(asked)).prompt_tokens
+        for model in (LocalChatModel(path), open_model(f"local:{path}?chat_template=long"))
+    ]
+    assert (default, named) == (5, 10)
+    with pytest.raises(InvalidInputError, match=r"long, is named default: name one as local:.*\?chat_template="):
+        LocalChatModel(save(tmp_path / "undecided", template={"long": TEMPLATE}))
+
+
+@pytest.mark.parametrize("spec", ["local:?chat_template=chatml", "local:model?chat_template="])
+def test_an_endpoint_with_half_a_chat_template_is_refused(spec):
+    with pytest.raises(InvalidInputError, match="expected MODEL@BASE_URL"):
+        open_model(spec)
+
+
+async def test_a_template_that_breaks_on_messages_refuses_the_request(tmp_path):
+    template = "{% for m in messages %}{{ 1 // (m.content | length - 2) }}{% endfor %} assistant:"
+    with pytest.raises(RequestRejectedError, match="the chat template refuses the messages"):
+        await LocalChatModel(save(tmp_path / "breaks", template=template)).complete(ask("w1"))
+
+
 def test_what_cannot_be_loaded_is_refused(tmp_path):
     with pytest.raises(InvalidInputError, match="there is no such folder; expected the folder of a model"):
         LocalChatModel(str(tmp_path / "nothing"))

@@ -6,9 +6,10 @@ import typer
 from typer.testing import CliRunner
 
 from music.conversation import Conversation
+from music.errors import InvalidInputError
 from music.pairs import PreferencePair
 from music.preferences import write_preferences
-from music.reward import RewardModel
+from music.reward import ContractError, RewardModel
 from music.reward.cli import score
 
 APP = typer.Typer()
@@ -127,3 +128,24 @@ def test_the_readout_of_the_contract_is_kept_and_said(checkpoint, conversations,
     assert report["readout"] == "turn_mean"
     assert [row["score"] for row in report["rows"]] == pytest.approx(mean.score(conversations), abs=1e-5)
     assert [sum(row["turns"]) / 3 for row in report["rows"]] == pytest.approx(mean.score(conversations), abs=1e-5)
+
+
+def test_a_model_without_a_template_takes_one_and_says_where_its_reward_is(
+    reward_checkpoint, make_tokenizer, conversations, tmp_path
+):
+    path = reward_checkpoint()
+    tokenizer = make_tokenizer(None)
+    (path / "chat_template.jinja").unlink()
+    tokenizer.eos_token = "<|end|>"
+    tokenizer.save_pretrained(path)
+    file = write_conversations(tmp_path / "c.jsonl", conversations)
+    result = run(path, file, "--chat-template", "zephyr", "--read-at", "eos", "--json")
+    assert "reward read at EOS, <|end|> (as OpenRLHF reads)" in result.stderr
+    report = orjson.loads(result.stdout)
+    assert report["read_at"] == "eos"
+    model = RewardModel.from_pretrained(path, device="cpu", chat_template="zephyr", read_at="eos")
+    assert [row["score"] for row in report["rows"]] == pytest.approx(model.score(conversations), abs=1e-5)
+    with pytest.raises(ContractError, match="has no chat template: name one with --chat-template"):
+        run(path, file)
+    with pytest.raises(InvalidInputError, match=r"'zephir': expected a file, or one of .*; did you mean 'zephyr'"):
+        run(path, file, "--chat-template", "zephir")

@@ -21,13 +21,14 @@ def test_is_the_same_after_save_and_load(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"version": 3}, {"version": 1}, {"readout": "first"}, {"max_length": 0}, {"heat": 1}]
+    "change",
+    [{"version": 4}, {"version": 1}, {"readout": "first"}, {"max_length": 0}, {"heat": 1}, {"read_at": "first"}],
 )
 def test_a_file_that_promises_something_else_is_refused(tmp_path, change):
     CONTRACT.save(tmp_path)
     path = tmp_path / CONTRACT_FILE
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(ContractError, match="expected a score contract of version 1 or 2"):
+    with pytest.raises(ContractError, match="expected a score contract of version 1, 2 or 3"):
         ScoreContract.load(path)
 
 
@@ -38,10 +39,13 @@ def test_a_mismatch_names_what_differs():
     assert "max_length" not in str(error.value)
 
 
-def test_a_contract_of_version_1_is_read_at_the_last_token(tmp_path):
+@pytest.mark.parametrize(("version", "readout"), [(1, "last"), (2, "turn_mean")])
+def test_a_contract_of_an_earlier_version_is_read_at_the_last_token(tmp_path, version, readout):
     CONTRACT.save(tmp_path)
     path = tmp_path / CONTRACT_FILE
-    old = json.loads(path.read_text()) | {"version": 1}
-    del old["readout"]
+    old = json.loads(path.read_text()) | {"version": version, "reward_token": "last"}
+    del old["read_at"]
+    if version == 1:
+        del old["readout"]
     path.write_text(json.dumps(old))
-    assert ScoreContract.load(path) == CONTRACT.model_copy(update={"readout": "last"})
+    assert ScoreContract.load(path) == CONTRACT.model_copy(update={"readout": readout, "read_at": "last"})

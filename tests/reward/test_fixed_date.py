@@ -26,6 +26,8 @@ CHANCE = {
     "random": "{{ ['a', 'b'] | random }}" + TURNS,
     "mapped": "{{ [['a', 'b']] | map('random') | join }}" + TURNS,
     "mapped by a name that is put together": "{{ [['a', 'b']] | map('ran' ~ 'dom') | join }}" + TURNS,
+    "mapped by unpacked arguments": "{{ [['a', 'b']] | map(*['random']) | join }}" + TURNS,
+    "in a block": "{% filter list | random %}ab{% endfilter %}" + TURNS,
     "lipsum": "{{ lipsum(n=1) }}" + TURNS,
 }
 STEADY = {

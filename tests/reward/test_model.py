@@ -8,6 +8,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.reward import CONTRACT_FILE, ContractError, RewardModel, UnscorableError
+from music.reward.report import score_all
 from music.reward.tokens import Unscorable
 
 FAMILIES = ("llama", "gemma2")
@@ -146,6 +147,11 @@ def test_nothing_to_score_gives_nothing(model):
 def test_a_conversation_without_a_last_reply_is_refused(model, conversation):
     with pytest.raises(UnscorableError, match="end with the assistant"):
         model.score([conversation])
+    scored, problem = model.score_each([Conversation().user("Hi!").assistant("Ho."), conversation])
+    assert scored.score is not None
+    assert (problem.score, problem.problem) == (None, Unscorable.NO_REPLY)
+    by_turn = score_all(model, [conversation, Conversation().user("Hi!").assistant("Ho.").user("And?")], per_turn=True)
+    assert [each.problem for each in by_turn] == [Unscorable.NO_REPLY] * 2
 
 
 def test_an_over_long_last_exchange_is_an_error_not_a_score(model):

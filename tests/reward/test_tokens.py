@@ -49,10 +49,17 @@ def test_a_template_without_bos_is_recorded_as_such(make_tokenizer):
     [
         ({"template": "{{ bos_token }}{{ bos_token }}{% for m in messages %}" + TURN + "{% endfor %}"}, "BOS twice"),
         ({"pad_token": None}, "names no pad token"),
-        ({"pad_token": "<|end|>"}, "choose another pad token"),
         ({"template": "{% for m in messages %}<|user|>{{ m['content'] }}{% endfor %}"}, "no token of its own"),
         ({"template": "{{ raise_exception('images only') }}"}, "refuses plain .*images only"),
-        ({"template": None}, "expected a tokenizer with one chat template"),
+        ({"template": "{{ messages[0]['images'] + 1 }}"}, "refuses plain .*no attribute 'images'"),
+        ({"template": "{{ messages | length + 'a' }}"}, "refuses plain .*TypeError"),
+        ({"template": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"}, "refuses plain .*RecursionError"),
+        ({"template": "{{ raise_exception }}{% for m in messages %}" + TURN + "{% endfor %}"}, "a memory address"),
+        (
+            {"template": {"tool_use": TURN, "rag": TURN}},
+            "none of its chat templates, rag, tool_use, is named default: name one with",
+        ),
+        ({"template": None}, r"has no chat template: name one with --chat-template, a file or one of chatml, "),
     ],
 )
 def test_tokenizers_that_would_give_wrong_scores_are_refused(make_tokenizer, settings, message):
@@ -201,3 +208,30 @@ def test_what_is_left_of_a_long_conversation_ends_with_the_reward_token_too(plai
     encodings = plain.encode([reply("walk " * 60).user("And?").assistant(end) for end in ("Stop.", "Stop.\n")])
     assert encodings[0].num_dropped_turns == 1
     assert encodings[1] is Unscorable.REWARD_TOKEN_MISSING
+
+
+@pytest.mark.parametrize("conversation", [Conversation(), Conversation().user("Hi!")])
+def test_a_conversation_without_a_last_reply_is_data(make_tokenizer, make_conversation, conversation):
+    tokens = ConversationTokenizer.from_tokenizer(make_tokenizer(), 512)
+    encodings = tokens.encode([conversation, make_conversation(0)])
+    assert encodings == [Unscorable.NO_REPLY, *tokens.encode([make_conversation(0)])]
+    with pytest.raises(UnscorableError, match=r"no_reply .expected it to end with the assistant"):
+        tokens.encode_all([conversation])
+
+
+def test_the_default_of_named_templates_is_rendered_whatever_the_others_hold(make_tokenizer, with_tools):
+    tokenizer = make_tokenizer()
+    plain = ConversationTokenizer.from_tokenizer(tokenizer, 512)
+    tokenizer.chat_template = {"default": tokenizer.chat_template, "tool_use": CALLS}
+    named = ConversationTokenizer.from_tokenizer(tokenizer, 512)
+    assert named.contract == plain.contract
+    assert named.encode([reply("Ho."), with_tools]) == plain.encode([reply("Ho."), with_tools])
+    assert named.encode([with_tools]) == [Unscorable.TOOL_CALLS_NOT_RENDERED]
+
+
+def test_a_conversation_that_breaks_the_template_is_data(make_tokenizer):
+    template = "{% for m in messages %}{{ 1 // (m['content'] | length - 1) }}" + TURN + "{% endfor %}"
+    tokens = ConversationTokenizer.from_tokenizer(make_tokenizer(template), 512)
+    encodings = tokens.encode([reply("x"), reply("Ho.")])
+    assert encodings[0] is Unscorable.TEMPLATE_REFUSED
+    assert isinstance(encodings[1], Encoding)

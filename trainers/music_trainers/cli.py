@@ -42,6 +42,7 @@ __all__ = ["demo", "rl", "train"]
 
 _PANELS = {
     "Pairs": ("max_length", "keep_seeds_together"),
+    "Conversations": ("chat_template", "read_at"),
     "Loss": tuple(Objective.model_fields),
     "Steps": (
         *("learning_rate", "allow_large_rate", "batch_size", "num_epochs", "max_steps", "warmup_fraction"),
@@ -102,6 +103,8 @@ def train(
     num_epochs: Annotated[int, _flag("num_epochs")] = _default("num_epochs"),
     max_steps: Annotated[int | None, _flag("max_steps")] = _default("max_steps"),
     max_length: Annotated[int, _flag("max_length")] = _default("max_length"),
+    chat_template: Annotated[str | None, _flag("chat_template")] = _default("chat_template"),
+    read_at: Annotated[str | None, _flag("read_at")] = _default("read_at"),
     readout: Annotated[str | None, _flag("readout", Objective)] = _default("readout", Objective),
     margin: Annotated[float, _flag("margin", Objective)] = _default("margin", Objective),
     margin_column: Annotated[

@@ -67,3 +67,17 @@ def test_a_policy_reads_the_same_date_on_every_day_and_keeps_its_template(tokeni
     assert openings[0] == openings[1]
     assert "26 Jul 2024" in tokenizer.decode(openings[0])
     assert tokenizer.chat_template == dated
+
+
+def test_of_several_chat_templates_the_default_is_taken(make_tokenizer):
+    tokenizer = make_tokenizer()
+    end = tokenizer.convert_tokens_to_ids(["<|end|>"])
+    single = ChatTokens(tokenizer, end).opening(TALK)
+    tokenizer.chat_template = {"default": tokenizer.chat_template, "rag": "{{ messages | length }}"}
+    assert ChatTokens(tokenizer, end).opening(TALK) == single
+    tokenizer.chat_template = {"rag": "{{ messages | length }}"}
+    with pytest.raises(InvalidInputError, match="rag, is named default: save the policy's tokenizer with one"):
+        ChatTokens(tokenizer, end)
+    tokenizer.chat_template = None
+    with pytest.raises(InvalidInputError, match="no chat template: save the policy's tokenizer with one"):
+        ChatTokens(tokenizer, end)

@@ -11,7 +11,7 @@ from transformers.models.llama.modeling_llama import LlamaMLP
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
-from music.reward import RewardModel
+from music.reward import ContractError, RewardModel
 from music_trainers import (
     Mixture,
     PairSource,
@@ -371,3 +371,37 @@ def test_the_contract_carries_the_length_of_training(base, make_pairs, tmp_path)
 def test_settings_without_sense_are_refused(tmp_path, change):
     with pytest.raises(ValidationError):
         make_config("base", tmp_path, **change)
+
+
+def test_a_base_without_a_template_is_trained_with_the_one_that_is_saved(
+    language_checkpoint, make_tokenizer, make_pairs, tmp_path
+):
+    base = language_checkpoint()
+    (base / "chat_template.jinja").unlink()
+    tokenizer = make_tokenizer(None, pad_token=None)
+    tokenizer.eos_token = "<|end|>"
+    tokenizer.save_pretrained(base)
+    with pytest.raises(InvalidInputError, match=r"no chat template: name one with --chat-template, .*zephyr"):
+        train_reward_model(make_config(str(base), tmp_path / "none"), make_pairs(20))
+    choice = {"chat_template": "zephyr", "read_at": "last_non_pad"}
+    out = tmp_path / "rm"
+    tokenizer.pad_token = "<|end|>"
+    tokenizer.save_pretrained(base)
+    train_reward_model(make_config(str(base), out, max_steps=2, **choice), make_pairs(20))
+    model = RewardModel.from_pretrained(out, device="cpu")
+    assert model.contract.read_at == "last_non_pad"
+    talk = make_pairs(1)[0].chosen
+    vanilla = AutoModelForSequenceClassification.from_pretrained(out)
+    ids = AutoTokenizer.from_pretrained(out).apply_chat_template(talk.to_messages(), return_dict=True)["input_ids"]
+    with torch.no_grad():
+        assert model.score([talk])[0] == pytest.approx(vanilla(torch.tensor([ids])).logits.item(), abs=1e-5)
+    with pytest.raises(ContractError, match="chat_template_sha256"):
+        train_reward_model(
+            make_config(str(out), tmp_path / "other", chat_template=str(_other(tmp_path))), make_pairs(20)
+        )
+
+
+def _other(folder):
+    file = folder / "other.jinja"
+    file.write_text("{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}")
+    return file

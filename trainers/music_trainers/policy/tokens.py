@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from music.chat_template import template_text
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.reward.fixed_date import with_fixed_date
@@ -19,15 +20,15 @@ class ChatTokens:
         end_ids: Tokens that end a reply; the tokenizer's own end token is added.
 
     Raises:
-        InvalidInputError: The template ends the assistant's messages with none of them, or ends one differently once
-            more turns follow.
+        InvalidInputError: There is no template, or it ends the assistant's messages with none of them, or ends one
+            differently once more turns follow.
     """
 
     def __init__(self, tokenizer: Any, end_ids: Sequence[int]) -> None:
         self._tokenizer = tokenizer
         # Only while it trains: the tokenizer that is saved with the policy writes the date of the day.
-        template = tokenizer.chat_template
-        self._fixed = {"chat_template": with_fixed_date(template)} if isinstance(template, str) else {}
+        template = template_text(tokenizer, "save the policy's tokenizer with one")
+        self._fixed = {"chat_template": with_fixed_date(template)}
         self._template = TurnTemplate(tokenizer, **self._fixed)
         own = () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,)
         self.end_ids: tuple[int, ...] = tuple(dict.fromkeys((*end_ids, *own)))

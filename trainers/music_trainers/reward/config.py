@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from music.reward.contract import Readout
+from music.reward.contract import ReadAt, Readout
 from music_trainers.outputs import require_unfinished
 from music_trainers.precision import StatesPolicy
 
@@ -64,6 +64,12 @@ class RewardTrainingConfig(BaseModel):
     allow_large_rate: bool = False
     """Take a rate of 1e-4 or more for full fine-tuning of a model of more than 100M parameters, which is refused
     otherwise: rates of that size belong to LoRA and to small models, and wreck a large one."""
+    chat_template: str | None = None
+    """Chat template for a base that has none, or in place of its own: a file, one of the tokenizer's own by name, or
+    one that is built in: `chatml`, `gemma`, `llama3` or `zephyr`. It is saved with the model."""
+    read_at: ReadAt | None = None
+    """Token at which rewards are read: `last`, `last_non_pad` (the last that is not the pad token) or `eos` (as
+    OpenRLHF does). By default as the base was trained, or `last`. It becomes part of the model's score contract."""
     objective: Objective = Objective()
     """The loss."""
     batch_size: int = Field(default=64, ge=1)

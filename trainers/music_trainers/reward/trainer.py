@@ -109,7 +109,14 @@ def train_reward_model(
 def _load(config: RewardTrainingConfig) -> tuple[RewardTrainingConfig, LoadedCheckpoint]:
     """Load the base under the contract that the trained model will have; settle its readout and greatest length."""
     dtype = getattr(torch, config.states.weight_dtype)
-    loaded = load_checkpoint(config.base, dtype=dtype, head_seed=config.seed, max_length=config.max_length)
+    loaded = load_checkpoint(
+        config.base,
+        dtype=dtype,
+        head_seed=config.seed,
+        max_length=config.max_length,
+        chat_template=config.chat_template,
+        read_at=config.read_at,
+    )
     readout = config.objective.readout or loaded.tokens.contract.readout
     objective = config.objective.model_copy(update={"readout": readout})
     tokens = loaded.tokens.with_contract(readout=readout)
