@@ -80,7 +80,7 @@ class SequenceScorer:
         with self._lock:
             try:
                 self._forget_other_weights()
-                found = {}
+                found: dict[Ids, Tensor] = {}
                 for _, alike in groupby(sorted(ids, key=self._is_long), self._is_long):  # rows of one kind each
                     found |= self._rewards(list(alike))
             except BaseException:  # out of memory, say: some layers have kept the row, others have not
@@ -153,7 +153,7 @@ class SequenceScorer:
         earlier = {group.behind: self._cached_rewards(group.behind) for group in groups}
         places, slots = self._allot(row, groups)
         self._pool.make_room(self._cache.num_slots, self.max_cached_tokens)
-        past = CachedPast(self._pool, *(each.to(device) for each in (seen, places, slots)))
+        past = CachedPast(self._pool, seen.to(device), places.to(device), slots.to(device))
         rewards = self._scorer.head(self._scorer.hidden(row, table, past)).cpu()
         self._pool.keep_rewards(slots, rewards[places])
         return {

@@ -233,9 +233,12 @@ def _set(holder: Any, name: str, value: Any) -> None:
 
 def _probe(classifier: Any) -> nn.Linear:
     size = classifier.config.get_text_config().hidden_size
-    head = nn.utils.skip_init(nn.Linear, size, 1, bias=False)  # which would draw from the process's generator
-    head.weight = nn.Parameter(torch.randn(1, size, generator=torch.Generator().manual_seed(1)) / size**0.5)
-    return head.to(classifier.device)
+    with torch.random.fork_rng(devices=[]):  # a layer is made with random weights
+        torch.manual_seed(1)
+        head = nn.Linear(size, 1, bias=False)
+        nn.init.normal_(head.weight, std=size**-0.5)
+    head.to(classifier.device)
+    return head
 
 
 def _compute_dtype(classifier: PreTrainedModel) -> torch.dtype:

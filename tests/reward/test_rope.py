@@ -1,6 +1,7 @@
-"""Frequencies that depend on a sequence's length: each reward is that of the conversation cut there, and scored alone."""
+"""Frequencies that depend on a sequence's length: each reward is that of the conversation cut there, alone."""
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -84,7 +85,7 @@ def test_the_longest_sequence_would_change_the_others(
     expected = cut_rewards(classifier, groups)
     monkeypatch.setattr(RopeLimits, "of", lambda config: RopeLimits())
     found = SequenceScorer(PackedScorer(classifier, "gather").eval()).rewards([s for group in groups for s in group])
-    assert float((torch.tensor(sum(found, [])) - expected).abs().max()) > 1e-2
+    assert float((torch.tensor(list(chain.from_iterable(found))) - expected).abs().max()) > 1e-2
 
 
 @torch.no_grad()
