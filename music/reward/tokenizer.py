@@ -4,14 +4,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
 from transformers.utils.hub import cached_file
 
-from music.errors import InvalidInputError
 from music.reward.contract import CONTRACT_FILE, ContractError, Readout, ScoreContract
 from music.reward.fixed_date import FIXED_DATE, with_fixed_date
 from music.reward.template import derive_contract
 from music.reward.tokens import ConversationTokenizer
+from music.reward.vocabulary import open_tokenizer
 
 __all__ = ["load_tokens"]
 
@@ -22,11 +21,7 @@ def load_tokens(
     path: str, config: Any, max_length: int | None, readout: Readout | None, *, quiet: bool
 ) -> ConversationTokenizer:
     """Load tokenizer and contract; derive a contract where there is none."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        why = str(error).partition("\n")[0]
-        raise InvalidInputError(f"{path}: expected a tokenizer beside the model, got: {why}") from error
+    tokenizer = open_tokenizer(path, config.get_text_config())
     limit = min(tokenizer.model_max_length, getattr(config.get_text_config(), "max_position_embeddings", 1 << 31))
     file = cached_file(
         path,
