@@ -1,6 +1,7 @@
 """PEFT adapters in: a base model and what was trained on top of it, merged into one classifier.
 
-Base and adapters are merged in fp32, whatever they are stored in: a LoRA update is often smaller than half a step of bf16.
+Base and adapters are merged in fp32, whatever they are stored in: a LoRA update is often smaller than half a step of
+bf16.
 """
 
 from typing import Any
@@ -18,6 +19,8 @@ __all__ = ["ADAPTER_CONFIG", "is_adapter", "load_adapted"]
 ADAPTER_CONFIG = "adapter_config.json"
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _EMBEDDING = "embed_tokens.weight"
+# A classifier has no head of a language model; the others peft writes once more where it saves an embedding.
+_SUPERFLUOUS = ("lm_head.", ".modules_to_save.", ".original_module.")
 
 
 def is_adapter(path: str) -> bool:
@@ -71,11 +74,11 @@ def _read_weights(path: str) -> dict[str, Any]:
             "peft and save_pretrained them again"
         )
     weights = {name: tensor[...] for name, tensor in read_file(path, file).items()}
-    return {name: tensor for name, tensor in weights.items() if "lm_head." not in name}  # a classifier has none
+    return {name: tensor for name, tensor in weights.items() if not any(part in name for part in _SUPERFLUOUS)}
 
 
 def _base(path: str, settings: Any) -> str:
-    """Return the base's path: the folder itself where it holds a whole model beside the adapters, as in transformers."""
+    """Return the base's path: the folder itself where a whole model is beside the adapters, as in transformers."""
     if find_file(path, "config.json"):
         return path
     base = settings.base_model_name_or_path
@@ -104,7 +107,7 @@ def _attach(path: str, classifier: PreTrainedModel, settings: Any, weights: dict
     model: Any = classifier  # whose methods PreTrainedModel overrides with types that say less
     try:
         adapted = PeftModel(model, settings)
-        result = set_peft_model_state_dict(adapted, weights)
+        result: Any = set_peft_model_state_dict(adapted, weights)
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         why = " ".join(str(error).split())[:200]
         raise InvalidInputError(f"{path}: its adapters do not fit {classifier.config.name_or_path}: {why}") from error

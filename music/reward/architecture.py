@@ -120,8 +120,8 @@ def _refuse_own_code(path: str, raw: dict[str, Any]) -> None:
         return
     name = own[0] if own else f"of type {raw.get('model_type')}"
     raise InvalidInputError(
-        f"{path}: its model is {name}, defined by code that comes with the checkpoint ({', '.join(files)}). Such code is "
-        "never run here. Serve the model with software that runs it, and name it as MODEL@BASE_URL"
+        f"{path}: its model is {name}, defined by code that comes with the checkpoint ({', '.join(files)}). Such code "
+        "is never run here. Serve the model with software that runs it, and name it as MODEL@BASE_URL"
     )
 
 

@@ -1,7 +1,6 @@
 """Weights in: a sequence classifier with one label from a checkpoint, exactly, or a reason."""
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -28,9 +27,7 @@ def load_classifier(path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, boo
     classifier_type: Any = classifier_class(path, config)
     weights = open_weights(path)
     head = take_head(path, weights, config)
-    prefix = classifier_type.base_model_prefix
-    if not _is_text(weights, prefix):
-        weights = text_weights(path, weights, prefix)
+    weights = text_weights(weights, classifier_type.base_model_prefix)
     classifier, info = _load(path, classifier_type, config, weights, dtype)
     if not isinstance(getattr(classifier, "score", None), torch.nn.Linear):
         name = type(classifier).__name__
@@ -76,13 +73,6 @@ def _load(
         why = next((line for line in lines if "size mismatch" in line or "MISMATCH" in line), lines[0] if lines else "")
         name = type(error).__name__
         raise InvalidInputError(f"{path}: expected weights that fit its config.json, got: {name} {why}") from error
-
-
-def _is_text(weights: Iterable[str], prefix: str) -> bool:
-    """Whether weights are those of a text model alone, with or without the name of its backbone."""
-    return not any(
-        "language_model." in name or name.startswith(("model.text_model.", "text_model.")) for name in weights
-    )
 
 
 def _require_all(path: str, classifier: PreTrainedModel, info: dict[str, Any], ignored: set[str]) -> None:

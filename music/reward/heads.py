@@ -1,8 +1,8 @@
 """Reward heads in: where a checkpoint keeps one, whether it is linear, and what its trainer adds to it.
 
-TRL and transformers call the head `score`, OpenRLHF `score` or `value_head`, DeepSpeed-Chat and InternLM `v_head`, TRL's
-models with a value head `v_head.summary`. All are `weight . hidden + bias` at one token, and become a head called `score`.
-Every other head needs code that is not in the weights, and is refused by what it is.
+TRL and transformers call the head `score`, OpenRLHF `score` or `value_head`, DeepSpeed-Chat and InternLM `v_head`, and
+TRL's models with a value head `v_head.summary`. All are `weight . hidden + bias` at one token, and become a head called
+`score`. Every other head needs code that is not in the weights, and is refused by what it is.
 """
 
 import logging

@@ -45,7 +45,8 @@ def load_checkpoint(
 ) -> LoadedCheckpoint:
     """Load a reward model, or a language model that is to become one.
 
-    Only safetensors are read, and no code of the checkpoint is run. PEFT adapters are merged into the base that they name.
+    Only safetensors are read, and no code of the checkpoint is run. PEFT adapters are merged into the base that they
+    name.
 
     Args:
         path: A local folder or a hub id.

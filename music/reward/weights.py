@@ -76,24 +76,17 @@ def read_file(path: str, file: str) -> dict[str, Any]:
         ) from error
 
 
-def text_weights(path: str, weights: Weights, prefix: str) -> dict[str, Any]:
-    """Return the weights of a multimodal model's text model, with the names that they have without the others.
+def text_weights(weights: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Return the weights of a multimodal model's text model, under its own names; those of a text model as they are.
 
     Args:
-        path: What errors call the checkpoint.
-        weights: All of its weights.
-        prefix: Under which the text model alone keeps its backbone, such as `model`.
-
-    Raises:
-        InvalidInputError: It is not known under which names the text model is kept.
+        weights: All of a checkpoint's weights.
+        prefix: Under which a text model alone keeps its backbone, such as `model`.
     """
     for within in _TEXT_MODELS:
-        found = {f"{prefix}.{n.removeprefix(within)}": w for n, w in weights.items() if n.startswith(within)}
-        if found:
-            return found
-    if any(name.startswith(f"{prefix}.layers.") for name in weights):  # saved without the others before
-        return {name: weight for name, weight in weights.items() if name.startswith(f"{prefix}.")}
-    raise InvalidInputError(f"{path}: expected a text model among its weights, got {told(weights)}")
+        if text := {n.removeprefix(within): w for n, w in weights.items() if n.startswith(within)}:
+            return {f"{prefix}.{name}": weight for name, weight in text.items()}
+    return weights
 
 
 def told(names: Any) -> str:
@@ -109,7 +102,8 @@ def _files(path: str) -> list[str]:
         return [file]
     if index := find_file(path, SAFE_WEIGHTS_INDEX_NAME):
         try:
-            files: list[str] = get_checkpoint_shard_files(path, index)[0]
+            resolve: Any = get_checkpoint_shard_files
+            files: list[str] = resolve(path, index)[0]
         except (OSError, ValueError, KeyError, TypeError) as error:
             why = f"{type(error).__name__} {error}".partition("\n")[0]
             raise InvalidInputError(f"{path}: expected an index of its weights, got: {why}") from error
