@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
@@ -43,9 +44,9 @@ def read_config(path: str) -> Any:
         config: Any = AutoConfig.from_pretrained(path, trust_remote_code=False)
     except InvalidInputError:
         raise
-    # Besides the usual ones: a field of another type than the configuration's class declares.
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        why = str(error).partition("\n")[0]
+    # The last ones: settings of other types than the configuration's class declares, or that it cannot compute with.
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError, StrictDataclassError) as error:
+        why = " ".join(str(error).split())[:200]
         raise InvalidInputError(f"{path}: expected a config.json that transformers can read, got: {why}") from error
     _refuse_unfit(path, config)
     text = config.get_text_config()
@@ -69,7 +70,9 @@ def classifier_class(path: str, config: PretrainedConfig) -> type[PreTrainedMode
         return mapped  # type: ignore[no-any-return]
     if _pretrained(type(config)) is None:
         raise InvalidInputError(f"{path}: expected a causal language model, got one of type {config.model_type}")
-    return _made(type(config).__name__.removesuffix("Config") + _SUFFIX)
+    made = _made(type(config).__name__.removesuffix("Config") + _SUFFIX)
+    logger.warning("%s: transformers has no %s; one is made here in its layout", path, made.__name__)
+    return made
 
 
 def ignored_weights(config: PretrainedConfig) -> set[str]:

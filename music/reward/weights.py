@@ -36,10 +36,18 @@ _MAX_TOLD = 3
 
 
 def find_file(path: str, name: str) -> str | None:
-    """Return where a file of a checkpoint lies on this machine, if the checkpoint has it; the hub is asked for it."""
-    found: str | None = cached_file(
-        path, name, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
-    )
+    """Return where a file of a checkpoint lies on this machine, if the checkpoint has it; the hub is asked for it.
+
+    Raises:
+        InvalidInputError: The hub refuses to say.
+    """
+    try:
+        found: str | None = cached_file(
+            path, name, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
+        )
+    except OSError as error:
+        why = " ".join(str(error).split())[:200]
+        raise InvalidInputError(f"{path}: expected a checkpoint that can be read, got: {why}") from error
     return found
 
 
@@ -115,4 +123,4 @@ def _files(path: str) -> list[str]:
             f"{path}: expected weights in safetensors, got {told(others)}. Reading a pickle can run code, so it is not "
             "read. Where you trust it, load it with transformers' AutoModel class of its kind, and save_pretrained it"
         )
-    raise InvalidInputError(f"{path}: expected weights in safetensors, but there is no {SAFE_WEIGHTS_NAME}")
+    raise InvalidInputError(f"{path}: expected weights in safetensors, but {SAFE_WEIGHTS_NAME} is not there")

@@ -99,10 +99,10 @@ def test_a_head_is_put_on_in_the_vanilla_layout(language_model, conversations, v
 def by_the_recipe(path):
     """Load such a model in transformers alone, as docs/reward-models.md shows."""
     config = AutoConfig.from_pretrained(path)
-    name = config.architectures[0].removesuffix("ForSequenceClassification")
-    family = "Gemma4" if name == "Gemma4Text" else name
+    name = config.architectures[0]
+    family = name.removesuffix("ForSequenceClassification").removesuffix("Text")
     pretrained = getattr(transformers, f"{family}PreTrainedModel")
-    classifier = type(config.architectures[0], (GenericForSequenceClassification, pretrained), {})
+    classifier = type(name, (GenericForSequenceClassification, pretrained), {"config_class": type(config)})
     return classifier.from_pretrained(path, config=config).eval()
 
 

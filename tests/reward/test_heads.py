@@ -181,6 +181,15 @@ def test_a_backbone_saved_without_its_prefix_is_read(reward_checkpoint, edit_che
     assert RewardModel.from_pretrained(path, device="cpu").score(conversations) == pytest.approx(raw, abs=TOLERANCE)
 
 
+def test_deepspeed_chats_layout_is_read(reward_checkpoint, edit_checkpoint, conversations, raw):
+    def relaid(weights):
+        named = {"score.weight": "v_head.weight"}
+        return {named.get(n, n.replace("model.", "rwtransformer.", 1)): w for n, w in weights.items()}
+
+    path = edit_checkpoint(reward_checkpoint(), relaid)
+    assert RewardModel.from_pretrained(path, device="cpu").score(conversations) == pytest.approx(raw, abs=TOLERANCE)
+
+
 def test_missing_and_unknown_weights_are_named(reward_checkpoint, edit_checkpoint):
     lost = "model.layers.1.mlp.up_proj.weight"
     path = edit_checkpoint(reward_checkpoint(), lambda ws: {n: w for n, w in ws.items() if n != lost})
