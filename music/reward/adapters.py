@@ -4,6 +4,7 @@ Base and adapters are merged in fp32, whatever they are stored in: a LoRA update
 bf16.
 """
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,12 +13,13 @@ from transformers import PreTrainedModel
 from music.errors import InvalidInputError
 from music.names import require_model
 from music.reward.classifier import load_classifier
-from music.reward.weights import find_file, read_file, told
+from music.reward.weights import find_file, has_weights, read_file, text_weights, told
 
 __all__ = ["ADAPTER_CONFIG", "is_adapter", "load_adapted"]
 
 ADAPTER_CONFIG = "adapter_config.json"
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
+_WRAPPER = "base_model.model."
 _EMBEDDING = "embed_tokens.weight"
 # A classifier has no head of a language model; the others peft writes once more where it saves an embedding.
 _SUPERFLUOUS = ("lm_head.", ".modules_to_save.", ".original_module.")
@@ -74,12 +76,24 @@ def _read_weights(path: str) -> dict[str, Any]:
             "peft and save_pretrained them again"
         )
     weights = {name: tensor[...] for name, tensor in read_file(path, file).items()}
-    return {name: tensor for name, tensor in weights.items() if not any(part in name for part in _SUPERFLUOUS)}
+    return _of_text(
+        {name: tensor for name, tensor in weights.items() if not any(each in name for each in _SUPERFLUOUS)}
+    )
+
+
+def _of_text(weights: dict[str, Any]) -> dict[str, Any]:
+    """Return what belongs to the text model, by its own names: of a multimodal base, that is what is loaded."""
+    named = {name.removeprefix(_WRAPPER): tensor for name, tensor in weights.items()}
+    text = text_weights(named, "model")
+    if text is named:
+        return weights
+    head = {name: tensor for name, tensor in named.items() if name.startswith("score.")}
+    return {f"{_WRAPPER}{name}": tensor for name, tensor in (text | head).items()}
 
 
 def _base(path: str, settings: Any) -> str:
     """Return the base's path: the folder itself where a whole model is beside the adapters, as in transformers."""
-    if find_file(path, "config.json"):
+    if (Path(path) / "config.json").is_file() and has_weights(path):
         return path
     base = settings.base_model_name_or_path
     if not base:

@@ -5,9 +5,11 @@ under its usual name, and a linear head called `score`.
 """
 
 import logging
+import re
 from functools import cache
 from typing import Any
 
+import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from transformers import (
@@ -23,11 +25,13 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from music.errors import InvalidInputError
 
-__all__ = ["classifier_class", "ignored_weights", "read_config"]
+__all__ = ["classifier_class", "read_config", "without_language_head"]
 
 logger = logging.getLogger(__name__)
 
 _SUFFIX = "ForSequenceClassification"
+# Of old checkpoints: causal masks, and GPT-NeoX's language head by its former name.
+_FORMER = {r"\.(attn|attention)\.(masked_)?bias$", r"^embed_out\."}
 
 
 def read_config(path: str) -> Any:
@@ -75,10 +79,20 @@ def classifier_class(path: str, config: PretrainedConfig) -> type[PreTrainedMode
     return made
 
 
-def ignored_weights(config: PretrainedConfig) -> set[str]:
-    """Return patterns of weights that a language model's checkpoint may hold beyond its classifier's."""
-    causal = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
-    return set(getattr(causal, "_keys_to_ignore_on_load_unexpected", None) or ()) | {r"^lm_head\."}
+def without_language_head(config: PretrainedConfig, names: set[str]) -> set[str]:
+    """Leave out, of weights that a classifier has no place for, those that its scores do not depend on.
+
+    They are a language model's own head, whatever the architecture calls it, and what transformers leaves out of a
+    language model, such as layers for the prediction of several tokens, or the causal masks of old checkpoints.
+    """
+    causal: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    if not names or causal is None:
+        return names
+    kinds = (causal, MODEL_MAPPING[type(config)])
+    ignored = {p for kind in kinds for p in getattr(kind, "_keys_to_ignore_on_load_unexpected", None) or ()} | _FORMER
+    with torch.device("meta"):
+        head = set(causal(config).state_dict())
+    return {name for name in names - head if not any(re.search(pattern, name) for pattern in ignored)}
 
 
 def __getattr__(name: str) -> type[PreTrainedModel]:

@@ -1,13 +1,12 @@
 """Weights in: a sequence classifier with one label from a checkpoint, exactly, or a reason."""
 
-import re
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
 from music.errors import InvalidInputError
-from music.reward.architecture import classifier_class, ignored_weights, read_config
+from music.reward.architecture import classifier_class, read_config, without_language_head
 from music.reward.heads import put_head, take_head
 from music.reward.weights import open_weights, text_weights, told
 
@@ -32,7 +31,7 @@ def load_classifier(path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, boo
     if not isinstance(getattr(classifier, "score", None), torch.nn.Linear):
         name = type(classifier).__name__
         raise InvalidInputError(f"{path}: expected a causal model with a `score` head on its last token, got {name}")
-    _require_all(path, classifier, info, ignored_weights(config))
+    _require_all(path, classifier, info)
     if head is not None:
         put_head(path, classifier, head)
     classifier.config._name_or_path = path
@@ -68,19 +67,27 @@ def _load(
         )
         return loaded
     # transformers raises a RuntimeError on other shapes, and whatever a model's constructor does on odd settings.
-    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, AssertionError, ArithmeticError) as error:
+    except (
+        RuntimeError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        AssertionError,
+        ArithmeticError,
+        ImportError,
+    ) as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
         why = next((line for line in lines if "size mismatch" in line or "MISMATCH" in line), lines[0] if lines else "")
         name = type(error).__name__
         raise InvalidInputError(f"{path}: expected weights that fit its config.json, got: {name} {why}") from error
 
 
-def _require_all(path: str, classifier: PreTrainedModel, info: dict[str, Any], ignored: set[str]) -> None:
+def _require_all(path: str, classifier: PreTrainedModel, info: dict[str, Any]) -> None:
     name = type(classifier).__name__
     if missing := set(info["missing_keys"]) - {"score.weight"}:
         raise InvalidInputError(f"{path}: expected all weights of {name}, but the checkpoint lacks {told(missing)}")
-    unexpected = {each for each in info["unexpected_keys"] if not any(re.search(p, each) for p in ignored)}
-    if unexpected:
+    if unexpected := without_language_head(classifier.config, set(info["unexpected_keys"])):
         raise InvalidInputError(
             f"{path}: it has weights for which {name} has no place, so its scores would be others: {told(unexpected)}"
         )

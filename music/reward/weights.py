@@ -14,7 +14,7 @@ from transformers.utils.hub import cached_file, get_checkpoint_shard_files
 
 from music.errors import InvalidInputError
 
-__all__ = ["find_file", "open_weights", "read_file", "text_weights", "told"]
+__all__ = ["find_file", "has_weights", "open_weights", "read_file", "text_weights", "told"]
 
 Weights = Mapping[str, Any]
 """Slices of safetensors: shapes are known, numbers are read when they are asked for."""
@@ -49,6 +49,11 @@ def find_file(path: str, name: str) -> str | None:
         why = " ".join(str(error).split())[:200]
         raise InvalidInputError(f"{path}: expected a checkpoint that can be read, got: {why}") from error
     return found
+
+
+def has_weights(path: str) -> bool:
+    """Whether a checkpoint has weights in safetensors."""
+    return any(find_file(path, name) for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME))
 
 
 def open_weights(path: str) -> dict[str, Any]:

@@ -10,7 +10,13 @@ from datasets import Dataset
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from peft import PeftModelForSequenceClassification as PeftClassifier
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+)
 from trl import RewardConfig, RewardTrainer
 
 from music.errors import InvalidInputError
@@ -165,6 +171,29 @@ def test_an_embedding_that_grew_is_taken_from_the_adapters(base, tmp_path):
         loaded.classifier.get_input_embeddings().weight,
         model.get_input_embeddings().modules_to_save["default"].weight,
     )
+
+
+def test_of_adapters_over_a_multimodal_model_those_of_its_text_model_are_merged(make_tokenizer, tmp_path):
+    text = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "head_dim": 8}
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    tokens = {"image_token_index": 399, "boi_token_index": 398, "eoi_token_index": 397, "pad_token_id": 0}
+    config = Gemma3Config(
+        text_config=text | {"vocab_size": 400, "num_key_value_heads": 2},
+        vision_config=vision | {"image_size": 28, "patch_size": 14},
+        mm_tokens_per_image=4,
+        **tokens,
+    )
+    torch.manual_seed(0)
+    Gemma3ForConditionalGeneration(config).save_pretrained(tmp_path / "base")
+    make_tokenizer().save_pretrained(tmp_path / "base")
+    whole = Gemma3ForConditionalGeneration.from_pretrained(tmp_path / "base")
+    adapted = get_peft_model(whole, lora("CAUSAL_LM", init_lora_weights=False))
+    adapted.save_pretrained(tmp_path / "adapter")
+    loaded = load_checkpoint(tmp_path / "adapter", dtype=torch.float32, head_seed=0)
+    merged = adapted.merge_and_unload().model.language_model.state_dict()
+    own = loaded.classifier.model.state_dict()
+    assert own.keys() == merged.keys()
+    assert all(torch.allclose(own[name], merged[name], atol=1e-6) for name in own)
 
 
 def edit(path, **settings):

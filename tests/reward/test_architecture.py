@@ -156,6 +156,25 @@ def test_of_a_multimodal_base_only_the_text_model_is_taken(
 
 
 @pytest.mark.parametrize(
+    ("kind", "sizes", "prefix"),
+    [("gpt_neox", {"intermediate_size": 64}, "gpt_neox."), ("gpt2", {}, "transformer.")],
+)
+def test_the_head_of_a_language_model_is_left_out_whatever_its_name(
+    make_tokenizer, edit_checkpoint, tmp_path, kind, sizes, prefix
+):
+    sizes |= {"vocab_size": 400, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "pad_token_id": 0}
+    AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes)).save_pretrained(tmp_path / "lm")
+    make_tokenizer().save_pretrained(tmp_path / "lm")
+
+    def as_long_ago(weights):  # with causal masks, and the backbone without its prefix
+        masks = {f"{prefix}h.{layer}.attn.bias": torch.ones(8, 8) for layer in range(2) if kind == "gpt2"}
+        return {name.removeprefix(prefix): weight for name, weight in (weights | masks).items()}
+
+    for path in (tmp_path / "lm", edit_checkpoint(tmp_path / "lm", as_long_ago)):
+        assert load_checkpoint(path, dtype=torch.float32, head_seed=0).new_head
+
+
+@pytest.mark.parametrize(
     ("kind", "words"), [("bert", "a `score` head on its last token"), ("t5", "an encoder with a decoder")]
 )
 def test_models_that_are_not_causal_are_refused(make_tokenizer, tmp_path, kind, words):
