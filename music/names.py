@@ -20,6 +20,8 @@ __all__ = ["did_you_mean", "nearest_path", "require_model"]
 logger = logging.getLogger(__name__)
 
 HUB_SECONDS = 10.0
+_MODEL_FILES = ("config.json", "adapter_config.json")
+"""Either is in every model's folder: a PEFT adapter has no configuration of its own."""
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
@@ -75,10 +77,10 @@ def require_model(name: str, words: Iterable[str] = ()) -> None:
         InvalidInputError: There is no such folder, or it is a file, or the name can be no hub id.
     """
     path = Path(name).expanduser()
-    if (path / "config.json").is_file():
+    if any((path / file).is_file() for file in _MODEL_FILES):
         return
     if path.is_dir():
-        within = sorted(str(each.parent) for each in path.glob("*/config.json"))
+        within = sorted({str(each.parent) for file in _MODEL_FILES for each in path.glob(f"*/{file}")})
         hint = f"; did you mean {within[0]!r}?" if within else ""
         raise InvalidInputError(f"{name}: expected the folder of a model, but it holds no config.json{hint}")
     if path.exists():
@@ -97,21 +99,23 @@ def _is_cached(hub_id: str) -> bool:
     """Whether the hub's cache on this machine holds a model."""
     from huggingface_hub import try_to_load_from_cache
 
-    return isinstance(try_to_load_from_cache(hub_id, "config.json"), str)
+    return any(isinstance(try_to_load_from_cache(hub_id, file), str) for file in _MODEL_FILES)
 
 
 def _require_on_hub(hub_id: str, near: str) -> None:
-    """Ask the hub once whether it has a model; its own client would ask for half a minute where there is no network."""
+    """Ask the hub whether it has a model; its own client would ask for half a minute where there is no network."""
     from huggingface_hub import constants, get_token
 
     if constants.HF_HUB_OFFLINE:
         raise InvalidInputError(f"{hub_id}: there is no such folder, nor is it cached, and HF_HUB_OFFLINE is set{near}")
     logger.info("%s: there is no such folder, so the Hugging Face hub is asked for it", hub_id)
-    request = Request(f"{constants.ENDPOINT}/{hub_id}/resolve/main/config.json", method="HEAD")
-    if token := get_token():
-        request.add_unredirected_header("Authorization", f"Bearer {token}")
     try:
-        urlopen(request, timeout=HUB_SECONDS).close()
+        for file in _MODEL_FILES:
+            request = Request(f"{constants.ENDPOINT}/{hub_id}/resolve/main/{file}", method="HEAD")
+            if token := get_token():
+                request.add_unredirected_header("Authorization", f"Bearer {token}")
+            if _is_there(request, file == _MODEL_FILES[-1]):
+                break
     except HTTPError as error:
         if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
             raise InvalidInputError(
@@ -123,3 +127,14 @@ def _require_on_hub(hub_id: str, near: str) -> None:
         raise InvalidInputError(
             f"{hub_id}: there is no such folder, and the Hugging Face hub cannot be reached ({why}){near}"
         ) from None
+
+
+def _is_there(request: Request, is_last: bool) -> bool:
+    """Whether the hub has a file; for the last one that could be there, its refusal is raised."""
+    try:
+        urlopen(request, timeout=HUB_SECONDS).close()
+    except HTTPError as error:
+        if is_last or error.code != HTTPStatus.NOT_FOUND:
+            raise
+        return False
+    return True

@@ -101,7 +101,8 @@ def test_what_may_be_on_the_hub_is_asked_for_once_and_that_is_reported(runs, hub
     assert "the Hugging Face hub is asked for it" in caplog.text
     with pytest.raises(InvalidInputError, match="no such model on the hub"):
         require_model("owner/other")
-    assert hub == ["/owner/model/resolve/main/config.json", "/owner/other/resolve/main/config.json"]
+    missing = [f"/owner/other/resolve/main/{file}" for file in ("config.json", "adapter_config.json")]
+    assert hub == ["/owner/model/resolve/main/config.json", *missing]
 
 
 def test_a_hub_that_cannot_be_reached_is_reported_after_one_try(runs, monkeypatch):

@@ -1,45 +1,93 @@
-"""Weights in: a sequence classifier with one label from a checkpoint, and a head for one that has none."""
+"""Weights in: a sequence classifier with one label from a checkpoint, exactly, or a reason."""
 
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
 from music.errors import InvalidInputError
+from music.reward.architecture import classifier_class, read_config, without_language_head
+from music.reward.heads import put_head, take_head
+from music.reward.weights import open_weights, text_weights, told
 
-__all__ = ["init_head", "load_classifier"]
+__all__ = ["load_classifier", "require_finite"]
 
 
-def load_classifier(path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, list[str]]:
-    """Load the classifier and name the weights that the checkpoint lacks."""
-    try:
-        config = AutoConfig.from_pretrained(path)
-        if any("Classification" in name for name in config.architectures or ()) and config.num_labels != 1:
-            raise InvalidInputError(f"{path}: expected one reward, got a classifier with {config.num_labels} labels")
-        classifier, info = AutoModelForSequenceClassification.from_pretrained(
-            path,
-            num_labels=1,
-            problem_type="regression",
-            dtype=dtype,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, SafetensorError) as error:
-        if isinstance(error, InvalidInputError):
-            raise
-        raise InvalidInputError(
-            f"{path}: expected a checkpoint in safetensors, local or on the hub: {str(error).partition(chr(10))[0]}"
-        ) from error
+def load_classifier(path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, bool]:
+    """Load a classifier, and whether the checkpoint has a reward head; without one, the head's weights mean nothing.
+
+    Every weight of the model comes from the checkpoint, and every weight of the checkpoint is one of the model, but
+    for a language model's own head and the parts of a multimodal model that do not read text.
+
+    Raises:
+        InvalidInputError: The checkpoint is no causal model with one linear reward head or none, or is damaged.
+    """
+    config = read_config(path)
+    classifier_type: Any = classifier_class(path, config)
+    weights = open_weights(path)
+    head = take_head(path, weights, config)
+    weights = text_weights(weights, classifier_type.base_model_prefix)
+    classifier, info = _load(path, classifier_type, config, weights, dtype)
     if not isinstance(getattr(classifier, "score", None), torch.nn.Linear):
         name = type(classifier).__name__
         raise InvalidInputError(f"{path}: expected a causal model with a `score` head on its last token, got {name}")
-    return classifier, sorted(info["missing_keys"])
+    _require_all(path, classifier, info)
+    if head is not None:
+        put_head(path, classifier, head)
+    classifier.config._name_or_path = path
+    return classifier, head is not None
 
 
-def init_head(classifier: Any, seed: int | None) -> None:
-    """Draw the head from N(0, 1/(hidden size + 1)): small enough that the first rewards hardly differ."""
-    generator = torch.Generator().manual_seed(seed or 0)
-    weight = classifier.score.weight
-    std = 1 / (weight.shape[1] + 1)
-    weight.data = (torch.randn(weight.shape, generator=generator) * std).to(weight.dtype)
+def require_finite(path: str, classifier: PreTrainedModel) -> None:
+    """Refuse weights that are no numbers: every score would be none.
+
+    Raises:
+        InvalidInputError: A weight is NaN or infinite.
+    """
+    for name, weight in classifier.state_dict().items():
+        # A sum reads the weights once and keeps nothing; whatever makes it infinite is looked at in full.
+        if (
+            weight.is_floating_point()
+            and not weight.sum(dtype=torch.float32).isfinite()
+            and not weight.isfinite().all()
+        ):
+            num = int((~weight.isfinite()).sum())
+            raise InvalidInputError(
+                f"{path}: expected weights that are finite numbers, but {num:,} of {name} are NaN or infinite. Its "
+                "training diverged, or the file is damaged"
+            )
+
+
+def _load(
+    path: str, classifier_type: Any, config: Any, weights: dict[str, Any], dtype: torch.dtype
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    try:
+        loaded: tuple[PreTrainedModel, dict[str, Any]] = classifier_type.from_pretrained(
+            None, config=config, state_dict=weights, dtype=dtype, trust_remote_code=False, output_loading_info=True
+        )
+        return loaded
+    # transformers raises a RuntimeError on other shapes, and whatever a model's constructor does on odd settings.
+    except (
+        RuntimeError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        AssertionError,
+        ArithmeticError,
+        ImportError,
+    ) as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        why = next((line for line in lines if "size mismatch" in line or "MISMATCH" in line), lines[0] if lines else "")
+        name = type(error).__name__
+        raise InvalidInputError(f"{path}: expected weights that fit its config.json, got: {name} {why}") from error
+
+
+def _require_all(path: str, classifier: PreTrainedModel, info: dict[str, Any]) -> None:
+    name = type(classifier).__name__
+    if missing := set(info["missing_keys"]) - {"score.weight"}:
+        raise InvalidInputError(f"{path}: expected all weights of {name}, but the checkpoint lacks {told(missing)}")
+    if unexpected := without_language_head(classifier.config, set(info["unexpected_keys"])):
+        raise InvalidInputError(
+            f"{path}: it has weights for which {name} has no place, so its scores would be others: {told(unexpected)}"
+        )

@@ -9,10 +9,13 @@ from transformers import PreTrainedModel
 from music.errors import InvalidInputError
 from music.names import require_model
 from music.quiet import quiet_transformers
-from music.reward.classifier import init_head, load_classifier
+from music.reward.adapters import is_adapter, load_adapted
+from music.reward.classifier import load_classifier, require_finite
 from music.reward.contract import ReadAt, Readout
+from music.reward.heads import init_head
 from music.reward.tokenizer import load_tokens
 from music.reward.tokens import ConversationTokenizer
+from music.reward.weights import find_file
 
 __all__ = ["LoadedCheckpoint", "load_checkpoint"]
 
@@ -44,7 +47,8 @@ def load_checkpoint(
 ) -> LoadedCheckpoint:
     """Load a reward model, or a language model that is to become one.
 
-    Only safetensors are read, and no code of the checkpoint is run.
+    Only safetensors are read, and no code of the checkpoint is run. PEFT adapters are merged into the base that they
+    name.
 
     Args:
         path: A local folder or a hub id.
@@ -64,25 +68,40 @@ def load_checkpoint(
     """
     require_model(str(path))
     with quiet_transformers():
-        classifier, missing = load_classifier(str(path), dtype)
-    new_head = missing == ["score.weight"]
-    if missing and not (new_head and head_seed is not None):
-        raise InvalidInputError(
-            f"{path}: expected a trained reward model, but the checkpoint lacks {', '.join(missing)}. "
-            f"A language model must be trained first: music train PAIRS --base {path} --out DIR"
-        )
-    if new_head:
+        classifier, has_head, source = _load_weights(str(path), dtype)
+    if not has_head:
+        if head_seed is None:
+            raise InvalidInputError(_no_head(path, classifier))
         init_head(classifier, head_seed)
+    require_finite(str(path), classifier)
     tokens = load_tokens(
-        str(path),
+        source,
         classifier.config,
         max_length,
         readout,
-        new_head=new_head,
+        new_head=not has_head,
         chat_template=chat_template,
         read_at=read_at,
     )
     for config in {id(each): each for each in (classifier.config, classifier.config.get_text_config())}.values():
         config.pad_token_id = tokens.contract.pad_token_id
     classifier.train(False)
-    return LoadedCheckpoint(classifier, tokens, new_head)
+    return LoadedCheckpoint(classifier, tokens, not has_head)
+
+
+def _load_weights(path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, bool, str]:
+    """Load a classifier, whether it has a reward head, and where its tokenizer is."""
+    if not is_adapter(path):
+        return *load_classifier(path, dtype), path
+    classifier, has_head, base = load_adapted(path, dtype)
+    has_tokenizer = find_file(path, "tokenizer_config.json") is not None
+    return classifier, has_head, path if has_tokenizer else base
+
+
+def _no_head(path: str | Path, classifier: PreTrainedModel) -> str:
+    name = ", ".join(classifier.config.architectures or ()) or classifier.config.model_type
+    return (
+        f"{path}: expected a trained reward model, but {name} lacks score.weight, the head that gives a reward. "
+        f"A language model must be trained first: music train PAIRS --base {path} --out DIR. A model that judges in "
+        "writing is a judge (--judge)"
+    )

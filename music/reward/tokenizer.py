@@ -4,7 +4,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
 from transformers.utils.hub import cached_file
 
 from music.chat_template import choose_template
@@ -14,6 +13,7 @@ from music.reward.fixed_date import FIXED_DATE, with_fixed_date
 from music.reward.reading import settle_reading
 from music.reward.template import derive_contract, own_template
 from music.reward.tokens import ConversationTokenizer
+from music.reward.vocabulary import open_tokenizer
 
 __all__ = ["load_tokens"]
 
@@ -41,7 +41,7 @@ def load_tokens(
         chat_template: Likewise.
         read_at: Likewise.
     """
-    tokenizer = _load_tokenizer(path)
+    tokenizer = open_tokenizer(path, config.get_text_config())
     limit = min(tokenizer.model_max_length, getattr(config.get_text_config(), "max_position_embeddings", 1 << 31))
     file = cached_file(
         path,
@@ -73,14 +73,6 @@ def load_tokens(
     if file is None and contract.read_at != "last":
         logger.warning("%s: the reward is read at %s", path, tokens.place)
     return tokens
-
-
-def _load_tokenizer(path: str) -> Any:
-    try:
-        return AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        why = str(error).partition("\n")[0]
-        raise InvalidInputError(f"{path}: expected a tokenizer beside the model, got: {why}") from error
 
 
 def _require_place(contract: ScoreContract, read_at: ReadAt | None) -> None:

@@ -1,11 +1,15 @@
+import json
 import random
+import shutil
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
@@ -28,6 +32,41 @@ def make_conversation() -> Callable[..., Conversation]:
         return Conversation.from_messages(messages)
 
     return make
+
+
+@pytest.fixture
+def edit_checkpoint(tmp_path: Path) -> Callable[..., Path]:
+    """Return a maker of copies of checkpoints, with other weights or another configuration."""
+
+    def edit(
+        source: Path, weights: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None, **config: Any
+    ) -> Path:
+        path = tmp_path / f"edited-{len(list(tmp_path.glob('edited-*')))}"
+        shutil.copytree(source, path)
+        if weights is not None:
+            tensors = load_file(path / "model.safetensors")
+            edited = {name: tensor.clone() for name, tensor in weights(tensors).items()}
+            save_file(edited, path / "model.safetensors", metadata={"format": "pt"})
+        settings = json.loads((path / "config.json").read_text()) | config
+        (path / "config.json").write_text(json.dumps(settings))
+        return path
+
+    return edit
+
+
+@pytest.fixture
+def vanilla_rewards() -> Callable[..., list[float]]:
+    """Return a scorer with plain forwards of a model, one conversation each, as its own software would score."""
+
+    def rewards(model: Any, tokenizer: Any, conversations: Sequence[Conversation]) -> list[float]:
+        with torch.no_grad():
+            outputs = [
+                model(**tokenizer.apply_chat_template(c.to_messages(), return_dict=True, return_tensors="pt"))
+                for c in conversations
+            ]
+        return [float(getattr(output, "logits", output)) for output in outputs]
+
+    return rewards
 
 
 _SIZES = {
