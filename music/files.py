@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from music.errors import InvalidInputError
 
-__all__ = ["require_output_file", "require_output_folder", "set_ordinary_modes", "whole_file"]
+__all__ = ["require_output_file", "require_output_folder", "set_ordinary_modes", "sync_folder", "whole_file"]
 
 
 def require_output_folder(path: Path) -> None:
@@ -55,12 +55,25 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    if hasattr(os, "O_DIRECTORY"):
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    _sync(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the files in a folder, which others wrote, are on disk under their names."""
+    for path in sorted(folder.iterdir()):
+        if path.is_file():
+            _sync(path)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    if path.is_dir() and not hasattr(os, "O_DIRECTORY"):
+        return  # Windows opens no folders
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def set_ordinary_modes(folder: Path) -> None:

@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from music.errors import InvalidInputError
-from music.files import require_output_file, require_output_folder, set_ordinary_modes, whole_file
+from music.files import require_output_file, require_output_folder, set_ordinary_modes, sync_folder, whole_file
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path):
@@ -29,6 +29,17 @@ def test_the_content_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
         file.write(b"content")
     assert synced[0] is False
     assert synced[-1] is (len(synced) > 1)
+
+
+def test_what_others_wrote_is_synced_before_its_folder(tmp_path, monkeypatch):
+    (tmp_path / "below").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    sync_folder(tmp_path)
+    folder = [tmp_path.stat().st_ino] if hasattr(os, "O_DIRECTORY") else []
+    assert synced == [(tmp_path / "a").stat().st_ino, (tmp_path / "b").stat().st_ino, *folder]
 
 
 def test_weights_get_the_mode_of_any_new_file(tmp_path):

@@ -69,6 +69,28 @@ def test_sources_have_weights_and_margins_come_from_a_column(language_checkpoint
     assert "saved by sharing" in result.stdout
 
 
+def test_the_training_file_as_held_out_file_is_refused(language_checkpoint, pairs_file, tmp_path):
+    copy = tmp_path / "copy.jsonl"
+    copy.write_bytes(pairs_file.read_bytes())
+    for held_out in (pairs_file, copy):
+        with pytest.raises(InvalidInputError, match="all 60 held-out pairs are training pairs"):
+            run(pairs_file, "--eval", held_out, "--base", language_checkpoint(), "--out", tmp_path / "rm")
+
+
+def test_how_steps_are_taken_can_be_chosen(language_checkpoint, pairs_file, tmp_path):
+    arguments = (pairs_file, "--base", language_checkpoint(), "--out", tmp_path / "rm", "--max-steps", 1, "--json")
+    flags = ("--scheduler", "linear", "--adam-beta1", 0.8, "--adam-beta2", 0.95, "--dropout", "--device", "cpu")
+    config = orjson.loads(run(*arguments, *flags).stdout)["config"]
+    assert [config[name] for name in ("scheduler", "adam_beta1", "adam_beta2", "dropout")] == [
+        "linear",
+        0.8,
+        0.95,
+        True,
+    ]
+    with pytest.raises(InvalidInputError, match="--aux-loss: expected a mixture of experts"):
+        run(*arguments, "--overwrite", "--aux-loss", 0.01)
+
+
 def test_a_weight_that_is_no_number_is_refused(language_checkpoint, pairs_file, tmp_path):
     with pytest.raises(InvalidInputError, match="expected a number behind the ="):
         run(f"{pairs_file}=much", "--base", language_checkpoint(), "--out", tmp_path / "rm")

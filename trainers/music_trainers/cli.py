@@ -46,7 +46,7 @@ _PANELS = {
     "Loss": tuple(Objective.model_fields),
     "Steps": (
         *("learning_rate", "allow_large_rate", "batch_size", "num_epochs", "max_steps", "warmup_fraction"),
-        *("weight_decay", "max_grad_norm", "seed"),
+        *("weight_decay", "max_grad_norm", "seed", "scheduler", "adam_beta1", "adam_beta2", "aux_loss", "dropout"),
     ),
     "Evaluation": ("eval_fraction", "evaluate_every", "patience"),
     "Memory and speed": (
@@ -139,6 +139,11 @@ def train(
     tracker: Annotated[str | None, _flag("tracker")] = _default("tracker"),
     peak_tflops: Annotated[float | None, _flag("peak_tflops")] = _default("peak_tflops"),
     device: Annotated[str, _flag("device")] = _default("device"),
+    scheduler: Annotated[str, _flag("scheduler")] = _default("scheduler"),
+    adam_beta1: Annotated[float, _flag("adam_beta1")] = _default("adam_beta1"),
+    adam_beta2: Annotated[float, _flag("adam_beta2")] = _default("adam_beta2"),
+    aux_loss: Annotated[float | None, _flag("aux_loss")] = _default("aux_loss"),
+    dropout: Annotated[bool, _flag("dropout", RewardTrainingConfig, "--dropout")] = _default("dropout"),
     format: FormatFlag = None,
     split: SplitFlag = None,
     consecutive: ConsecutiveFlag = "refuse",

@@ -8,7 +8,7 @@ from accelerate import Accelerator
 
 from music.errors import InvalidInputError
 from music_trainers.precision import CompactAdamW, StatesPolicy, adamw, make_optimizer
-from music_trainers.precision.rounding import join_master, round_stochastically, seed_noise
+from music_trainers.precision.rounding import join_master, round_stochastically, seed_of
 
 COMPACT = [StatesPolicy.SPLIT_MASTER, StatesPolicy.BF16_STOCHASTIC, StatesPolicy.BF16_STOCHASTIC_8BIT]
 BETAS, EPS, DECAY = (0.9, 0.999), 1e-8, 0.01
@@ -97,7 +97,7 @@ def test_the_master_is_that_of_fp32_adamw_bit_for_bit(monkeypatch):
         gradient = torch.randn(10, 100).bfloat16()
         parameter.grad = gradient
         optimizer.step()
-        seed_noise(generator, 3, step, 0)
+        generator.manual_seed(seed_of(3, step, 0))
         mean32 = mean.float().lerp(gradient.float(), 1 - BETAS[0])
         square32 = (square.float() * BETAS[1]).addcmul(gradient.float(), gradient.float(), value=1 - BETAS[1])
         master = master * (1 - 1e-4 * DECAY)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from music_trainers.precision.rounding import join_master, round_stochastically, seed_noise, split_master
+from music_trainers.precision.rounding import join_master, round_stochastically, seed_of, split_master
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_a_split_master_shows_the_nearest_bf16(values):
 def test_noise_follows_from_its_key():
     def draw(*key):
         generator = torch.Generator().manual_seed(5)
-        seed_noise(generator, *key)
+        generator.manual_seed(seed_of(*key))
         return torch.rand(8, generator=generator)
 
     assert torch.equal(draw(1, 2, 3), draw(1, 2, 3))

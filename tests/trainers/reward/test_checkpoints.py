@@ -1,9 +1,13 @@
 """Checkpoints that can no longer be read."""
 
+import os
+import resource
+from contextlib import contextmanager
+
 import pytest
 import torch
 
-from music.errors import InvalidInputError
+from music.errors import InvalidInputError, MusicError
 from music_trainers import RewardTrainingConfig, train_reward_model
 from music_trainers.reward.checkpoints import Checkpoints
 
@@ -65,6 +69,56 @@ def test_a_checkpoint_without_its_best_weights_is_passed_over(make_pairs, interr
     train_reward_model(interrupted, make_pairs(60), on_start=starts.append)
     assert starts[0].first_step == 3
     assert "step-00000006.pt is damaged" in caplog.text
+
+
+@contextmanager
+def full_disk(num_bytes):
+    """Let writes fail beyond a file's size, as on a disk without room."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_without_room_for_a_checkpoint_the_earlier_one_is_named_and_stays(base, make_pairs, interrupted):
+    size = (interrupted.out / "checkpoints" / "step-00000006.pt").stat().st_size
+    longer = interrupted.model_copy(update={"checkpoint_every": 7})
+    with full_disk(size // 2), pytest.raises(MusicError, match=r"step-00000007\.pt could not be written .*00000006"):
+        train_reward_model(longer, make_pairs(60))
+    assert not [*(interrupted.out / "checkpoints").glob(".*")]
+    starts = []
+    assert train_reward_model(interrupted, make_pairs(60), on_start=starts.append).num_steps == 8
+    assert starts[0].first_step == 6
+
+
+def test_without_room_for_the_model_the_checkpoints_stay_and_the_run_is_not_finished(make_pairs, interrupted):
+    with full_disk(10_000), pytest.raises(MusicError, match=r"model could not be written .*last .*step-00000006\.pt"):
+        train_reward_model(interrupted, make_pairs(60))
+    assert not (interrupted.out / "training.json").exists()
+
+
+def test_what_a_killed_run_was_writing_goes_when_the_next_checkpoint_comes(tmp_path):
+    (tmp_path / ".step-00000002.pt.123.partial").write_bytes(b"half")
+    checkpoints = Checkpoints(tmp_path, identity={}, keep=2)
+    assert checkpoints.load_last() is None
+    checkpoints.save(4, {"step": 4}, None)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000004.pt"]
+
+
+def test_the_model_is_on_disk_before_the_checkpoints_go(base, make_pairs, tmp_path, monkeypatch):
+    synced, left = [], []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    remove = Checkpoints.remove
+    monkeypatch.setattr(Checkpoints, "remove", lambda self: (left.extend(synced), remove(self)))
+    train_reward_model(make_config(base, tmp_path, max_steps=2, checkpoint_every=1), make_pairs(40))
+    files = [path for path in tmp_path.iterdir() if path.is_file()]
+    assert {"model.safetensors", "score_contract.json", "training.json"} <= {path.name for path in files}
+    assert {path.stat().st_ino for path in files} <= set(left)
+    assert left.index((tmp_path / "model.safetensors").stat().st_ino) < left.index(
+        (tmp_path / "training.json").stat().st_ino
+    )
 
 
 def test_best_weights_are_kept_for_every_checkpoint_that_refers_to_them(tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from music.preferences import read_preferences, write_preferences
 from music.reward.packing import TokenSequence, plan_rows
@@ -94,3 +95,45 @@ def test_a_sharded_model_trains_and_resumes_as_a_whole_one(one, tmp_path, enviro
     sharded = require_alike(one, tmp_path / "sharded")
     assert sharded["description"].endswith("2 processes with FSDP")
     assert not (tmp_path / "sharded" / "checkpoints").exists()
+
+
+def test_a_sharded_model_in_bf16_keeps_its_head_in_fp32_and_is_loaded_once(reward_checkpoint, environment):
+    in_two_processes(environment, Path(__file__).with_name("sharded_scores.py"), reward_checkpoint("gemma2"))
+
+
+@pytest.fixture
+def multimodal(language_checkpoint):
+    """Return the folder of a reward model with a vision tower, in fp32."""
+    base = language_checkpoint("gemma2")
+    text = json.loads((base / "config.json").read_text())
+    sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim")
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = AutoConfig.for_model(
+        "gemma3",
+        text_config={name: text[name] for name in (*sizes, "num_key_value_heads", "max_position_embeddings")},
+        vision_config=vision | {"image_size": 28, "patch_size": 14},
+        mm_tokens_per_image=4,
+        num_labels=1,
+        pad_token_id=text["pad_token_id"],
+    )
+    torch.manual_seed(0)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(base)
+    return base
+
+
+def test_a_multimodal_model_trains_in_two_processes_and_keeps_its_vision_tower(
+    multimodal, make_pairs, tmp_path, environment
+):
+    write_preferences(make_pairs(40), tmp_path / "pairs.jsonl")
+    settings = SETTINGS | {"max_steps": 2}
+    alone = RewardTrainingConfig(base=str(multimodal), out=tmp_path / "one", **settings)
+    train_reward_model(alone, read_preferences(tmp_path / "pairs.jsonl").pairs)
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
+    music = Path(sys.executable).with_name("music")
+    out = tmp_path / "two"
+    in_two_processes(environment, music, "train", tmp_path / "pairs.jsonl", "--base", multimodal, "--out", out, *flags)
+    require_alike(tmp_path / "one", out)
+    before, after = load_file(multimodal / "model.safetensors"), load_file(out / "model.safetensors")
+    vision = [name for name in before if "vision" in name or "projector" in name]
+    assert vision
+    assert all(torch.equal(before[name], after[name]) == (name in vision) for name in before)

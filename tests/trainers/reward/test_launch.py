@@ -1,3 +1,4 @@
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -52,12 +53,13 @@ def test_what_does_not_go_together_with_shards_is_refused(launched, change, mess
     launched(DistributedType.MULTI_GPU, **change)
 
 
-def test_shards_keep_rewards_and_sums_of_gradients_in_fp32_and_every_process_loads_the_base(launched):
+def test_shards_keep_rewards_and_sums_of_gradients_in_fp32_and_get_the_weights_of_one_process(launched):
     plugin = launched(DistributedType.FSDP, 2).state.fsdp_plugin
     policy = plugin.mixed_precision_policy
     assert (policy.param_dtype, policy.reduce_dtype, policy.output_dtype) == (torch.bfloat16, torch.float32, None)
     assert plugin.auto_wrap_policy is transformer_auto_wrap_policy
-    assert not plugin.cpu_ram_efficient_loading
+    assert plugin.cpu_ram_efficient_loading
+    assert os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] == "False", "transformers would leave weights out by itself"
 
 
 def test_only_fp32_weights_are_computed_with_in_another_type(launched):

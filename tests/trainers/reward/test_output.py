@@ -31,12 +31,30 @@ def test_a_folder_with_a_model_is_left_alone_unless_it_may_be_replaced(base, mak
     before = weights(tmp_path)
     with pytest.raises(InvalidInputError, match=r"holds a finished run .*--overwrite"):
         train_reward_model(make_config(base, tmp_path, max_steps=2), make_pairs(40))
-    with pytest.raises(InvalidInputError, match=r"another model \(config\.json\)"):
-        train_reward_model(make_config(base, Path(base)), make_pairs(40))
+    for mark in ("config.json", "model.safetensors", "adapter_config.json"):
+        other = tmp_path / mark.partition(".")[0]
+        other.mkdir()
+        (other / mark).touch()
+        with pytest.raises(InvalidInputError, match=rf"another model \({mark}\)"):
+            train_reward_model(make_config(base, other), make_pairs(40))
     assert all(torch.equal(weight, before[name]) for name, weight in weights(tmp_path).items())
     result = train_reward_model(make_config(base, tmp_path, max_steps=2, overwrite=True), make_pairs(40))
     assert RewardTrainingResult.model_validate_json((tmp_path / "training.json").read_bytes()) == result
     assert result.num_steps == 2
+
+
+def test_the_base_is_not_written_over(base, make_pairs):
+    with pytest.raises(InvalidInputError, match="the folder of --base"):
+        train_reward_model(make_config(base, Path(base) / ".." / Path(base).name, overwrite=True), make_pairs(40))
+
+
+def test_a_run_that_ended_before_its_checkpoints_went_is_finished(base, make_pairs, tmp_path):
+    train_reward_model(make_config(base, tmp_path, max_steps=1), make_pairs(40))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "step-00000001.pt").touch()
+    for resume in (False, True):
+        with pytest.raises(InvalidInputError, match="holds a finished run"):
+            train_reward_model(make_config(base, tmp_path, max_steps=1, resume=resume), make_pairs(40))
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from music_trainers import (
     train_reward_model,
 )
 from music_trainers.reward import tracking
+from music_trainers.reward.progress import format_result
 from music_trainers.reward.step.optimization import PairOptimizer
 
 
@@ -147,6 +148,37 @@ def test_the_best_weights_are_saved_and_a_run_without_gain_stops(base, make_pair
         )
     ]
     assert sum(nll) / len(nll) == pytest.approx(result.after.nll, abs=1e-5)
+
+
+def test_weights_that_are_worse_than_the_base_are_reported(base, make_pairs, tmp_path):
+    config = make_config(base, tmp_path / "worse", num_epochs=2, max_length=256)
+    result = train_reward_model(config, noisy(make_pairs(40)), make_pairs(20, seed=1))
+    (note,) = json.loads((tmp_path / "worse" / "training.json").read_text())["notes"]
+    assert note.startswith(
+        f"the saved weights are worse than the base on the held-out pairs: NLL {result.after.nll:.4f}"
+    )
+    assert f"note: {note}" in format_result(result)
+    better = train_reward_model(make_config(base, tmp_path / "better", num_epochs=2, max_length=256), make_pairs(40))
+    assert better.notes == ()
+
+
+def test_held_out_pairs_that_are_trained_on_are_refused_or_counted(base, make_pairs, tmp_path):
+    pairs, starts = make_pairs(20), []
+    config = make_config(base, tmp_path, max_steps=1, max_length=256)
+    with pytest.raises(InvalidInputError, match="all 20 held-out pairs are training pairs"):
+        train_reward_model(config, pairs, pairs)
+    result = train_reward_model(config, pairs, pairs[:2] + make_pairs(6, seed=3), on_start=starts.append)
+    assert starts[0].notes == result.notes[:1]
+    assert result.notes[0].startswith("2 of 8 held-out pairs")
+
+
+@pytest.mark.parametrize("change", [{"adam_beta1": 0.5}, {"adam_beta2": 0.9}, {"scheduler": "constant"}])
+def test_betas_and_scheduler_reach_the_optimizer(base, make_pairs, tmp_path, change):
+    settings = {"max_steps": 4, "eval_fraction": 0.0}
+    plain = train_reward_model(make_config(base, tmp_path / "plain", **settings), make_pairs(40))
+    changed = train_reward_model(make_config(base, tmp_path / "changed", **settings, **change), make_pairs(40))
+    assert plain.losses[0] == changed.losses[0]
+    assert plain.losses[-1] != changed.losses[-1]
 
 
 def test_a_resumed_run_stops_and_keeps_what_the_uninterrupted_one_does(base, make_pairs, tmp_path):

@@ -16,7 +16,7 @@ from torch.optim.optimizer import Optimizer, ParamsT, StateDict
 
 from music.errors import InvalidInputError
 from music_trainers.precision.policy import StatesPolicy
-from music_trainers.precision.rounding import seed_noise
+from music_trainers.precision.rounding import seed_of
 from music_trainers.precision.states import local, new_state, stored_mean, stored_square, stored_weights
 
 __all__ = ["CHUNK_ELEMENTS", "CompactAdamW", "make_optimizer"]
@@ -135,7 +135,7 @@ class CompactAdamW(Optimizer):
         state["step"] += 1
         step = int(state["step"])
         generator = torch.Generator(parameter.device)
-        seed_noise(generator, group["seed"], step, index, *_shard(parameter))
+        generator.manual_seed(seed_of(group["seed"], step, index, *_shard(parameter)))
         stores = stored_weights(parameter, state), stored_mean(state), stored_square(state)
         for rows in _chunks(gradient):
             weights, mean, square = (store.read(rows) for store in stores)

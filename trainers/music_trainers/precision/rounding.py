@@ -8,17 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["join_master", "round_stochastically", "seed_noise", "split_master"]
+__all__ = ["join_master", "round_stochastically", "seed_of", "split_master"]
 
 
-def seed_noise(generator: torch.Generator, *key: int) -> None:
-    """Set a generator to the stream of a key, whatever it drew before.
+def seed_of(*key: int) -> int:
+    """Return the seed of a key's own stream of noise.
 
     Noise that follows from (seed, step, parameter) needs no generator's state in a checkpoint: a resumed run draws as
     an uninterrupted one, and replicas draw alike.
     """
     words = np.random.SeedSequence([number % (1 << 64) for number in key]).generate_state(1, np.uint64)
-    generator.manual_seed(int(words[0]))
+    return int(words[0])
 
 
 def round_stochastically(values: Tensor, generator: torch.Generator) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from music.errors import InvalidInputError
+from music.errors import InvalidInputError, MusicError
 from music.files import whole_file
 
 __all__ = ["Checkpoints"]
@@ -51,6 +51,8 @@ class Checkpoints:
             state: What the run goes on from.
             best_step: Of the best weights so far, if they were saved; see `save_best`.
         """
+        for left in self.directory.glob(".*.partial"):  # by a run that was killed while it wrote
+            left.unlink()
         whole = {**state, "identity": dict(self.identity), "best_step": best_step}
         self._write(self._path("step", step), whole)
         for old in self.paths[: -self.keep]:
@@ -63,7 +65,8 @@ class Checkpoints:
 
     def load_best(self, step: int) -> dict[str, Any]:
         """Read the weights that were best after a step."""
-        weights: dict[str, Any] = torch.load(self._path("best", step), map_location="cpu", weights_only=True)
+        path = self._path("best", step)
+        weights: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         return weights
 
     def last_before(self, step: int) -> Path | None:
@@ -80,7 +83,7 @@ class Checkpoints:
         damaged: list[str] = []
         for path in reversed(self.paths):
             try:
-                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
                 self._require_best(state)
             except _UNREADABLE as error:
                 why = re.split(r"\n|\. ", str(error))[0] or type(error).__name__
@@ -118,22 +121,10 @@ class Checkpoints:
             return None
         return step
 
-    def require_none(self) -> None:
-        """Refuse to begin anew over an unfinished run.
-
-        Raises:
-            InvalidInputError: There are checkpoints.
-        """
-        if self.paths:
-            raise InvalidInputError(
-                f"{self.directory} holds checkpoints of an unfinished run: resume it (--resume), choose another "
-                f"output folder, or delete the checkpoints"
-            )
-
     def remove(self) -> None:
         """Remove all checkpoints, and the folder if nothing else is in it."""
         self._remove_best_but(set())
-        for path in [*self.paths, *self.directory.glob("*.partial"), *self.directory.glob(".*.partial")]:
+        for path in [*self.paths, *self.directory.glob(".*.partial")]:
             path.unlink()
         if self.directory.is_dir() and not any(self.directory.iterdir()):
             self.directory.rmdir()
@@ -142,9 +133,24 @@ class Checkpoints:
         return self.directory / f"{kind}-{step:08d}.pt"
 
     def _write(self, path: Path, state: Mapping[str, Any]) -> None:
-        """Write a file whole or not at all."""
-        with whole_file(path) as file:
-            torch.save(dict(state), file)
+        """Write a file whole or not at all.
+
+        Raises:
+            MusicError: There is no room, for example.
+        """
+        try:
+            with whole_file(path) as file:
+                torch.save(dict(state), file)
+        except (OSError, RuntimeError) as error:
+            # torch fails once more when it closes its archive, and that is what it raises.
+            cause = error if isinstance(error, OSError) else error.__context__
+            if not isinstance(cause, OSError):
+                raise
+            last = self.paths[-1].name if self.paths else "there is none"
+            raise MusicError(
+                f"{path} could not be written ({cause.strerror}): mend that and go on from the last checkpoint, "
+                f"{last} (--resume)"
+            ) from error
 
     def _remove_best_but(self, steps: Container[int | None]) -> None:
         for path in self.directory.glob("best-*.pt"):

@@ -5,14 +5,17 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from music.errors import InvalidInputError
 from music.reward.contract import ReadAt, Readout
 from music_trainers.outputs import require_unfinished
 from music_trainers.precision import StatesPolicy
 
-__all__ = ["CHECKPOINT_FOLDER", "RECORD_FILE", "Objective", "RewardTrainingConfig"]
+__all__ = ["CHECKPOINT_FOLDER", "RECORD_FILE", "Objective", "RewardTrainingConfig", "Scheduler"]
 
 FULL_RATE, LORA_RATE = 2e-6, 1e-4
+Scheduler = Literal["cosine", "linear", "constant"]
 CHECKPOINT_FOLDER, RECORD_FILE = "checkpoints", "training.json"
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "adapter_config.json")
 
 
 class Objective(BaseModel):
@@ -93,17 +96,29 @@ class RewardTrainingConfig(BaseModel):
     """Stop after so many evaluations in a row without a new lowest NLL; 0 never does."""
     lora_rank: int = Field(default=0, ge=0)
     """Train adapters of this rank on all linear layers, and the head in full, in place of all weights; 0 for none.
-    They are merged into the saved model."""
+    They are merged into the saved model, which is then fp32."""
     lora_alpha: int | None = Field(default=None, ge=1)
     """Scale of the adapters; twice the rank by default."""
     seed: int = 0
     """Of a new head, the held-out split, the order of pairs, and dropout."""
     warmup_fraction: float = Field(default=0.03, ge=0, le=1)
-    """Share of the steps over which the rate rises; it then falls along a cosine to 0."""
+    """Share of the steps over which the rate rises; the scheduler says what becomes of it then."""
     weight_decay: float = Field(default=0.0, ge=0)
     """AdamW's decoupled decay."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Bound on the gradient's norm."""
+    scheduler: Scheduler = "cosine"
+    """How the rate falls after the warm-up: along a `cosine` or a `linear` line to 0, or not at all (`constant`)."""
+    adam_beta1: float = Field(default=0.9, ge=0, lt=1)
+    """AdamW's decay of the mean gradient."""
+    adam_beta2: float = Field(default=0.999, ge=0, lt=1)
+    """AdamW's decay of the mean squared gradient."""
+    aux_loss: float | None = Field(default=None, ge=0)
+    """Weight of the load-balancing loss on the routers of a mixture of experts, taken over the tokens of each packed
+    row. By default the base's `router_aux_loss_coef` if its config sets `output_router_logits`, else 0."""
+    dropout: bool = False
+    """Train with the dropout that the base's config asks for. By default there is none, as rewards of two sides should
+    not differ by chance."""
     states: StatesPolicy = StatesPolicy.FP32
     """How weights and AdamW's moments are kept: `fp32` (16 bytes a weight with its gradient), or in bf16 as
     `split_master` (10), `bf16_stochastic` (8) or `bf16_stochastic_8bit` (6)."""
@@ -136,13 +151,22 @@ class RewardTrainingConfig(BaseModel):
         return self
 
     def require_unfinished(self) -> None:
-        """Refuse an output folder that holds a model, unless it may be replaced or holds an unfinished run to resume.
+        """Refuse an output folder whose content would be lost: what may go on or be replaced is as the settings say.
 
         Raises:
-            InvalidInputError: It holds a model.
+            InvalidInputError: It holds a model, or an unfinished run that is not to be resumed, or is the base's.
         """
-        if not (self.resume and any(self.out.glob(f"{CHECKPOINT_FOLDER}/step-*.pt"))):
-            require_unfinished(self.out, RECORD_FILE, "config.json", overwrite=self.overwrite)
+        if self.out.resolve() == Path(self.base).resolve():
+            raise InvalidInputError(f"--out {self.out}: it is the folder of --base, which would be lost; name another")
+        is_begun = any(self.out.glob(f"{CHECKPOINT_FOLDER}/step-*.pt"))
+        is_finished = (self.out / RECORD_FILE).exists()
+        if is_finished or not is_begun:
+            require_unfinished(self.out, RECORD_FILE, "config.json", *_WEIGHTS, overwrite=self.overwrite)
+        if is_begun and not self.resume:
+            raise InvalidInputError(
+                f"--out {self.out}: it holds checkpoints of an unfinished run: resume it (--resume), choose another "
+                f"folder, or delete {self.out / CHECKPOINT_FOLDER}"
+            )
 
     @property
     def keeps_seeds_together(self) -> bool:

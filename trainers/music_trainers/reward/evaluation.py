@@ -6,7 +6,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
 
 from music.reward.contract import RewardStatistics
 from music_trainers.reward.config import Objective
@@ -16,6 +15,7 @@ from music_trainers.reward.step.distributed import deal_rows, plan_shared_rows
 from music_trainers.reward.step.losses import bradley_terry_losses
 from music_trainers.reward.step.objective import read_out
 from music_trainers.reward.step.optimization import TrainingDivergedError
+from music_trainers.reward.step.sharding import reshard
 
 __all__ = ["evaluate"]
 
@@ -43,9 +43,7 @@ def evaluate(
     was_training = scorer.training
     scorer.eval()
     rewards = _rewards(scorer, pairs, accelerator, objective, max_tokens)
-    if isinstance(scorer, FSDPModule):
-        # Without a backward pass the outermost weights stay whole, and what is loaded into them would be lost.
-        scorer.reshard()
+    reshard(scorer)
     scorer.train(was_training)
     if num_broken := int((~rewards.isfinite()).sum()):
         raise TrainingDivergedError(f"{num_broken} of {rewards.numel()} held-out rewards are no finite numbers")

@@ -65,8 +65,9 @@ def _prepare_sharding(accelerator: Accelerator) -> None:
     plugin = accelerator.state.fsdp_plugin
     # By default no layer is sharded by itself, so that all are gathered at once.
     plugin.auto_wrap_policy = plugin.auto_wrap_policy or transformer_auto_wrap_policy
-    # Every process loads the base: one without weights could not tell whether there is a head.
-    plugin.cpu_ram_efficient_loading = False
+    # The main process loads the base (see `load_once`) and accelerate sends its weights; without the variable,
+    # transformers loads what it is told to.
+    plugin.cpu_ram_efficient_loading = True
     disable_fsdp_ram_efficient_loading()
     if accelerator.mixed_precision == "bf16":
         # By default rewards and the sums of gradients would be rounded to bf16 too.

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from music_trainers.reward.history import History
 from music_trainers.reward.records import Evaluation, TrainingStep
 from music_trainers.reward.run import TrainingRun
-from music_trainers.reward.step.optimization import StepOutcome, TrainingDivergedError, cosine_learning_rate
+from music_trainers.reward.step.optimization import StepOutcome, TrainingDivergedError, learning_rate_at
 from music_trainers.reward.throughput import Throughput
 
 __all__ = ["train"]
@@ -34,7 +34,8 @@ def _is_stale(run: TrainingRun, history: History) -> bool:
 def _step(run: TrainingRun, history: History, speed: Throughput, indices: list[int]) -> tuple[StepOutcome, float]:
     """Take one optimizer step and note it."""
     config = run.config
-    rate = cosine_learning_rate(history.step, run.num_steps, config.learning_rate, config.warmup_fraction)
+    rate = learning_rate_at(history.step, run.num_steps, config)
+    run.seed_noise(history.step)
     try:
         outcome = run.optimizer.step([run.train[i] for i in indices], rate)
     except TrainingDivergedError as error:

@@ -1,7 +1,13 @@
-"""LoRA through peft: adapters on all linear layers of the backbone, a head that is trained in full."""
+"""LoRA through peft: adapters on all linear layers of the text model, a head that is trained in full.
 
+Adapters and head are fp32 whatever the frozen weights are. An adapter's part of a weight is mostly smaller than half a
+step of bf16, so that a sum rounded to bf16 would leave it out: what is merged is fp32, too.
+"""
+
+import re
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel
 
 from music.errors import InvalidInputError
@@ -9,8 +15,14 @@ from music.errors import InvalidInputError
 __all__ = ["add_adapters", "merge_adapters"]
 
 
-def add_adapters(classifier: PreTrainedModel, rank: int, alpha: int | None) -> Any:
+def add_adapters(classifier: PreTrainedModel, text_model: str, rank: int, alpha: int | None) -> Any:
     """Put adapters into a classifier, and let nothing but them and the score head be trained.
+
+    Args:
+        classifier: Changed in place.
+        text_model: Name of the submodule whose linear layers get adapters.
+        rank: Of the adapters.
+        alpha: Their scale; twice the rank if None.
 
     Returns:
         peft's model of the adapters, for `merge_adapters`.
@@ -26,16 +38,20 @@ def add_adapters(classifier: PreTrainedModel, rank: int, alpha: int | None) -> A
         r=rank,
         lora_alpha=alpha or 2 * rank,
         target_modules="all-linear",
-        exclude_modules=["score"],
+        exclude_modules=rf"(?!{re.escape(text_model)}\.).*",
         task_type="SEQ_CLS",
     )
     adapters = LoraModel(classifier, {"default": settings}, "default")
     head: Any = classifier.score
     head.requires_grad_(True)
+    for weight in classifier.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
     return adapters
 
 
 def merge_adapters(adapters: Any) -> PreTrainedModel:
-    """Return the classifier with what the adapters learnt in its own weights."""
+    """Return the classifier on the CPU in fp32, with what the adapters learnt in its own weights."""
+    adapters.model.to("cpu", torch.float32)
     classifier: PreTrainedModel = adapters.merge_and_unload()
     return classifier

@@ -103,11 +103,13 @@ def format_metrics(metrics: HeldOutMetrics | None) -> str:
 def format_result(result: RewardTrainingResult) -> str:
     """Write what a run came to in a few lines."""
     stopped = ", stopped early" if result.stopped_early else ""
+    merged = " with the adapters merged" if result.merged_adapters else ""
     is_last = result.saved_step == result.num_steps
     which = "the last weights" if is_last else f"the weights after step {result.saved_step}, the lowest held-out NLL"
     return (
         f"{result.num_steps} steps{stopped}, {result.num_tokens:,} tokens, {result.seconds:.1f} s "
         f"({result.tokens_per_second:,.0f} tokens/s)\npacking: {result.packing}\n"
         f"before: {format_metrics(result.before)}\nafter:  {format_metrics(result.after)}\n"
-        f"saved to {result.config.out}: {which}"
+        f"saved to {result.config.out} as {result.saved_dtype}{merged}: {which}"
+        + "".join(f"\nnote: {note}" for note in result.notes)
     )

@@ -1,6 +1,7 @@
 """What is known of a training run before, during and after it."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -104,11 +105,17 @@ class RewardTrainingResult(BaseModel):
     held_out: PairAccounting
     before: HeldOutMetrics | None
     after: HeldOutMetrics | None
-    """Of the weights that are saved."""
+    """Of the weights that are saved, computed as in training."""
     evaluations: list[Evaluation]
     """During the run and at its end."""
     saved_step: int
     """After which step the saved weights stood."""
+    saved_dtype: Literal["float32", "bfloat16"]
+    """Type of the saved weights."""
+    merged_adapters: bool
+    """Whether adapters were trained and added to the saved weights, in fp32."""
+    notes: tuple[str, ...] = ()
+    """What else is worth knowing of the run, a sentence each."""
     stopped_early: bool
     num_steps: int
     """Steps taken."""

@@ -3,26 +3,29 @@
 import hashlib
 from array import array
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from transformers import PreTrainedConfig
 
 from music.reward.loading import LoadedCheckpoint
 from music.reward.tokens import ConversationTokenizer
+from music_trainers.precision.rounding import seed_of
 from music_trainers.reward.accounting import SourceAccounting
 from music_trainers.reward.checkpoints import Checkpoints
 from music_trainers.reward.config import CHECKPOINT_FOLDER, RewardTrainingConfig
 from music_trainers.reward.evaluation import evaluate
 from music_trainers.reward.history import History
-from music_trainers.reward.lora import add_adapters
 from music_trainers.reward.pairs.encoding import EncodedPair
 from music_trainers.reward.pairs.schedule import BatchSchedule
 from music_trainers.reward.rates import require_fitting_rate
 from music_trainers.reward.records import Evaluation
 from music_trainers.reward.step.distributed import gather_optimizer, gather_weights, scatter_optimizer, scatter_weights
 from music_trainers.reward.step.optimization import PairOptimizer
+from music_trainers.reward.trainable import make_trainable
 
 __all__ = ["TrainingRun"]
 
@@ -48,6 +51,7 @@ class TrainingRun:
         checkpoints: Where it can go on.
         num_steps: Optimizer steps, unless it stops early.
         adapters: peft's model of them, with LoRA.
+        base_config: The base's config, before anything was set for training.
     """
 
     config: RewardTrainingConfig
@@ -60,6 +64,7 @@ class TrainingRun:
     checkpoints: Checkpoints
     num_steps: int
     adapters: Any
+    base_config: PreTrainedConfig
 
     @classmethod
     def prepare(
@@ -74,21 +79,17 @@ class TrainingRun:
         """Place the model and lay out the run.
 
         Raises:
-            InvalidInputError: The rate does not fit the model, or the folder holds an unfinished run.
+            InvalidInputError: The rate does not fit the model, or the run asks for what the model has not.
         """
         classifier = loaded.classifier
         require_fitting_rate(config, classifier)
-        adapters = add_adapters(classifier, config.lora_rank, config.lora_alpha) if config.lora_rank else None
-        if config.activation_checkpointing == "full":
-            enable: Any = classifier.gradient_checkpointing_enable
-            enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        base_config = deepcopy(classifier.config)
+        adapters = make_trainable(classifier, config)
         checkpoints = Checkpoints(
             config.out / CHECKPOINT_FOLDER,
             identity=_identity(config, train, held_out, sources),
             keep=config.keep_checkpoints,
         )
-        if not config.resume:
-            checkpoints.require_none()
         schedule = BatchSchedule(
             lengths=[pair.length for pair in train],
             batch_size=config.batch_size,
@@ -107,6 +108,7 @@ class TrainingRun:
             checkpoints,
             config.max_steps or config.num_epochs * schedule.num_batches,
             adapters,
+            base_config,
         )
 
     def evaluate(self, step: int) -> Evaluation | None:
@@ -123,13 +125,15 @@ class TrainingRun:
         )
         return Evaluation(step=step, metrics=metrics, rewards=rewards)
 
+    def seed_noise(self, step: int) -> None:
+        """Seed what a step draws at random, dropout above all: each process draws its own, a resumed run the same."""
+        torch.manual_seed(seed_of(self.config.seed, step, self.accelerator.process_index))
+
     def save(self, history: History) -> None:
         """Write a checkpoint from which the run can go on; every process must call it."""
         state = {
             "classifier": gather_weights(self.optimizer.scorer),
             "optimizer": gather_optimizer(self.accelerator, self.optimizer.scorer, self.optimizer.optimizer),
-            "rng": torch.get_rng_state(),
-            "device_rng": torch.cuda.get_rng_state() if self.accelerator.device.type == "cuda" else None,
             "history": history.state(),
         }
         if self.accelerator.is_main_process:
@@ -155,9 +159,6 @@ class TrainingRun:
             return History()
         scatter_weights(self.optimizer.scorer, state["classifier"])
         scatter_optimizer(self.accelerator, self.optimizer.scorer, self.optimizer.optimizer, state["optimizer"])
-        torch.set_rng_state(state["rng"])
-        if state["device_rng"] is not None and self.accelerator.device.type == "cuda":
-            torch.cuda.set_rng_state(state["device_rng"])
         return History.from_state(state["history"])
 
 

@@ -8,16 +8,17 @@ several, of which the main one writes and reports; all must see the folder of th
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 from importlib.metadata import version
 from operator import add
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
+from safetensors import SafetensorError
 
-from music.errors import InvalidInputError
-from music.files import whole_file
+from music.errors import InvalidInputError, MusicError
+from music.files import sync_folder, whole_file
 from music.pairs import PreferencePair
 from music.reward.loading import LoadedCheckpoint, load_checkpoint
 from music.reward.model import count_text
@@ -26,11 +27,13 @@ from music_trainers.reward.accounting import require_pairs
 from music_trainers.reward.config import RECORD_FILE, RewardTrainingConfig
 from music_trainers.reward.history import History
 from music_trainers.reward.launch import start_accelerator
+from music_trainers.reward.load_once import load_once
 from music_trainers.reward.loop import train
 from music_trainers.reward.lora import merge_adapters
 from music_trainers.reward.pairs.encoding import encode_pairs
 from music_trainers.reward.pairs.mixture import Mixture, encode_mixture
-from music_trainers.reward.records import Evaluation, RewardTrainingResult, TrainingStart, TrainingStep
+from music_trainers.reward.pairs.overlap import require_apart
+from music_trainers.reward.records import Evaluation, HeldOutMetrics, RewardTrainingResult, TrainingStart, TrainingStep
 from music_trainers.reward.run import TrainingRun
 from music_trainers.reward.step.distributed import gather_weights
 from music_trainers.reward.step.optimization import TrainingDivergedError
@@ -67,9 +70,12 @@ def train_reward_model(
     accelerator = start_accelerator(config)
     mixture = Mixture.of(pairs)
     if eval_pairs is None:
+        overlap = None
         mixture, eval_pairs = mixture.split(config.eval_fraction, config.seed)
+    else:
+        overlap = require_apart(mixture.pairs, eval_pairs)
     asked_length = config.max_length
-    config, loaded = _load(config)
+    config, loaded = load_once(accelerator, partial(_load, config))
     every_turn = config.objective.reads_turns
     encoded, sources = encode_mixture(loaded.tokens, mixture, every_turn=every_turn)
     held_out, held_out_accounting = encode_pairs(loaded.tokens, eval_pairs, every_turn=every_turn)
@@ -87,7 +93,7 @@ def train_reward_model(
         before=before.metrics if before else None,
         first_step=history.step,
         num_steps=run.num_steps,
-        notes=tuple(_notes(config, asked_length)),
+        notes=tuple(_notes(config, asked_length, overlap)),
     )
     tracking = Tracking(accelerator, config)
     tracking.start(start)
@@ -124,13 +130,15 @@ def _load(config: RewardTrainingConfig) -> tuple[RewardTrainingConfig, LoadedChe
     return config.model_copy(update=settled), replace(loaded, tokens=tokens)
 
 
-def _notes(config: RewardTrainingConfig, asked_length: int) -> Iterator[str]:
-    """Yield what a user should know of the settings before the run."""
+def _notes(config: RewardTrainingConfig, asked_length: int, overlap: str | None) -> Iterator[str]:
+    """Yield what a user should know of settings and pairs before the run."""
     if config.max_length < asked_length:
         yield (
             f"--max-length {asked_length} is more than {config.base} can read: conversations are cut to its own limit, "
             f"{config.max_length} tokens"
         )
+    if overlap is not None:
+        yield overlap
 
 
 def _evaluate_base(run: TrainingRun) -> Evaluation | None:
@@ -167,6 +175,9 @@ def _finish(run: TrainingRun, start: TrainingStart, history: History, speed: Thr
         after=best.metrics if best else None,
         evaluations=history.evaluations,
         saved_step=best.step if best else history.step,
+        saved_dtype="float32" if run.adapters else run.config.states.weight_dtype,
+        merged_adapters=run.adapters is not None,
+        notes=(*start.notes, *_loss_of_training(start.before, best)),
         stopped_early=history.step < run.num_steps,
         num_steps=history.step,
         num_tokens=history.num_tokens,
@@ -180,22 +191,40 @@ def _finish(run: TrainingRun, start: TrainingStart, history: History, speed: Thr
     return result
 
 
+def _loss_of_training(before: HeldOutMetrics | None, best: Evaluation | None) -> Iterator[str]:
+    """Yield a sentence if the best weights are worse than the base on the held-out pairs."""
+    if before and best and best.metrics.nll > before.nll:
+        yield (
+            f"the saved weights are worse than the base on the held-out pairs: NLL {best.metrics.nll:.4f}, "
+            f"{before.nll:.4f} before training"
+        )
+
+
 def _save(run: TrainingRun, best: Evaluation | None, result: RewardTrainingResult) -> None:
-    """Save a vanilla checkpoint, its tokenizer, its contract and the record; every process must call it."""
-    if run.adapters is None:
-        classifier = run.optimizer.classifier
-        weights = gather_weights(run.optimizer.scorer)
-    else:
-        classifier = merge_adapters(run.adapters)
-        weights = classifier.state_dict()
+    """Save a vanilla checkpoint, its tokenizer, its contract and the record; every process must call it.
+
+    Raises:
+        MusicError: There is no room, for example.
+    """
+    weights = gather_weights(run.optimizer.scorer) if run.adapters is None else None
     if run.accelerator.is_main_process:
         out = run.config.out
         tokens = run.tokens.with_contract(reference=best.rewards if best else None)
+        classifier = run.optimizer.classifier if run.adapters is None else merge_adapters(run.adapters)
+        classifier.config = run.base_config
         (out / RECORD_FILE).unlink(missing_ok=True)  # of the model that this one replaces, if any
-        save_model(classifier, tokens.tokenizer, out, state_dict=weights)
-        tokens.contract.save(out)
-        with whole_file(out / RECORD_FILE) as file:
-            file.write(result.model_dump_json(indent=2).encode() + b"\n")
+        try:
+            save_model(classifier, tokens.tokenizer, out, state_dict=weights)
+            tokens.contract.save(out)
+            sync_folder(out)  # the record says that all is there, and then the checkpoints go
+            with whole_file(out / RECORD_FILE) as file:
+                file.write(result.model_dump_json(indent=2).encode() + b"\n")
+        except (OSError, SafetensorError) as error:
+            last = run.checkpoints.paths[-1].name if run.checkpoints.paths else "there is none"
+            raise MusicError(
+                f"--out {out}: the model could not be written ({error}): mend that and go on from the last checkpoint, "
+                f"{last} (--resume)"
+            ) from error
         run.checkpoints.remove()
     run.accelerator.wait_for_everyone()
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 from accelerate import Accelerator
+from transformers import get_scheduler
 
 from music.conversation import Conversation
 from music.pairs import PreferencePair
@@ -13,7 +14,7 @@ from music.reward.packing import TokenSequence, plan_rows
 from music_trainers.reward.config import Objective, RewardTrainingConfig
 from music_trainers.reward.evaluation import evaluate
 from music_trainers.reward.pairs.encoding import EncodedPair, encode_pairs
-from music_trainers.reward.step.optimization import PairOptimizer, TrainingDivergedError, cosine_learning_rate
+from music_trainers.reward.step.optimization import PairOptimizer, TrainingDivergedError, learning_rate_at
 
 
 @pytest.fixture(params=["llama", "gemma2"])
@@ -142,9 +143,16 @@ def test_a_tie_is_not_a_win(reward_checkpoint):
     assert (statistics.mean, statistics.std, statistics.num_conversations) == (0.0, 0.0, 2)
 
 
-def test_the_rate_rises_and_falls():
-    rates = [cosine_learning_rate(step, 100, 1.0, 0.1) for step in range(100)]
-    assert rates[:10] == pytest.approx([0.1 * n for n in range(1, 11)])
-    assert rates[9:] == sorted(rates[9:], reverse=True)
-    assert rates[-1] < 0.001
-    assert cosine_learning_rate(0, 1, 1.0, 0.0) == 1.0
+@pytest.mark.parametrize("scheduler", ["cosine", "linear", "constant"])
+def test_the_rate_is_that_of_transformers_which_begins_at_zero(scheduler):
+    """Ours is one step ahead in the warm-up, as a step at rate 0 would be for nothing."""
+    config = RewardTrainingConfig(
+        base="b", out="o", learning_rate=1.0, allow_large_rate=True, scheduler=scheduler, warmup_fraction=0.1
+    )
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    name = "constant_with_warmup" if scheduler == "constant" else scheduler
+    theirs = get_scheduler(name, optimizer, num_warmup_steps=10, num_training_steps=100).lr_lambdas[0]
+    ours = [learning_rate_at(step, 100, config) for step in range(100)]
+    assert ours[:10] == pytest.approx([theirs(step + 1) for step in range(10)])
+    assert ours[10:] == pytest.approx([theirs(step) for step in range(10, 100)])
+    assert learning_rate_at(0, 1, config.model_copy(update={"warmup_fraction": 0.0})) == 1.0

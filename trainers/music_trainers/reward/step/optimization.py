@@ -11,16 +11,19 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from music.errors import MusicError
+from music.reward.attention import choose_backend
 from music.reward.forward import PackedScorer
-from music_trainers.precision import make_optimizer
+from music_trainers.precision import StatesPolicy, make_optimizer
 from music_trainers.reward.accounting import PackingAccounting
 from music_trainers.reward.config import RewardTrainingConfig
 from music_trainers.reward.pairs.encoding import EncodedPair
 from music_trainers.reward.pairs.groups import PairGroup, group_by_chosen, group_by_seed
 from music_trainers.reward.step.distributed import deal_rows, plan_shared_rows, synchronised
 from music_trainers.reward.step.objective import num_comparisons, row_loss
+from music_trainers.reward.step.routers import RouterBalance
+from music_trainers.reward.step.sharding import shard
 
-__all__ = ["PairOptimizer", "StepOutcome", "TrainingDivergedError", "cosine_learning_rate"]
+__all__ = ["PairOptimizer", "StepOutcome", "TrainingDivergedError", "learning_rate_at"]
 
 
 class TrainingDivergedError(MusicError):
@@ -32,7 +35,7 @@ class StepOutcome:
     """What one optimizer step saw, before its update.
 
     Attributes:
-        loss: Mean over the step's pairs, or over its groups if these are ranked.
+        loss: Mean over the step's pairs, or over its groups if these are ranked; without an auxiliary loss.
         accuracy: Share of pairs whose chosen side scored higher.
         grad_norm: Before clipping.
         packing: What packing came to.
@@ -44,27 +47,44 @@ class StepOutcome:
     packing: PackingAccounting
 
 
-def cosine_learning_rate(step: int, num_steps: int, peak: float, warmup_fraction: float) -> float:
-    """Return the rate of a step (from 0): linear from 0 up to `peak`, then along a cosine to 0."""
-    warmup = math.ceil(num_steps * warmup_fraction)
+def learning_rate_at(step: int, num_steps: int, config: RewardTrainingConfig) -> float:
+    """Return the rate of a step (from 0): linear from 0 up to the peak, then as the scheduler has it."""
+    warmup = math.ceil(num_steps * config.warmup_fraction)
     if step < warmup:
-        return peak * (step + 1) / warmup
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, num_steps - warmup)))
+        return config.learning_rate * (step + 1) / warmup
+    done = (step - warmup) / max(1, num_steps - warmup)
+    left = {"cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done, "constant": 1.0}
+    return config.learning_rate * left[config.scheduler]
 
 
 class PairOptimizer:
     """AdamW over the weights of a classifier that are to be trained; computes in bf16 where the accelerator does."""
 
     def __init__(self, classifier: PreTrainedModel, accelerator: Accelerator, config: RewardTrainingConfig) -> None:
-        weights = [weight for weight in classifier.parameters() if weight.requires_grad]
-        optimizer = make_optimizer(weights, config.states, lr=0.0, weight_decay=config.weight_decay, seed=config.seed)
-        scorer = PackedScorer(classifier.to(accelerator.device))
+        named = [(name, weight) for name, weight in classifier.named_parameters() if weight.requires_grad]
+        # Of a sharded model, the head comes to the optimizer by itself.
+        weights = [weight for name, weight in named if not (accelerator.is_fsdp2 and name.startswith("score."))]
+        optimizer = make_optimizer(
+            weights,
+            StatesPolicy.FP32 if config.lora_rank else config.states,  # adapters and head are fp32
+            lr=0.0,
+            betas=(config.adam_beta1, config.adam_beta2),
+            weight_decay=config.weight_decay,
+            seed=config.seed,
+        )
+        if not accelerator.is_fsdp2:  # which takes shards to their devices
+            classifier.to(accelerator.device)
+        scorer = PackedScorer(classifier, choose_backend(accelerator.device))
         # FSDP looks here for the layers that it wraps.
         scorer._no_split_modules = classifier._no_split_modules  # type: ignore[assignment]
         self.classifier = classifier
         self.scorer: nn.Module
         self.optimizer: Any
-        self.scorer, self.optimizer = accelerator.prepare(scorer, optimizer)
+        if accelerator.is_fsdp2:
+            self.scorer, self.optimizer = shard(accelerator, scorer, optimizer)
+        else:
+            self.scorer, self.optimizer = accelerator.prepare(scorer, optimizer)
+        self._routers = RouterBalance.of(classifier, config)
         self._accelerator = accelerator
         self._config = config
 
@@ -100,22 +120,24 @@ class PairOptimizer:
         sums = torch.zeros(2, device=accelerator.device)
         for dealt in share:
             with synchronised(accelerator, self.scorer, dealt is share[-1]):
-                with accelerator.autocast():
+                with accelerator.autocast(), self._routers.reading() as logits:
                     rewards = self.scorer(dealt.row)
                 members = [groups[i] for i in dealt.row.groups]
                 outcome = row_loss(objective, members, dealt.row.split(rewards))
                 # Processes average their gradients, so that each row's part of the mean stands `num_processes` times.
                 share_of_mean = dealt.counts / num_comparisons(objective, groups)
-                accelerator.backward(outcome.total * share_of_mean * num_processes)
+                aux = self._routers.loss(logits, dealt.row.num_tokens) * dealt.counts * dealt.row.num_tokens
+                loss = outcome.total * share_of_mean + aux / plan.num_tokens
+                accelerator.backward(loss * num_processes)
             sums += dealt.counts * torch.stack([outcome.total.detach() * share_of_mean, outcome.num_correct.float()])
-        loss, num_correct = self._total(sums).tolist()
+        mean_loss, num_correct = self._total(sums).tolist()
         longest = max(row.num_tokens for row in plan.rows)
         packing = PackingAccounting(
             num_sequence_tokens=plan.num_sequence_tokens,
             num_tokens=plan.num_tokens,
             num_slots=longest * len(plan.rows),
         )
-        return loss, round(num_correct), packing
+        return mean_loss, round(num_correct), packing
 
     def _total(self, sums: Tensor) -> Tensor:
         total: Tensor = self._accelerator.reduce(sums, "sum")

@@ -1,0 +1,111 @@
+"""What is trained of a model, and whether dropout is drawn."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
+from music_trainers import RewardTrainingConfig, train_reward_model
+from music_trainers.reward.run import TrainingRun
+from music_trainers.reward.trainable import make_trainable
+
+TEXT = {
+    "vocab_size": 97,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+}
+VISION = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+VISION |= {"image_size": 28, "patch_size": 14}
+DROPOUT = {
+    "llama": {"attention_dropout": 0.5},
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "resid_pdrop": 0.5, "embd_pdrop": 0.5, "attn_pdrop": 0.5},
+    "phi": {"resid_pdrop": 0.5, "embd_pdrop": 0.5},
+    "gpt_neox": {"hidden_dropout": 0.5, "attention_dropout": 0.5},
+    # Reads its config while it computes, and not its layers.
+    "falcon": {"hidden_dropout": 0.5, "new_decoder_architecture": True, "num_kv_heads": 2},
+}
+
+
+def make_classifier(family, **changes):
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(family, num_labels=1, pad_token_id=0, **changes)
+    return AutoModelForSequenceClassification.from_config(config)
+
+
+def make_config(**changes):
+    return RewardTrainingConfig(base="base", out="out", **changes)
+
+
+@pytest.mark.parametrize("family", sorted(DROPOUT))
+@pytest.mark.parametrize("dropout", [False, True])
+def test_dropout_is_drawn_only_if_asked_for(family, dropout):
+    sizes = {name: size for name, size in TEXT.items() if (family, name) != ("falcon", "head_dim")}
+    classifier = make_classifier(family, **sizes | DROPOUT[family])
+    make_trainable(classifier, make_config(dropout=dropout))
+    ids = torch.arange(1, 30)[None]
+    classifier.eval()
+    expected = classifier(ids).logits
+    classifier.train()
+    assert torch.equal(classifier(ids).logits, expected) != dropout
+
+
+@pytest.mark.parametrize("lora_rank", [0, 2])
+def test_of_a_multimodal_model_the_text_model_and_the_head_alone_are_trained(lora_rank):
+    classifier = make_classifier("gemma3", text_config=TEXT, vision_config=VISION, mm_tokens_per_image=4)
+    make_trainable(classifier, make_config(lora_rank=lora_rank))
+    trained = {name for name, weight in classifier.named_parameters() if weight.requires_grad}
+    assert {name.split(".")[1] for name in trained} == {"language_model", "weight"}
+    rewards = classifier(torch.arange(1, 30)[None]).logits
+    rewards.sum().backward()
+    assert all((weight.grad is not None) == (name in trained) for name, weight in classifier.named_parameters())
+
+
+@pytest.fixture(scope="module")
+def base_with_dropout(language_checkpoint):
+    base = language_checkpoint()
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(config | {"attention_dropout": 0.3}))
+    return str(base)
+
+
+class StopError(Exception):
+    """Ends a run from outside, as a crash would."""
+
+
+def stop(step):
+    if step.step == 3:
+        raise StopError
+
+
+def test_a_resumed_run_draws_the_dropout_of_the_uninterrupted_one(base_with_dropout, make_pairs, tmp_path):
+    def train(name, **changes):
+        on_step = changes.pop("on_step", lambda step: None)
+        settings = {"max_steps": 5, "batch_size": 8, "checkpoint_every": 2, "eval_fraction": 0.0, "device": "cpu"}
+        settings |= {"base": base_with_dropout, "out": tmp_path / name, "learning_rate": 1e-3, "dropout": True}
+        config = RewardTrainingConfig(**settings | changes)
+        return train_reward_model(config, make_pairs(40), on_step=on_step).losses
+
+    whole = train("whole")
+    with pytest.raises(StopError):
+        train("parts", on_step=stop)
+    assert train("parts", resume=True) == whole
+    assert train("without", dropout=False) != whole
+    for name in ("whole", "without"):
+        assert json.loads((tmp_path / name / "config.json").read_text())["attention_dropout"] == 0.3
+
+
+def test_each_process_draws_masks_of_its_own_in_each_step():
+    def draw(process, step):
+        run = SimpleNamespace(config=make_config(seed=1), accelerator=SimpleNamespace(process_index=process))
+        TrainingRun.seed_noise(run, step)
+        return torch.rand(1).item()
+
+    draws = [draw(process, step) for process in (0, 1) for step in (0, 1)]
+    assert len(set(draws)) == 4
+    assert draw(1, 1) == draws[-1]
