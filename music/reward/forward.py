@@ -45,8 +45,16 @@ class PackedScorer(nn.Module):
             )
         self.classifier = classifier
         self.rope = RopeLimits.of(classifier.config)
-        self.backend = choose_backend(classifier.device, backend)
-        use_backend(classifier, self.backend)
+        self.use(choose_backend(classifier.device, backend))
+
+    def use(self, backend: str) -> None:
+        """Attend by another back-end from now on.
+
+        Raises:
+            PackedAttentionError: The classifier's class cannot attend to packed rows.
+        """
+        self.backend = backend
+        use_backend(self.classifier, backend)
 
     def forward(self, row: PackedRow) -> Tensor:
         """Return the raw rewards of a row, `[num_reads]` in fp32 whatever the backbone computes in.

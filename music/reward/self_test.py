@@ -24,13 +24,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from music.reward.attention import PackedAttentionError
-from music.reward.attention.backends import use_backend
 from music.reward.forward import PackedScorer
 from music.reward.packing import TokenSequence
 from music.reward.rope import RopeLimits
 from music.reward.scoring import SequenceScorer
 
-__all__ = ["make_scorer", "measure_errors", "require_exact"]
+__all__ = ["make_scorer", "measure_errors", "require_exact", "settle_backend"]
 
 logger = logging.getLogger(__name__)
 
@@ -55,15 +54,28 @@ def make_scorer(classifier: PreTrainedModel, backend: str | None = None) -> Pack
         PackedAttentionError: The model cannot be packed, or fails the test.
     """
     scorer = PackedScorer(classifier, backend).eval()
+    settle_backend(scorer, is_chosen=backend is not None)
+    return scorer
+
+
+def settle_backend(scorer: PackedScorer, *, is_chosen: bool = False) -> None:
+    """Test a model; let it attend by `gather` where another back-end fails.
+
+    Args:
+        scorer: It keeps its mode.
+        is_chosen: Whether the back-end was asked for, so that another one will not do.
+
+    Raises:
+        PackedAttentionError: It fails the test.
+    """
     try:
         require_exact(scorer)
     except PackedAttentionError as error:
-        if backend is not None or scorer.backend == "gather":
+        if is_chosen or scorer.backend == "gather":
             raise
         logger.warning("attention gather is used in place of %s, which fails the self-test: %s", scorer.backend, error)
-        scorer = PackedScorer(classifier, "gather").eval()
+        scorer.use("gather")
         require_exact(scorer)
-    return scorer
 
 
 def require_exact(scorer: PackedScorer) -> None:
@@ -151,7 +163,7 @@ def _plain(scorer: PackedScorer, sequences: Sequence[Tensor]) -> list[Tensor]:
             for ids in sequences
         ]
     finally:
-        use_backend(classifier, scorer.backend)
+        scorer.use(scorer.backend)
 
 
 def _own_rewards(scorer: PackedScorer, backbone: nn.Module, ids: Tensor) -> Tensor:

@@ -121,9 +121,7 @@ def multimodal(language_checkpoint):
     return base
 
 
-def test_a_multimodal_model_trains_in_two_processes_and_keeps_its_vision_tower(
-    multimodal, make_pairs, tmp_path, environment
-):
+def test_of_a_multimodal_model_two_processes_train_the_text_model(multimodal, make_pairs, tmp_path, environment):
     write_preferences(make_pairs(40), tmp_path / "pairs.jsonl")
     settings = SETTINGS | {"max_steps": 2}
     alone = RewardTrainingConfig(base=str(multimodal), out=tmp_path / "one", **settings)
@@ -134,6 +132,6 @@ def test_a_multimodal_model_trains_in_two_processes_and_keeps_its_vision_tower(
     in_two_processes(environment, music, "train", tmp_path / "pairs.jsonl", "--base", multimodal, "--out", out, *flags)
     require_alike(tmp_path / "one", out)
     before, after = load_file(multimodal / "model.safetensors"), load_file(out / "model.safetensors")
-    vision = [name for name in before if "vision" in name or "projector" in name]
-    assert vision
-    assert all(torch.equal(before[name], after[name]) == (name in vision) for name in before)
+    assert any("vision" in name for name in before)
+    assert not any("vision" in name or "projector" in name for name in after)
+    assert len(after) == sum("language_model" in name or name == "score.weight" for name in before)

@@ -1,10 +1,9 @@
-"""LoRA through peft: adapters on all linear layers of the text model, a head that is trained in full.
+"""LoRA through peft: adapters on all linear layers, a head that is trained in full.
 
 Adapters and head are fp32 whatever the frozen weights are. An adapter's part of a weight is mostly smaller than half a
 step of bf16, so that a sum rounded to bf16 would leave it out: what is merged is fp32, too.
 """
 
-import re
 from typing import Any
 
 import torch
@@ -15,12 +14,11 @@ from music.errors import InvalidInputError
 __all__ = ["add_adapters", "merge_adapters"]
 
 
-def add_adapters(classifier: PreTrainedModel, text_model: str, rank: int, alpha: int | None) -> Any:
+def add_adapters(classifier: PreTrainedModel, rank: int, alpha: int | None) -> Any:
     """Put adapters into a classifier, and let nothing but them and the score head be trained.
 
     Args:
         classifier: Changed in place.
-        text_model: Name of the submodule whose linear layers get adapters.
         rank: Of the adapters.
         alpha: Their scale; twice the rank if None.
 
@@ -38,7 +36,7 @@ def add_adapters(classifier: PreTrainedModel, text_model: str, rank: int, alpha:
         r=rank,
         lora_alpha=alpha or 2 * rank,
         target_modules="all-linear",
-        exclude_modules=rf"(?!{re.escape(text_model)}\.).*",
+        exclude_modules=["score"],
         task_type="SEQ_CLS",
     )
     adapters = LoraModel(classifier, {"default": settings}, "default")

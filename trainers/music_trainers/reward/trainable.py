@@ -12,29 +12,18 @@ __all__ = ["make_trainable"]
 
 
 def make_trainable(classifier: PreTrainedModel, config: RewardTrainingConfig) -> Any:
-    """Set a classifier up for training, in place: frozen parts, adapters, dropout, activation checkpointing.
+    """Set a classifier up for training, in place: adapters, dropout, activation checkpointing.
 
     Returns:
         peft's model of the adapters with LoRA, else None.
     """
-    text_model = _text_model(classifier)
-    for name, weight in classifier.named_parameters():
-        # No text reaches a vision tower: processes would wait for its gradients for ever.
-        weight.requires_grad_(name.startswith((f"{text_model}.", "score.")))
     if not config.dropout:
         _turn_dropout_off(classifier)
-    adapters = add_adapters(classifier, text_model, config.lora_rank, config.lora_alpha) if config.lora_rank else None
+    adapters = add_adapters(classifier, config.lora_rank, config.lora_alpha) if config.lora_rank else None
     if config.activation_checkpointing == "full":
         enable: Any = classifier.gradient_checkpointing_enable
         enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return adapters
-
-
-def _text_model(classifier: Any) -> str:
-    """Return the name of the submodule that reads tokens: of a multimodal model, it alone reads text."""
-    decoder = classifier.get_decoder()
-    found: str = next(name for name, module in classifier.named_modules() if module is decoder)
-    return found
 
 
 def _turn_dropout_off(classifier: PreTrainedModel) -> None:

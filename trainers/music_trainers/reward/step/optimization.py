@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from music.errors import MusicError
 from music.reward.attention import choose_backend
 from music.reward.forward import PackedScorer
+from music.reward.self_test import settle_backend
 from music_trainers.precision import StatesPolicy, make_optimizer
 from music_trainers.reward.accounting import PackingAccounting
 from music_trainers.reward.config import RewardTrainingConfig
@@ -21,7 +22,7 @@ from music_trainers.reward.pairs.groups import PairGroup, group_by_chosen, group
 from music_trainers.reward.step.distributed import deal_rows, plan_shared_rows, synchronised
 from music_trainers.reward.step.objective import num_comparisons, row_loss
 from music_trainers.reward.step.routers import RouterBalance
-from music_trainers.reward.step.sharding import shard
+from music_trainers.reward.step.sharding import settle_backend_of_shards, shard
 
 __all__ = ["PairOptimizer", "StepOutcome", "TrainingDivergedError", "learning_rate_at"]
 
@@ -75,6 +76,8 @@ class PairOptimizer:
         if not accelerator.is_fsdp2:  # which takes shards to their devices
             classifier.to(accelerator.device)
         scorer = PackedScorer(classifier, choose_backend(accelerator.device))
+        if accelerator.is_fsdp2:  # whose weights are shards, and whose forward passes are everybody's
+            settle_backend_of_shards(accelerator, scorer)
         # FSDP looks here for the layers that it wraps.
         scorer._no_split_modules = classifier._no_split_modules  # type: ignore[assignment]
         self.classifier = classifier
@@ -84,6 +87,8 @@ class PairOptimizer:
             self.scorer, self.optimizer = shard(accelerator, scorer, optimizer)
         else:
             self.scorer, self.optimizer = accelerator.prepare(scorer, optimizer)
+            with accelerator.autocast():
+                settle_backend(scorer)
         self._routers = RouterBalance.of(classifier, config)
         self._accelerator = accelerator
         self._config = config

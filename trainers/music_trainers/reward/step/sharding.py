@@ -1,4 +1,4 @@
-"""FSDP2 through accelerate, and what accelerate has no setting for: a head of full precision.
+"""FSDP2 through accelerate, and what accelerate has no setting for: a self-test, and a head of full precision.
 
 The backbone computes in the plugin's type. Rewards are fp32 products of hidden states and the head, so a head that was
 gathered in bf16 would give other rewards than one process does, and than the saved model.
@@ -6,6 +6,7 @@ gathered in bf16 would give other rewards than one process does, and than the sa
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -14,7 +15,10 @@ from accelerate.utils import broadcast
 from torch import nn
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
-__all__ = ["reshard", "shard"]
+from music.reward.forward import PackedScorer
+from music.reward.self_test import settle_backend
+
+__all__ = ["reshard", "settle_backend_of_shards", "shard"]
 
 
 def shard(accelerator: Accelerator, scorer: Any, optimizer: Any) -> tuple[nn.Module, Any]:
@@ -47,6 +51,35 @@ def shard(accelerator: Accelerator, scorer: Any, optimizer: Any) -> tuple[nn.Mod
     scorer.register_forward_pre_hook(lambda *_: head.unshard())
     optimizer.add_param_group({"params": list(head.parameters())})
     return scorer, optimizer
+
+
+def settle_backend_of_shards(accelerator: Accelerator, scorer: PackedScorer) -> None:
+    """Give a scorer that is to be sharded a back-end that passes the self-test.
+
+    No process will hold the whole model, so the first layers stand for it, with random weights.
+
+    Raises:
+        PackedAttentionError: They fail the test.
+    """
+    with torch.random.fork_rng():
+        shallow = _shallow(scorer.classifier).to(accelerator.device).eval()
+    with accelerator.autocast():
+        stand_in = PackedScorer(shallow, scorer.backend)
+        settle_backend(stand_in)
+    scorer.use(stand_in.backend)
+
+
+def _shallow(classifier: Any) -> Any:
+    """Return a model of the same class and sizes with as many layers as it takes to have each kind of them."""
+    config = deepcopy(classifier.config)
+    num_layers = config.num_hidden_layers
+    kinds = getattr(config, "layer_types", None) or ["full_attention"] * num_layers
+    num = min(num_layers, max(2, *(kinds.index(kind) + 1 for kind in set(kinds))))
+    for name, value in vars(config).items():
+        if isinstance(value, list) and len(value) == num_layers:  # what is listed layer by layer
+            setattr(config, name, value[:num])
+    config.num_hidden_layers = num
+    return type(classifier)._from_config(config, dtype=classifier.dtype)
 
 
 def reshard(scorer: nn.Module) -> None:
