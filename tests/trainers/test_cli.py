@@ -81,7 +81,12 @@ def test_how_steps_are_taken_can_be_chosen(language_checkpoint, pairs_file, tmp_
     arguments = (pairs_file, "--base", language_checkpoint(), "--out", tmp_path / "rm", "--max-steps", 1, "--json")
     flags = ("--scheduler", "linear", "--adam-beta1", 0.8, "--adam-beta2", 0.95, "--dropout", "--device", "cpu")
     config = orjson.loads(run(*arguments, *flags).stdout)["config"]
-    assert [config[name] for name in ("scheduler", "adam_beta1", "adam_beta2", "dropout")] == ["linear", 0.8, 0.95, True]
+    assert [config[name] for name in ("scheduler", "adam_beta1", "adam_beta2", "dropout")] == [
+        "linear",
+        0.8,
+        0.95,
+        True,
+    ]
     with pytest.raises(InvalidInputError, match="--aux-loss: expected a mixture of experts"):
         run(*arguments, "--overwrite", "--aux-loss", 0.01)
 
