@@ -110,12 +110,7 @@ def _require_on_hub(hub_id: str, near: str) -> None:
         raise InvalidInputError(f"{hub_id}: there is no such folder, nor is it cached, and HF_HUB_OFFLINE is set{near}")
     logger.info("%s: there is no such folder, so the Hugging Face hub is asked for it", hub_id)
     try:
-        for file in _MODEL_FILES:
-            request = Request(f"{constants.ENDPOINT}/{hub_id}/resolve/main/{file}", method="HEAD")
-            if token := get_token():
-                request.add_unredirected_header("Authorization", f"Bearer {token}")
-            if _is_there(request, file == _MODEL_FILES[-1]):
-                break
+        _ask_hub(f"{constants.ENDPOINT}/{hub_id}/resolve/main", get_token())
     except HTTPError as error:
         if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
             raise InvalidInputError(
@@ -129,12 +124,15 @@ def _require_on_hub(hub_id: str, near: str) -> None:
         ) from None
 
 
-def _is_there(request: Request, is_last: bool) -> bool:
-    """Whether the hub has a file; for the last one that could be there, its refusal is raised."""
-    try:
-        urlopen(request, timeout=HUB_SECONDS).close()
-    except HTTPError as error:
-        if is_last or error.code != HTTPStatus.NOT_FOUND:
-            raise
-        return False
-    return True
+def _ask_hub(address: str, token: str | None) -> None:
+    """Ask for one of the files that are in every model's folder; what the last one is refused with is raised."""
+    for file in _MODEL_FILES:
+        request = Request(f"{address}/{file}", method="HEAD")
+        if token:
+            request.add_unredirected_header("Authorization", f"Bearer {token}")
+        try:
+            urlopen(request, timeout=HUB_SECONDS).close()
+            return
+        except HTTPError as error:
+            if error.code != HTTPStatus.NOT_FOUND or file == _MODEL_FILES[-1]:
+                raise

@@ -45,12 +45,10 @@ def require_finite(path: str, classifier: PreTrainedModel) -> None:
         InvalidInputError: A weight is NaN or infinite.
     """
     for name, weight in classifier.state_dict().items():
+        if not weight.is_floating_point() or weight.is_meta:  # other processes get theirs from the first one
+            continue
         # A sum reads the weights once and keeps nothing; whatever makes it infinite is looked at in full.
-        if (
-            weight.is_floating_point()
-            and not weight.sum(dtype=torch.float32).isfinite()
-            and not weight.isfinite().all()
-        ):
+        if not weight.sum(dtype=torch.float32).isfinite() and not weight.isfinite().all():
             num = int((~weight.isfinite()).sum())
             raise InvalidInputError(
                 f"{path}: expected weights that are finite numbers, but {num:,} of {name} are NaN or infinite. Its "

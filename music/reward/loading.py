@@ -103,5 +103,5 @@ def _no_head(path: str | Path, classifier: PreTrainedModel) -> str:
     return (
         f"{path}: expected a trained reward model, but {name} lacks score.weight, the head that gives a reward. "
         f"A language model must be trained first: music train PAIRS --base {path} --out DIR. A model that judges in "
-        "writing is a judge (--judge)"
+        "writing is no reward model; music best-of-n takes it as --judge judge:MODEL@URL"
     )
