@@ -10,6 +10,7 @@ from music.errors import InvalidInputError
 from music.names import require_model
 from music.quiet import quiet_transformers
 from music.reward.adapters import is_adapter, load_adapted
+from music.reward.architecture import read_config
 from music.reward.classifier import load_classifier, require_finite
 from music.reward.contract import ReadAt, Readout
 from music.reward.heads import init_head
@@ -17,7 +18,7 @@ from music.reward.tokenizer import load_tokens
 from music.reward.tokens import ConversationTokenizer
 from music.reward.weights import find_file
 
-__all__ = ["LoadedCheckpoint", "load_checkpoint"]
+__all__ = ["LoadedCheckpoint", "load_checkpoint", "saved_dtype"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,17 @@ def load_checkpoint(
         config.pad_token_id = tokens.contract.pad_token_id
     classifier.train(False)
     return LoadedCheckpoint(classifier, tokens, not has_head)
+
+
+def saved_dtype(path: str | Path) -> torch.dtype:
+    """Return the type of a checkpoint's weights; fp32 for adapters, whose part of a weight bf16 would round away.
+
+    Raises:
+        InvalidInputError: There is no such checkpoint.
+    """
+    require_model(str(path))
+    saved = torch.float32 if is_adapter(str(path)) else read_config(str(path)).dtype
+    return saved if isinstance(saved, torch.dtype) else torch.bfloat16
 
 
 def _load_weights(path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, bool, str]:

@@ -15,7 +15,7 @@ from music.errors import InvalidInputError
 from music.reward.contract import ReadAt, Readout, ScoreContract
 from music.reward.device import resolve_device
 from music.reward.fingerprint import fingerprint
-from music.reward.loading import load_checkpoint
+from music.reward.loading import load_checkpoint, saved_dtype
 from music.reward.packing import TokenSequence
 from music.reward.saving import save_model
 from music.reward.scored import Scored
@@ -85,7 +85,8 @@ class RewardModel:
         Args:
             path: Folder or hub id of a sequence classifier with one label, in safetensors.
             device: CUDA where there is one, else the CPU, if not given.
-            dtype: bf16 on CUDA, fp32 on the CPU, if not given.
+            dtype: On CUDA that of the saved weights, on the CPU fp32, if not given. Of merged adapters, bf16 can leave out
+                most of what they learnt.
             attention: Back-end (see `music.reward.attention`); the fastest that works on the device, if not given.
             chat_template: A file or a name (see `music.chat_template`), for a checkpoint without a chat template.
             read_at: Where the reward is read, for a checkpoint without a score contract that does not itself say (see
@@ -96,7 +97,7 @@ class RewardModel:
             ContractError: Its tokenizer does not keep its score contract.
         """
         on_cuda = resolve_device(device).type == "cuda"
-        dtype = dtype or (torch.bfloat16 if on_cuda else torch.float32)
+        dtype = dtype or (saved_dtype(path) if on_cuda else torch.float32)
         loaded = load_checkpoint(path, dtype=dtype, chat_template=chat_template, read_at=read_at)
         return cls(loaded.classifier, loaded.tokens, device, attention)
 

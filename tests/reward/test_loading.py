@@ -17,7 +17,7 @@ from music.pairs import PreferencePair
 from music.preferences import write_preferences
 from music.reward import RewardModel
 from music.reward.cli import score
-from music.reward.loading import load_checkpoint
+from music.reward.loading import load_checkpoint, saved_dtype
 from music_trainers.cli import train
 
 APP = typer.Typer()
@@ -272,3 +272,10 @@ def test_public_classifiers_score_as_in_vanilla_transformers(
     assert RewardModel.from_pretrained(path, device="cpu").score(conversations) == pytest.approx(
         expected, abs=TOLERANCE
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_type_of_the_saved_weights(dtype, reward_checkpoint, tmp_path):
+    loaded = load_checkpoint(reward_checkpoint(), dtype=dtype)
+    loaded.classifier.save_pretrained(tmp_path)
+    assert saved_dtype(tmp_path) is dtype

@@ -19,7 +19,7 @@ def test_adapters_and_the_head_are_trained_and_nothing_else(reward_checkpoint):
     classifier = load_checkpoint(reward_checkpoint("gemma2"), dtype=torch.float32).classifier
     num_linear = sum(isinstance(module, torch.nn.Linear) for module in classifier.modules()) - 1
     before = set(classifier.state_dict())
-    adapters = add_adapters(classifier, "model", 4, None)
+    adapters = add_adapters(classifier, 4, None)
     trained = [name for name, weight in classifier.named_parameters() if weight.requires_grad]
     assert len([name for name in trained if "lora_" in name]) == 2 * num_linear
     assert [name for name in trained if "lora_" not in name] == ["score.weight"]
