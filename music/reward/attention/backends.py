@@ -57,7 +57,7 @@ def choose_backend(device: torch.device, name: str | None = None) -> str:
     if name not in BACKENDS:
         raise InvalidInputError(f"attention back-end: expected one of {', '.join(BACKENDS)}, got {name!r}")
     if reason := _why_not(name, device):
-        raise InvalidInputError(f"attention back-end {name}: {reason}, or use another: {', '.join(BACKENDS)}")
+        raise InvalidInputError(f"attention back-end {name}: {reason}, or use {choose_backend(device)}")
     return name
 
 

@@ -69,8 +69,8 @@ class _Pieces:
     def of(cls, segments: SegmentTable, begin: int, end: int) -> "_Pieces":
         """Cut the keys from `begin` to `end`, where the blocks are counted from `begin`."""
         starts = [each.start for each in segments.stretches if each.start > begin]
-        cuts = torch.tensor([*range(begin, end, BLOCK), *starts, *([segments.num_keys] * (segments.num_keys < end))])
-        first = cuts.unique()
+        cuts = [*range(begin, end, BLOCK), *starts, *([segments.num_keys] * (segments.num_keys < end))]
+        first = torch.tensor(sorted({*cuts}))
         last = torch.cat([first[1:], torch.tensor([end])]) - 1
         return cls(first, last, (first - begin) // BLOCK)
 

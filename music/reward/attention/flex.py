@@ -31,7 +31,7 @@ def _require_possible(query: Tensor, value: Tensor, dropout: float) -> None:
     if dropout:
         raise InvalidInputError(
             f"attention back-end flex: cannot drop out {dropout:g} of the attention, as the model's config asks: train "
-            "without dropout (attention_dropout 0 in its config.json), or use gather"
+            "without dropout (without --dropout, or with attention_dropout 0 in config.json), or use gather"
         )
     narrowest = min(query.shape[3], value.shape[3])
     if query.device.type == "cuda" and narrowest < _NARROWEST_HEAD:

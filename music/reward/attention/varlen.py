@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers.utils import is_flash_attn_greater_or_equal
+from transformers.utils.import_utils import is_flash_attn_greater_or_equal
 
 from music.reward.attention.flex import flex_attention
 from music.reward.attention.table import SegmentTable

@@ -47,7 +47,7 @@ def test_the_fastest_that_works_is_chosen(
         if reason is None:
             assert choose_backend(CUDA, name) == name
         else:
-            with pytest.raises(InvalidInputError, match=f"back-end {name}: {reason}, or use another: gather, flex"):
+            with pytest.raises(InvalidInputError, match=f"back-end {name}: {reason}, or use {chosen}"):
                 choose_backend(CUDA, name)
 
 
