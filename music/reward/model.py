@@ -85,8 +85,8 @@ class RewardModel:
         Args:
             path: Folder or hub id of a sequence classifier with one label, in safetensors.
             device: CUDA where there is one, else the CPU, if not given.
-            dtype: On CUDA that of the saved weights, on the CPU fp32, if not given. Of merged adapters, bf16 can leave out
-                most of what they learnt.
+            dtype: On CUDA that of the saved weights, on the CPU fp32, if not given. Of merged adapters, bf16 can leave
+                out most of what they learnt.
             attention: Back-end (see `music.reward.attention`); the fastest that works on the device, if not given.
             chat_template: A file or a name (see `music.chat_template`), for a checkpoint without a chat template.
             read_at: Where the reward is read, for a checkpoint without a score contract that does not itself say (see

@@ -150,8 +150,10 @@ def plain_rewards() -> Callable[..., list[list[torch.Tensor]]]:
 
 @pytest.fixture
 def emulated_flash(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Install what flash-attn's kernel is documented to do, for tests on the CPU."""
+    """Install what flash-attn's kernel is documented to do, and in fp32 too, for tests on the CPU."""
     monkeypatch.setitem(sys.modules, "flash_attn", SimpleNamespace(flash_attn_varlen_func=_reference_varlen))
+    monkeypatch.setattr("music.reward.attention.backends.why_no_flash", lambda device: None)
+    monkeypatch.setattr("music.reward.attention.varlen.DTYPES", (torch.float32, torch.bfloat16))
 
 
 def _reference_varlen(
@@ -168,10 +170,12 @@ def _reference_varlen(
     causal: bool,
     window_size: tuple[int, int],
     softcap: float,
+    deterministic: bool,
 ) -> Tensor:
     """Do what flash-attn's function of this name is documented to do: the mask is aligned to the bottom right."""
     assert causal
-    assert dropout_p == 0
+    assert q.dtype == k.dtype == v.dtype
+    assert not (softcap and dropout_p)
     assert cu_queries.dtype == cu_keys.dtype == torch.int32
     outputs = []
     sizes = cu_queries.diff().tolist(), cu_keys.diff().tolist()
@@ -183,6 +187,6 @@ def _reference_varlen(
             scores = torch.tanh(scores / softcap) * softcap
         behind = torch.arange(len(qs))[:, None] + len(ks) - len(qs) - torch.arange(len(ks))
         seen = (behind >= 0) & (behind <= (window_size[0] if window_size[0] >= 0 else len(ks)))
-        weights = scores.masked_fill(~seen, -torch.inf).softmax(-1)
+        weights = torch.dropout(scores.masked_fill(~seen, -torch.inf).softmax(-1), dropout_p, train=True)
         outputs.append(torch.einsum("hqk,khd->qhd", weights, vs.repeat_interleave(group, 1)))
     return torch.cat(outputs)

@@ -1,9 +1,7 @@
 """How a model is given an attention back-end for packed rows, and what is refused because rewards would be wrong."""
 
-import sys
 from collections.abc import Callable
 from functools import wraps
-from importlib.util import find_spec
 from inspect import Parameter, signature
 from typing import Any, Protocol
 
@@ -12,11 +10,11 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from music.errors import InvalidInputError
-from music.reward.attention.flex import flex_attention
+from music.reward.attention.flex import flex_attention, why_no_flex
 from music.reward.attention.gather import gather_attention
 from music.reward.attention.mask import CausalMask, describe_mask
 from music.reward.attention.table import PackedAttentionError, SegmentTable
-from music.reward.attention.varlen import varlen_attention
+from music.reward.attention.varlen import varlen_attention, why_no_flash
 
 __all__ = ["BACKENDS", "Past", "choose_backend", "use_backend"]
 
@@ -54,16 +52,19 @@ def choose_backend(device: torch.device, name: str | None = None) -> str:
     Raises:
         InvalidInputError: There is no such back-end, or it does not work here.
     """
-    has_flash = "flash_attn" in sys.modules or find_spec("flash_attn") is not None
     if name is None:
-        return "gather" if device.type != "cuda" else "varlen" if has_flash else "flex"
+        fastest_first = ("varlen", "flex", "gather") if device.type == "cuda" else ("gather",)
+        return next(each for each in fastest_first if _why_not(each, device) is None)
     if name not in BACKENDS:
         raise InvalidInputError(f"attention back-end: expected one of {', '.join(BACKENDS)}, got {name!r}")
-    if name == "varlen" and not has_flash:
-        raise InvalidInputError(
-            "attention back-end varlen: needs flash-attn and a GPU: pip install flash-attn, or use flex"
-        )
+    if reason := _why_not(name, device):
+        raise InvalidInputError(f"attention back-end {name}: {reason}, or use {choose_backend(device)}")
     return name
+
+
+def _why_not(name: str, device: torch.device) -> str | None:
+    """Return why a back-end does not run on a device, None if it does."""
+    return why_no_flash(device) if name == "varlen" else why_no_flex(device) if name == "flex" else None
 
 
 def use_backend(classifier: PreTrainedModel, name: str) -> None:

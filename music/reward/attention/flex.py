@@ -3,20 +3,41 @@
 On the CPU it runs forward only.
 """
 
-from collections import Counter
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask
+from torch.utils._triton import has_triton
 
+from music.errors import InvalidInputError
+from music.reward.attention.block_mask import BLOCK, make_block_mask
 from music.reward.attention.table import SegmentTable
 
-__all__ = ["BLOCK", "flex_attention"]
+__all__ = ["BLOCK", "flex_attention", "why_no_flex"]
 
-BLOCK = 128
-"""Rows are filled up to a multiple of this, so that few kernels are compiled."""
+_NARROWEST_HEAD = 16
+"""Triton multiplies no smaller matrices."""
+
+
+def why_no_flex(device: torch.device) -> str | None:
+    """Return why FlexAttention does not run on a device, None if it does."""
+    if device.type == "cuda" and not has_triton():
+        return "needs Triton and a GPU that it can compile for (compute capability 7.0): pip install triton"
+    return None
+
+
+def _require_possible(query: Tensor, value: Tensor, dropout: float) -> None:
+    """Refuse what FlexAttention refuses in words of its own, some of them from within its compiler."""
+    if dropout:
+        raise InvalidInputError(
+            f"attention back-end flex: cannot drop out {dropout:g} of the attention, as the model's config asks: train "
+            "without dropout (without --dropout, or with attention_dropout 0 in config.json), or use gather"
+        )
+    narrowest = min(query.shape[3], value.shape[3])
+    if query.device.type == "cuda" and narrowest < _NARROWEST_HEAD:
+        raise InvalidInputError(
+            f"attention back-end flex: expected heads of {_NARROWEST_HEAD} numbers or more, got {narrowest}: use gather"
+        )
 
 
 def flex_attention(
@@ -26,64 +47,22 @@ def flex_attention(
     value: Tensor,
     segments: SegmentTable,
     *,
+    dropout: float = 0.0,
     sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Attend by a block mask; see `gather_attention` for the arguments."""
+    """Attend by a block mask; see `gather_attention` for the arguments.
+
+    Raises:
+        InvalidInputError: There is dropout, or heads are too narrow, which FlexAttention cannot do.
+    """
     from transformers.integrations.flex_attention import flex_attention_forward
 
-    mask = _block_mask(segments, query.shape[2], key.shape[2], sliding_window, query.device)
+    _require_possible(query, value, dropout)
+    num_queries, num_keys, device = query.shape[2], key.shape[2], query.device
+    mask = segments.once(
+        ("block mask", num_queries, num_keys, sliding_window, device),
+        lambda: make_block_mask(segments, num_queries, num_keys, sliding_window, device),
+    )
     found: tuple[Tensor, Tensor | None] = flex_attention_forward(module, query, key, value, mask, **kwargs)
     return found
-
-
-def _block_mask(
-    segments: SegmentTable, num_queries: int, num_keys: int, window: int | None, device: torch.device
-) -> BlockMask:
-    """Return the mask of the row, made once for all layers with this window."""
-
-    def make() -> BlockMask:
-        enters, leaves, positions = (x.to(device) for x in _intervals(segments, num_keys))
-        # A tensor, for a number would have a kernel compiled for each length of a cache.
-        offset = torch.tensor(num_keys - num_queries, device=device)
-        sees = partial(_sees, enters, leaves, positions, offset, window)
-        return create_block_mask(sees, None, None, num_queries, num_keys, device, BLOCK)
-
-    return segments.once(("block mask", num_queries, num_keys, window, device), make)
-
-
-def _sees(
-    enters: Tensor,
-    leaves: Tensor,
-    positions: Tensor,
-    offset: Tensor,
-    window: int | None,
-    batch: Tensor,
-    head: Tensor,
-    query: Tensor,
-    key: Tensor,
-) -> Tensor:
-    """Say whether a query sees a key: the key lies on the query's path, and not behind it nor out of the window."""
-    at = query + offset
-    is_on_path = (enters[key] <= enters[at]) & (enters[at] < leaves[key])
-    is_seen = is_on_path & (positions[key] <= positions[at])
-    return is_seen if window is None else is_seen & (positions[at] - positions[key] < window)
-
-
-def _intervals(segments: SegmentTable, num_keys: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return per key when a walk down the trees enters and leaves its segment, and its logical position.
-
-    What fills the row up behind the segments sees itself.
-    """
-    stretches = segments.stretches
-    enters = torch.full((num_keys,), len(stretches))
-    leaves = torch.full((num_keys,), len(stretches) + 1)
-    positions = torch.arange(num_keys)
-    num_below = Counter(number for stretch in stretches for number in stretch.path)  # itself included
-    walk = sorted(range(len(stretches)), key=lambda number: stretches[number].path)
-    for place, number in enumerate(walk):
-        stretch = stretches[number]
-        span = slice(stretch.start, stretch.stop)
-        enters[span], leaves[span] = place, place + num_below[number]
-        positions[span] = torch.arange(stretch.position, stretch.num_keys)
-    return enters, leaves, positions

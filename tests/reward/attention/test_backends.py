@@ -1,6 +1,4 @@
-import sys
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,15 +32,23 @@ def make_random(kind: str, **config: Any) -> PreTrainedModel:
     return model.eval()
 
 
-def test_the_device_chooses(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delitem(sys.modules, "flash_attn", raising=False)
-    monkeypatch.setattr("music.reward.attention.backends.find_spec", lambda name: None)
-    assert (choose_backend(CPU), choose_backend(CUDA)) == ("gather", "flex")
-    with pytest.raises(InvalidInputError, match="pip install flash-attn"):
-        choose_backend(CUDA, "varlen")
-    monkeypatch.setitem(sys.modules, "flash_attn", SimpleNamespace())
-    assert choose_backend(CUDA) == choose_backend(CUDA, "varlen") == "varlen"
+@pytest.mark.parametrize(
+    ("no_flash", "no_flex", "chosen"),
+    [(None, None, "varlen"), ("too old", None, "flex"), ("too old", "no Triton", "gather")],
+)
+def test_the_fastest_that_works_is_chosen(
+    no_flash: str | None, no_flex: str | None, chosen: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("music.reward.attention.backends.why_no_flash", lambda device: no_flash)
+    monkeypatch.setattr("music.reward.attention.backends.why_no_flex", lambda device: no_flex)
+    assert (choose_backend(CPU), choose_backend(CUDA)) == ("gather", chosen)
     assert choose_backend(CUDA, "gather") == "gather"
+    for name, reason in (("varlen", no_flash), ("flex", no_flex)):
+        if reason is None:
+            assert choose_backend(CUDA, name) == name
+        else:
+            with pytest.raises(InvalidInputError, match=f"back-end {name}: {reason}, or use {chosen}"):
+                choose_backend(CUDA, name)
 
 
 def test_an_unknown_backend_is_refused():
@@ -52,9 +58,8 @@ def test_an_unknown_backend_is_refused():
 
 @pytest.fixture(params=sorted(BACKENDS))
 def scorer(
-    request: pytest.FixtureRequest, make_classifier: Callable[..., PreTrainedModel], monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, make_classifier: Callable[..., PreTrainedModel], emulated_flash: None
 ) -> PackedScorer:
-    monkeypatch.setitem(sys.modules, "flash_attn", SimpleNamespace(flash_attn_varlen_func=None))
     return PackedScorer(make_classifier("llama"), request.param)
 
 
