@@ -19,6 +19,7 @@ from music_trainers.reward.pairs.encoding import EncodedPair
 from music_trainers.reward.pairs.groups import PairGroup, group_by_chosen, group_by_seed
 from music_trainers.reward.step.distributed import deal_rows, plan_shared_rows, synchronised
 from music_trainers.reward.step.objective import num_comparisons, row_loss
+from music_trainers.reward.step.unread import unread_left_out
 
 __all__ = ["PairOptimizer", "StepOutcome", "TrainingDivergedError", "cosine_learning_rate"]
 
@@ -99,7 +100,8 @@ class PairOptimizer:
         share = deal_rows(plan.rows, num_processes, accelerator.process_index)
         sums = torch.zeros(2, device=accelerator.device)
         for dealt in share:
-            with synchronised(accelerator, self.scorer, dealt is share[-1]):
+            is_last = dealt is share[-1]
+            with synchronised(accelerator, self.scorer, is_last), unread_left_out(self.classifier, dealt.row):
                 with accelerator.autocast():
                     rewards = self.scorer(dealt.row)
                 members = [groups[i] for i in dealt.row.groups]
