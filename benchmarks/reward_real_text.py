@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -162,15 +161,17 @@ def _trainer(model: PreTrainedModel, batches: Buckets) -> Callable[[], None]:
     """Return the steps of `music train`."""
     config = RewardTrainingConfig(base="", out=Path(), micro_batch_tokens=ROW_TOKENS)
     optimizer = PairOptimizer(model.train(), Accelerator(cpu=True), config)
-    encoded: Any = [
-        [EncodedPair(*map(TokenSequence.read_at_end, pair), seed=f"{pair}") for pair in batch] for batch in batches
-    ]
+    encoded = [[_encoded(pair, str(number)) for number, pair in enumerate(batch)] for batch in batches]
 
     def epoch() -> None:
         for batch in encoded:
             optimizer.step(batch, LEARNING_RATE)
 
     return epoch
+
+
+def _encoded(pair: Pair, seed: str) -> EncodedPair:
+    return EncodedPair(TokenSequence.read_at_end(pair[0]), TokenSequence.read_at_end(pair[1]), seed=seed)
 
 
 def _peak() -> float:

@@ -27,7 +27,7 @@ def unread_left_out(classifier: PreTrainedModel, row: PackedRow) -> Iterator[Non
     if mlp is None:
         yield
         return
-    places = row.reads().unique().to(classifier.device)
+    places = torch.unique(row.reads()).to(classifier.device)
     shape = torch.Size()
 
     def select(mlp: nn.Module, arguments: tuple[Tensor]) -> tuple[Tensor]:
