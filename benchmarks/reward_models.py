@@ -30,6 +30,7 @@ __all__ = [
     "make_classifier",
     "pad",
     "setup",
+    "versions",
 ]
 
 PAD = 0
@@ -131,7 +132,12 @@ def interleave(contenders: Mapping[str, Callable[[], object]], num_rounds: int) 
     return {name: Timing(rounds[1:]) for name, rounds in seconds.items()}
 
 
+def versions(*packages: str) -> str:
+    """Name the versions of torch, transformers and other packages."""
+    return ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", *packages))
+
+
 def setup(*packages: str) -> str:
     """Write down what the figures were taken with."""
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", *packages))
-    return f"{versions}; {torch.get_num_threads()} thread(s), fp32, hidden size 256, 4 layers, vocabulary {VOCABULARY}"
+    shape = f"hidden size 256, 4 layers, vocabulary {VOCABULARY}"
+    return f"{versions(*packages)}; {torch.get_num_threads()} thread(s), fp32, {shape}"

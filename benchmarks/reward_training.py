@@ -8,23 +8,35 @@ Prints Markdown: useful tokens per second (tokens of both sides of every pair, h
 
 All take an AdamW step after every 8 pairs, on the same pairs, in turns. The loop by hand has buckets as tight as
 sorting 512 pairs gives, and the others get its pairs in random order. Seconds are the CPU's. Needs `pip install trl`.
+
+By default models and pairs are small and random. `--base FOLDER --pairs FILE ...` measures the trainer on real text
+(`benchmarks.reward_real_text`).
 """
 
 import argparse
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from benchmarks.reward_arms import (
+    PAIRS_PER_STEP,
+    ROW_TOKENS,
+    check_agreement,
+    loop,
+    packed_rewards,
+    padded_rewards,
+    sequences,
+    sides,
+    trl_trainer,
+    unshared_rewards,
+)
 from benchmarks.reward_models import (
     FAMILIES,
-    PAD,
     Pair,
     Timing,
     draw_pairs,
@@ -32,15 +44,14 @@ from benchmarks.reward_models import (
     make_classifier,
     pad,
     setup,
+    versions,
 )
+from benchmarks.reward_real_text import RealText
 from music.reward.forward import PackedScorer
-from music.reward.packing import TokenSequence, plan_rows
+from music.reward.packing import plan_rows
 
-PAIRS_PER_STEP = 8
 NUM_BUCKETS = 64
 NUM_STEPS = 4
-ROW_TOKENS = 2_048
-LEARNING_RATE = 1e-5
 SHARES = ((0.55, 0.85), (0.3, 0.3), (0.0, 0.0))
 TRL, PADDED, PACKED, UNSHARED = "TRL RewardTrainer", "length buckets, padded", "packed, shared", "packed, not shared"
 
@@ -57,20 +68,38 @@ class Row:
     timings: dict[str, Timing]
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark and print its report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one family, two prefix shares, two rounds")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1, help="more only where no one else uses the machine")
-    options = parser.parse_args()
+    parser.add_argument("--base", type=Path, help="folder of a language model, for real text")
+    parser.add_argument("--pairs", type=Path, nargs="+", help="files of pairs, for real text")
+    parser.add_argument("--layers", type=int, default=8, help="first layers of the base")
+    parser.add_argument("--max-length", type=int, default=1_024, help="tokens of a conversation of real text")
+    parser.add_argument("--steps", type=int, default=4, help="optimizer steps of a round on real text")
+    options = parser.parse_args(arguments)
+    if (options.base is None) != (options.pairs is None):
+        parser.error("real text takes both --base and --pairs")
     torch.set_num_threads(options.threads)
-    families = FAMILIES[:1] if options.quick else FAMILIES
-    shares = (SHARES[0], SHARES[-1]) if options.quick else SHARES
+    if options.base is None:
+        report_random(2 if options.quick else options.rounds, quick=options.quick)
+        return
+    print(versions("trl", "accelerate"), f"{options.threads} thread(s), fp32, {options.layers} layers", sep="; ")
+    for file in options.pairs:
+        text = RealText(options.base, file, options.layers, options.max_length, options.steps, options.rounds)
+        print()
+        for line in text.report():
+            print(line, flush=True)
+
+
+def report_random(num_rounds: int, *, quick: bool) -> None:
+    """Print the report on random models and pairs."""
     print(setup("trl", "accelerate"), end="\n\n")
-    for family in families:
-        for row in (measure(family, share, 2 if options.quick else options.rounds) for share in shares):
-            print("\n".join(render(row)), end="\n\n", flush=True)
+    for family in FAMILIES[:1] if quick else FAMILIES:
+        for shares in (SHARES[0], SHARES[-1]) if quick else SHARES:
+            print("\n".join(render(measure(family, shares, num_rounds))), end="\n\n", flush=True)
 
 
 def measure(family: str, shares: tuple[float, float], num_rounds: int) -> Row:
@@ -100,93 +129,6 @@ def draw_buckets(shares: tuple[float, float]) -> list[list[Pair]]:
     pairs = sorted(draw_pairs(NUM_BUCKETS * PAIRS_PER_STEP, shares, seed=0), key=lambda pair: max(map(len, pair)))
     starts = range(NUM_BUCKETS // NUM_STEPS // 2, NUM_BUCKETS, NUM_BUCKETS // NUM_STEPS)
     return [pairs[i * PAIRS_PER_STEP : (i + 1) * PAIRS_PER_STEP] for i in starts]
-
-
-def sides(pairs: Sequence[Pair]) -> list[list[int]]:
-    """Return all chosen sides, then all rejected ones."""
-    return [pair[0] for pair in pairs] + [pair[1] for pair in pairs]
-
-
-def sequences(pairs: Sequence[Pair]) -> list[list[TokenSequence]]:
-    """Return the groups that the packed loops plan with."""
-    return [[TokenSequence.read_at_end(side) for side in pair] for pair in pairs]
-
-
-def loop(
-    model: nn.Module, batches: Sequence[Sequence[Pair]], rewards: Callable[[Any, Sequence[Pair]], Iterator[Tensor]]
-) -> Callable[[], None]:
-    """Return one epoch: for each batch gradients of the mean loss over its micro-batches, then an AdamW step.
-
-    Args:
-        model: What `rewards` calls.
-        batches: One per optimizer step.
-        rewards: Yields the rewards of each micro-batch, `[pairs, 2]`.
-    """
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
-
-    def epoch() -> None:
-        model.train()
-        for batch in batches:
-            for micro_batch in rewards(model, batch):
-                chosen, rejected = micro_batch.unbind(1)
-                (-nn.functional.logsigmoid(chosen - rejected).sum() / len(batch)).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            optimizer.zero_grad()
-
-    return epoch
-
-
-def padded_rewards(model: PreTrainedModel, batch: Sequence[Pair]) -> Iterator[Tensor]:
-    """Yield the rewards of a batch from transformers' own forward pass."""
-    logits: Tensor = model(**pad(sides(batch)), use_cache=False).logits
-    yield logits.view(2, len(batch)).T
-
-
-def packed_rewards(scorer: PackedScorer, batch: Sequence[Pair], **settings: Any) -> Iterator[Tensor]:
-    """Yield the rewards of a batch's rows; planning is part of the time."""
-    for row in plan_rows(sequences(batch), ROW_TOKENS, **settings).rows:
-        yield scorer(row).view(-1, 2)
-
-
-def unshared_rewards(scorer: PackedScorer, batch: Sequence[Pair]) -> Iterator[Tensor]:
-    """Yield the same with every side stored whole."""
-    yield from packed_rewards(scorer, batch, min_saved=None)
-
-
-@torch.no_grad()
-def check_agreement(model: PreTrainedModel, batch: Sequence[Pair]) -> None:
-    """Make sure that both ways compute the same."""
-    expected = torch.cat(list(padded_rewards(deepcopy(model), batch))).sum(0)
-    found = torch.cat(list(packed_rewards(PackedScorer(deepcopy(model)), batch))).sum(0)
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
-
-
-def trl_trainer(model: PreTrainedModel, pairs: Sequence[Pair], scratch: str, **settings: Any) -> Any:
-    """Return TRL's trainer over pairs that are tokens already; `settings` are of its configuration."""
-    from datasets import Dataset
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from transformers.trainer_callback import PrinterCallback
-    from trl import RewardConfig, RewardTrainer  # type: ignore[attr-defined]
-
-    words = WordLevel({str(token): token for token in range(model.config.vocab_size)}, unk_token=str(PAD))
-    data = Dataset.from_dict({"chosen_ids": [a for a, _ in pairs], "rejected_ids": [b for _, b in pairs]})
-    config = RewardConfig(
-        output_dir=scratch,
-        num_train_epochs=1,
-        learning_rate=LEARNING_RATE,
-        max_length=None,
-        report_to="none",
-        save_strategy="no",
-        disable_tqdm=True,
-        **settings,
-    )
-    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=Tokenizer(words), pad_token=str(PAD)
-    )
-    trainer = RewardTrainer(model=model, args=config, train_dataset=data, processing_class=tokenizer)
-    trainer.remove_callback(PrinterCallback)
-    return trainer
 
 
 def render(row: Row) -> Iterator[str]:

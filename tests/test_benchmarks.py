@@ -1,7 +1,11 @@
-"""The benchmarks of simulation run at small size: they use the product as users do, and fail where it has changed."""
+"""The benchmarks run at small size: they use the product as users do, and fail where it has changed."""
 
+import json
 import math
 
+import pytest
+
+from benchmarks import reward_training
 from benchmarks.simulation_cpu import measure_cpu
 from benchmarks.simulation_load import measure_load, measure_memory
 from music.sandbox.server import sandbox_server
@@ -20,3 +24,35 @@ async def test_load_is_measured():
 
 def test_memory_is_measured():
     assert math.isfinite(measure_memory(None, 300))  # in a process that has freed memory before, the figure may be 0
+
+
+@pytest.fixture
+def file_of_pairs(tmp_path):
+    """Return a file of 20 pairs whose replies differ in length."""
+    path = tmp_path / "pairs.jsonl"
+    with path.open("w") as file:
+        for i in range(20):
+            prompt = [{"role": "user", "content": "Name a fruit. " * (1 + i)}]
+            replies = ([*prompt, {"role": "assistant", "content": word * (1 + i)}] for word in ("apple ", "bad "))
+            file.write(json.dumps(dict(zip(("chosen", "rejected"), replies, strict=True))) + "\n")
+    return path
+
+
+def test_training_is_measured_on_real_text(language_checkpoint, file_of_pairs, capsys):
+    base = language_checkpoint()
+    flags = ["--base", str(base), "--pairs", str(file_of_pairs), "--layers", "1", "--steps", "2", "--rounds", "1"]
+    reward_training.main(flags)
+    head, *_, trl, padded, ours = capsys.readouterr().out.rstrip().splitlines()
+    assert "1 layers" in head
+    for line, name in ((trl, "TRL RewardTrainer"), (padded, "length buckets, padded"), (ours, "music train")):
+        found, rate, _, times_trl, times_padded, peak, before = (cell.strip() for cell in line.strip("|").split("|"))
+        assert found == name
+        assert float(rate.replace(",", "")) > 0
+        assert float(times_trl) > 0 < float(times_padded)
+        assert float(peak) >= float(before) > 0
+
+
+def test_real_text_takes_a_base_and_pairs(capsys):
+    with pytest.raises(SystemExit):
+        reward_training.main(["--pairs", "pairs.jsonl"])
+    assert "--base" in capsys.readouterr().err

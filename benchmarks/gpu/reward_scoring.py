@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.card import Card, compile_layers, forward_flops, make_classifier, shape
+from benchmarks.reward_arms import sequences
 from benchmarks.reward_models import draw_ids, draw_pairs, pad
-from benchmarks.reward_training import sequences
 from music.reward.forward import PackedScorer
 from music.reward.packing import PackedRow, TokenSequence, plan_rows
 

@@ -72,36 +72,24 @@ def split_sequence(sequence: TokenSequence, boundary: int | None) -> list[TokenS
 
 def split_row(row: PackedRow, boundary: int | None) -> list[tuple[PackedRow, Tensor]]:
     """Return rows of one kind of sequence each, and which of the row's rewards each of them gives."""
-    parts = [list(_parts(tree, boundary)) for tree in row.trees] if boundary is not None else []
-    if boundary is None or all(len(part.ids) <= boundary for group in parts for part in group):
+    parts = list(_parts(row, boundary)) if boundary is not None else []
+    kinds = sorted({boundary is not None and len(part.ids) > boundary for part in parts})
+    if kinds in ([], [False]):
         return [(row, torch.arange(sum(len(reads) for tree in row.trees for reads in tree.reads)))]
-    return [_row_of(row, parts, boundary, is_long=is_long) for is_long in _kinds(parts, boundary)]
+    return [_row_of(parts, [len(part.ids) > (boundary or 0) for part in parts], kind) for kind in kinds]
 
 
-def _kinds(parts: Sequence[Sequence[TokenSequence]], boundary: int) -> list[bool]:
-    return sorted({len(part.ids) > boundary for group in parts for part in group})
+def _parts(row: PackedRow, boundary: int | None) -> Iterator[TokenSequence]:
+    """Yield the parts of a row's sequences, in their order."""
+    for tree in row.trees:
+        for leaf, reads in zip(tree.leaves, tree.reads, strict=True):
+            ids = [token for segment in tree.path(leaf) for token in tree.segments[segment].ids]
+            yield from split_sequence(TokenSequence(ids, reads), boundary)
 
 
-def _parts(tree: PrefixTree, boundary: int | None) -> Iterator[TokenSequence]:
-    """Yield the parts of a tree's sequences, in their order."""
-    for leaf, reads in zip(tree.leaves, tree.reads, strict=True):
-        ids = [token for segment in tree.path(leaf) for token in tree.segments[segment].ids]
-        yield from split_sequence(TokenSequence(ids, reads), boundary)
-
-
-def _row_of(
-    row: PackedRow, parts: Sequence[Sequence[TokenSequence]], boundary: int, *, is_long: bool
-) -> tuple[PackedRow, Tensor]:
-    """Return the row of one kind, and the places of its rewards among those of all parts."""
-    groups, trees, places, at = [], [], [], 0
-    for group, of_group in zip(row.groups, parts, strict=True):
-        own = []
-        for part in of_group:
-            if (len(part.ids) > boundary) == is_long:
-                own.append(part)
-                places.append(torch.arange(at, at + len(part.reads)))
-            at += len(part.reads)
-        if own:
-            groups.append(group)
-            trees.append(PrefixTree.grow(own))
-    return PackedRow(tuple(groups), tuple(trees)), torch.cat(places)
+def _row_of(parts: Sequence[TokenSequence], are_long: Sequence[bool], kind: bool) -> tuple[PackedRow, Tensor]:
+    """Return the row of one kind of parts, and the places of its rewards among those of all parts."""
+    places = torch.arange(sum(len(part.reads) for part in parts)).split([len(part.reads) for part in parts])
+    own = [number for number, is_long in enumerate(are_long) if is_long == kind]
+    tree = PrefixTree.grow([parts[number] for number in own])
+    return PackedRow((0,), (len(own),), (tree,)), torch.cat([places[number] for number in own])

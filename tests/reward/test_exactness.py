@@ -23,9 +23,9 @@ Rewards = list[list[Tensor]]
 Groups = list[list[TokenSequence]]
 
 
-def packed_rewards(scorer: PackedScorer, groups: Groups) -> Rewards:
+def packed_rewards(scorer: PackedScorer, groups: Groups, max_tokens: int = ROW) -> Rewards:
     found: Rewards = [[] for _ in groups]
-    for row in plan_rows(groups, ROW).rows:
+    for row in plan_rows(groups, max_tokens).rows:
         for group, rewards in zip(row.groups, row.split(scorer(row)), strict=True):
             found[group] = rewards
     return found
@@ -69,6 +69,22 @@ def test_rewards_loss_and_gradients(
     expected = plain_rewards(classifier, groups)
     assert flat(expected).std() > 0.1
     assert_same_training(classifier, groups, expected, packed_rewards(PackedScorer(classifier, "gather"), groups))
+
+
+def test_groups_that_begin_alike_are_joined(
+    family: str, make_classifier: Callable[..., PreTrainedModel], make_groups: Any, plain_rewards: Any
+):
+    classifier = make_classifier(family)
+    system = [1 + i * i % 90 for i in range(30)]
+    groups = [
+        [TokenSequence([*system, *each.ids], tuple(30 + read for read in each.reads)) for each in group]
+        for group in make_groups(5)
+    ]
+    (row,) = plan_rows(groups, 1000).rows
+    assert len(row.trees) == 1 < len(row.groups)
+    expected = plain_rewards(classifier, groups)
+    found = packed_rewards(PackedScorer(classifier, "gather"), groups, 1000)
+    assert_same_training(classifier, groups, expected, found)
 
 
 def test_gradient_checkpointing(

@@ -2,6 +2,7 @@
 
 - `sequences`: `TokenSequence`, a conversation's tokens and where rewards are read.
 - `tree`: `PrefixTree`, the sequences of one group with their longest common prefixes stored once.
+- `joining`: trees of a row that begin alike into one.
 - `balance`: sizes into bins of about the same load.
 - `rows`: `PackedRow` and `plan_rows`, groups into rows of about the same number of tokens.
 """

@@ -1,21 +1,26 @@
 """Groups into packed rows: one sequence dimension, no padding, about the same number of tokens in each row.
 
-A row is `[group | group | ...]` and a group `[segment | segment | ...]`. A group stays within one row, so that a loss
-over its rewards needs one forward pass.
+A row is `[tree | tree | ...]` and a tree `[segment | segment | ...]`. A group stays within one row, so that a loss
+over its rewards needs one forward pass; groups of a row that begin alike lie in one tree.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from music.reward.packing.balance import balance
+from music.reward.packing.joining import families, join
 from music.reward.packing.sequences import TokenSequence
 from music.reward.packing.tree import MIN_SAVED, PrefixTree
 
 __all__ = ["PackedRow", "RowPlan", "plan_rows"]
+
+T = TypeVar("T")
 
 CACHED_PER_TOKEN = 16
 """Cached tokens that take as much room in a row as a token that is computed: of them, one layer's keys and values at a
@@ -28,10 +33,12 @@ class PackedRow:
 
     Attributes:
         groups: Index of each group among those that were planned.
-        trees: The groups, as they lie in the row.
+        sizes: Number of sequences of each group.
+        trees: The sequences of the groups, group after group, as they lie in the row.
     """
 
     groups: tuple[int, ...]
+    sizes: tuple[int, ...]
     trees: tuple[PrefixTree, ...]
 
     @cached_property
@@ -62,11 +69,7 @@ class PackedRow:
 
     def places(self) -> list[list[Tensor]]:
         """Return where the stored tokens of each sequence stand in the row, by group and sequence."""
-        found = []
-        for tree, starts in zip(self.trees, self.starts, strict=True):
-            spans = [torch.arange(at, at + len(s.ids)) for at, s in zip(starts, tree.segments, strict=True)]
-            found.append([torch.cat([spans[segment] for segment in tree.path(leaf)]) for leaf in tree.leaves])
-        return found
+        return self._by_group(self._places())
 
     def reads(self) -> Tensor:
         """Return the place in the row of each reward: by group, sequence and read, `[num_reads]`."""
@@ -74,15 +77,23 @@ class PackedRow:
 
     def split(self, rewards: Tensor) -> list[list[Tensor]]:
         """Sort the rewards `[num_reads]` at `reads` by group and sequence."""
-        sizes = [len(reads) for tree in self.trees for reads in tree.reads]
-        parts = iter(torch.split(rewards, sizes))
-        return [[next(parts) for _ in tree.reads] for tree in self.trees]
+        num_reads = [len(reads) for tree in self.trees for reads in tree.reads]
+        return self._by_group(torch.split(rewards, num_reads))
+
+    def _by_group(self, items: Iterable[T]) -> list[list[T]]:
+        """Sort what there is for each sequence by group."""
+        left = iter(items)
+        return [list(islice(left, size)) for size in self.sizes]
+
+    def _places(self) -> Iterator[Tensor]:
+        for tree, starts in zip(self.trees, self.starts, strict=True):
+            spans = [torch.arange(at, at + len(s.ids)) for at, s in zip(starts, tree.segments, strict=True)]
+            yield from (torch.cat([spans[segment] for segment in tree.path(leaf)]) for leaf in tree.leaves)
 
     def _reads(self) -> Iterator[Tensor]:
-        for tree, places in zip(self.trees, self.places(), strict=True):
-            num_cached = tree.segments[0].position
-            for own, reads in zip(places, tree.reads, strict=True):
-                yield own[torch.tensor(reads, dtype=torch.long) - num_cached]
+        reads = [(tree.segments[0].position, reads) for tree in self.trees for reads in tree.reads]
+        for own, (num_cached, positions) in zip(self._places(), reads, strict=True):
+            yield own[torch.tensor(positions, dtype=torch.long) - num_cached]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +134,25 @@ def plan_rows(
         max_tokens: Bound on a row's tokens, or the largest group's where that has more: no row can be shorter than it,
             so the others may as well be as long. `RowPlan.fill` falls short of 1 where single groups are about as
             long as a row; with several groups to a row it is over 0.97.
-        min_saved: Tokens that sharing a stretch must save; None to share nothing.
+        min_saved: Tokens that sharing a stretch must save; None to share nothing. Groups of a row that begin with as
+            many equal tokens share these.
         num_cached: Per group, the tokens with which its sequences begin and that a cache holds. They are not stored,
-            and `CACHED_PER_TOKEN` of them count as one for the bound.
+            and `CACHED_PER_TOKEN` of them count as one for the bound. Groups behind a cache share nothing more.
     """
-    num_cached = num_cached or [0] * len(groups)
-    trees = [PrefixTree.grow(group, min_saved, num) for group, num in zip(groups, num_cached, strict=True)]
-    sizes = [tree.num_tokens + num // CACHED_PER_TOKEN for tree, num in zip(trees, num_cached, strict=True)]
-    rows = [PackedRow(tuple(row), tuple(trees[i] for i in row)) for row in balance(sizes, max_tokens)]
+    before = num_cached or [0] * len(groups)
+    trees = [PrefixTree.grow(group, min_saved, num) for group, num in zip(groups, before, strict=True)]
+    sizes = [tree.num_tokens + num // CACHED_PER_TOKEN for tree, num in zip(trees, before, strict=True)]
+    min_length = min_saved if num_cached is None else None
+    rows = [_row(row, [trees[i] for i in row], min_length) for row in balance(sizes, max_tokens)]
     return RowPlan(tuple(rows), sum(len(sequence.ids) for group in groups for sequence in group))
+
+
+def _row(groups: Sequence[int], trees: Sequence[PrefixTree], min_length: int | None) -> PackedRow:
+    """Lay groups into a row, those that begin alike beside each other and in one tree."""
+    alike = [[i] for i in range(len(trees))] if min_length is None else families(trees, max(min_length, 1))
+    order = [i for family in alike for i in family]
+    return PackedRow(
+        groups=tuple(groups[i] for i in order),
+        sizes=tuple(len(trees[i].leaves) for i in order),
+        trees=tuple(join([trees[i] for i in family]) for family in alike),
+    )

@@ -62,6 +62,30 @@ def test_reads_in_a_shared_prefix_point_to_the_same_place():
     assert row.reads().tolist() == [10, 39, 40, 41, 10, 39, 42, 43]
 
 
+def test_groups_that_begin_alike_store_that_beginning_once():
+    system, others = list(range(30)), list(range(50, 90))
+    groups = [
+        [TokenSequence([*system, 100 + i, *range(30), 200 + k], (30, 61)) for k in range(2)] for i in range(3)
+    ] + [[TokenSequence.read_at_end(others)]]
+    (row,) = plan_rows(groups, 1000).rows
+    assert row.num_tokens == 30 + 3 * (31 + 2) + 40
+    assert len(row.trees) == 2
+    assert plan_rows(groups, 1000, min_saved=31).num_tokens == 3 * (30 + 31 + 2) + 40  # each pair by itself
+    assert sorted(row.groups) == [0, 1, 2, 3]
+    ids, positions = row.input_ids(), row.positions()
+    for group, of_group, places in zip(row.groups, row.split(row.reads()), row.places(), strict=True):
+        for sequence, reads, own in zip(groups[group], of_group, places, strict=True):
+            assert ids[own].tolist() == list(sequence.ids)
+            assert positions[own].tolist() == list(range(len(sequence.ids)))
+            assert ids[reads].tolist() == [sequence.ids[read] for read in sequence.reads]
+
+
+def test_groups_behind_a_cache_are_not_joined():
+    groups = [[TokenSequence([1] * 40 + [2 + k], ())] for k in range(3)]
+    (row,) = plan_rows(groups, 1000, num_cached=[0, 0, 0]).rows
+    assert len(row.trees) == 3
+
+
 def test_no_groups_are_no_rows():
     plan = plan_rows([], 100)
     assert plan.rows == ()
@@ -71,9 +95,9 @@ def test_no_groups_are_no_rows():
 def realistic_group(rng: random.Random, median: int, sigma: float) -> Group:
     """Draw a pair of lognormal length, of which 55 to 85 % are shared."""
     length = median * rng.lognormvariate(0, sigma)
-    shared = [1] * int(length * rng.uniform(0.55, 0.85))
+    shared = rng.choices(range(2, 10), k=int(length * rng.uniform(0.55, 0.85)))
     own = [max(1, int((length - len(shared)) * rng.uniform(0.7, 1.3))) for _ in range(2)]
-    return [TokenSequence.read_at_end(shared + [2 + k] * num_own) for k, num_own in enumerate(own)]
+    return [TokenSequence.read_at_end(shared + [k] * num_own) for k, num_own in enumerate(own)]
 
 
 @pytest.mark.parametrize("median", [200, 300, 400])

@@ -23,6 +23,7 @@ from music_trainers.reward.step.distributed import deal_rows, plan_shared_rows, 
 from music_trainers.reward.step.objective import num_comparisons, row_loss
 from music_trainers.reward.step.routers import RouterBalance
 from music_trainers.reward.step.sharding import settle_backend_of_shards, shard
+from music_trainers.reward.step.unread import unread_left_out
 
 __all__ = ["PairOptimizer", "StepOutcome", "TrainingDivergedError", "learning_rate_at"]
 
@@ -124,7 +125,8 @@ class PairOptimizer:
         share = deal_rows(plan.rows, num_processes, accelerator.process_index)
         sums = torch.zeros(2, device=accelerator.device)
         for dealt in share:
-            with synchronised(accelerator, self.scorer, dealt is share[-1]):
+            is_last = dealt is share[-1]
+            with synchronised(accelerator, self.scorer, is_last), unread_left_out(self.classifier, dealt.row):
                 with accelerator.autocast(), self._routers.reading() as logits:
                     rewards = self.scorer(dealt.row)
                 members = [groups[i] for i in dealt.row.groups]
