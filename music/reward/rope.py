@@ -89,7 +89,8 @@ def _parts(row: PackedRow, boundary: int | None) -> Iterator[TokenSequence]:
 
 def _row_of(parts: Sequence[TokenSequence], are_long: Sequence[bool], kind: bool) -> tuple[PackedRow, Tensor]:
     """Return the row of one kind of parts, and the places of its rewards among those of all parts."""
-    places = torch.arange(sum(len(part.reads) for part in parts)).split([len(part.reads) for part in parts])
+    num_reads = [len(part.reads) for part in parts]
+    places = torch.split(torch.arange(sum(num_reads)), num_reads)
     own = [number for number, is_long in enumerate(are_long) if is_long == kind]
     tree = PrefixTree.grow([parts[number] for number in own])
     return PackedRow((0,), (len(own),), (tree,)), torch.cat([places[number] for number in own])
