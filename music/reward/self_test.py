@@ -10,8 +10,7 @@ are narrowed meanwhile, so that short sequences cross them. A model that passed 
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -26,7 +25,7 @@ from transformers import PreTrainedModel
 from music.reward.attention import PackedAttentionError
 from music.reward.forward import PackedScorer
 from music.reward.packing import TokenSequence
-from music.reward.rope import RopeLimits
+from music.reward.probe import length_unit, probed
 from music.reward.scoring import SequenceScorer
 
 __all__ = ["make_scorer", "measure_errors", "require_exact", "settle_backend"]
@@ -35,11 +34,9 @@ logger = logging.getLogger(__name__)
 
 _TOLERANCES = {torch.float64: 1e-3, torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.1}
 """Of errors as `measure_errors` gives them. Rounding alone gives 1e-6 in fp32 and 0.02 in bf16; faults give about 1."""
-_SHARED, _WINDOW, _BOUNDARY, _CUT = 16, 8, 24, 10
+_SHARED, _OTHER, _CUT = 16, 20, 10
 _OWN = (6, 16)
-_OTHER = 20
-_CUDA_UNIT = 12
-"""On a GPU lengths are so many times as large: kernels work on blocks of 128 tokens."""
+"""Lengths in units: of what two sequences share, of another, of the first beginning, and of what is each one's own."""
 _FAILURES = (ValueError, TypeError, AttributeError, KeyError, IndexError, AssertionError, NotImplementedError)
 
 
@@ -122,7 +119,7 @@ def measure_errors(scorer: PackedScorer) -> dict[str, float]:
     was_training = scorer.training
     scorer.eval()
     try:
-        with _probed(scorer):
+        with probed(scorer):
             sequences = _sequences(scorer)
             plain = _plain(scorer, sequences)
             spread = float(torch.cat(plain).std())
@@ -173,7 +170,7 @@ def _own_rewards(scorer: PackedScorer, backbone: nn.Module, ids: Tensor) -> Tens
 
 def _cuts(scorer: PackedScorer, length: int) -> list[tuple[int, int]]:
     """Return where the beginnings end that are passed through the model, each with the end of the one before."""
-    unit, boundary = _unit(scorer), scorer.rope.boundary
+    unit, boundary = length_unit(scorer), scorer.rope.boundary
     stops = sorted({stop for stop in (_CUT * unit, boundary, length) if stop is not None and stop <= length})
     return list(zip([0, *stops], stops, strict=False))
 
@@ -181,7 +178,7 @@ def _cuts(scorer: PackedScorer, length: int) -> list[tuple[int, int]]:
 def _sequences(scorer: PackedScorer) -> list[Tensor]:
     """Return random token ids: two sequences that begin alike, and another."""
     classifier: Any = scorer.classifier
-    generator, unit = torch.Generator().manual_seed(0), _unit(scorer)
+    generator, unit = torch.Generator().manual_seed(0), length_unit(scorer)
     num_tokens = len(classifier.get_input_embeddings().weight)
 
     def draw(length: int) -> Tensor:
@@ -189,68 +186,6 @@ def _sequences(scorer: PackedScorer) -> list[Tensor]:
 
     shared = draw(_SHARED)
     return [*(torch.cat([shared, draw(own)]) for own in _OWN), draw(_OTHER)]
-
-
-def _unit(scorer: PackedScorer) -> int:
-    limit = getattr(scorer.classifier.config.get_text_config(), "max_position_embeddings", None) or 1 << 20
-    wanted = _CUDA_UNIT if scorer.classifier.device.type == "cuda" else 1
-    return max(1, min(wanted, limit // (_SHARED + max(_OWN))))
-
-
-@contextmanager
-def _probed(scorer: PackedScorer) -> Iterator[None]:
-    """Narrow window and boundary, and put on a head that no token's reward is nearly the same by."""
-    classifier: Any = scorer.classifier
-    config, head, rope, unit = classifier.config.get_text_config(), classifier.score, scorer.rope, _unit(scorer)
-    narrowed = [*_attributes(classifier, config, _WINDOW * unit), *_rope_entries(config, _BOUNDARY * unit)]
-    try:
-        for holder, name, _, new in narrowed:
-            _set(holder, name, new)
-        scorer.rope = RopeLimits.of(classifier.config)
-        classifier.score = _probe(classifier)
-        yield
-    finally:
-        for holder, name, old, _ in narrowed:
-            _set(holder, name, old)
-        scorer.rope, classifier.score = rope, head
-
-
-_Change = tuple[Any, str, Any, Any]
-
-
-def _attributes(classifier: nn.Module, config: Any, window: int) -> Iterator[_Change]:
-    """Yield every holder of a window that is wider than this one."""
-    for holder in (config, *classifier.modules()):
-        own = getattr(holder, "sliding_window", None)
-        if isinstance(own, int) and own > window:
-            yield holder, "sliding_window", own, window
-
-
-def _rope_entries(config: Any, boundary: int) -> Iterator[_Change]:
-    """Yield every entry of the configuration that holds a later boundary of `longrope`."""
-    parameters = getattr(config, "rope_parameters", None) or {}
-    for each in (parameters, *parameters.values()):
-        if isinstance(each, dict) and each.get("rope_type") == "longrope":
-            own = each["original_max_position_embeddings"]
-            if own > boundary:
-                yield each, "original_max_position_embeddings", own, boundary
-
-
-def _set(holder: Any, name: str, value: Any) -> None:
-    if isinstance(holder, dict):
-        holder[name] = value
-    else:
-        setattr(holder, name, value)
-
-
-def _probe(classifier: Any) -> nn.Linear:
-    size = classifier.config.get_text_config().hidden_size
-    with torch.random.fork_rng(devices=[]):  # a layer is made with random weights
-        torch.manual_seed(1)
-        head = nn.Linear(size, 1, bias=False)
-        nn.init.normal_(head.weight, std=size**-0.5)
-    head.to(classifier.device)
-    return head
 
 
 def _compute_dtype(classifier: PreTrainedModel) -> torch.dtype:
