@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "music-rm needs Python >= 3.11, this is " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,openenv,peft,ray,torchrl,trl,verifiers]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,openenv,qlora,ray,torchrl,trl,verifiers]'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --upgrade --target $(VENV)/gpu-only \
 		--platform manylinux1_x86_64 --python-version 3.11 --only-binary :all: $(GPU_ONLY)
 	touch $@

@@ -50,7 +50,7 @@ _PANELS = {
     ),
     "Evaluation": ("eval_fraction", "evaluate_every", "patience"),
     "Memory and speed": (
-        *("lora_rank", "lora_alpha", "states", "activation_checkpointing", "micro_batch_tokens"),
+        *("lora_rank", "lora_alpha", "load_in_4bit", "states", "activation_checkpointing", "micro_batch_tokens"),
         *("device", "peak_tflops"),
     ),
     "Checkpoints and tracking": ("checkpoint_every", "keep_checkpoints", "resume", "overwrite", "tracker"),
@@ -125,13 +125,16 @@ def train(
     patience: Annotated[int, _flag("patience")] = _default("patience"),
     lora_rank: Annotated[int, _flag("lora_rank")] = _default("lora_rank"),
     lora_alpha: Annotated[int | None, _flag("lora_alpha")] = _default("lora_alpha"),
+    load_in_4bit: Annotated[bool, _flag("load_in_4bit", RewardTrainingConfig, "--load-in-4bit")] = _default(
+        "load_in_4bit"
+    ),
     seed: Annotated[int, _flag("seed")] = _default("seed"),
     warmup_fraction: Annotated[float, _flag("warmup_fraction")] = _default("warmup_fraction"),
     weight_decay: Annotated[float, _flag("weight_decay")] = _default("weight_decay"),
     max_grad_norm: Annotated[float, _flag("max_grad_norm")] = _default("max_grad_norm"),
     states: Annotated[str, _flag("states")] = _default("states"),
     activation_checkpointing: Annotated[str, _flag("activation_checkpointing")] = _default("activation_checkpointing"),
-    micro_batch_tokens: Annotated[int, _flag("micro_batch_tokens")] = _default("micro_batch_tokens"),
+    micro_batch_tokens: Annotated[int | None, _flag("micro_batch_tokens")] = _default("micro_batch_tokens"),
     checkpoint_every: Annotated[int, _flag("checkpoint_every")] = _default("checkpoint_every"),
     keep_checkpoints: Annotated[int, _flag("keep_checkpoints")] = _default("keep_checkpoints"),
     resume: Annotated[bool, _flag("resume")] = _default("resume"),

@@ -97,6 +97,19 @@ def test_a_sharded_model_trains_and_resumes_as_a_whole_one(one, tmp_path, enviro
     assert not (tmp_path / "sharded" / "checkpoints").exists()
 
 
+def test_adapters_over_4_bits_are_those_of_one_process(language_checkpoint, make_pairs, tmp_path, environment):
+    base, pairs = language_checkpoint(), tmp_path / "pairs.jsonl"
+    write_preferences(make_pairs(40), pairs)
+    settings = SETTINGS | {"lora_rank": 4, "load_in_4bit": True, "max_steps": 3}
+    config = RewardTrainingConfig(base=str(base), out=tmp_path / "one", **settings)
+    train_reward_model(config, read_preferences(pairs).pairs)
+    names = {name.replace("_", "-"): value for name, value in settings.items() if value is not True}
+    flags = ["--load-in-4bit", *(f"--{name}={value}" for name, value in names.items())]
+    music, out = Path(sys.executable).with_name("music"), tmp_path / "two"
+    in_two_processes(environment, music, "train", pairs, "--base", base, "--out", out, *flags)
+    require_alike(tmp_path / "one", out)
+
+
 def test_a_sharded_model_in_bf16_keeps_its_head_in_fp32_and_is_loaded_once(reward_checkpoint, environment):
     in_two_processes(environment, Path(__file__).with_name("sharded_scores.py"), reward_checkpoint("gemma2"))
 

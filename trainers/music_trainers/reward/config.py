@@ -99,6 +99,9 @@ class RewardTrainingConfig(BaseModel):
     They are merged into the saved model, which is then fp32."""
     lora_alpha: int | None = Field(default=None, ge=1)
     """Scale of the adapters; twice the rank by default."""
+    load_in_4bit: bool = False
+    """Keep the base's linear layers in 4 bits while adapters are trained (QLoRA, by bitsandbytes): half a byte a
+    weight."""
     seed: int = 0
     """Of a new head, the held-out split, the order of pairs, and dropout."""
     warmup_fraction: float = Field(default=0.03, ge=0, le=1)
@@ -125,8 +128,9 @@ class RewardTrainingConfig(BaseModel):
     activation_checkpointing: Literal["none", "full"] = "none"
     """`full` keeps the input of each layer alone and computes the rest again: a third more compute, far less memory.
     `none` keeps all."""
-    micro_batch_tokens: int = Field(default=8192, ge=1)
-    """Bound on the tokens of one forward pass; it changes memory and speed, not the result."""
+    micro_batch_tokens: int | None = Field(default=None, ge=1)
+    """Bound on the tokens of one forward pass; it changes memory and speed, not the result. By default 8192, and 2048
+    on the CPU, where longer passes take more memory and are no faster."""
     checkpoint_every: int = Field(default=500, ge=0)
     """Steps between checkpoints from which a run can resume; 0 for none. They are removed when the run is done."""
     keep_checkpoints: int = Field(default=2, ge=1)
@@ -143,6 +147,12 @@ class RewardTrainingConfig(BaseModel):
     is measured if not given."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` is CUDA, in bf16 over fp32 weights, where there is one; else the CPU, in fp32."""
+
+    @model_validator(mode="after")
+    def _trains_adapters_over_4_bits(self) -> Self:
+        if self.load_in_4bit and not self.lora_rank:
+            raise ValueError("weights in 4 bits are not trained themselves: set lora_rank (--lora-rank 16) too")
+        return self
 
     @model_validator(mode="after")
     def _can_stop_early(self) -> Self:

@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from music.errors import InvalidInputError
+from music_trainers.reward.four_bit import whole_layers
 
 __all__ = ["add_adapters", "merge_adapters"]
 
@@ -50,6 +51,9 @@ def add_adapters(classifier: PreTrainedModel, rank: int, alpha: int | None) -> A
 
 def merge_adapters(adapters: Any) -> PreTrainedModel:
     """Return the classifier on the CPU in fp32, with what the adapters learnt in its own weights."""
+    whole = whole_layers(adapters.model)
     adapters.model.to("cpu", torch.float32)
     classifier: PreTrainedModel = adapters.merge_and_unload()
+    for name, layer in whole.items():
+        classifier.set_submodule(name, layer)
     return classifier

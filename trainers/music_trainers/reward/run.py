@@ -18,6 +18,7 @@ from music_trainers.reward.accounting import SourceAccounting
 from music_trainers.reward.checkpoints import Checkpoints
 from music_trainers.reward.config import CHECKPOINT_FOLDER, RewardTrainingConfig
 from music_trainers.reward.evaluation import evaluate
+from music_trainers.reward.four_bit import quantise
 from music_trainers.reward.history import History
 from music_trainers.reward.pairs.encoding import EncodedPair
 from music_trainers.reward.pairs.schedule import BatchSchedule
@@ -84,6 +85,8 @@ class TrainingRun:
         classifier = loaded.classifier
         require_fitting_rate(config, classifier)
         base_config = deepcopy(classifier.config)
+        if config.load_in_4bit:
+            quantise(classifier, accelerator)
         adapters = make_trainable(classifier, config)
         checkpoints = Checkpoints(
             config.out / CHECKPOINT_FOLDER,
@@ -121,7 +124,7 @@ class TrainingRun:
             self.held_out,
             self.accelerator,
             objective=config.objective,
-            max_tokens=config.micro_batch_tokens,
+            max_tokens=self.optimizer.max_tokens,
         )
         return Evaluation(step=step, metrics=metrics, rewards=rewards)
 

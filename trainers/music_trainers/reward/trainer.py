@@ -237,7 +237,7 @@ def _description(loaded: LoadedCheckpoint, accelerator: Accelerator, config: Rew
     head = "new head" if loaded.new_head else "its own head"
     text = f"{type(classifier).__name__} ({count_text(classifier)}, {head}) on {accelerator.device} in {precision}"
     if config.lora_rank:
-        text += f", LoRA of rank {config.lora_rank}"
+        text += f", LoRA of rank {config.lora_rank}{' over 4 bits' if config.load_in_4bit else ''}"
     if accelerator.num_processes > 1:
         text += f", {accelerator.num_processes} processes{' with FSDP' if accelerator.is_fsdp2 else ''}"
     return text

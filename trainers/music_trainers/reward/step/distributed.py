@@ -4,7 +4,7 @@ Each process holds all pairs and plans alike; each computes its share of the row
 passes, since those of sharded models wait for each other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -69,16 +69,37 @@ def synchronised(accelerator: Accelerator, model: nn.Module, is_last: bool) -> A
 
 
 def gather_weights(scorer: nn.Module) -> dict[str, Any]:
-    """Return the classifier's whole weights, on the CPU; every process must call it, the main one gets them."""
+    """Return the classifier's weights, on the CPU: all of them, or the trained ones alone where others are frozen.
+
+    Every process must call it; the main one gets them.
+    """
+    if _has_frozen_weights(scorer):
+        return {name: weight.detach().cpu() for name, weight in _trained(scorer)}
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     weights = get_model_state_dict(scorer, options=options)
     return {name.removeprefix(_PREFIX): value for name, value in weights.items()}
 
 
 def scatter_weights(scorer: nn.Module, weights: dict[str, Any]) -> None:
-    """Put whole weights back; every process must call it, with the same weights."""
+    """Put gathered weights back; every process must call it, with the same weights."""
+    if _has_frozen_weights(scorer):
+        for name, weight in _trained(scorer):
+            weight.data.copy_(weights[name])
+        return
     named = {_PREFIX + name: value for name, value in weights.items()}
     set_model_state_dict(scorer, named, options=StateDictOptions(full_state_dict=True))
+
+
+def _has_frozen_weights(scorer: nn.Module) -> bool:
+    """Return whether some weights are not trained, as those under adapters; such a model is never sharded."""
+    return any(not weight.requires_grad for weight in scorer.parameters())
+
+
+def _trained(scorer: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Yield the trained weights by the names that they have in the classifier."""
+    for name, weight in scorer.named_parameters():
+        if weight.requires_grad:
+            yield name.partition(_PREFIX)[2], weight
 
 
 def gather_optimizer(accelerator: Accelerator, scorer: nn.Module, optimizer: Any) -> dict[str, Any]:

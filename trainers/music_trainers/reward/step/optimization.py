@@ -28,6 +28,9 @@ from music_trainers.reward.step.unread import unread_left_out
 __all__ = ["PairOptimizer", "StepOutcome", "TrainingDivergedError", "learning_rate_at"]
 
 
+_MICRO_BATCH_TOKENS = {"cpu": 2048, "cuda": 8192}
+
+
 class TrainingDivergedError(MusicError):
     """Loss, gradient or rewards are no finite numbers, or the loss has grown far beyond what it was."""
 
@@ -60,7 +63,14 @@ def learning_rate_at(step: int, num_steps: int, config: RewardTrainingConfig) ->
 
 
 class PairOptimizer:
-    """AdamW over the weights of a classifier that are to be trained; computes in bf16 where the accelerator does."""
+    """AdamW over the weights of a classifier that are to be trained; computes in bf16 where the accelerator does.
+
+    Attributes:
+        classifier: The model.
+        scorer: The model as it reads packed rows, wrapped for several processes.
+        optimizer: Of its trained weights.
+        max_tokens: Bound on the tokens of one forward pass.
+    """
 
     def __init__(self, classifier: PreTrainedModel, accelerator: Accelerator, config: RewardTrainingConfig) -> None:
         named = [(name, weight) for name, weight in classifier.named_parameters() if weight.requires_grad]
@@ -91,6 +101,7 @@ class PairOptimizer:
             with accelerator.autocast():
                 settle_backend(scorer)
         self._routers = RouterBalance.of(classifier, config)
+        self.max_tokens = config.micro_batch_tokens or _MICRO_BATCH_TOKENS[accelerator.device.type]
         self._accelerator = accelerator
         self._config = config
 
@@ -114,14 +125,14 @@ class PairOptimizer:
     def _groups(self, batch: Sequence[EncodedPair]) -> list[PairGroup]:
         if self._config.objective.ranking == "groups":
             return group_by_chosen(batch)
-        return group_by_seed(batch, self._config.micro_batch_tokens)
+        return group_by_seed(batch, self.max_tokens)
 
     def _accumulate(self, groups: Sequence[PairGroup]) -> tuple[float, int, PackingAccounting]:
         """Add up the gradients of this process's rows; return loss and count over all processes, and the packing."""
         accelerator, objective = self._accelerator, self._config.objective
         num_processes = accelerator.num_processes
         sequences = [group.sequences() for group in groups]
-        plan = plan_shared_rows(sequences, self._config.micro_batch_tokens, num_processes)
+        plan = plan_shared_rows(sequences, self.max_tokens, num_processes)
         share = deal_rows(plan.rows, num_processes, accelerator.process_index)
         sums = torch.zeros(2, device=accelerator.device)
         for dealt in share:
