@@ -228,12 +228,15 @@ def _attributes(classifier: nn.Module, config: Any, window: int) -> Iterator[_Ch
 
 def _rope_entries(config: Any, boundary: int) -> Iterator[_Change]:
     """Yield every entry of the configuration that holds a later boundary of `longrope`."""
-    parameters = getattr(config, "rope_parameters", None) or {}
-    for each in (parameters, *parameters.values()):
-        if isinstance(each, dict) and each.get("rope_type") == "longrope":
-            own = each["original_max_position_embeddings"]
-            if own > boundary:
-                yield each, "original_max_position_embeddings", own, boundary
+    name, parameters = "original_max_position_embeddings", getattr(config, "rope_parameters", None) or {}
+    entries = [each for each in (parameters, *parameters.values()) if isinstance(each, dict)]
+    entries = [each for each in entries if each.get("rope_type") == "longrope"]
+    for each in entries:
+        if each[name] > boundary:
+            yield each, name, each[name], boundary
+    # Phi-3's configuration has the boundary itself, too, and transformers writes it over the entries as it goes.
+    if entries and (getattr(config, name, None) or 0) > boundary:
+        yield config, name, getattr(config, name), boundary
 
 
 def _set(holder: Any, name: str, value: Any) -> None:

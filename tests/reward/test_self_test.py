@@ -14,6 +14,7 @@ from music.reward.attention import BACKENDS, PackedAttentionError, SegmentTable
 from music.reward.attention.backends import _guarded
 from music.reward.attention.gather import gather_attention
 from music.reward.forward import PackedScorer
+from music.reward.packing import TokenSequence, plan_rows
 from music.reward.rope import RopeLimits
 from music.reward.self_test import make_scorer, measure_errors, require_exact
 from music.reward.state_pool import StatePool
@@ -25,6 +26,7 @@ LONGROPE = {
     "long_factor": [3.0 + i for i in range(8)],
     "original_max_position_embeddings": 128,
 }
+MSCALES = {"short_mscale": 1.1, "long_mscale": 1.3}
 WINDOWS = {"use_sliding_window": True, "sliding_window": 64, "max_window_layers": 1}
 MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16}
 
@@ -62,6 +64,28 @@ def test_what_is_exact_passes(kind: str, settings: dict[str, Any], make_classifi
     assert classifier.config.to_dict() == config
     assert classifier.score is head
     assert scorer.rope == RopeLimits.of(classifier.config)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("llama", {"rope_parameters": LONGROPE}),
+        ("phi3", {"rope_parameters": LONGROPE, "original_max_position_embeddings": 128}),
+        ("phimoe", {"rope_parameters": LONGROPE | MSCALES, "original_max_position_embeddings": 128}),
+    ],
+)
+def test_rewards_beyond_the_boundary_are_the_same_after_it(
+    kind: str, settings: dict[str, Any], make_classifier: Callable[..., PreTrainedModel]
+):
+    ids = torch.randint(1, 97, (150,), generator=torch.Generator().manual_seed(0))
+    row = plan_rows([[TokenSequence(ids.tolist(), (149,))]], 1000).rows[0]
+    plain: Any = make_classifier(kind, **settings | {"num_attention_heads": 2})
+    classifier: Any = make_classifier(kind, **settings | {"num_attention_heads": 2})
+    with torch.no_grad():
+        expected = plain.score(plain.model(input_ids=ids[None], use_cache=False).last_hidden_state[0, -1])
+        found = make_scorer(classifier)(row)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert classifier.config.to_dict() == plain.config.to_dict()
 
 
 def test_frequencies_that_depend_on_the_longest_sequence(
