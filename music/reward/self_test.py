@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,8 @@ _OWN = (6, 16)
 _OTHER = 20
 _CUDA_UNIT = 12
 """On a GPU lengths are so many times as large: kernels work on blocks of 128 tokens."""
-_FAILURES = (ValueError, TypeError, AttributeError, KeyError, IndexError, AssertionError, NotImplementedError)
+_FAILURES = (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError, AssertionError)
+"""What layers raise on rows of another form than they expect, and kernels on what they are not made for."""
 
 
 def make_scorer(classifier: PreTrainedModel, backend: str | None = None) -> PackedScorer:
@@ -90,7 +92,7 @@ def require_exact(scorer: PackedScorer) -> None:
     name, tolerance = type(scorer.classifier).__name__, _TOLERANCES[_compute_dtype(scorer.classifier)]
     try:
         errors = measure_errors(scorer)
-    except PackedAttentionError:
+    except (PackedAttentionError, torch.OutOfMemoryError):
         raise
     except _FAILURES as error:
         why = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
@@ -188,13 +190,18 @@ def _sequences(scorer: PackedScorer) -> list[Tensor]:
         return torch.randint(num_tokens, (length * unit,), generator=generator)
 
     shared = draw(_SHARED)
-    return [*(torch.cat([shared, draw(own)]) for own in _OWN), draw(_OTHER)]
+    limit = _limit(scorer)
+    return [ids[:limit] for ids in (*(torch.cat([shared, draw(own)]) for own in _OWN), draw(_OTHER))]
 
 
 def _unit(scorer: PackedScorer) -> int:
-    limit = getattr(scorer.classifier.config.get_text_config(), "max_position_embeddings", None) or 1 << 20
     wanted = _CUDA_UNIT if scorer.classifier.device.type == "cuda" else 1
-    return max(1, min(wanted, limit // (_SHARED + max(_OWN))))
+    return max(1, min(wanted, _limit(scorer) // (_SHARED + max(_OWN))))
+
+
+def _limit(scorer: PackedScorer) -> int:
+    """Return how many tokens the model can read."""
+    return getattr(scorer.classifier.config.get_text_config(), "max_position_embeddings", None) or 1 << 20
 
 
 @contextmanager
@@ -272,7 +279,7 @@ def _key(scorer: PackedScorer) -> str:
     device = classifier.device
     place = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     settings = (place, str(classifier.dtype), str(_compute_dtype(classifier)), scorer.backend)
-    versions = (_own_version(), torch.__version__, transformers.__version__)
+    versions = (_own_version(), torch.__version__, transformers.__version__, _flash_version())
     config = {name: value for name, value in classifier.config.to_dict().items() if name != "_name_or_path"}
     digest = hashlib.sha256(repr((settings, versions)).encode())
     digest.update(orjson.dumps(config, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS))
@@ -280,6 +287,15 @@ def _key(scorer: PackedScorer) -> str:
         if not name.startswith("score."):
             digest.update(f"{name} {tuple(weight.shape)} {_sample(weight)}".encode())
     return digest.hexdigest()
+
+
+@cache
+def _flash_version() -> str | None:
+    """Return the version of the kernels that torch does not bring itself."""
+    try:
+        return version("flash-attn")
+    except PackageNotFoundError:
+        return None
 
 
 @cache

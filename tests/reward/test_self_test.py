@@ -149,17 +149,53 @@ def test_a_broken_back_end(
     assert_caught(PackedScorer(classifier), *faulty)
 
 
+def refused_by_a_kernel(*args: Any, **kwargs: Any) -> Any:
+    raise RuntimeError("the kernel takes no such heads")
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"), [(unscaled, "fails the self-test"), (refused_by_a_kernel, "the kernel takes no such heads")]
+)
 def test_another_back_end_is_used_where_the_fastest_is_broken(
-    make_classifier: Callable[..., PreTrainedModel], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    broken: Any,
+    reason: str,
+    make_classifier: Callable[..., PreTrainedModel],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ):
-    monkeypatch.setitem(BACKENDS, "broken", unscaled)
-    monkeypatch.setitem(AttentionInterface._global_mapping, "music_broken", _guarded(unscaled))
+    monkeypatch.setitem(BACKENDS, "broken", broken)
+    monkeypatch.setitem(AttentionInterface._global_mapping, "music_broken", _guarded(broken))
     monkeypatch.setattr("music.reward.forward.choose_backend", lambda device, name=None: name or "broken")
     with caplog.at_level(logging.WARNING):
         assert make_scorer(make_classifier("qwen3")).backend == "gather"
     assert "attention gather is used in place of broken, which fails the self-test" in caplog.text
-    with pytest.raises(PackedAttentionError, match="fails the self-test"):
+    assert reason in caplog.text
+    with pytest.raises(PackedAttentionError, match=reason):
         make_scorer(make_classifier("qwen3"), "broken")
+
+
+def test_out_of_memory_is_no_fault_of_the_model(
+    make_classifier: Callable[..., PreTrainedModel], monkeypatch: pytest.MonkeyPatch
+):
+    def out_of_memory(*args: Any, **kwargs: Any) -> Any:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setitem(AttentionInterface._global_mapping, "music_gather", _guarded(out_of_memory))
+    with pytest.raises(torch.OutOfMemoryError):
+        make_scorer(make_classifier("qwen3"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("opt", {"ffn_dim": 48, "word_embed_proj_dim": 32}),
+        ("llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10_000.0}}),
+    ],
+)
+def test_a_model_of_few_positions_passes(
+    kind: str, settings: dict[str, Any], make_classifier: Callable[..., PreTrainedModel]
+):
+    make_scorer(make_classifier(kind, max_position_embeddings=16, **settings))
 
 
 def test_a_model_that_passed_is_not_tested_again(
@@ -177,6 +213,9 @@ def test_a_model_that_passed_is_not_tested_again(
     make_scorer(classifier)
     assert forwards
     assert len(list(cache.rglob("self-tests/*"))) == 2
+    monkeypatch.setattr("music.reward.self_test._flash_version", lambda: "9.9")  # other kernels prove nothing, either
+    make_scorer(classifier)
+    assert len(list(cache.rglob("self-tests/*"))) == 3
 
 
 def test_a_fault_is_not_remembered_as_passed(
