@@ -29,7 +29,7 @@ def test_scores_do_not_depend_on_what_else_is_in_the_row(
 
 def test_adapters_are_to_be_merged(make_classifier: Callable[..., PreTrainedModel]):
     classifier: Any = make_classifier("llama")
-    with pytest.raises(InvalidInputError, match="PeftModelForSequenceClassification.*merge_and_unload"):
+    with pytest.raises(InvalidInputError, match=r"PeftModelForSequenceClassification.*merge_and_unload"):
         PackedScorer(get_peft_model(classifier, LoraConfig(task_type="SEQ_CLS")))  # type: ignore[arg-type]
 
 

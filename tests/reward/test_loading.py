@@ -189,7 +189,10 @@ def test_weights_that_are_no_numbers_are_named(reward_checkpoint, edit_checkpoin
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"vocab_size": 500}, "fit its config.json, got model.embed_tokens.weight of shape [400, 32], where [500, 32] is"),
+        (
+            {"vocab_size": 500},
+            "fit its config.json, got model.embed_tokens.weight of shape [400, 32], where [500, 32] is",
+        ),
         ({"hidden_size": 64}, "expected weights that fit its config.json, got model."),
         ({"num_attention_heads": 0}, "expected"),
         ({"num_hidden_layers": "two"}, "expected a config.json"),
