@@ -1,5 +1,6 @@
 """Loads and saves models without the bars and warnings of transformers."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,7 +10,10 @@ __all__ = ["quiet_transformers"]
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Keep transformers from drawing bars, and from warning of what is judged here, such as a missing score head."""
+    """Keep transformers from drawing bars, and from warning of what is judged here, such as a missing score head.
+
+    What it and peft say of each other's deprecated names is left out, too: no user can do anything about it.
+    """
     from transformers.utils import logging as transformers_logging
 
     logging_: Any = transformers_logging  # parts of it carry no annotations
@@ -17,7 +21,9 @@ def quiet_transformers() -> Iterator[None]:
     logging_.set_verbosity_error()
     logging_.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
     finally:
         logging_.set_verbosity(verbosity)
         if bars:

@@ -44,7 +44,7 @@ def load_adapted(path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, bool, 
     base = _base(path, settings)
     classifier, has_head = load_classifier(base, torch.float32)
     adapted = _attach(path, classifier, settings, weights)
-    merged: Any = adapted.merge_and_unload()
+    merged: Any = adapted.merge_and_unload().requires_grad_(True)  # peft had frozen it
     merged.config._name_or_path = path
     return merged.to(dtype), has_head or any(".score." in f".{name}" for name in weights), base
 

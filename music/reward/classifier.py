@@ -61,10 +61,16 @@ def _load(
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     try:
         loaded: tuple[PreTrainedModel, dict[str, Any]] = classifier_type.from_pretrained(
-            None, config=config, state_dict=weights, dtype=dtype, trust_remote_code=False, output_loading_info=True
+            None,
+            config=config,
+            state_dict=weights,
+            dtype=dtype,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused by name afterwards
         )
         return loaded
-    # transformers raises a RuntimeError on other shapes, and whatever a model's constructor does on odd settings.
+    # Whatever a model's constructor does on odd settings.
     except (
         RuntimeError,
         ValueError,
@@ -75,14 +81,17 @@ def _load(
         ArithmeticError,
         ImportError,
     ) as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        why = next((line for line in lines if "size mismatch" in line or "MISMATCH" in line), lines[0] if lines else "")
-        name = type(error).__name__
-        raise InvalidInputError(f"{path}: expected weights that fit its config.json, got: {name} {why}") from error
+        why = f"{type(error).__name__} {next(filter(None, str(error).splitlines()), '')}"
+        raise InvalidInputError(f"{path}: expected weights that fit its config.json, got: {why}") from error
 
 
 def _require_all(path: str, classifier: PreTrainedModel, info: dict[str, Any]) -> None:
     name = type(classifier).__name__
+    if mismatched := sorted((key, list(saved), list(own)) for key, saved, own in info["mismatched_keys"]):
+        key, saved, own = mismatched[0]
+        raise InvalidInputError(
+            f"{path}: expected weights that fit its config.json, got {key} of shape {saved}, where {own} is asked for"
+        )
     if missing := set(info["missing_keys"]) - {"score.weight"}:
         raise InvalidInputError(f"{path}: expected all weights of {name}, but the checkpoint lacks {told(missing)}")
     if unexpected := without_language_head(classifier.config, set(info["unexpected_keys"])):

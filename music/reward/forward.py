@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from music.errors import InvalidInputError
 from music.reward.attention import PackedAttentionError, Past, SegmentTable, choose_backend, use_backend
 from music.reward.attention.flex import BLOCK
 from music.reward.packing import PackedRow, TokenSequence, plan_rows
@@ -33,11 +34,17 @@ class PackedScorer(nn.Module):
         backend: Of attention; by default the fastest that works on the classifier's device.
 
     Raises:
+        InvalidInputError: It is no model of transformers itself.
         PackedAttentionError: The classifier's class cannot attend to packed rows.
     """
 
     def __init__(self, classifier: PreTrainedModel, backend: str | None = None) -> None:
         super().__init__()
+        if not isinstance(classifier, PreTrainedModel):
+            raise InvalidInputError(
+                f"expected a sequence classifier of transformers, got {type(classifier).__name__}, which is wrapped "
+                "around one. Of peft, give `model.merge_and_unload()`"
+            )
         if not hasattr(classifier, "score"):
             raise PackedAttentionError(
                 f"{type(classifier).__name__} cannot be packed: expected a causal sequence classifier, "

@@ -14,7 +14,7 @@ from torch import nn
 from music.reward.forward import PackedScorer
 from music.reward.rope import RopeLimits
 
-__all__ = ["LONGEST", "length_unit", "probed"]
+__all__ = ["LONGEST", "length_limit", "length_unit", "probed"]
 
 LONGEST = 32
 """Units of the longest sequence."""
@@ -27,9 +27,13 @@ def length_unit(scorer: PackedScorer) -> int:
 
     On a GPU lengths are many times as large, as kernels work on blocks of 128 tokens.
     """
-    limit = getattr(scorer.classifier.config.get_text_config(), "max_position_embeddings", None) or 1 << 20
     wanted = _CUDA_UNIT if scorer.classifier.device.type == "cuda" else 1
-    return max(1, min(wanted, limit // LONGEST))
+    return max(1, min(wanted, length_limit(scorer) // LONGEST))
+
+
+def length_limit(scorer: PackedScorer) -> int:
+    """Return how many tokens the model can read."""
+    return getattr(scorer.classifier.config.get_text_config(), "max_position_embeddings", None) or 1 << 20
 
 
 @contextmanager
@@ -63,12 +67,15 @@ def _attributes(classifier: nn.Module, config: Any, window: int) -> Iterator[_Ch
 
 def _rope_entries(config: Any, boundary: int) -> Iterator[_Change]:
     """Yield every entry of the configuration that holds a later boundary of `longrope`."""
-    parameters = getattr(config, "rope_parameters", None) or {}
-    for each in (parameters, *parameters.values()):
-        if isinstance(each, dict) and each.get("rope_type") == "longrope":
-            own = each["original_max_position_embeddings"]
-            if own > boundary:
-                yield each, "original_max_position_embeddings", own, boundary
+    name, parameters = "original_max_position_embeddings", getattr(config, "rope_parameters", None) or {}
+    entries = [each for each in (parameters, *parameters.values()) if isinstance(each, dict)]
+    entries = [each for each in entries if each.get("rope_type") == "longrope"]
+    for each in entries:
+        if each[name] > boundary:
+            yield each, name, each[name], boundary
+    # Phi-3's configuration has the boundary itself, too, and transformers writes it over the entries as it goes.
+    if entries and (getattr(config, name, None) or 0) > boundary:
+        yield config, name, getattr(config, name), boundary
 
 
 def _set(holder: Any, name: str, value: Any) -> None:

@@ -117,7 +117,7 @@ def _files(path: str) -> list[str]:
         try:
             resolve: Any = get_checkpoint_shard_files
             files: list[str] = resolve(path, index)[0]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             why = f"{type(error).__name__} {error}".partition("\n")[0]
             raise InvalidInputError(f"{path}: expected an index of its weights, got: {why}") from error
         return files

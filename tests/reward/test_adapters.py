@@ -116,6 +116,16 @@ def test_adapters_beside_a_whole_model_belong_to_it(adapter, base, conversations
     )
 
 
+def test_a_merged_model_can_be_trained_in_full(adapter):
+    classifier = load_checkpoint(adapter[0], dtype=torch.float32).classifier
+    assert [name for name, weight in classifier.named_parameters() if not weight.requires_grad] == []
+
+
+def test_adapters_load_without_warnings_of_the_libraries(adapter, recwarn):
+    load_checkpoint(adapter[0], dtype=torch.float32)
+    assert [each.message for each in recwarn if issubclass(each.category, FutureWarning)] == []
+
+
 def test_adapters_without_a_tokenizer_take_their_bases(adapter, conversations):
     path, _ = adapter
     expected = RewardModel.from_pretrained(path, device="cpu").score(conversations)

@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForSequenceClassification, GPT2Config, GPT2ForSequenceClassification, PreTrainedModel
 
+from music.errors import InvalidInputError
 from music.reward.forward import PackedScorer, score_groups
 from music.reward.packing import TokenSequence, plan_rows
 
@@ -23,6 +25,12 @@ def test_scores_do_not_depend_on_what_else_is_in_the_row(
     for group, wanted in zip(found, expected, strict=True):
         for scores, rewards in zip(group, wanted, strict=True):
             assert scores == pytest.approx(rewards, abs=1e-5)
+
+
+def test_adapters_are_to_be_merged(make_classifier: Callable[..., PreTrainedModel]):
+    classifier: Any = make_classifier("llama")
+    with pytest.raises(InvalidInputError, match=r"PeftModelForSequenceClassification.*merge_and_unload"):
+        PackedScorer(get_peft_model(classifier, LoraConfig(task_type="SEQ_CLS")))  # type: ignore[arg-type]
 
 
 def test_no_groups_have_no_scores(make_classifier: Callable[..., PreTrainedModel]):

@@ -171,8 +171,9 @@ def test_shards_are_read_together_and_a_missing_or_damaged_one_is_named(
     refuses(path, f"{shards[1].name} is damaged or cut off")
     shards[1].unlink()
     refuses(path, f"expected the file {shards[1].name}")
-    (path / "model.safetensors.index.json").write_text("{")
-    refuses(path, "expected an index of its weights")
+    for index in ("{", '{"weight_map": 3}', "[]"):
+        (path / "model.safetensors.index.json").write_text(index)
+        refuses(path, "expected an index of its weights")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -188,8 +189,11 @@ def test_weights_that_are_no_numbers_are_named(reward_checkpoint, edit_checkpoin
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"vocab_size": 500}, "expected weights that fit its config.json"),
-        ({"hidden_size": 64}, "expected weights that fit its config.json"),
+        (
+            {"vocab_size": 500},
+            "fit its config.json, got model.embed_tokens.weight of shape [400, 32], where [500, 32] is",
+        ),
+        ({"hidden_size": 64}, "expected weights that fit its config.json, got model."),
         ({"num_attention_heads": 0}, "expected"),
         ({"num_hidden_layers": "two"}, "expected a config.json"),
         ({"model_type": "nothing_known"}, "expected a config.json"),

@@ -14,6 +14,7 @@ from music.reward.attention import BACKENDS, PackedAttentionError, SegmentTable
 from music.reward.attention.backends import _guarded
 from music.reward.attention.gather import gather_attention
 from music.reward.forward import PackedScorer
+from music.reward.packing import TokenSequence, plan_rows
 from music.reward.rope import RopeLimits
 from music.reward.self_test import make_scorer, measure_errors, require_exact
 from music.reward.state_pool import StatePool
@@ -25,6 +26,7 @@ LONGROPE = {
     "long_factor": [3.0 + i for i in range(8)],
     "original_max_position_embeddings": 128,
 }
+MSCALES = {"short_mscale": 1.1, "long_mscale": 1.3}
 WINDOWS = {"use_sliding_window": True, "sliding_window": 64, "max_window_layers": 1}
 MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16}
 
@@ -62,6 +64,28 @@ def test_what_is_exact_passes(kind: str, settings: dict[str, Any], make_classifi
     assert classifier.config.to_dict() == config
     assert classifier.score is head
     assert scorer.rope == RopeLimits.of(classifier.config)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("llama", {"rope_parameters": LONGROPE}),
+        ("phi3", {"rope_parameters": LONGROPE, "original_max_position_embeddings": 128}),
+        ("phimoe", {"rope_parameters": LONGROPE | MSCALES, "original_max_position_embeddings": 128}),
+    ],
+)
+def test_rewards_beyond_the_boundary_are_the_same_after_it(
+    kind: str, settings: dict[str, Any], make_classifier: Callable[..., PreTrainedModel]
+):
+    ids = torch.randint(1, 97, (150,), generator=torch.Generator().manual_seed(0))
+    row = plan_rows([[TokenSequence(ids.tolist(), (149,))]], 1000).rows[0]
+    plain: Any = make_classifier(kind, **settings | {"num_attention_heads": 2})
+    classifier: Any = make_classifier(kind, **settings | {"num_attention_heads": 2})
+    with torch.no_grad():
+        expected = plain.score(plain.model(input_ids=ids[None], use_cache=False).last_hidden_state[0, -1])
+        found = make_scorer(classifier)(row)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert classifier.config.to_dict() == plain.config.to_dict()
 
 
 def test_frequencies_that_depend_on_the_longest_sequence(
@@ -125,17 +149,53 @@ def test_a_broken_back_end(
     assert_caught(PackedScorer(classifier), *faulty)
 
 
+def refused_by_a_kernel(*args: Any, **kwargs: Any) -> Any:
+    raise RuntimeError("the kernel takes no such heads")
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"), [(unscaled, "fails the self-test"), (refused_by_a_kernel, "the kernel takes no such heads")]
+)
 def test_another_back_end_is_used_where_the_fastest_is_broken(
-    make_classifier: Callable[..., PreTrainedModel], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    broken: Any,
+    reason: str,
+    make_classifier: Callable[..., PreTrainedModel],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ):
-    monkeypatch.setitem(BACKENDS, "broken", unscaled)
-    monkeypatch.setitem(AttentionInterface._global_mapping, "music_broken", _guarded(unscaled))
+    monkeypatch.setitem(BACKENDS, "broken", broken)
+    monkeypatch.setitem(AttentionInterface._global_mapping, "music_broken", _guarded(broken))
     monkeypatch.setattr("music.reward.forward.choose_backend", lambda device, name=None: name or "broken")
     with caplog.at_level(logging.WARNING):
         assert make_scorer(make_classifier("qwen3")).backend == "gather"
     assert "attention gather is used in place of broken, which fails the self-test" in caplog.text
-    with pytest.raises(PackedAttentionError, match="fails the self-test"):
+    assert reason in caplog.text
+    with pytest.raises(PackedAttentionError, match=reason):
         make_scorer(make_classifier("qwen3"), "broken")
+
+
+def test_out_of_memory_is_no_fault_of_the_model(
+    make_classifier: Callable[..., PreTrainedModel], monkeypatch: pytest.MonkeyPatch
+):
+    def out_of_memory(*args: Any, **kwargs: Any) -> Any:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setitem(AttentionInterface._global_mapping, "music_gather", _guarded(out_of_memory))
+    with pytest.raises(torch.OutOfMemoryError):
+        make_scorer(make_classifier("qwen3"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("opt", {"ffn_dim": 48, "word_embed_proj_dim": 32}),
+        ("llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10_000.0}}),
+    ],
+)
+def test_a_model_of_few_positions_passes(
+    kind: str, settings: dict[str, Any], make_classifier: Callable[..., PreTrainedModel]
+):
+    make_scorer(make_classifier(kind, max_position_embeddings=16, **settings))
 
 
 def test_a_model_that_passed_is_not_tested_again(
@@ -153,6 +213,9 @@ def test_a_model_that_passed_is_not_tested_again(
     make_scorer(classifier)
     assert forwards
     assert len(list(cache.rglob("self-tests/*"))) == 2
+    monkeypatch.setattr("music.reward.self_test._flash_version", lambda: "9.9")  # other kernels prove nothing, either
+    make_scorer(classifier)
+    assert len(list(cache.rglob("self-tests/*"))) == 3
 
 
 def test_a_fault_is_not_remembered_as_passed(
