@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--base", type=Path, help="folder of a language model, for real text")
     parser.add_argument("--pairs", type=Path, nargs="+", help="files of pairs, for real text")
     parser.add_argument("--layers", type=int, default=8, help="first layers of the base")
-    parser.add_argument("--max-length", type=int, default=1_024, help="tokens of a conversation of real text")
+    parser.add_argument("--max-length", type=int, default=2_048, help="tokens of a conversation of real text")
     parser.add_argument("--steps", type=int, default=4, help="optimizer steps of a round on real text")
     options = parser.parse_args(arguments)
     if (options.base is None) != (options.pairs is None):
