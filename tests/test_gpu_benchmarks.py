@@ -26,8 +26,7 @@ def test_a_back_end_that_is_wrong_is_called_so(monkeypatch):
 class WithoutWindow(attention.PackedScorer):
     def __init__(self, classifier, backend):
         super().__init__(classifier, backend)
-        for layer in classifier.model.layers:
-            layer.self_attn.sliding_window = None
+        classifier.config.sliding_window = 10_000
 
 
 def test_what_does_not_run_here_is_said(capsys):

@@ -60,6 +60,12 @@ def openrlhf(monkeypatch):
     return module
 
 
+def with_eos(tokenizer):
+    """Name the token that closes messages as EOS, where OpenRLHF reads."""
+    tokenizer.eos_token = "<|end|>"
+    return tokenizer
+
+
 def renamed(head, **more):
     """Keep the weights under another name of the head, with further ones."""
 
@@ -101,9 +107,10 @@ def test_openrlhfs_models_score_as_its_own_forward(
     theirs = openrlhf._get_reward_model(LlamaPreTrainedModel, LlamaModel, head)(config).eval()
     nn.init.normal_(getattr(theirs, head).weight, std=0.5)
     theirs.save_pretrained(tmp_path)
-    make_tokenizer().save_pretrained(tmp_path)
+    tokenizer = with_eos(make_tokenizer())
+    tokenizer.save_pretrained(tmp_path)
     model = RewardModel.from_pretrained(tmp_path, device="cpu")
-    expected = vanilla_rewards(theirs, make_tokenizer(), conversations)
+    expected = vanilla_rewards(theirs, tokenizer, conversations)
     assert model.score(conversations) == pytest.approx(expected, abs=TOLERANCE)
     model.save_pretrained(tmp_path / "saved")
     assert RewardModel.from_pretrained(tmp_path / "saved", device="cpu").score(conversations) == pytest.approx(
@@ -114,6 +121,7 @@ def test_openrlhfs_models_score_as_its_own_forward(
 def test_statistics_kept_as_weights_are_those_that_normalise(reward_checkpoint, edit_checkpoint, conversations, raw):
     more = {"mean": torch.tensor([0.5]), "std": torch.tensor([2.0])}
     path = edit_checkpoint(reward_checkpoint(), renamed("score", **more), normalize_reward=True)
+    with_eos(AutoTokenizer.from_pretrained(path)).save_pretrained(path)
     scores = RewardModel.from_pretrained(path, device="cpu").score(conversations)
     assert scores == pytest.approx([(reward - 0.5) / 2 for reward in raw], abs=TOLERANCE)
 
