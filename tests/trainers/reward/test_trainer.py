@@ -324,11 +324,18 @@ def test_weights_that_the_last_step_broke_are_not_saved(base, make_pairs, tmp_pa
     assert not (tmp_path / "training.json").exists()
 
 
-def test_a_base_whose_weights_are_no_numbers_is_named(reward_checkpoint, make_pairs, tmp_path):
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (math.inf, "expected weights that are finite numbers, but 32 of score.weight are"),
+        (3e38, "expected a model whose rewards are numbers, but 1[0-6] of 16"),
+    ],
+)
+def test_a_base_whose_rewards_are_no_numbers_is_named(reward_checkpoint, make_pairs, tmp_path, weight, message):
     base = reward_checkpoint()
     path = base / "model.safetensors"
-    save_file(load_file(path) | {"score.weight": torch.full((1, 32), math.inf)}, path, {"format": "pt"})
-    with pytest.raises(InvalidInputError, match=r"expected a model whose rewards are numbers, but 16 of 16"):
+    save_file(load_file(path) | {"score.weight": torch.full((1, 32), weight)}, path, {"format": "pt"})
+    with pytest.raises(InvalidInputError, match=message):
         train_reward_model(make_config(str(base), tmp_path), make_pairs(40))
 
 
