@@ -71,8 +71,10 @@ class PackedScorer(nn.Module):
         """
         passes = split_row(row, self.rope.boundary)
         rewards = torch.cat([self._rewards(each) for each, _ in passes])
+        if len(passes) == 1:
+            return rewards
         order = torch.cat([places for _, places in passes]).argsort()
-        return rewards if len(passes) == 1 else rewards[order.to(rewards.device)]
+        return rewards[order.to(rewards.device)]
 
     def _rewards(self, row: PackedRow) -> Tensor:
         hidden = self.hidden(row, SegmentTable.of(row))

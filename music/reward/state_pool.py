@@ -85,7 +85,7 @@ def _grown(states: Tensor, dim: int, num_slots: int) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class CachedPast:
-    """The cached tokens that a row goes on from, and which of its own are to be kept; for one forward pass.
+    """The cached tokens that a row continues, and which of its own are to be kept; for one forward pass.
 
     Attributes:
         pool: Where states are.

@@ -28,7 +28,7 @@ class _Keys:
 
     Attributes:
         enters: When a walk down the trees enters the key's segment.
-        leaves: When it has left all that goes on from there.
+        leaves: When it has left all that continues there.
         positions: Logical ones.
     """
 

@@ -126,7 +126,7 @@ class _Layout:
     ) -> Tensor:
         """Call the kernel; tensors are `[tokens, heads, head_dim]`.
 
-        A history stands among the gathered keys once for each segment that goes on from it. These copies are not kept
+        A history stands among the gathered keys once for each segment that continues it. These copies are not kept
         for the backward pass, which gathers and attends again.
         """
         again = partial(self._gather_and_attend, kernel)

@@ -148,7 +148,7 @@ class Checkpoints:
                 raise
             last = self.paths[-1].name if self.paths else "there is none"
             raise MusicError(
-                f"{path} could not be written ({cause.strerror}): mend that and go on from the last checkpoint, "
+                f"{path} could not be written ({cause.strerror}): fix that and resume from the last checkpoint, "
                 f"{last} (--resume)"
             ) from error
 

@@ -222,7 +222,7 @@ def _save(run: TrainingRun, best: Evaluation | None, result: RewardTrainingResul
         except (OSError, SafetensorError) as error:
             last = run.checkpoints.paths[-1].name if run.checkpoints.paths else "there is none"
             raise MusicError(
-                f"--out {out}: the model could not be written ({error}): mend that and go on from the last checkpoint, "
+                f"--out {out}: the model could not be written ({error}): fix that and resume from the last checkpoint, "
                 f"{last} (--resume)"
             ) from error
         run.checkpoints.remove()
