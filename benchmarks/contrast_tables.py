@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from music.evaluation import Estimate, accuracy, mean, paired_difference
 from music.sandbox.defects import GROUPS
 from music.sandbox.oracle import ErrorKind
+from music.statistics import Estimate, accuracy, mean, paired_difference
 
 __all__ = ["PairFigures", "Result", "print_row", "print_tables", "show", "show_accuracy"]
 

@@ -25,7 +25,7 @@ from benchmarks.reward_models import FAMILIES, Timing, interleave, make_classifi
 from music.conversation import Conversation
 from music.evaluation.benchmarks.item import Item, ItemSet
 from music.evaluation.benchmarks.reading import read_benchmark
-from music.evaluation.benchmarks.registry import open_benchmark
+from music.evaluation.benchmarks.registry import load_benchmark
 from music.evaluation.drawing import draw_prompts
 from music.evaluation.scoring import Subject, score_items
 from music.reward import ConversationTokenizer, RewardModel
@@ -109,7 +109,7 @@ def main() -> None:
 def _item_sets(files: Sequence[str], num_prompts: int) -> dict[str, ItemSet]:
     if not files:
         return {f"prompts of {size:,} characters": draw_styles(num_prompts, size) for size in (100, 500, 2_000)}
-    benchmark = open_benchmark(RM_BENCH)
+    benchmark = load_benchmark(RM_BENCH)
     return {Path(file).stem: draw_prompts(read_benchmark(benchmark, [file]), num_prompts) for file in files}
 
 

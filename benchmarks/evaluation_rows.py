@@ -8,7 +8,7 @@ from music.evaluation.benchmarks import rewardbench2
 from music.evaluation.benchmarks.benchmark import Benchmark
 from music.evaluation.benchmarks.correctness import SETS
 from music.evaluation.benchmarks.item import Item
-from music.evaluation.benchmarks.registry import open_benchmark
+from music.evaluation.benchmarks.registry import load_benchmark
 from music.evaluation.benchmarks.rewardbench import SECTIONS
 from music.preferences.sources import Row
 
@@ -24,7 +24,7 @@ Fields = dict[str, Any]
 
 def draw_items(name: str, num: int) -> tuple[Benchmark, list[Item]]:
     """Return a benchmark and the items of about so many of its rows."""
-    benchmark, rng = open_benchmark(name), random.Random(0)
+    benchmark, rng = load_benchmark(name), random.Random(0)
     rows = (Row(file, "row", number, fields) for number, (file, fields) in enumerate(_MAKERS[name](num, rng), start=1))
     return benchmark, [item for row in rows for item in benchmark.read(row)]
 

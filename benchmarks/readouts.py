@@ -27,12 +27,12 @@ from typing import get_args
 
 from benchmarks.contrast_tables import print_row, show, show_accuracy
 from benchmarks.contrasts import simulated
-from music.evaluation import mean, paired_difference
 from music.pairs import PreferencePair
 from music.reward.contract import Readout
 from music.sandbox import seed_pairs
 from music.sandbox.artifacts import REWARD_MODEL
 from music.sandbox.defects import GROUPS
+from music.statistics import mean, paired_difference
 from music_trainers.demo.records import FULL, QUICK, DemoSizes
 from music_trainers.miniature.measures import GREEDY_CANDIDATES, Measures, TestSets, draw_test_sets, measure
 from music_trainers.miniature.training import train_arm, use_one_thread

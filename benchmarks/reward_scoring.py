@@ -143,8 +143,8 @@ def render_gains(gains: Sequence[Gain]) -> Iterator[str]:
 
 def draw(gains: Sequence[Gain], out: Path) -> None:
     """Write the gain over the history's share as a report."""
-    from music.evaluation.report import Palette, Point, Report, curves, write_report
-    from music.evaluation.statistics import Estimate
+    from music.report import Palette, Point, Report, curves, write_report
+    from music.statistics import Estimate
 
     ratios = {"tokens saved": [gain.num_tokens for gain in gains]}
     for other in (PADDED, FORWARDS, UNSHARED):

@@ -16,7 +16,7 @@ import aiohttp
 import orjson
 
 from music.llm.chat import ChatModel, ChatReply, ChatRequest
-from music.llm.endpoints import open_model
+from music.llm.endpoints import load_model
 from music.llm.journal import Journal
 from music.sandbox.seeds import seed_pairs
 from music_agents.contrasts import InstructionContrast
@@ -192,7 +192,7 @@ def same_model(model: ChatModel) -> RoleModels:
 @asynccontextmanager
 async def remote_model(base_url: str) -> AsyncIterator[ChatModel]:
     """Open the client of a server."""
-    model = open_model(f"sandbox@{base_url}")
+    model = load_model(f"sandbox@{base_url}")
     try:
         yield model
     finally:

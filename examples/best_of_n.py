@@ -8,7 +8,7 @@ Run it: python examples/best_of_n.py
 
 import asyncio
 
-from music.llm import open_model
+from music.llm import load_model
 from music.reward import RewardFunction, RewardModel, random_reward
 from music.sandbox.artifacts import REWARD_MODEL
 from music.sandbox.oracle import score as oracle
@@ -21,8 +21,8 @@ from music_envs import (
     Whole,
     compare,
     judge_rollouts,
+    load_seeds,
     mean_grade,
-    open_seeds,
     run_best_of_n,
 )
 
@@ -39,12 +39,12 @@ ARMS: dict[str, tuple[RewardFunction, Strategy]] = {
 
 async def main() -> None:
     """Let every arm make its conversations, and print what they are worth and what they cost."""
-    assistant, user = open_model("sandbox:fair"), open_model("sandbox")
+    assistant, user = load_model("sandbox:fair"), load_model("sandbox")
     config = BestOfNConfig(num_candidates=4, num_turns=3, seed=0)
     random = None
     for name, (reward, strategy) in ARMS.items():
         rollouts = await run_best_of_n(
-            open_seeds("sandbox", 30), assistant=assistant, user=user, reward=reward, config=config, strategy=strategy
+            load_seeds("sandbox", 30), assistant=assistant, user=user, reward=reward, config=config, strategy=strategy
         )
         grades = judge_rollouts(rollouts, oracle)
         print(f"{name:8} {mean_grade(grades)}, {sum(rollout.usage.num_calls for rollout in rollouts)} calls")

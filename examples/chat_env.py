@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import gymnasium
 
 from music.conversation import Conversation
-from music.evaluation import describe, mean, paired_difference
+from music.statistics import describe, mean, paired_difference
 from music_envs import ModelPolicy, Policy
 
 

@@ -14,7 +14,7 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from music.sandbox.artifacts import BACKBONE
-from music_envs import open_seeds
+from music_envs import load_seeds
 from music_envs.adapters.trl import episode_reward
 from music_envs.adapters.trl_rollout import ChatRollout
 from music_envs.chat.world import ChatWorld
@@ -44,7 +44,7 @@ def train(folder: str) -> None:
         disable_tqdm=True,
     )
     world = ChatWorld(num_turns=3, user="sandbox", reward="oracle")
-    prompts = Dataset.from_list([{"prompt": seed.to_messages()} for seed in open_seeds("sandbox", 100)])
+    prompts = Dataset.from_list([{"prompt": seed.to_messages()} for seed in load_seeds("sandbox", 100)])
     trainer = GRPOTrainer(
         model=str(BACKBONE),
         args=config,

@@ -192,6 +192,17 @@ def killable_reward_server() -> Iterator[RewardServer]:
         yield RewardServer("length", stack)
 
 
+@pytest.fixture(scope="session")
+def drawn() -> Callable[[Any], list[dict[str, Any]]]:
+    """Return what gives the rows of data in a plot, its panels' together."""
+
+    def rows(plot: Any) -> list[dict[str, Any]]:
+        chart = plot.chart
+        return [row for part in (*chart.get("vconcat", ()), chart) for row in part.get("data", {}).get("values", ())]
+
+    return rows
+
+
 def _tokenizer(template: str = TEMPLATE, pad_token: str | None = "<|pad|>") -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast

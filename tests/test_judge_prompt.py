@@ -9,7 +9,7 @@ from music.errors import InvalidInputError
 from music.prompts import (
     Choice,
     Part,
-    open_template,
+    load_template,
     parse_judgement,
     parse_rating,
     read_prompt,
@@ -79,7 +79,7 @@ def test_a_rated_conversation_can_be_read_back(conversation):
 
 @pytest.mark.parametrize("name", template_names())
 def test_every_template_serves_comparisons_and_ratings(name):
-    template = open_template(name)
+    template = load_template(name)
     compared, rated = render_judge(FIRST, SECOND, template), render_rate(SECOND, template)
     assert read_prompt(compared).other == read_prompt(rated).conversation == SECOND
     template.require("pairwise", ("first", "second"))
@@ -95,7 +95,7 @@ def template(tmp_path):
     def write(text):
         path = tmp_path / f"{abs(hash(text))}.jinja"
         path.write_text(text)
-        return open_template(str(path))
+        return load_template(str(path))
 
     return write
 
@@ -129,7 +129,7 @@ def test_a_template_that_cannot_serve_is_refused(template, text, said):
 
 def test_no_template_is_refused_with_those_that_there_are(template):
     with pytest.raises(InvalidInputError, match=r"consistency, constraints,.*or a readable file"):
-        open_template("best")
+        load_template("best")
     with pytest.raises(InvalidInputError, match=r"jinja2 template: .*line 2"):
         template("{{ first }}\n{% block %}")
 

@@ -10,7 +10,7 @@ from huggingface_hub import constants
 
 from music.errors import InvalidInputError
 from music.names import did_you_mean, nearest_path, require_model
-from music.reward import open_reward
+from music.reward import load_reward
 from music.reward.functions import require_reward
 
 
@@ -91,7 +91,7 @@ def test_a_slip_in_a_rewards_name_never_goes_to_the_hub(runs, hub, name):
     with pytest.raises(InvalidInputError, match="did you mean"):
         require_reward(name)
     with pytest.raises(InvalidInputError, match="did you mean"):
-        open_reward(name)
+        load_reward(name)
     assert hub == []
 
 

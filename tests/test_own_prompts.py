@@ -8,8 +8,8 @@ from music.prompts import (
     ContrastFormat,
     ContrastStrategy,
     Part,
-    open_contrast_template,
-    open_user_template,
+    load_contrast_template,
+    load_user_template,
     read_prompt,
     render_contrast,
     render_user,
@@ -22,14 +22,14 @@ EACH = list(ContrastStrategy)
 @pytest.mark.parametrize("form", ContrastFormat)
 @pytest.mark.parametrize("strategy", EACH)
 def test_a_contrast_that_changes_nothing_is_the_packages_own(strategy, form):
-    template = open_contrast_template("mine", "{% extends base %}", EACH, form)
+    template = load_contrast_template("mine", "{% extends base %}", EACH, form)
     assert render_contrast(strategy, ASKED, form, template) == render_contrast(strategy, ASKED, form)
 
 
 @pytest.mark.parametrize("persona", ["", "A miller."])
 @pytest.mark.parametrize("system", [(), (Message(role="system", content="Be brief."),)])
 def test_a_user_that_changes_nothing_is_the_packages_own(persona, system):
-    template = open_user_template("mine", "{% extends base %}", shows_persona=True)
+    template = load_user_template("mine", "{% extends base %}", shows_persona=True)
     for talk in (Conversation(messages=system), Conversation(messages=(*system, *ASKED.messages[:2]))):
         assert render_user(talk, persona, template) == render_user(talk, persona)
 
@@ -37,7 +37,7 @@ def test_a_user_that_changes_nothing_is_the_packages_own(persona, system):
 @pytest.mark.parametrize("form", ContrastFormat)
 def test_a_block_replaces_the_task_and_keeps_message_and_format(form):
     source = "{% extends base %}{% block task %}Be curt ({{ strategy }}). {{ super() }}{% endblock %}"
-    template = open_contrast_template("mine", source, EACH, form)
+    template = load_contrast_template("mine", source, EACH, form)
     *history, last = render_contrast(ContrastStrategy.DROP_CONSTRAINT, ASKED, form, template)
     assert tuple(history) == ASKED.messages[:-1]
     assert "</message>\n\nBe curt (drop_constraint). Look through the user's earlier messages" in last.content
@@ -46,7 +46,7 @@ def test_a_block_replaces_the_task_and_keeps_message_and_format(form):
 
 
 def test_a_block_replaces_the_users_task_and_keeps_the_persona():
-    template = open_user_template(
+    template = load_user_template(
         "mine", "{% extends base %}{% block task %}Be rude.{% endblock %}", shows_persona=True
     )
     first, *_ = render_user(ASKED.prefix(2), "A miller.", template)
@@ -56,10 +56,10 @@ def test_a_block_replaces_the_users_task_and_keeps_the_persona():
 
 def test_a_template_that_extends_nothing_is_the_whole_prompt():
     source = "{% if strategy == 'instruction' %}Twist{% else %}Bend{% endif %} this: {{ message }}\n\n{{ format }}"
-    template = open_contrast_template("mine", source, EACH, ContrastFormat.TAGS)
+    template = load_contrast_template("mine", source, EACH, ContrastFormat.TAGS)
     last = render_contrast(ContrastStrategy.INSTRUCTION, ASKED, template=template)[-1]
     assert last.content.startswith("Twist this: And {{ spelt }}?\n\nUse exactly this format:\n\n<modified_instruction>")
-    (first,) = render_user(Conversation(), template=open_user_template("mine", "Say hello."))
+    (first,) = render_user(Conversation(), template=load_user_template("mine", "Say hello."))
     assert first.content == "Say hello.\n\nThe conversation has not begun yet: write its first message."
 
 
@@ -77,14 +77,14 @@ def test_a_template_that_extends_nothing_is_the_whole_prompt():
 )
 def test_a_contrast_that_cannot_serve_is_refused(source, told):
     with pytest.raises(InvalidInputError, match=told):
-        open_contrast_template("mine", source, EACH, ContrastFormat.TAGS)
+        load_contrast_template("mine", source, EACH, ContrastFormat.TAGS)
 
 
 def test_a_format_is_needed_as_it_is_asked_for():
     source = "{{ message }} Use <modified_instruction> and <response>."
-    open_contrast_template("mine", source, EACH, ContrastFormat.TAGS)
+    load_contrast_template("mine", source, EACH, ContrastFormat.TAGS)
     with pytest.raises(InvalidInputError, match='ask for "modified_instruction"'):
-        open_contrast_template("mine", source, EACH, ContrastFormat.JSON)
+        load_contrast_template("mine", source, EACH, ContrastFormat.JSON)
 
 
 @pytest.mark.parametrize(
@@ -97,4 +97,4 @@ def test_a_format_is_needed_as_it_is_asked_for():
 )
 def test_a_user_that_cannot_serve_is_refused(source, shows_persona, told):
     with pytest.raises(InvalidInputError, match=told):
-        open_user_template("mine", source, shows_persona=shows_persona)
+        load_user_template("mine", source, shows_persona=shows_persona)

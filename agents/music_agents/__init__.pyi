@@ -16,7 +16,7 @@ from .failures import FailedPair, FailureReason, RoleFailedError, UnfitReplyErro
 from .graph import PairContext, PairGraph, PairGraphError, PairState, answer_node, build_pair_graph, speak, user_node
 from .personas import Persona, PersonaSource
 from .personas.sampler import PersonaSampler
-from .personas.sources import open_personas
+from .personas.sources import load_personas
 from .quality import GateVerdict, GateView, JudgeGate, ModelJudge, OracleJudge, PairGate, default_gates, diagnose
 from .roles import Answer, AssistantRole, Role, Roles, RoleTurn, RoleView, SharedScript, UserRole, ask
 from .run import (
@@ -83,8 +83,8 @@ __all__ = [
     "build_pair_graph",
     "default_gates",
     "diagnose",
+    "load_personas",
     "make_contrast",
-    "open_personas",
     "register_contrast",
     "run_simulation",
     "simulate",

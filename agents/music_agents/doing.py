@@ -20,7 +20,7 @@ from music_agents.progress.display import show_progress
 from music_agents.run import RunReport, RunStatus, SimulationJob
 from music_agents.run.report import drop_warnings, reply_warnings
 from music_agents.scaleout import ProcessCrew, is_shared, simulate_in_shares
-from music_agents.seeds import Seed, open_seeds
+from music_agents.seeds import Seed, load_seeds
 
 if TYPE_CHECKING:
     from music_agents.preflight import Preflight
@@ -84,7 +84,7 @@ def check_job(job: SimulationJob, *, as_json: bool) -> None:
 
 def _begin(job: SimulationJob, as_json: bool) -> Sequence[Seed]:
     """Read the seeds, and show them with the cast."""
-    found = open_seeds(job.seeds, job.format, job.strict, job.split, job.consecutive)
+    found = load_seeds(job.seeds, job.format, job.strict, job.split, job.consecutive)
     if as_json:
         print(orjson.dumps(cast_as_json(job, found.summary)).decode(), file=console.file, flush=True)
     else:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from music.conversation import Message
 from music.llm.chat import ChatReply, ChatRequest, ReplyOutcome
-from music.llm.endpoints import open_model, shown
+from music.llm.endpoints import load_model, shown
 from music.llm.spending.budget import PriceTable
 from music.pairs import Usage
 from music.prompts import Part, read_prompt, render_contrast_reply, render_rewrite_reply
@@ -94,7 +94,7 @@ async def rehearse(job: SimulationJob, seeds: Sequence[Seed]) -> Rehearsal:
     """
     specs = job.endpoints.by_role()
     for spec in {spec for spec in specs.values() if not spec.startswith("local:")}:
-        await open_model(spec).aclose()  # for its checks
+        await load_model(spec).aclose()  # for its checks
     asked: list[tuple[str, ChatRequest, str]] = []
     config = job.config.model_copy(update={"gates": False})  # nobody says anything that a gate could refuse
     models = RoleModels(**{role: _StandIn(role, spec, asked) for role, spec in specs.items()})
@@ -103,7 +103,7 @@ async def rehearse(job: SimulationJob, seeds: Sequence[Seed]) -> Rehearsal:
         contexts=SeedContexts(seeds, config.seed),
         num_turns=config.num_turns,
         run_seed=config.seed,
-        personas=job.open_personas(),
+        personas=job.load_personas(),
         gates=make_gates(models, config),
     )
     outcomes = [await simulator.run(index) for index in range(min(config.num_pairs, MAX_REHEARSED))]

@@ -7,14 +7,14 @@ from music.errors import InvalidInputError
 from music.pairs import PreferencePair
 from music.preferences import Consecutive, Seed, SeedSet, parse_format, read_seeds
 
-__all__ = ["SANDBOX", "Seed", "SeedSet", "digest_seeds", "open_seeds"]
+__all__ = ["SANDBOX", "Seed", "SeedSet", "digest_seeds", "load_seeds"]
 
 SANDBOX = "sandbox"
 """In place of a file: seeds of the sandbox's world."""
 NUM_SANDBOX_SEEDS = 1000
 
 
-def open_seeds(
+def load_seeds(
     source: str,
     format: str | None = None,
     strict: bool = False,

@@ -19,7 +19,7 @@ from .policies.play import Played, play_episodes
 from .policies.policy import Policy
 from .records import rollout_row, write_rollouts
 from .registration import register_envs
-from .seeds import open_seeds
+from .seeds import load_seeds
 from .spaces import ConversationSpace, ReplySpace
 
 __all__ = [
@@ -49,8 +49,8 @@ __all__ = [
     "compare",
     "judge_arms",
     "judge_rollouts",
+    "load_seeds",
     "mean_grade",
-    "open_seeds",
     "play_episodes",
     "register_envs",
     "rollout_row",

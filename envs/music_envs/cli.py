@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from music.cli import AsJson, MaxTries, Options, Patience, client_settings, console, counted, emit, run_async
-from music.evaluation.judges import cli as flags
 from music.files import require_output_folder
+from music.judges import cli as flags
 from music_envs.best_of_n.modes import Mode, open_strategy
-from music_envs.scoring import open_growing_reward
-from music_envs.seeds import SANDBOX, open_seeds
+from music_envs.scoring import load_growing_reward
+from music_envs.seeds import SANDBOX, load_seeds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -100,7 +100,7 @@ def best_of_n(
     Example: music best-of-n --reward runs/rm --baseline random --n 8 --turns 3
     """
     values = locals()
-    from music.reward import open_reward
+    from music.reward import load_reward
     from music.reward.functions import require_reward
     from music_envs.best_of_n.options import read_player_options
     from music_envs.best_of_n.stage import BestOfNConfig
@@ -125,10 +125,10 @@ def best_of_n(
         out.mkdir(parents=True, exist_ok=True)
     names = [reward] if baseline is None else [reward, baseline]
     # Of whole conversations nothing is scored twice; all other modes score them as they grow.
-    open_selector = open_reward if mode is Mode.WHOLE else open_growing_reward
+    open_selector = load_reward if mode is Mode.WHOLE else load_growing_reward
     selectors = [_announced(name, open_selector(name)) for name in names]
     judge = judge or ("oracle" if seeds == SANDBOX else None)
-    grader = open_reward(judge) if judge and not endpoint else None
+    grader = load_reward(judge) if judge and not endpoint else None
     config = BestOfNConfig(num_candidates=n, num_turns=turns, seed=seed, max_in_flight=max_in_flight)
     with _replies_kept(out) as journal:
         players = {"assistant": assistant, "user": user}
@@ -165,7 +165,7 @@ def _announced(name: str, reward: RewardFunction) -> RewardFunction:
 
 def _contexts(seeds: str, num: int, seed: int) -> Sequence[Conversation]:
     """Return the prompts to start from, and say where there are fewer than asked for."""
-    found = open_seeds(seeds, num, seed)
+    found = load_seeds(seeds, num, seed)
     if len(found) < num:
         console.print(f"{num} conversations asked for; {seeds} has prompts for {len(found)}", markup=False)
     return found

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from music.errors import InvalidInputError
-from music.evaluation.statistics import Estimate, describe, mean, paired_difference, win_rate
 from music.reward.functions import RewardFunction
+from music.statistics import Estimate, describe, mean, paired_difference, win_rate
 from music_envs.best_of_n.rollout import Rollout
 from music_envs.scoring import checked_scores
 

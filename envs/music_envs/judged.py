@@ -9,16 +9,16 @@ import orjson
 
 from music.cli import counted
 from music.errors import InvalidInputError
-from music.evaluation.judges.cli import read_judge
-from music.evaluation.judges.gathering import gather_all
-from music.evaluation.judges.judgement import Judgement
-from music.evaluation.judges.model import open_judge_model
-from music.evaluation.judges.pairwise import PairJudgement, PairwiseJudge
-from music.evaluation.judges.reliability import pairwise_figures
-from music.evaluation.judges.report import JudgeReport
-from music.evaluation.judges.settings import JudgeSettings
-from music.evaluation.statistics import Estimate, describe, mean
+from music.judges.cli import read_judge
+from music.judges.gathering import gather_all
+from music.judges.judgement import Judgement
+from music.judges.model import open_judge_model
+from music.judges.pairwise import PairJudgement, PairwiseJudge
+from music.judges.reliability import pairwise_figures
+from music.judges.report import JudgeReport
+from music.judges.settings import JudgeSettings
 from music.prompts import Choice
+from music.statistics import Estimate, describe, mean
 from music_envs.best_of_n.rollout import Rollout
 
 __all__ = ["JudgedArms", "find_judge", "judge_arms", "judge_by_model", "write_judgements"]
@@ -109,7 +109,7 @@ async def judge_by_model(
 
     Args:
         arms: The selector's and the baseline's.
-        endpoint: As `open_model` reads it.
+        endpoint: As `load_model` reads it.
         settings: How the judge is asked.
         out: Folder for the judge's replies (`judge.sqlite`), kept as they come, and `judgements.jsonl`.
 

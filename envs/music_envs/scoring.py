@@ -5,17 +5,17 @@ from collections.abc import Callable, Sequence
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
-from music.reward.functions import RewardFunction, open_reward
+from music.reward.functions import RewardFunction, load_reward
 
-__all__ = ["checked_scores", "open_growing_reward"]
+__all__ = ["checked_scores", "load_growing_reward"]
 
 
-def open_growing_reward(spec: str) -> RewardFunction:
-    """Open the reward that a user named (see `open_reward`), for conversations that are scored again as they grow.
+def load_growing_reward(spec: str) -> RewardFunction:
+    """Open the reward that a user named (see `load_reward`), for conversations that are scored again as they grow.
 
     A reward model of this process keeps what it has computed of them; see `RewardModel.with_prefix_cache`.
     """
-    reward = open_reward(spec)
+    reward = load_reward(spec)
     with_prefix_cache: Callable[[], RewardFunction] | None = getattr(reward, "with_prefix_cache", None)
     return with_prefix_cache() if with_prefix_cache else reward
 

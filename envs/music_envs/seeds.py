@@ -5,12 +5,12 @@ from pathlib import Path
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 
-__all__ = ["SANDBOX", "open_seeds"]
+__all__ = ["SANDBOX", "load_seeds"]
 
 SANDBOX = "sandbox"
 
 
-def open_seeds(spec: str | Path, num: int | None = None, seed: int = 0) -> tuple[Conversation, ...]:
+def load_seeds(spec: str | Path, num: int | None = None, seed: int = 0) -> tuple[Conversation, ...]:
     """Return conversations that end with the user.
 
     Args:

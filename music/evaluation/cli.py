@@ -21,15 +21,15 @@ from music.cli import (
     report_reading,
 )
 from music.errors import InvalidInputError
-from music.evaluation.judges import cli as flags
 from music.files import require_output_folder
+from music.judges import cli as flags
 
 if TYPE_CHECKING:
     from music.evaluation.benchmarks.benchmark import Benchmark
     from music.evaluation.benchmarks.item import ItemSet
-    from music.evaluation.judges.settings import JudgeSettings
     from music.evaluation.result import EvaluationResult
     from music.evaluation.scoring import ScoreSet
+    from music.judges.settings import JudgeSettings
 
 __all__ = ["MODEL_HELP", "evaluate", "require_subjects", "take_scores", "with_rules"]
 
@@ -77,12 +77,12 @@ def evaluate(
     """
     values = locals()
     from music.evaluation.benchmarks.reading import read_benchmark
-    from music.evaluation.benchmarks.registry import open_benchmark
+    from music.evaluation.benchmarks.registry import load_benchmark
     from music.evaluation.drawing import draw_prompts
     from music.evaluation.evaluate import evaluate as figures_of
 
     judging = flags.read_settings([model, baseline], max_in_flight, values, max_tries=max_tries, patience=patience)
-    chosen = with_rules(open_benchmark(benchmark), format, consecutive)
+    chosen = with_rules(load_benchmark(benchmark), format, consecutive)
     if out is not None:
         require_output_folder(out)
     require_subjects(model, *([baseline] if baseline else []))
@@ -141,14 +141,14 @@ def take_scores(
     name: str, items: ItemSet, path: Path | None, strict: bool, judging: JudgeSettings | None = None
 ) -> ScoreSet:
     """Read the scores that a file holds, or take them from a reward or a judge."""
-    from music.evaluation.judges.settings import JudgeSettings
-    from music.evaluation.scoring import open_subject, read_scores, score_items
+    from music.evaluation.scoring import load_scored_model, read_scores, score_items
+    from music.judges.settings import JudgeSettings
 
     if name.endswith(SCORES):
         return read_scores(Path(name), items)
     if flags.read_judge(name):
         return flags.judge_benchmark(items, name, judging or JudgeSettings(), path)
-    subject = open_subject(name)
+    subject = load_scored_model(name)
     described = f": {subject.description}" if subject.description else ""
     console.print(f"{name}{described}", markup=False, highlight=False, soft_wrap=True)
     with counted("items", len(items.items)) as advance:
@@ -159,8 +159,8 @@ def _report(result: EvaluationResult, out: Path | None, json: bool) -> None:
     """Save the result and print it."""
     import orjson
 
-    from music.evaluation.report import evaluation_report, write_report
     from music.evaluation.tables import show_result
+    from music.report import evaluation_report, write_report
 
     text = result.model_dump_json(indent=2)
     if out is not None:

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from music.evaluation.statistics import Estimate
+from music.statistics import Estimate
 
 __all__ = ["Curve", "CurvePoint", "Histogram"]
 

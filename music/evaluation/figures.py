@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf
 
-from music.evaluation.statistics import Estimate
-from music.evaluation.statistics.composite import Part, Statistic
+from music.statistics import Estimate
+from music.statistics.composite import Part, Statistic
 
 __all__ = ["Basis", "Figure"]
 

@@ -4,7 +4,7 @@ from pydantic import BaseModel, ConfigDict
 
 from music.evaluation.comparison import Comparison
 from music.evaluation.figures import Figure
-from music.evaluation.judges.report import JudgeReport
+from music.judges.report import JudgeReport
 
 __all__ = ["EvaluationResult", "Exclusion"]
 

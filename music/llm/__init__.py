@@ -1,7 +1,7 @@
 """Language models, behind one protocol.
 
 - `chat`: the vocabulary: request, reply, the `ChatModel` protocol and its errors.
-- `endpoints`: `open_model`, from what a user writes to a model.
+- `endpoints`: `load_model`, from what a user writes to a model.
 - `openai`: the HTTP client of OpenAI-compatible servers, on `terms` (what an endpoint takes, and how requests are
   written for it), `posting` (requests and their errors), `refusals` (which field a server refuses), `http`
   (connections), `keys` (API keys), `connection` (headers and query strings), `retry` (when a failed try is repeated),

@@ -17,7 +17,7 @@ from .chat import (
     TokenLogprobs,
 )
 from .connection import Connection
-from .endpoints import open_model
+from .endpoints import load_model
 from .journal import ChangedSettingsError, Journal, JournaledModel, JournalError, JournalLockedError
 from .local import LocalChatModel
 from .openai import ClientSettings, OpenAIChatModel
@@ -57,6 +57,6 @@ __all__ = [
     "Sampling",
     "StoppedWaitingError",
     "TokenLogprobs",
-    "open_model",
+    "load_model",
     "parse_options",
 ]

@@ -9,7 +9,7 @@ from music.llm.openai import ClientSettings, OpenAIChatModel
 from music.llm.replicas import ReplicatedModel
 from music.names import did_you_mean
 
-__all__ = ["open_model", "read_remote", "shown"]
+__all__ = ["load_model", "read_remote", "shown"]
 
 _REMOTE = re.compile(r"(.+)@(https?://.*)", re.IGNORECASE | re.DOTALL)
 _USERINFO = re.compile(r"(https?://)[^/\s]*@", re.IGNORECASE)
@@ -20,7 +20,7 @@ _FORMS = (
 )
 
 
-def open_model(spec: str, settings: ClientSettings | None = None) -> ChatModel:
+def load_model(spec: str, settings: ClientSettings | None = None) -> ChatModel:
     """Open the model that `spec` names.
 
     Args:

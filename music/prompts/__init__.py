@@ -8,7 +8,7 @@ alternate beginning with "user", so that templates as strict as Gemma's take the
 from music.prompts.contrast import (
     CONTRAST_PROMPTS,
     contrast_frame,
-    open_contrast_template,
+    load_contrast_template,
     render_contrast,
     render_rewrite,
 )
@@ -19,9 +19,9 @@ from music.prompts.contrast_reply import (
     render_contrast_reply,
     render_rewrite_reply,
 )
-from music.prompts.dialogue import USER_PROMPT, open_user_template, render_assistant, render_user
+from music.prompts.dialogue import USER_PROMPT, load_user_template, render_assistant, render_user
 from music.prompts.judge import Choice, parse_judgement, render_judge, render_judgement
-from music.prompts.judge_template import open_template, template_names
+from music.prompts.judge_template import load_template, template_names
 from music.prompts.part_names import ReplyFormatError
 from music.prompts.parts import ContrastFormat, ContrastStrategy, Part, RolePrompt
 from music.prompts.rating import HIGHEST, LOWEST, parse_rating, render_rate, render_rating
@@ -33,9 +33,9 @@ __all__ += ["Choice", "ContrastFormat", "ContrastStrategy", "Part", "PromptTempl
 __all__ += [
     "contrast_frame",
     "contrast_schema",
-    "open_contrast_template",
-    "open_template",
-    "open_user_template",
+    "load_contrast_template",
+    "load_template",
+    "load_user_template",
     "parse_judgement",
     "parse_rating",
     "read_contrast",

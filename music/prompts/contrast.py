@@ -8,7 +8,7 @@ from music.prompts.part_names import INSTRUCTION, RESPONSE
 from music.prompts.parts import ContrastFormat, ContrastStrategy, Part
 from music.prompts.template import PromptTemplate
 
-__all__ = ["CONTRAST_PROMPTS", "asks_for_json", "contrast_frame", "open_contrast_template", "read_in_place"]
+__all__ = ["CONTRAST_PROMPTS", "asks_for_json", "contrast_frame", "load_contrast_template", "read_in_place"]
 __all__ += ["render_contrast", "render_rewrite"]
 
 _MESSAGE_BEGINS, _MESSAGE_ENDS = "\n\n<message>\n", "\n</message>\n\n"
@@ -54,7 +54,7 @@ def render_rewrite(conversation: Conversation, form: ContrastFormat = ContrastFo
     return _in_place(Part.REWRITE, conversation, form)
 
 
-def open_contrast_template(
+def load_contrast_template(
     name: str, source: str, strategies: Iterable[ContrastStrategy], form: ContrastFormat
 ) -> PromptTemplate:
     """Return a prompt of one's own for contrasts that take one call.

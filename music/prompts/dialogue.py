@@ -9,7 +9,7 @@ __all__ = [
     "INSTRUCTION_PHRASES",
     "USER_HEAD",
     "USER_PROMPT",
-    "open_user_template",
+    "load_user_template",
     "read_persona",
     "render_assistant",
     "render_user",
@@ -72,7 +72,7 @@ def render_user(
     return _validated(prompt + [{"role": _OTHER_ROLE[m.role], "content": m.content} for m in body])
 
 
-def open_user_template(name: str, source: str, *, shows_persona: bool = False) -> PromptTemplate:
+def load_user_template(name: str, source: str, *, shows_persona: bool = False) -> PromptTemplate:
     """Return instructions of one's own for the user simulator.
 
     Args:

@@ -4,7 +4,7 @@ import re
 from enum import StrEnum
 
 from music.conversation import Conversation, Message
-from music.prompts.judge_template import open_template
+from music.prompts.judge_template import load_template
 from music.prompts.quoting import quote, read_quoted
 from music.prompts.template import PromptTemplate
 
@@ -38,7 +38,7 @@ def render_judge(
         InvalidInputError: The template is none of a comparison.
     """
     shown = {"first": quote(first), "second": quote(second)}
-    return (Message(role="user", content=(template or open_template()).render("pairwise", shown)),)
+    return (Message(role="user", content=(template or load_template()).render("pairwise", shown)),)
 
 
 def read_judged(content: str) -> tuple[Conversation, Conversation]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from music.errors import InvalidInputError
 from music.prompts.template import SUFFIX, PromptTemplate
 
-__all__ = ["open_template", "template_names"]
+__all__ = ["load_template", "template_names"]
 
 _FOLDER = Path(__file__).with_name("judging")
 _NEEDS = {
@@ -27,7 +27,7 @@ def template_names() -> tuple[str, ...]:
 
 
 @cache
-def open_template(name: str = "overall") -> PromptTemplate:
+def load_template(name: str = "overall") -> PromptTemplate:
     """Return the template of a name, or that of a user's file.
 
     Raises:

@@ -6,7 +6,7 @@ The scale ends at 9, so that a rating is one token for every tokenizer.
 import re
 
 from music.conversation import Conversation, Message
-from music.prompts.judge_template import open_template
+from music.prompts.judge_template import load_template
 from music.prompts.quoting import quote, read_quoted
 from music.prompts.template import PromptTemplate
 
@@ -31,7 +31,7 @@ def render_rate(conversation: Conversation, template: PromptTemplate | None = No
         InvalidInputError: The template is none of a rating.
     """
     values = {"conversation": quote(conversation), "lowest": LOWEST, "highest": HIGHEST}
-    text = (template or open_template()).render("pointwise", values)
+    text = (template or load_template()).render("pointwise", values)
     return (Message(role="user", content=text),)
 
 

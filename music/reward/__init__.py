@@ -16,7 +16,7 @@
   files, `music.reward.heads` and `music.reward.adapters` know other trainers' layouts, `music.reward.classifier` puts
   them together; `music.reward.tokenizer` and `music.reward.vocabulary` read tokenizers.
 - `music.reward.device`: where models compute.
-- `music.reward.functions`: the `RewardFunction` protocol, baselines, and `open_reward`.
+- `music.reward.functions`: the `RewardFunction` protocol, baselines, and `load_reward`.
 - `music.reward.remote`: `RemoteReward`, a reward model that a server has.
 - `music.reward.cli`: `music score`.
 """

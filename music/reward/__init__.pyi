@@ -1,5 +1,5 @@
 from .contract import CONTRACT_FILE, ContractError, Readout, RewardStatistics, ScoreContract
-from .functions import RewardFunction, length_reward, open_reward, random_reward
+from .functions import RewardFunction, length_reward, load_reward, random_reward
 from .model import RewardModel
 from .remote import RemoteReward, RemoteRewardSettings
 from .scored import Scored
@@ -24,6 +24,6 @@ __all__ = [
     "Unscorable",
     "UnscorableError",
     "length_reward",
-    "open_reward",
+    "load_reward",
     "random_reward",
 ]

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 from music.errors import InvalidInputError
 from music.reward.architecture import classifier_class, read_config, without_language_head
 from music.reward.heads import put_head, take_head
-from music.reward.weights import open_weights, text_weights, told
+from music.reward.weights import load_weights, text_weights, told
 
 __all__ = ["load_classifier", "require_finite"]
 
@@ -24,7 +24,7 @@ def load_classifier(path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, boo
     """
     config = read_config(path)
     classifier_type: Any = classifier_class(path, config)
-    weights = open_weights(path)
+    weights = load_weights(path)
     head = take_head(path, weights, config)
     weights = text_weights(weights, classifier_type.base_model_prefix)
     classifier, info = _load(path, classifier_type, config, weights, dtype)

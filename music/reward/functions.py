@@ -11,7 +11,7 @@ from music.names import require_model
 if TYPE_CHECKING:
     from music.reward.model import RewardModel
 
-__all__ = ["RewardFunction", "length_reward", "open_reward", "random_reward", "require_reward"]
+__all__ = ["RewardFunction", "length_reward", "load_reward", "random_reward", "require_reward"]
 
 WORDS = ("oracle", "length", "random")
 
@@ -47,7 +47,7 @@ def require_reward(spec: str) -> None:
     """Refuse at once a reward that cannot be opened, as far as that shows without loading anything.
 
     Args:
-        spec: As for `open_reward`.
+        spec: As for `load_reward`.
 
     Raises:
         InvalidInputError: It is no reward's name, or there is no such folder.
@@ -58,7 +58,7 @@ def require_reward(spec: str) -> None:
         require_model(spec.removeprefix("prefix-mean:"), WORDS)
 
 
-def open_reward(spec: str) -> RewardFunction:
+def load_reward(spec: str) -> RewardFunction:
     """Open the reward that a user named.
 
     Args:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from music.background import run_in_background
+from music.aio import run_in_background
 from music.conversation import Conversation
 from music.llm.chat import EndpointTimeoutError, EndpointUnavailableError, MalformedReplyError, RequestRejectedError
 from music.llm.completion import error_excerpt

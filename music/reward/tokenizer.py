@@ -13,7 +13,7 @@ from music.reward.fixed_date import FIXED_DATE, with_fixed_date
 from music.reward.reading import settle_reading
 from music.reward.template import derive_contract, own_template
 from music.reward.tokens import ConversationTokenizer
-from music.reward.vocabulary import open_tokenizer
+from music.reward.vocabulary import load_tokenizer
 
 __all__ = ["load_tokens"]
 
@@ -41,7 +41,7 @@ def load_tokens(
         chat_template: Likewise.
         read_at: Likewise.
     """
-    tokenizer = open_tokenizer(path, config.get_text_config())
+    tokenizer = load_tokenizer(path, config.get_text_config())
     limit = min(tokenizer.model_max_length, getattr(config.get_text_config(), "max_position_embeddings", 1 << 31))
     file = cached_file(
         path,

@@ -10,12 +10,12 @@ from transformers import AutoTokenizer
 from music.errors import InvalidInputError
 from music.reward.weights import told
 
-__all__ = ["open_tokenizer"]
+__all__ = ["load_tokenizer"]
 
 logger = logging.getLogger(__name__)
 
 
-def open_tokenizer(path: str, config: Any) -> Any:
+def load_tokenizer(path: str, config: Any) -> Any:
     """Load a checkpoint's tokenizer; none of the checkpoint's own code is run.
 
     Args:

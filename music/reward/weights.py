@@ -14,7 +14,7 @@ from transformers.utils.hub import cached_file, get_checkpoint_shard_files
 
 from music.errors import InvalidInputError
 
-__all__ = ["find_file", "has_weights", "open_weights", "read_file", "text_weights", "told"]
+__all__ = ["find_file", "has_weights", "load_weights", "read_file", "text_weights", "told"]
 
 Weights = Mapping[str, Any]
 """Slices of safetensors: shapes are known, numbers are read when they are asked for."""
@@ -56,7 +56,7 @@ def has_weights(path: str) -> bool:
     return any(find_file(path, name) for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME))
 
 
-def open_weights(path: str) -> dict[str, Any]:
+def load_weights(path: str) -> dict[str, Any]:
     """Open all weights of a checkpoint.
 
     Raises:

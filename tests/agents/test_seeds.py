@@ -9,7 +9,7 @@ from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music_agents import simulate
 from music_agents.seed_contexts import SeedContexts
-from music_agents.seeds import Seed, digest_seeds, open_seeds
+from music_agents.seeds import Seed, digest_seeds, load_seeds
 
 
 def test_a_seed_context_is_a_prefix_of_the_chosen_side_that_ends_with_the_assistant(seeds):
@@ -80,7 +80,7 @@ def write(path, rows):
 
 @pytest.mark.parametrize(("row", "messages"), SHAPES.values(), ids=SHAPES)
 def test_prompts_and_conversations_are_seeds(row, messages, tmp_path):
-    (seed,) = open_seeds(write(tmp_path / "mine.jsonl", [row | {"id": "x", "source": "s"}])).seeds
+    (seed,) = load_seeds(write(tmp_path / "mine.jsonl", [row | {"id": "x", "source": "s"}])).seeds
     assert [(message.role, message.content) for message in seed.conversation.messages] == messages
     assert (seed.id, seed.source) == ("x", "s")
 
@@ -93,14 +93,14 @@ def test_rows_that_are_no_seeds_are_counted_or_refused(tmp_path):
         {"messages": [{"role": "assistant", "content": "a"}]},
     ]
     path = write(tmp_path / "mine.jsonl", rows)
-    found = open_seeds(path)
+    found = load_seeds(path)
     assert len(found.seeds) == 1
     dropped = "empty_text 1 (line 2), missing_prompt 1 (line 3), roles_out_of_order 1 (line 4)"
     assert found.summary == f"1 conversations from mine.jsonl (prompt); 3 of 4 rows dropped: {dropped}"
     with pytest.raises(InvalidInputError, match="line 2, prompt: expected text"):
-        open_seeds(path, strict=True)
+        load_seeds(path, strict=True)
     with pytest.raises(InvalidInputError) as caught:
-        open_seeds(write(tmp_path / "none.jsonl", rows[1:]))
+        load_seeds(write(tmp_path / "none.jsonl", rows[1:]))
     dropped = "empty_text 1 (line 1), missing_prompt 1 (line 2), roles_out_of_order 1 (line 3)"
     assert str(caught.value) == (
         "expected at least one usable pair, conversation or prompt, got none: "
@@ -115,7 +115,7 @@ def test_contexts_and_first_messages_are_as_the_page_of_seeds_shows_them(tmp_pat
     path = tmp_path / "rows.jsonl"
     path.write_text(rows)
     shown = []
-    for number, seed in enumerate(open_seeds(str(path)).seeds, start=1):
+    for number, seed in enumerate(load_seeds(str(path)).seeds, start=1):
         context = SeedContexts([seed], 0)[0]
         said = "; ".join(f"{message.role}: {message.content}" for message in context.conversation.messages)
         shown.append(f"| {number} | {said} | {context.opening or 'simulated'} |")
@@ -124,7 +124,7 @@ def test_contexts_and_first_messages_are_as_the_page_of_seeds_shows_them(tmp_pat
 
 def test_pairs_stay_pairs_whatever_other_columns_they_have(tmp_path):
     row = {"prompt": PROMPT, "messages": [], "chosen": "Rain.", "rejected": "No."}
-    found = open_seeds(write(tmp_path / "pairs.jsonl", [row]))
+    found = load_seeds(write(tmp_path / "pairs.jsonl", [row]))
     assert [message.content for message in found.seeds[0].conversation.messages] == [PROMPT, "Rain."]
     assert found.summary == "1 pairs from pairs.jsonl (ultrafeedback)"
 

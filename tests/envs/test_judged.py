@@ -5,8 +5,8 @@ from typer.testing import CliRunner
 
 from music.conversation import Conversation, StopReason
 from music.errors import InvalidInputError
-from music.evaluation.judges.model import JudgeModel
-from music.evaluation.judges.pairwise import PairwiseJudge
+from music.judges.model import JudgeModel
+from music.judges.pairwise import PairwiseJudge
 from music.llm import ChatReply, ReplyOutcome
 from music.prompts import read_prompt
 from music.sandbox import oracle

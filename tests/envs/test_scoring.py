@@ -4,7 +4,7 @@ import pytest
 from music.reward import RewardModel
 from music.sandbox.artifacts import REWARD_MODEL
 from music.sandbox.oracle import score as oracle
-from music_envs.scoring import open_growing_reward
+from music_envs.scoring import load_growing_reward
 
 
 class Model:
@@ -21,10 +21,10 @@ class Model:
 
 
 def test_a_reward_model_keeps_what_it_has_computed_and_others_are_as_they_are():
-    model = open_growing_reward(str(REWARD_MODEL))
+    model = load_growing_reward(str(REWARD_MODEL))
     assert isinstance(model, RewardModel)
     assert "prefix cache of" in model.description
-    assert open_growing_reward("oracle") is oracle
+    assert load_growing_reward("oracle") is oracle
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_a_reward_model_keeps_what_it_has_computed_and_others_are_as_they_are():
 )
 def test_environments_that_score_every_turn_open_such_a_reward(mode, rewards, monkeypatch):
     for module in ("music_envs.scoring", "music_envs.chat.world"):
-        monkeypatch.setattr(f"{module}.open_reward", lambda spec: Model(0.0))
+        monkeypatch.setattr(f"{module}.load_reward", lambda spec: Model(0.0))
     env = gymnasium.make("music_envs:music/Chat-v0", num_turns=2, reward="rm", reward_mode=mode)
     env.reset(seed=0)
     assert [env.step("Gladly.")[1] for _ in rewards] == rewards

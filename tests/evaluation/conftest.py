@@ -7,7 +7,7 @@ from music.conversation import Conversation
 from music.evaluation.benchmarks.item import ItemSet
 from music.evaluation.benchmarks.pairs import pair_item
 from music.evaluation.benchmarks.reading import read_benchmark
-from music.evaluation.benchmarks.registry import open_benchmark
+from music.evaluation.benchmarks.registry import load_benchmark
 from music.evaluation.scoring import ScoreSet, Subject, score_items
 
 
@@ -55,7 +55,7 @@ def read(tmp_path):
             path = tmp_path / f"{stem.replace('__', '-')}.jsonl"
             path.write_text("".join(json.dumps(row) + "\n" for row in own))
             paths.append(str(path))
-        return read_benchmark(open_benchmark(name), paths, strict=strict)
+        return read_benchmark(load_benchmark(name), paths, strict=strict)
 
     return read
 
@@ -67,7 +67,7 @@ def figures():
     def figures(item_set, scores):
         return {
             (figure.table, figure.name): figure
-            for figure in open_benchmark(item_set.benchmark).figures(item_set.items, scores)
+            for figure in load_benchmark(item_set.benchmark).figures(item_set.items, scores)
         }
 
     return figures

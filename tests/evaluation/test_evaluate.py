@@ -4,13 +4,13 @@ import pytest
 
 from music.errors import InvalidInputError
 from music.evaluation.benchmarks.item import RejectedItem
-from music.evaluation.benchmarks.registry import open_benchmark
+from music.evaluation.benchmarks.registry import load_benchmark
 from music.evaluation.drawing import draw_prompts
 from music.evaluation.evaluate import evaluate
 from music.evaluation.result import EvaluationResult
 from music.evaluation.scoring import ItemScores, Subject, UnscoredError, score_items
 
-PREFERENCES = open_benchmark("preferences")
+PREFERENCES = load_benchmark("preferences")
 
 
 def without_score(scores, id):

@@ -1,7 +1,7 @@
 import pytest
 
 from music.errors import InvalidInputError
-from music.llm import ChatModel, open_model
+from music.llm import ChatModel, load_model
 from music.sandbox.model import SandboxModel
 
 
@@ -15,17 +15,17 @@ from music.sandbox.model import SandboxModel
     ],
 )
 def test_a_server_is_written_model_at_url(spec, url):
-    model = open_model(spec)
+    model = load_model(spec)
     assert model.name == spec
     assert str(model._endpoint.url) == url
 
 
 async def test_the_sandbox_answers_in_process(hello):
     for spec in ("sandbox", "sandbox:weak"):
-        model: ChatModel = open_model(spec)
+        model: ChatModel = load_model(spec)
         assert isinstance(model, SandboxModel)
         assert (await model.complete(hello)).text
-    assert open_model("sandbox").name != open_model("sandbox:weak").name
+    assert load_model("sandbox").name != load_model("sandbox:weak").name
 
 
 @pytest.mark.parametrize(
@@ -33,13 +33,13 @@ async def test_the_sandbox_answers_in_process(hello):
 )
 def test_anything_else_is_refused_with_the_forms(spec):
     with pytest.raises(InvalidInputError) as info:
-        open_model(spec)
+        load_model(spec)
     assert all(form in str(info.value) for form in ("MODEL@BASE_URL", "local:PATH_OR_HUB_ID", "sandbox:SKILL"))
 
 
 def test_an_unknown_skill_of_the_sandbox_is_refused_with_the_skills_that_there_are():
     with pytest.raises(InvalidInputError, match=r"a skill of perfect, good, fair, weak; did you mean 'perfect'\?"):
-        open_model("sandbox:perfct")
+        load_model("sandbox:perfct")
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_a_local_path_that_is_not_there_never_goes_to_the_hub(path, no_hub, tmp_
     (tmp_path / "runs" / "model").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InvalidInputError, match=f"{path}: there is no such folder") as info:
-        open_model(f"local:{path}")
+        load_model(f"local:{path}")
     assert ("did you mean 'runs/model'?" in str(info.value)) == (path == "runs/modl")
 
 
@@ -69,7 +69,7 @@ def test_a_look_up_on_the_hub_is_reported(no_hub, caplog, monkeypatch):
     monkeypatch.setattr("music.names.urlopen", unreachable)
     caplog.set_level("INFO")
     with pytest.raises(InvalidInputError, match=r"cannot be reached \(no network\)"):
-        open_model("local:owner/model")
+        load_model("local:owner/model")
     assert "owner/model: there is no such folder, so the Hugging Face hub is asked for it" in caplog.text
 
 
@@ -78,15 +78,15 @@ def test_a_look_up_on_the_hub_is_reported(no_hub, caplog, monkeypatch):
 )
 def test_a_password_in_a_spec_is_refused_unshown(spec):
     with pytest.raises(InvalidInputError) as info:
-        open_model(spec)
+        load_model(spec)
     assert "pa55word" not in str(info.value)
 
 
 def test_servers_of_one_model_are_listed_as_replicas():
-    model = open_model("m@http://a/v1, m@http://b/v1")
+    model = load_model("m@http://a/v1, m@http://b/v1")
     assert model.name == "m@http://a/v1,m@http://b/v1"
     assert [endpoint.name for endpoint in model.endpoints] == model.name.split(",")
-    alone = open_model("m@http://a/v1")
+    alone = load_model("m@http://a/v1")
     assert list(alone.endpoints) == [alone]
 
 
@@ -95,9 +95,9 @@ def test_servers_of_one_model_are_listed_as_replicas():
 )
 def test_only_servers_can_be_replicas(spec):
     with pytest.raises(InvalidInputError, match="MODEL@BASE_URL in each part"):
-        open_model(spec)
+        load_model(spec)
 
 
 def test_a_replica_is_listed_once():
     with pytest.raises(InvalidInputError, match="each listed once"):
-        open_model("m@http://a/v1,m@http://a/v1")
+        load_model("m@http://a/v1,m@http://a/v1")

@@ -15,7 +15,7 @@ from music.llm import (
     RequestRejectedError,
     Sampling,
     StoppedWaitingError,
-    open_model,
+    load_model,
 )
 
 WORDS = ["<s>", "</s>", "<unk>", "user:", "assistant:", *(f"w{i}" for i in range(27))]
@@ -67,12 +67,12 @@ def ask(content="w1 w2", seed=None, **sampling):
 
 
 def test_loading_draws_no_bar(path, capfd):
-    open_model(f"local:{path}")
+    load_model(f"local:{path}")
     assert capfd.readouterr().err == ""
 
 
 async def test_a_local_model_answers_through_open_model(path):
-    model = open_model(f"local:{path}")
+    model = load_model(f"local:{path}")
     reply = await model.complete(ask(seed=1, max_tokens=5))
     assert model.name == reply.model == f"local:{path}"
     assert reply.text
@@ -211,7 +211,7 @@ CHOSEN += "{% if add_generation_prompt %} assistant:{% endif %}"
 async def test_a_base_model_is_given_a_chat_template_by_its_endpoint(tmp_path):
     path, file = save(tmp_path / "base", template=None), tmp_path / "chosen.jinja"
     file.write_text(CHOSEN)
-    model = open_model(f"local:{path}?chat_template={file}")
+    model = load_model(f"local:{path}?chat_template={file}")
     assert model.name == f"local:{path}?chat_template={file}"
     reply = await model.complete(ask("w1 w2", temperature=0, max_tokens=3))
     assert reply.prompt_tokens == 5  # user: w1 w2 <unk> assistant:
@@ -238,7 +238,7 @@ async def test_of_several_chat_templates_the_default_is_taken_or_the_one_that_is
     asked = ask("w1 w2", temperature=0, max_tokens=1)
     default, named = [
         (await model.complete(asked)).prompt_tokens
-        for model in (LocalChatModel(path), open_model(f"local:{path}?chat_template=long"))
+        for model in (LocalChatModel(path), load_model(f"local:{path}?chat_template=long"))
     ]
     assert (default, named) == (5, 10)
     with pytest.raises(InvalidInputError, match=r"long, is named default: name one as local:.*\?chat_template="):
@@ -248,7 +248,7 @@ async def test_of_several_chat_templates_the_default_is_taken_or_the_one_that_is
 @pytest.mark.parametrize("spec", ["local:?chat_template=chatml", "local:model?chat_template="])
 def test_an_endpoint_with_half_a_chat_template_is_refused(spec):
     with pytest.raises(InvalidInputError, match="expected MODEL@BASE_URL"):
-        open_model(spec)
+        load_model(spec)
 
 
 async def test_a_template_that_breaks_on_messages_refuses_the_request(tmp_path):

@@ -12,7 +12,7 @@ from music.llm import (
     PacingSettings,
     RequestRejectedError,
     RetryPolicy,
-    open_model,
+    load_model,
 )
 from music.llm.openai import OpenAIChatModel
 from music.llm.replicas import ReplicatedModel
@@ -134,7 +134,7 @@ async def test_one_of_three_processes_killed_loses_no_request():
     config = ServerConfig(latency="20")
     with sandbox_server(config) as first, sandbox_server(config) as second:
         with sandbox_server(config) as third:
-            model = open_model(",".join(f"good@{url}" for url in (first, second, third)))
+            model = load_model(",".join(f"good@{url}" for url in (first, second, third)))
             tasks = [asyncio.create_task(_converse(model, n)) for n in range(60)]
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         # The third is gone now, with requests in flight.

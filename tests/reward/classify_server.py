@@ -15,7 +15,7 @@ from collections import Counter
 from aiohttp import web
 
 from music.conversation import Conversation
-from music.reward.functions import open_reward
+from music.reward.functions import load_reward
 
 GATE_SECONDS = 10.0
 IN_STEP = 4
@@ -112,7 +112,7 @@ def error(status, message, headers=None):
 
 
 async def main(reward, port):
-    server = Server(open_reward(reward))
+    server = Server(load_reward(reward))
     app = web.Application()
     app.router.add_post("/classify", server.classify)
     app.router.add_post("/gate", server.open_gate)

@@ -2,7 +2,7 @@ import pytest
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
-from music.reward import RewardModel, length_reward, open_reward, random_reward
+from music.reward import RewardModel, length_reward, load_reward, random_reward
 from music.sandbox import oracle
 
 SHORT = Conversation().user("A long question, about the weather.").assistant("No.")
@@ -25,16 +25,16 @@ def test_opens_what_the_user_names(reward_checkpoint, make_conversation):
     path = reward_checkpoint()
     conversations = [make_conversation(seed) for seed in range(3)]
     model = RewardModel.from_pretrained(path)
-    assert open_reward(str(path))(conversations) == model.score(conversations)
+    assert load_reward(str(path))(conversations) == model.score(conversations)
     means = [sum(turns) / len(turns) for turns in model.score_turns(conversations)]
-    assert open_reward(f"prefix-mean:{path}")(conversations) == pytest.approx(means)
-    assert open_reward("length")([LONG]) == [14.0]
-    assert open_reward("random:3")([LONG]) == random_reward(3)([LONG])
-    assert open_reward("oracle") is oracle.score
+    assert load_reward(f"prefix-mean:{path}")(conversations) == pytest.approx(means)
+    assert load_reward("length")([LONG]) == [14.0]
+    assert load_reward("random:3")([LONG]) == random_reward(3)([LONG])
+    assert load_reward("oracle") is oracle.score
 
 
 @pytest.mark.parametrize("spec", ["random:x", "random:", "no/such/folder/here", "prefix-mean:no/such/folder/here"])
 def test_unknown_rewards_are_refused(spec, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(InvalidInputError):
-        open_reward(spec)
+        load_reward(spec)

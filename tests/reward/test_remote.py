@@ -22,7 +22,7 @@ from music.llm.chat import (
     RequestRejectedError,
 )
 from music.llm.retry import RetryPolicy
-from music.reward import RemoteReward, RemoteRewardSettings, UnscorableError, length_reward, open_reward
+from music.reward import RemoteReward, RemoteRewardSettings, UnscorableError, length_reward, load_reward
 
 QUICK = RemoteRewardSettings(retry=RetryPolicy(max_tries=3, backoff=0.0))
 HISTORY = Conversation().user("Name a river.").assistant("The Rhine.").user("Another one?")
@@ -44,7 +44,7 @@ def stats(url, model):
 
 @pytest.mark.parametrize("model", ["rm", "sigmoid"])
 def test_scores_are_those_of_the_served_reward_in_order_and_nothing_is_warned_of(reward_server, model, caplog):
-    reward = open_reward(f"{model}@{reward_server}")
+    reward = load_reward(f"{model}@{reward_server}")
     assert isinstance(reward, RemoteReward)
     assert reward(CONVERSATIONS) == length_reward(CONVERSATIONS)
     assert reward([]) == []
@@ -227,8 +227,8 @@ def test_it_can_be_closed_twice_and_used_again(reward_server):
 
 def test_a_script_that_leaves_it_open_ends_quietly_and_needs_no_torch(reward_server):
     script = (
-        "import sys; from music.conversation import Conversation; from music.reward.functions import open_reward\n"
-        f"reward, said = open_reward('rm@{reward_server}'), [Conversation().user('Hi!').assistant('Hello.')]\n"
+        "import sys; from music.conversation import Conversation; from music.reward.functions import load_reward\n"
+        f"reward, said = load_reward('rm@{reward_server}'), [Conversation().user('Hi!').assistant('Hello.')]\n"
         "reward(said), reward.close()\n"
         "print(reward(said), 'torch' in sys.modules)\n"
     )
@@ -239,5 +239,5 @@ def test_a_script_that_leaves_it_open_ends_quietly_and_needs_no_torch(reward_ser
 @pytest.mark.parametrize("spec", ["rm@http://", "rm@http://user:secret@host", "a@http://h:1,b@http://h:2"])
 def test_addresses_that_are_none_are_refused(spec):
     with pytest.raises(InvalidInputError) as caught:
-        open_reward(spec)
+        load_reward(spec)
     assert "secret" not in str(caught.value)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from music.conversation import Message
 from music.errors import InvalidInputError
-from music.llm import ChatRequest, ClientSettings, EndpointUnavailableError, RateLimitedError, RetryPolicy, open_model
+from music.llm import ChatRequest, ClientSettings, EndpointUnavailableError, RateLimitedError, RetryPolicy, load_model
 from music.sandbox.faults import Fault, FaultPlan
 from music.sandbox.latency import Latency
 from music.sandbox.model import SandboxModel
@@ -47,7 +47,7 @@ def url():
 
 async def complete_all(url, num_requests, **settings):
     """Send requests through the real client; return replies and errors, in order."""
-    model = open_model(f"good@{url}", ClientSettings(**settings))
+    model = load_model(f"good@{url}", ClientSettings(**settings))
     try:
         calls = (model.complete(request(seed)) for seed in range(num_requests))
         return await asyncio.gather(*calls, return_exceptions=True)
@@ -137,7 +137,7 @@ async def test_requests_wait_out_their_latency_side_by_side():
         return time.monotonic() - asked
 
     with sandbox_server(ServerConfig(latency="60")) as url:
-        model = open_model(f"good@{url}", ClientSettings())
+        model = load_model(f"good@{url}", ClientSettings())
         waits = await asyncio.gather(*(seconds(model, seed) for seed in range(40)))
         await model.aclose()
     assert min(waits) >= 0.06

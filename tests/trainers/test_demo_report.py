@@ -5,8 +5,8 @@ import re
 import pytest
 from rich.console import Console
 
-from music.evaluation import Estimate, describe
-from music.evaluation.report import compact, write_report
+from music.report import compact, write_report
+from music.statistics import Estimate, describe
 from music_trainers.demo.plots import best_of_n_plot, defects_plot
 from music_trainers.demo.records import Accuracy, BestOfNRow, DemoConfig, DemoResult, DemoSizes, TrainedArm
 from music_trainers.demo.report import REPORT_NAME, demo_report, render_terminal

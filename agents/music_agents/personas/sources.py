@@ -27,7 +27,7 @@ from music_agents.personas.sampler import PersonaSampler
 from music_agents.roles import derive_seed
 from music_agents.seeds import Seed
 
-__all__ = ["ColumnPersonas", "ListedPersonas", "SandboxPersonas", "open_personas", "read_persona_file"]
+__all__ = ["ColumnPersonas", "ListedPersonas", "SandboxPersonas", "load_personas", "read_persona_file"]
 
 _WORDS = ("column:NAME", "sampler", "sandbox")
 _SPECS = "FILE (.jsonl, .json or .toml), column:NAME, sampler, sampler:FILE.toml or sandbox"
@@ -103,7 +103,7 @@ class SandboxPersonas:
         return "sandbox"
 
 
-def open_personas(spec: str, seeds: str | Path | None = None, *, split: str | None = None) -> PersonaSource:
+def load_personas(spec: str, seeds: str | Path | None = None, *, split: str | None = None) -> PersonaSource:
     """Open a source of personas.
 
     Args:

@@ -41,7 +41,7 @@ async def check_models(
 
     Args:
         job: What is to be simulated.
-        seeds: What `open_seeds` read.
+        seeds: What `load_seeds` read.
         progress: Live counts, with the job's budget.
         display: Shows the progress for as long as a block lasts.
 
@@ -58,7 +58,7 @@ async def check_models(
             return _Noted(MeteredModel(model, progress, accounts[role]), role, notes)
 
         await probe_endpoints(models, wrap, job.config.sampling_of)
-        play = _Play.of(models.wrapped(wrap), job.config, job.open_personas())
+        play = _Play.of(models.wrapped(wrap), job.config, job.load_personas())
         contexts, is_free = SeedContexts(seeds, job.config.seed), asyncio.Semaphore(job.config.max_in_flight)
 
         async def one(index: int) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
-from music.evaluation.statistics import proportion
+from music.statistics import proportion
 
 __all__ = ["Figure", "RunningMean"]
 

@@ -13,8 +13,8 @@ from music.prompts import (
     ContrastFormat,
     ContrastStrategy,
     PromptTemplate,
-    open_contrast_template,
-    open_user_template,
+    load_contrast_template,
+    load_user_template,
 )
 from music_agents.contrasts import ContrastSpec, Schedule, check_mix
 from music_agents.quality import RefusalRule
@@ -148,7 +148,7 @@ class SimulationConfig(BaseModel):
                 f"contrast's prompt {own.name}: expected one of the contrasts {', '.join(ContrastStrategy)} in the "
                 f"mixture, which this prompt is for; got {', '.join(self.strategy)}"
             )
-        return open_contrast_template(own.name, own.source, served, self.contrast_format)
+        return load_contrast_template(own.name, own.source, served, self.contrast_format)
 
     def user_template(self, *, shows_persona: bool = False) -> PromptTemplate | None:
         """Return the instructions of one's own for the user.
@@ -160,7 +160,7 @@ class SimulationConfig(BaseModel):
             InvalidInputError: They cannot serve.
         """
         own = self.user_prompt
-        return open_user_template(own.name, own.source, shows_persona=shows_persona) if own else None
+        return load_user_template(own.name, own.source, shows_persona=shows_persona) if own else None
 
     def fixed(self) -> dict[str, object]:
         """Return the settings that every session of a run must share, as JSON values."""

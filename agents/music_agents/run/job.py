@@ -15,7 +15,7 @@ from music.pairs import PreferencePair
 from music.preferences.said import Consecutive
 from music.user_code import UserCodeError, digest_code, load_object
 from music_agents.personas import PersonaSource
-from music_agents.personas.sources import open_personas
+from music_agents.personas.sources import load_personas
 from music_agents.progress import RunProgress
 from music_agents.progress.events import Watch
 from music_agents.run.casting import GraphFactory, standard_graph
@@ -24,7 +24,7 @@ from music_agents.run.models import RoleEndpoints
 from music_agents.run.report import RunReport
 from music_agents.run.run import run_simulation
 from music_agents.run.share import Share
-from music_agents.seeds import SANDBOX, Seed, open_seeds
+from music_agents.seeds import SANDBOX, Seed, load_seeds
 
 __all__ = ["SANDBOX", "SimulationJob", "load_graph", "open_progress"]
 
@@ -49,7 +49,7 @@ class SimulationJob(BaseModel):
     config: SimulationConfig
     """The settings."""
     personas: str = ""
-    """Who the users are, as `open_personas` reads it; empty for anyone."""
+    """Who the users are, as `load_personas` reads it; empty for anyone."""
     graph: str = ""
     """What builds the pair graph, as `load_graph` reads it; empty for the standard one."""
     cache: Path | None = None
@@ -63,8 +63,8 @@ class SimulationJob(BaseModel):
         return self
 
     def read_seeds(self) -> tuple[Seed, ...]:
-        """Read what pairs grow from; see `music_agents.seeds.open_seeds`."""
-        return open_seeds(self.seeds, self.format, self.strict, self.split, self.consecutive).seeds
+        """Read what pairs grow from; see `music_agents.seeds.load_seeds`."""
+        return load_seeds(self.seeds, self.format, self.strict, self.split, self.consecutive).seeds
 
     def located(self) -> Self:
         """Return the job with absolute paths, for processes that work in another folder."""
@@ -79,10 +79,10 @@ class SimulationJob(BaseModel):
             }
         )
 
-    def open_personas(self) -> PersonaSource | None:
+    def load_personas(self) -> PersonaSource | None:
         """Open who the users are; None for anyone."""
         seeds = None if self.seeds == SANDBOX else self.seeds
-        return open_personas(self.personas, seeds, split=self.split) if self.personas else None
+        return load_personas(self.personas, seeds, split=self.split) if self.personas else None
 
     def graph_factory(self) -> GraphFactory:
         """Load what builds the pair graph."""
@@ -103,7 +103,7 @@ class SimulationJob(BaseModel):
 
         Args:
             directory: Where the run is, or is to be.
-            seeds: What `open_seeds` read.
+            seeds: What `load_seeds` read.
             progress: Live counts, with the budget of `progress`.
             retry_failed: Whether failed pairs are tried again.
             share: Simulate these indices alone.
@@ -111,7 +111,7 @@ class SimulationJob(BaseModel):
             display: Shows the progress for as long as a block lasts; None for not at all.
         """
         imports = digest_code(self.imports)
-        personas = self.open_personas()
+        personas = self.load_personas()
         async with AsyncExitStack() as stack:
             models = await stack.enter_async_context(self.endpoints.open())
             cache = await stack.enter_async_context(ReplyCache(self.cache)) if self.cache else None

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from music.llm.chat import ChatModel
 from music.llm.connection import Connection
-from music.llm.endpoints import open_model
+from music.llm.endpoints import load_model
 from music.llm.openai import ClientSettings
 from music.llm.spending.budget import models_of
 from music_agents.progress.events import PacedEndpoint
@@ -59,7 +59,7 @@ class RoleModels:
 
 
 class RoleEndpoints(BaseModel):
-    """The endpoint of each role, as `music.llm.open_model` reads it; replicas separated by commas."""
+    """The endpoint of each role, as `music.llm.load_model` reads it; replicas separated by commas."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -97,7 +97,7 @@ class RoleEndpoints(BaseModel):
                 wanted = spec, self.settings(role)
                 model = next((model for asked, model in opened if asked == wanted), None)
                 if model is None:
-                    model = await stack.enter_async_context(aclosing(open_model(*wanted)))
+                    model = await stack.enter_async_context(aclosing(load_model(*wanted)))
                     opened.append((wanted, model))
                 models[role] = model
             yield RoleModels(**models)

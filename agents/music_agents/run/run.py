@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from music.errors import InvalidInputError
-from music.garbage import seldom_collected
+from music.gc import relaxed
 from music.llm.cache import ReplyCache
 from music.llm.journal import Journal
 from music.pairs import PreferencePair
@@ -164,7 +164,7 @@ async def run_session(
         endpoints = {role: model.name for role, model in models.by_role().items()}
         session = Session(directory, endpoints, config, dict(settings), failures, progress, share)
         made = maker(ledgered, lambda index: MAX_ATTEMPTS * (1 + failures.num_retries(index)))  # may find a mistake
-        with seldom_collected(), progress.asking(models.by_role().values()):
+        with relaxed(), progress.asking(models.by_role().values()):
             if probe and not progress.stopping and progress.num_pairs < progress.num_wanted:
                 await probe_endpoints(models, wrap, config.sampling_of)
             return await session.run(made)

@@ -28,7 +28,7 @@ from music_agents.scaleout.board import Board
 from music_agents.scaleout.dealing import deal
 from music_agents.scaleout.orders import Crew, ShareFailedError, ShareFailure
 from music_agents.scaleout.outcomes import Outcomes
-from music_agents.scaleout.part import Part, open_parts
+from music_agents.scaleout.part import Part, open_partitions
 from music_agents.stalling import SimulationStalledError, Streak
 
 __all__ = ["Display", "simulate_in_shares"]
@@ -66,7 +66,7 @@ async def simulate_in_shares(
         JournalLockedError: Another process is at work on the directory.
         InvalidInputError: It holds a run that was begun in one process, or more pairs than are wanted.
     """
-    parts = open_parts(directory, crew.num_workers)
+    parts = open_partitions(directory, crew.num_workers)
     async with Journal.open(directory / JOURNAL, {}):
         for part in parts:
             part.prepare(job)

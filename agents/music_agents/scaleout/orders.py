@@ -20,7 +20,7 @@ from music_agents.progress.events import Snapshot, Watch
 from music_agents.run import RunReport, Share, SimulationJob
 from music_agents.scaleout.board import Board
 from music_agents.scaleout.part import SHARES
-from music_agents.seeds import open_seeds
+from music_agents.seeds import load_seeds
 
 __all__ = ["Crew", "Post", "ShareFailedError", "ShareFailure", "ShareOrder", "work"]
 
@@ -113,7 +113,7 @@ def _source(job: SimulationJob) -> tuple[str, str | None, bool, str | None, Cons
     return job.seeds, job.format, job.strict, job.split, job.consecutive
 
 
-_open_seeds = cache(open_seeds)
+_open_seeds = cache(load_seeds)
 """Once in each worker, however many orders it gets."""
 
 

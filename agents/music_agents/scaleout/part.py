@@ -23,7 +23,7 @@ from music_agents.run.config import FREE_WITHOUT_ROWS
 from music_agents.run.report import read_report
 from music_agents.run.session import FAILURES, JOURNAL, REPORT, SHARES
 
-__all__ = ["SHARES", "Part", "is_shared", "open_parts"]
+__all__ = ["SHARES", "Part", "is_shared", "open_partitions"]
 
 
 class Part:
@@ -125,7 +125,7 @@ def is_shared(directory: Path) -> bool:
     return (directory / SHARES).exists()
 
 
-def open_parts(directory: Path, num_shares: int) -> list[Part]:
+def open_partitions(directory: Path, num_shares: int) -> list[Part]:
     """Return the shares of a run: as many as it was begun with, or `num_shares` if it begins now.
 
     Raises:

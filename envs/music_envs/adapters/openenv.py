@@ -8,7 +8,7 @@ from gymnasium.utils import seeding
 from openenv.core.env_server import Action, Environment, Observation, State
 from pydantic import Field
 
-from music.background import run_in_background
+from music.aio import run_in_background
 from music.conversation import StopReason
 from music.errors import InvalidInputError
 from music.reward.unscorable import UnscorableError

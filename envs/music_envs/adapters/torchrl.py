@@ -10,7 +10,7 @@ from torchrl.data import Unbounded
 from torchrl.data.llm import History
 from torchrl.envs import Transform
 
-from music.background import run_in_background
+from music.aio import run_in_background
 from music.conversation import Conversation
 from music_agents.roles import derive_seed
 from music_envs.adapters.prompts import read_prompt, reply_text

@@ -17,8 +17,8 @@ from math import comb, log
 import numpy as np
 from numpy.typing import NDArray
 
-from music.evaluation.statistics import Estimate, mean
 from music.reward.functions import RewardFunction
+from music.statistics import Estimate, mean
 from music_envs.best_of_n.rollout import Rollout
 from music_envs.scoring import checked_scores
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from music.llm.chat import AS_THE_ENDPOINT_DOES, Sampling
-from music.llm.endpoints import open_model
+from music.llm.endpoints import load_model
 from music.llm.journal import Journal
 from music.llm.openai import ClientSettings
 from music.llm.remembering import RememberingModel
@@ -49,7 +49,7 @@ async def open_players(
     """Open endpoints, and close them in the end.
 
     Args:
-        endpoints: Of `assistant` and `user`, as `open_model` reads them.
+        endpoints: Of `assistant` and `user`, as `load_model` reads them.
         asking: How they are asked, by part.
         journal: File in which every reply is kept before it is used, for runs to come; None for none.
 
@@ -62,7 +62,7 @@ async def open_players(
         replies = None if journal is None else await stack.enter_async_context(Journal.open(journal, {}))
         models = {}
         for part in PARTS:
-            models[part] = RememberingModel(open_model(endpoints[part], asking[part].client), replies, part)
+            models[part] = RememberingModel(load_model(endpoints[part], asking[part].client), replies, part)
             stack.push_async_callback(models[part].aclose)
         yield {
             "assistant": AssistantRole(models["assistant"], asking["assistant"].sampling),

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from music.evaluation.statistics import Estimate, mean
 from music.pairs import Usage
+from music.statistics import Estimate, mean
 from music_envs.best_of_n.by_n import ScoreByN
 from music_envs.best_of_n.rollout import NOTHING_USED, Rollout
 from music_envs.comparison import mean_grade

@@ -13,7 +13,7 @@ from music_agents.personas import Persona
 from music_agents.personas.sources import read_persona_file
 from music_agents.roles import Role
 from music_envs.chat.rewarding import RewardMode
-from music_envs.seeds import open_seeds
+from music_envs.seeds import load_seeds
 
 __all__ = ["ChatArguments", "read_personas", "read_seeds", "require_callable", "require_count", "seed_index_of"]
 
@@ -60,7 +60,7 @@ def read_seeds(seeds: str | Path | Sequence[Conversation]) -> tuple[Conversation
         InvalidInputError: There are none, or they cannot be read.
     """
     if isinstance(seeds, str | Path):
-        return open_seeds(seeds)
+        return load_seeds(seeds)
     read = _all_of(Conversation, seeds, "seeds: Conversation.from_messages makes one of messages")
     if not read:
         raise InvalidInputError("expected at least one seed conversation, got none")

@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from music.errors import InvalidInputError
-from music.garbage import seldom_collected
+from music.gc import relaxed
 
 __all__ = ["all_at_once", "autoreset_mode_of", "require_as_many", "seeds_by_env", "unmasked"]
 
@@ -25,7 +25,7 @@ async def all_at_once(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     first request leaves when the last has been made.
     """
     tasks: list[asyncio.Future[T]] = []
-    with seldom_collected():
+    with relaxed():
         try:
             for start in range(0, len(work), _NUM_PER_ROUND):
                 tasks += map(asyncio.ensure_future, work[start : start + _NUM_PER_ROUND])

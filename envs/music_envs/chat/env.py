@@ -4,7 +4,7 @@ from typing import Any, Unpack
 
 import gymnasium
 
-from music.background import run_in_background
+from music.aio import run_in_background
 from music.conversation import Conversation
 from music_envs.chat.arguments import ChatArguments
 from music_envs.chat.episode import Episode, Snapshot
@@ -77,7 +77,7 @@ class ChatEnv(gymnasium.Env[Conversation, str]):
     - `num_turns`: replies per episode (the paper's H), at least 1.
     - `user`: who plays the user: an endpoint as text (`sandbox`, `MODEL@BASE_URL`), which the environment opens and
       closes; or a `ChatModel` or role, which stay yours. They run on a background event loop of this process.
-    - `reward`: a callable from conversations to scores, or its name for `music.reward.open_reward` (`oracle`, `length`,
+    - `reward`: a callable from conversations to scores, or its name for `music.reward.load_reward` (`oracle`, `length`,
       the path of a reward model, `MODEL@BASE_URL` for one behind a server).
     - `reward_mode`: see Rewards.
     - `seeds`: the contexts to start from: conversations, or `sandbox`, or a preference file, folder or hub id, for the

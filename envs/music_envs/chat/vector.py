@@ -9,7 +9,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from music.background import run_in_background
+from music.aio import run_in_background
 from music.conversation import Conversation
 from music_envs.chat.arguments import ChatArguments, require_count
 from music_envs.chat.batches import all_at_once, autoreset_mode_of, require_as_many, seeds_by_env, unmasked

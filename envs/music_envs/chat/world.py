@@ -12,8 +12,8 @@ from gymnasium.error import ClosedEnvironmentError
 from music.conversation import Conversation, StopReason
 from music.errors import InvalidInputError
 from music.llm.chat import ChatModel, EndpointError, RequestRejectedError
-from music.llm.endpoints import open_model
-from music.reward.functions import RewardFunction, open_reward
+from music.llm.endpoints import load_model
+from music.reward.functions import RewardFunction, load_reward
 from music_agents.failures import RoleFailedError
 from music_agents.personas import Persona
 from music_agents.roles import Role
@@ -21,7 +21,7 @@ from music_envs.chat.arguments import read_personas, read_seeds, require_callabl
 from music_envs.chat.episode import Episode
 from music_envs.chat.rewarding import RewardMode, require_mode, reward_steps
 from music_envs.players import as_user, view
-from music_envs.scoring import open_growing_reward
+from music_envs.scoring import load_growing_reward
 
 __all__ = ["ChatWorld"]
 
@@ -57,12 +57,12 @@ class ChatWorld:
         if is_done is not None:
             require_callable("is_done", is_done, "a callable from a conversation to whether it ends there, or None")
         self._is_done = is_done
-        open_ = open_reward if reward_mode == "terminal" else open_growing_reward
+        open_ = load_reward if reward_mode == "terminal" else load_growing_reward
         self._reward = open_(reward) if isinstance(reward, str) else reward
         require_callable("reward", self._reward, "a name or a callable from conversations to scores")
         self._close_reward = getattr(self._reward, "close", None) if isinstance(reward, str) else None
         self.reward_mode: RewardMode = reward_mode
-        player = open_model(user) if isinstance(user, str) else user
+        player = load_model(user) if isinstance(user, str) else user
         self._own_model = cast(ChatModel, player) if isinstance(user, str) else None
         self._is_closed = False
         self._user = as_user(player)

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 from itertools import count
 
-from music.background import run_in_background
+from music.aio import run_in_background
 from music.conversation import Conversation
 from music.llm.chat import (
     AS_THE_ENDPOINT_DOES,
@@ -16,7 +16,7 @@ from music.llm.chat import (
     ReplyOutcome,
     Sampling,
 )
-from music.llm.endpoints import open_model
+from music.llm.endpoints import load_model
 from music.llm.local import LocalChatModel
 from music.prompts import render_assistant
 from music_agents.roles import derive_seed
@@ -53,7 +53,7 @@ class ModelPolicy:
         batch_size: int = 32,
     ) -> None:
         self._is_own = isinstance(model, str)
-        self._model: ChatModel = open_model(model) if isinstance(model, str) else model
+        self._model: ChatModel = load_model(model) if isinstance(model, str) else model
         self._sampling = sampling
         self._seeds = (derive_seed(seed, "policy", number) for number in count())
         self._batch_size = batch_size

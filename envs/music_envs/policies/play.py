@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from gymnasium.utils import seeding
 
-from music.background import run_in_background
+from music.aio import run_in_background
 from music.conversation import StopReason
 from music.errors import InvalidInputError
 from music.llm.chat import EndpointError

@@ -13,9 +13,9 @@ from music.evaluation.benchmarks.fields import prompt_key, read_key, reply, wron
 from music.evaluation.benchmarks.item import Item
 from music.evaluation.benchmarks.scored import Floats, Places, ScoredItems, Share
 from music.evaluation.figures import Figure
-from music.evaluation.statistics.composite import Statistic
 from music.preferences.messages import read_text
 from music.preferences.sources import Row
+from music.statistics.composite import Statistic
 
 __all__ = ["correctness_figures", "read_correctness"]
 

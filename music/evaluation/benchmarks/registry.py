@@ -16,7 +16,7 @@ from music.evaluation.multi_turn.defects import Defects
 from music.evaluation.multi_turn.turn_labels import TurnLabels
 from music.names import did_you_mean
 
-__all__ = ["benchmark_names", "open_benchmark", "register_benchmark"]
+__all__ = ["benchmark_names", "load_benchmark", "register_benchmark"]
 
 _GROUP = "music.benchmarks"
 _OWN: tuple[Benchmark, ...] = (
@@ -48,11 +48,11 @@ def register_benchmark(benchmark: Benchmark) -> None:
 
 
 def benchmark_names() -> tuple[str, ...]:
-    """Return the names that `open_benchmark` knows."""
+    """Return the names that `load_benchmark` knows."""
     return (*_benchmarks, *(point.name for point in entry_points(group=_GROUP) if point.name not in _benchmarks))
 
 
-def open_benchmark(name: str) -> Benchmark:
+def load_benchmark(name: str) -> Benchmark:
     """Return a benchmark by name.
 
     Raises:

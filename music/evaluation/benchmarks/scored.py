@@ -12,8 +12,8 @@ from music.errors import InvalidInputError
 from music.evaluation.benchmarks.benchmark import Scores
 from music.evaluation.benchmarks.item import Item
 from music.evaluation.figures import Basis, Figure
-from music.evaluation.statistics import Estimate, accuracy
-from music.evaluation.statistics.composite import Part, Statistic, composite, weighted_sum
+from music.statistics import Estimate, accuracy
+from music.statistics.composite import Part, Statistic, composite, weighted_sum
 
 __all__ = ["Floats", "Places", "ScoredItems", "Share", "joined"]
 

@@ -12,7 +12,7 @@ from music.evaluation.curves import Curve, CurvePoint
 from music.evaluation.diagnostics.scored_pairs import Floats, ScoredPairs, bins_of
 from music.evaluation.diagnostics.temperature import estimate_temperature, fit_temperature, sigmoid
 from music.evaluation.figures import Figure
-from music.evaluation.statistics.composite import Part, composite, weighted_sum
+from music.statistics.composite import Part, composite, weighted_sum
 
 __all__ = ["calibration_curve", "calibration_figures"]
 

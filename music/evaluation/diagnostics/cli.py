@@ -85,7 +85,7 @@ def _report(found: Diagnosis, out: Path | None, json: bool) -> None:
     import orjson
 
     from music.evaluation.diagnostics.tables import show_diagnosis
-    from music.evaluation.report import diagnosis_report, write_report
+    from music.report import diagnosis_report, write_report
 
     text = found.model_dump_json(indent=2)
     if out is not None:

@@ -13,8 +13,8 @@ from music.evaluation.diagnostics.leakage import MAX_EXAMPLES, SeedMatch, first_
 from music.evaluation.diagnostics.near_duplicates import NearDuplicates
 from music.evaluation.diagnostics.scored_pairs import verdict
 from music.evaluation.figures import Figure
-from music.evaluation.statistics import mean
 from music.reward import length_reward
+from music.statistics import mean
 
 __all__ = ["Duplicates", "PairSet", "survey_pairs"]
 

@@ -11,8 +11,8 @@ from music.evaluation.benchmarks.item import Item
 from music.evaluation.benchmarks.scored import ScoredItems, joined
 from music.evaluation.curves import Curve, CurvePoint
 from music.evaluation.figures import Figure
-from music.evaluation.statistics import Estimate, describe, spearman
-from music.evaluation.statistics.composite import Part, Statistic, composite, weighted_sum
+from music.statistics import Estimate, describe, spearman
+from music.statistics.composite import Part, Statistic, composite, weighted_sum
 
 __all__ = ["Floats", "Mask", "ScoredPairs", "verdict"]
 

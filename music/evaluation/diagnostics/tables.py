@@ -10,8 +10,8 @@ from rich.text import Text
 from music.evaluation.diagnostics.disagreement import Disagreement
 from music.evaluation.diagnostics.leakage import Leakage
 from music.evaluation.diagnostics.records import Diagnosis, ModelDiagnosis
-from music.evaluation.statistics import PairedComparison
 from music.evaluation.tables import figure_table
+from music.statistics import PairedComparison
 
 __all__ = ["family_note", "leakage_account", "model_account", "pair_account", "show_diagnosis"]
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from music.evaluation.diagnostics.scored_pairs import Floats
-from music.evaluation.statistics import Estimate
-from music.evaluation.statistics.estimates import CONFIDENCE
+from music.statistics import Estimate
+from music.statistics.estimates import CONFIDENCE
 
 __all__ = ["estimate_temperature", "fit_temperature", "sigmoid"]
 

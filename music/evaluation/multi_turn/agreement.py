@@ -9,9 +9,9 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from music.evaluation.statistics import Estimate, accuracy
-from music.evaluation.statistics.correlation import ranks
-from music.evaluation.statistics.estimates import CONFIDENCE
+from music.statistics import Estimate, accuracy
+from music.statistics.correlation import ranks
+from music.statistics.estimates import CONFIDENCE
 
 __all__ = ["area_under_curve", "rank_correlations", "worst_found"]
 

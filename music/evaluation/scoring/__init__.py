@@ -7,7 +7,7 @@
 from music.evaluation.scoring.records import ItemScores, ScoreSet, ScoresHeader, UnscoredError
 from music.evaluation.scoring.scorer import score_items
 from music.evaluation.scoring.store import ScoreStore, read_scores
-from music.evaluation.scoring.subject import Subject, open_subject
+from music.evaluation.scoring.subject import Subject, load_scored_model
 
 __all__ = [
     "ItemScores",
@@ -16,7 +16,7 @@ __all__ = [
     "ScoresHeader",
     "Subject",
     "UnscoredError",
-    "open_subject",
+    "load_scored_model",
     "read_scores",
     "score_items",
 ]

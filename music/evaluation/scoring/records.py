@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from music.errors import InvalidInputError
 from music.evaluation.benchmarks.benchmark import Scores
 from music.evaluation.benchmarks.item import Item, ItemSet
-from music.evaluation.judges.report import JudgeReport
 from music.evaluation.scoring.subject import Named
+from music.judges.report import JudgeReport
 
 __all__ = ["ItemScores", "ScoreSet", "ScoresHeader", "UnscoredError", "hash_items", "require_scored"]
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from music.reward import RewardFunction, open_reward
+from music.reward import RewardFunction, load_reward
 
-__all__ = ["Named", "Subject", "open_subject"]
+__all__ = ["Named", "Subject", "load_scored_model"]
 
 
 class Named(Protocol):
@@ -45,13 +45,13 @@ class Subject:
     fingerprint: str | None = None
 
 
-def open_subject(name: str) -> Subject:
-    """Open the reward that a user named; see `open_reward`.
+def load_scored_model(name: str) -> Subject:
+    """Open the reward that a user named; see `load_reward`.
 
     Raises:
         InvalidInputError: There is no such reward.
     """
-    reward = open_reward(name)
+    reward = load_reward(name)
     server = getattr(reward, "name", None)  # what a server has can be told by its name alone
     return Subject(
         name=name,

@@ -16,7 +16,7 @@ from music.prompts import (
     ContrastFormat,
     ContrastStrategy,
     Part,
-    open_contrast_template,
+    load_contrast_template,
     read_contrast,
     read_prompt,
     render_contrast,
@@ -148,7 +148,7 @@ async def test_the_sandbox_answers_in_the_format_that_it_is_asked_for(sandbox):
 
 async def test_a_prompt_of_ones_own_is_what_the_model_sees(cast):
     source = "Never mind {{ message }}. Be {{ strategy }}! {{ format }}"
-    template = open_contrast_template("mine", source, [ContrastStrategy.INSTRUCTION], ContrastFormat.TAGS)
+    template = load_contrast_template("mine", source, [ContrastStrategy.INSTRUCTION], ContrastFormat.TAGS)
     listener = Listener(replies=[render_contrast_reply("something else", "contrasted")])
     said = await make_contrast({"instruction": 1}, replace(cast, contrast=listener, template=template))(view())
     (request,) = listener.requests

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from music.errors import InvalidInputError
 from music.evaluation.benchmarks.reading import read_benchmark
-from music.evaluation.benchmarks.registry import open_benchmark
+from music.evaluation.benchmarks.registry import load_benchmark
 from music.sandbox.server import sandbox_server
 from music_agents.defects.cli import defects
 
@@ -34,7 +34,7 @@ def test_what_it_writes_is_read_by_the_benchmark(file, tmp_path):
     report = orjson.loads(result.stdout)
     assert (result.exit_code, report["status"], report["num_pairs"]) == (0, "complete", 9)
     assert report["spending"]["num_calls"] == 18 + 1  # the probe
-    items = read_benchmark(open_benchmark("defects"), [str(out)])
+    items = read_benchmark(load_benchmark("defects"), [str(out)])
     assert {(item.prompt_id, item.tags["turn"]) for item in items.items} == {
         (item.prompt_id, turn) for item in items.items for turn in range(1, item.completions[0].num_turns + 1)
     }

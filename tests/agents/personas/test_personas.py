@@ -16,7 +16,7 @@ from music.sandbox.language import read_statements, read_user
 from music.sandbox.seeds import seed_pairs
 from music_agents.personas import Patience, Persona
 from music_agents.personas.sampler import PersonaSampler
-from music_agents.personas.sources import ListedPersonas, open_personas
+from music_agents.personas.sources import ListedPersonas, load_personas
 from music_agents.roles import RoleView
 from music_agents.roles.user import UserRole
 from music_agents.seeds import Seed
@@ -89,10 +89,10 @@ def test_a_persona_that_says_nothing_or_too_much_is_refused(fields):
 def test_a_file_may_be_json_lines_an_array_or_toml(tmp_path, name, text):
     path = tmp_path / name
     path.write_text(text)
-    source = open_personas(str(path))
+    source = load_personas(str(path))
     drawn = [source(index, make_pair("x"), 7) for index in range(40)]
     assert set(drawn) == {Persona.of("A baker."), Persona(goal="to plan", facts=("I bake.",))}
-    assert drawn == [open_personas(str(path))(index, make_pair("y"), 7) for index in range(40)]
+    assert drawn == [load_personas(str(path))(index, make_pair("y"), 7) for index in range(40)]
     assert drawn != [source(index, make_pair("x"), 8) for index in range(40)]
 
 
@@ -113,22 +113,22 @@ def test_a_bad_file_is_told_by_line_and_field(tmp_path, name, text, said):
     path = tmp_path / name
     path.write_text(text)
     with pytest.raises(InvalidInputError, match=said) as caught:
-        open_personas(str(path))
+        load_personas(str(path))
     assert str(path) in str(caught.value)
 
 
 def test_a_column_goes_by_the_seed_pair(seed_file):
-    source = open_personas("column:who", seed_file)
+    source = load_personas("column:who", seed_file)
     personas = [source(index, make_pair(f"p{index}"), 0) for index in range(3)]
     assert personas == [Persona.of("A baker {with braces}."), FULL, None]
     with pytest.raises(InvalidInputError, match=r"column 'whom'; there are id, who"):
-        open_personas("column:whom", seed_file)
+        load_personas("column:whom", seed_file)
 
 
 def test_rows_of_one_id_keep_a_user_each(seed_file):
     first = seed_file.read_text().splitlines()[0]
     seed_file.write_text(first + "\n" + first.replace("A baker", "A miller") + "\n")
-    source = open_personas("column:who", seed_file)
+    source = load_personas("column:who", seed_file)
     personas = [source(0, make_pair(id), 0) for id in ("p0", "p0#2")]
     assert personas == [Persona.of("A baker {with braces}."), Persona.of("A miller {with braces}.")]
 
@@ -136,22 +136,22 @@ def test_rows_of_one_id_keep_a_user_each(seed_file):
 @pytest.mark.parametrize("spec", ["nobody.toml", "column:who", "column:", "sampler:nobody.toml", "A baker."])
 def test_a_source_that_is_not_there_is_told(spec):
     with pytest.raises(InvalidInputError):
-        open_personas(spec)
+        load_personas(spec)
 
 
 def test_digests_tell_sources_apart(seed_file):
     specs = ["sampler", "sandbox", "column:who"]
-    first, again = ([open_personas(spec, seed_file).digest() for spec in specs] for _ in range(2))
+    first, again = ([load_personas(spec, seed_file).digest() for spec in specs] for _ in range(2))
     assert first == again
     assert len(set(first)) == 3
     assert ListedPersonas((FULL,)).digest() != ListedPersonas((Persona.of("x"),)).digest()
 
 
 def test_the_library_draws_many_users_of_every_kind():
-    source = open_personas("sampler")
+    source = load_personas("sampler")
     drawn = [source(index, make_pair("x"), 0) for index in range(400)]
     assert len(set(drawn)) > 390
-    assert drawn == [open_personas("sampler")(index, make_pair("y"), 0) for index in range(400)]
+    assert drawn == [load_personas("sampler")(index, make_pair("y"), 0) for index in range(400)]
     assert {p.patience for p in drawn} == set(Patience)
     assert all(len({getattr(p, name) for p in drawn}) == 8 for name in ("who", "goal", "style"))
     assert any(not p.constraints for p in drawn)
@@ -160,7 +160,7 @@ def test_the_library_draws_many_users_of_every_kind():
 def test_a_sampler_of_ones_own_draws_by_weight(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text('who = [{value = "often", weight = 9}, "seldom"]\n[facts]\nhome = ["I live here.", ""]\n')
-    source = open_personas(f"sampler:{path}")
+    source = load_personas(f"sampler:{path}")
     drawn = [source(index, make_pair("x"), 0) for index in range(500)]
     assert 410 < sum(p.who == "often" for p in drawn) < 490
     assert {p.facts for p in drawn} == {("I live here.",), ()}
@@ -184,7 +184,7 @@ def test_a_bad_sampler_is_told(tmp_path, text, said):
 
 async def test_a_sandbox_user_holds_what_the_persona_says():
     """And what the seed pair states stays true."""
-    source, user = open_personas("sandbox"), UserRole(SandboxModel())
+    source, user = load_personas("sandbox"), UserRole(SandboxModel())
     stated = 0
     for index, seed in enumerate(map(Seed.of, seed_pairs(60, 2))):
         persona = source(index, seed, 5)
@@ -220,5 +220,5 @@ def test_the_pages_files_are_read(tmp_path):
     for spec, name, text in (("", "a.jsonl", lines), ("", "a.toml", listed), ("sampler:", "b.toml", lists)):
         path = tmp_path / name
         path.write_text(text)
-        source = open_personas(f"{spec}{path}")
+        source = load_personas(f"{spec}{path}")
         assert len({source(index, make_pair("x"), 0) for index in range(50)}) >= 2

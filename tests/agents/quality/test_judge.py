@@ -5,7 +5,7 @@ import pytest
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
-from music.llm import ChatReply, EndpointUnavailableError, ReplyOutcome, open_model
+from music.llm import ChatReply, EndpointUnavailableError, ReplyOutcome, load_model
 from music.pairs import Usage
 from music.prompts import Choice
 from music.sandbox import oracle
@@ -145,7 +145,7 @@ async def test_the_sandbox_judges_over_http_as_its_oracle_does(make_pair):
     blank = make_pair(["a"], ["b"])
     pairs = [blank.model_copy(update={"chosen": s.chosen, "rejected": s.rejected} | fields) for s in seeds]
     with sandbox_server(ServerConfig()) as url:
-        model = open_model(f"judge@{url}")
+        model = load_model(f"judge@{url}")
         by_model, by_oracle = JudgeGate(ModelJudge(model=model)), JudgeGate(OracleJudge())
         judgements = Counter[str]()
         for index, pair in enumerate(pairs):

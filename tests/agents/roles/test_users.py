@@ -6,7 +6,7 @@ import pytest
 
 from music.conversation import Conversation, Message
 from music.llm.chat import ChatReply, ReplyOutcome
-from music.prompts import open_user_template
+from music.prompts import load_user_template
 from music.sandbox import SandboxModel
 from music.sandbox.seeds import seed_pairs
 from music_agents.failures import FailureReason, RoleFailedError
@@ -91,7 +91,7 @@ async def test_before_the_last_turn_a_mark_is_asked_for_again(said):
 async def test_instructions_of_ones_own_take_the_place_of_these():
     source = "Play {{ persona or 'anyone' }}, who talks to one told: {{ system }}"
     script = Script("And spelt?", "And oats?")
-    user = UserRole(script, template=open_user_template("mine", source))
+    user = UserRole(script, template=load_user_template("mine", source))
     await user(view(persona=Persona.of("A miller.")))
     await user(view(Conversation()))
     first, *history = script.requests[0].messages

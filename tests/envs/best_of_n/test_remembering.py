@@ -108,7 +108,7 @@ async def test_a_run_whose_reward_failed_goes_on_and_no_reply_is_lost_or_paid_fo
     def num_paid():
         return sum(model.num_calls for model in models)
 
-    monkeypatch.setattr(remembering, "open_model", open_moody)
+    monkeypatch.setattr(remembering, "load_model", open_moody)
     with pytest.raises(MemoryError):
         await session(fails_at_last)
     assert all(model.is_closed for model in models)

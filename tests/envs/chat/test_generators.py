@@ -5,7 +5,7 @@ import pytest
 from gymnasium.error import Error
 from gymnasium.utils.env_checker import data_equivalence
 
-from music.background import run_in_background
+from music.aio import run_in_background
 from music.llm.chat import EndpointUnavailableError, RequestRejectedError
 from music.pairs import Usage
 from music_agents.failures import RoleFailedError

@@ -3,7 +3,7 @@ import pytest
 from music.errors import InvalidInputError
 from music.evaluation.benchmarks import reading
 from music.evaluation.benchmarks.reading import read_benchmark
-from music.evaluation.benchmarks.registry import open_benchmark
+from music.evaluation.benchmarks.registry import load_benchmark
 from music.preferences.sources import Row
 
 
@@ -25,7 +25,7 @@ def test_a_file_that_is_given_twice_is_refused(read, tmp_path):
     read("preferences", [row("a")])
     path = str(tmp_path / "rows.jsonl")
     with pytest.raises(InvalidInputError, match="is a file given twice"):
-        read_benchmark(open_benchmark("preferences"), [path, path])
+        read_benchmark(load_benchmark("preferences"), [path, path])
 
 
 def test_bad_rows_are_counted_only_if_asked(read):
@@ -46,14 +46,14 @@ def test_invalid_json_is_named(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"id": "a"\n')
     with pytest.raises(InvalidInputError, match=r"rows.jsonl, line 1, line: expected a JSON object"):
-        read_benchmark(open_benchmark("rewardbench"), [str(path)])
+        read_benchmark(load_benchmark("rewardbench"), [str(path)])
 
 
 def test_a_row_that_is_no_object_is_named(tmp_path):
     path = tmp_path / "rows.json"
     path.write_text("[[1, 2]]")
     with pytest.raises(InvalidInputError, match=r"rows.json, row 1, row: expected an object with fields, got list"):
-        read_benchmark(open_benchmark("rmb"), [str(path)])
+        read_benchmark(load_benchmark("rmb"), [str(path)])
 
 
 def test_the_split_is_the_benchmarks_own_unless_another_is_named(monkeypatch):
@@ -65,5 +65,5 @@ def test_the_split_is_the_benchmarks_own_unless_another_is_named(monkeypatch):
 
     monkeypatch.setattr(reading, "iter_rows", iter_rows)
     for split in (None, "raw"):
-        read_benchmark(open_benchmark("rewardbench"), ["allenai/reward-bench"], split=split)
+        read_benchmark(load_benchmark("rewardbench"), ["allenai/reward-bench"], split=split)
     assert asked == [("allenai/reward-bench", "filtered"), ("allenai/reward-bench", "raw")]

@@ -3,7 +3,7 @@ import pytest
 from music.errors import InvalidInputError
 from music.evaluation.benchmarks import registry
 from music.evaluation.benchmarks.preferences import Preferences
-from music.evaluation.benchmarks.registry import benchmark_names, open_benchmark, register_benchmark
+from music.evaluation.benchmarks.registry import benchmark_names, load_benchmark, register_benchmark
 
 NAMES = ("rewardbench", "rewardbench2", "rm_bench", "judgebench", "rmb", "ppe", "mt_bench", "preferences")
 NAMES += ("defects", "turn_labels")
@@ -12,12 +12,12 @@ NAMES += ("defects", "turn_labels")
 def test_all_benchmarks_open_by_name():
     assert set(NAMES) <= set(benchmark_names())
     for name in NAMES:
-        assert open_benchmark(name).name == name
+        assert load_benchmark(name).name == name
 
 
 def test_an_unknown_name_is_answered_with_all_names():
     with pytest.raises(InvalidInputError, match=r"\(rewardbench, rewardbench2, .*turn_labels\), got 'reward-bench'"):
-        open_benchmark("reward-bench")
+        load_benchmark("reward-bench")
 
 
 def test_a_benchmark_of_ones_own_opens_by_its_name(monkeypatch):
@@ -27,7 +27,7 @@ def test_a_benchmark_of_ones_own_opens_by_its_name(monkeypatch):
 
     register_benchmark(own)
 
-    assert open_benchmark("in-house") is own
+    assert load_benchmark("in-house") is own
     with pytest.raises(InvalidInputError, match="'in-house', which is taken"):
         register_benchmark(own)
 
@@ -45,4 +45,4 @@ def test_a_benchmark_of_an_installed_package_opens_by_its_entry_point(tmp_path, 
     monkeypatch.syspath_prepend(tmp_path)
 
     assert "lab" in benchmark_names()
-    assert open_benchmark("lab").name == "lab"
+    assert load_benchmark("lab").name == "lab"

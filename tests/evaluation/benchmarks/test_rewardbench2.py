@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from music.errors import InvalidInputError
 from music.evaluation.benchmarks.item import Item
-from music.evaluation.benchmarks.registry import open_benchmark
+from music.evaluation.benchmarks.registry import load_benchmark
 
 PLAIN = ("Factuality", "Precise IF", "Math", "Safety", "Focus")
 
@@ -115,7 +115,7 @@ def test_the_score_of_ties_is_the_authors(drawn):
         items.append(item)
         scores[item.id] = own
 
-    found = {figure.name: figure for figure in open_benchmark("rewardbench2").figures(items, scores)}
+    found = {figure.name: figure for figure in load_benchmark("rewardbench2").figures(items, scores)}
 
     assert found["Ties"].estimate.value == pytest.approx(_authors_ties(rows))
     assert found["mean of 1 of 6 subsets"].estimate.value == pytest.approx(_authors_ties(rows))

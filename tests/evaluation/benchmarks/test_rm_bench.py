@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from music.errors import InvalidInputError
 from music.evaluation.benchmarks.item import Item
-from music.evaluation.benchmarks.registry import open_benchmark
+from music.evaluation.benchmarks.registry import load_benchmark
 
 
 def row(id_, **extra):
@@ -93,7 +93,7 @@ def test_any_scores_give_what_the_published_loop_gives(drawn):
     easy = (matrix[1][0] + matrix[2][0] + matrix[2][1]) / 3
     normal = (matrix[0][0] + matrix[1][1] + matrix[2][2]) / 3
 
-    figures = open_benchmark("rm_bench").figures(items, {str(n): own for n, own in enumerate(drawn)})
+    figures = load_benchmark("rm_bench").figures(items, {str(n): own for n, own in enumerate(drawn)})
 
     found = {figure.name: figure.estimate.value for figure in figures if figure.estimate}
     expected = {"chat hard": hard, "chat normal": normal, "chat easy": easy, "chat": (hard + normal + easy) / 3}

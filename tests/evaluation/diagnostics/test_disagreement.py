@@ -3,7 +3,7 @@ import pytest
 
 from music.evaluation.diagnostics.disagreement import disagree
 from music.evaluation.diagnostics.distribution import distribution_figures, reward_histogram
-from music.evaluation.statistics import paired_p_value
+from music.statistics import paired_p_value
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
-from music.evaluation.benchmarks.registry import open_benchmark
+from music.evaluation.benchmarks.registry import load_benchmark
 from music.evaluation.comparison import compare
 from music.evaluation.scoring import Subject, score_items
 from music.reward import RewardModel
@@ -59,7 +59,7 @@ def test_agreement_by_the_turns_that_follow(read, figures):
 
 
 def test_the_first_figure_is_the_one_that_models_are_compared_by(read):
-    benchmark, items = open_benchmark("turn_labels"), read("turn_labels", [row(str(n), 1, 0, 1) for n in range(20)])
+    benchmark, items = load_benchmark("turn_labels"), read("turn_labels", [row(str(n), 1, 0, 1) for n in range(20)])
     right = score_items(items, Subject(name="right", reward=lambda cs: [-float(c.num_turns == 2) for c in cs]))
     wrong = score_items(items, Subject(name="wrong", reward=lambda cs: [float(c.num_turns == 2) for c in cs]))
     compared = compare(benchmark, items.items, right, wrong).differences

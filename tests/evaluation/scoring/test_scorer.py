@@ -6,7 +6,7 @@ import pytest
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.evaluation.benchmarks.item import Item, ItemSet
-from music.evaluation.scoring import UnscoredError, open_subject, score_items
+from music.evaluation.scoring import UnscoredError, load_scored_model, score_items
 from music.reward import RewardModel, UnscorableError
 
 TOLERANCE = 1e-5
@@ -127,7 +127,7 @@ def test_a_reward_that_refuses_conversations_is_asked_until_it_is_known_which(ma
 
 
 def test_models_are_known_by_their_weights_and_baselines_by_name(reward_checkpoint, model):
-    subject = open_subject(str(reward_checkpoint()))
+    subject = load_scored_model(str(reward_checkpoint()))
     assert subject.fingerprint == model.fingerprint
     assert "LlamaForSequenceClassification" in subject.description
-    assert open_subject("length").fingerprint is None
+    assert load_scored_model("length").fingerprint is None

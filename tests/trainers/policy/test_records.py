@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 import pytest
 import vl_convert
 
-from music.evaluation import mean
+from music.statistics import mean
 from music_trainers.policy.config import PolicyTrainingConfig
 from music_trainers.policy.progress import format_policy_result
 from music_trainers.policy.records import PolicyEvaluation, PolicyTrainingResult, find_overoptimisation

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from music.evaluation import accuracy, describe, mean, paired_difference
 from music.sandbox.defects import GROUPS
+from music.statistics import accuracy, describe, mean, paired_difference
 from music_envs import compare, mean_grade
 from music_trainers.demo.records import Accuracy, BestOfNRow
 from music_trainers.miniature.measures import GREEDY_CANDIDATES, NUM_CANDIDATES, Measures

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from music.conversation import Conversation
-from music.llm import ChatModel, open_model
+from music.llm import ChatModel, load_model
 from music.pairs import ContrastivePair, PreferencePair
 from music.preferences import read_preferences
 from music.sandbox import seed_pairs
@@ -39,7 +39,7 @@ async def simulate_arms(config: DemoConfig) -> tuple[dict[str, list[PreferencePa
     num, half = config.sizes.num_contrastive_pairs, config.sizes.num_contrastive_pairs // 2
     seeds = seed_pairs(num, config.seed, single_turn_share=1.0)
     with sandbox_server(ServerConfig(seed=config.seed)) as base_url, TemporaryDirectory() as scratch:
-        model = open_model(f"{ASSISTANT}@{base_url}")
+        model = load_model(f"{ASSISTANT}@{base_url}")
         try:
             everywhere, calls = await _simulated(config, model, seeds, "instruction", num, Path(scratch))
             dropped, more_calls = await _simulated(config, model, seeds, "drop_constraint", half, Path(scratch))

@@ -1,6 +1,6 @@
 """The demo's plots: accuracy by the turn of the defect, and Best-of-N, both with their 95% intervals."""
 
-from music.evaluation.report import Palette, Plot, Point, curves, intervals
+from music.report import Palette, Plot, Point, curves, intervals
 from music_trainers.demo.records import DemoResult
 
 __all__ = ["best_of_n_plot", "defects_plot", "palette"]

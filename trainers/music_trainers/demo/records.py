@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from music.evaluation import Estimate
+from music.statistics import Estimate
 from music_trainers.miniature.measures import TestSizes
 
 __all__ = ["FULL", "QUICK", "Accuracy", "BestOfNRow", "DemoConfig", "DemoResult", "DemoSizes", "TrainedArm"]

@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.text import Text
 
-from music.evaluation.report import Report
+from music.report import Report
 from music_trainers.demo.plots import best_of_n_plot, defects_plot
 from music_trainers.demo.records import DemoResult
 from music_trainers.demo.tables import notes, tables

@@ -8,13 +8,13 @@ from importlib.metadata import version
 
 from rich.console import Console
 
-from music.evaluation import accuracy
-from music.evaluation.report import write_report
 from music.pairs import PreferencePair
 from music.preferences import write_preferences
+from music.report import write_report
 from music.reward import RewardModel, length_reward, random_reward
 from music.sandbox import oracle, seed_pairs
 from music.sandbox.artifacts import REWARD_MODEL
+from music.statistics import accuracy
 from music_trainers.demo.arms import Arm, train_arms
 from music_trainers.demo.findings import PREFIX_MEAN, accuracies, best_of_n_rows, findings
 from music_trainers.demo.pairs import simulate_arms

@@ -5,8 +5,8 @@ Nothing here computes a result, and nothing assumes which arms, kinds of defect,
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from music.evaluation import Estimate
-from music.evaluation.report import Cell, Interval, Table
+from music.report import Cell, Interval, Table
+from music.statistics import Estimate
 from music_trainers.demo.records import DemoResult
 
 __all__ = ["PROTOCOLS", "notes", "tables"]

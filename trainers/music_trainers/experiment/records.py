@@ -2,8 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from music.evaluation import Estimate
 from music.reward.contract import Readout
+from music.statistics import Estimate
 from music_trainers.experiment.grid import ArmSettings, Grid
 from music_trainers.experiment.store import CellFailure
 

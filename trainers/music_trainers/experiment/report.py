@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from music.evaluation.report import Cell, Report, cell_text
+from music.report import Cell, Report, cell_text
 from music_trainers.experiment.grid import Grid
 from music_trainers.experiment.plots import plots
 from music_trainers.experiment.records import ExperimentResult

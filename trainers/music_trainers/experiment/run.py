@@ -65,7 +65,7 @@ def run_experiment(grid: Grid, out: Path, num_jobs: int, on_progress: OnProgress
     Raises:
         InvalidInputError: The folder holds cells that were run with other settings, or no cell came out well.
     """
-    from music.evaluation.report import write_report
+    from music.report import write_report
     from music_trainers.experiment.report import experiment_report, report_path, write_markdown
 
     store = CellStore(out)

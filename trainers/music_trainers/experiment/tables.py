@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from music.evaluation.report import Cell, Interval, Table
+from music.report import Cell, Interval, Table
 from music.sandbox.defects import GROUPS
 from music_trainers.experiment.records import ArmSummary, ExperimentResult
 from music_trainers.experiment.values import BEST_OF_N, CHANGED_BY_READOUT, MEASURES, READOUTS

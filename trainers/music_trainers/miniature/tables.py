@@ -6,7 +6,7 @@ from rich import box
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from music.evaluation.report import Table, cell_text
+from music.report import Table, cell_text
 
 __all__ = ["list_grid", "rich_table"]
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from music.conversation import Conversation
-from music.evaluation import mean
 from music.reward.functions import RewardFunction
+from music.statistics import mean
 from music_envs import ChatVectorEnv
 from music_trainers.policy.records import PolicyEvaluation
 from music_trainers.policy.rollouts import USER, Trajectory, play

@@ -1,6 +1,6 @@
 """A run of policy training as people follow it, and what it came to, in words."""
 
-from music.evaluation import Estimate, describe, paired_difference
+from music.statistics import Estimate, describe, paired_difference
 from music_trainers.policy.records import PolicyEvaluation, PolicyTrainingResult
 
 __all__ = ["format_evaluation", "format_policy_result"]

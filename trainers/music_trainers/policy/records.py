@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from music.evaluation import Estimate, paired_difference
+from music.statistics import Estimate, paired_difference
 from music_trainers.policy.config import PolicyTrainingConfig
 
 __all__ = ["Overoptimisation", "PolicyEvaluation", "PolicyTrainingResult"]

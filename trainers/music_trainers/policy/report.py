@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from music.evaluation.report import Cell, Interval, Palette, Plot, Point, Report, Table, curves
+from music.report import Cell, Interval, Palette, Plot, Point, Report, Table, curves
 from music_trainers.policy.progress import format_policy_result
 from music_trainers.policy.records import PolicyEvaluation, PolicyTrainingResult
 

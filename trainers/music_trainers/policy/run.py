@@ -12,13 +12,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, T
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
-from music.evaluation.report import write_report
 from music.names import require_model
 from music.quiet import quiet_transformers
-from music.reward.functions import RewardFunction, open_reward
+from music.report import write_report
+from music.reward.functions import RewardFunction, load_reward
 from music.reward.saving import save_model
 from music_envs import ChatVectorEnv
-from music_envs.seeds import open_seeds
+from music_envs.seeds import load_seeds
 from music_trainers.policy.config import POLICY_FOLDER, RECORD_FILE, PolicyTrainingConfig
 from music_trainers.policy.evaluation import HeldOut
 from music_trainers.policy.records import PolicyEvaluation, PolicyTrainingResult, find_overoptimisation
@@ -56,7 +56,7 @@ def train_policy(
     config.require_unfinished()
     began = time.monotonic()
     model, tokenizer, tokens = _policy(config.policy)
-    reward = open_reward(config.reward)
+    reward = load_reward(config.reward)
     held_out = _held_out(config, reward, copy.deepcopy(model).eval(), tokens)
     follow = _Follow(config, held_out, on_evaluation, on_step)
     greedy_before, before = held_out.evaluate(model, 0, greedy=True)
@@ -133,7 +133,7 @@ def _environment(config: PolicyTrainingConfig, reward: RewardFunction, num: int,
     """Make the environments of training, or those of the held-out episodes: other prompts, if there are prompts."""
     arguments: dict[str, Any] = {}
     if config.seeds is not None:
-        contexts = open_seeds(config.seeds)
+        contexts = load_seeds(config.seeds)
         if len(contexts) < 2:
             raise InvalidInputError(f"{config.seeds}: expected at least two prompts, of which some are held out, got 1")
         kept = contexts[::5] if is_held_out else [c for i, c in enumerate(contexts) if i % 5]
@@ -152,7 +152,7 @@ def _held_out(config: PolicyTrainingConfig, reward: RewardFunction, start: Any, 
     return HeldOut(
         _environment(config, reward, config.num_evaluations, is_held_out=True),
         range(HELD_OUT, HELD_OUT + config.num_evaluations),
-        open_reward(judge) if judge else None,
+        load_reward(judge) if judge else None,
         start,
         tokens,
         max_tokens=config.max_reply_tokens,

@@ -1,0 +1,195 @@
+"""`JudgeModel`: asks a language model for judgements; every reply is kept, nothing is paid for twice.
+
+Under it stand, from the outside in, the memory and the journal (`music.llm.remembering`), the budget
+(`music.llm.spending`) and the endpoint.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from music.conversation import Message
+from music.errors import MusicError
+from music.judges.judgement import Judgement, Problem
+from music.judges.settings import JudgeSettings
+from music.llm.cache import CachedModel, ReplyCache
+from music.llm.chat import (
+    ChatModel,
+    ChatReply,
+    ChatRequest,
+    EndpointError,
+    EndpointUnreachableError,
+    ReplyOutcome,
+    RequestRejectedError,
+)
+from music.llm.endpoints import load_model
+from music.llm.journal import Journal
+from music.llm.remembering import RememberingModel
+from music.llm.spending.budget import Budget, PriceTable
+from music.llm.spending.ledger import Ledger
+from music.llm.spending.model import BudgetedModel, BudgetReachedError
+
+__all__ = ["JudgeModel", "open_judge_model"]
+
+T = TypeVar("T")
+
+ACCOUNT = "judge"
+NUM_ATTEMPTS = 3
+"""How often one judgement is asked for while the reply cannot be read."""
+_NOTHING_READ = {
+    ReplyOutcome.COMPLETE: Problem.UNREADABLE,
+    ReplyOutcome.EMPTY: Problem.EMPTY,
+    ReplyOutcome.LENGTH: Problem.CUT,
+    ReplyOutcome.CONTENT_FILTER: Problem.FILTERED,
+    ReplyOutcome.TOOL_CALLS: Problem.TOOL_CALL,
+    ReplyOutcome.THOUGHT: Problem.THOUGHT,
+}
+
+
+class JudgeModel:
+    """Asks for judgements, so many at a time, and counts what becomes of them.
+
+    Args:
+        model: Whom to ask; better not the model that wrote the replies.
+        settings: How.
+        ledger: What it costs.
+        journal: Where its replies are kept, for messages.
+
+    Attributes:
+        settings: How it is asked.
+        ledger: What it costs.
+        num_judgements: How many were asked for, those of an earlier run that were replayed included.
+        problems: How many of them there are not, by why.
+    """
+
+    def __init__(
+        self,
+        model: ChatModel,
+        settings: JudgeSettings | None = None,
+        ledger: Ledger | None = None,
+        journal: Path | None = None,
+    ) -> None:
+        self.settings = settings or JudgeSettings()
+        self.ledger = ledger or Ledger()
+        self.num_judgements = 0
+        self.problems: Counter[Problem] = Counter()
+        self._model = model
+        self._journal = journal
+        self._slots = asyncio.Semaphore(self.settings.max_in_flight)
+        self._first_detail = ""
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self._model.name
+
+    async def ask(
+        self,
+        messages: tuple[Message, ...],
+        read: Callable[[ChatReply], T | None],
+        *,
+        sample: int = 0,
+        top_logprobs: int | None = None,
+    ) -> Judgement[T]:
+        """Ask for one judgement, again with another seed while the reply cannot be read.
+
+        Args:
+            messages: The prompt.
+            read: Reads a complete reply; None if it cannot be read.
+            sample: Which of several judgements of the same prompt.
+            top_logprobs: As in a request.
+
+        Raises:
+            EndpointUnreachableError: There is no server, which is not the fault of one judgement.
+            JournalError: A reply could not be kept.
+        """
+        try:
+            async with self._slots:
+                judgement = await self._ask(messages, read, sample, top_logprobs)
+        except BudgetReachedError as error:
+            judgement = Judgement(None, Problem.BUDGET, str(error))
+        except EndpointUnreachableError:
+            raise
+        except EndpointError as error:
+            problem = Problem.REFUSED if isinstance(error, RequestRejectedError) else Problem.NO_REPLY
+            judgement = Judgement(None, problem, str(error))
+        return self._counted(judgement)
+
+    def require_whole(self) -> None:
+        """Refuse to sum up judgements that were cut short, or that there are none of.
+
+        Raises:
+            BudgetReachedError: The budget was spent before all were asked for.
+            MusicError: All that were asked for failed.
+        """
+        if num_unasked := self.problems[Problem.BUDGET]:
+            kept = f"; all replies so far are in {self._journal}" if self._journal else ""
+            raise BudgetReachedError(
+                f"judge {self.name}: {self.ledger.exhausted()}, with {num_unasked} judgements still to ask for{kept}: "
+                "raise the budget and run the same command to resume"
+            )
+        if self.num_judgements and self.problems.total() == self.num_judgements:
+            raise MusicError(f"judge {self.name}: all {self.num_judgements} judgements failed; {self._first_detail}")
+
+    async def _ask(
+        self, messages: tuple[Message, ...], read: Callable[[ChatReply], T | None], sample: int, top: int | None
+    ) -> Judgement[T]:
+        """Ask until a reply can be read, or often enough."""
+        for attempt in range(NUM_ATTEMPTS):
+            request = ChatRequest(
+                messages=messages,
+                seed=sample * NUM_ATTEMPTS + attempt,
+                sampling=self.settings.sampling,
+                top_logprobs=top,
+            )
+            reply = await self._model.complete(request)
+            value = read(reply) if reply.outcome is ReplyOutcome.COMPLETE else None
+            if value is not None:
+                return Judgement(value)
+        return Judgement(
+            None, _NOTHING_READ[reply.outcome], f"the last reply ends {(reply.text or reply.thinking)[-80:]!r}"
+        )
+
+    def _counted(self, judgement: Judgement[T]) -> Judgement[T]:
+        self.num_judgements += 1
+        if judgement.problem is not None:
+            self.problems[judgement.problem] += 1
+            self._first_detail = self._first_detail or f"the first: {judgement.problem}, {judgement.detail}"
+        return judgement
+
+
+@asynccontextmanager
+async def open_judge_model(
+    endpoint: str, settings: JudgeSettings | None = None, journal: Path | None = None
+) -> AsyncIterator[JudgeModel]:
+    """Open a judge for as long as the block lasts.
+
+    Args:
+        endpoint: As `music.llm.load_model` reads it.
+        settings: How it is asked, and what it may cost.
+        journal: File in which every reply is kept before it is used, whatever the settings; None for none.
+
+    Raises:
+        InvalidInputError: The endpoint cannot be opened, or the cost is bounded and a price is not known.
+        JournalError: The journal cannot be opened, or another process has it open.
+    """
+    settings = settings or JudgeSettings()
+    client = settings.client.model_copy(update={"connection": settings.options.connection})
+    budget = Budget(max_cost=settings.max_cost, max_total_tokens=settings.max_total_tokens, flags="--judge-")
+    ledger = Ledger(budget, PriceTable.parse(settings.prices))
+    async with AsyncExitStack() as stack:
+        model = await stack.enter_async_context(aclosing(load_model(endpoint, client)))
+        replies = None
+        if journal is not None:
+            journal.parent.mkdir(parents=True, exist_ok=True)
+            replies = await stack.enter_async_context(Journal.open(journal, {}))
+        account = ledger.open(ACCOUNT, model.name, replies)
+        asked: ChatModel = BudgetedModel(model, account, ledger)
+        if settings.cache is not None:
+            cache = await stack.enter_async_context(ReplyCache(settings.cache))
+            asked = CachedModel(asked, cache, account)
+        kept = RememberingModel(asked, replies, ACCOUNT, account.cost)
+        yield JudgeModel(kept, settings, ledger, journal)

@@ -1,0 +1,114 @@
+"""How far a judge can be trusted: position bias, agreement with itself, preferences that go round in a circle."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from music.evaluation.figures import Figure
+from music.judges.judgement import Judgement
+from music.judges.pairwise import PairJudgement
+from music.judges.pointwise import Rated
+from music.prompts import Choice
+from music.statistics import mean
+
+__all__ = ["Matches", "cyclic_triples", "pairwise_figures", "pointwise_figures"]
+
+TABLE = "judge"
+CYCLIC_BY_CHANCE = 0.25
+"""Of eight ways in which three matches can end, two go round in a circle."""
+
+_Values = Callable[[PairJudgement], Iterator[float]]
+
+Matches = Mapping[tuple[int, int], PairJudgement]
+"""What a judge says of completions of one prompt, by the numbers of the two."""
+
+
+def pairwise_figures(prompts: Sequence[str], matches: Sequence[Matches]) -> list[Figure]:
+    """Return what comparisons tell of the judge who made them.
+
+    Args:
+        prompts: The unit that each entry of `matches` belongs to, for resampling.
+        matches: One entry for each item.
+    """
+    pairs = [(unit, pair) for unit, item in zip(prompts, matches, strict=True) for pair in item.values()]
+
+    def figure(name: str, values: _Values, chance: float | None, note: str) -> Figure:
+        return _figure(name, [(unit, value) for unit, pair in pairs for value in values(pair)], chance, note)
+
+    triples = [(unit, x) for unit, item in zip(prompts, matches, strict=True) for x in cyclic_triples(item)]
+    return [
+        figure("first shown wins", _first_wins, 0.5, "of judgements with a winner; position bias, if not 0.5"),
+        figure("winner goes with the order", _contradictions, None, "of pairs asked in both orders"),
+        figure("ties", _ties, None, "of judgements"),
+        figure("two samples agree", _agreements, None, "self-consistency, on the same question"),
+        _figure("cyclic triples", triples, CYCLIC_BY_CHANCE, "of three completions with a winner in each pair"),
+    ]
+
+
+def pointwise_figures(prompts: Sequence[str], rated: Sequence[Sequence[Rated]]) -> list[Figure]:
+    """Return what ratings tell of the judge who made them.
+
+    Args:
+        prompts: The unit that each entry of `rated` belongs to, for resampling.
+        rated: One entry for each item, of all its completions.
+    """
+    sound = [
+        (unit, [each.value for each in one.ratings if each.value is not None])
+        for unit, item in zip(prompts, rated, strict=True)
+        for one in item
+    ]
+    means = [(unit, float(rating.is_expected)) for unit, ratings in sound for rating in ratings]
+    spread = [
+        (unit, float(np.std([each.value for each in ratings], ddof=1))) for unit, ratings in sound if len(ratings) > 1
+    ]
+    return [
+        _figure("by probabilities", means, None, "of ratings: means over the probabilities of the scale"),
+        _figure("spread of samples", spread, None, "self-consistency: standard deviation, on the scale of ratings"),
+    ]
+
+
+def cyclic_triples(matches: Matches) -> Iterator[float]:
+    """Yield for each three completions of which each pair has a winner, 1 if their preferences go round in a circle."""
+    wins = {}
+    for (first, second), judgement in matches.items():
+        if judgement.score not in (None, 0.5):
+            wins[first, second] = (judgement.score or 0.0) > 0.5
+            wins[second, first] = not wins[first, second]
+    for a, b, c in itertools.combinations(sorted({number for pair in matches for number in pair}), 3):
+        if {(a, b), (b, c), (a, c)} <= wins.keys():
+            yield float(wins[a, b] == wins[b, c] == wins[c, a])
+
+
+def _first_wins(judgement: PairJudgement) -> Iterator[float]:
+    for each in (*judgement.forward, *judgement.backward):
+        if each.value in (Choice.FIRST, Choice.SECOND):
+            yield float(each.value is Choice.FIRST)
+
+
+def _contradictions(judgement: PairJudgement) -> Iterator[float]:
+    for one, other in zip(judgement.forward, judgement.backward, strict=True):
+        if one.value is not None and other.value is not None:
+            yield float(one.value is other.value is not Choice.TIE)
+
+
+def _ties(judgement: PairJudgement) -> Iterator[float]:
+    for each in (*judgement.forward, *judgement.backward):
+        if each.value is not None:
+            yield float(each.value is Choice.TIE)
+
+
+def _agreements(judgement: PairJudgement) -> Iterator[float]:
+    for samples in (judgement.forward, judgement.backward):
+        for one, other in itertools.combinations(_said(samples), 2):
+            yield float(one is other)
+
+
+def _said(samples: Sequence[Judgement[Choice]]) -> list[Choice]:
+    return [each.value for each in samples if each.value is not None]
+
+
+def _figure(name: str, rows: Sequence[tuple[str, float]], chance: float | None, note: str) -> Figure:
+    """Return the mean of values by unit; none of none."""
+    estimate = mean([x for _, x in rows], clusters=[unit for unit, _ in rows]) if rows else None
+    return Figure(name=name, table=TABLE, estimate=estimate, num_items=len(rows), chance=chance, note=note)

@@ -1,0 +1,93 @@
+import asyncio
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+import pytest
+
+from music import aio
+from music.aio import run_in_background
+
+NUM_THREADS = 4
+
+
+async def here():
+    return asyncio.get_running_loop()
+
+
+async def fails():
+    raise ValueError("no")
+
+
+def test_results_and_errors_come_back():
+    assert isinstance(run_in_background(here()), asyncio.AbstractEventLoop)
+    with pytest.raises(ValueError, match="no"):
+        run_in_background(fails())
+
+
+async def test_it_works_within_a_running_loop_and_is_another():
+    assert run_in_background(here()) is not asyncio.get_running_loop()
+
+
+def test_threads_that_call_first_at_once_share_one_loop(monkeypatch):
+    at_once, made, new_event_loop = threading.Barrier(NUM_THREADS), [], asyncio.new_event_loop
+
+    def new_loop():
+        at_once.wait(timeout=30)  # all of them have found none
+        made.append(new_event_loop())
+        return made[-1]
+
+    monkeypatch.setattr(aio, "_LOOPS", {})
+    monkeypatch.setattr(asyncio, "new_event_loop", new_loop)
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        loops = list(pool.map(lambda _: run_in_background(here()), range(NUM_THREADS)))
+    (used,) = set(loops)
+    assert [loop for loop in made if not loop.is_closed()] == [used]
+    assert run_in_background(here()) is used
+    used.call_soon_threadsafe(used.stop)
+
+
+def test_a_call_from_the_loop_itself_raises_instead_of_waiting_for_itself():
+    async def nested():
+        return run_in_background(here())
+
+    with pytest.raises(RuntimeError, match=r"asyncio\.to_thread"):
+        run_in_background(nested())
+
+
+def until_it_waits(thread):
+    while sys._current_frames()[thread].f_code.co_name != "wait":
+        time.sleep(0)
+
+
+def test_an_interrupted_wait_cancels_the_work():
+    main, ended = threading.main_thread().ident, threading.Event()
+
+    async def work():
+        try:
+            until_it_waits(main)
+            signal.pthread_kill(main, signal.SIGINT)
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        run_in_background(work())
+    assert ended.wait(timeout=30)
+
+
+def loop_number():
+    return id(run_in_background(here())), os.getpid(), list(aio._LOOPS)
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this platform does not fork")
+def test_a_forked_child_starts_a_loop_of_its_own():
+    run_in_background(here())
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
+        _, child, known = pool.submit(loop_number).result(timeout=60)
+    assert known[-1] == child != os.getpid()
+    assert child not in aio._LOOPS
