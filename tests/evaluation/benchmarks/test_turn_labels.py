@@ -5,8 +5,8 @@ import pytest
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.evaluation.benchmarks.registry import load_benchmark
-from music.evaluation.comparison import compare
-from music.evaluation.scoring import Subject, score_items
+from music.evaluation.comparison import compare_models
+from music.evaluation.scoring import ScoredModel, score_items
 from music.reward import RewardModel
 
 AFTER, CHANGE = "overall", "change by the turn"
@@ -60,9 +60,9 @@ def test_agreement_by_the_turns_that_follow(read, figures):
 
 def test_the_first_figure_is_the_one_that_models_are_compared_by(read):
     benchmark, items = load_benchmark("turn_labels"), read("turn_labels", [row(str(n), 1, 0, 1) for n in range(20)])
-    right = score_items(items, Subject(name="right", reward=lambda cs: [-float(c.num_turns == 2) for c in cs]))
-    wrong = score_items(items, Subject(name="wrong", reward=lambda cs: [float(c.num_turns == 2) for c in cs]))
-    compared = compare(benchmark, items.items, right, wrong).differences
+    right = score_items(items, ScoredModel(name="right", reward=lambda cs: [-float(c.num_turns == 2) for c in cs]))
+    wrong = score_items(items, ScoredModel(name="wrong", reward=lambda cs: [float(c.num_turns == 2) for c in cs]))
+    compared = compare_models(benchmark, items.items, right, wrong).differences
     assert (compared[0].name, compared[0].estimate.value) == ("rank correlation", 2.0)
     assert compared[0].verdict == "higher, beyond noise"
     assert [each.verdict for each in compared if each.name == "AUC"] == ["not compared", "not compared"]
@@ -77,7 +77,7 @@ def test_labels_that_never_differ_leave_figures_without_a_value(read, figures):
 def test_the_rewards_are_those_of_score_turns(read, reward_checkpoint):
     model = RewardModel.from_pretrained(reward_checkpoint(), device="cpu")
     items = read("turn_labels", ROWS)
-    scored = score_items(items, Subject(name="rm", reward=model))
+    scored = score_items(items, ScoredModel(name="rm", reward=model))
     whole = [Conversation.from_messages(row["messages"]) for row in ROWS]
     for item, rewards in zip(items.items, model.score_turns(whole), strict=True):
         assert scored.rows[item.id].scores == pytest.approx(rewards, abs=1e-5)

@@ -1,23 +1,26 @@
-"""The correctness sets of PPE: rows of 32 completions of one model, each right or wrong."""
+"""The correctness sets of PPE: rows of 32 completions of one model, each right or wrong.
+
+What picking the highest-scored of k completions brings is exact: an expectation over all choices, without sampling.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import comb
 from typing import Any
 
 import numpy as np
 
 from music.errors import InvalidInputError
-from music.evaluation.benchmarks.best_of_k import areas_under_curve, best_of_k
 from music.evaluation.benchmarks.fields import prompt_key, read_key, reply, wrong
-from music.evaluation.benchmarks.item import Item
-from music.evaluation.benchmarks.scored import Floats, Places, ScoredItems, Share
-from music.evaluation.figures import Figure
+from music.evaluation.benchmarks.scored import Floats, Places, ScoredItems, WeightedMean
+from music.evaluation.benchmarks.types import Item
 from music.preferences.messages import read_text
 from music.preferences.sources import Row
 from music.statistics.composite import Statistic
+from music.statistics.figures import Figure
 
-__all__ = ["correctness_figures", "read_correctness"]
+__all__ = ["areas_under_curve", "best_of_k", "correctness_figures", "read_correctness"]
 
 SETS = {"mmlupro": "MMLU-Pro", "gpqa": "GPQA", "ifeval": "IFEval", "mbppplus": "MBPP-Plus", "math": "MATH"}
 """By what the name of a file or data set holds, without dashes."""
@@ -79,10 +82,10 @@ class _Outcomes:
     """
 
     name: str
-    accuracy: Share
-    area: Share
-    curve: tuple[Share, ...]
-    oracle: tuple[Share, ...]
+    accuracy: WeightedMean
+    area: WeightedMean
+    curve: tuple[WeightedMean, ...]
+    oracle: tuple[WeightedMean, ...]
     base: float
 
 
@@ -95,9 +98,9 @@ def _outcomes(scored: ScoredItems, name: str, at: Places) -> _Outcomes:
     return _Outcomes(
         name=name,
         accuracy=_pair_accuracy(scored, scores, at),
-        area=Share(areas[is_mixed], at[is_mixed]),
-        curve=tuple(Share(values, at) for values in best_of_k(scores, labels).T),
-        oracle=tuple(Share(values, at) for values in best_of_k(labels, labels).T),
+        area=WeightedMean(areas[is_mixed], at[is_mixed]),
+        curve=tuple(WeightedMean(values, at) for values in best_of_k(scores, labels).T),
+        oracle=tuple(WeightedMean(values, at) for values in best_of_k(labels, labels).T),
         base=float(labels.mean()),
     )
 
@@ -108,7 +111,9 @@ def _metrics(scored: ScoredItems, sets: Sequence[_Outcomes], name: str, note: st
     curves = [share for one in sets for share in one.curve]
     both = [share for one in sets for share in (*one.curve, *one.oracle)]
 
-    def figure(metric: str, shares: Sequence[Share], chance: float | None, of_set: Statistic | None = None) -> Figure:
+    def figure(
+        metric: str, shares: Sequence[WeightedMean], chance: float | None, of_set: Statistic | None = None
+    ) -> Figure:
         statistic = of_set and partial(_mean_over_sets, of_set, len(sets))
         title = f"{name}: {metric}"
         return scored.figure(title, *shares, statistic=statistic, table=CORRECTNESS, chance=chance, note=note)
@@ -122,7 +127,7 @@ def _metrics(scored: ScoredItems, sets: Sequence[_Outcomes], name: str, note: st
     ]
 
 
-def _averaged(shares: Sequence[Share]) -> list[Share]:
+def _averaged(shares: Sequence[WeightedMean]) -> list[WeightedMean]:
     return [replace(share, weight=1 / len(shares)) for share in shares]
 
 
@@ -162,7 +167,7 @@ def _conflict_pairs(fields: Mapping[str, Any], labels: Sequence[int]) -> str:
     return " ".join(texts)
 
 
-def _pair_accuracy(scored: ScoredItems, scores: Floats, at: Places) -> Share:
+def _pair_accuracy(scored: ScoredItems, scores: Floats, at: Places) -> WeightedMean:
     """Return a hit or a miss for each sampled pair; a tie is a miss."""
     rows = [
         (row, *map(int, pair.split(",")))
@@ -170,7 +175,7 @@ def _pair_accuracy(scored: ScoredItems, scores: Floats, at: Places) -> Share:
         for pair in str(scored.items[place].tags["pairs"]).split()
     ]
     row, right, false = np.array(rows).T
-    return Share((scores[row, right] > scores[row, false]).astype(np.float64), at[row])
+    return WeightedMean((scores[row, right] > scores[row, false]).astype(np.float64), at[row])
 
 
 def _require_one_size(scored: ScoredItems, at: Places) -> None:
@@ -179,3 +184,40 @@ def _require_one_size(scored: ScoredItems, at: Places) -> None:
             f"expected rows with one number of completions, got {', '.join(map(str, sorted(sizes)))}; "
             "are files of several makes mixed?"
         )
+
+
+def best_of_k(scores: Floats, labels: Floats) -> Floats:
+    """Return how good the highest-scored of k completions is, drawn at random without replacement, ties at random.
+
+    The completion of rank r among K, from the lowest, is the highest of k with probability
+    `C(r - 1, k - 1) / C(K, k)`.
+
+    Args:
+        scores: Shape `[rows, K]`.
+        labels: How good each completion is; shape `[rows, K]`.
+
+    Returns:
+        For k = 1 to K; shape `[rows, K]`.
+    """
+    size = scores.shape[1]
+    same = (scores[:, :, None] == scores[:, None, :]).astype(np.float64)
+    shared = (same @ labels[:, :, None])[:, :, 0] / same.sum(axis=2)
+    ascending = np.take_along_axis(shared, np.argsort(scores, axis=1, kind="stable"), axis=1)
+    picked = [[comb(rank, k - 1) / comb(size, k) for rank in range(size)] for k in range(1, size + 1)]
+    return np.asarray(ascending @ np.array(picked).T)
+
+
+def areas_under_curve(scores: Floats, labels: Floats) -> Floats:
+    """Return the share of pairs of a right and a wrong completion in which the right one scores higher, ties half.
+
+    Args:
+        scores: Shape `[rows, K]`.
+        labels: 1 for right and 0 for wrong; shape `[rows, K]`.
+
+    Returns:
+        The area under each row's ROC curve, not a number where all are right or all wrong; shape `[rows]`.
+    """
+    higher = (np.sign(scores[:, :, None] - scores[:, None, :]) + 1) / 2
+    won = np.einsum("nij,ni,nj->n", higher, labels, 1 - labels)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(won / (labels.sum(axis=1) * (1 - labels).sum(axis=1)))

@@ -11,17 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from music.evaluation.benchmarks.benchmark import LeftOutError, Scores
+from music.evaluation.benchmarks.defects import MANY, position_name
 from music.evaluation.benchmarks.fields import prompt_key, row_fields, wrong
-from music.evaluation.benchmarks.item import Item
-from music.evaluation.benchmarks.scored import ScoredItems, Share, joined
-from music.evaluation.figures import Figure
-from music.evaluation.multi_turn.agreement import area_under_curve, rank_correlations, worst_found
-from music.evaluation.multi_turn.labelled_turns import LabelledTurns, changes
-from music.evaluation.multi_turn.positions import MANY, position_name
+from music.evaluation.benchmarks.scored import ScoredItems, WeightedMean, joined
+from music.evaluation.benchmarks.turn_agreement import (
+    LabelledTurns,
+    area_under_curve,
+    changes,
+    rank_correlations,
+    worst_found,
+)
+from music.evaluation.benchmarks.types import Item, LeftOutError, Scores
 from music.preferences.messages import read_messages, read_side
 from music.preferences.rows import row_id
 from music.preferences.sources import Row
+from music.statistics.figures import Figure
 
 __all__ = ["TurnLabels"]
 
@@ -96,7 +100,7 @@ def _agreement(scored: ScoredItems, turns: LabelledTurns, table: str, reading: s
     correlations = rank_correlations(some.conversations, some.rewards, some.labels)
     where, note = np.unique(some.items), joined(reading, left_out)
     return [
-        scored.figure(RANKS, Share(correlations, where), table=table, chance=0.0, note=note),
+        scored.figure(RANKS, WeightedMean(correlations, where), table=table, chance=0.0, note=note),
         _worst(scored, some, WORST, table),
         _auc(turns, AUC, table),
     ]
@@ -134,4 +138,4 @@ def _auc(turns: LabelledTurns, name: str, table: str) -> Figure:
 
 def _worst(scored: ScoredItems, turns: LabelledTurns, name: str, table: str) -> Figure:
     found, chances = worst_found(turns.conversations, turns.rewards, turns.labels)
-    return scored.figure(name, Share(found, np.unique(turns.items)), table=table, chance=float(chances.mean()))
+    return scored.figure(name, WeightedMean(found, np.unique(turns.items)), table=table, chance=float(chances.mean()))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from music.evaluation.benchmarks.best_of_k import areas_under_curve, best_of_k
+from music.evaluation.benchmarks.ppe_correctness import areas_under_curve, best_of_k
 
 ROWS = st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=2, max_size=6)
 

@@ -4,7 +4,7 @@ from statistics import fmean, mean
 import numpy as np
 import pytest
 
-from music.evaluation.multi_turn.agreement import area_under_curve, rank_correlations, worst_found
+from music.evaluation.benchmarks.turn_agreement import area_under_curve, rank_correlations, worst_found
 
 
 @pytest.fixture

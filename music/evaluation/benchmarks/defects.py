@@ -1,25 +1,26 @@
 """Defect at turn k: pairs that are equal but for one assistant turn, which is worse on the rejected side.
 
-Both sides go on alike, so a reward that reads the last turn alone tells the sides apart where the defect is in the last
-turn, and guesses elsewhere. Accuracy stands by the turn k of the defect, by how many turns follow it, and by kind.
+Both sides continue alike, so a reward that reads the last turn alone distinguishes the sides where the defect is in the
+last turn, and guesses elsewhere. Accuracy stands by the turn k of the defect, by how many turns follow it, and by kind.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from music.evaluation.benchmarks.benchmark import LeftOutError, Scores
 from music.evaluation.benchmarks.fields import prompt_key, row_fields
-from music.evaluation.benchmarks.item import Item, Tag
 from music.evaluation.benchmarks.pairs import PairBenchmark, pair_item
 from music.evaluation.benchmarks.scored import ScoredItems
-from music.evaluation.figures import Figure
-from music.evaluation.multi_turn.positions import MANY, position_name
+from music.evaluation.benchmarks.types import Item, LeftOutError, Scores, Tag
 from music.pairs import ContrastivePair, PreferencePair
 from music.preferences.messages import read_text
 from music.preferences.sources import Row
+from music.statistics.figures import Figure
 
-__all__ = ["Defects", "find_defect"]
+__all__ = ["MANY", "Defects", "find_defect", "position_name"]
+
+MANY = 10
+"""Numbers of turns from this one on are pooled."""
 
 EARLY, LAST = "before the last turn", "in the last turn"
 
@@ -77,6 +78,11 @@ def find_defect(pair: PreferencePair) -> int:
     if len(places) > 1:
         raise LeftOutError("the sides differ in several assistant turns")
     return pair.chosen.turn_ends.index(places[0] + 1)
+
+
+def position_name(number: int) -> str:
+    """Name a number of turns; from `MANY` on they share a name."""
+    return str(number) if number < MANY else f"{MANY} or more"
 
 
 def _kind(fields: Mapping[str, Any]) -> str:
