@@ -91,7 +91,7 @@ def _parameters(model: type[BaseModel], prefix: str, panel: str | None = None) -
         if not field.is_required():
             default = field.get_default(call_default_factory=True)
             default = list(default) if isinstance(default, tuple) else default
-        annotation = Annotated[_typed(field.annotation), _typer_info(field, flag, prefix, panel)]
+        annotation: Any = Annotated[_typed(field.annotation), _typer_info(field, flag, prefix, panel)]
         yield inspect.Parameter(prefix + name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
