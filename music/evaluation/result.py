@@ -105,7 +105,7 @@ def evaluate(
         num_completions=sum(len(row.scores) for row in rows),
         num_truncated=sum(row.num_truncated for row in rows),
         exclusions=tuple(exclusions(items.rejected, (scores.rows[item.id] for item in items.items))),
-        comparison=compare(benchmark, _scored_by(items, both), *both) if len(both) == 2 else None,
+        comparison=compare_models(benchmark, _scored_by(items, both), *both) if len(both) == 2 else None,
         judge=scores.judge,
         seconds=scores.seconds,
         versions=header.versions,
