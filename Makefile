@@ -25,7 +25,7 @@ format: $(STAMP)  ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
 
 backbone: $(STAMP)  ## rebuild the two shipped sandbox models from a seed
-	$(BIN)/python -m music_trainers.backbone
+	$(BIN)/python tools/backbone.py
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "music-rm needs Python >= 3.11, this is " + sys.version)'
