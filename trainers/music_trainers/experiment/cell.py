@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from music.reward.contract import Readout
 from music.sandbox.artifacts import REWARD_MODEL
+from music.sandbox.world.defects import DEFECT_KINDS
 from music_trainers.experiment.grid import Arm, ArmSettings, Grid
 from music_trainers.experiment.pairs import MadePairs
 from music_trainers.experiment.simulation import Simulation, simulations
