@@ -3,9 +3,8 @@
 from dataclasses import dataclass, field, replace
 
 from music.conversation import Conversation
-from music.sandbox.acts import Ask, Item, Kind, Statement, UserAct
-from music.sandbox.language import read_reply, read_user
-from music.sandbox.world import Fact, Standing
+from music.sandbox.world.language import read_reply, read_user
+from music.sandbox.world.vocabulary import Ask, AskKind, Fact, Standing, Statement, Tip, UserAct
 
 __all__ = ["Expectation", "State", "expectations", "state_after"]
 
@@ -16,14 +15,14 @@ class Expectation:
 
     Attributes:
         kind: The kind of the request.
-        items: The tips asked for, all alike; empty where a fact is asked for.
+        tips: The tips asked for, all alike; empty where a fact is asked for.
         fact: The fact asked for, with the value that the user stated.
         standing: The wishes that hold, by kind.
         ages: For each of them, how many turns ago it was stated.
     """
 
-    kind: Kind
-    items: tuple[Item, ...]
+    kind: AskKind
+    tips: tuple[Tip, ...]
     fact: Statement | None
     standing: dict[Standing, str]
     ages: dict[Standing, int]
@@ -40,7 +39,7 @@ class State:
     stated_at: dict[Standing, int] = field(default_factory=dict)
     facts: dict[Fact, str] = field(default_factory=dict)
     num_turns: int = 0
-    last_kind: Kind | None = None
+    last_kind: AskKind | None = None
 
 
 def expectations(conversation: Conversation) -> tuple[Expectation | None, ...]:
@@ -91,16 +90,16 @@ def _updated(state: State, act: UserAct) -> State:
 def _expectation(state: State, ask: Ask, last_reply: str) -> Expectation | None:
     """Resolve one request; None if it leans on something that was never said."""
     ages = {kind: state.num_turns - turn for kind, turn in state.stated_at.items()}
-    items: tuple[Item, ...] = ()
+    tips: tuple[Tip, ...] = ()
     fact = None
-    if ask.kind is Kind.RECOLLECTION:
+    if ask.kind is AskKind.RECOLLECTION:
         if ask.fact is None or ask.fact not in state.facts:
             return None
         fact = Statement(ask.fact, state.facts[ask.fact])
-    elif ask.kind is Kind.FOLLOW_UP:
-        items = read_reply(last_reply).items[-1:]
+    elif ask.kind is AskKind.FOLLOW_UP:
+        tips = read_reply(last_reply).tips[-1:]
     elif state.topic and state.aspect:
-        items = (Item(state.topic, state.aspect),) * state.count
-    if not items and fact is None:
+        tips = (Tip(state.topic, state.aspect),) * state.count
+    if not tips and fact is None:
         return None
-    return Expectation(ask.kind, items, fact, state.standing, ages)
+    return Expectation(ask.kind, tips, fact, state.standing, ages)

@@ -1,29 +1,71 @@
-"""The sandbox as a web application: its routes, what they answer and what they count."""
+"""The sandbox as a web application: its routes, what they answer and count, and its rate limit."""
 
 import asyncio
 import functools
 import hashlib
+import math
+import time
 from collections import Counter
+from collections.abc import Callable
 
 import orjson
 from aiohttp import web
+from cachetools import LRUCache
 from pydantic import ValidationError
 
 from music.errors import MusicError
+from music.llm.bucket import TokenBucket
 from music.llm.chat import ChatRequest
-from music.sandbox.broken import ResetResponse, spoil
-from music.sandbox.config import ServerConfig
-from music.sandbox.faults import Fault, FaultPlan
-from music.sandbox.latency import Latency
 from music.sandbox.model import SandboxModel
-from music.sandbox.ratelimit import RateLimit
-from music.sandbox.tally import Tally
-from music.sandbox.wire import read_chat_request, write_completion
+from music.sandbox.server.config import ServerConfig
+from music.sandbox.server.faults import MAX_REMEMBERED, Fault, FaultPlan, Latency
+from music.sandbox.server.wire import ResetResponse, break_completion, read_chat_request, write_completion
 
-__all__ = ["build_app"]
+__all__ = ["ChatService", "RateLimit", "build_app"]
 
 _MAX_BODY_BYTES = 16 * 2**20
 _MAX_MODELS = 64
+
+
+class RateLimit:
+    """Lets requests through at a rate, with bursts of one second's worth, and of one request at least.
+
+    Args:
+        rate: Requests per second.
+        clock: Seconds of a clock that never goes back.
+    """
+
+    def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._rate = rate
+        self._bucket = TokenBucket(rate, max(1.0, rate), clock())
+        self._started: float | None = None
+        self.num_allowed = 0
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since the first request."""
+        return 0.0 if self._started is None else self._clock() - self._started
+
+    def ask(self) -> float:
+        """Return 0 if a request is let through, else the seconds until one would be."""
+        now = self._clock()
+        self._started = now if self._started is None else self._started
+        seconds = self._bucket.wait(now, 1)
+        if not seconds:
+            self._bucket.take(now, 1)
+            self.num_allowed += 1
+        # Rounded up to what a header shows: who waits that long finds the token there.
+        return math.ceil(seconds * 1000) / 1000
+
+    def headers(self) -> dict[str, str]:
+        """Return OpenAI's headers: the limit per minute, what is left of the bucket, and when it is full again."""
+        level = max(0.0, self._bucket.level(self._clock()))
+        return {
+            "x-ratelimit-limit-requests": str(max(1, round(60 * self._rate))),
+            "x-ratelimit-remaining-requests": str(int(level)),
+            "x-ratelimit-reset-requests": format_duration((self._bucket.capacity - level) / self._rate),
+        }
 
 
 class ChatService:
@@ -35,7 +77,7 @@ class ChatService:
         self._limit = RateLimit(config.limit) if config.limit else None
         self._model = functools.lru_cache(maxsize=_MAX_MODELS)(SandboxModel)
         self._stopping = asyncio.Event()
-        self._tries = Tally()
+        self._tries = LRUCache[bytes, int](MAX_REMEMBERED)
         self._max_tries = 0
         self._num_requests = 0
         self._num_completed = 0
@@ -98,7 +140,8 @@ class ChatService:
 
     async def _answer(self, body: bytes) -> web.Response:
         digest = hashlib.blake2b(body, digest_size=16).digest()
-        self._max_tries = max(self._max_tries, self._tries.add(digest))
+        self._tries[digest] = num_tries = self._tries.get(digest, 0) + 1
+        self._max_tries = max(self._max_tries, num_tries)
         model, request = read_chat_request(body)
         fault, seconds = self._fault(request, digest)
         if fault is not Fault.NONE:
@@ -135,7 +178,7 @@ class ChatService:
         completion = write_completion(reply)
         if fault.gives_reply or fault is Fault.HANG:
             self._num_completed += 1
-        return spoil(fault, completion, reply.text) if fault.spoils_answer else _json(completion)
+        return break_completion(fault, completion, reply.text) if fault.spoils_answer else _json(completion)
 
 
 def build_app(config: ServerConfig) -> web.Application:
@@ -148,6 +191,17 @@ def build_app(config: ServerConfig) -> web.Application:
     app.router.add_route("*", "/{path:.*}", service.unknown)
     app.on_shutdown.append(service.stop)
     return app
+
+
+def format_duration(seconds: float) -> str:
+    """Write a time as OpenAI's headers do: `20ms`, `1.5s`, `6m0s`, `1h0m0s`."""
+    milliseconds = math.ceil(seconds * 1000)
+    if milliseconds < 1000:
+        return f"{milliseconds}ms" if milliseconds else "0s"
+    minutes, rest = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    start = f"{hours}h{minutes}m" if hours else f"{minutes}m" if minutes else ""
+    return f"{start}{rest / 1000:g}s"
 
 
 def _json(value: dict[str, object], status: int = 200, headers: dict[str, str] | None = None) -> web.Response:

@@ -1,8 +1,13 @@
-"""Rebuild the two small models that ship with the sandbox: `python -m music_trainers.backbone`, or `make backbone`.
+"""Rebuild the two small models that ship with the sandbox: `python tools/backbone.py`, or `make backbone`.
 
 They stand in for the paper's starting points: a language-model backbone (Gemma-2-9B-it there; here a four-layer Llama
 pretrained on the world's own text) and a reward model trained from it on pairs that differ in the last turn only (as
 Skywork's do). Everything follows from a seed and fixed step counts; it takes about a quarter of an hour on one core.
+
+Besides plain conversations the text holds ones in which the user reacts to a reply ("Wrong hobby, that was."). So a
+language model has a reason to notice, at the end of a reply, what is wrong with it: the sense that a small model does
+not learn from a few thousand preference pairs. Users in simulations never react, so a reward model cannot read a
+reaction off; and a reaction is about the reply just given, never about an earlier one.
 """
 
 import itertools
@@ -27,9 +32,14 @@ from transformers import (
     get_cosine_schedule_with_warmup,
 )
 
-from music.sandbox import corpus
+from music.conversation import Conversation
 from music.sandbox.artifacts import BACKBONE, REWARD_MODEL
-from music.sandbox.seeds import contrast_pairs, seed_pairs
+from music.sandbox.world.language import write_user
+from music.sandbox.world.oracle import grade_turns
+from music.sandbox.world.phrases import FEEDBACK
+from music.sandbox.world.players import draw_persona, next_user_act, reply, stream
+from music.sandbox.world.seeds import contrast_pairs, seed_pairs
+from music.sandbox.world.state import state_after
 from music_trainers.reward.config import RewardTrainingConfig
 from music_trainers.reward.records import RewardTrainingResult
 from music_trainers.reward.trainer import train_reward_model
@@ -47,6 +57,10 @@ TEMPLATE = (
 SPECIAL_TOKENS = ["<pad>", "<s>", "<|system_end|>", "<|user_end|>", "<|assistant_end|>"]
 REACTION_WEIGHT, REACTION_LENGTH = 5.0, 5
 """The first tokens after a reply weigh more: there the model says what it noticed of the reply."""
+
+REACTION_SHARE = 0.75
+CARELESSNESS = (0.5, 1.5, 2.5)
+TURN_WEIGHTS = {1: 0.4, 2: 0.2, 3: 0.15, 4: 0.1, 5: 0.08, 6: 0.07}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +95,7 @@ def build_tokenizer(seed: int) -> PreTrainedTokenizerFast:
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     bpe.decoder = decoders.ByteLevel()
-    texts = (message.content for talk in corpus.conversations(3000, seed) for message in talk.messages)
+    texts = (message.content for talk in draw_conversations(3000, seed) for message in talk.messages)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     bpe.train_from_iterator(
         texts,
@@ -149,6 +163,35 @@ def main() -> None:
             shutil.copytree(built, shipped, ignore=shutil.ignore_patterns("training.json"))
 
 
+def draw_conversations(num: int, seed: int, *, single_turn: bool = False) -> Iterator[Conversation]:
+    """Yield conversations of one to six turns, or of one; three in four replies get a reaction."""
+    rng = random.Random(f"corpus/{seed}")
+    weights = {1: 1.0} if single_turn else TURN_WEIGHTS
+    for index in range(num):
+        num_turns = rng.choices(list(weights), list(weights.values()))[0]
+        yield _converse(num_turns, f"corpus/{seed}/{index}", rng.choice(CARELESSNESS))
+
+
+def _reaction(conversation: Conversation, rng: random.Random) -> str:
+    """Say what was wrong with the last reply, or that nothing was."""
+    errors = grade_turns(conversation)[-1].errors
+    return " ".join(rng.choice(FEEDBACK[error]) for error in errors or ("",))
+
+
+def _converse(num_turns: int, tag: str, carelessness: float) -> Conversation:
+    """Let user and assistant talk; the user may have the last word."""
+    conversation = Conversation()
+    persona = draw_persona(stream(tag, "persona"))
+    for turn in range(num_turns):
+        rng = stream(f"{tag}/{turn}", "user")
+        opening = _reaction(conversation, rng) if turn and rng.random() < REACTION_SHARE else ""
+        act = next_user_act(state_after(conversation), persona, rng)
+        conversation = conversation.user(write_user(act, rng, opening))
+        conversation = conversation.assistant(reply(conversation, f"{tag}/{turn}", carelessness) or "Certainly.")
+    rng = stream(tag, "last")
+    return conversation.user(_reaction(conversation, rng)) if rng.random() < REACTION_SHARE else conversation
+
+
 def _architecture(config: PretrainingConfig, tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
     """Describe the Llama."""
     return LlamaConfig(
@@ -173,9 +216,7 @@ def _batches(config: PretrainingConfig, tokenizer: PreTrainedTokenizerFast) -> I
     rng = random.Random(config.seed)
     steps = 0
     for chunk in itertools.count():
-        talks = corpus.conversations(
-            512, config.seed * 100_000 + chunk, single_turn=steps < config.num_single_turn_steps
-        )
+        talks = draw_conversations(512, config.seed * 100_000 + chunk, single_turn=steps < config.num_single_turn_steps)
         for batch in _by_length(talks, tokenizer, config.tokens_per_step, rng):
             yield tokenizer.pad({"input_ids": batch}, return_tensors="pt")["input_ids"]
             steps += 1

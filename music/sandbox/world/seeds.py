@@ -1,33 +1,27 @@
-"""Preference pairs of the sandbox's own world: the stand-in for a set like Skywork's.
+"""Data drawn from the sandbox's world: preference pairs, and conversations whose turns are graded.
 
-As in such sets, the two sides differ in the last turn only, and most pairs have a single turn. Both replies come from
-the same natural assistant; the oracle's difference decides which is preferred, through Bradley-Terry noise.
+`seed_pairs` stands in for a set like Skywork's. As in such sets, the two sides differ in the last turn only, and most
+pairs have a single turn. Both replies come from the same assistant; the oracle's difference decides which is preferred,
+through Bradley-Terry noise.
 """
 
 import math
 import random
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
+from typing import Any
 
-from music.conversation import Conversation
 from music.pairs import PreferencePair
-from music.sandbox import oracle
-from music.sandbox.players import contrast, drop_constraint, reply, user_turn
+from music.sandbox.world.contrasts import contrast_turn, drop_constraint
+from music.sandbox.world.oracle import grade_turns
+from music.sandbox.world.players import converse, reply, user_turn
 
-__all__ = ["contrast_pairs", "converse", "seed_pairs"]
+__all__ = ["contrast_pairs", "seed_pairs", "turn_label_rows"]
 
 SKILLS = (0.5, 1.0, 1.5)
 SINGLE_TURN_SHARE = 0.9
 BETA = 8.0
-
-
-def converse(num_turns: int, seed: object, carelessness: float) -> Conversation:
-    """Let the sandbox's user and assistant talk for some turns."""
-    conversation = Conversation()
-    for turn in range(num_turns):
-        conversation = conversation.user(user_turn(conversation, f"{seed}/{turn}"))
-        conversation = conversation.assistant(reply(conversation, f"{seed}/{turn}", carelessness) or "Certainly.")
-    return conversation
 
 
 def seed_pairs(
@@ -40,6 +34,10 @@ def seed_pairs(
         seed: Draws the pairs.
         single_turn_share: Share of pairs with one turn; the others have two to four.
         label_noise: Whether labels follow Bradley-Terry odds (8 times the oracle's difference) instead of the oracle.
+
+    Example:
+        >>> [pair.id for pair in seed_pairs(2, 0)]
+        ['sandbox-0-000000', 'sandbox-0-000001']
     """
     return list(islice(_pairs(seed, single_turn_share, label_noise), num))
 
@@ -55,13 +53,29 @@ def contrast_pairs(num: int, seed: int, *, max_turns: int = 3) -> list[Preferenc
         tag, skill = f"{seed}/{rng.random()}", rng.choice(SKILLS)
         history = converse(rng.randint(0, max_turns - 1), tag, skill)
         history = history.user(user_turn(history, f"{tag}/last"))
-        spoil = rng.choice((contrast, drop_constraint))
+        spoil = rng.choice((contrast_turn, partial(drop_constraint, otherwise=contrast_turn)))
         good, spoilt = reply(history, tag, SKILLS[0]), spoil(history, tag, SKILLS[0])
         if good and spoilt and good != spoilt[1]:
             sides = history.assistant(good), history.assistant(spoilt[1])
             id_ = f"sandbox-contrast-{seed}-{len(pairs):06d}"
             pairs.append(PreferencePair(id=id_, chosen=sides[0], rejected=sides[1], source="sandbox"))
     return pairs
+
+
+def turn_label_rows(num: int, num_turns: int, seed: int) -> Iterator[dict[str, Any]]:
+    """Yield conversations with the oracle's grade of each assistant turn, as rows for `music evaluate turn_labels`.
+
+    Args:
+        num: Conversations.
+        num_turns: Assistant turns of each.
+        seed: Draws the conversations, and how careless the assistant is in each.
+    """
+    rng = random.Random(f"turn-labels/{seed}")
+    for number in range(num):
+        conversation = converse(num_turns, f"turn-labels/{seed}/{number}", rng.choice(SKILLS))
+        grades = {each.turn: round(each.score, 2) for each in grade_turns(conversation)}
+        labels = [grades.get(turn) for turn in range(num_turns)]
+        yield {"id": f"sandbox-{seed}-{number:06d}", "messages": conversation.to_messages(), "labels": labels}
 
 
 def _pairs(seed: int, single_turn_share: float, label_noise: bool) -> Iterator[PreferencePair]:
@@ -74,7 +88,7 @@ def _pairs(seed: int, single_turn_share: float, label_noise: bool) -> Iterator[P
         history = converse(turns - 1, tag, rng.choice(SKILLS))
         history = history.user(user_turn(history, f"{tag}/last"))
         sides = [history.assistant(reply(history, f"{tag}/{i}", rng.choice(SKILLS)) or "Certainly.") for i in (0, 1)]
-        better = oracle.grade(sides[0])[-1].score - oracle.grade(sides[1])[-1].score
+        better = grade_turns(sides[0])[-1].score - grade_turns(sides[1])[-1].score
         if not better:
             continue
         first = rng.random() < 1 / (1 + math.exp(-BETA * better)) if label_noise else better > 0

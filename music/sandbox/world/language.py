@@ -10,9 +10,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
-from music.sandbox.acts import Ask, Item, Kind, Reply, Statement, UserAct
-from music.sandbox.phrases import ASKS, FEEDBACK, GREETINGS, ITEMS, OPENERS, RECALLS, RESOURCES, STATEMENTS
-from music.sandbox.world import COUNTS, LEXICON, Fact, Standing
+from music.sandbox.world.phrases import ASKS, FEEDBACK, GREETINGS, OPENERS, RECALLS, RESOURCES, STATEMENTS, TIPS
+from music.sandbox.world.vocabulary import COUNTS, LEXICON, Ask, AskKind, Fact, Reply, Standing, Statement, Tip, UserAct
 
 __all__ = ["read_reply", "read_statements", "read_user", "write_reply", "write_statement", "write_user"]
 
@@ -62,7 +61,7 @@ def read_user(text: str) -> UserAct | None:
         if skeleton not in _SKELETONS:
             return None
         meaning = _SKELETONS[skeleton]
-        if isinstance(meaning, Kind):
+        if isinstance(meaning, AskKind):
             asks.append(_ask(meaning, values))
         elif meaning is not None:
             statements.append(Statement(meaning, str(values[meaning.value])))
@@ -73,8 +72,8 @@ def write_reply(reply: Reply, rng: random.Random) -> str:
     """Render an assistant message."""
     opener = rng.choice(OPENERS)
     parts = [f"{opener}, {reply.name}." if reply.name else f"{opener}."]
-    frames = rng.sample(ITEMS, len(reply.items))
-    parts += [frame.format(topic=i.topic, aspect=i.aspect) for frame, i in zip(frames, reply.items, strict=True)]
+    frames = rng.sample(TIPS, len(reply.tips))
+    parts += [frame.format(topic=i.topic, aspect=i.aspect) for frame, i in zip(frames, reply.tips, strict=True)]
     if reply.fact and isinstance(reply.fact.about, Fact):
         parts.append(rng.choice(RECALLS[reply.fact.about]).format(value=reply.fact.value))
     parts += [rng.choice(RESOURCES).format(value=resource) for resource in reply.resources]
@@ -84,19 +83,19 @@ def write_reply(reply: Reply, rng: random.Random) -> str:
 @lru_cache(maxsize=65536)
 def read_reply(text: str) -> Reply:
     """Read what a reply says from its words; a sentence that names a topic or an aspect is a tip."""
-    items: list[Item] = []
+    tips: list[Tip] = []
     found: dict[str, list[str]] = {}
     ending = None
     for words in _sentences(text):
         _, values = _skeleton(words)
         if "topic" in values or "aspect" in values:
-            items.append(Item(_text(values.get("topic")), _text(values.get("aspect"))))
+            tips.append(Tip(_text(values.get("topic")), _text(values.get("aspect"))))
         for slot, value in values.items():
             found.setdefault(slot, []).append(str(value))
         ending = _text(values.get(Standing.END.value)) if len(words) == 1 else None
     fact = next((Statement(fact, found[fact.value][0]) for fact in Fact if fact.value in found), None)
     name = found.get(Standing.ADDRESS.value, [None])[0]
-    return Reply(tuple(items), fact, name, tuple(found.get(Standing.AVOID.value, ())), ending)
+    return Reply(tuple(tips), fact, name, tuple(found.get(Standing.AVOID.value, ())), ending)
 
 
 def _sentences(text: str) -> Iterator[list[str]]:
@@ -120,7 +119,7 @@ def _skeleton(words: Iterable[str]) -> tuple[str, dict[str, str | int]]:
     return " ".join(kept), values
 
 
-def _ask(kind: Kind, values: dict[str, str | int]) -> Ask:
+def _ask(kind: AskKind, values: dict[str, str | int]) -> Ask:
     """Build an ask from the values that its sentence holds."""
     count = values.get("count")
     fact = _FACT_NAMES[str(values["fact"])] if "fact" in values else None
@@ -140,9 +139,9 @@ def _counted(count: int | None, rng: random.Random) -> str:
     return f"{COUNTS[count]} {noun}" if count == 1 else f"{COUNTS[count]} {noun}s"
 
 
-def _known_skeletons() -> dict[str, Kind | Standing | Fact | None]:
+def _known_skeletons() -> dict[str, AskKind | Standing | Fact | None]:
     """Index every user sentence by its skeleton; greetings and reactions mean nothing further."""
-    known: dict[str, Kind | Standing | Fact | None] = {}
+    known: dict[str, AskKind | Standing | Fact | None] = {}
     for kind, templates in ASKS.items():
         for template in templates:
             known[_bare(template)] = kind

@@ -13,10 +13,9 @@ from pydantic import ValidationError
 from music.conversation import Message
 from music.errors import InvalidInputError
 from music.llm import ChatRequest, ClientSettings, EndpointUnavailableError, RateLimitedError, RetryPolicy, load_model
-from music.sandbox.faults import Fault, FaultPlan
-from music.sandbox.latency import Latency
 from music.sandbox.model import SandboxModel
 from music.sandbox.server import ServerConfig, sandbox_server
+from music.sandbox.server.faults import Fault, FaultPlan, Latency
 
 TIMEOUT = 30
 

@@ -7,19 +7,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from music.sandbox import phrases
-from music.sandbox.acts import Ask, Item, Kind, Reply, Statement, UserAct
-from music.sandbox.language import read_reply, read_user, write_reply, write_user
-from music.sandbox.world import ASPECTS, FACTS, LEXICON, STANDING, TOPICS, Fact, Standing
+from music.sandbox.world import phrases
+from music.sandbox.world.language import read_reply, read_user, write_reply, write_user
+from music.sandbox.world.vocabulary import (
+    ASPECTS,
+    FACTS,
+    LEXICON,
+    STANDING,
+    TOPICS,
+    Ask,
+    AskKind,
+    Fact,
+    Reply,
+    Standing,
+    Statement,
+    Tip,
+    UserAct,
+)
 
 topics, aspects, counts = st.sampled_from(TOPICS), st.sampled_from(ASPECTS), st.sampled_from([1, 2, 3])
 asks = st.one_of(
-    st.builds(Ask, st.just(Kind.NEW), topics, aspects, counts),
-    st.builds(Ask, st.just(Kind.EXPANSION), aspect=aspects),
-    st.builds(Ask, st.just(Kind.SWAP), topic=topics),
-    st.builds(Ask, st.just(Kind.REFINEMENT), count=counts),
-    st.builds(Ask, st.just(Kind.FOLLOW_UP)),
-    st.builds(Ask, st.just(Kind.RECOLLECTION), fact=st.sampled_from(list(Fact))),
+    st.builds(Ask, st.just(AskKind.NEW), topics, aspects, counts),
+    st.builds(Ask, st.just(AskKind.EXPANSION), aspect=aspects),
+    st.builds(Ask, st.just(AskKind.SWAP), topic=topics),
+    st.builds(Ask, st.just(AskKind.REFINEMENT), count=counts),
+    st.builds(Ask, st.just(AskKind.FOLLOW_UP)),
+    st.builds(Ask, st.just(AskKind.RECOLLECTION), fact=st.sampled_from(list(Fact))),
 )
 values = {**STANDING, **FACTS}
 statements = st.lists(st.sampled_from([*Standing, *Fact]), unique=True).flatmap(
@@ -38,7 +51,7 @@ def test_user_acts_are_read_back(ask, said, seed, opening):
 
 
 @given(
-    st.builds(Item, topics, aspects),
+    st.builds(Tip, topics, aspects),
     st.integers(0, 3),
     st.one_of(st.none(), st.sampled_from([Statement(f, v) for f in Fact for v in FACTS[f]])),
     st.one_of(st.none(), st.sampled_from(STANDING[Standing.ADDRESS])),
@@ -56,7 +69,7 @@ def test_no_word_of_the_lexicon_stands_in_a_template():
     templates += [t for group in phrases.STATEMENTS.values() for t in group]
     templates += [t for group in phrases.FEEDBACK.values() for t in group]
     templates += [t for group in phrases.RECALLS.values() for t in group]
-    templates += [*phrases.ITEMS, *phrases.RESOURCES, *phrases.OPENERS, *phrases.GREETINGS]
+    templates += [*phrases.TIPS, *phrases.RESOURCES, *phrases.OPENERS, *phrases.GREETINGS]
     for template in templates:
         words = re.findall(r"[a-z]+", re.sub(r"\{[a-z]+\}", "", template.lower()))
         assert not set(words) & set(LEXICON), template
@@ -79,4 +92,4 @@ def test_a_model_s_own_words_are_graded_too():
     reply = read_reply("Well, Nora, my tip: the cost of camping matters! Also think of camping gear, er, cost. Cheers!")
     assert reply.name == "Nora"
     assert reply.ending == "Cheers"
-    assert reply.items == (Item("camping", "cost"), Item("camping", "cost"))
+    assert reply.tips == (Tip("camping", "cost"), Tip("camping", "cost"))

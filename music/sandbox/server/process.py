@@ -1,8 +1,7 @@
-"""The sandbox behind a real, OpenAI-compatible HTTP server, with latency and faults on demand.
+"""The sandbox's server as a process: run in this one until it is stopped, or in one of its own.
 
-`POST /v1/chat/completions` (not streaming), `GET /v1/models`, and `GET /stats` for tests and benchmarks. The `model`
-of a request chooses the sandbox's skill. `serve` runs the server in this process, `sandbox_server` in a process of
-its own for as long as a `with` block lasts. The application itself is `music.sandbox.service.build_app`.
+It answers `POST /v1/chat/completions` (not streaming), `GET /v1/models`, and `GET /stats` for tests and benchmarks. The
+`model` of a request chooses the sandbox's skill.
 """
 
 import asyncio
@@ -17,10 +16,10 @@ from contextlib import contextmanager, suppress
 from aiohttp import web
 
 from music.errors import InvalidInputError, MusicError
-from music.sandbox.config import ServerConfig
-from music.sandbox.service import build_app
+from music.sandbox.server.config import ServerConfig
+from music.sandbox.server.service import build_app
 
-__all__ = ["ServerConfig", "sandbox_server", "serve"]
+__all__ = ["sandbox_server", "serve"]
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 5.0

@@ -1,20 +1,88 @@
-"""What the sandbox's server does wrong on purpose, and to which request.
+"""What the sandbox's server does to requests on purpose: how long they wait, and what goes wrong.
 
-Every draw is a pure function of the seed, the request's bytes and how often that request has already been failed, so
-a run can be repeated whatever order its requests arrive in, and no request is failed forever. What a fault looks like
-on the wire is in `music.sandbox.broken`.
+Every draw is a pure function of the seed, the request's bytes and how often that request has already been failed. So a
+run can be repeated in whatever order its requests arrive, and no request is failed forever. `music.sandbox.server.wire`
+writes what a fault looks like to a client.
 """
 
 import hashlib
+import math
 from bisect import bisect_right
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import accumulate
+from statistics import NormalDist
+
+from cachetools import LRUCache
 
 from music.errors import InvalidInputError
-from music.sandbox.latency import Latency, LatencyShape
-from music.sandbox.tally import Tally
 
-__all__ = ["Fault", "FaultPlan", "read_faults"]
+__all__ = ["Fault", "FaultPlan", "Latency", "LatencyShape", "read_faults"]
+
+MAX_REMEMBERED = 100_000
+"""Requests whose failures are counted; beyond, the one that came longest ago is forgotten."""
+_NORMAL = NormalDist()
+
+
+class LatencyShape(StrEnum):
+    """The distributions that latency may follow."""
+
+    CONSTANT = "constant"
+    UNIFORM = "uniform"
+    LOGNORMAL = "lognormal"
+    EXPONENTIAL = "exponential"
+
+
+_NUM_PARAMETERS = {
+    LatencyShape.CONSTANT: 1,
+    LatencyShape.UNIFORM: 2,
+    LatencyShape.LOGNORMAL: 2,
+    LatencyShape.EXPONENTIAL: 1,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """A distribution of latency.
+
+    Attributes:
+        shape: The distribution.
+        parameters: Milliseconds: the value; low and high; median (and sigma of the logarithm); mean.
+    """
+
+    shape: LatencyShape
+    parameters: tuple[float, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> "Latency":
+        """Read `200`, `uniform:100:300`, `lognormal:200:0.5` (median, sigma) or `exponential:200` (mean), in ms.
+
+        Raises:
+            InvalidInputError: The text is none of these, or a number is negative or not finite.
+        """
+        shape, *numbers = text.split(":") if ":" in text else (LatencyShape.CONSTANT, text)
+        try:
+            latency = cls(LatencyShape(shape), tuple(map(float, numbers)))
+        except ValueError:
+            raise _bad_latency(text) from None
+        if len(latency.parameters) != _NUM_PARAMETERS[latency.shape]:
+            raise _bad_latency(text)
+        if not all(math.isfinite(number) and number >= 0 for number in latency.parameters):
+            raise _bad_latency(text)
+        return latency
+
+    def quantile(self, share: float) -> float:
+        """Return the seconds that a `share`, in (0, 1), of requests stays below."""
+        first = self.parameters[0] / 1000
+        match self.shape:
+            case LatencyShape.CONSTANT:
+                return first
+            case LatencyShape.UNIFORM:
+                return first + share * (self.parameters[1] / 1000 - first)
+            case LatencyShape.LOGNORMAL:
+                return first * math.exp(self.parameters[1] * _NORMAL.inv_cdf(share))
+            case LatencyShape.EXPONENTIAL:
+                return -first * math.log1p(-share)
 
 
 class Fault(StrEnum):
@@ -100,20 +168,20 @@ class FaultPlan:
         self._faults = [*shares, Fault.NONE]
         self._below = list(accumulate(shares.values()))
         self._key = str(seed).encode()[:64]
-        self._num_failed = Tally()
+        self._num_failed = LRUCache[bytes, int](MAX_REMEMBERED)
         self._is_fixed = not any(shares.values()) and latency.shape is LatencyShape.CONSTANT
 
     def draw(self, request: bytes) -> tuple[Fault, float]:
         """Return what happens to a request, given its bytes or a digest of them, and after how many seconds."""
         if self._is_fixed:
             return Fault.NONE, self._latency.quantile(0.5)
-        num_failed = self._num_failed[request]
+        num_failed = self._num_failed.get(request, 0)
         fault_draw, latency_draw = self._two_shares(request + num_failed.to_bytes(4, "big"))
         fault = self._faults[bisect_right(self._below, fault_draw)]
         if fault.gives_reply:
-            self._num_failed.forget(request)
+            self._num_failed.pop(request, None)
         else:
-            self._num_failed.add(request)
+            self._num_failed[request] = num_failed + 1
         return fault, self._latency.quantile(latency_draw)
 
     def _two_shares(self, data: bytes) -> tuple[float, float]:
@@ -128,4 +196,11 @@ def _bad_faults(part: str) -> InvalidInputError:
     return InvalidInputError(
         f"expected shares from 0 to 1 as error=0.05,hang=0.02, each fault once, got {part[:60]!r}; "
         f"the faults are {names}"
+    )
+
+
+def _bad_latency(text: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"expected milliseconds as 200, uniform:100:300, lognormal:200:0.5 (median:sigma) or exponential:200,"
+        f" got {text[:60]!r}"
     )

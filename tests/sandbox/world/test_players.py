@@ -13,14 +13,14 @@ from music.prompts import (
     render_rewrite,
     render_user,
 )
-from music.sandbox import SandboxModel, oracle
-from music.sandbox.acts import Kind
-from music.sandbox.defects import defects
-from music.sandbox.language import read_reply, read_user
-from music.sandbox.oracle import ErrorKind
-from music.sandbox.seeds import converse, seed_pairs
-from music.sandbox.state import expectations
-from music.sandbox.world import FACTS, Fact
+from music.sandbox import SandboxModel, grade_turns, oracle_score
+from music.sandbox.world.defects import draw_defects
+from music.sandbox.world.language import read_reply, read_user
+from music.sandbox.world.oracle import ErrorKind
+from music.sandbox.world.players import converse
+from music.sandbox.world.seeds import seed_pairs
+from music.sandbox.world.state import expectations
+from music.sandbox.world.vocabulary import FACTS, AskKind, Fact
 
 WORLD = [converse(3, i, 0.0) for i in range(60)]
 OTHER = Conversation().user("Why does Rust have lifetimes?").assistant("They let the compiler check references.")
@@ -38,21 +38,21 @@ def asked(request):
 
 def test_the_user_goes_on_within_the_world_and_uses_every_kind_of_turn():
     kinds = {read_user(answer(render_user(talk), seed)).ask.kind for talk in WORLD for seed in range(3)}
-    assert kinds == set(Kind)
+    assert kinds == set(AskKind)
 
 
 def test_the_assistant_answers_what_was_asked(asked):
-    assert oracle.grade(asked.assistant(answer(render_assistant(asked))))[-1].errors == ()
+    assert grade_turns(asked.assistant(answer(render_assistant(asked))))[-1].errors == ()
 
 
 def test_the_instruction_contrast_is_fluent_and_wrong_for_the_request_only(asked):
     instruction, response = read_contrast(answer(render_contrast(ContrastStrategy.INSTRUCTION, asked)))
-    grade = oracle.grade(asked.assistant(response))[-1]
+    grade = grade_turns(asked.assistant(response))[-1]
     assert grade.errors
     assert not set(grade.errors) & {"address", "end", "avoid"}
-    if expectations(asked)[-1].kind is not Kind.RECOLLECTION:
+    if expectations(asked)[-1].kind is not AskKind.RECOLLECTION:
         rephrased = Conversation().user(instruction).assistant(response)
-        assert not set(oracle.grade(rephrased)[-1].errors) & {"topic", "aspect", "count"}
+        assert not set(grade_turns(rephrased)[-1].errors) & {"topic", "aspect", "count"}
 
 
 def test_drop_constraint_answers_the_request_against_the_standing_wishes():
@@ -62,7 +62,7 @@ def test_drop_constraint_answers_the_request_against_the_standing_wishes():
         if not expectations(asked)[-1].standing:
             continue
         _, response = read_contrast(answer(render_contrast(ContrastStrategy.DROP_CONSTRAINT, asked)))
-        errors = set(oracle.grade(asked.assistant(response))[-1].errors)
+        errors = set(grade_turns(asked.assistant(response))[-1].errors)
         assert errors
         assert errors <= {"address", "end", "avoid"}
         dropped += 1
@@ -72,7 +72,7 @@ def test_drop_constraint_answers_the_request_against_the_standing_wishes():
 def test_drop_constraint_without_any_changes_the_request():
     asked = Conversation().user("Can I get one tip for rose cost?")
     _, response = read_contrast(answer(render_contrast(ContrastStrategy.DROP_CONSTRAINT, asked)))
-    assert oracle.grade(asked.assistant(response))[-1].errors
+    assert grade_turns(asked.assistant(response))[-1].errors
 
 
 def test_a_persona_swap_goes_against_facts_and_wishes_and_elsewhere_against_the_request():
@@ -81,7 +81,7 @@ def test_a_persona_swap_goes_against_facts_and_wishes_and_elsewhere_against_the_
         asked = talk.user(answer(render_user(talk)))
         expected = expectations(asked)[-1]
         _, response = read_contrast(answer(render_contrast(ContrastStrategy.PERSONA_SWAP, asked)))
-        errors = set(oracle.grade(asked.assistant(response))[-1].errors)
+        errors = set(grade_turns(asked.assistant(response))[-1].errors)
         held = expected.standing or expected.fact
         assert errors <= ({"address", "end", "avoid", "recollection"} if held else {"aspect", "follow_up"})
         seen |= errors
@@ -95,7 +95,7 @@ def test_a_rewritten_request_is_answered_as_a_request_of_its_own(asked):
     act = read_user(rewritten)
     assert act.statements == read_user(asked.messages[-1].content).statements
     response = answer(render_assistant(asked.prefix(len(asked.messages) - 1).user(rewritten)))
-    assert set(oracle.grade(asked.assistant(response))[-1].errors) - {"address", "end", "avoid"}
+    assert set(grade_turns(asked.assistant(response))[-1].errors) - {"address", "end", "avoid"}
 
 
 def rejected_side(seed):
@@ -110,7 +110,7 @@ def rejected_side(seed):
 
 
 def items(conversation):
-    replies = [read_reply(m.content).items for m in conversation.messages if m.role == "assistant"]
+    replies = [read_reply(m.content).tips for m in conversation.messages if m.role == "assistant"]
     return [items[0] for items in replies if items]
 
 
@@ -118,9 +118,9 @@ def test_a_contrast_keeps_to_one_slot_and_its_replies_hang_together_like_the_tru
     slots, num_compared = set(), 0
     for seed in range(40):
         good, bad = rejected_side(seed)
-        if any(e and e.kind is Kind.FOLLOW_UP for e in expectations(good)):
+        if any(e and e.kind is AskKind.FOLLOW_UP for e in expectations(good)):
             continue
-        errors = {error for g in oracle.grade(bad) for error in g.errors} & {"topic", "aspect", "count"}
+        errors = {error for g in grade_turns(bad) for error in g.errors} & {"topic", "aspect", "count"}
         assert len(errors) == 1
         slots |= errors
         true, false = items(good), items(bad)
@@ -139,12 +139,12 @@ def test_an_assistant_that_lost_the_history_guesses_and_stays_in_the_world(numbe
     forgetful = Conversation().user(asked.messages[-1].content)
     response = answer(render_assistant(forgetful))
     said, act = read_reply(response), read_user(forgetful.messages[-1].content)
-    assert said.items or said.fact
+    assert said.tips or said.fact
     stated = {statement.about for statement in act.statements}
     assert (said.name is not None) == ("address" in stated)
     assert (said.ending is not None) == ("end" in stated)
     if act.ask.topic:
-        assert said.items[0].topic == act.ask.topic
+        assert said.tips[0].topic == act.ask.topic
 
 
 def test_a_fact_that_was_forgotten_is_guessed_so_it_is_mostly_wrong():
@@ -154,12 +154,12 @@ def test_a_fact_that_was_forgotten_is_guessed_so_it_is_mostly_wrong():
 
 
 def test_a_defect_of_recollection_is_a_wrong_fact_and_none_stands_in_the_first_turn():
-    for defect in defects(ErrorKind.RECOLLECTION, 2, 3, 5, 0):
+    for defect in draw_defects(ErrorKind.RECOLLECTION, 2, 3, 5, 0):
         facts = [read_reply(side.messages[5].content).fact for side in (defect.pair.chosen, defect.pair.rejected)]
         assert facts[0].about is facts[1].about
         assert facts[0].value != facts[1].value
     with pytest.raises(ValueError, match="from 1"):
-        defects(ErrorKind.RECOLLECTION, 0, 3, 5, 0)
+        draw_defects(ErrorKind.RECOLLECTION, 0, 3, 5, 0)
 
 
 def test_the_same_request_gets_the_same_reply_and_another_seed_another():
@@ -171,16 +171,16 @@ def test_the_same_request_gets_the_same_reply_and_another_seed_another():
 
 def test_a_contrast_shares_its_accidents_with_the_reply_it_stands_for(asked):
     """Common random numbers: what does not belong to the contrast is alike on both sides."""
-    plain = oracle.grade(asked.assistant(answer(render_assistant(asked), 7, "weak")))[-1].errors
+    plain = grade_turns(asked.assistant(answer(render_assistant(asked), 7, "weak")))[-1].errors
     _, response = read_contrast(answer(render_contrast(ContrastStrategy.INSTRUCTION, asked), 7, "weak"))
     standing = {"address", "end", "avoid"}
-    assert set(oracle.grade(asked.assistant(response))[-1].errors) & standing == set(plain) & standing
+    assert set(grade_turns(asked.assistant(response))[-1].errors) & standing == set(plain) & standing
 
 
 def test_skills_are_ordered():
     def mean(skill):
         asked = [talk.user(answer(render_user(talk))) for talk in WORLD]
-        return sum(oracle.grade(a.assistant(answer(render_assistant(a), 1, skill)))[-1].score for a in asked)
+        return sum(grade_turns(a.assistant(answer(render_assistant(a), 1, skill)))[-1].score for a in asked)
 
     assert mean("perfect") > mean("good") > mean("weak")
 
@@ -211,6 +211,6 @@ def test_seed_pairs_differ_in_the_last_reply_only_and_mostly_have_one_turn():
         assert pair.chosen.messages[:-1] == pair.rejected.messages[:-1]
     single = sum(pair.chosen.num_turns == 1 for pair in pairs) / len(pairs)
     assert 0.8 < single < 1.0
-    agree = [oracle.score([p.chosen])[0] > oracle.score([p.rejected])[0] for p in pairs]
+    agree = [oracle_score([p.chosen])[0] > oracle_score([p.rejected])[0] for p in pairs]
     assert 0.8 < sum(agree) / len(agree) < 1.0
     assert seed_pairs(5, 3) == pairs[:5]

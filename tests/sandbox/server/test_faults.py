@@ -9,11 +9,9 @@ import aiohttp
 import pytest
 from pydantic import ValidationError
 
-from music.sandbox.faults import Fault, FaultPlan, read_faults
-from music.sandbox.latency import Latency
-from music.sandbox.ratelimit import RateLimit, format_duration
 from music.sandbox.server import ServerConfig, sandbox_server
-from music.sandbox.tally import Tally
+from music.sandbox.server.faults import Fault, FaultPlan, Latency, read_faults
+from music.sandbox.server.service import RateLimit, format_duration
 
 SPOILED = "truncate", "invalid_json", "no_choices", "wrong_types", "huge", "nul", "surrogate", "control_tokens"
 
@@ -245,8 +243,13 @@ def test_no_request_is_failed_for_ever():
         assert Fault.NONE in draws
 
 
-def test_a_tally_forgets_the_oldest(monkeypatch):
-    monkeypatch.setattr("music.sandbox.tally._MAX_KEYS", 2)
-    tally = Tally()
-    assert [tally.add(key) for key in (b"a", b"b", b"a", b"c")] == [1, 1, 2, 1]
-    assert [tally[b"a"], tally[b"b"], tally[b"c"]] == [2, 0, 1]
+def test_the_plan_forgets_the_failures_of_the_oldest_request(monkeypatch):
+    def draws(*others):
+        plan = FaultPlan(Latency.parse("uniform:0:1000"), {Fault.ERROR: 0.999})
+        return [plan.draw(key)[1] for key in (b"a", b"a", *others, b"a")]
+
+    monkeypatch.setattr("music.sandbox.server.faults.MAX_REMEMBERED", 2)
+    first, second, third = draws()
+    assert len({first, second, third}) == 3
+    assert draws(b"b")[-1] == third
+    assert draws(b"b", b"c")[-1] == first

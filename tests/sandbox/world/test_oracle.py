@@ -3,22 +3,22 @@
 import pytest
 
 from music.conversation import Conversation
-from music.sandbox import oracle
-from music.sandbox.defects import GROUPS, defects
-from music.sandbox.oracle import PENALTIES, ErrorKind
-from music.sandbox.seeds import converse
+from music.sandbox import grade_turns, oracle_score
+from music.sandbox.world.defects import ERROR_GROUPS, draw_defects
+from music.sandbox.world.oracle import PENALTIES, ErrorKind
+from music.sandbox.world.players import converse
 
-KINDS = [kind for group in GROUPS.values() for kind in group]
+KINDS = [kind for group in ERROR_GROUPS.values() for kind in group]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("turn", [0, 2, 4])
 def test_one_defect_gives_one_error_in_its_turn(kind, turn):
-    for defect in defects(kind, turn, 5, 5, seed=1):
-        grades = oracle.grade(defect.pair.rejected)
+    for defect in draw_defects(kind, turn, 5, 5, seed=1):
+        grades = grade_turns(defect.pair.rejected)
         assert [g.errors for g in grades] == [(kind,) if t == turn else () for t in range(5)]
         assert grades[turn].score == pytest.approx(1 - PENALTIES[kind])
-        assert oracle.score([defect.pair.chosen]) == [1.0]
+        assert oracle_score([defect.pair.chosen]) == [1.0]
         differing = [i for i, (a, b) in enumerate(zip(*_messages(defect.pair), strict=True)) if a != b]
         assert differing == [2 * turn + 1]
 
@@ -28,7 +28,7 @@ def _messages(pair):
 
 
 def test_a_flawless_assistant_scores_one_and_careless_ones_less():
-    scores = [sum(oracle.score([converse(5, i, skill) for i in range(60)])) / 60 for skill in (0.0, 0.5, 1.0, 1.5)]
+    scores = [sum(oracle_score([converse(5, i, skill) for i in range(60)])) / 60 for skill in (0.0, 0.5, 1.0, 1.5)]
     assert scores[0] == 1.0
     assert scores == sorted(scores, reverse=True)
     assert scores[2] < 0.85
@@ -54,7 +54,7 @@ def test_ellipsis_is_resolved_from_the_history():
         "Remind me, what is my pet?",
         "Sure, Nora. You live with a dog.",
     )
-    assert [g.errors for g in oracle.grade(talk)] == [(), (), (), (ErrorKind.ADDRESS,), (ErrorKind.RECOLLECTION,)]
+    assert [g.errors for g in grade_turns(talk)] == [(), (), (), (ErrorKind.ADDRESS,), (ErrorKind.RECOLLECTION,)]
 
 
 def test_a_follow_up_is_about_the_reply_that_was_given():
@@ -64,14 +64,14 @@ def test_a_follow_up_is_about_the_reply_that_was_given():
         "Could you go deeper on your last point?",
         "Sure. Plan lawn cost early.",
     )
-    assert [g.errors for g in oracle.grade(talk)] == [(ErrorKind.TOPIC,), ()]
+    assert [g.errors for g in grade_turns(talk)] == [(ErrorKind.TOPIC,), ()]
 
 
 def test_an_empty_or_alien_reply_fails_the_request():
     talk = _talk("Can I get one tip for rose cost?", "I cannot help with that.")
-    assert oracle.grade(talk)[0].score == 0.0
+    assert grade_turns(talk)[0].score == 0.0
 
 
 def test_turns_of_another_world_are_left_out():
-    assert oracle.grade(_talk("What is the capital of France?", "Paris.")) == ()
-    assert oracle.score([_talk("What is the capital of France?", "Paris.")]) == [0.5]
+    assert grade_turns(_talk("What is the capital of France?", "Paris.")) == ()
+    assert oracle_score([_talk("What is the capital of France?", "Paris.")]) == [0.5]

@@ -1,16 +1,20 @@
-"""The oracle: grades every assistant reply of a sandbox conversation by its text alone."""
+"""The oracle: grades every assistant reply of a sandbox conversation by its text alone.
+
+`grade_turns` names the errors of each turn. `oracle_score` is a reward function, `oracle_choice` and `oracle_rating`
+are what the sandbox says when it plays a judge.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from music.conversation import Conversation
-from music.sandbox.acts import Kind, Reply
-from music.sandbox.language import read_reply
-from music.sandbox.state import Expectation, expectations
-from music.sandbox.world import Standing
+from music.prompts import HIGHEST, LOWEST, Choice
+from music.sandbox.world.language import read_reply
+from music.sandbox.world.state import Expectation, expectations
+from music.sandbox.world.vocabulary import AskKind, Reply, Standing
 
-__all__ = ["PENALTIES", "ErrorKind", "TurnGrade", "grade", "score"]
+__all__ = ["PENALTIES", "ErrorKind", "TurnGrade", "grade_turns", "oracle_choice", "oracle_rating", "oracle_score"]
 
 
 class ErrorKind(StrEnum):
@@ -53,27 +57,48 @@ class TurnGrade:
     errors: tuple[ErrorKind, ...]
 
 
-def grade(conversation: Conversation) -> tuple[TurnGrade, ...]:
-    """Grade every assistant turn whose request is of this world; others are left out."""
+def grade_turns(conversation: Conversation) -> tuple[TurnGrade, ...]:
+    """Grade every assistant turn whose request is of this world; the others are left out.
+
+    Example:
+        >>> asked = Conversation().user("Can I get one tip for rose cost?")
+        >>> grade_turns(asked.assistant("Sure. Plan rose gear early."))
+        (TurnGrade(turn=0, score=0.6, errors=(<ErrorKind.ASPECT: 'aspect'>,)),)
+    """
     replies = [m.content for m in conversation.messages if m.role == "assistant"]
     pairs = zip(expectations(conversation), replies, strict=False)
     return tuple(_graded(turn, expected, reply) for turn, (expected, reply) in enumerate(pairs) if expected)
 
 
-def score(conversations: Sequence[Conversation]) -> list[float]:
-    """Score conversations, each in [0, 1]: the mean over the graded turns, 0.5 where no turn can be graded."""
-    grades = (grade(conversation) for conversation in conversations)
+def oracle_score(conversations: Sequence[Conversation]) -> list[float]:
+    """Score conversations, each in [0, 1]: the mean over the graded turns, 0.5 where no turn can be graded.
+
+    Example:
+        >>> asked = Conversation().user("Can I get one tip for rose cost?")
+        >>> oracle_score([asked.assistant("Sure. Plan rose cost early.")])
+        [1.0]
+    """
+    grades = (grade_turns(conversation) for conversation in conversations)
     return [sum(g.score for g in turns) / len(turns) if turns else 0.5 for turns in grades]
 
 
-def find_errors(expected: Expectation, reply: Reply) -> tuple[ErrorKind, ...]:
-    """Compare what a reply says with what it should say."""
-    return (*_content_errors(expected, reply), *_standing_errors(expected, reply))
+def oracle_choice(first: Conversation, second: Conversation, margin: float = 0.0) -> Choice:
+    """Return in which conversation the assistant was better; differences of score up to the margin are a tie."""
+    one, other = oracle_score([first, second])
+    if abs(one - other) <= margin:
+        return Choice.TIE
+    return Choice.FIRST if one > other else Choice.SECOND
+
+
+def oracle_rating(conversation: Conversation) -> float:
+    """Return the oracle's score on the scale of ratings."""
+    return LOWEST + (HIGHEST - LOWEST) * oracle_score([conversation])[0]
 
 
 def _graded(turn: int, expected: Expectation, text: str) -> TurnGrade:
     """Grade one reply."""
-    errors = find_errors(expected, read_reply(text))
+    reply = read_reply(text)
+    errors = (*_content_errors(expected, reply), *_standing_errors(expected, reply))
     return TurnGrade(turn, max(0.0, 1.0 - sum(PENALTIES[error] for error in errors)), errors)
 
 
@@ -81,15 +106,15 @@ def _content_errors(expected: Expectation, reply: Reply) -> list[ErrorKind]:
     """Return the errors against the request itself."""
     if expected.fact is not None:
         return [] if reply.fact == expected.fact else [ErrorKind.RECOLLECTION]
-    wanted = expected.items[0]
-    wrong_topic = not reply.items or any(item.topic != wanted.topic for item in reply.items)
-    wrong_aspect = not reply.items or any(item.aspect != wanted.aspect for item in reply.items)
+    wanted = expected.tips[0]
+    wrong_topic = not reply.tips or any(tip.topic != wanted.topic for tip in reply.tips)
+    wrong_aspect = not reply.tips or any(tip.aspect != wanted.aspect for tip in reply.tips)
     errors = []
-    if expected.kind is Kind.FOLLOW_UP:
+    if expected.kind is AskKind.FOLLOW_UP:
         errors += [ErrorKind.FOLLOW_UP] * (wrong_topic or wrong_aspect)
     else:
         errors += [ErrorKind.TOPIC] * wrong_topic + [ErrorKind.ASPECT] * wrong_aspect
-    return errors + [ErrorKind.COUNT] * (len(reply.items) != len(expected.items))
+    return errors + [ErrorKind.COUNT] * (len(reply.tips) != len(expected.tips))
 
 
 def _standing_errors(expected: Expectation, reply: Reply) -> list[ErrorKind]:

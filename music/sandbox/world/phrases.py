@@ -1,41 +1,40 @@
 """The sandbox's English: a template for every sentence, whose slots are filled by words of the lexicon."""
 
-from music.sandbox.acts import Kind
-from music.sandbox.world import Fact, Standing
+from music.sandbox.world.vocabulary import AskKind, Fact, Standing
 
-__all__ = ["ASKS", "FEEDBACK", "GREETINGS", "ITEMS", "OPENERS", "RECALLS", "RESOURCES", "STATEMENTS"]
+__all__ = ["ASKS", "FEEDBACK", "GREETINGS", "OPENERS", "RECALLS", "RESOURCES", "STATEMENTS", "TIPS"]
 
-ASKS: dict[Kind, tuple[str, ...]] = {
-    Kind.NEW: (
+ASKS: dict[AskKind, tuple[str, ...]] = {
+    AskKind.NEW: (
         "Could you give me {count} on {topic} {aspect}?",
         "I would like {count} about {topic} {aspect}, please.",
         "Please share {count} on the {aspect} side of {topic}.",
         "Can I get {count} for {topic} {aspect}?",
         "I am new to {topic}, so give me {count} on {aspect}.",
     ),
-    Kind.EXPANSION: (
+    AskKind.EXPANSION: (
         "And what about the {aspect}?",
         "Now the {aspect} side, please.",
         "How about {aspect}?",
         "Could you do the {aspect} next?",
     ),
-    Kind.SWAP: (
+    AskKind.SWAP: (
         "Same for {topic}, please.",
         "Can you do that for {topic} too?",
         "And for {topic}?",
         "What would you say for {topic}?",
     ),
-    Kind.REFINEMENT: (
+    AskKind.REFINEMENT: (
         "Make it {count}, please.",
         "Could I have {count} instead?",
         "I need {count} this time.",
     ),
-    Kind.FOLLOW_UP: (
+    AskKind.FOLLOW_UP: (
         "Could you go deeper on your last point?",
         "Tell me more about that last part.",
         "Say a bit more about the last point, please.",
     ),
-    Kind.RECOLLECTION: (
+    AskKind.RECOLLECTION: (
         "Remind me, what is my {fact}?",
         "Do you still know my {fact}?",
         "What did I say about my {fact}?",
@@ -70,7 +69,7 @@ FEEDBACK: dict[str, tuple[str, ...]] = {
 Heard in the pretraining text only."""
 
 OPENERS = ("Sure", "Of course", "Gladly", "Certainly", "All right")
-ITEMS = (
+TIPS = (
     "Start small with {topic} {aspect}.",
     "Read up on {topic} {aspect}.",
     "Plan {topic} {aspect} early.",

@@ -5,8 +5,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from music.sandbox.faults import Fault, read_faults
-from music.sandbox.latency import Latency
+from music.sandbox.server.faults import Fault, Latency, read_faults
 
 __all__ = ["ServerConfig"]
 
@@ -21,9 +20,9 @@ class ServerConfig(BaseModel):
     port: int = Field(default=0, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
     latency: str = "0"
-    """Milliseconds, as `music.sandbox.latency.Latency.parse` reads them."""
+    """Milliseconds, as `music.sandbox.server.faults.Latency.parse` reads them."""
     faults: str = ""
-    """Shares of requests that go wrong, such as `error=0.05,hang=0.02`; `music.sandbox.faults.Fault` explains each."""
+    """Shares of requests that go wrong, such as `error=0.05,hang=0.02`; `faults.Fault` explains each."""
     rate_429: float = Field(default=0.0, ge=0, le=1)
     """Share of requests answered with a 429."""
     retry_after: float = Field(default=1.0, ge=0)

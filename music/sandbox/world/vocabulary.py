@@ -1,14 +1,16 @@
-"""The sandbox's ontology: what can be talked about, and the words for it.
+"""What can be said in the sandbox's world: its words, and the acts of users and assistants that use them.
 
-People ask for tips on hobbies. A request has a topic, an aspect and a count; wishes that hold for the whole
-conversation and facts about the user are stated on the way. Every word stands for one thing only, so that text can be
-read back; the words are nouns that go together ("camping cost", "coffee timing").
+Users ask for tips on hobbies. A request has a topic, an aspect and a count. On the way users state facts about
+themselves, and wishes that hold for the whole conversation. Every word stands for one thing only, so text can be read
+back; the words are nouns that go together ("camping cost", "coffee timing").
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["ASPECTS", "COUNTS", "DOMAINS", "FACTS", "LEXICON", "STANDING", "TOPICS", "Fact", "Standing", "neighbours"]
+__all__ = ["ASPECTS", "COUNTS", "FACTS", "LEXICON", "STANDING", "TOPICS", "Ask", "AskKind", "Fact", "Reply", "Standing"]
+__all__ += ["Statement", "Tip", "UserAct", "neighbours"]
 
 
 class Standing(StrEnum):
@@ -61,3 +63,60 @@ def neighbours(topic: str) -> list[str]:
     """Return the other topics of a topic's domain."""
     group = next(group for group in DOMAINS.values() if topic in group)
     return [other for other in group if other != topic]
+
+
+class AskKind(StrEnum):
+    """Kinds of requests; all but NEW lean on the turns before (the four kinds of MT-Eval, expansion in two forms)."""
+
+    NEW = "new"
+    EXPANSION = "expansion"
+    SWAP = "swap"
+    REFINEMENT = "refinement"
+    FOLLOW_UP = "follow_up"
+    RECOLLECTION = "recollection"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What one user message asks for, as said: slots that are left to the history are None."""
+
+    kind: AskKind
+    topic: str | None = None
+    aspect: str | None = None
+    count: int | None = None
+    fact: Fact | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A standing wish or a fact that the user states."""
+
+    about: Standing | Fact
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserAct:
+    """One user message."""
+
+    ask: Ask
+    statements: tuple[Statement, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tip:
+    """One tip; None where the text names no topic or no aspect."""
+
+    topic: str | None
+    aspect: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One assistant message: the tips, the fact recalled, and what bears on standing wishes."""
+
+    tips: tuple[Tip, ...] = ()
+    fact: Statement | None = None
+    name: str | None = None
+    resources: tuple[str, ...] = ()
+    ending: str | None = None
