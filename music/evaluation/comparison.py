@@ -8,12 +8,8 @@ from pydantic import BaseModel, ConfigDict
 
 from music.evaluation.benchmarks.benchmark import Benchmark
 from music.evaluation.benchmarks.item import Item
-from music.evaluation.figures import Basis, Figure
 from music.evaluation.scoring.records import ScoreSet
-from music.statistics import Estimate
-from music.statistics.composite import composite
-from music.statistics.multiplicity import holm
-from music.statistics.swaps import swap_p_value
+from music.statistics import Basis, Estimate, Figure, composite, holm, swap_p_value
 
 __all__ = ["Comparison", "Difference", "compare"]
 

@@ -3,8 +3,8 @@
 from pydantic import BaseModel, ConfigDict
 
 from music.evaluation.comparison import Comparison
-from music.evaluation.figures import Figure
 from music.judges.report import JudgeReport
+from music.statistics import Figure
 
 __all__ = ["EvaluationResult", "Exclusion"]
 

@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from music.evaluation.comparison import Comparison, Difference
-from music.evaluation.figures import Figure
 from music.evaluation.result import EvaluationResult
+from music.statistics import Figure
 
 __all__ = ["account", "figure_table", "show_result"]
 

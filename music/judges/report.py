@@ -5,11 +5,10 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
-from music.evaluation.figures import Figure
 from music.judges.model import JudgeModel
 from music.llm.spending.records import Spending
 from music.prompts import load_template
-from music.statistics import describe
+from music.statistics import Figure, describe
 
 __all__ = ["JudgeReport"]
 

@@ -5,10 +5,12 @@ from music.evaluation.benchmarks.item import ItemSet
 from music.evaluation.benchmarks.pairs import pair_item
 from music.evaluation.benchmarks.preferences import Preferences
 from music.evaluation.diagnostics import Diagnosis, diagnose, probe_pairs
+from music.evaluation.diagnostics.report import diagnosis_report
 from music.evaluation.evaluate import evaluate
+from music.evaluation.report import evaluation_report
 from music.evaluation.result import Exclusion
 from music.evaluation.scoring import Subject, score_items
-from music.report import Plot, diagnosis_report, evaluation_report, write_report
+from music.report import Plot, write_report
 
 
 def parts_of(report):

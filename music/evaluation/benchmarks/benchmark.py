@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from music.evaluation.benchmarks.item import Item
-from music.evaluation.figures import Figure
 from music.preferences.sources import Row
+from music.statistics import Figure
 
 __all__ = ["Benchmark", "LeftOutError", "Scores"]
 

@@ -12,10 +12,9 @@ from music.evaluation.benchmarks.best_of_k import areas_under_curve, best_of_k
 from music.evaluation.benchmarks.fields import prompt_key, read_key, reply, wrong
 from music.evaluation.benchmarks.item import Item
 from music.evaluation.benchmarks.scored import Floats, Places, ScoredItems, Share
-from music.evaluation.figures import Figure
 from music.preferences.messages import read_text
 from music.preferences.sources import Row
-from music.statistics.composite import Statistic
+from music.statistics import Figure, Statistic
 
 __all__ = ["correctness_figures", "read_correctness"]
 

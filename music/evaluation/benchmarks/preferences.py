@@ -8,11 +8,11 @@ from music.evaluation.benchmarks.fields import prompt_key
 from music.evaluation.benchmarks.item import Item, Tag
 from music.evaluation.benchmarks.pairs import PairBenchmark, pair_item
 from music.evaluation.benchmarks.scored import ScoredItems
-from music.evaluation.figures import Figure
 from music.pairs import PreferencePair
 from music.preferences.shapes import PAIR_FORMATS
 from music.preferences.sources import Row
 from music.preferences.split import seed_key
+from music.statistics import Figure
 
 __all__ = ["Preferences"]
 

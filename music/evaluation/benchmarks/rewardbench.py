@@ -15,10 +15,10 @@ from music.evaluation.benchmarks.fields import prompt_key, read_choice, read_key
 from music.evaluation.benchmarks.item import Item
 from music.evaluation.benchmarks.pairs import pair_item
 from music.evaluation.benchmarks.scored import ScoredItems, Share, joined
-from music.evaluation.figures import Figure
 from music.preferences.messages import read_messages, read_text
 from music.preferences.rows import row_id
 from music.preferences.sources import Row
+from music.statistics import Figure
 
 __all__ = ["RewardBench"]
 

@@ -15,9 +15,9 @@ from music.evaluation.benchmarks.benchmark import Scores
 from music.evaluation.benchmarks.fields import prompt_key, read_key, read_texts, reply, row_fields, wrong
 from music.evaluation.benchmarks.item import Item
 from music.evaluation.benchmarks.scored import ScoredItems, Share
-from music.evaluation.figures import Figure
 from music.preferences.messages import read_text
 from music.preferences.sources import Row
+from music.statistics import Figure
 
 __all__ = ["RMBench"]
 

@@ -8,7 +8,7 @@ from music.evaluation.benchmarks.benchmark import Scores
 from music.evaluation.benchmarks.item import Item
 from music.evaluation.diagnostics.probes import CUT, SWAPPED, ProbedPairs
 from music.evaluation.diagnostics.scored_pairs import Floats, Mask, ScoredPairs
-from music.evaluation.figures import Figure
+from music.statistics import Figure
 
 __all__ = ["history_figures"]
 

@@ -9,9 +9,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from music.statistics import Estimate, accuracy
-from music.statistics.correlation import ranks
-from music.statistics.estimates import CONFIDENCE
+from music.statistics import CONFIDENCE, Estimate, accuracy
 
 __all__ = ["area_under_curve", "rank_correlations", "worst_found"]
 
@@ -75,8 +73,10 @@ def _share_below(values: Floats, others: Floats) -> Floats:
 
 def _centred_ranks(conversations: Codes, values: Floats) -> Floats:
     """Return each value's rank within its conversation, less the mean rank."""
+    from scipy.stats import rankdata
+
     _, codes = np.unique(values, return_inverse=True)
-    own = ranks(conversations * (int(codes.max()) + 1) + codes)  # those of one conversation stand together
+    own = rankdata(conversations * (int(codes.max()) + 1) + codes)  # those of one conversation stand together
     sizes = np.bincount(conversations)
     return np.asarray(own - (np.bincount(conversations, own) / sizes)[conversations])
 

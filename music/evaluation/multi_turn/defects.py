@@ -13,11 +13,11 @@ from music.evaluation.benchmarks.fields import prompt_key, row_fields
 from music.evaluation.benchmarks.item import Item, Tag
 from music.evaluation.benchmarks.pairs import PairBenchmark, pair_item
 from music.evaluation.benchmarks.scored import ScoredItems
-from music.evaluation.figures import Figure
 from music.evaluation.multi_turn.positions import MANY, position_name
 from music.pairs import ContrastivePair, PreferencePair
 from music.preferences.messages import read_text
 from music.preferences.sources import Row
+from music.statistics import Figure
 
 __all__ = ["Defects", "find_defect"]
 

@@ -15,13 +15,13 @@ from music.evaluation.benchmarks.benchmark import LeftOutError, Scores
 from music.evaluation.benchmarks.fields import prompt_key, row_fields, wrong
 from music.evaluation.benchmarks.item import Item
 from music.evaluation.benchmarks.scored import ScoredItems, Share, joined
-from music.evaluation.figures import Figure
 from music.evaluation.multi_turn.agreement import area_under_curve, rank_correlations, worst_found
 from music.evaluation.multi_turn.labelled_turns import LabelledTurns, changes
 from music.evaluation.multi_turn.positions import MANY, position_name
 from music.preferences.messages import read_messages, read_side
 from music.preferences.rows import row_id
 from music.preferences.sources import Row
+from music.statistics import Figure
 
 __all__ = ["TurnLabels"]
 

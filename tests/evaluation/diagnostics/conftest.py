@@ -9,8 +9,8 @@ from music.evaluation.benchmarks.item import Item, ItemSet
 from music.evaluation.benchmarks.pairs import pair_item
 from music.evaluation.diagnostics import ProbedPairs, probe_pairs
 from music.evaluation.diagnostics.scored_pairs import ScoredPairs
-from music.evaluation.figures import Figure
 from music.evaluation.scoring import ScoreSet, Subject, score_items
+from music.statistics import Figure
 
 
 def _talk(*messages: str) -> Conversation:
