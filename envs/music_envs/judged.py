@@ -7,16 +7,15 @@ from pathlib import Path
 
 import orjson
 
+from music.aio import gather_all
 from music.cli import counted
 from music.errors import InvalidInputError
-from music.judges.cli import read_judge
-from music.judges.gathering import gather_all
 from music.judges.judgement import Judgement
 from music.judges.model import open_judge_model
 from music.judges.pairwise import PairJudgement, PairwiseJudge
 from music.judges.reliability import pairwise_figures
 from music.judges.report import JudgeReport
-from music.judges.settings import JudgeSettings
+from music.judges.settings import JudgeSettings, read_judge
 from music.prompts import Choice
 from music.statistics import Estimate, describe, mean
 from music_envs.best_of_n.rollout import Rollout

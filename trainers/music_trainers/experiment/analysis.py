@@ -6,8 +6,14 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from music.reward.contract import Readout
-from music.statistics import holm, mean, minimum_detectable_effect
-from music.statistics.two_level import two_level_difference, two_level_mean, two_level_p_value
+from music.statistics import (
+    holm,
+    mean,
+    minimum_detectable_effect,
+    two_level_difference,
+    two_level_mean,
+    two_level_p_value,
+)
 from music_trainers.experiment.cell import CellResult
 from music_trainers.experiment.findings import findings
 from music_trainers.experiment.grid import Arm, Grid
