@@ -82,19 +82,11 @@ async def test_rating_scores_each_completion(triples):
 
 async def test_an_item_that_cannot_be_judged_has_no_scores_and_says_why(judges):
     fruits = {str(n): (f"Question {n}?", "right") for n in range(3)} | {"pear": ("Question 0?", "right pear")}
-    items = [
-        Item(
-            id=id,
-            subset="a",
-            completions=(
-                Conversation().user(question).assistant(right),
-                Conversation().user(question).assistant("wrong"),
-            ),
-            labels=(1.0, 0.0),
-            prompt_id=id,
-        )
-        for id, (question, right) in fruits.items()
-    ]
+    items = []
+    for id, (question, right) in fruits.items():
+        prompt = Conversation().user(question)
+        pair = (prompt.assistant(right), prompt.assistant("wrong"))
+        items.append(Item(id=id, subset="a", completions=pair, labels=(1.0, 0.0), prompt_id=id))
     async with open_judge_model(f"mumbles-about-pears@{judges}") as model:
         judge = ByComparing(PairwiseJudge(model))
         scores = await judge_items(ItemSet("fruit", tuple(items)), "judge-pairs:m", judge)
