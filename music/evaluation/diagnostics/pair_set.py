@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from music.conversation import Conversation
-from music.evaluation.benchmarks.item import Item
+from music.evaluation.benchmarks.types import Item
 from music.evaluation.diagnostics.leakage import MAX_EXAMPLES, SeedMatch, first_message, seed_match, side_key
 from music.evaluation.diagnostics.near_duplicates import NearDuplicates
 from music.evaluation.diagnostics.scored_pairs import verdict

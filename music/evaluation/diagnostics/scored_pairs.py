@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from music.errors import InvalidInputError
-from music.evaluation.benchmarks.benchmark import Scores
-from music.evaluation.benchmarks.item import Item
 from music.evaluation.benchmarks.scored import ScoredItems, joined
+from music.evaluation.benchmarks.types import Item, Scores
 from music.report.points import Curve, CurvePoint
 from music.statistics import Component, Estimate, Figure, Statistic, composite, describe, spearman, weighted_sum
 

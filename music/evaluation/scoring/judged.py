@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from music.aio import gather_all
 from music.errors import InvalidInputError
-from music.evaluation.benchmarks.item import Item, ItemSet
+from music.evaluation.benchmarks.types import Item, ItemSet
 from music.evaluation.scoring.records import ItemScores, ScoreSet, ScoresHeader
 from music.evaluation.scoring.store import ScoreStore
 from music.judges.judgement import Judgement
@@ -139,7 +139,7 @@ class _Named(Generic[Said]):
     name: str
     judge: ItemJudge[Said]
     fingerprint: None = None
-    """Its journal is what a run goes on from; see `Subject`."""
+    """Its journal is what a run goes on from; see `ScoredModel`."""
 
     @property
     def description(self) -> str:
