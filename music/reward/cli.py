@@ -8,7 +8,7 @@ import typer
 from music.cli import AsJson, ConsecutiveFlag, FormatFlag, SplitFlag, StrictFlag, console, emit, read_pairs
 from music.files import require_output_file
 from music.names import require_model
-from music.reward.contract import ReadAt
+from music.reward.tokens.contract import ReadAt
 
 __all__ = ["score"]
 

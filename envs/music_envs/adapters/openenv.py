@@ -11,7 +11,7 @@ from pydantic import Field
 from music.aio import run_in_background
 from music.conversation import StopReason
 from music.errors import InvalidInputError
-from music.reward.unscorable import UnscorableError
+from music.reward.tokens.contract import UnscorableError
 from music_envs.chat.episode import Episode
 from music_envs.chat.generators import generator_for
 from music_envs.chat.info import begin_info, require_reply, require_running, step_info

@@ -7,7 +7,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from music.aio import run_in_background
-from music.reward.unscorable import UnscorableError
+from music.reward.tokens.contract import UnscorableError
 from music_agents.roles import derive_seed
 from music_envs.adapters.prompts import read_prompt
 from music_envs.adapters.talk import Talk, rollout_fields

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from music.conversation import Conversation
 from music.reward.functions import RewardFunction
-from music.reward.unscorable import UnscorableError
+from music.reward.tokens.contract import UnscorableError
 from music_envs.scoring import checked_scores
 
 __all__ = ["scores_or_none"]

@@ -15,7 +15,7 @@ from music.evaluation.scoring.records import ItemScores, ScoreSet, ScoresHeader,
 from music.evaluation.scoring.store import ScoreStore
 from music.evaluation.scoring.subject import Subject
 from music.reward import RewardFunction
-from music.reward.scored import Scored
+from music.reward.tokens.contract import Scored
 
 __all__ = ["score_items"]
 

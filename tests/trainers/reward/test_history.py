@@ -1,4 +1,4 @@
-from music.reward.contract import RewardStatistics
+from music.reward.tokens.contract import RewardStatistics
 from music_trainers.reward.history import History
 from music_trainers.reward.records import Evaluation, HeldOutMetrics
 

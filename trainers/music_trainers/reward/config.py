@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from music.errors import InvalidInputError
-from music.reward.contract import ReadAt, Readout
+from music.reward.tokens.contract import ReadAt, Readout
 from music_trainers.outputs import require_unfinished
 from music_trainers.precision import StatesPolicy
 

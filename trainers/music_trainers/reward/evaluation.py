@@ -7,7 +7,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from music.reward.contract import RewardStatistics
+from music.reward.tokens.contract import RewardStatistics
 from music_trainers.reward.config import Objective
 from music_trainers.reward.pairs.encoding import EncodedPair
 from music_trainers.reward.records import HeldOutMetrics

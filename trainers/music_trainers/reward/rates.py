@@ -3,7 +3,7 @@
 from transformers import PreTrainedModel
 
 from music.errors import InvalidInputError
-from music.reward.model import count_text
+from music.reward.loading import count_text
 from music_trainers.reward.config import LORA_RATE, RewardTrainingConfig
 
 __all__ = ["LARGE_RATE", "SMALL_MODEL", "require_fitting_rate"]

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from music.reward.contract import RewardStatistics
+from music.reward.tokens.contract import RewardStatistics
 from music_trainers.reward.accounting import PackingAccounting, PairAccounting, SourceAccounting
 from music_trainers.reward.config import RewardTrainingConfig
 

@@ -1,6 +1,6 @@
 from music.conversation import Conversation
 from music.pairs import PreferencePair
-from music.reward.tokens import ConversationTokenizer
+from music.reward.tokens.encoding import ConversationTokenizer
 from music_trainers.reward.pairs.encoding import encode_pairs
 
 

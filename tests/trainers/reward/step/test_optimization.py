@@ -8,9 +8,9 @@ from transformers import get_scheduler
 
 from music.conversation import Conversation
 from music.pairs import PreferencePair
-from music.reward.forward import PackedScorer
 from music.reward.loading import load_checkpoint
 from music.reward.packing import TokenSequence, plan_rows
+from music.reward.scoring.forward import PackedScorer
 from music_trainers.reward.config import Objective, RewardTrainingConfig
 from music_trainers.reward.evaluation import evaluate
 from music_trainers.reward.pairs.encoding import EncodedPair, encode_pairs

@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from music.reward.forward import PackedScorer
 from music.reward.packing import TokenSequence, plan_rows
+from music.reward.scoring.forward import PackedScorer
 from music_trainers.reward.step.unread import unread_left_out
 
 SIZES = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from music.errors import InvalidInputError
 from music.pairs import PreferencePair
 from music.preferences import split_pairs
-from music.reward.tokens import ConversationTokenizer
+from music.reward.tokens.encoding import ConversationTokenizer
 from music_trainers.reward.accounting import SourceAccounting
 from music_trainers.reward.pairs.encoding import EncodedPair, encode_pairs
 from music_trainers.reward.pairs.schedule import num_drawn

@@ -12,8 +12,8 @@ from transformers import PreTrainedModel
 
 from music.errors import MusicError
 from music.reward.attention import choose_backend
-from music.reward.forward import PackedScorer
-from music.reward.self_test import settle_backend
+from music.reward.scoring.forward import PackedScorer
+from music.reward.scoring.self_test import settle_backend
 from music_trainers.precision import StatesPolicy, make_optimizer
 from music_trainers.reward.accounting import PackingAccounting
 from music_trainers.reward.config import RewardTrainingConfig

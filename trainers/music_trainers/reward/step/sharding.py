@@ -15,8 +15,8 @@ from accelerate.utils import broadcast
 from torch import nn
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
-from music.reward.forward import PackedScorer
-from music.reward.self_test import settle_backend
+from music.reward.scoring.forward import PackedScorer
+from music.reward.scoring.self_test import settle_backend
 
 __all__ = ["reshard", "settle_backend_of_shards", "shard"]
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from music.reward.packing import PackedRow
-from music.reward.rope import RopeLimits
+from music.reward.scoring.rope import RopeLimits
 
 __all__ = ["unread_left_out"]
 
