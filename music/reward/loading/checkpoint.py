@@ -68,7 +68,7 @@ def load_checkpoint(
         chat_template: A file, or a name (see `music.chat_template`); by default the tokenizer's own. A contract beside
             the checkpoint must have been made with it.
         read_at: At which token rewards are read; by default as the contract or else the checkpoint says (see
-            `music.reward.reading`). A contract must not say otherwise.
+            `music.reward.loading.reading`). A contract must not say otherwise.
 
     Raises:
         InvalidInputError: There is no such checkpoint, or it is no causal model with one reward.

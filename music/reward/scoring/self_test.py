@@ -11,26 +11,21 @@ import hashlib
 import logging
 import os
 import threading
-from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import orjson
 import torch
 import transformers
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from music.reward.attention import PackedAttentionError
-from music.reward.packing import TokenSequence
-from music.reward.scoring.cached_scorer import make_sequence_scorer
 from music.reward.scoring.forward import PackedScorer
-from music.reward.scoring.probe import length_limit, length_unit, probed
+from music.reward.scoring.probe import measure_errors
 
-__all__ = ["make_scorer", "measure_errors", "require_exact", "settle_backend"]
+__all__ = ["make_scorer", "require_exact", "settle_backend"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,9 +35,6 @@ _TOLERANCE, _ROUGH_TOLERANCE = 1e-4, 0.1
 """Of errors as `measure_errors` gives them, in fp32 and in types of 16 bits, TF32 among them. Rounding alone gives 1e-6
 and 0.03. Faults in all layers give about 1; those in one layer of 30 from 2e-4 in fp32, and as little as rounding in
 bf16."""
-_SHARED, _OTHER, _CUT = 16, 20, 10
-_OWN = (6, 16)
-"""Lengths in units: of what two sequences share, of another, of the first beginning, and of what is each one's own."""
 _FAILURES = (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError, AssertionError)
 """What layers raise on rows of another form than they expect, and kernels on what they are not made for."""
 
@@ -113,89 +105,6 @@ def require_exact(scorer: PackedScorer) -> None:
         passed.touch()
     except OSError as error:
         logger.debug("the self-test is not remembered: %s", error)
-
-
-@torch.no_grad()
-def measure_errors(scorer: PackedScorer) -> dict[str, float]:
-    """Return how far scores are from those of the model's own forward passes.
-
-    Of the last third of each sequence's tokens the median counts, and of the sequences the worst: in bf16 a
-    mixture of experts may send single tokens elsewhere.
-
-    Returns:
-        Errors as shares of the scores' standard deviation: `alone` in a row, `packed` into one, `cached`.
-    """
-    was_training = scorer.training
-    scorer.eval()
-    try:
-        with probed(scorer):
-            sequences = _sequences(scorer)
-            plain = _plain(scorer, sequences)
-            spread = float(torch.cat(plain).std())
-            found = {
-                "alone": list(chain.from_iterable(_scored(scorer, [[each]]) for each in sequences)),
-                "packed": _scored(scorer, [sequences]),
-                "cached": _scored(scorer, [[each] for each in sequences], max_cached_tokens=1 << 20),
-            }
-    finally:
-        scorer.train(was_training)
-    return {what: _worst(scores, plain) / max(spread, 1e-30) for what, scores in found.items()}
-
-
-def _worst(scores: Sequence[Tensor], plain: Sequence[Tensor]) -> float:
-    return max(
-        float((own - right)[-len(right) // 3 :].abs().median()) for own, right in zip(scores, plain, strict=True)
-    )
-
-
-def _scored(scorer: PackedScorer, batches: Iterable[Sequence[Tensor]], max_cached_tokens: int = 0) -> list[Tensor]:
-    """Return the rewards at all tokens of sequences that are scored batch by batch."""
-    sequences = make_sequence_scorer(scorer, max_cached_tokens)
-    batch_rewards = (
-        sequences.rewards([TokenSequence(each.tolist(), tuple(range(len(each)))) for each in batch])
-        for batch in batches
-    )
-    return [torch.tensor(rewards) for rewards in chain.from_iterable(batch_rewards)]
-
-
-def _plain(scorer: PackedScorer, sequences: Sequence[Tensor]) -> list[Tensor]:
-    """Return the rewards at all tokens by the model's own forward passes of the sequences and their beginnings."""
-    classifier: Any = scorer.classifier
-    backbone = getattr(classifier, classifier.base_model_prefix)
-    classifier.set_attn_implementation("eager")
-    try:
-        return [
-            torch.cat([_own_rewards(scorer, backbone, ids[:stop])[start:] for start, stop in _cuts(scorer, len(ids))])
-            for ids in sequences
-        ]
-    finally:
-        scorer.use(scorer.backend)
-
-
-def _own_rewards(scorer: PackedScorer, backbone: nn.Module, ids: Tensor) -> Tensor:
-    hidden = backbone(input_ids=ids[None].to(scorer.classifier.device), use_cache=False).last_hidden_state[0]
-    return scorer.head(hidden).cpu()
-
-
-def _cuts(scorer: PackedScorer, length: int) -> list[tuple[int, int]]:
-    """Return where the beginnings end that are passed through the model, each with the end of the one before."""
-    unit, boundary = length_unit(scorer), scorer.rope.boundary
-    stops = sorted({stop for stop in (_CUT * unit, boundary, length) if stop is not None and stop <= length})
-    return list(zip([0, *stops], stops, strict=False))
-
-
-def _sequences(scorer: PackedScorer) -> list[Tensor]:
-    """Return random token ids: two sequences that begin alike, and another."""
-    classifier: Any = scorer.classifier
-    generator, unit = torch.Generator().manual_seed(0), length_unit(scorer)
-    num_tokens = len(classifier.get_input_embeddings().weight)
-
-    def draw(length: int) -> Tensor:
-        return torch.randint(num_tokens, (length * unit,), generator=generator)
-
-    shared = draw(_SHARED)
-    limit = length_limit(scorer)
-    return [ids[:limit] for ids in (*(torch.cat([shared, draw(own)]) for own in _OWN), draw(_OTHER))]
 
 
 def _compute_dtype(classifier: PreTrainedModel) -> torch.dtype:

@@ -99,7 +99,7 @@ def require_no_clock(template: str) -> None:
             f"day. Train the model again, which fixes the date at {FIXED_DATE}. Or write the date of its training in "
             "place of the call in the template, and the template's SHA-256 in the score contract. For a tokenizer of "
             "your own: `tokenizer.chat_template = with_fixed_date(tokenizer.chat_template)`, of "
-            "`music.reward.fixed_date`"
+            "`music.reward.tokens.fixed_date`"
         )
     if sources:
         raise ContractError(

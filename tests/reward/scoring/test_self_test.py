@@ -15,8 +15,9 @@ from music.reward.attention.backends import _guarded
 from music.reward.attention.gather import gather_attention
 from music.reward.packing import TokenSequence, plan_rows
 from music.reward.scoring.forward import PackedScorer
+from music.reward.scoring.probe import measure_errors
 from music.reward.scoring.rope import RopeLimits
-from music.reward.scoring.self_test import make_scorer, measure_errors, require_exact
+from music.reward.scoring.self_test import make_scorer, require_exact
 from music.reward.scoring.states import StatePool
 
 LONGROPE = {
@@ -213,7 +214,9 @@ def test_a_model_that_passed_is_not_tested_again(
     make_scorer(classifier)
     assert forwards
     assert len(list(cache.rglob("self-tests/*"))) == 2
-    monkeypatch.setattr("music.reward.scoring.self_test._flash_version", lambda: "9.9")  # other kernels prove nothing, either
+    monkeypatch.setattr(
+        "music.reward.scoring.self_test._flash_version", lambda: "9.9"
+    )  # other kernels prove nothing, either
     make_scorer(classifier)
     assert len(list(cache.rglob("self-tests/*"))) == 3
 

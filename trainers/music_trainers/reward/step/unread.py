@@ -23,7 +23,7 @@ def unread_left_out(classifier: PreTrainedModel, row: PackedRow) -> Iterator[Non
     """Let the last layer's MLP leave out the tokens of a row that no reward is read at, in forward and backward pass.
 
     A model is left alone if that MLP is not made of linear layers and activations, as experts have losses over all
-    tokens, or if a row can take several passes (see `music.reward.rope`).
+    tokens, or if a row can take several passes (see `music.reward.scoring.rope`).
     """
     mlp = _last_mlp(classifier)
     if mlp is None or RopeLimits.of(classifier.config).boundary is not None:
