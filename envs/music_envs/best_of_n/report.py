@@ -1,4 +1,4 @@
-"""What came of Best-of-N with one selector: `ArmReport`, and how it is shown."""
+"""What came of Best-of-N with one selector: `SelectorReport`, and how it is shown."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from music_envs.comparison import mean_grade
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["ArmReport", "arms_table", "by_n_table", "report_arm"]
+__all__ = ["SelectorReport", "selectors_table", "by_n_table", "report_selector"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArmReport:
+class SelectorReport:
     """One selector's conversations.
 
     Attributes:
@@ -41,15 +41,15 @@ class ArmReport:
     by_n: tuple[ScoreByN, ...] = ()
 
 
-def report_arm(
+def report_selector(
     selector: str,
     rollouts: Sequence[Rollout],
     grades: Sequence[float | None] | None,
     by_n: Sequence[ScoreByN],
-) -> ArmReport:
+) -> SelectorReport:
     """Sum up one selector's rollouts, of which at least one did not fail."""
     last = [rollout.decisions[-1] for rollout in rollouts if not rollout.is_failed]
-    return ArmReport(
+    return SelectorReport(
         selector=selector,
         reward=mean([decision.scores[decision.chosen] for decision in last]),
         grade=mean_grade(grades) if grades else None,
@@ -60,7 +60,7 @@ def report_arm(
     )
 
 
-def arms_table(title: str, judge: str | None, arms: Sequence[ArmReport]) -> Table:
+def selectors_table(title: str, judge: str | None, arms: Sequence[SelectorReport]) -> Table:
     """Lay out all selectors, one a row."""
     headings = ("selector", "its reward", f"grade by {judge or 'no judge'}", "calls", "tokens", "failed")
     rows = [
@@ -77,7 +77,7 @@ def arms_table(title: str, judge: str | None, arms: Sequence[ArmReport]) -> Tabl
     return _table(f"{title}\n95% intervals; calls and tokens per conversation", headings, rows)
 
 
-def by_n_table(arm: ArmReport, judge: str | None) -> Table:
+def by_n_table(arm: SelectorReport, judge: str | None) -> Table:
     """Lay out what the best of n is worth, one n a row."""
     headings = ("n", "KL", "reward", f"grade by {judge or 'no judge'}", "gap")
     rows = [
@@ -87,7 +87,7 @@ def by_n_table(arm: ArmReport, judge: str | None) -> Table:
     return _table(f"{arm.selector}: the best of n at one choice", headings, rows)
 
 
-def _each(count: int, arm: ArmReport) -> str:
+def _each(count: int, arm: SelectorReport) -> str:
     """Return a count per conversation."""
     return f"{count / arm.num_conversations:,.1f}"
 
