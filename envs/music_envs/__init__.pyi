@@ -7,9 +7,11 @@ from .best_of_n.comparison import (
     grade_rollouts,
     mean_grade,
 )
+from .best_of_n.config import BestOfNConfig, BestOfNEvaluationConfig
+from .best_of_n.evaluation import BestOfNEvaluation, evaluate_best_of_n
 from .best_of_n.rollout import Decision, Rollout, rollout_row, write_rollouts
 from .best_of_n.run import run_best_of_n, sample_pools
-from .best_of_n.sampler import BestOfNConfig, CandidateSampler
+from .best_of_n.sampler import CandidateSampler
 from .best_of_n.selection import select_best
 from .best_of_n.strategies import Anytime, Beam, Greedy, Strategy, Whole
 from .chat.async_env import AsyncChatEnv
@@ -29,6 +31,8 @@ __all__ = [
     "AsyncChatEnv",
     "Beam",
     "BestOfNConfig",
+    "BestOfNEvaluation",
+    "BestOfNEvaluationConfig",
     "CandidateSampler",
     "ChatEnv",
     "ChatSnapshot",
@@ -50,6 +54,7 @@ __all__ = [
     "Whole",
     "compare_grades",
     "compare_rollouts",
+    "evaluate_best_of_n",
     "grade_rollouts",
     "load_prompts",
     "mean_grade",

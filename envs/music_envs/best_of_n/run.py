@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 
 from music.conversation import Conversation
 from music.reward.functions import RewardFunction
+from music_envs.best_of_n.config import BestOfNConfig
 from music_envs.best_of_n.rollout import Rollout
-from music_envs.best_of_n.sampler import BestOfNConfig, CandidateSampler
+from music_envs.best_of_n.sampler import CandidateSampler
 from music_envs.best_of_n.strategies import Greedy, Strategy, grow_pools
 from music_envs.players import Player
 

@@ -10,32 +10,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from music.conversation import Conversation
 from music.llm.chat import EndpointError
 from music.pairs import Usage
 from music_agents.failures import RoleFailedError
 from music_agents.roles import Role, RoleTurn, RoleView, derive_seed
+from music_envs.best_of_n.config import BestOfNConfig
 from music_envs.best_of_n.rollout import Rollout
 from music_envs.players import Player, as_assistant, as_user, view
 
-__all__ = ["BestOfNConfig", "CandidateSampler"]
-
-
-class BestOfNConfig(BaseModel):
-    """How many candidates, how many turns, and from which seed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    num_candidates: int = Field(default=4, ge=1)
-    """N: replies to one history, or whole conversations per seed; with `Anytime`, the most of them."""
-    num_turns: int = Field(default=3, ge=1)
-    """H: assistant replies per conversation, those of the seed not counted."""
-    seed: int = 0
-    """Makes all requests' seeds."""
-    max_in_flight: int = Field(default=64, ge=1)
-    """Bound on simultaneous requests."""
+__all__ = ["CandidateSampler"]
 
 
 class CandidateSampler:

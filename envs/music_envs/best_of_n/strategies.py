@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from typing import Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -10,11 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.reward.functions import RewardFunction
+from music_envs.best_of_n.config import BestOfNConfig, BestOfNMode
 from music_envs.best_of_n.rollout import Rollout
-from music_envs.best_of_n.sampler import BestOfNConfig, CandidateSampler
+from music_envs.best_of_n.sampler import CandidateSampler
 from music_envs.best_of_n.selection import Candidate, keep_best, score_pools, select_best, total_usage
 
-__all__ = ["Anytime", "Beam", "BestOfNMode", "Greedy", "Strategy", "Whole", "grow_pools", "make_strategy"]
+__all__ = ["Anytime", "Beam", "Greedy", "Strategy", "Whole", "grow_pools", "make_strategy"]
 
 
 class Strategy(Protocol):
@@ -119,8 +119,8 @@ class Anytime(BaseModel):
         num_tokens = total_usage(pool).num_tokens
         if not num_tokens and any(candidate.score is not None for candidate in pool):
             raise InvalidInputError(
-                "anytime: expected endpoints that count tokens, as a bound on them is set, got replies without a count; "
-                "set a margin in its place"
+                "anytime: expected endpoints that count tokens, as a bound on them is set, got replies without a "
+                "count; set a margin in its place"
             )
         return num_tokens >= self.token_budget * (turn + 1) / config.num_turns
 
@@ -187,15 +187,6 @@ async def grow_pools(seeds: Sequence[Conversation], sampler: CandidateSampler) -
     places = [(rollout, number) for rollout in sampler.begin(seeds) for number in range(num)]
     grown = await asyncio.gather(*(sampler.grow(rollout, number) for rollout, number in places))
     return [grown[i : i + num] for i in range(0, len(grown), num)]
-
-
-class BestOfNMode(StrEnum):
-    """The name of a strategy."""
-
-    GREEDY = "greedy"
-    ANYTIME = "anytime"
-    BEAM = "beam"
-    WHOLE = "whole"
 
 
 STRATEGIES: dict[BestOfNMode, type[Greedy] | type[Anytime] | type[Beam] | type[Whole]] = {

@@ -1,4 +1,4 @@
-"""What chat environments accept and refuse: arguments, actions, snapshots, reset options, and one value per environment.
+"""What chat environments accept and refuse: arguments, resets, actions, snapshots, and one value per environment.
 
 Everything that is refused raises before anything is drawn or sent, so an environment is unchanged after an error.
 """

@@ -154,7 +154,8 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
         """Return all that decides how the environments go on; see `ChatEnv.snapshot`."""
         states = [generator.bit_generator.state for generator in self._generators]
         return tuple(
-            ChatSnapshot(episode=episode, generator=state) for episode, state in zip(self._episodes, states, strict=True)
+            ChatSnapshot(episode=episode, generator=state)
+            for episode, state in zip(self._episodes, states, strict=True)
         )
 
     def restore(self, snapshots: Sequence[ChatSnapshot]) -> tuple[Conversations, dict[str, Any]]:
