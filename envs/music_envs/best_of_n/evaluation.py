@@ -17,6 +17,7 @@ from music.judges.model import open_judge_model
 from music.judges.pairwise import PairwiseJudge
 from music.judges.settings import JudgeSettings
 from music.llm.openai import ClientSettings
+from music.registry import ORACLE, SANDBOX
 from music.reward.functions import RewardFunction, load_reward, require_reward
 from music_envs.best_of_n.by_n import score_by_n
 from music_envs.best_of_n.comparison import (
@@ -33,7 +34,7 @@ from music_envs.best_of_n.rollout import Rollout, write_rollouts
 from music_envs.best_of_n.run import run_best_of_n
 from music_envs.best_of_n.strategies import Strategy, make_strategy
 from music_envs.players import PlayerOptions, open_players, read_player_options
-from music_envs.prompts import SANDBOX, load_prompts
+from music_envs.prompts import load_prompts
 from music_envs.scoring import load_growing_reward
 
 __all__ = ["BestOfNEvaluation", "Progress", "evaluate_best_of_n"]
@@ -138,7 +139,7 @@ async def evaluate_best_of_n(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
 
-    judge = config.judge or ("oracle" if config.seeds == SANDBOX else None)
+    judge = config.judge or (ORACLE if config.seeds == SANDBOX else None)
     selectors = [await asyncio.to_thread(_load_selector, name, config.mode, note) for name in names]
     grader = await asyncio.to_thread(load_reward, judge) if judge and not endpoint else None
     arms = await _run(config, seeds, selectors, strategy, player_options, progress, note)
