@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from music.preferences import PreferenceSet
     from music_trainers.policy.records import PolicyEvaluation
-    from music_trainers.reward.pairs.mixture import PairSource
+    from music_trainers.reward.mixture import PairSource
 
 __all__ = ["demo", "rl", "train"]
 
@@ -171,7 +171,7 @@ def train(
     is_main = os.environ.get("RANK", "0") == "0"
     console.quiet = not is_main
     logging.disable(logging.NOTSET if is_main else logging.WARNING)
-    from music_trainers.reward.pairs.mixture import Mixture
+    from music_trainers.reward.mixture import Mixture
     from music_trainers.reward.progress import TrainingDisplay, format_result
     from music_trainers.reward.trainer import train_reward_model
 
@@ -268,7 +268,7 @@ def _source(
     if not equals or Path(spec).exists():
         path, weight = spec, "1"
     from music.preferences.columns import read_column
-    from music_trainers.reward.pairs.mixture import PairSource
+    from music_trainers.reward.mixture import PairSource
 
     try:
         factor = float(weight)
