@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from music.reward.contract import Readout
+from music.reward.tokens.contract import Readout
 from music.statistics import (
     holm,
     mean,
