@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from music.conversation import Conversation
-from music.prompts import Part
+from music.prompts import PromptKind
 from music.sandbox import players
 from music.sandbox.acts import Ask, Item, Kind, Reply, Statement, UserAct
 from music.sandbox.language import read_reply, read_user, write_reply, write_user
@@ -73,10 +73,10 @@ def guess(conversation: Conversation, seed: object, carelessness: float) -> str 
     return None if expected is None else _written(players.draft(expected, seed, carelessness), seed)
 
 
-PLAYS: dict[Part, Callable[[Conversation, object, float], tuple[str, str] | None]] = {
-    Part.INSTRUCTION: contrast,
-    Part.DROP_CONSTRAINT: drop_constraint,
-    Part.PERSONA_SWAP: persona_swap,
+PLAYS: dict[PromptKind, Callable[[Conversation, object, float], tuple[str, str] | None]] = {
+    PromptKind.INSTRUCTION: contrast,
+    PromptKind.DROP_CONSTRAINT: drop_constraint,
+    PromptKind.PERSONA_SWAP: persona_swap,
 }
 """The contrasts that answer in one call, by the part that asks for them."""
 

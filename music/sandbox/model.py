@@ -5,7 +5,7 @@ import math
 from music.conversation import Conversation
 from music.llm.chat import ChatReply, ChatRequest, ReplyOutcome, TokenLogprobs
 from music.prompts import (
-    Part,
+    PromptKind,
     read_prompt,
     render_contrast_reply,
     render_judgement,
@@ -61,19 +61,19 @@ class SandboxModel:
         """Answer one request, without the wire's wrapping."""
         prompt = read_prompt(request.messages)
         conversation = prompt.conversation
-        if prompt.part is Part.USER:
+        if prompt.kind is PromptKind.USER:
             return self._user(conversation, request.seed, prompt.persona)
         if prompt.other is not None:
             return render_judgement(judge(conversation, prompt.other), "By the oracle's grades of all replies:")
-        if prompt.part is Part.RATE:
+        if prompt.kind is PromptKind.RATE:
             return render_rating(round(rate(conversation)))
         # Named by the request alone, which both sides of a pair share, so that they share their accidents too.
         seed = f"{self._seed}/{request.seed}/{conversation.messages[-1].content}"
         rng = players.stream(seed, "fallback")
-        if prompt.part is Part.REWRITE:
+        if prompt.kind is PromptKind.REWRITE:
             rewritten = contrasting.rewrite(conversation, seed) or fallback.contrast(conversation, rng)[0]
             return render_rewrite_reply(rewritten, prompt.form)
-        if play := contrasting.PLAYS.get(prompt.part):
+        if play := contrasting.PLAYS.get(prompt.kind):
             answered = play(conversation, seed, self._carelessness) or fallback.contrast(conversation, rng)
             return render_contrast_reply(*answered, prompt.form)
         text = players.reply(conversation, seed, self._carelessness)
@@ -101,7 +101,7 @@ class SandboxModel:
 def _logprobs(request: ChatRequest) -> tuple[TokenLogprobs, ...]:
     """Return those of a rating, whose mean is what the judge makes of the conversation; nothing else has any."""
     prompt = read_prompt(request.messages)
-    if prompt.part is not Part.RATE:
+    if prompt.kind is not PromptKind.RATE:
         return ()
     exact = rate(prompt.conversation)
     shares = {math.floor(exact): 1 - exact % 1, math.ceil(exact): exact % 1 or 1.0}
