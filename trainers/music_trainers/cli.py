@@ -267,7 +267,7 @@ def _source(
     path, equals, weight = spec.rpartition("=")
     if not equals or Path(spec).exists():
         path, weight = spec, "1"
-    from music.preferences.columns import read_column
+    from music.preferences.rows import read_column
     from music_trainers.reward.pairs.mixture import PairSource
 
     try:

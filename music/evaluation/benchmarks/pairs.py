@@ -9,9 +9,9 @@ from music.evaluation.benchmarks.benchmark import LeftOutError
 from music.evaluation.benchmarks.item import Item, RejectedItem, Tag
 from music.pairs import PreferencePair
 from music.preferences.problems import RowError
-from music.preferences.reader import Account, PreferenceSet
+from music.preferences.reader import PreferenceSetBuilder, PreferenceSet
 from music.preferences.rows import ReadRow, read_row, read_rows
-from music.preferences.said import Consecutive
+from music.preferences.row_messages import Consecutive
 from music.preferences.shapes import Format
 from music.preferences.sources import Row
 
@@ -63,7 +63,7 @@ class PairBenchmark(ABC):
         Raises:
             InvalidInputError: The source cannot be read.
         """
-        account = Account(source)
+        account = PreferenceSetBuilder(source)
         rows = read_rows(source, split=split, prefer=self.split, format=self.format, consecutive=self.consecutive)
         for read in rows:
             account.add(read)
