@@ -3,7 +3,9 @@
 import math
 
 from music.conversation import Conversation
+from music.errors import InvalidInputError
 from music.llm.chat import ChatReply, ChatRequest, ReplyOutcome, TokenLogprobs
+from music.names import did_you_mean
 from music.prompts import (
     PromptKind,
     read_prompt,
@@ -16,7 +18,7 @@ from music.sandbox import contrasting, fallback, players
 from music.sandbox.judging import judge, rate
 from music.sandbox.state import state_after
 
-__all__ = ["SKILLS", "SandboxModel"]
+__all__ = ["SKILLS", "SandboxModel", "load_sandbox_model"]
 
 SKILLS = {"perfect": 0.0, "good": 0.5, "fair": 1.0, "weak": 1.5}
 """How careless the assistant is, by the model name that asks for it; any other name gets "good"."""
@@ -96,6 +98,19 @@ class SandboxModel:
             if text not in said:
                 break
         return text
+
+
+def load_sandbox_model(skill: str) -> SandboxModel:
+    """Return the sandbox's model of a skill; by default that of `SandboxModel`.
+
+    Raises:
+        InvalidInputError: There is no such skill.
+    """
+    if skill and skill not in SKILLS:
+        raise InvalidInputError(
+            f"endpoint 'sandbox:{skill[:40]}': expected a skill of {', '.join(SKILLS)}{did_you_mean(skill, SKILLS)}"
+        )
+    return SandboxModel(skill) if skill else SandboxModel()
 
 
 def _logprobs(request: ChatRequest) -> tuple[TokenLogprobs, ...]:

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable
 
-from music.llm.bucket import TokenBucket
+from music.llm.rate_limits import TokenBucket
 
 __all__ = ["RateLimit"]
 

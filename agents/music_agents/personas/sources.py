@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from music.errors import InvalidInputError
 from music.names import did_you_mean, nearest_path
-from music.preferences.rows import read_column
 from music.preferences.problems import RowError
+from music.preferences.rows import read_column
 from music.preferences.sources import iter_rows
 from music.sandbox.language import write_statement
 from music.sandbox.players import draw_persona, stream

@@ -1,6 +1,6 @@
 """`open_players`: a run's two players, who are not paid twice for the same request.
 
-Neither by selectors that are compared nor by a run that is begun again; see `music.llm.remembering`.
+Neither by selectors that are compared nor by a run that is begun again; see `music.llm.cache`.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
 
+from music.llm.cache import MemoizedModel
 from music.llm.chat import AS_THE_ENDPOINT_DOES, Sampling
 from music.llm.endpoints import load_model
 from music.llm.journal import Journal
 from music.llm.openai import ClientSettings
-from music.llm.remembering import RememberingModel
 from music_agents.roles.assistant import AssistantRole
 from music_agents.roles.user import UserRole
 
@@ -62,7 +62,7 @@ async def open_players(
         replies = None if journal is None else await stack.enter_async_context(Journal.open(journal, {}))
         models = {}
         for part in PARTS:
-            models[part] = RememberingModel(load_model(endpoints[part], asking[part].client), replies, part)
+            models[part] = MemoizedModel(load_model(endpoints[part], asking[part].client), replies, part)
             stack.push_async_callback(models[part].aclose)
         yield {
             "assistant": AssistantRole(models["assistant"], asking["assistant"].sampling),

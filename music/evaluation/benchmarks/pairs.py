@@ -9,9 +9,9 @@ from music.evaluation.benchmarks.benchmark import LeftOutError
 from music.evaluation.benchmarks.item import Item, RejectedItem, Tag
 from music.pairs import PreferencePair
 from music.preferences.problems import RowError
-from music.preferences.reader import PreferenceSetBuilder, PreferenceSet
-from music.preferences.rows import ReadRow, read_row, read_rows
+from music.preferences.reader import PreferenceSet, PreferenceSetBuilder
 from music.preferences.row_messages import Consecutive
+from music.preferences.rows import ReadRow, read_row, read_rows
 from music.preferences.shapes import Format
 from music.preferences.sources import Row
 
