@@ -10,8 +10,8 @@ import asyncio
 
 from music.llm import load_model
 from music.reward import RewardFunction, RewardModel, random_reward
+from music.sandbox import oracle_score as oracle
 from music.sandbox.artifacts import REWARD_MODEL
-from music.sandbox.oracle import score as oracle
 from music_envs import (
     Anytime,
     Beam,

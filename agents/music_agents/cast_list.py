@@ -4,8 +4,8 @@ from itertools import groupby
 
 from music.errors import InvalidInputError
 from music.llm.endpoints import read_remote, shown
+from music.registry import SANDBOX
 from music_agents.run import SimulationConfig, SimulationJob
-from music_agents.seeds import SANDBOX
 
 __all__ = ["cast_as_json", "describe_cast", "fill_roles"]
 

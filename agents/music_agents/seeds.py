@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from music.errors import InvalidInputError
 from music.pairs import PreferencePair
 from music.preferences import Consecutive, Seed, SeedSet, parse_format, read_seeds
+from music.registry import SANDBOX, load_built_in
 
-__all__ = ["SANDBOX", "Seed", "SeedSet", "digest_seeds", "load_seeds"]
+__all__ = ["Seed", "SeedSet", "digest_seeds", "load_seeds"]
 
-SANDBOX = "sandbox"
-"""In place of a file: seeds of the sandbox's world."""
 NUM_SANDBOX_SEEDS = 1000
 
 
@@ -36,11 +35,8 @@ def load_seeds(
         InvalidInputError: The source cannot be read, or not one of its rows can be used.
     """
     if source == SANDBOX:
-        from music.sandbox.seeds import seed_pairs
-
-        return SeedSet(
-            tuple(map(Seed.of, seed_pairs(NUM_SANDBOX_SEEDS, 0))), f"{NUM_SANDBOX_SEEDS:,} pairs of the sandbox"
-        )
+        pairs = load_built_in("seeds", SANDBOX)(NUM_SANDBOX_SEEDS, 0)
+        return SeedSet(tuple(map(Seed.of, pairs)), f"{NUM_SANDBOX_SEEDS:,} pairs of the sandbox")
     shape = parse_format(format)
     found = read_seeds(source, format=shape, split=split, strict=strict, consecutive=consecutive)
     if not found.seeds:

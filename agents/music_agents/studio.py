@@ -7,7 +7,8 @@ from langgraph.graph.state import CompiledStateGraph
 from pydantic import BaseModel, Field, PositiveInt
 
 from music.conversation import Conversation
-from music.sandbox.model import SandboxModel
+from music.llm import load_model
+from music.registry import SANDBOX
 from music_agents.graph import PairContext, run_pair_graph
 from music_agents.run.casting import GraphFactory, cast, standard_graph
 from music_agents.run.config import SimulationConfig
@@ -49,7 +50,7 @@ def for_studio(factory: GraphFactory) -> StudioGraph:
     Args:
         factory: Builds the pair graph, as `--graph` takes it.
     """
-    model = SandboxModel()
+    model = load_model(SANDBOX)
     models = RoleModels(user=model, assistant=model, contrast=model)
     inner = factory(cast(models, SimulationConfig(num_pairs=1)))
 

@@ -11,9 +11,10 @@ import typer
 from music.cli import AsJson, MaxTries, Options, Patience, client_settings, console, counted, emit, run_async
 from music.files import require_output_folder
 from music.judges import cli as flags
+from music.registry import SANDBOX
 from music_envs.best_of_n.modes import Mode, open_strategy
 from music_envs.scoring import load_growing_reward
-from music_envs.seeds import SANDBOX, load_seeds
+from music_envs.seeds import load_seeds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -4,10 +4,9 @@ from pathlib import Path
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
+from music.registry import SANDBOX, load_built_in
 
-__all__ = ["SANDBOX", "load_seeds"]
-
-SANDBOX = "sandbox"
+__all__ = ["load_seeds"]
 
 
 def load_seeds(spec: str | Path, num: int | None = None, seed: int = 0) -> tuple[Conversation, ...]:
@@ -25,9 +24,7 @@ def load_seeds(spec: str | Path, num: int | None = None, seed: int = 0) -> tuple
     from music.preferences import Seed, read_seeds
 
     if spec == SANDBOX:
-        from music.sandbox.seeds import seed_pairs
-
-        pairs = seed_pairs(1_000 if num is None else num, seed)
+        pairs = load_built_in("seeds", SANDBOX)(1_000 if num is None else num, seed)
         return tuple(Seed.of(pair).request for pair in pairs)
     found = read_seeds(spec, limit=num)
     if not found.seeds:

@@ -11,6 +11,7 @@ from music.errors import InvalidInputError
 from music.llm.chat import ChatModel
 from music.llm.openai import ClientSettings, OpenAIChatModel
 from music.llm.replicas import ReplicatedModel
+from music.registry import SANDBOX
 
 __all__ = ["FORMS", "load_model", "read_remote", "register_model_scheme", "shown"]
 
@@ -22,7 +23,7 @@ FORMS = (
 """How endpoints are written, for messages."""
 _REMOTE = re.compile(r"(.+)@(https?://.*)", re.IGNORECASE | re.DOTALL)
 _USERINFO = re.compile(r"(https?://)[^/\s]*@", re.IGNORECASE)
-_SCHEMES = {"local": "music.llm.local:load_local_model", "sandbox": "music.sandbox.model:load_sandbox_model"}
+_SCHEMES = {"local": "music.llm.local:load_local_model", SANDBOX: "music.sandbox.model:load_sandbox_model"}
 
 
 def register_model_scheme(scheme: str, entry_point: str) -> None:

@@ -9,7 +9,7 @@ from music.judges.model import JudgeModel
 from music.judges.pairwise import PairwiseJudge
 from music.llm import ChatReply, ReplyOutcome
 from music.prompts import read_prompt
-from music.sandbox import oracle
+from music.sandbox import oracle_score
 from music.sandbox.server import ServerConfig, sandbox_server
 from music_envs import Rollout, judge_arms
 from music_envs.cli import best_of_n
@@ -83,7 +83,7 @@ def test_a_model_behind_a_server_compares_the_two_selectors(tmp_path):
         ]
         for arm in ("reward", "baseline")
     }
-    grades = zip(*(oracle.score(each) for each in conversations.values()), strict=True)
+    grades = zip(*(oracle_score(each) for each in conversations.values()), strict=True)
     points = [1.0 if one > other else 0.5 if one == other else 0.0 for one, other in grades]
     assert report["comparison"]["win_rate"]["value"] == pytest.approx(sum(points) / 8)
     rows = [orjson.loads(line) for line in (tmp_path / "judgements.jsonl").read_text().splitlines()]

@@ -13,6 +13,7 @@ from music.llm.spending.budget import Budget, PriceTable
 from music.llm.spending.ledger import Ledger
 from music.pairs import PreferencePair
 from music.preferences.row_messages import Consecutive
+from music.registry import SANDBOX
 from music.user_code import UserCodeError, digest_code, load_object
 from music_agents.personas import PersonaSource
 from music_agents.personas.sources import load_personas
@@ -24,9 +25,9 @@ from music_agents.run.models import RoleEndpoints
 from music_agents.run.report import RunReport
 from music_agents.run.run import run_simulation
 from music_agents.run.share import Share
-from music_agents.seeds import SANDBOX, Seed, load_seeds
+from music_agents.seeds import Seed, load_seeds
 
-__all__ = ["SANDBOX", "SimulationJob", "load_graph", "open_progress"]
+__all__ = ["SimulationJob", "load_graph", "open_progress"]
 
 
 class SimulationJob(BaseModel):

@@ -11,11 +11,11 @@ from music.llm.connection import Connection
 from music.llm.endpoints import load_model
 from music.llm.openai import ClientSettings
 from music.llm.spending.budget import models_of
+from music.registry import SANDBOX
 from music_agents.progress.events import PacedEndpoint
 
 __all__ = ["RoleEndpoints", "RoleModels", "WrapModel"]
 
-SANDBOX = "sandbox"
 
 WrapModel = Callable[[str, ChatModel], ChatModel]
 """Takes a role and a model, and returns a model that is one to those who ask it."""

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from music.llm.openai import ClientSettings
-from music.sandbox.seeds import seed_pairs
+from music.sandbox.world.seeds import seed_pairs
 from music_agents.progress import RunProgress
 from music_agents.run import RoleEndpoints, RoleModels, RunReport, SimulationConfig, SimulationJob, run_simulation
 

@@ -14,7 +14,7 @@ from music.llm.connection import Connection
 from music.llm.journal import ChangedSettingsError
 from music.llm.openai import OpenAIChatModel
 from music.sandbox.model import SandboxModel
-from music.sandbox.seeds import seed_pairs
+from music.sandbox.world.seeds import seed_pairs
 from music_agents import RoleModels, SimulationConfig, run_simulation
 from music_agents.progress import RunProgress, StopReason
 from music_agents.run import RoleEndpoints, SimulationJob, read_options

@@ -4,7 +4,7 @@ import pytest
 
 from music.conversation import Conversation
 from music.sandbox.model import SandboxModel
-from music.sandbox.seeds import seed_pairs
+from music.sandbox.world.seeds import seed_pairs
 from music_envs import Anytime, Beam, BestOfNConfig, Greedy, Stage, Strategy, Whole
 
 SEEDS = (

@@ -1,7 +1,7 @@
 from music.conversation import StopReason
 from music.llm.chat import EndpointUnavailableError
 from music.pairs import Usage
-from music.sandbox.oracle import score as oracle
+from music.sandbox import oracle_score as oracle
 from music_agents.roles import RoleTurn
 from music_agents.roles.user import UserRole
 from music_envs import Beam, Greedy, run_best_of_n

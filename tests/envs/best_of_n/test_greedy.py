@@ -6,8 +6,8 @@ from pydantic import ValidationError
 from music.conversation import StopReason
 from music.errors import InvalidInputError
 from music.llm.chat import EndpointUnavailableError
+from music.sandbox import oracle_score as oracle
 from music.sandbox.model import SandboxModel
-from music.sandbox.oracle import score as oracle
 from music_agents.roles import derive_seed
 from music_agents.roles.assistant import AssistantRole
 from music_agents.roles.user import UserRole
