@@ -44,7 +44,7 @@ async def run_best_of_n(
     """Find a good conversation from each seed.
 
     A conversation whose endpoint fails ends with an error and leaves the others be. What goes wrong in the reward
-    ends the run: a choice without scores would be none. Players on a `RememberingModel` then know their replies still,
+    ends the run: a choice without scores would be none. Players on a `MemoizedModel` then know their replies still,
     and the same call goes on from there.
 
     Args:
