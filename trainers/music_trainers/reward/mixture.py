@@ -1,4 +1,4 @@
-"""`Mixture`: pairs from several sources, with weights."""
+"""What a run learns from: `Mixture`, pairs from several sources with weights, and checks of all pairs of a run."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,11 +8,12 @@ from music.errors import InvalidInputError
 from music.pairs import PreferencePair
 from music.preferences import split_pairs
 from music.reward.tokens import ConversationTokenizer
-from music_trainers.reward.accounting import SourceAccounting
-from music_trainers.reward.pairs.encoding import EncodedPair, encode_pairs
-from music_trainers.reward.pairs.schedule import num_drawn
+from music_trainers.reward.config import RewardTrainingConfig
+from music_trainers.reward.pairs import EncodedPair, encode_pairs
+from music_trainers.reward.records import PairAccounting, SourceAccounting
+from music_trainers.reward.schedule import num_drawn
 
-__all__ = ["Mixture", "PairSource", "encode_mixture"]
+__all__ = ["Mixture", "PairSource", "check_overlap", "encode_mixture", "require_pairs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +71,9 @@ class Mixture:
             InvalidInputError: See `split_pairs`.
         """
         held_out = split_pairs(self.pairs, fraction, seed).held_out
-        return self._without(id(pair) for pair in held_out), list(held_out)
-
-    def _without(self, left_out: Iterable[int]) -> "Mixture":
-        """Return the mixture less the objects of these ids."""
-        gone = set(left_out)
-        return Mixture(
-            tuple(replace(source, pairs=[p for p in source.pairs if id(p) not in gone]) for source in self.sources)
-        )
+        gone = {id(pair) for pair in held_out}
+        rest = (replace(source, pairs=[p for p in source.pairs if id(p) not in gone]) for source in self.sources)
+        return Mixture(tuple(rest)), list(held_out)
 
 
 def encode_mixture(
@@ -105,3 +101,54 @@ def encode_mixture(
             )
         )
     return encoded, tuple(accounts)
+
+
+def check_overlap(training: Iterable[PreferencePair], held_out: Sequence[PreferencePair]) -> str | None:
+    """Look for held-out pairs that are trained on too: figures on those show what was learned by heart.
+
+    Pairs are compared by the messages of their sides, whatever their ids and files.
+
+    Returns:
+        A sentence for the user if some held-out pairs are training pairs.
+
+    Raises:
+        InvalidInputError: All of them are.
+    """
+    known = {_content(pair) for pair in training}
+    num_shared = sum(_content(pair) in known for pair in held_out)
+    if held_out and num_shared == len(held_out):
+        raise InvalidInputError(
+            f"--eval: expected pairs that are not trained on, but all {num_shared} held-out pairs are training pairs "
+            "too: give others, or leave --eval out to hold out a share of the training pairs (--eval-fraction)"
+        )
+    if not num_shared:
+        return None
+    return (
+        f"{num_shared} of {len(held_out)} held-out pairs (--eval) are training pairs too: held-out figures are better "
+        "than on new pairs"
+    )
+
+
+def _content(pair: PreferencePair) -> tuple[bytes, bytes]:
+    chosen, rejected = (side.model_dump_json().encode() for side in (pair.chosen, pair.rejected))
+    return chosen, rejected
+
+
+def require_pairs(
+    config: RewardTrainingConfig, pairs: PairAccounting, sources: Sequence[SourceAccounting], held_out: PairAccounting
+) -> None:
+    """Refuse a run without pairs for what it is to do.
+
+    Raises:
+        InvalidInputError: None is left to learn from or to measure on, or they have margins that would be ignored.
+    """
+    if not pairs.num_used:
+        raise InvalidInputError(f"no pair is left to train on: {pairs}")
+    if not any(source.num_drawn for source in sources):
+        raise InvalidInputError(f"no pair is drawn in an epoch, give larger weights: {'; '.join(map(str, sources))}")
+    if held_out.num_read and not held_out.num_used:
+        raise InvalidInputError(f"no held-out pair is left to measure on: {held_out}")
+    if config.patience and not held_out.num_used:
+        raise InvalidInputError("patience counts evaluations on held-out pairs: give some (--eval or --eval-fraction)")
+    if config.objective.ranking == "groups" and any(source.num_with_margin for source in sources):
+        raise InvalidInputError("ranking by groups knows no margins: leave them out (--margin-column), or rank pairs")

@@ -2,7 +2,7 @@ import pytest
 
 from music.errors import InvalidInputError
 from music.reward.tokens import ConversationTokenizer
-from music_trainers.reward.pairs.mixture import Mixture, PairSource, encode_mixture
+from music_trainers.reward.mixture import Mixture, PairSource, check_overlap, encode_mixture
 
 
 def test_every_source_is_accounted_for(make_tokenizer, make_pairs):
@@ -40,3 +40,26 @@ def test_a_margin_without_sense_is_refused(margin):
 def test_a_weight_without_sense_is_refused(weight):
     with pytest.raises(InvalidInputError, match="expected a weight"):
         PairSource("a", [], weight)
+
+
+def renamed(pairs):
+    return [pair.model_copy(update={"id": f"other-{pair.id}", "source": "other"}) for pair in pairs]
+
+
+def test_pairs_are_compared_by_content_whatever_their_ids(make_pairs):
+    pairs = make_pairs(8)
+    with pytest.raises(InvalidInputError, match=r"all 5 held-out pairs are training pairs.*--eval-fraction"):
+        check_overlap(pairs, renamed(pairs[:5]))
+
+
+def test_some_shared_pairs_are_counted_and_none_are_not_mentioned(make_pairs):
+    pairs, others = make_pairs(8), make_pairs(4, seed=1)
+    assert check_overlap(pairs, renamed(pairs[:3]) + others).startswith("3 of 7 held-out pairs (--eval)")
+    assert check_overlap(pairs, others) is None
+    assert check_overlap(pairs, []) is None
+
+
+def test_a_pair_with_its_sides_changed_over_is_another(make_pairs):
+    pairs = make_pairs(2)
+    turned = [pair.model_copy(update={"chosen": pair.rejected, "rejected": pair.chosen}) for pair in pairs]
+    assert check_overlap(pairs, turned) is None

@@ -6,10 +6,8 @@ from pydantic import ValidationError
 
 from music.reward.packing import TokenSequence
 from music_trainers.reward.config import Objective
-from music_trainers.reward.pairs.encoding import EncodedPair
-from music_trainers.reward.pairs.groups import PairGroup
-from music_trainers.reward.step.losses import bradley_terry_losses
-from music_trainers.reward.step.objective import num_comparisons, row_loss
+from music_trainers.reward.losses import bradley_terry_losses, num_comparisons, row_loss
+from music_trainers.reward.pairs import EncodedPair, PairGroup
 
 SEQUENCE = TokenSequence.read_at_end([1, 2])
 

@@ -3,7 +3,7 @@ from itertools import islice
 
 import pytest
 
-from music_trainers.reward.pairs.schedule import BatchSchedule
+from music_trainers.reward.schedule import BatchSchedule
 
 
 def schedule(lengths, seed=0, **settings):

@@ -8,13 +8,11 @@ from transformers import get_scheduler
 
 from music.conversation import Conversation
 from music.pairs import PreferencePair
-from music.reward.forward import PackedScorer
 from music.reward.loading import load_checkpoint
 from music.reward.packing import TokenSequence, plan_rows
 from music_trainers.reward.config import Objective, RewardTrainingConfig
-from music_trainers.reward.evaluation import evaluate
-from music_trainers.reward.pairs.encoding import EncodedPair, encode_pairs
-from music_trainers.reward.step.optimization import PairOptimizer, TrainingDivergedError, learning_rate_at
+from music_trainers.reward.optimizer import PairOptimizer, TrainingDivergedError, learning_rate_at
+from music_trainers.reward.pairs import EncodedPair, encode_pairs
 
 
 @pytest.fixture(params=["llama", "gemma2"])
@@ -135,9 +133,7 @@ def test_a_tie_is_not_a_win(reward_checkpoint):
     with torch.no_grad():
         classifier.score.weight.zero_()
     pairs = [EncodedPair(TokenSequence.read_at_end([1, 2, 5]), TokenSequence.read_at_end([1, 3, 5]))]
-    metrics, statistics = evaluate(
-        PackedScorer(classifier), pairs, Accelerator(cpu=True), objective=Objective(), max_tokens=1000
-    )
+    metrics, statistics = make_optimizer(classifier, 1000).evaluate(pairs)
     assert (metrics.accuracy, metrics.num_pairs) == (0.0, 1)
     assert metrics.nll == pytest.approx(math.log(2))
     assert (statistics.mean, statistics.std, statistics.num_conversations) == (0.0, 0.0, 2)

@@ -1,17 +1,17 @@
-"""Training pairs as tokens, with an account of every pair that did not make it."""
+"""Training pairs as tokens, with an account of those that cannot be used, and the groups that are packed together."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from music.conversation import Conversation
 from music.pairs import PreferencePair
 from music.preferences import seed_key
-from music.reward.packing import TokenSequence
+from music.reward.packing import PrefixTree, TokenSequence
 from music.reward.tokens import ConversationTokenizer, Encoding, Unscorable
-from music_trainers.reward.accounting import PairAccounting
+from music_trainers.reward.records import PairAccounting
 
-__all__ = ["EncodedPair", "encode_pairs"]
+__all__ = ["EncodedPair", "PairGroup", "encode_pairs", "group_by_chosen", "group_by_seed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def _cut_alike(
 ) -> tuple[Encoding, Encoding]:
     """Drop as many exchanges on one side as on the other, so that both still have the same history.
 
-    Where one side has no more exchanges to drop, the sides stay as they are.
+    If one side has no more exchanges to drop, the sides stay as they are.
     """
     if better.num_dropped_turns == worse.num_dropped_turns:
         return better, worse
@@ -118,3 +118,58 @@ def _turns_that_differ(better: Encoding, worse: Encoding) -> tuple[tuple[int, in
             if better.ids[: ours + 1] != worse.ids[: theirs + 1]:
                 turns.append((index, other))
     return tuple(turns)
+
+
+@dataclass(frozen=True, slots=True)
+class PairGroup:
+    """Pairs that lie in one packed row.
+
+    Attributes:
+        pairs: At least one.
+    """
+
+    pairs: tuple[EncodedPair, ...]
+
+    def sequences(self) -> list[TokenSequence]:
+        """Return chosen and rejected side of each pair in turn; a side that stands twice is stored once."""
+        return [sequence for pair in self.pairs for sequence in (pair.chosen, pair.rejected)]
+
+
+def group_by_seed(pairs: Sequence[EncodedPair], max_tokens: int) -> list[PairGroup]:
+    """Put the pairs of each seed conversation into one group, or into several where a row would not hold it.
+
+    Args:
+        pairs: Those of a step.
+        max_tokens: Bound on what a group stores; a single pair may be larger.
+    """
+    groups: list[PairGroup] = []
+    for members in _collect((pair.seed, pair) for pair in pairs):
+        part: list[EncodedPair] = []
+        for pair in members:
+            if part and PrefixTree.grow(PairGroup((*part, pair)).sequences()).num_tokens > max_tokens:
+                groups.append(PairGroup(tuple(part)))
+                part = []
+            part.append(pair)
+        groups.append(PairGroup(tuple(part)))
+    return groups
+
+
+def group_by_chosen(pairs: Sequence[EncodedPair]) -> list[PairGroup]:
+    """Put the pairs that share their chosen side, token by token, into one group, however large it gets.
+
+    A pair that a step sees twice, as a source's weight may have it, goes into two groups: it ranks once in each.
+    """
+    seen: Counter[int] = Counter()
+    keyed = []
+    for pair in pairs:
+        keyed.append(((tuple(pair.chosen.ids), seen[id(pair)]), pair))
+        seen[id(pair)] += 1
+    return [PairGroup(tuple(members)) for members in _collect(keyed)]
+
+
+def _collect(keyed: Iterable[tuple[Hashable, EncodedPair]]) -> list[list[EncodedPair]]:
+    """Sort pairs by key, in the order in which the keys come first."""
+    found: dict[Hashable, list[EncodedPair]] = defaultdict(list)
+    for key, pair in keyed:
+        found[key].append(pair)
+    return list(found.values())
