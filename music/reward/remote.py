@@ -18,7 +18,7 @@ from music.llm.chat import EndpointTimeoutError, EndpointUnavailableError, Malfo
 from music.llm.http import JsonEndpoint, PostSettings
 from music.llm.retry import FailedTryError, RetryPolicy, call_with_retries
 from music.llm.server_errors import error_excerpt
-from music.reward.unscorable import UnscorableError
+from music.reward.tokens.contract import UnscorableError
 
 __all__ = ["RemoteReward", "RemoteRewardSettings"]
 
