@@ -12,6 +12,7 @@ from music.evaluation.scoring import read_scores, score_items
 KILLED_RUN = """
 import pickle, sys
 from pathlib import Path
+from music.evaluation.scoring import ScoredModel, score_items
 
 calls = []
 
