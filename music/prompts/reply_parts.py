@@ -1,19 +1,42 @@
-"""Parts in a JSON object, as a prompt asks for it or as a model prefers to write."""
+"""The parts of a contrast's reply: their names, and how they are read from a JSON object.
+
+Prompts ask for the object, and some models prefer to write one. Parts between other marks: `music.prompts.delimited`.
+"""
 
 import json
 import re
 from typing import Any
 
-from music.prompts.part_names import INSTRUCTION, PART_NAMES, ReplyFormatError, place_of
+from music.errors import MusicError
 
-__all__ = ["JSON_KEY", "read_object"]
+__all__ = ["INSTRUCTION", "JSON_KEY", "PART_NAMES", "RESPONSE", "ReplyFormatError", "place_of", "read_object"]
 
+INSTRUCTION = "modified_instruction"
+RESPONSE = "response"
+_GAP = r"[ \t_\\-]{0,3}"
+PART_NAMES = {
+    INSTRUCTION: rf"(?:(?:the|my|your){_GAP})?(?:modified|revised|rewritten|changed|altered|new){_GAP}"
+    r"(?:instruction|request|message|prompt|question|query|version)",
+    RESPONSE: rf"(?:(?:the|my|your|final|modified|revised|new){_GAP}){{0,2}}(?:response|answer|reply)"
+    rf"(?:{_GAP}to{_GAP}the{_GAP}(?:modified|other|new){_GAP}(?:instruction|request|message|user))?",
+}
+"""Regular expressions of the names by which a part is known, in lower case."""
 JSON_KEY = re.compile(rf'"{PART_NAMES[INSTRUCTION]}"\s*:', re.IGNORECASE)
 """A key that only an object of parts has."""
 _KEYS = {part: re.compile(name, re.IGNORECASE) for part, name in PART_NAMES.items()}
 _OBJECT = re.compile(r'\{\s*"')
 _MAX_OBJECTS = 8
 """Braces before the first key that are tried as the beginning of the object."""
+
+
+class ReplyFormatError(MusicError, ValueError):
+    """A reply does not keep to the format that was asked for; the message says what was expected, and where."""
+
+
+def place_of(text: str, start: int, stop: int | None = None) -> str:
+    """Name a place of a text, for people: what stands there, and its line."""
+    shown = text[start : stop or start + 60].strip().split("\n")[0]
+    return f"{shown!r} (line {text.count(chr(10), 0, start) + 1})"
 
 
 def read_object(text: str, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,7 +1,9 @@
-"""Which error an HTTP status is, whether the server sends it as one or writes it into a body with the status 200."""
+"""What a server says when it does not answer: which error that is, and its words as they may be shown."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+import orjson
 
 from music.llm.chat import (
     EndpointError,
@@ -13,8 +15,11 @@ from music.llm.chat import (
 )
 from music.llm.retry import FailedTryError
 
-__all__ = ["error_of_status", "reported_error", "status_of"]
+__all__ = ["Redact", "error_excerpt", "error_of_status", "excerpt_of", "printable", "reported_error", "status_of"]
 
+Redact = Callable[[str], str]
+"""Takes the key and other secrets out of a text."""
+_MAX_EXCERPT_CHARS = 300
 _GATEWAY_TIMED_OUT = (504, 524)
 """Statuses of proxies that gave up on a server which may still have worked for the request."""
 _PASSING = (409, 425, 498, 499)
@@ -69,3 +74,28 @@ def status_of(error: object) -> int:
         if any(part in word for part in _REJECTED):
             return 400
     return _UNNAMED_ERROR
+
+
+def error_excerpt(body: bytes, redact: Redact) -> str:
+    """Return what a server says is wrong: on one line, bounded, printable, without the key."""
+    try:
+        fields = orjson.loads(body)
+        return excerpt_of(fields.get("error", fields), redact, body)
+    except (ValueError, AttributeError):
+        return printable(body.decode("utf-8", "replace"), redact)
+
+
+def excerpt_of(error: object, redact: Redact, body: bytes | None = None) -> str:
+    """Return what an error says; all of it, or of its body, if it has no message."""
+    message = error.get("message", error.get("detail")) if isinstance(error, dict) else error
+    if isinstance(message, str):
+        return printable(message, redact)
+    return printable((orjson.dumps(error) if body is None else body).decode("utf-8", "replace"), redact)
+
+
+def printable(text: str, redact: Redact) -> str:
+    """Return a text of a server on one line, bounded, printable, without the key."""
+    # Redact before cutting: half a key is still a secret.
+    line = "".join(char if char.isprintable() else " " for char in redact(text)[: 10 * _MAX_EXCERPT_CHARS])
+    line = " ".join(line.split())
+    return line if len(line) <= _MAX_EXCERPT_CHARS else line[:_MAX_EXCERPT_CHARS] + "..."

@@ -3,15 +3,15 @@ from email.utils import formatdate
 
 import pytest
 
-from music.llm import moments
-from music.llm.moments import asked_wait, seconds_until
+from music.llm import retry_after
+from music.llm.retry_after import asked_wait, seconds_until
 
 NOW = 1_795_000_000.0
 
 
 @pytest.fixture(autouse=True)
 def _frozen(monkeypatch):
-    monkeypatch.setattr(moments.time, "time", lambda: NOW)
+    monkeypatch.setattr(retry_after.time, "time", lambda: NOW)
 
 
 @pytest.mark.parametrize(

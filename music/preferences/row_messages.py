@@ -1,8 +1,8 @@
-"""`Said`: a message as a row holds it, before a conversation is made of it; and how one is made.
+"""`RowMessage`: a message as a row holds it; and how rows' messages become a conversation.
 
-Readers of shapes turn columns into lists of `Said`. `settle` then does for all of them what follows from the rules of
-conversations: empty system messages go, consecutive messages are merged or refused, roles stand in order, and no
-message is blank.
+Readers of shapes turn columns into lists of `RowMessage`. For all of them `to_conversation` leaves out empty system
+messages, merges or refuses consecutive messages of one speaker, and checks that roles are in order and no message is
+blank.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from music.conversation import Conversation, Message, Role, find_out_of_order
 from music.preferences.problems import Change, RowError, RowProblem
 
-__all__ = ["Consecutive", "Said", "require_reply", "settle"]
+__all__ = ["Consecutive", "RowMessage", "require_reply", "to_conversation"]
 
 
 class Consecutive(StrEnum):
@@ -25,12 +25,12 @@ class Consecutive(StrEnum):
     """They become one message, a blank line between their texts."""
 
 
-class Said(NamedTuple):
+class RowMessage(NamedTuple):
     """A message as a row holds it.
 
     Attributes:
         role: Who speaks.
-        content: What is said, perhaps blank.
+        content: The text, perhaps blank.
         place: Where it stands, for errors: `chosen[2]`.
         tool_calls: JSON text of a list; empty for none.
         tool_call_id: Which call a tool's result answers.
@@ -49,7 +49,7 @@ class Said(NamedTuple):
         """Whether it calls a tool or is a tool's result."""
         return self.role == "tool" or bool(self.tool_calls)
 
-    def is_same(self, other: "Said") -> bool:
+    def is_same(self, other: "RowMessage") -> bool:
         """Whether both say the same, wherever they stand."""
         return (self.role, self.content.strip(), self.tool_calls) == (
             other.role,
@@ -58,8 +58,8 @@ class Said(NamedTuple):
         )
 
 
-def settle(
-    said: Sequence[Said],
+def to_conversation(
+    messages: Sequence[RowMessage],
     name: str,
     consecutive: Consecutive = Consecutive.REFUSE,
     changes: Counter[Change] | None = None,
@@ -67,7 +67,7 @@ def settle(
     """Make a conversation of messages.
 
     Args:
-        said: In order.
+        messages: In order.
         name: What errors call the whole.
         consecutive: Whether messages in a row by one speaker are merged.
         changes: Counts what was changed.
@@ -76,8 +76,8 @@ def settle(
         RowError: A role stands out of order, or a message is blank.
     """
     changes = Counter() if changes is None else changes
-    kept = [one for one in said if one.role != "system" or one.content.strip()]
-    changes[Change.EMPTY_SYSTEM] += len(said) - len(kept)
+    kept = [one for one in messages if one.role != "system" or one.content.strip()]
+    changes[Change.EMPTY_SYSTEM] += len(messages) - len(kept)
     if consecutive is Consecutive.MERGE:
         merged = _merged(kept)
         changes[Change.MERGED] += len(kept) - len(merged)
@@ -103,10 +103,10 @@ def require_reply(conversation: Conversation, name: str) -> Conversation:
     return conversation
 
 
-def _merged(said: Sequence[Said]) -> list[Said]:
+def _merged(messages: Sequence[RowMessage]) -> list[RowMessage]:
     """Join messages that follow one by the same speaker; what tools say and are asked stays apart."""
-    merged: list[Said] = []
-    for one in said:
+    merged: list[RowMessage] = []
+    for one in messages:
         if merged and merged[-1].role == one.role and not (one.is_of_tools or merged[-1].is_of_tools):
             texts = filter(str.strip, (merged[-1].content, one.content))
             merged[-1] = merged[-1]._replace(content="\n\n".join(texts))
@@ -115,15 +115,15 @@ def _merged(said: Sequence[Said]) -> list[Said]:
     return merged
 
 
-def _message(said: Said) -> Message:
-    if not said.content.strip() and not said.is_of_tools:
-        raise RowError(RowProblem.EMPTY_TEXT, said.place, expected="text", got=repr(said.content[:40]))
-    if not (said.is_of_tools or said.name):
-        return Message.trusted(said.role, said.content)
+def _message(message: RowMessage) -> Message:
+    if not message.content.strip() and not message.is_of_tools:
+        raise RowError(RowProblem.EMPTY_TEXT, message.place, expected="text", got=repr(message.content[:40]))
+    if not (message.is_of_tools or message.name):
+        return Message.trusted(message.role, message.content)
     return Message(
-        role=said.role,
-        content=said.content,
-        tool_calls=said.tool_calls,
-        tool_call_id=said.tool_call_id,
-        name=said.name,
+        role=message.role,
+        content=message.content,
+        tool_calls=message.tool_calls,
+        tool_call_id=message.tool_call_id,
+        name=message.name,
     )

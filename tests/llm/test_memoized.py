@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from music.llm import ChatReply, EndpointUnavailableError, Journal, ReplyOutcome, Sampling
-from music.llm.remembering import RememberingModel
+from music.llm.cache import MemoizedModel
 
 
 class Numbered:
@@ -29,7 +29,7 @@ class Numbered:
 
 async def test_equal_requests_are_asked_once_and_others_are_told_apart(hello):
     inner = Numbered()
-    model = RememberingModel(inner)
+    model = MemoizedModel(inner)
     replies = await asyncio.gather(*(model.complete(hello) for _ in range(5)))
     assert {reply.text for reply in replies} == {"1"}
     others = [
@@ -42,15 +42,15 @@ async def test_equal_requests_are_asked_once_and_others_are_told_apart(hello):
 
 async def test_a_journal_outlives_the_object_and_the_address(hello, tmp_path):
     async with Journal.open(tmp_path / "j", {}) as journal:
-        await RememberingModel(Numbered(), journal, "judge").complete(hello)
+        await MemoizedModel(Numbered(), journal, "judge").complete(hello)
     async with Journal.open(tmp_path / "j", {}) as journal:
         moved = Numbered(num_failing=9)
         moved.name = "m@http://127.0.0.1:2/v1"
-        assert (await RememberingModel(moved, journal, "judge").complete(hello)).text == "1"
+        assert (await MemoizedModel(moved, journal, "judge").complete(hello)).text == "1"
 
 
 async def test_a_failure_is_not_remembered(hello):
-    model = RememberingModel(Numbered(num_failing=1))
+    model = MemoizedModel(Numbered(num_failing=1))
     with pytest.raises(EndpointUnavailableError):
         await model.complete(hello)
     assert (await model.complete(hello)).text == "2"

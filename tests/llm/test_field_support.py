@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from music.llm.refusals import refused_field
+from music.llm.field_support import refused_field
 
 SENT = [
     "model",

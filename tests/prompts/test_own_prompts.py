@@ -7,7 +7,7 @@ from music.errors import InvalidInputError
 from music.prompts import (
     ContrastFormat,
     ContrastStrategy,
-    Part,
+    PromptKind,
     load_contrast_template,
     load_user_template,
     read_prompt,
@@ -42,7 +42,7 @@ def test_a_block_replaces_the_task_and_keeps_message_and_format(form):
     assert tuple(history) == ASKED.messages[:-1]
     assert "</message>\n\nBe curt (drop_constraint). Look through the user's earlier messages" in last.content
     read = read_prompt((*history, last))
-    assert (read.part, read.conversation, read.form) == (Part.DROP_CONSTRAINT, ASKED, form)
+    assert (read.kind, read.conversation, read.form) == (PromptKind.DROP_CONSTRAINT, ASKED, form)
 
 
 def test_a_block_replaces_the_users_task_and_keeps_the_persona():

@@ -7,7 +7,7 @@ from music import Conversation, Message
 from music.prompts import (
     ContrastFormat,
     ContrastStrategy,
-    Part,
+    PromptKind,
     read_prompt,
     render_assistant,
     render_contrast,
@@ -46,7 +46,7 @@ def test_user_prompt_round_trip(contents, system, persona):
     conversation = build(contents, system)
     prompt = render_user(conversation, persona)
     read = read_prompt(prompt)
-    assert read.part is Part.USER
+    assert read.kind is PromptKind.USER
     assert read.conversation.to_messages() == build(contents, "").to_messages()
     assert persona in prompt[0].content
     assert system in prompt[0].content
@@ -63,7 +63,7 @@ def test_contrast_prompt_round_trip(contents, strategy, form):
     conversation = build(contents, "")
     prompt = render_contrast(strategy, conversation, form)
     read = read_prompt(prompt)
-    assert (read.part, read.form) == (Part(strategy), form)
+    assert (read.kind, read.form) == (PromptKind(strategy), form)
     assert read.conversation == conversation
     assert prompt[:-1] == conversation.messages[:-1]
 
@@ -72,16 +72,16 @@ def test_contrast_prompt_round_trip(contents, strategy, form):
 def test_assistant_prompt_is_the_conversation(contents, system):
     conversation = build(contents, system)
     read = read_prompt(render_assistant(conversation))
-    assert (read.part, read.conversation) == (Part.ASSISTANT, conversation)
+    assert (read.kind, read.conversation) == (PromptKind.ASSISTANT, conversation)
 
 
 @given(st.lists(texts, min_size=1, max_size=5).filter(lambda c: len(c) % 2 == 1), st.sampled_from(ContrastFormat))
 def test_rewrite_prompt_round_trip(contents, form):
     conversation = build(contents, "")
     read = read_prompt(render_rewrite(conversation, form))
-    assert (read.part, read.conversation, read.form) == (Part.REWRITE, conversation, form)
+    assert (read.kind, read.conversation, read.form) == (PromptKind.REWRITE, conversation, form)
 
 
 def test_text_that_only_mentions_a_prompt_is_the_assistants():
     conversation = Conversation().user("Tell me: Below is the user's latest message. Answer a modified version of it.")
-    assert read_prompt(render_assistant(conversation)).part is Part.ASSISTANT
+    assert read_prompt(render_assistant(conversation)).kind is PromptKind.ASSISTANT

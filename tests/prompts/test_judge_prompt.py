@@ -8,7 +8,7 @@ from music import Conversation, Message
 from music.errors import InvalidInputError
 from music.prompts import (
     Choice,
-    Part,
+    PromptKind,
     load_template,
     parse_judgement,
     parse_rating,
@@ -39,7 +39,7 @@ conversations = st.builds(build, st.lists(texts, max_size=4), st.one_of(st.just(
 def test_both_conversations_can_be_read_back(first, second):
     prompt = render_judge(first, second)
     read = read_prompt(prompt)
-    assert (read.part, read.conversation, read.other) == (Part.JUDGE, first, second)
+    assert (read.kind, read.conversation, read.other) == (PromptKind.JUDGE, first, second)
     assert [message.role for message in prompt] == ["user"]
 
 
@@ -74,7 +74,7 @@ FIRST, SECOND = Conversation().user("Hi").assistant("Ho"), Conversation().user("
 @given(conversations)
 def test_a_rated_conversation_can_be_read_back(conversation):
     read = read_prompt(render_rate(conversation))
-    assert (read.part, read.conversation) == (Part.RATE, conversation)
+    assert (read.kind, read.conversation) == (PromptKind.RATE, conversation)
 
 
 @pytest.mark.parametrize("name", template_names())
