@@ -5,8 +5,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from music.files import require_unfinished
 from music.registry import SANDBOX, load_built_in
-from music_trainers.outputs import require_unfinished
 
 __all__ = ["POLICY_FOLDER", "RECORD_FILE", "PolicyTrainingConfig"]
 
