@@ -138,7 +138,7 @@ class Trajectory:
     is_over: bool = False
 
     def add_reply(self, reply: list[int], tokens: ChatTokens) -> str:
-        """Add the policy's reply and return its text; a reply that was cut gets an end token that is not the policy's."""
+        """Add the policy's reply and return its text; a reply that was cut is ended, but not by the policy."""
         self._write(reply, len(self.rewards))
         if reply[-1] not in tokens.end_ids:
             self._write([tokens.closing_id], USER)

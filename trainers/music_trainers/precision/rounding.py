@@ -1,8 +1,8 @@
 """Numbers in fewer bits, from fp32 and back, without losing small updates.
 
-- Stochastic rounding to bf16, and fp32 split into bf16 and a remainder of 16 bits. A bf16 number has 8 significant bits.
-  An update below 1/512 of a weight, as most are at rates about 1e-6, is lost when the sum is rounded to the nearest
-  bf16; so is the decay of a moment by a factor of 0.999.
+- Stochastic rounding to bf16, and fp32 split into bf16 and a remainder of 16 bits. bf16 has 8 significant bits. An
+  update below 1/512 of a weight, as most are at rates about 1e-6, is lost when the sum is rounded to the nearest bf16;
+  so is the decay of a moment by a factor of 0.999.
 - `BlockCode`: moments in 8 bits, relative to the largest magnitude of a block, which is kept in fp32
   [Dettmers et al., 8-bit Optimizers via Block-wise Quantization, 2021].
 """
