@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from music.sandbox.world.defects import ERROR_GROUPS
 from music.statistics import accuracy, describe, mean, paired_difference
-from music_envs import compare, mean_grade
+from music_envs import compare_grades, mean_grade
 from music_trainers.demo.records import Accuracy, BestOfNRow
 from music_trainers.miniature.measures import GREEDY_CANDIDATES, NUM_CANDIDATES, Measures
 
@@ -54,7 +54,7 @@ def _grades(measured: Measures, protocol: str, number: int) -> list[float | None
 
 def _row(name: str, protocol: str, number: int, grades: list[float | None], control: list[float | None]) -> BestOfNRow:
     """Estimate one selector's figures."""
-    comparison = compare(grades, control) if name != CONTROL else None
+    comparison = compare_grades(grades, control) if name != CONTROL else None
     return BestOfNRow(
         selector=name,
         protocol=protocol,

@@ -17,7 +17,7 @@ from music.sandbox.world.defects import ERROR_GROUPS, Defect, draw_defects
 from music.sandbox.world.oracle import ErrorKind
 from music_agents.roles.assistant import AssistantRole
 from music_agents.roles.user import UserRole
-from music_envs import BestOfNConfig, Rollout, judge_rollouts, run_best_of_n, sample_pools, select_best
+from music_envs import BestOfNConfig, Rollout, grade_rollouts, run_best_of_n, sample_pools, select_best
 
 if TYPE_CHECKING:
     from music.reward import RewardModel
@@ -178,7 +178,7 @@ def _margins(reward: RewardFunction, pairs: Sequence[PreferencePair]) -> list[fl
 
 def _whole(reward: RewardFunction, pools: Sequence[Sequence[Rollout]], num_candidates: int) -> list[float | None]:
     """Grade the conversations selected among the first N of each pool."""
-    return judge_rollouts(select_best([pool[:num_candidates] for pool in pools], reward), oracle_score)
+    return grade_rollouts(select_best([pool[:num_candidates] for pool in pools], reward), oracle_score)
 
 
 def _greedy(reward: RewardFunction, num_conversations: int, seed: int) -> list[float | None]:
@@ -190,4 +190,4 @@ def _greedy(reward: RewardFunction, num_conversations: int, seed: int) -> list[f
         reward=reward,
         config=BestOfNConfig(num_candidates=GREEDY_CANDIDATES, num_turns=GREEDY_TURNS, seed=seed),
     )
-    return judge_rollouts(asyncio.run(rollouts), oracle_score)
+    return grade_rollouts(asyncio.run(rollouts), oracle_score)

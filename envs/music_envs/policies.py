@@ -1,9 +1,10 @@
-"""`ModelPolicy`: a chat model plays the assistant."""
+"""Who plays the assistant in an environment: a `Policy` is any callable, `ModelPolicy` a chat model as one."""
 
 import asyncio
 import logging
 from collections.abc import Sequence
 from itertools import count
+from typing import Protocol
 
 from music.aio import run_in_background
 from music.conversation import Conversation
@@ -21,23 +22,34 @@ from music.llm.local import LocalChatModel
 from music.prompts import render_assistant
 from music_agents.roles import derive_seed
 
-__all__ = ["ModelPolicy"]
+__all__ = ["ModelPolicy", "Policy"]
 
 logger = logging.getLogger(__name__)
+
+
+class Policy(Protocol):
+    """Anything that replies to conversations, many at once: a function, a `ModelPolicy`, a model in training.
+
+    What it returns is an action of `ChatVectorEnv`; an action of `ChatEnv` is `policy([conversation])[0]`.
+    """
+
+    def __call__(self, conversations: Sequence[Conversation], /) -> Sequence[str]:
+        """Return a reply to each conversation; a blank one, which environments refuse, where there is none."""
+        ...
 
 
 class ModelPolicy:
     """A chat model as a policy: an endpoint is asked for all replies at once, a local model answers in batches.
 
-    What the model says is the reply, without its thinking, even where the token limit cut it. Conversations that are
-    over get a blank one. So do those to which the model gave no answer, because the endpoint failed for good, the
-    context is full, or the model only thought; a warning tells of these.
+    The reply is what the model says, without its thinking, even if the token limit cut it off. Conversations that are
+    over get a blank reply. So do those that the model did not answer because the endpoint failed permanently, the
+    context is full, or the model only thought; a warning reports these.
 
     Args:
         model: An endpoint as text (`MODEL@BASE_URL`, `local:PATH_OR_HUB_ID`, `sandbox:fair`), which the policy opens
             and closes; or a chat model, which stays yours.
         sampling: How it samples; by default as the endpoint does.
-        seed: Makes the seeds of all requests, each of its own.
+        seed: Makes the seeds of all requests, a different one for each.
         batch_size: Conversations in a batch of a local model.
 
     Raises:
@@ -88,10 +100,10 @@ class ModelPolicy:
 
 
 def _texts(answers: Sequence[ChatReply | BaseException]) -> list[str]:
-    """Return the replies, blank where none came.
+    """Return the replies, blank where there is none.
 
     Raises:
-        EndpointError: None came at all. Errors of other kinds are raised in any case.
+        EndpointError: There is no reply at all. Errors of other kinds are always raised.
     """
     errors = [answer for answer in answers if isinstance(answer, BaseException)]
     for error in errors:

@@ -1,16 +1,26 @@
 """`AsyncChatEnv`: `ChatEnv` for asynchronous code."""
 
 import asyncio
-from typing import Any, Unpack
+from typing import Any
 
 from gymnasium.utils import seeding
 
 from music.conversation import Conversation
-from music_envs.chat.arguments import ChatArguments
-from music_envs.chat.episode import Episode, Snapshot
-from music_envs.chat.generators import generator_for
-from music_envs.chat.info import begin_info, info_of, require_begun, require_reply, require_running, step_info
-from music_envs.chat.world import ChatWorld
+from music_envs.chat.episode import ChatSnapshot, Episode, begin_info, step_info
+from music_envs.chat.validation import (
+    NO_CONTEXT,
+    IsDone,
+    PersonasLike,
+    RewardLike,
+    SeedsLike,
+    UserLike,
+    generator_for,
+    refuses_unknown_arguments,
+    require_begun,
+    require_reply,
+    require_running,
+)
+from music_envs.chat.world import ChatWorld, RewardMode
 from music_envs.spaces import ConversationSpace, ReplySpace
 
 __all__ = ["AsyncChatEnv"]
@@ -31,10 +41,29 @@ class AsyncChatEnv:
         InvalidInputError: An argument is not what it should be.
     """
 
-    def __init__(self, **arguments: Unpack[ChatArguments]) -> None:
+    @refuses_unknown_arguments
+    def __init__(
+        self,
+        *,
+        num_turns: int = 3,
+        user: UserLike = "sandbox",
+        reward: RewardLike = "oracle",
+        reward_mode: RewardMode = "terminal",
+        seeds: SeedsLike = NO_CONTEXT,
+        personas: PersonasLike = (),
+        is_done: IsDone = None,
+    ) -> None:
         self.observation_space = ConversationSpace()
         self.action_space = ReplySpace()
-        self._world = ChatWorld(**arguments)
+        self._world = ChatWorld(
+            num_turns=num_turns,
+            user=user,
+            reward=reward,
+            reward_mode=reward_mode,
+            seeds=seeds,
+            personas=personas,
+            is_done=is_done,
+        )
         self._generator = seeding.np_random()[0]
         self._episode: Episode | None = None
 
@@ -57,16 +86,16 @@ class AsyncChatEnv:
         self._episode = after
         return after.conversation, reward, after.is_terminated, after.is_truncated, step_info(after)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> ChatSnapshot:
         """Return all that decides how the environment goes on; see `ChatEnv.snapshot`."""
-        return Snapshot(episode=self._episode, generator=self._generator.bit_generator.state)
+        return ChatSnapshot(episode=self._episode, generator=self._generator.bit_generator.state)
 
-    def restore(self, snapshot: Snapshot) -> tuple[Conversation, dict[str, Any]]:
+    def restore(self, snapshot: ChatSnapshot) -> tuple[Conversation, dict[str, Any]]:
         """Go back, or over, to a snapshot; see `ChatEnv.restore`."""
         episode = require_begun(snapshot)
         self._generator.bit_generator.state = snapshot.generator
         self._episode = episode
-        return episode.conversation, info_of(episode)
+        return episode.conversation, episode.info
 
     async def aclose(self) -> None:
         """Close the environment; see `ChatEnv.close`."""

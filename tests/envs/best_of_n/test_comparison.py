@@ -4,7 +4,7 @@ import pytest
 from music.conversation import Conversation, StopReason
 from music.errors import InvalidInputError
 from music.pairs import Usage
-from music_envs import Decision, Rollout, compare, judge_rollouts, mean_grade, write_rollouts
+from music_envs import Decision, Rollout, compare_grades, grade_rollouts, mean_grade, write_rollouts
 
 ASKED = Conversation().user("Which tea?")
 
@@ -19,26 +19,26 @@ def by_length(conversations):
 
 def test_failed_conversations_are_not_judged_but_keep_their_place():
     rollouts = [rollout(0, "ab"), rollout(1, "abc").failed("down"), rollout(2, "abcd")]
-    assert judge_rollouts(rollouts, by_length) == [2.0, None, 4.0]
+    assert grade_rollouts(rollouts, by_length) == [2.0, None, 4.0]
 
 
 def test_a_comparison_is_paired_and_counts_ties_half():
-    comparison = compare([1.0, 3.0, None, 2.0, 2.0], [1.0, 2.0, 5.0, None, 1.0])
+    comparison = compare_grades([1.0, 3.0, None, 2.0, 2.0], [1.0, 2.0, 5.0, None, 1.0])
     assert comparison.difference.value == pytest.approx(2 / 3)
     assert comparison.win_rate.value == pytest.approx((0.5 + 1 + 1) / 3)
     assert (comparison.num_ties, comparison.num_excluded, comparison.difference.num) == (1, 2, 3)
 
 
 def test_what_is_noise_is_called_noise():
-    assert "within noise" in str(compare([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]))
-    assert "beyond noise" in str(compare([2.0, 3.0, 4.0] * 9, [1.0, 2.0, 3.1] * 9))
+    assert "within noise" in str(compare_grades([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]))
+    assert "beyond noise" in str(compare_grades([2.0, 3.0, 4.0] * 9, [1.0, 2.0, 3.1] * 9))
 
 
 def test_nothing_to_compare_is_an_error():
     with pytest.raises(InvalidInputError, match="none"):
-        compare([None, 1.0], [1.0, None])
+        compare_grades([None, 1.0], [1.0, None])
     with pytest.raises(InvalidInputError, match="2 and 1"):
-        compare([1.0, 2.0], [1.0])
+        compare_grades([1.0, 2.0], [1.0])
     with pytest.raises(InvalidInputError, match="none"):
         mean_grade([None])
 

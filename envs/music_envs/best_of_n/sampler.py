@@ -1,8 +1,8 @@
-"""`Stage`: the two players of all conversations, and the bound on how many calls are in flight.
+"""`CandidateSampler`: asks the two players of all conversations, a bounded number at a time.
 
-Every request's seed depends on the conversation, the turn and the candidate alone. Selectors that share a history
-are therefore offered the same candidates and met by the same user (common random numbers), and the candidates for a
-smaller N are the first of those for a larger one.
+The seed of a request depends on the conversation, the turn and the candidate alone. Selectors that share a history
+are therefore offered the same candidates and answered by the same user (common random numbers), and the candidates for
+a smaller N are the first of those for a larger one.
 """
 
 import asyncio
@@ -10,35 +10,20 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from music.conversation import Conversation
 from music.llm.chat import EndpointError
+from music.pairs import Usage
 from music_agents.failures import RoleFailedError
 from music_agents.roles import Role, RoleTurn, RoleView, derive_seed
-from music_envs.best_of_n.rollout import NOTHING_USED, Rollout
+from music_envs.best_of_n.config import BestOfNConfig
+from music_envs.best_of_n.rollout import Rollout
 from music_envs.players import Player, as_assistant, as_user, view
 
-__all__ = ["BestOfNConfig", "Stage"]
+__all__ = ["CandidateSampler"]
 
 
-class BestOfNConfig(BaseModel):
-    """How many candidates, how many turns, and from which seed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    num_candidates: int = Field(default=4, ge=1)
-    """N: replies to one history, or whole conversations per seed; with `Anytime`, the most of them."""
-    num_turns: int = Field(default=3, ge=1)
-    """H: assistant replies per conversation, those of the seed not counted."""
-    seed: int = 0
-    """Makes all requests' seeds."""
-    max_in_flight: int = Field(default=64, ge=1)
-    """Bound on simultaneous requests."""
-
-
-class Stage:
-    """Lets the players speak; a player that fails ends the rollout with an error and leaves the others be.
+class CandidateSampler:
+    """Asks the players; a player that fails ends the rollout with an error and does not affect the others.
 
     Attributes:
         config: Sizes and seed.
@@ -51,40 +36,40 @@ class Stage:
         self._assistant = as_assistant(assistant)
         self._user = as_user(user)
         self._on_call = on_call
-        self._slots = asyncio.Semaphore(config.max_in_flight)
+        self._in_flight = asyncio.Semaphore(config.max_in_flight)
 
     def begin(self, seeds: Sequence[Conversation]) -> list[Rollout]:
-        """Return a rollout for each seed, in which nothing was said yet."""
+        """Return an empty rollout for each seed."""
         return [Rollout(index=index, conversation=seed) for index, seed in enumerate(seeds)]
 
-    async def hear_user(self, rollout: Rollout, turn: int) -> Rollout:
-        """Let the user go on if it is the user's turn."""
+    async def ask_user(self, rollout: Rollout, turn: int) -> Rollout:
+        """Add the user's message if it is the user's turn."""
         if rollout.stop_reason is not None or rollout.conversation.next_role != "user":
             return rollout
-        said = await self._speak(self._user, self._view(rollout, "user", turn, self.config.seed))
+        said = await self._ask(self._user, self._view(rollout, "user", turn, self.config.seed))
         if not isinstance(said, RoleTurn):
             return rollout.failed(said)
         return replace(rollout, conversation=rollout.conversation.user(said.text), usage=rollout.usage + said.usage)
 
-    async def replies(self, rollout: Rollout, turn: int, numbers: Iterable[int]) -> list[Rollout]:
-        """Return the rollout continued by the candidates of these numbers; itself once it has ended.
+    async def sample(self, rollout: Rollout, turn: int, numbers: Iterable[int]) -> list[Rollout]:
+        """Return the rollout continued by the candidates of these numbers; only itself once it has ended.
 
-        What was used before is booked with candidate 0.
+        Earlier usage is counted in candidate 0.
         """
         if rollout.stop_reason is not None:
             return [rollout]
-        own = replace(rollout, usage=NOTHING_USED)
-        return await asyncio.gather(*(self._reply(own if n else rollout, turn, n) for n in numbers))
+        unused = replace(rollout, usage=Usage())
+        return await asyncio.gather(*(self._reply(unused if n else rollout, turn, n) for n in numbers))
 
-    async def offer(self, rollout: Rollout, turn: int) -> list[Rollout]:
+    async def sample_all(self, rollout: Rollout, turn: int) -> list[Rollout]:
         """Return the rollout continued by the user, if it is the user's turn, and by each of N candidates."""
-        heard = await self.hear_user(rollout, turn)
-        return await self.replies(heard, turn, range(self.config.num_candidates))
+        asked = await self.ask_user(rollout, turn)
+        return await self.sample(asked, turn, range(self.config.num_candidates))
 
     async def grow(self, rollout: Rollout, number: int) -> Rollout:
         """Run all turns with the candidates of one number."""
         for turn in range(self.config.num_turns):
-            rollout = await self.hear_user(rollout, turn)
+            rollout = await self.ask_user(rollout, turn)
             if rollout.stop_reason is None:
                 rollout = await self._reply(rollout, turn, number)
         return rollout.finished()
@@ -92,7 +77,7 @@ class Stage:
     async def _reply(self, rollout: Rollout, turn: int, number: int) -> Rollout:
         """Add the assistant's candidate of this number."""
         seen = self._view(rollout, "assistant", turn, derive_seed(self.config.seed, "candidate", number))
-        said = await self._speak(self._assistant, seen)
+        said = await self._ask(self._assistant, seen)
         if not isinstance(said, RoleTurn):
             return rollout.failed(said)
         conversation = rollout.conversation.assistant(said.text)
@@ -103,9 +88,9 @@ class Stage:
         num_turns = self.config.num_turns
         return view(rollout.conversation, part, turn=turn, num_turns=num_turns, index=rollout.index, seed=seed)
 
-    async def _speak(self, role: Role, seen: RoleView) -> RoleTurn | EndpointError | RoleFailedError:
+    async def _ask(self, role: Role, seen: RoleView) -> RoleTurn | EndpointError | RoleFailedError:
         """Return what a role says, or why it says nothing."""
-        async with self._slots:
+        async with self._in_flight:
             try:
                 return await role(seen)
             except (EndpointError, RoleFailedError) as error:

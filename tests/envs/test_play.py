@@ -12,7 +12,7 @@ from music.reward.unscorable import UnscorableError
 from music_agents.failures import RoleFailedError
 from music_agents.personas import Persona
 from music_agents.roles import RoleTurn
-from music_envs import ChatEnv, ChatWorld, ModelPolicy, compare, mean_grade, play_episodes
+from music_envs import ChatEnv, ChatWorld, ModelPolicy, compare_grades, mean_grade, play_episodes
 
 SEEDS = [3, 0, 7, 7]
 
@@ -149,4 +149,4 @@ def test_totals_are_what_comparisons_take():
     good, fair = (play_episodes(ChatWorld(), ModelPolicy(f"sandbox:{skill}"), range(24)) for skill in ("good", "fair"))
     totals = [each.total for each in good], [each.total for each in fair]
     assert mean_grade(totals[0]).value > mean_grade(totals[1]).value
-    assert compare(*totals).num_excluded == 0
+    assert compare_grades(*totals).num_excluded == 0

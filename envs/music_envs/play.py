@@ -1,4 +1,4 @@
-"""`play_episodes`: many episodes of a policy, side by side, and what each earned."""
+"""`play_episodes`: many episodes of a policy, side by side, with their rewards."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,22 +11,21 @@ from music.errors import InvalidInputError
 from music.llm.chat import EndpointError
 from music.reward.unscorable import UnscorableError
 from music_agents.failures import RoleFailedError
-from music_envs.chat.batches import all_at_once, require_as_many
 from music_envs.chat.episode import Episode
-from music_envs.chat.info import require_reply
-from music_envs.chat.world import ChatWorld
-from music_envs.policies.policy import Policy
+from music_envs.chat.validation import require_num, require_reply
+from music_envs.chat.world import ChatWorld, all_at_once
+from music_envs.policies import Policy
 
-__all__ = ["Played", "play_episodes"]
+__all__ = ["PlayedEpisode", "play_episodes"]
 
 
 @dataclass(frozen=True, slots=True)
-class Played:
+class PlayedEpisode:
     """An episode that was played.
 
     Attributes:
-        seed: Which one.
-        episode: How it ended: the conversation, its score, the stop reason, the user's usage.
+        seed: Its seed.
+        episode: Its end: the conversation, the score, the stop reason, the user's usage.
         rewards: Of its steps.
     """
 
@@ -40,49 +39,47 @@ class Played:
         return None if self.episode.is_truncated else sum(self.rewards)
 
 
-def play_episodes(world: ChatWorld, policy: Policy, seeds: Sequence[int]) -> list[Played]:
+def play_episodes(world: ChatWorld, policy: Policy, seeds: Sequence[int]) -> list[PlayedEpisode]:
     """Play an episode for each seed, as `ChatEnv` does after `reset(seed=...)`, all side by side.
 
-    In every turn the policy is asked once, for all conversations that go on; then all users are asked at once, and all
-    that is to be scored is scored in one call. An episode is cut short, and leaves the others be, where its user fails
-    for good, or where the policy has no reply, or one that cannot be scored.
+    In every turn the policy is asked once, for all running conversations; then all users are asked at once, and all
+    scores are taken in one call. An episode is cut short if its user fails permanently, or if the policy has no reply
+    or one that cannot be scored; the others are not affected.
 
     Args:
-        world: The user and the reward, with all that `ChatEnv` takes; it stays yours to close.
+        world: The user and the reward, with the arguments of `ChatEnv`; you close it.
         policy: Plays the assistant.
-        seeds: Of the episodes: with the same seeds, policies meet the same users in the same places.
+        seeds: Of the episodes: with the same seeds, policies meet the same users at the same starts.
 
     Returns:
-        The episodes, in the order of their seeds. `compare` tells whether the `total` of one policy is above another's.
+        The episodes, in the order of their seeds. `compare_grades` compares the `total`s of two policies.
 
     Raises:
-        InvalidInputError: The policy gives another number of replies, or a score is not finite.
+        InvalidInputError: The policy returns another number of replies, or a score is not finite.
         EndpointError, RoleFailedError: A user gave no first message.
     """
     generators = [seeding.np_random(seed)[0] for seed in seeds]
     begun = run_in_background(all_at_once([world.begin(generator) for generator in generators]))
-    played = [Played(seed, episode) for seed, episode in zip(seeds, begun, strict=True)]
+    played = [PlayedEpisode(seed, episode) for seed, episode in zip(seeds, begun, strict=True)]
     while live := [place for place, each in enumerate(played) if each.episode.stop_reason is None]:
         for place, after in zip(live, _take_turn(world, policy, [played[place] for place in live]), strict=True):
             played[place] = after
     return played
 
 
-def _take_turn(world: ChatWorld, policy: Policy, live: Sequence[Played]) -> list[Played]:
-    """Let the policy reply in all episodes, the users go on, and the reward be paid."""
+def _take_turn(world: ChatWorld, policy: Policy, live: Sequence[PlayedEpisode]) -> list[PlayedEpisode]:
+    """Let the policy reply in all episodes and the users answer, and reward the step."""
     before = [each.episode for each in live]
-    replies = _replies(policy, before)
-    going_on = [_go_on(world, episode, reply) for episode, reply in zip(before, replies, strict=True)]
-    paid = _rewarded(world, before, run_in_background(all_at_once(going_on)))
+
+    async def answer(episode: Episode, reply: str | Exception) -> Episode:
+        return await world.reply(episode, reply) if isinstance(reply, str) else _cut_short(episode, reply)
+
+    answers = [answer(episode, reply) for episode, reply in zip(before, _replies(policy, before), strict=True)]
+    rewarded = _rewarded(world, before, run_in_background(all_at_once(answers)))
     return [
         replace(each, episode=after, rewards=(*each.rewards, reward))
-        for each, (reward, after) in zip(live, paid, strict=True)
+        for each, (reward, after) in zip(live, rewarded, strict=True)
     ]
-
-
-async def _go_on(world: ChatWorld, episode: Episode, reply: str | Exception) -> Episode:
-    """Reply in an episode, or cut it short."""
-    return await world.reply(episode, reply) if isinstance(reply, str) else _cut_short(episode, reply)
 
 
 def _replies(policy: Policy, episodes: Sequence[Episode]) -> list[str | Exception]:
@@ -91,7 +88,7 @@ def _replies(policy: Policy, episodes: Sequence[Episode]) -> list[str | Exceptio
         replies = policy([episode.conversation for episode in episodes])
     except (EndpointError, RoleFailedError) as error:
         return [error] * len(episodes)
-    require_as_many(len(episodes), "replies of the policy", replies)
+    require_num(len(episodes), "replies of the policy", replies)
     return [_checked(reply) for reply in replies]
 
 

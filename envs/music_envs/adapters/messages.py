@@ -1,4 +1,6 @@
-"""Conversations from the messages that RL libraries hand over."""
+"""Conversations from what RL libraries pass: messages, or the text that a chat template made of them."""
+
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
@@ -8,7 +10,10 @@ from music.preferences.messages import joined_parts, parse_messages
 from music.preferences.problems import RowError
 from music.preferences.said import settle
 
-__all__ = ["read_prompt", "replied", "reply_text"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["plain_reply", "read_prompt", "read_rendered_prompt", "replied", "reply_of_query", "reply_text"]
 
 
 def read_prompt(messages: object) -> Conversation:
@@ -56,3 +61,46 @@ def reply_text(content: object) -> str:
 def replied(prompt: Conversation, reply: str) -> Conversation | None:
     """Return the prompt with its reply, stripped as models' replies are; None if nothing is left to score."""
     return prompt.assistant(reply.strip()) if reply.strip() else None
+
+
+def read_rendered_prompt(tokenizer: "PreTrainedTokenizerBase", text: str, messages: object) -> Conversation:
+    """Return the conversation that a rendered prompt stands for.
+
+    Args:
+        tokenizer: The policy's.
+        text: The rendered prompt.
+        messages: Those it was rendered from, or JSON text of them.
+
+    Raises:
+        InvalidInputError: The text is not, to the letter, what the tokenizer's chat template makes of the messages.
+    """
+    prompt = read_prompt(messages)
+    made = tokenizer.apply_chat_template(prompt.to_messages(), tokenize=False, add_generation_prompt=True)
+    if made != text:
+        raise InvalidInputError(
+            f"expected the prompt as the tokenizer's chat template renders its messages, {made!r:.200}, got "
+            f"{text!r:.200}: give the policy's own tokenizer, and the messages that the prompt was made from"
+        )
+    return prompt
+
+
+def reply_of_query(tokenizer: "PreTrainedTokenizerBase", query: str, prompt: str) -> str:
+    """Return the reply in a query, which was decoded from the prompt's ids followed by the reply's.
+
+    Raises:
+        InvalidInputError: The query does not begin with the prompt.
+    """
+    seen = str(tokenizer.decode(tokenizer(prompt, add_special_tokens=False)["input_ids"], skip_special_tokens=False))
+    if not query.startswith(seen):
+        raise InvalidInputError(
+            f"expected a query that begins with its prompt, {seen[-100:]!r}, got {query[:200]!r}: was the prompt cut "
+            "to fit? Then allow longer ones, for a conversation without its beginning cannot be judged"
+        )
+    return plain_reply(tokenizer, query[len(seen) :])
+
+
+def plain_reply(tokenizer: "PreTrainedTokenizerBase", text: str) -> str:
+    """Return a reply without special tokens, stripped."""
+    for token in tokenizer.all_special_tokens:
+        text = text.replace(token, "")
+    return text.strip()

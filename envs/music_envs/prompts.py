@@ -1,4 +1,4 @@
-"""Where conversations start: the sandbox's requests, or the prompts of a file."""
+"""`load_prompts`: where conversations start, from the sandbox or from a file."""
 
 from pathlib import Path
 
@@ -6,20 +6,25 @@ from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.registry import SANDBOX, load_built_in
 
-__all__ = ["load_seeds"]
+__all__ = ["load_prompts"]
 
 
-def load_seeds(spec: str | Path, num: int | None = None, seed: int = 0) -> tuple[Conversation, ...]:
+def load_prompts(spec: str | Path, num: int | None = None, seed: int = 0) -> tuple[Conversation, ...]:
     """Return conversations that end with the user.
 
     Args:
-        spec: `sandbox`, or a file, folder or hub id of preferences (of each pair, what both sides share), of prompts or
-            of conversations, up to the last user message; with `:SPLIT` behind it if wanted.
+        spec: `sandbox`, or a file, folder or hub id of preferences (what both sides of a pair share), of prompts or of
+            conversations, up to the last user message; `:SPLIT` may follow.
         num: How many at most; by default 1,000 of the sandbox, and all of a file.
         seed: Of the sandbox's requests.
 
     Raises:
         InvalidInputError: The file cannot be read, or holds no prompt.
+
+    Example:
+        >>> from music_envs import load_prompts
+        >>> len(load_prompts("sandbox", 8))
+        8
     """
     from music.preferences import Seed, read_seeds
 

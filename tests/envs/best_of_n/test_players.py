@@ -7,8 +7,7 @@ from music.llm.chat import ChatReply, ChatRequest, EndpointUnavailableError, Rep
 from music.llm.journal import Journal
 from music.llm.remembering import RememberingModel
 from music_envs import run_best_of_n
-from music_envs.best_of_n import remembering
-from music_envs.best_of_n.remembering import open_players
+from music_envs.players import open_players
 
 
 class Moody:
@@ -108,7 +107,7 @@ async def test_a_run_whose_reward_failed_goes_on_and_no_reply_is_lost_or_paid_fo
     def num_paid():
         return sum(model.num_calls for model in models)
 
-    monkeypatch.setattr(remembering, "load_model", open_moody)
+    monkeypatch.setattr("music_envs.players.load_model", open_moody)
     with pytest.raises(MemoryError):
         await session(fails_at_last)
     assert all(model.is_closed for model in models)

@@ -3,7 +3,7 @@ import gc
 
 import pytest
 
-from music_envs.chat.batches import all_at_once
+from music_envs.chat.world import all_at_once
 
 
 async def test_first_is_on_its_way_before_the_last_has_set_out():
