@@ -15,7 +15,7 @@ from torch import Tensor
 from music.chat_template import template_text
 from music.conversation import Conversation
 from music.errors import InvalidInputError
-from music.reward.fixed_date import with_fixed_date
+from music.reward.tokens.fixed_date import with_fixed_date
 from music_envs import ChatVectorEnv
 from music_envs.adapters.template import TurnTemplate
 
