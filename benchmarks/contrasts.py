@@ -37,7 +37,7 @@ from music_agents.contrasts import Cast, Schedule, make_contrast, parse_mix
 from music_agents.graph import build_pair_graph
 from music_agents.roles import AssistantRole, Roles, UserRole
 from music_agents.simulation import simulate
-from music_envs import judge_rollouts, select_best
+from music_envs import grade_rollouts, select_best
 from music_trainers.arms import HELD_OUT, TestSets, draw_test_sets, single_turn_margins, train_arm, use_one_thread
 from music_trainers.demo import FULL, QUICK, DemoSizes
 
@@ -113,7 +113,7 @@ def run_arm(arm: str, sizes: DemoSizes, seed: int, sets: TestSets) -> Result:
             train_arm([*seed_pairs(sizes.num_base_pairs, seed + 1), *pairs], Path(scratch), seed)
         model = RewardModel.from_pretrained(scratch if pairs else REWARD_MODEL)
         margins = {key: _margins(model, [d.pair for d in some]) for key, some in sets.defects.items()}
-        graded = judge_rollouts(select_best([pool[:NUM_CANDIDATES] for pool in sets.pools], model), oracle_score)
+        graded = grade_rollouts(select_best([pool[:NUM_CANDIDATES] for pool in sets.pools], model), oracle_score)
         single = single_turn_margins(model, sets)
     grades = [grade for grade in graded if grade is not None]
     figures = pair_figures(pairs) if pairs else None

@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from music.errors import InvalidInputError
-from music.evaluation.benchmarks.item import Item, ItemSet
+from music.evaluation.benchmarks.types import Item, ItemSet
 from music.evaluation.cli import evaluate
 from music.evaluation.scoring import read_scores
 from music.judges.by_item import ByComparing, ByRating

@@ -17,8 +17,8 @@ from pydantic import Field
 from music.config import Config
 from music.conversation import Conversation
 from music.pairs import PreferencePair
-from music.reward.contract import Readout
 from music.reward.functions import RewardFunction, length_reward, random_reward
+from music.reward.tokens.contract import Readout
 from music.sandbox import SandboxModel, oracle_score, seed_pairs
 from music.sandbox.artifacts import REWARD_MODEL
 from music.sandbox.world.defects import ERROR_GROUPS, Defect, draw_defects
@@ -216,18 +216,18 @@ def _margins(reward: RewardFunction, pairs: Sequence[PreferencePair]) -> list[fl
 
 def _whole(reward: RewardFunction, pools: "Sequence[Sequence[Rollout]]", num_candidates: int) -> list[float | None]:
     """Grade the conversations selected among the first N of each pool."""
-    from music_envs import judge_rollouts, select_best
+    from music_envs import grade_rollouts, select_best
 
-    return judge_rollouts(select_best([pool[:num_candidates] for pool in pools], reward), oracle_score)
+    return grade_rollouts(select_best([pool[:num_candidates] for pool in pools], reward), oracle_score)
 
 
 def _greedy(reward: RewardFunction, num_conversations: int, seed: int) -> list[float | None]:
     """Grade the conversations that the paper's Best-of-N makes of the reward's choices."""
-    from music_envs import BestOfNConfig, judge_rollouts, run_best_of_n
+    from music_envs import BestOfNConfig, grade_rollouts, run_best_of_n
 
     config = BestOfNConfig(num_candidates=GREEDY_CANDIDATES, num_turns=GREEDY_TURNS, seed=seed)
     rollouts = run_best_of_n([Conversation()] * num_conversations, **_players(), reward=reward, config=config)
-    return judge_rollouts(asyncio.run(rollouts), oracle_score)
+    return grade_rollouts(asyncio.run(rollouts), oracle_score)
 
 
 def _players() -> dict[str, Any]:

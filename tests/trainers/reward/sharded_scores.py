@@ -7,14 +7,14 @@ import torch
 from sharded_run import LAUNCHED, sharded_accelerator
 from torch.distributed.fsdp import MixedPrecisionPolicy
 
-from music.reward.forward import PackedScorer
 from music.reward.loading import load_checkpoint
 from music.reward.packing import TokenSequence, plan_rows
+from music.reward.scoring.forward import PackedScorer
 from music_trainers import RewardTrainingConfig
 from music_trainers.reward import launch
-from music_trainers.reward.load_once import load_once
-from music_trainers.reward.step.distributed import gather_weights
-from music_trainers.reward.step.optimization import PairOptimizer
+from music_trainers.reward.distributed import gather_weights
+from music_trainers.reward.launch import load_once
+from music_trainers.reward.optimizer import PairOptimizer
 
 
 def load():

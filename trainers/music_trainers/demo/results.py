@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from music.sandbox.world.defects import ERROR_GROUPS
 from music.statistics import Estimate, accuracy, describe, mean, paired_difference
-from music_envs import compare, mean_grade
+from music_envs import compare_grades, mean_grade
 from music_trainers.arms import GREEDY_CANDIDATES, NUM_CANDIDATES, Measures
 from music_trainers.demo.config import DemoConfig
 
@@ -120,7 +120,7 @@ def _grades(measured: Measures, protocol: str, number: int) -> list[float | None
 
 def _row(name: str, protocol: str, number: int, grades: list[float | None], control: list[float | None]) -> BestOfNRow:
     """Estimate one selector's figures."""
-    comparison = compare(grades, control) if name != CONTROL else None
+    comparison = compare_grades(grades, control) if name != CONTROL else None
     return BestOfNRow(
         selector=name,
         protocol=protocol,
