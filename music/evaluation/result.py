@@ -128,7 +128,7 @@ def _scored_by(items: ItemSet, sets: Sequence[ScoreSet]) -> list[Item]:
 
 
 def require_differences(scores: ScoreSet) -> None:
-    """Refuse scores by which no item's completions differ: every comparison would be a tie.
+    """Refuse scores that are the same for all completions of every item: every comparison would be a tie.
 
     Raises:
         InvalidInputError: They are all the same within each item.

@@ -27,7 +27,7 @@ LEVEL = 0.05
 
 
 class ModelDiagnosis(BaseModel):
-    """What is the matter with a reward model, as a set of pairs shows it."""
+    """What a set of pairs reveals of a reward model."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -116,7 +116,7 @@ def diagnose(
 
 
 def _of_model(probed: ProbedPairs, scores: ScoreSet, leak: Leak | None) -> ModelDiagnosis:
-    """Say what one model's scores show."""
+    """Diagnose one model."""
     by_id = scores.of(_scored_by(probed.scored.items, [scores]))
     pairs = ScoredPairs(_scored_by(probed.items.items, [scores]), by_id)
     truncated = {id: row.num_truncated for id, row in scores.rows.items() if row.num_truncated}
