@@ -6,14 +6,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from music.errors import InvalidInputError
-from music.evaluation.benchmarks.scored import ScoredItems, joined
+from music.evaluation.benchmarks.scored import Floats, ScoredItems, joined
 from music.evaluation.benchmarks.types import Item, Scores
 from music.report.points import Curve, CurvePoint
 from music.statistics import Component, Estimate, Figure, Statistic, composite, describe, spearman, weighted_sum
 
 __all__ = ["Floats", "Mask", "ScoredPairs", "verdict"]
 
-Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 NUM_BINS = 10
