@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from music.aio import gather_all
 from music.evaluation.benchmarks.types import Item
 from music.evaluation.scoring.records import ItemScores
-from music.judges.gathering import gather_all
 from music.judges.judgement import Judgement
 from music.judges.model import JudgeModel
 from music.judges.pairwise import PairwiseJudge

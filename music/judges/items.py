@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from music.aio import gather_all
 from music.evaluation.benchmarks.types import Item, ItemSet
 from music.evaluation.scoring.records import ScoreSet, ScoresHeader
 from music.evaluation.scoring.store import ScoreStore
 from music.judges.by_item import ItemJudge
-from music.judges.gathering import gather_all
 from music.judges.report import JudgeReport
 
 __all__ = ["judge_items"]
