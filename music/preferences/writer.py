@@ -1,4 +1,4 @@
-"""Writing pairs as tables that this room and other trainers read back unchanged."""
+"""Writing pairs as tables that this package and other trainers read back unchanged."""
 
 import gzip
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,6 +19,13 @@ _BATCH_ROWS = 1024
 
 def write_preferences(pairs: Iterable[PreferencePair], path: str | Path) -> int:
     """Write the columns `id`, `source`, `chosen` and `rejected` (lists of messages); return how many rows.
+
+    Example:
+        >>> from music import Conversation, PreferencePair
+        >>> asked = Conversation().user("What is 2 + 2?")
+        >>> pair = PreferencePair(id="sum", chosen=asked.assistant("4"), rejected=asked.assistant("5"))
+        >>> write_preferences([pair], "/tmp/music-pairs.parquet")
+        1
 
     The file appears only once it is whole, in place of any earlier one. What a `ContrastivePair` records beyond these
     columns is not written.
