@@ -30,15 +30,6 @@ _EPISODES: Any = {"curve": {"__all__": _OWN}, "greedy_before": _OWN, "greedy_aft
 """What a result holds of each single episode: too much for a terminal."""
 
 
-def _policy_flag(name: str, *names: str, show_default: bool = True) -> Any:
-    description = PolicyTrainingConfig.model_fields[name].description
-    return typer.Option(*names, help=description, show_default=show_default)
-
-
-def _policy_default(name: str) -> Any:
-    return PolicyTrainingConfig.model_fields[name].default
-
-
 @with_flags
 def train(
     pairs: Annotated[
@@ -93,38 +84,12 @@ def train(
         emit(result.model_dump(mode="json", exclude={"losses"}), as_json, format_result(result))
 
 
-def rl(
-    out: Annotated[Path, _policy_flag("out")] = Path("runs/rl"),
-    policy: Annotated[str, _policy_flag("policy", show_default=False)] = _policy_default("policy"),
-    reward: Annotated[str, _policy_flag("reward", show_default=False)] = _policy_default("reward"),
-    judge: Annotated[str | None, _policy_flag("judge")] = _policy_default("judge"),
-    user: Annotated[str, _policy_flag("user")] = _policy_default("user"),
-    seeds: Annotated[str | None, _policy_flag("seeds")] = _policy_default("seeds"),
-    personas: Annotated[Path | None, _policy_flag("personas")] = None,
-    eval_personas: Annotated[Path | None, _policy_flag("eval_personas")] = None,
-    num_turns: Annotated[int, _policy_flag("num_turns", "--turns")] = _policy_default("num_turns"),
-    reward_mode: Annotated[str, _policy_flag("reward_mode")] = _policy_default("reward_mode"),
-    discount: Annotated[float, _policy_flag("discount")] = _policy_default("discount"),
-    num_steps: Annotated[int, _policy_flag("num_steps")] = _policy_default("num_steps"),
-    num_groups: Annotated[int, _policy_flag("num_groups")] = _policy_default("num_groups"),
-    group_size: Annotated[int, _policy_flag("group_size")] = _policy_default("group_size"),
-    updates_per_step: Annotated[int, _policy_flag("updates_per_step")] = _policy_default("updates_per_step"),
-    micro_batch_size: Annotated[int, _policy_flag("micro_batch_size")] = _policy_default("micro_batch_size"),
-    learning_rate: Annotated[float | None, _policy_flag("learning_rate")] = _policy_default("learning_rate"),
-    kl_weight: Annotated[float, _policy_flag("kl_weight")] = _policy_default("kl_weight"),
-    max_reply_tokens: Annotated[int, _policy_flag("max_reply_tokens")] = _policy_default("max_reply_tokens"),
-    evaluate_every: Annotated[int, _policy_flag("evaluate_every")] = _policy_default("evaluate_every"),
-    num_evaluations: Annotated[int, _policy_flag("num_evaluations")] = _policy_default("num_evaluations"),
-    seed: Annotated[int, _policy_flag("seed")] = _policy_default("seed"),
-    overwrite: Annotated[bool, _policy_flag("overwrite", "--overwrite")] = _policy_default("overwrite"),
-    as_json: AsJson = False,
-) -> None:
+@with_flags
+def rl(config: PolicyTrainingConfig, as_json: AsJson = False) -> None:
     """Train a language model on the rewards of simulated conversations, by TRL's GRPO (the extra `trl`).
 
     Example: music rl --reward runs/rm --policy Qwen/Qwen2.5-0.5B-Instruct --user m@http://127.0.0.1:8000/v1 --out DIR
     """
-    values = locals()
-    config = PolicyTrainingConfig(**{name: values[name] for name in PolicyTrainingConfig.model_fields})
     # What can be wrong is found before anything is loaded.
     config.require_unfinished()
     require_model(config.policy)
@@ -132,7 +97,7 @@ def rl(
         require_reward(name)
     if find_spec("trl") is None:
         raise InvalidInputError("music rl needs TRL, which is not installed: pip install 'music-rm[trl]'")
-    from music_trainers.policy.progress import format_evaluation, format_policy_result
+    from music_trainers.policy.report import format_evaluation, format_policy_result
     from music_trainers.policy.run import train_policy
 
     def show(point: "PolicyEvaluation") -> None:
