@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 from music.errors import InvalidInputError, MusicError
 
 __all__ = ["PARTIAL_FILES", "append_to_file", "remove_file", "replace_file", "require_output_file"]
-__all__ += ["require_output_folder", "set_ordinary_modes", "sync_folder", "whole_file"]
+__all__ += ["require_output_folder", "require_unfinished", "set_ordinary_modes", "sync_folder", "whole_file"]
 
 PARTIAL_FILES = ".*.partial"
 """Pattern of what `whole_file` leaves of a file if its process is killed."""
@@ -39,6 +39,26 @@ def require_output_file(path: Path) -> None:
     require_output_folder(path.parent)
 
 
+def require_unfinished(out: Path, *marks: str, overwrite: bool) -> None:
+    """Refuse a folder that holds what a run leaves at its end, unless it may be replaced.
+
+    Args:
+        out: The folder; it need not be there.
+        marks: Names within it, any of which a finished run leaves.
+        overwrite: Whether it may be replaced.
+
+    Raises:
+        InvalidInputError: One of them is there, or the folder cannot be written.
+    """
+    require_output_folder(out)
+    found = [mark for mark in marks if (out / mark).exists()]
+    if found and not overwrite:
+        raise InvalidInputError(
+            f"--out {out}: it holds a finished run or another model ({', '.join(found)}); choose another folder, or "
+            "replace it (--overwrite)"
+        )
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Write a file that appears under its name when all of it is on disk, in place of any earlier one.
@@ -64,14 +84,14 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def replace_file(path: Path, content: Any) -> None:
-    """Write bytes to a file that appears whole or not at all.
+    """Write bytes, or text as UTF-8, to a file that appears whole or not at all.
 
     Raises:
         MusicError: It could not be written; what was there before is unchanged.
     """
     try:
         with whole_file(path) as file:
-            file.write(content)
+            file.write(content.encode() if isinstance(content, str) else content)
     except OSError as error:
         raise MusicError(f"could not write {path} ({error}): make room on the disk and run again") from error
 
