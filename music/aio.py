@@ -1,4 +1,4 @@
-"""Asynchronous work: run from synchronous code, and gathered.
+"""Asynchronous work: gathered, awaited by a command, and run from synchronous code.
 
 `run_in_background` works where `asyncio.run` cannot: inside a running loop, as in a notebook. It has one event loop on
 a thread of its own; all that a process runs there shares one pool of connections.
@@ -6,13 +6,16 @@ a thread of its own; all that a process runs there shares one pool of connection
 
 import asyncio
 import os
+import signal
+import sys
 import threading
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, TypeVar, cast
 
 from music.gc import relaxed
+from music.interrupts import is_command, on_signals
 
-__all__ = ["finish_all", "gather_all", "run_in_background"]
+__all__ = ["finish_all", "gather_all", "run_async", "run_in_background"]
 
 T = TypeVar("T")
 
@@ -20,6 +23,48 @@ NUM_PER_ROUND = 16
 """How many coroutines `finish_all` starts in one round of the event loop."""
 _LOOPS: dict[int, asyncio.AbstractEventLoop] = {}
 """By process id: a forked child, which inherits no threads, starts a loop of its own."""
+
+
+async def gather_all(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Await all at once; the first that fails cancels the others, and its error is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in work]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end on a new event loop, uvloop's where there is one.
+
+    In a command's process Ctrl-C cancels it.
+
+    Raises:
+        KeyboardInterrupt: It was cancelled so, or cancelled itself as a simulation does at the second Ctrl-C.
+    """
+    run = _interruptible(coroutine) if is_command() else coroutine
+    if sys.platform == "win32":
+        return asyncio.run(run)
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run)
+
+
+async def _interruptible(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Await a coroutine as a task that Ctrl-C cancels."""
+    task = asyncio.current_task()
+    assert task is not None
+
+    def cancel() -> None:
+        task.cancel()
+
+    with on_signals(cancel, signal.SIGINT):
+        try:
+            return await coroutine
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
 
 
 def run_in_background(work: Coroutine[Any, Any, T]) -> T:
@@ -40,16 +85,6 @@ def run_in_background(work: Coroutine[Any, Any, T]) -> T:
         return future.result()
     finally:
         future.cancel()  # a no-op unless the wait itself was interrupted, by Ctrl-C for example
-
-
-async def gather_all(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Await all at once; the first that fails cancels the others."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(each) for each in work]
-    except ExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]
 
 
 async def finish_all(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
