@@ -137,8 +137,8 @@ def quantise(classifier: Any, accelerator: Accelerator) -> None:
         quantised = make(*sizes, bias=False, compute_dtype=computes_in, device="meta")
         quantised.weight = Params4bit(weights["weight"], requires_grad=False, quant_type="nf4")
         quantised.bias = nn.Parameter(weights["bias"]) if "bias" in weights else None
-        # On some CPUs, layers are packed anew for a faster kernel while no gradient is computed: those with fewer than 32
-        # outputs fail, and packed weights cannot be merged.
+        # On some CPUs, weights would be packed for a faster kernel while no gradient is computed: layers with fewer than
+        # 32 outputs fail at that, and packed weights cannot be merged.
         quantised.support_avx512bf16_for_cpu = False
         classifier.set_submodule(name, quantised.to(accelerator.device))
     classifier.is_loaded_in_4bit = True  # where peft looks
