@@ -85,8 +85,8 @@ class TrainingData:
     Attributes:
         train: The pairs to learn from, source by source.
         held_out: The pairs to measure on.
-        sources: What became of the training pairs, by source.
-        held_out_accounting: What became of the held-out pairs.
+        sources: Accounts of the training pairs, by source.
+        held_out_accounting: Account of the held-out pairs.
     """
 
     train: list[EncodedPair]
@@ -130,7 +130,7 @@ class TrainingData:
 
     @property
     def accounting(self) -> PairAccounting:
-        """What became of the training pairs of all sources."""
+        """The account of all training pairs."""
         return reduce(add, [source.pairs for source in self.sources])
 
     def require_pairs(self, config: RewardTrainingConfig) -> None:

@@ -209,7 +209,7 @@ def _save(run: TrainingRun, best: HeldOutEvaluation | None, result: RewardTraini
         try:
             save_model(classifier, tokens.tokenizer, out, state_dict=weights)
             tokens.contract.save(out)
-            sync_folder(out)  # the record says that all is there, and then the checkpoints go
+            sync_folder(out)  # before the record, after which the checkpoints are removed
             with whole_file(out / RECORD_FILE) as file:
                 file.write(result.model_dump_json(indent=2).encode() + b"\n")
         except (OSError, SafetensorError) as error:
