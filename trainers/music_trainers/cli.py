@@ -15,6 +15,7 @@ from music.errors import InvalidInputError
 from music.files import require_output_folder
 from music.names import require_model
 from music.reward.functions import require_reward
+from music_trainers.demo.config import DemoConfig
 from music_trainers.policy.config import PolicyTrainingConfig
 from music_trainers.reward.config import RewardTrainingConfig
 
@@ -111,25 +112,25 @@ def rl(config: PolicyTrainingConfig, as_json: AsJson = False) -> None:
     emit(result.model_dump(mode="json", exclude=_EPISODES), as_json, format_policy_result(result))
 
 
+@with_flags
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder of the report and of all that the demo makes.")] = Path("runs/demo"),
+    config: DemoConfig,
     quick: Annotated[bool, typer.Option("--quick", help="A smaller run, to see that everything works.")] = False,
-    seed: Annotated[int, typer.Option(help="Of everything in the demo.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Run the paper in miniature on the sandbox, and report the results.
 
     Example: music demo --quick
     """
-    from music_trainers.demo import FULL, QUICK, DemoConfig, run_demo
-    from music_trainers.demo.report import render_terminal
+    from music_trainers.demo import QUICK, run_demo
+    from music_trainers.demo.report import print_demo
 
-    require_output_folder(out)
-    result = run_demo(DemoConfig(out=out, seed=seed, sizes=QUICK if quick else FULL), console)
+    require_output_folder(config.out)
+    result = run_demo(config.model_copy(update={"sizes": QUICK}) if quick else config, console)
     if as_json:
         emit(result.model_dump(mode="json"), as_json)
     else:
-        render_terminal(result, Console(highlight=False, emoji=False))
+        print_demo(result, Console(highlight=False, emoji=False))
 
 
 def _source(spec: str, reading: Reading, margin_column: str | None) -> "PairSource":

@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from music.config import Config, Flag
+from music.files import require_unfinished
 from music.registry import SANDBOX, load_built_in
-from music_trainers.outputs import require_unfinished
 
 __all__ = ["POLICY_FOLDER", "RECORD_FILE", "PolicyTrainingConfig"]
 

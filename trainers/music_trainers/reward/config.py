@@ -7,8 +7,8 @@ from pydantic import Field, model_validator
 
 from music.config import Config, Flag
 from music.errors import InvalidInputError
+from music.files import require_unfinished
 from music.reward.tokens.contract import ReadAt, Readout
-from music_trainers.outputs import require_unfinished
 from music_trainers.precision import StatesPolicy
 
 __all__ = ["CHECKPOINT_FOLDER", "RECORD_FILE", "Objective", "RewardTrainingConfig", "Scheduler"]

@@ -1,39 +1,40 @@
-"""What is measured of each reward model, on conversations that no model saw."""
+"""The arms of `music demo` and `music experiment`: how each is trained, and what is measured of it.
+
+An arm is a reward model. `train_arm` trains it further from the shipped starting model, the same way for all.
+`draw_test_sets` draws conversations that no arm saw; `measure` and `measure_readouts` measure on them.
+"""
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from music.config import Config
 from music.conversation import Conversation
 from music.pairs import PreferencePair
-from music.reward.functions import RewardFunction
+from music.reward.functions import RewardFunction, length_reward, random_reward
 from music.reward.tokens.contract import Readout
 from music.sandbox import SandboxModel, oracle_score, seed_pairs
+from music.sandbox.artifacts import REWARD_MODEL
 from music.sandbox.world.defects import ERROR_GROUPS, Defect, draw_defects
 from music.sandbox.world.oracle import ErrorKind
-from music_agents.roles.assistant import AssistantRole
-from music_agents.roles.user import UserRole
-from music_envs import BestOfNConfig, Rollout, grade_rollouts, run_best_of_n, sample_pools, select_best
+from music_trainers.reward.config import Objective, RewardTrainingConfig
 
 if TYPE_CHECKING:
     from music.reward import RewardModel
+    from music_envs import Rollout
+    from music_trainers.reward.records import RewardTrainingResult
 
-__all__ = [
-    "GREEDY_CANDIDATES",
-    "NUM_CANDIDATES",
-    "Measures",
-    "TestSets",
-    "TestSizes",
-    "draw_test_sets",
-    "measure",
-    "measure_readouts",
-    "single_turn_margins",
-]
+__all__ = ["GREEDY_CANDIDATES", "NUM_CANDIDATES", "Measures", "TestSets", "TestSizes", "draw_test_sets", "last_loss"]
+__all__ += ["measure", "measure_controls", "measure_readouts", "single_turn_margins", "train_arm", "use_one_thread"]
 
+LEARNING_RATE = 1e-3
+BATCH_SIZE = 8
 NUM_CANDIDATES = (4, 8)
 GREEDY_CANDIDATES = 4
 GREEDY_TURNS = 3
@@ -42,11 +43,10 @@ HELD_OUT = 1_000_003
 """Added to the seed of what is measured, so that none of it was ever trained on."""
 
 
-class TestSizes(BaseModel):
+class TestSizes(Config):
     """How much is measured."""
 
     __test__ = False  # no class of tests
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     num_turns: int = Field(default=5, ge=2)
     """Turns of the conversations that are measured on."""
@@ -70,7 +70,7 @@ class TestSets:
 
     defects: dict[tuple[str, int], list[Defect]]
     single_turn: list[PreferencePair]
-    pools: list[list[Rollout]]
+    pools: "list[list[Rollout]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,39 @@ class Measures:
     greedy: list[float | None]
 
 
+def train_arm(
+    pairs: Sequence[PreferencePair], out: Path, seed: int, objective: Objective | None = None
+) -> "RewardTrainingResult":
+    """Train the starting model on an arm's pairs and save it to `out`; `seed` draws the order of the pairs."""
+    from music_trainers.reward.trainer import train_reward_model
+
+    config = RewardTrainingConfig(
+        base=str(REWARD_MODEL),
+        out=out,
+        objective=objective or Objective(),
+        learning_rate=LEARNING_RATE,
+        batch_size=BATCH_SIZE,
+        seed=seed,
+        eval_fraction=0.0,
+        checkpoint_every=0,
+        overwrite=True,  # a demo that is run again replaces what it made
+    )
+    return train_reward_model(config, pairs, [])
+
+
+def last_loss(result: "RewardTrainingResult") -> float:
+    """Return the mean loss over the last tenth of the steps."""
+    tail = result.losses[-max(1, len(result.losses) // 10) :]
+    return sum(tail) / len(tail)
+
+
+def use_one_thread() -> None:
+    """Give this process one core: small models gain nothing from more."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 def draw_test_sets(sizes: TestSizes, seed: int, groups: Mapping[str, Sequence[ErrorKind]] = ERROR_GROUPS) -> TestSets:
     """Draw the test sets.
 
@@ -98,6 +131,8 @@ def draw_test_sets(sizes: TestSizes, seed: int, groups: Mapping[str, Sequence[Er
         seed: Draws them.
         groups: Kinds of errors by the name that their margins are kept under.
     """
+    from music_envs import BestOfNConfig, sample_pools
+
     seed += HELD_OUT
     drawn: dict[tuple[str, int], list[Defect]] = {}
     for group, kinds in groups.items():
@@ -107,8 +142,7 @@ def draw_test_sets(sizes: TestSizes, seed: int, groups: Mapping[str, Sequence[Er
             drawn[group, turn] = [defect for some in each for defect in some]
     pools = sample_pools(
         [Conversation()] * sizes.num_conversations,
-        assistant=AssistantRole(SandboxModel(CANDIDATE_SKILL)),
-        user=UserRole(SandboxModel()),
+        **_players(),
         config=BestOfNConfig(num_candidates=max(NUM_CANDIDATES), num_turns=sizes.num_turns, seed=seed),
     )
     single = seed_pairs(sizes.num_single_turn, seed, single_turn_share=1.0, label_noise=False)
@@ -118,6 +152,16 @@ def draw_test_sets(sizes: TestSizes, seed: int, groups: Mapping[str, Sequence[Er
 def measure(reward: RewardFunction, sets: TestSets, seed: int, *, pairs: bool = True) -> Measures:
     """Measure a reward function; `pairs` is off for selectors whose ranking of pairs is of no interest."""
     return _measured(reward, sets, _greedy(reward, len(sets.pools), seed + HELD_OUT), pairs=pairs)
+
+
+def measure_controls(sets: TestSets, seed: int) -> dict[str, Measures]:
+    """Measure selectors that are no reward models: a random choice, the longest candidate, and the oracle itself."""
+    controls: dict[str, RewardFunction] = {
+        "random": random_reward(seed),
+        "longest": length_reward,
+        "oracle": oracle_score,
+    }
+    return {name: measure(reward, sets, seed, pairs=False) for name, reward in controls.items()}
 
 
 def measure_readouts(model: "RewardModel", sets: TestSets, seed: int) -> dict[Readout, Measures]:
@@ -133,7 +177,7 @@ def measure_readouts(model: "RewardModel", sets: TestSets, seed: int) -> dict[Re
         "turn_mean": [fmean(rewards) for rewards in turns],
     }
     known = {name: dict(zip(conversations, rewards, strict=True)) for name, rewards in readings.items()}
-    return {name: _measured(_Known(rewards), sets, greedy) for name, rewards in known.items()}
+    return {name: _measured(partial(_look_up, rewards), sets, greedy) for name, rewards in known.items()}
 
 
 def single_turn_margins(reward: RewardFunction, sets: TestSets) -> list[float]:
@@ -150,14 +194,8 @@ def _conversations(sets: TestSets) -> Iterator[Conversation]:
         yield from (rollout.conversation for rollout in pool if not rollout.is_failed)
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """A reward function over conversations that were scored before."""
-
-    rewards: Mapping[Conversation, float]
-
-    def __call__(self, conversations: Sequence[Conversation]) -> list[float]:
-        return [self.rewards[conversation] for conversation in conversations]
+def _look_up(rewards: Mapping[Conversation, float], conversations: Sequence[Conversation]) -> list[float]:
+    return [rewards[conversation] for conversation in conversations]
 
 
 def _measured(reward: RewardFunction, sets: TestSets, greedy: list[float | None], *, pairs: bool = True) -> Measures:
@@ -176,18 +214,25 @@ def _margins(reward: RewardFunction, pairs: Sequence[PreferencePair]) -> list[fl
     return [a - b for a, b in zip(rewards[: len(pairs)], rewards[len(pairs) :], strict=True)]
 
 
-def _whole(reward: RewardFunction, pools: Sequence[Sequence[Rollout]], num_candidates: int) -> list[float | None]:
+def _whole(reward: RewardFunction, pools: "Sequence[Sequence[Rollout]]", num_candidates: int) -> list[float | None]:
     """Grade the conversations selected among the first N of each pool."""
+    from music_envs import grade_rollouts, select_best
+
     return grade_rollouts(select_best([pool[:num_candidates] for pool in pools], reward), oracle_score)
 
 
 def _greedy(reward: RewardFunction, num_conversations: int, seed: int) -> list[float | None]:
     """Grade the conversations that the paper's Best-of-N makes of the reward's choices."""
-    rollouts = run_best_of_n(
-        [Conversation()] * num_conversations,
-        assistant=AssistantRole(SandboxModel(CANDIDATE_SKILL)),
-        user=UserRole(SandboxModel()),
-        reward=reward,
-        config=BestOfNConfig(num_candidates=GREEDY_CANDIDATES, num_turns=GREEDY_TURNS, seed=seed),
-    )
+    from music_envs import BestOfNConfig, grade_rollouts, run_best_of_n
+
+    config = BestOfNConfig(num_candidates=GREEDY_CANDIDATES, num_turns=GREEDY_TURNS, seed=seed)
+    rollouts = run_best_of_n([Conversation()] * num_conversations, **_players(), reward=reward, config=config)
     return grade_rollouts(asyncio.run(rollouts), oracle_score)
+
+
+def _players() -> dict[str, Any]:
+    """Return who talks in Best-of-N: an assistant of middling skill, and a user."""
+    from music_agents.roles.assistant import AssistantRole
+    from music_agents.roles.user import UserRole
+
+    return {"assistant": AssistantRole(SandboxModel(CANDIDATE_SKILL)), "user": UserRole(SandboxModel())}

@@ -8,9 +8,9 @@ import pytest
 
 from music.preferences import read_preferences
 from music.reward import RewardModel
+from music_trainers.arms import Measures
 from music_trainers.demo import QUICK
-from music_trainers.demo.findings import CONTROL, findings
-from music_trainers.miniature.measures import Measures
+from music_trainers.demo.results import CONTROL, describe_results
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +78,6 @@ def test_the_findings_claim_no_gain_where_there_is_none():
     margins = {("relevance", t): [1.0, -1.0] * 20 for t in range(3)} | {("count", t): [1.0] * 40 for t in range(3)}
     margins |= {("standing", t): [1.0 if t == 2 else -1.0] * 40 for t in range(3)}
     measured = Measures(margins, [1.0], {4: [0.5], 8: [0.5]}, [0.5])
-    said = findings({CONTROL: measured, "music": measured}, [])
+    said = describe_results({CONTROL: measured, "music": measured}, [])
     assert any("standing: accuracy 1.000" in line and "below chance" in line for line in said)
     assert all("within noise" in line for line in said if line.startswith("music"))

@@ -1,14 +1,17 @@
-"""From measures to figures with intervals, and from figures to sentences that claim no more than they show."""
+"""What the demo found: its records, figures with intervals, and sentences that claim no more than the figures show."""
 
 from collections.abc import Mapping, Sequence
 
-from music.sandbox.world.defects import ERROR_GROUPS
-from music.statistics import accuracy, describe, mean, paired_difference
-from music_envs import compare_grades, mean_grade
-from music_trainers.demo.records import Accuracy, BestOfNRow
-from music_trainers.miniature.measures import GREEDY_CANDIDATES, NUM_CANDIDATES, Measures
+from pydantic import BaseModel, ConfigDict
 
-__all__ = ["CONTROL", "PREFIX_MEAN", "accuracies", "best_of_n_rows", "findings"]
+from music.sandbox.world.defects import ERROR_GROUPS
+from music.statistics import Estimate, accuracy, describe, mean, paired_difference
+from music_envs import compare_grades, mean_grade
+from music_trainers.arms import GREEDY_CANDIDATES, NUM_CANDIDATES, Measures
+from music_trainers.demo.config import DemoConfig
+
+__all__ = ["CONTROL", "PREFIX_MEAN", "BestOfNRow", "DefectAccuracy", "DemoResult", "TrainedArm", "best_of_n_rows"]
+__all__ += ["defect_accuracies", "describe_results"]
 
 CONTROL = "last-turn"
 """The arm that all others are compared with."""
@@ -16,10 +19,73 @@ PREFIX_MEAN = "last-turn, prefix mean"
 """The training-free control: the last-turn model's rewards, averaged over the turn prefixes."""
 
 
-def accuracies(measures: Mapping[str, Measures]) -> list[Accuracy]:
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class TrainedArm(_Record):
+    """One reward model: what it learned from, and its training figures."""
+
+    name: str
+    """`last-turn`, `music` or `mixture`."""
+    description: str
+    num_pairs: int
+    num_steps: int
+    num_tokens: int
+    seconds: float
+    loss: float
+    """Mean Bradley-Terry loss over the last tenth of the steps."""
+
+
+class DefectAccuracy(_Record):
+    """How often a model ranks the flawless side above the one with a defect."""
+
+    model: str
+    """Arm, or `last-turn, prefix mean`."""
+    group: str
+    """`relevance`, `count` or `standing`."""
+    turn: int
+    """The turn that holds the defect, from 1."""
+    estimate: Estimate
+
+
+class BestOfNRow(_Record):
+    """One selector's Best-of-N."""
+
+    selector: str
+    protocol: str
+    """`greedy` (the paper's, per turn) or `whole` (among finished conversations)."""
+    num_candidates: int
+    score: Estimate
+    """Mean oracle score of the selected conversations, in [0, 1]."""
+    difference: Estimate | None
+    """Paired difference to the last-turn model, where this row is not that."""
+    finding: str
+    """The difference in words; empty for the last-turn model."""
+
+
+class DemoResult(_Record):
+    """What the demo found; `demo.json` in the output folder."""
+
+    config: DemoConfig
+    arms: list[TrainedArm]
+    defects: list[DefectAccuracy]
+    single_turn: dict[str, Estimate]
+    """Accuracy on held-out single-turn pairs, by model (`start` is the shipped starting model)."""
+    best_of_n: list[BestOfNRow]
+    findings: list[str]
+    """What the figures say, in sentences; computed, not assumed."""
+    num_calls: int
+    """Calls to the simulated language models over HTTP."""
+    seconds: dict[str, float]
+    """Wall time of each phase."""
+    versions: dict[str, str]
+
+
+def defect_accuracies(measures: Mapping[str, Measures]) -> list[DefectAccuracy]:
     """Estimate each model's accuracy by group and turn of the defect."""
     return [
-        Accuracy(model=name, group=group, turn=turn + 1, estimate=accuracy(margins, [0.0] * len(margins)))
+        DefectAccuracy(model=name, group=group, turn=turn + 1, estimate=accuracy(margins, [0.0] * len(margins)))
         for name, measured in measures.items()
         for (group, turn), margins in measured.margins.items()
     ]
@@ -35,7 +101,7 @@ def best_of_n_rows(measures: Mapping[str, Measures]) -> list[BestOfNRow]:
     ]
 
 
-def findings(measures: Mapping[str, Measures], rows: Sequence[BestOfNRow]) -> list[str]:
+def describe_results(measures: Mapping[str, Measures], rows: Sequence[BestOfNRow]) -> list[str]:
     """Say in sentences what the figures show."""
     num_turns = 1 + max(turn for _, turn in measures[CONTROL].margins)
     said = [_blindness(measures[CONTROL], group, num_turns) for group in ERROR_GROUPS]

@@ -1,4 +1,4 @@
-"""Work in several processes, none of which takes the others along when it fails or dies."""
+"""Work in several processes: one that fails or dies leaves the others running."""
 
 import multiprocessing
 import traceback
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
-from music_trainers.miniature.training import use_one_thread
+from music_trainers.arms import use_one_thread
 
-__all__ = ["Failure", "run_in_slots"]
+__all__ = ["Failure", "run_in_processes"]
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
@@ -30,57 +30,59 @@ class Failure:
     details: str = ""
 
 
-def run_in_slots(
-    work: Mapping[K, tuple[Callable[..., T], tuple[Any, ...]]], num_slots: int
+def run_in_processes(
+    work: Mapping[K, tuple[Callable[..., T], tuple[Any, ...]]], num_processes: int
 ) -> Iterator[tuple[K, T | Failure]]:
-    """Run functions in so many processes of one thread each; yield each result, or failure, as it comes.
+    """Run functions in processes of one thread each; yield each result, or failure, as it comes.
 
     Args:
         work: By key, a function that can be pickled, and its arguments.
-        num_slots: How many run at a time.
+        num_processes: How many run at a time.
     """
-    slots = _Slots[T](num_slots)
-    threads = ThreadPoolExecutor(num_slots)
+    processes = _Processes[T](num_processes)
+    threads = ThreadPoolExecutor(num_processes)
     try:
-        futures = {threads.submit(slots.run, function, arguments): key for key, (function, arguments) in work.items()}
+        futures = {
+            threads.submit(processes.run, function, arguments): key for key, (function, arguments) in work.items()
+        }
         for future in as_completed(futures):
             yield futures[future], future.result()
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
-        slots.close()
+        processes.close()
 
 
-class _Slots(Generic[T]):
+class _Processes(Generic[T]):
     """Processes, each of which is replaced when it dies."""
 
     def __init__(self, num: int) -> None:
         self._free: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
         self._all = [self._new() for _ in range(num)]
-        for slot in self._all:
-            self._free.put(slot)
+        for one in self._all:
+            self._free.put(one)
 
     def run(self, function: Callable[..., T], arguments: tuple[Any, ...]) -> T | Failure:
-        """Run in a free slot."""
-        slot = self._free.get()
+        """Run in a free process."""
+        pool = self._free.get()
         try:
-            future: Future[T] = slot.submit(function, *arguments)
+            future: Future[T] = pool.submit(function, *arguments)
             return future.result()
         except BrokenProcessPool:
-            slot = self._new()
-            self._all.append(slot)
+            pool = self._new()
+            self._all.append(pool)
             return Failure("its process died; out of memory?")
-        except Exception as error:  # noqa: BLE001 - another process's: it is kept, and the others go on
+        except Exception as error:  # noqa: BLE001 - another process's: it is kept, and the others continue
             return Failure(f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
         finally:
-            self._free.put(slot)
+            self._free.put(pool)
 
     def close(self) -> None:
-        """End the processes; what they are at is lost."""
-        for slot in self._all:
+        """End the processes; unfinished work is lost."""
+        for one in self._all:
             # Not public before Python 3.14 (`kill_workers`), and shutdown alone would wait for minutes.
-            for process in list((slot._processes or {}).values()):
+            for process in list((one._processes or {}).values()):
                 process.terminate()
-            slot.shutdown(wait=False, cancel_futures=True)
+            one.shutdown(wait=False, cancel_futures=True)
 
     @staticmethod
     def _new() -> ProcessPoolExecutor:

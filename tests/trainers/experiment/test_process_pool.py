@@ -1,7 +1,7 @@
 import math
 import os
 
-from music_trainers.experiment.slots import Failure, run_in_slots
+from music_trainers.experiment.process_pool import Failure, run_in_processes
 
 
 def test_one_that_fails_and_one_that_dies_take_nobody_along():
@@ -10,7 +10,7 @@ def test_one_that_fails_and_one_that_dies_take_nobody_along():
         "fails": (math.sqrt, (-1.0,)),
         **{number: (math.sqrt, (float(number),)) for number in (1, 4, 9)},
     }
-    outcomes = dict(run_in_slots(work, 2))
+    outcomes = dict(run_in_processes(work, 2))
     assert {key: outcomes[key] for key in (1, 4, 9)} == {1: 1.0, 4: 2.0, 9: 3.0}
     assert outcomes["dies"] == Failure("its process died; out of memory?")
     assert outcomes["fails"].error == "ValueError: math domain error"
@@ -18,4 +18,4 @@ def test_one_that_fails_and_one_that_dies_take_nobody_along():
 
 
 def test_no_work_is_no_result():
-    assert dict(run_in_slots({}, 2)) == {}
+    assert dict(run_in_processes({}, 2)) == {}

@@ -7,9 +7,9 @@ from rich.console import Console
 
 from music.report import compact, write_report
 from music.statistics import Estimate, describe
-from music_trainers.demo.plots import best_of_n_plot, defects_plot
-from music_trainers.demo.records import Accuracy, BestOfNRow, DemoConfig, DemoResult, DemoSizes, TrainedArm
-from music_trainers.demo.report import REPORT_NAME, demo_report, render_terminal
+from music_trainers.demo import DemoConfig, DemoResult, DemoSizes
+from music_trainers.demo.report import REPORT_NAME, best_of_n_plot, defects_plot, demo_report, print_demo
+from music_trainers.demo.results import BestOfNRow, DefectAccuracy, TrainedArm
 
 MODELS = ("last-turn", "music", "mixture", "last-turn, prefix mean")
 SELECTORS = (*MODELS, "random", "longest", "oracle")
@@ -65,7 +65,7 @@ def result(tmp_path):
             for index, name in enumerate(("last-turn", "music", "mixture"))
         ],
         defects=[
-            Accuracy(model=model, group=group, turn=turn, estimate=estimate(index, num=200 + index))
+            DefectAccuracy(model=model, group=group, turn=turn, estimate=estimate(index, num=200 + index))
             for index, (group, model, turn) in enumerate(cells)
         ],
         single_turn={name: estimate(index + 11, num=504) for index, name in enumerate(("start", *MODELS[:3]))},
@@ -90,7 +90,7 @@ def only_one_arm(result):
 
 def terminal_text(result, width=100):
     console = Console(file=io.StringIO(), width=width)
-    render_terminal(result, console)
+    print_demo(result, console)
     return console.file.getvalue()
 
 

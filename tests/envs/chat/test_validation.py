@@ -1,5 +1,8 @@
-"""A reset or a step that raises has drawn nothing: tried again, it begins the episodes that it would have begun."""
+"""What is refused names the fix, and a reset or step that raises draws nothing: a retry begins the same episodes."""
 
+import inspect
+
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium.error import Error
@@ -11,7 +14,7 @@ from music.pairs import Usage
 from music_agents.failures import RoleFailedError
 from music_agents.personas import Persona
 from music_agents.roles import RoleTurn
-from music_envs import AsyncChatEnv, ChatEnv, ChatVectorEnv
+from music_envs import AsyncChatEnv, ChatEnv, ChatVectorEnv, ChatWorld
 
 PERSONAS = (Persona.of("A sailor."), Persona.of("A baker."))
 NUM_FAILURES = [0, 1, 2, 3, 5, 7]
@@ -159,3 +162,30 @@ def test_what_is_no_seed_is_refused_and_harms_nothing(seed):
     with pytest.raises(Error, match="Seed"):
         env.reset(seed=seed)
     assert env.snapshot() == before
+
+
+@pytest.mark.parametrize(
+    ("make", "owner"),
+    [
+        (ChatEnv, "ChatEnv"),
+        (ChatVectorEnv, "ChatVectorEnv"),
+        (AsyncChatEnv, "AsyncChatEnv"),
+        (ChatWorld, "ChatWorld"),
+        (lambda **arguments: gymnasium.make("music/Chat-v0", **arguments), "ChatEnv"),
+        (lambda **arguments: gymnasium.make_vec("music/Chat-v0", **arguments), "ChatVectorEnv"),
+    ],
+)
+def test_an_unknown_argument_names_the_nearest_one_that_there_is(make, owner):
+    with pytest.raises(TypeError, match=f"^{owner} got an unexpected argument 'num_turn'; did you mean 'num_turns'"):
+        make(num_turn=3)
+    with pytest.raises(TypeError, match=f"^{owner} got an unexpected argument 'qqq'; it takes .*num_turns, user, rew"):
+        make(qqq=3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "own"),
+    [(ChatEnv, {"render_mode"}), (ChatVectorEnv, {"num_envs", "autoreset_mode", "render_mode"}), (AsyncChatEnv, set())],
+)
+def test_all_kinds_of_environment_show_the_same_arguments(kind, own):
+    shown, shared = inspect.signature(kind).parameters, inspect.signature(ChatWorld).parameters
+    assert {name: each for name, each in shown.items() if name not in own} == shared

@@ -1,14 +1,13 @@
 import pytest
 
-from music_trainers.experiment import simulation as simulation_module
-from music_trainers.experiment.cell import Cell
-from music_trainers.experiment.pairs import MadePairs, num_tokens
-from music_trainers.experiment.simulation import run_simulated, simulated_pairs, simulations
+from music_trainers.experiment import pairs as pairs_module
+from music_trainers.experiment.cell import GridCell
+from music_trainers.experiment.pairs import MadePairs, num_tokens, run_simulated, simulated_pairs, simulations
 
 
 @pytest.fixture(autouse=True)
 def few_contexts(monkeypatch):
-    monkeypatch.setattr(simulation_module, "NUM_CONTEXTS", 60)
+    monkeypatch.setattr(pairs_module, "NUM_CONTEXTS", 60)
 
 
 @pytest.fixture
@@ -16,7 +15,7 @@ def gather(tmp_path):
     """Return the training pairs of a cell by source, simulated in full."""
 
     def gather(grid, name, seed=0):
-        cell = Cell.of(grid, grid.arm(name), seed)
+        cell = GridCell.of(grid, grid.arm(name), seed)
         needed = cell.simulations()
         for simulation, num in needed.items():
             run_simulated(simulation, num, tmp_path)
