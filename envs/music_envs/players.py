@@ -1,7 +1,7 @@
 """The two players of a conversation, assistant and user: roles of `music_agents`, or chat models that play them.
 
-`open_players` opens both from endpoints, with a cache: no request is paid for twice, neither by selectors that are
-compared nor by a run that is repeated.
+`open_players` opens both from endpoints, with a cache: equal requests are sent once, also when selectors are compared
+or a run is repeated.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -12,12 +12,12 @@ from typing import Any, Literal, TypeAlias, TypedDict, cast
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
+from music.llm.cache import MemoizedModel
 from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatModel, Sampling
 from music.llm.endpoints import load_model
 from music.llm.journal import Journal
 from music.llm.openai import ClientSettings
 from music.llm.options import parse_options
-from music.llm.remembering import RememberingModel
 from music_agents.personas import Persona
 from music_agents.roles import Role, RoleView
 from music_agents.roles.assistant import AssistantRole
@@ -127,7 +127,7 @@ async def open_players(
         replies = None if journal is None else await stack.enter_async_context(Journal.open(journal, {}))
         models = {}
         for part in PARTS:
-            models[part] = RememberingModel(load_model(endpoints[part], by_part[part].client), replies, part)
+            models[part] = MemoizedModel(load_model(endpoints[part], by_part[part].client), replies, part)
             stack.push_async_callback(models[part].aclose)
         yield {
             "assistant": AssistantRole(models["assistant"], by_part["assistant"].sampling),

@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from music.aio import run_in_background
 from music.conversation import Conversation
 from music.llm.chat import EndpointTimeoutError, EndpointUnavailableError, MalformedReplyError, RequestRejectedError
-from music.llm.completion import error_excerpt
-from music.llm.posting import JsonEndpoint, PostSettings
+from music.llm.http import JsonEndpoint, PostSettings
 from music.llm.retry import FailedTryError, RetryPolicy, call_with_retries
+from music.llm.server_errors import error_excerpt
 from music.reward.tokens.contract import UnscorableError
 
 __all__ = ["RemoteReward", "RemoteRewardSettings"]
@@ -65,7 +65,7 @@ class RemoteReward:
 
     Args:
         model: The model's name on the server.
-        base_url: The URL in front of `/classify`, without `/v1`. Keys come from the environment (`music.llm.keys`).
+        base_url: The URL in front of `/classify`, without `/v1`. Keys come from the environment (`music.llm.connection`).
         settings: Time-outs, bounds and retries.
 
     Raises:

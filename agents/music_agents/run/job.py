@@ -12,7 +12,7 @@ from music.llm.cache import ReplyCache
 from music.llm.spending.budget import Budget, PriceTable
 from music.llm.spending.ledger import Ledger
 from music.pairs import PreferencePair
-from music.preferences.said import Consecutive
+from music.preferences.row_messages import Consecutive
 from music.registry import SANDBOX
 from music.user_code import UserCodeError, digest_code, load_object
 from music_agents.personas import PersonaSource
