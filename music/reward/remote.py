@@ -65,7 +65,8 @@ class RemoteReward:
 
     Args:
         model: The model's name on the server.
-        base_url: The URL in front of `/classify`, without `/v1`. Keys come from the environment (`music.llm.connection`).
+        base_url: The URL in front of `/classify`, without `/v1`. Keys come from the environment (see
+            `music.llm.connection`).
         settings: Time-outs, bounds and retries.
 
     Raises:
