@@ -4,8 +4,8 @@ On the CPU it runs forward only.
 
 The block mask is built from the segments alone. `create_block_mask` would evaluate the mask for every pair of a query
 and a key: at 64k tokens 4 GB and several times that in temporaries, for each window. Here queries and keys are cut
-wherever a block or a segment begins. Two such pieces hold consecutive positions of one segment each, so four comparisons
-of their ends say whether all of one sees all of the other, or some, or none.
+wherever a block or a segment begins. Two such pieces hold consecutive positions of one segment each. So four
+comparisons of their ends say whether all of one sees all of the other, or some, or none.
 """
 
 from collections import Counter
