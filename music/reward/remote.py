@@ -7,12 +7,11 @@ do not reveal whether the server obeys that flag, so the first call asks about a
 import asyncio
 import atexit
 import logging
-from collections.abc import Coroutine, Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from music.aio import run_in_background
+from music.aio import gather_all, run_in_background
 from music.conversation import Conversation
 from music.llm.chat import EndpointTimeoutError, EndpointUnavailableError, MalformedReplyError, RequestRejectedError
 from music.llm.http import JsonEndpoint, PostSettings
@@ -120,7 +119,9 @@ class RemoteReward:
             if not self._is_checked:
                 await self._check()
                 self._is_checked = True
-        return await _all(self._score_one(index, conversation) for index, conversation in enumerate(conversations))
+        return await gather_all(
+            self._score_one(index, conversation) for index, conversation in enumerate(conversations)
+        )
 
     async def _score_one(self, index: int, conversation: Conversation) -> float:
         """Score one conversation with a server that has scored others."""
@@ -145,13 +146,13 @@ class RemoteReward:
         Raises:
             EndpointError: They are not, or the server gave no usable answer.
         """
-        raw = await _all(self._ask(probe) for probe in _PROBES)
+        raw = await gather_all(self._ask(probe) for probe in _PROBES)
         if all(score == 1.0 for score in raw):
             raise MalformedReplyError(
                 f"{self.name}: expected raw rewards, got 1.0 for {len(raw)} different conversations, as a softmax over "
                 "the one label gives (SGLang's /v1/classify) or a sigmoid of large rewards: serve the model with vLLM"
             )
-        activated = await _all(self._ask(probe, use_activation=True) for probe in _PROBES)
+        activated = await gather_all(self._ask(probe, use_activation=True) for probe in _PROBES)
         if all(0 <= a <= 1 and abs(a - b) <= _ROUNDING for a, b in zip(raw, activated, strict=True)):
             logger.warning(
                 "%s: scores may not be raw rewards: those of %d conversations are between 0 and 1, and use_activation "
@@ -203,13 +204,3 @@ class _Classification(BaseModel):
     """The part of vLLM's answer that is read."""
 
     data: list[_Result]
-
-
-async def _all(work: Iterable[Coroutine[Any, Any, float]]) -> list[float]:
-    """Await all at once; the first failure cancels the others."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one) for one in work]
-    except ExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]
