@@ -18,7 +18,7 @@ from .personas import Persona, PersonaSource
 from .personas.sampler import PersonaSampler
 from .personas.sources import load_personas
 from .quality import GateVerdict, GateView, JudgeGate, ModelJudge, OracleJudge, PairGate, default_gates, diagnose
-from .roles import Answer, AssistantRole, Role, Roles, RoleTurn, RoleView, SharedScript, UserRole, ask
+from .roles import Answer, AssistantRole, Roles, RoleTurn, RoleView, SharedScript, Speaker, UserRole, ask
 from .run import (
     Casting,
     GraphFactory,
@@ -59,7 +59,6 @@ __all__ = [
     "PersonaSampler",
     "PersonaSource",
     "PersonaSwapContrast",
-    "Role",
     "RoleEndpoints",
     "RoleFailedError",
     "RoleModels",
@@ -73,6 +72,7 @@ __all__ = [
     "SimulationConfig",
     "SimulationJob",
     "SimulationStalledError",
+    "Speaker",
     "StaleContrast",
     "TwoCallContrast",
     "UnfitReplyError",

@@ -188,9 +188,8 @@ def simulate(
     from music.preferences import Consecutive
     from music.prompts import ContrastFormat
     from music.user_code import import_code
-    from music_agents.cast_list import fill_roles
     from music_agents.contrasts import parse_mix
-    from music_agents.doing import check_job, conclude, do_job, rehearse_job
+    from music_agents.execute import check_job, conclude, do_job, fill_roles, rehearse_job
     from music_agents.quality import RefusalRule
     from music_agents.run import OwnPrompt, RoleEndpoints, SimulationConfig, SimulationJob, load_graph, read_options
 

@@ -1,13 +1,18 @@
 """Seeds of a run: those of a file, or of the sandbox's world; and their fingerprint."""
 
 import hashlib
+import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from music.conversation import Conversation, Message
 from music.errors import InvalidInputError
+from music.llm.sanitise import neutralise
 from music.pairs import PreferencePair
 from music.preferences import Consecutive, Seed, SeedSet, parse_format, read_seeds
 
-__all__ = ["SANDBOX", "Seed", "SeedSet", "digest_seeds", "load_seeds"]
+__all__ = ["SANDBOX", "Seed", "SeedContext", "SeedContexts", "SeedSet", "derive_seed", "digest_seeds", "load_seeds"]
+__all__ += ["neutralised"]
 
 SANDBOX = "sandbox"
 """In place of a file: seeds of the sandbox's world."""
@@ -56,3 +61,65 @@ def digest_seeds(seeds: Sequence[Seed | PreferencePair]) -> str:
         for message in seed.conversation.messages:
             digest.update(f"\0{message.role}\0{message.content}".encode())
     return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedContext:
+    """One seed context. Chat templates' control tokens are neutralised in it, as they are in replies.
+
+    Attributes:
+        conversation: What both sides start with; the user speaks next.
+        opening: What the user says first on both sides; empty if that is simulated.
+        seed: Where it comes from.
+    """
+
+    conversation: Conversation
+    opening: str = ""
+    seed: Seed
+
+    @property
+    def seed_id(self) -> str:
+        """Id of the seed."""
+        return self.seed.id
+
+
+class SeedContexts:
+    """The seed context of every pair of a run, by index.
+
+    The seeds are taken in an order drawn from the run's seed, and once more from the start when they run out. One that
+    ends with the assistant is cut after one of its assistant messages, drawn evenly anew for every index.
+    """
+
+    def __init__(self, seeds: Sequence[Seed | PreferencePair], run_seed: int) -> None:
+        if not seeds:
+            raise InvalidInputError("expected at least one preference pair or prompt to start from, got none")
+        self._seeds = [Seed.of(seed) for seed in seeds]
+        self._run_seed = run_seed
+        self._order = list(range(len(seeds)))
+        random.Random(derive_seed(run_seed, "order")).shuffle(self._order)
+
+    def __getitem__(self, index: int) -> SeedContext:
+        """Return the seed context of the pair with this index (any index from 0)."""
+        seed = self._seeds[self._order[index % len(self._order)]]
+        conversation = seed.conversation
+        *before, last = conversation.messages
+        if last.role == "user":
+            context = neutralised(conversation.prefix(len(before)))
+            return SeedContext(conversation=context, opening=neutralise(last.content), seed=seed)
+        end = random.Random(derive_seed(self._run_seed, index, "prefix")).choice(conversation.turn_ends)
+        return SeedContext(conversation=neutralised(conversation.prefix(end)), seed=seed)
+
+
+def neutralised(conversation: Conversation) -> Conversation:
+    """Return a conversation without control tokens; itself if it has none."""
+    texts = [neutralise(message.content) for message in conversation.messages]
+    if all(text == message.content for text, message in zip(texts, conversation.messages, strict=True)):
+        return conversation
+    messages = zip(conversation.messages, texts, strict=True)
+    return Conversation(messages=tuple(Message(role=message.role, content=text) for message, text in messages))
+
+
+def derive_seed(*parts: object) -> int:
+    """Return a seed in [0, 2**31) that depends on all parts and on nothing else."""
+    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big") >> 1

@@ -15,10 +15,9 @@ from music_agents.failures import FailedPair, FailureReason
 from music_agents.graph import PairGraph
 from music_agents.personas import PersonaSource
 from music_agents.quality import PairGate
-from music_agents.seed_contexts import SeedContexts
-from music_agents.seeds import Seed
+from music_agents.seeds import Seed, SeedContexts
 from music_agents.simulator import Outcome, PairSimulator
-from music_agents.stalling import Streak
+from music_agents.stall_detection import FailureStreak
 
 __all__ = ["PairIndices", "PairMaker", "run_pairs", "simulate"]
 
@@ -93,7 +92,7 @@ async def simulate(
         Each pair, or what is left of one that failed.
 
     Raises:
-        SimulationStalledError: Next to nothing but failures came for a while (`music_agents.stalling`).
+        SimulationStalledError: Next to nothing but failures came for a while (`music_agents.stall_detection`).
     """
     simulator = PairSimulator(
         graph=graph,
@@ -109,7 +108,7 @@ async def simulate(
 
 
 async def run_pairs(
-    maker: PairMaker, indices: PairIndices, max_in_flight: int, streak: Streak | None = None
+    maker: PairMaker, indices: PairIndices, max_in_flight: int, streak: FailureStreak | None = None
 ) -> AsyncGenerator[Outcome, None]:
     """Make the pairs of all indices; see `simulate`, which this does the work of.
 
@@ -119,7 +118,7 @@ async def run_pairs(
         max_in_flight: Bound on pairs started and not yet taken.
         streak: Knows what earlier sessions came to; None if there was none.
     """
-    crew, streak = _Crew(maker, indices, max_in_flight), streak or Streak()
+    crew, streak = _PairPool(maker, indices, max_in_flight), streak or FailureStreak()
     try:
         while (outcome := await crew.next_outcome()) is not None:
             streak.add(outcome)
@@ -130,7 +129,7 @@ async def run_pairs(
         await crew.cancel()
 
 
-class _Crew:
+class _PairPool:
     """The pairs in flight."""
 
     def __init__(self, maker: PairMaker, indices: PairIndices, max_in_flight: int) -> None:

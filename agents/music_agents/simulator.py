@@ -12,7 +12,7 @@ from music_agents.graph import PairContext, PairGraph, PairState, check_graph, r
 from music_agents.personas import Persona, PersonaSource
 from music_agents.quality import GateVerdict, GateView, PairGate
 from music_agents.roles import MAX_ATTEMPTS
-from music_agents.seed_contexts import SeedContext, SeedContexts
+from music_agents.seeds import SeedContext, SeedContexts
 
 __all__ = ["Outcome", "PairSimulator", "pair_id", "pass_gates"]
 

@@ -8,10 +8,10 @@ from pydantic import BaseModel, Field, PositiveInt
 
 from music.conversation import Conversation
 from music.sandbox.model import SandboxModel
+from music_agents.config import SimulationConfig
 from music_agents.graph import PairContext, run_pair_graph
-from music_agents.run.casting import GraphFactory, cast, standard_graph
-from music_agents.run.config import SimulationConfig
-from music_agents.run.models import RoleModels
+from music_agents.run.endpoints import RoleModels
+from music_agents.run.roles import GraphFactory, cast, standard_graph
 
 __all__ = ["StudioPair", "StudioSeed", "for_studio", "pair_graph"]
 

@@ -5,21 +5,20 @@ from typing import Literal, TypeAlias, cast
 from music.conversation import Conversation
 from music.llm.chat import ChatModel
 from music_agents.personas import Persona
-from music_agents.roles import Role, RoleView
-from music_agents.roles.assistant import AssistantRole
-from music_agents.roles.user import UserRole
+from music_agents.roles import RoleView, Speaker
+from music_agents.roles.model_roles import AssistantRole, UserRole
 
 __all__ = ["Player", "as_assistant", "as_user", "view"]
 
-Player: TypeAlias = Role | ChatModel
+Player: TypeAlias = Speaker | ChatModel
 
 
-def as_user(player: Player) -> Role:
+def as_user(player: Player) -> Speaker:
     """Return the player as a user; a model plays it through `UserRole`."""
     return UserRole(cast(ChatModel, player)) if hasattr(player, "complete") else player
 
 
-def as_assistant(player: Player) -> Role:
+def as_assistant(player: Player) -> Speaker:
     """Return the player as an assistant; a model plays it through `AssistantRole`."""
     return AssistantRole(cast(ChatModel, player)) if hasattr(player, "complete") else player
 

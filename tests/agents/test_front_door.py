@@ -8,7 +8,7 @@ from music.cli import main
 from music.llm.spending.records import AccountSpending, Spending
 from music.sandbox.server import ServerConfig, sandbox_server
 from music_agents import SimulationConfig, SimulationJob
-from music_agents.doing import describe
+from music_agents.execute import describe
 from music_agents.quality import read_saved_pairs
 from music_agents.run import RunReport
 

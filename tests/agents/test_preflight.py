@@ -6,10 +6,10 @@ from music.llm.chat import ReplyOutcome
 from music.prompts import Part
 from music_agents import RoleModels, SimulationConfig, SimulationJob, run_simulation
 from music_agents.failures import FailureReason
-from music_agents.preflight import Measure, check_models
+from music_agents.model_check import Measure, check_models
 from music_agents.run import RoleEndpoints
 from music_agents.seeds import Seed
-from music_agents.stalling import SimulationStalledError
+from music_agents.stall_detection import SimulationStalledError
 
 
 @pytest.fixture

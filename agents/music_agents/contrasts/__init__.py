@@ -6,10 +6,7 @@ parameters: `register_contrast` adds one by name. `make_contrast` mixes them by 
 them to a schedule of turns.
 """
 
-from music_agents.contrasts.history import ForgetContrast, StaleContrast
 from music_agents.contrasts.mix import ContrastMix, check_mix, make_contrast, parse_mix
-from music_agents.contrasts.models import WeakerModelContrast
-from music_agents.contrasts.plain import answer_plainly
 from music_agents.contrasts.prompted import (
     DropConstraintContrast,
     InstructionContrast,
@@ -18,6 +15,7 @@ from music_agents.contrasts.prompted import (
 )
 from music_agents.contrasts.registry import Cast, ContrastFactory, ContrastSpec, contrast_names, register_contrast
 from music_agents.contrasts.schedule import ALL_TURNS, Schedule, ScheduledContrast
+from music_agents.contrasts.unprompted import ForgetContrast, StaleContrast, WeakerModelContrast, answer_plainly
 
 __all__ = ["DropConstraintContrast", "InstructionContrast", "PersonaSwapContrast", "TwoCallContrast"]
 __all__ += ["ForgetContrast", "StaleContrast", "WeakerModelContrast"]

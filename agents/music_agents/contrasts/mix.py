@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from music.errors import InvalidInputError
 from music_agents.contrasts.registry import Cast, ContrastSpec, contrast_names
 from music_agents.contrasts.schedule import ALL_TURNS, Schedule, ScheduledContrast
-from music_agents.roles import Role, RoleTurn, RoleView, derive_seed
+from music_agents.roles import RoleTurn, RoleView, Speaker
+from music_agents.seeds import derive_seed
 
 __all__ = ["ContrastMix", "check_mix", "make_contrast", "parse_mix"]
 
@@ -19,7 +20,7 @@ _WEIGHTED = re.compile(r"([^(=]+(?:\([^()]*\))?)\s*(?:=(.*))?")
 class ContrastMix:
     """Draws one contrast for each pair, by weight and by the run's seed, and keeps to it."""
 
-    def __init__(self, weighted: Mapping[str, tuple[float, Role]]) -> None:
+    def __init__(self, weighted: Mapping[str, tuple[float, Speaker]]) -> None:
         """Take contrasts by name, each with its weight (any positive scale)."""
         self._roles = [role for _, role in weighted.values()]
         self._weights = [weight for weight, _ in weighted.values()]
@@ -31,7 +32,7 @@ class ContrastMix:
         return await role(view)
 
 
-def make_contrast(mix: Mapping[str, float], cast: Cast, schedule: Schedule = ALL_TURNS) -> Role:
+def make_contrast(mix: Mapping[str, float], cast: Cast, schedule: Schedule = ALL_TURNS) -> Speaker:
     """Return the contrast, or the mixture of contrasts by weight.
 
     Args:

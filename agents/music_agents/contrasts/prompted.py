@@ -19,8 +19,8 @@ from music.prompts import (
     render_rewrite,
 )
 from music_agents.failures import FailureReason, UnfitReplyError
-from music_agents.roles import Role, RoleTurn, RoleView
-from music_agents.roles.asking import ask
+from music_agents.roles import RoleTurn, RoleView, Speaker
+from music_agents.roles.model_roles import ask
 
 __all__ = ["DropConstraintContrast", "InstructionContrast", "PersonaSwapContrast", "TwoCallContrast"]
 
@@ -100,7 +100,7 @@ class TwoCallContrast:
     """
 
     model: ChatModel
-    assistant: Role
+    assistant: Speaker
     sampling: Sampling = AS_THE_ENDPOINT_DOES
     form: ContrastFormat = ContrastFormat.TAGS
 

@@ -16,19 +16,18 @@ from music.errors import InvalidInputError
 from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatModel, Sampling
 from music.names import did_you_mean
 from music.prompts import ContrastFormat, PromptTemplate
-from music_agents.contrasts.history import ForgetContrast, StaleContrast
-from music_agents.contrasts.models import WeakerModelContrast
 from music_agents.contrasts.prompted import (
     DropConstraintContrast,
     InstructionContrast,
     PersonaSwapContrast,
     TwoCallContrast,
 )
-from music_agents.roles import Role
+from music_agents.contrasts.unprompted import ForgetContrast, StaleContrast, WeakerModelContrast
+from music_agents.roles import Speaker
 
 __all__ = ["Cast", "ContrastFactory", "ContrastSpec", "contrast_names", "register_contrast"]
 
-ContrastFactory = Callable[..., Role]
+ContrastFactory = Callable[..., Speaker]
 """Takes a `Cast` and, by name, the contrast's parameters."""
 
 
@@ -47,7 +46,7 @@ class Cast:
     """
 
     contrast: ChatModel
-    assistant: Role
+    assistant: Speaker
     weaker: ChatModel | None = None
     sampling: Sampling = AS_THE_ENDPOINT_DOES
     weaker_sampling: Sampling = AS_THE_ENDPOINT_DOES
@@ -55,31 +54,31 @@ class Cast:
     template: PromptTemplate | None = None
 
 
-def _instruction(cast: Cast) -> Role:
+def _instruction(cast: Cast) -> Speaker:
     return InstructionContrast(cast.contrast, cast.sampling, cast.form, cast.template)
 
 
-def _instruction_two_call(cast: Cast) -> Role:
+def _instruction_two_call(cast: Cast) -> Speaker:
     return TwoCallContrast(cast.contrast, cast.assistant, cast.sampling, cast.form)
 
 
-def _drop_constraint(cast: Cast) -> Role:
+def _drop_constraint(cast: Cast) -> Speaker:
     return DropConstraintContrast(cast.contrast, cast.sampling, cast.form, cast.template)
 
 
-def _persona_swap(cast: Cast) -> Role:
+def _persona_swap(cast: Cast) -> Speaker:
     return PersonaSwapContrast(cast.contrast, cast.sampling, cast.form, cast.template)
 
 
-def _forget(cast: Cast, turns: PositiveInt = 1) -> Role:
+def _forget(cast: Cast, turns: PositiveInt = 1) -> Speaker:
     return ForgetContrast(cast.assistant, turns)
 
 
-def _stale(cast: Cast) -> Role:
+def _stale(cast: Cast) -> Speaker:
     return StaleContrast(cast.assistant)
 
 
-def _weaker_model(cast: Cast) -> Role:
+def _weaker_model(cast: Cast) -> Speaker:
     if cast.weaker is None:
         raise InvalidInputError(
             "the contrast 'weaker_model' needs a weaker model to answer: name its endpoint (--weaker)"
@@ -171,7 +170,7 @@ class ContrastSpec:
                 f"the contrast {self.name!r} takes {takes or 'no parameters'}; got {self} ({wrong})"
             ) from error
 
-    def make(self, cast: Cast) -> Role:
+    def make(self, cast: Cast) -> Speaker:
         """Return the contrast's role.
 
         Raises:

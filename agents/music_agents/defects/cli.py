@@ -22,7 +22,7 @@ from music.cli import (
 )
 
 if TYPE_CHECKING:
-    from music_agents.defects.transcripts import Transcript
+    from music_agents.defects.swaps import Transcript
     from music_agents.run import RoleEndpoints, RunReport, SimulationConfig
 
 __all__ = ["defects"]
@@ -91,8 +91,8 @@ def defects(
     from music.prompts import ContrastFormat
     from music.user_code import digest_code, user_faults
     from music_agents.contrasts import parse_mix
-    from music_agents.defects.transcripts import read_transcripts
-    from music_agents.doing import conclude
+    from music_agents.defects.swaps import read_transcripts
+    from music_agents.execute import conclude
     from music_agents.run import OwnPrompt, RoleEndpoints, SimulationConfig, read_options
 
     code = digest_code(imports or ())
@@ -144,7 +144,7 @@ async def _make(
     from music_agents.defects.run import make_defects
     from music_agents.progress import stop_on_signals
     from music_agents.progress.display import show_progress
-    from music_agents.progress.events import Watch
+    from music_agents.progress.events import ProgressWatch
     from music_agents.run.job import open_progress
 
     progress = open_progress(config)
@@ -152,6 +152,6 @@ async def _make(
         models = await stack.enter_async_context(endpoints.open())
         cache = await stack.enter_async_context(ReplyCache(cache_path)) if cache_path else None
         stack.enter_context(stop_on_signals(progress))
-        watch = Watch(progress, models.endpoints())
+        watch = ProgressWatch(progress, models.endpoints())
         await stack.enter_async_context(show_progress(watch, console, as_json=as_json))
         return await make_defects(out, transcripts, models, config, progress, cache=cache, probe=True, **settings)

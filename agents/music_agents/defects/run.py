@@ -1,21 +1,113 @@
-"""A set of defects on disk: the files of a simulation, resumed as one."""
+"""`DefectSwapper`: one pair, from its index to its outcome."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from music.errors import InvalidInputError
 from music.llm.cache import ReplyCache
+from music.llm.chat import EndpointError
+from music.pairs import ContrastivePair, TurnContrast, Usage
 from music_agents.contrasts import make_contrast
-from music_agents.defects.swapper import DefectSwapper
-from music_agents.defects.swaps import Swaps
-from music_agents.defects.transcripts import Transcript
+from music_agents.defects.swaps import Swap, Swaps, Transcript
+from music_agents.failures import FailedPair, FailureReason, RoleFailedError, RoleStopError, failure_of
 from music_agents.progress import RunProgress
+from music_agents.quality import GateView, PairGate
+from music_agents.roles import MAX_ATTEMPTS, RoleTurn, RoleView, Side, Speaker
 from music_agents.run import RoleModels, RunReport, SimulationConfig
-from music_agents.run.casting import cast_contrasts, make_gates
-from music_agents.run.fingerprint import common_settings
+from music_agents.run.roles import cast_contrasts, make_gates
 from music_agents.run.run import run_session
+from music_agents.run.settings import common_settings
+from music_agents.simulator import Outcome, pair_id, pass_gates
 
-__all__ = ["make_defects"]
+__all__ = ["DefectSwapper", "make_defects"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DefectSwapper:
+    """Makes the pair of any index: a conversation as it is, and with a contrast in place of one reply.
+
+    Attributes:
+        swaps: The turn of each index.
+        contrast: Answers the turn on the rejected side.
+        assistant: Answers it on the chosen side; None keeps the reply that stands there.
+        run_seed: The run's seed.
+        gates: What a pair must pass.
+        models: Name of each role's model, for the output.
+        num_attempts: How often a role may ask for its turn, by index.
+    """
+
+    swaps: Swaps
+    contrast: Speaker
+    assistant: Speaker | None
+    run_seed: int
+    gates: Sequence[PairGate] = ()
+    models: Mapping[str, str] = field(default_factory=dict)
+    num_attempts: Callable[[int], int] = lambda _: MAX_ATTEMPTS
+
+    async def run(self, index: int) -> Outcome:
+        """Make the pair with this index, or say why there is none."""
+        swap = self.swaps[index]
+        failed = partial(FailedPair, index=index, id=pair_id(self.run_seed, index), seed_id=swap.transcript.id)
+        turns: dict[str, RoleTurn] = {}
+        try:
+            if self.assistant is not None:
+                turns["assistant"] = await self._ask(self.assistant, "assistant", "chosen", swap, index)
+            turns["contrast"] = await self._ask(self.contrast, "contrast", "rejected", swap, index)
+        except RoleStopError as error:
+            return failed(**failure_of(error), role=error.role, side=error.side, turn=error.turn)
+        good = turns["assistant"].text if self.assistant else swap.reply
+        bad, contrast = turns["contrast"].text, turns["contrast"].contrast
+        if contrast is None:
+            return failed(reason=FailureReason.NOT_CONTRASTED, detail=f"nothing to change in turn {swap.turn + 1}")
+        if bad.strip() == good.strip():
+            return failed(reason=FailureReason.IDENTICAL_SIDES, detail="the contrast says what the other side says")
+        pair = self._pair(index, swap, (good, bad), contrast, turns)
+        return await pass_gates(pair, self.gates, GateView(pair=index, run_seed=self.run_seed), failed)
+
+    async def _ask(self, role: Speaker, name: str, side: Side, swap: Swap, index: int) -> RoleTurn:
+        """Let a role answer the turn, the only one of its side.
+
+        Raises:
+            RoleStopError: It gave up.
+        """
+        view = RoleView(
+            conversation=swap.history,
+            side=side,
+            part="assistant",
+            turn=0,
+            num_turns=1,
+            pair=index,
+            run_seed=self.run_seed,
+            num_attempts=self.num_attempts(index),
+        )
+        try:
+            return await role(view)
+        except (RoleFailedError, EndpointError) as error:
+            raise RoleStopError(error, side, name, swap.turn) from error
+
+    def _pair(
+        self,
+        index: int,
+        swap: Swap,
+        replies: tuple[str, str],
+        contrast: TurnContrast,
+        turns: Mapping[str, RoleTurn],
+    ) -> ContrastivePair:
+        return ContrastivePair(
+            id=pair_id(self.run_seed, index),
+            chosen=swap.with_reply(replies[0]),
+            rejected=swap.with_reply(replies[1]),
+            source=swap.transcript.source,
+            seed_id=swap.transcript.id,
+            num_seed_messages=swap.place - 1,
+            contrasts=(contrast,),
+            models=dict(self.models),
+            usage=sum((turn.usage for turn in turns.values()), Usage()),
+            seed=self.run_seed,
+            retries=tuple(f"{role}:{reason}" for role, turn in turns.items() for reason in turn.retries),
+        )
 
 
 async def make_defects(

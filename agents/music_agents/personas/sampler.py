@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationErro
 
 from music.errors import InvalidInputError
 from music_agents.personas.persona import Patience, Persona
-from music_agents.roles import derive_seed
-from music_agents.seeds import Seed
+from music_agents.seeds import Seed, derive_seed
 
 __all__ = ["PersonaSampler", "Weighted"]
 

@@ -24,8 +24,7 @@ from music.sandbox.state import state_after
 from music.sandbox.world import Fact, Standing
 from music_agents.personas.persona import Persona, PersonaSource
 from music_agents.personas.sampler import PersonaSampler
-from music_agents.roles import derive_seed
-from music_agents.seeds import Seed
+from music_agents.seeds import Seed, derive_seed
 
 __all__ = ["ColumnPersonas", "ListedPersonas", "SandboxPersonas", "load_personas", "read_persona_file"]
 

@@ -4,6 +4,6 @@
 - `events`: all figures at one moment; `display`: on a terminal, as lines, as JSON.
 """
 
-from music_agents.progress.progress import RunProgress, StopReason, stop_on_signals
+from music_agents.progress.progress import RunProgress, StopCause, stop_on_signals
 
-__all__ = ["RunProgress", "StopReason", "stop_on_signals"]
+__all__ = ["RunProgress", "StopCause", "stop_on_signals"]

@@ -16,7 +16,8 @@ from music.prompts import Choice, parse_judgement, render_judge
 from music.sandbox.judging import judge as judge_by_oracle
 from music_agents.failures import FailureReason
 from music_agents.quality.gates import PASSED, GateVerdict, GateView
-from music_agents.roles import MAX_ATTEMPTS, derive_seed
+from music_agents.roles import MAX_ATTEMPTS
+from music_agents.seeds import derive_seed
 
 __all__ = ["JudgeFigures", "JudgeGate", "Judgement", "ModelJudge", "OracleJudge", "Order", "PairJudge"]
 

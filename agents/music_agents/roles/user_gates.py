@@ -14,7 +14,7 @@ from music.llm.thinking import find_thinking_mark
 from music.prompts.dialogue import INSTRUCTION_PHRASES
 from music_agents.failures import FailureReason, UnfitReplyError
 from music_agents.personas import PERSONA_HEADINGS
-from music_agents.roles.role import RoleView
+from music_agents.roles.speaker import RoleView
 from music_agents.roles.speech import first_of, plain, speaks_as_assistant, stop_mark
 
 __all__ = ["DEFAULT_USER_GATES", "UserGate", "refuse_leaks", "refuse_marks", "refuse_repeats", "refuse_role_flips"]

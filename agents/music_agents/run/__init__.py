@@ -1,26 +1,25 @@
 """A simulation on disk, resumable: settings, models, casting, session, report."""
 
-from music_agents.run.casting import Casting, GraphFactory, standard_graph
-from music_agents.run.config import OwnPrompt, SimulationConfig
+from music_agents.config import OwnPrompt, SimulationConfig
+from music_agents.run.endpoints import RequestOptions, RoleEndpoints, RoleModels, read_options
 from music_agents.run.job import SimulationJob, load_graph
-from music_agents.run.models import RoleEndpoints, RoleModels
-from music_agents.run.options import RoleOptions, read_options
 from music_agents.run.report import RunReport, RunStatus
+from music_agents.run.roles import Casting, GraphFactory, standard_graph
 from music_agents.run.run import run_simulation
-from music_agents.run.share import Share
+from music_agents.run.settings import Partition
 
 __all__ = [
     "Casting",
     "GraphFactory",
     "OwnPrompt",
+    "RequestOptions",
     "RoleEndpoints",
     "RoleModels",
-    "RoleOptions",
     "RunReport",
     "RunStatus",
 ]
 __all__ += [
-    "Share",
+    "Partition",
     "SimulationConfig",
     "SimulationJob",
     "load_graph",

@@ -14,16 +14,16 @@ from music.llm.spending.ledger import Ledger
 from music.pairs import PreferencePair
 from music.preferences.said import Consecutive
 from music.user_code import UserCodeError, digest_code, load_object
+from music_agents.config import SimulationConfig
 from music_agents.personas import PersonaSource
 from music_agents.personas.sources import load_personas
 from music_agents.progress import RunProgress
-from music_agents.progress.events import Watch
-from music_agents.run.casting import GraphFactory, standard_graph
-from music_agents.run.config import SimulationConfig
-from music_agents.run.models import RoleEndpoints
+from music_agents.progress.events import ProgressWatch
+from music_agents.run.endpoints import RoleEndpoints
 from music_agents.run.report import RunReport
+from music_agents.run.roles import GraphFactory, standard_graph
 from music_agents.run.run import run_simulation
-from music_agents.run.share import Share
+from music_agents.run.settings import Partition
 from music_agents.seeds import SANDBOX, Seed, load_seeds
 
 __all__ = ["SANDBOX", "SimulationJob", "load_graph", "open_progress"]
@@ -95,9 +95,9 @@ class SimulationJob(BaseModel):
         progress: RunProgress,
         *,
         retry_failed: bool = False,
-        share: Share | None = None,
+        share: Partition | None = None,
         probe: bool = False,
-        display: Callable[[Watch], AbstractAsyncContextManager[None]] | None = None,
+        display: Callable[[ProgressWatch], AbstractAsyncContextManager[None]] | None = None,
     ) -> RunReport:
         """Do the job, or go on with it; see `run_simulation`.
 
@@ -116,7 +116,7 @@ class SimulationJob(BaseModel):
             models = await stack.enter_async_context(self.endpoints.open())
             cache = await stack.enter_async_context(ReplyCache(self.cache)) if self.cache else None
             if display is not None:
-                await stack.enter_async_context(display(Watch(progress, models.endpoints())))
+                await stack.enter_async_context(display(ProgressWatch(progress, models.endpoints())))
             return await run_simulation(
                 directory,
                 seeds,

@@ -12,10 +12,9 @@ import orjson
 from pydantic import BaseModel, ConfigDict
 
 from music.llm.spending.records import Spending
-from music_agents.failures import FailureReason
+from music_agents.failures import THINKING_OFF, FailureReason, remedy
 from music_agents.output.files import replace_file
 from music_agents.quality import Diagnostics, JudgeFigures
-from music_agents.remedies import THINKING_OFF, remedy
 
 __all__ = ["RunReport", "RunStatus", "drop_warnings", "read_report", "reply_warnings", "write_report"]
 

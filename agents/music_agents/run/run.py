@@ -20,24 +20,19 @@ from music.gc import relaxed
 from music.llm.cache import ReplyCache
 from music.llm.journal import Journal
 from music.pairs import PreferencePair
+from music_agents.config import SimulationConfig
 from music_agents.contrasts import Schedule
-from music_agents.contrasts.watched import WatchedContrast
 from music_agents.output.failure_log import FailureLog
 from music_agents.output.shard_folder import close_gap, has_rows
 from music_agents.personas import PersonaSource
 from music_agents.progress import RunProgress
 from music_agents.roles import MAX_ATTEMPTS
-from music_agents.run.casting import GraphFactory, cast, keep_ledger, make_gates, standard_graph
-from music_agents.run.changes import free_settings, has_changed
-from music_agents.run.config import SimulationConfig
-from music_agents.run.fingerprint import fingerprint
-from music_agents.run.models import RoleModels
-from music_agents.run.probing import probe_endpoints
+from music_agents.run.endpoints import RoleModels, probe_endpoints
 from music_agents.run.report import RunReport, read_report
+from music_agents.run.roles import GraphFactory, WatchedContrast, cast, make_gates, standard_graph, wrap_models
 from music_agents.run.session import FAILURES, JOURNAL, REPORT, SHARES, Session
-from music_agents.run.share import Share
-from music_agents.seed_contexts import SeedContexts
-from music_agents.seeds import Seed
+from music_agents.run.settings import Partition, fingerprint, free_settings, has_changed
+from music_agents.seeds import Seed, SeedContexts
 from music_agents.simulation import PairMaker
 from music_agents.simulator import PairSimulator
 
@@ -57,7 +52,7 @@ async def run_simulation(
     personas: PersonaSource | None = None,
     graph: GraphFactory = standard_graph,
     retry_failed: bool = False,
-    share: Share | None = None,
+    share: Partition | None = None,
     cache: ReplyCache | None = None,
     imports: Mapping[str, str] | None = None,
     probe: bool = False,
@@ -132,7 +127,7 @@ async def run_session(
     progress: RunProgress | None = None,
     *,
     retry_failed: bool = False,
-    share: Share | None = None,
+    share: Partition | None = None,
     cache: ReplyCache | None = None,
     probe: bool = False,
 ) -> RunReport:
@@ -159,7 +154,7 @@ async def run_session(
             failures.start_over()
         if retry_failed:
             failures.retry()
-        wrap = keep_ledger(models, journal, progress, cache)
+        wrap = wrap_models(models, journal, progress, cache)
         ledgered = models.wrapped(wrap)
         endpoints = {role: model.name for role, model in models.by_role().items()}
         session = Session(directory, endpoints, config, dict(settings), failures, progress, share)

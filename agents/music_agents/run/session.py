@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from music.errors import InvalidInputError, MusicError
+from music_agents.config import FREE_WITHOUT_ROWS, SimulationConfig
 from music_agents.failures import FailedPair, FailureReason
 from music_agents.output.failure_log import FailureLog
+from music_agents.output.pair_table import PairTable
 from music_agents.output.shard_folder import pair_index
-from music_agents.output.shards import PairTable
-from music_agents.progress import RunProgress, StopReason
+from music_agents.progress import RunProgress, StopCause
 from music_agents.quality import Diagnostics, JudgeFigures, diagnose, read_saved_pairs
-from music_agents.run.config import FREE_WITHOUT_ROWS, SimulationConfig
 from music_agents.run.report import RunReport, RunStatus, read_report, versions, write_report
-from music_agents.run.share import Share
+from music_agents.run.settings import Partition
 from music_agents.simulation import PairIndices, PairMaker, run_pairs
 from music_agents.simulator import Outcome
-from music_agents.stalling import SimulationStalledError, Streak
+from music_agents.stall_detection import FailureStreak, SimulationStalledError
 
 __all__ = ["FAILURES", "JOURNAL", "REPORT", "SHARES", "Session"]
 
@@ -48,7 +48,7 @@ class Session:
         settings: dict[str, Any],
         failures: FailureLog,
         progress: RunProgress,
-        share: Share | None,
+        share: Partition | None,
     ) -> None:
         self._directory = directory
         self._endpoints = endpoints
@@ -81,7 +81,7 @@ class Session:
             await self._make(maker)
             status = self._end()
         except SimulationStalledError as error:
-            self._progress.stop(StopReason.STALLED, str(error))
+            self._progress.stop(StopCause.STALLED, str(error))
             status = RunStatus.STALLED
             self._table.flush()
             self._reopen()
@@ -96,7 +96,7 @@ class Session:
     async def _make(self, maker: PairMaker) -> None:
         """Take and record outcomes until all pairs are there or the session is to stop."""
         progress = self._progress
-        streak = Streak(self._table.num_pairs, len(self._failures.indices), progress.is_replayed)
+        streak = FailureStreak(self._table.num_pairs, len(self._failures.indices), progress.is_replayed)
         outcomes = run_pairs(maker, self._indices(), self._config.max_in_flight, streak)
         async with aclosing(outcomes):
             async for outcome in outcomes:
@@ -140,9 +140,9 @@ class Session:
             SimulationStalledError: It stopped as most calls failed.
         """
         if self._was_interrupted:
-            if self._progress.stop_reason is StopReason.STALLED:
+            if self._progress.stop_reason is StopCause.STALLED:
                 raise SimulationStalledError(self._progress.stop_detail)
-            return RunStatus.BUDGET if self._progress.stop_reason is StopReason.BUDGET else RunStatus.INTERRUPTED
+            return RunStatus.BUDGET if self._progress.stop_reason is StopCause.BUDGET else RunStatus.INTERRUPTED
         self._settle()
         self._failures.put_in_order()
         return RunStatus.COMPLETE

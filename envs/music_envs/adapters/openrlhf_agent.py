@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from music.llm.chat import EndpointError
 from music.reward.unscorable import UnscorableError
-from music_agents.roles import derive_seed
+from music_agents.seeds import derive_seed
 from music_envs.adapters.rendered import plain_reply, read_rendered_prompt
 from music_envs.adapters.template import TurnTemplate
 from music_envs.chat.episode import Episode

@@ -12,7 +12,7 @@ from torchrl.envs import Transform
 
 from music.aio import run_in_background
 from music.conversation import Conversation
-from music_agents.roles import derive_seed
+from music_agents.seeds import derive_seed
 from music_envs.adapters.prompts import read_prompt, reply_text
 from music_envs.chat.episode import Episode
 from music_envs.chat.info import require_reply, require_running

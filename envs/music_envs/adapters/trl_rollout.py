@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from music.aio import run_in_background
 from music.reward.unscorable import UnscorableError
-from music_agents.roles import derive_seed
+from music_agents.seeds import derive_seed
 from music_envs.adapters.prompts import read_prompt
 from music_envs.adapters.talk import Talk, rollout_fields
 from music_envs.adapters.template import TurnTemplate

@@ -14,8 +14,7 @@ from music.llm.endpoints import load_model
 from music.llm.journal import Journal
 from music.llm.openai import ClientSettings
 from music.llm.remembering import RememberingModel
-from music_agents.roles.assistant import AssistantRole
-from music_agents.roles.user import UserRole
+from music_agents.roles.model_roles import AssistantRole, UserRole
 
 __all__ = ["PlayerOptions", "Players", "open_players"]
 

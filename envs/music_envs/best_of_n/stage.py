@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from music.conversation import Conversation
 from music.llm.chat import EndpointError
 from music_agents.failures import RoleFailedError
-from music_agents.roles import Role, RoleTurn, RoleView, derive_seed
+from music_agents.roles import RoleTurn, RoleView, Speaker
+from music_agents.seeds import derive_seed
 from music_envs.best_of_n.rollout import NOTHING_USED, Rollout
 from music_envs.players import Player, as_assistant, as_user, view
 
@@ -103,7 +104,7 @@ class Stage:
         num_turns = self.config.num_turns
         return view(rollout.conversation, part, turn=turn, num_turns=num_turns, index=rollout.index, seed=seed)
 
-    async def _speak(self, role: Role, seen: RoleView) -> RoleTurn | EndpointError | RoleFailedError:
+    async def _speak(self, role: Speaker, seen: RoleView) -> RoleTurn | EndpointError | RoleFailedError:
         """Return what a role says, or why it says nothing."""
         async with self._slots:
             try:

@@ -11,7 +11,7 @@ from music.llm.chat import ChatModel
 from music.reward.functions import RewardFunction
 from music_agents.personas import Persona
 from music_agents.personas.sources import read_persona_file
-from music_agents.roles import Role
+from music_agents.roles import Speaker
 from music_envs.chat.rewarding import RewardMode
 from music_envs.seeds import load_seeds
 
@@ -24,7 +24,7 @@ class ChatArguments(TypedDict, total=False):
     """What an environment takes besides; what each means and its default, `ChatEnv` tells."""
 
     num_turns: int
-    user: str | ChatModel | Role
+    user: str | ChatModel | Speaker
     reward: str | RewardFunction
     reward_mode: RewardMode
     seeds: str | Path | Sequence[Conversation]

@@ -16,7 +16,7 @@ from music.llm.endpoints import load_model
 from music.reward.functions import RewardFunction, load_reward
 from music_agents.failures import RoleFailedError
 from music_agents.personas import Persona
-from music_agents.roles import Role
+from music_agents.roles import Speaker
 from music_envs.chat.arguments import read_personas, read_seeds, require_callable, require_count, seed_index_of
 from music_envs.chat.episode import Episode
 from music_envs.chat.rewarding import RewardMode, require_mode, reward_steps
@@ -43,7 +43,7 @@ class ChatWorld:
         self,
         *,
         num_turns: int = 3,
-        user: str | ChatModel | Role = "sandbox",
+        user: str | ChatModel | Speaker = "sandbox",
         reward: str | RewardFunction = "oracle",
         reward_mode: RewardMode = "terminal",
         seeds: str | Path | Sequence[Conversation] = NO_CONTEXT,

@@ -19,7 +19,7 @@ from music.llm.chat import (
 from music.llm.endpoints import load_model
 from music.llm.local import LocalChatModel
 from music.prompts import render_assistant
-from music_agents.roles import derive_seed
+from music_agents.seeds import derive_seed
 
 __all__ = ["ModelPolicy"]
 

@@ -4,7 +4,7 @@ from music.errors import InvalidInputError
 from music.llm import ChangedSettingsError
 from music_agents import RoleModels, SimulationConfig
 from music_agents.defects.run import make_defects
-from music_agents.defects.transcripts import read_transcripts
+from music_agents.defects.swaps import read_transcripts
 from music_agents.quality import read_saved_pairs
 from music_agents.run import RunStatus
 

@@ -16,7 +16,7 @@ from music.llm.openai import OpenAIChatModel
 from music.sandbox.model import SandboxModel
 from music.sandbox.seeds import seed_pairs
 from music_agents import RoleModels, SimulationConfig, run_simulation
-from music_agents.progress import RunProgress, StopReason
+from music_agents.progress import RunProgress, StopCause
 from music_agents.run import RoleEndpoints, SimulationJob, read_options
 
 
@@ -122,7 +122,7 @@ async def test_a_stop_lets_go_what_waits_and_a_model_of_ones_own_goes_on_in_the_
         with progress.asking(models.by_role().values()):
             resting = asyncio.create_task(model.pacer.resting.rest(600.0))
             await asyncio.sleep(0)
-            progress.stop(StopReason.BUDGET, "spent")
+            progress.stop(StopCause.BUDGET, "spent")
             with pytest.raises(StoppedWaitingError):
                 await resting
         await model.pacer.resting.rest(0.001)

@@ -13,7 +13,7 @@ from music.llm.replicas import ReplicatedModel
 from music.llm.retry import RetryPolicy
 from music.prompts import read_prompt, render_contrast_reply
 from music_agents import RoleModels, SimulationConfig, run_simulation
-from music_agents.run.probing import EndpointNotReadyError
+from music_agents.run.endpoints import EndpointNotReadyError
 
 PROBE_WORDS = "Reply with the word OK"
 

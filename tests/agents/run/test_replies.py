@@ -14,9 +14,8 @@ from music.llm.spending.records import AccountSpending, Spending
 from music.sandbox.model import SandboxModel
 from music.sandbox.seeds import seed_pairs
 from music.sandbox.wire import read_chat_request, write_completion
-from music_agents.failures import FailureReason
+from music_agents.failures import FailureReason, remedy
 from music_agents.progress import RunProgress
-from music_agents.remedies import remedy
 from music_agents.run import RoleEndpoints, RunReport, RunStatus, SimulationConfig, SimulationJob
 from music_agents.run.report import drop_warnings, reply_warnings
 

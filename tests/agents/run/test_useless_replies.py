@@ -12,7 +12,7 @@ from music.prompts import Part
 from music_agents import RunStatus, SimulationStalledError
 from music_agents.output.failure_log import MAX_REOPENED
 from music_agents.progress import RunProgress
-from music_agents.stalling import MAX_UNANSWERED, MAX_USELESS
+from music_agents.stall_detection import MAX_UNANSWERED, MAX_USELESS
 
 HOSTILE = "\x1b[2J" + "<modified> " * 1000
 SMALL = {"num_pairs": 4, "num_turns": 1, "max_in_flight": 8}
@@ -256,7 +256,7 @@ class TestAnotherStrategy:
 
 async def test_pairs_are_on_disk_soon_after_they_end(tmp_path, fake_model, seeds, run, shards, monkeypatch):
     """The shard that grows is read while the run waits for a slow pair."""
-    from music_agents.output.shards import PairTable
+    from music_agents.output.pair_table import PairTable
 
     flushed, flush = asyncio.Event(), PairTable.flush
 

@@ -11,7 +11,7 @@ import pytest
 from music.errors import InvalidInputError
 from music_agents import RunStatus
 from music_agents.progress import RunProgress
-from music_agents.scaleout import ProcessCrew, ShareFailedError, simulate_in_shares
+from music_agents.scaleout import PartitionFailedError, ProcessWorkerPool, run_distributed
 
 
 class Shown:
@@ -38,13 +38,13 @@ class SmallCrew:
 @pytest.fixture(scope="module")
 def crew():
     """Two workers that stay on: starting them is what takes the time."""
-    crew = ProcessCrew(2)
+    crew = ProcessWorkerPool(2)
     yield crew
     asyncio.run(crew.__aexit__(None, None, None))
 
 
 def run(job, directory, crew, shown=None, **options):
-    begun = simulate_in_shares(job, directory, crew, RunProgress(), display=shown or Shown(), **options)
+    begun = run_distributed(job, directory, crew, RunProgress(), display=shown or Shown(), **options)
     return asyncio.run(begun)
 
 
@@ -81,7 +81,7 @@ def test_the_output_is_that_of_one_process(crew, site, alone, output, tmp_path):
     assert run(more, tmp_path, SmallCrew(crew)).num_pairs == 40  # one worker does both shares
     assert output(tmp_path) == output(alone(more))
     assert site.num_requests() - before == 2 * num_calls(tmp_path) - num_calls(whole)
-    assert run(more, tmp_path, ProcessCrew(3)).status is RunStatus.COMPLETE
+    assert run(more, tmp_path, ProcessWorkerPool(3)).status is RunStatus.COMPLETE
     with pytest.raises(InvalidInputError, match="more than the 24 wanted"):
         run(job, tmp_path, crew)
 
@@ -148,7 +148,7 @@ def test_what_a_worker_cannot_do_is_said_and_ends_the_run(crew, site, tmp_path):
     graph = tmp_path / "graph.py"
     graph.write_text("def build(casting):\n    raise ZeroDivisionError('in the graph')\n")
     job = site.job().model_copy(update={"graph": f"{graph}:build"})
-    with pytest.raises(ShareFailedError, match=r"(?s)share \d of 2: .*ZeroDivisionError: in the graph"):
+    with pytest.raises(PartitionFailedError, match=r"(?s)share \d of 2: .*ZeroDivisionError: in the graph"):
         run(job, tmp_path / "run", crew)
     assert json.loads((tmp_path / "run" / "run.json").read_bytes())["status"] == "interrupted"
 

@@ -15,7 +15,7 @@ from music.llm.retry import RetryPolicy
 from music_agents import RoleEndpoints, RunStatus, SimulationStalledError
 from music_agents.output.shard_folder import ShardError
 from music_agents.progress import RunProgress
-from music_agents.scaleout import ProcessCrew, simulate_in_shares
+from music_agents.scaleout import ProcessWorkerPool, run_distributed
 
 REPLY = {
     "model": "m",
@@ -55,7 +55,7 @@ def useless_url() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def crew():
-    crew = ProcessCrew(2)
+    crew = ProcessWorkerPool(2)
     yield crew
     asyncio.run(crew.__aexit__(None, None, None))
 
@@ -66,7 +66,7 @@ async def unseen(board):
 
 
 def run(job, directory, crew, **options):
-    return asyncio.run(simulate_in_shares(job, directory, crew, RunProgress(), display=unseen, **options))
+    return asyncio.run(run_distributed(job, directory, crew, RunProgress(), display=unseen, **options))
 
 
 def failures_of(directory):

@@ -8,9 +8,8 @@ from music.errors import InvalidInputError
 from music.llm.chat import EndpointUnavailableError
 from music.sandbox.model import SandboxModel
 from music.sandbox.oracle import score as oracle
-from music_agents.roles import derive_seed
-from music_agents.roles.assistant import AssistantRole
-from music_agents.roles.user import UserRole
+from music_agents.roles.model_roles import AssistantRole, UserRole
+from music_agents.seeds import derive_seed
 from music_envs import BestOfNConfig, run_best_of_n
 from music_envs.players import view
 

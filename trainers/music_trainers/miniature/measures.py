@@ -15,8 +15,7 @@ from music.reward.functions import RewardFunction
 from music.sandbox import SandboxModel, oracle, seed_pairs
 from music.sandbox.defects import GROUPS, Defect, defects
 from music.sandbox.oracle import ErrorKind
-from music_agents.roles.assistant import AssistantRole
-from music_agents.roles.user import UserRole
+from music_agents.roles.model_roles import AssistantRole, UserRole
 from music_envs import BestOfNConfig, Rollout, judge_rollouts, run_best_of_n, sample_pools, select_best
 
 if TYPE_CHECKING:

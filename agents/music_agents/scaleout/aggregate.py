@@ -1,4 +1,4 @@
-"""`Board`: the latest figures of all workers as one run's, and whether they are to stop."""
+"""`ProgressAggregate`: the latest figures of all workers as one run's, and whether they are to stop."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -6,15 +6,15 @@ from typing import Literal
 
 from music.llm.spending.budget import Budget
 from music.llm.spending.records import AccountSpending, Projection, Spending
-from music_agents.progress import RunProgress, StopReason
-from music_agents.progress.events import EndpointFigures, Snapshot, eta
+from music_agents.progress import RunProgress, StopCause
+from music_agents.progress.events import EndpointFigures, ProgressEvent, eta
 from music_agents.run import RunReport
 
-__all__ = ["Board", "sum_spending"]
+__all__ = ["ProgressAggregate", "sum_spending"]
 
 
-class Board:
-    """Shows a run in shares as if it were one: sums, and of latencies and lags the longest.
+class ProgressAggregate:
+    """Shows a run in partitions as if it were one: sums, and of latencies and lags the longest.
 
     Args:
         progress: Of the whole run; its `stop()` ends the workers in order.
@@ -25,7 +25,7 @@ class Board:
         self.progress = progress
         self._budget = budget
         self._resting: dict[int, tuple[int, Counter[str], Spending]] = {}
-        self._live: dict[int, Snapshot] = {}
+        self._live: dict[int, ProgressEvent] = {}
         self._num_calls = 0
         self._errors: Counter[str] = Counter()
 
@@ -34,17 +34,17 @@ class Board:
         """Whether the workers are to stop."""
         return self.progress.stopping
 
-    def post(self, number: int, snapshot: Snapshot) -> bool:
-        """Take the figures of one share; say whether its worker is to stop."""
+    def post(self, number: int, snapshot: ProgressEvent) -> bool:
+        """Take the figures of one partition; return whether its worker is to stop."""
         self._live[number] = snapshot
         return self.stopping
 
     def give_up(self, number: int, detail: str) -> None:
         """Let all other workers end in order, as one failed."""
-        self.progress.stop(StopReason.WORKER, f"share {number}: {detail}")
+        self.progress.stop(StopCause.WORKER, f"share {number}: {detail}")
 
     def rest(self, number: int, report: RunReport | None, spending: Spending) -> None:
-        """Note how a share stands while no worker is at it."""
+        """Note where a partition stands while no worker has it."""
         if (last := self._live.pop(number, None)) is not None:
             self._num_calls += last.num_calls
             self._errors.update(last.errors)
@@ -52,7 +52,7 @@ class Board:
         self._resting[number] = num_pairs, Counter(failures), spending
 
     def spending_of(self, number: int) -> Spending:
-        """Return what a share has spent."""
+        """Return what a partition has spent."""
         return self._live[number].spending if number in self._live else self._resting[number][2]
 
     def spending(self) -> Spending:
@@ -63,14 +63,14 @@ class Board:
         """Note by how many seconds the coordinator's own event loop was late."""
         self.progress.loop_lag.add(lag)
 
-    def snapshot(self, event: Literal["progress", "end"] = "progress") -> Snapshot:
+    def snapshot(self, event: Literal["progress", "end"] = "progress") -> ProgressEvent:
         """Return the run's figures of this moment."""
         live, progress = list(self._live.values()), self.progress
         at_rest = [figures for number, figures in self._resting.items() if number not in self._live]
         num_pairs = sum(s.num_pairs for s in live) + sum(num for num, _, _ in at_rest)
         spending, pace = self.spending(), sum(s.calls_per_second for s in live)
         projection = self._project(num_pairs, live, [spent for _, _, spent in at_rest])
-        return Snapshot(
+        return ProgressEvent(
             event=event,
             seconds=round(progress.seconds, 3),
             num_wanted=progress.num_wanted,
@@ -93,8 +93,8 @@ class Board:
             stop_detail=progress.stop_detail,
         )
 
-    def _project(self, num_pairs: int, live: Sequence[Snapshot], at_rest: Sequence[Spending]) -> Projection | None:
-        """Project the whole run from the shares' own projections, taken back to the pairs that ended."""
+    def _project(self, num_pairs: int, live: Sequence[ProgressEvent], at_rest: Sequence[Spending]) -> Projection | None:
+        """Project the whole run from the partitions' own projections, scaled back to the pairs that ended."""
         if not num_pairs or any(s.projection is None for s in live):
             return None
         ended: list[tuple[float, float, float | None]] = [(s.num_calls, s.num_tokens, s.cost) for s in at_rest]
@@ -114,7 +114,7 @@ class Board:
 
 
 def sum_spending(parts: Iterable[Spending]) -> Spending:
-    """Return what several shares spent together, by account and model."""
+    """Return what several partitions spent together, by account and model."""
     spent = list(parts)
     rows: dict[tuple[str, str], list[AccountSpending]] = {}
     for row in (row for part in spent for row in part.accounts):

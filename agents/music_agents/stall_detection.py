@@ -1,4 +1,4 @@
-"""When going on is a waste: a `Streak` of failures that is too long ends a run by `SimulationStalledError`.
+"""When going on is a waste: a `FailureStreak` of failures that is too long ends a run by `SimulationStalledError`.
 
 A dead endpoint shows soon. Replies that are of no use prove less: a weak model may yield one pair in sixty, which is
 slow and not stalled. So useless replies stop a run only where none has come out well for long, measured by how often
@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import Self
 
 from music.errors import MusicError
-from music_agents.failures import FailedPair, FailureReason
-from music_agents.remedies import advise
+from music.llm.chat import EndpointError
+from music_agents.failures import FailedPair, FailureReason, advise, failure_reason
 from music_agents.simulator import Outcome
 
-__all__ = ["MAX_UNANSWERED", "MAX_USELESS", "SimulationStalledError", "Streak"]
+__all__ = ["MAX_UNANSWERED", "MAX_USELESS", "FailureStreak", "RecentCalls", "SimulationStalledError"]
 
 MAX_UNANSWERED = 20
 """Pairs in a row that an endpoint may fail."""
@@ -38,7 +38,7 @@ class SimulationStalledError(MusicError):
         )
 
 
-class Streak:
+class FailureStreak:
     """The failures since the last good pair.
 
     Args:
@@ -84,3 +84,42 @@ class Streak:
     def _bound(self) -> int:
         """Failures in a row that are too many."""
         return max(MAX_USELESS, PATIENCE * self._num_failed // self._num_pairs if self._num_pairs else 0)
+
+
+MAX_CALLS = 100
+MIN_CALLS = 20
+
+
+class RecentCalls:
+    """The outcomes of the last 100 calls, each after its retries.
+
+    A reply is a success here, whatever its content: that is its role's concern.
+    """
+
+    def __init__(self) -> None:
+        # Texts, not errors: those would keep their tracebacks, and with them whole conversations.
+        self._outcomes: deque[tuple[FailureReason, str] | None] = deque(maxlen=MAX_CALLS)
+        self._num_failed = 0
+
+    def add(self, error: EndpointError | None) -> None:
+        """Take the outcome of a call: its error, or None for a reply."""
+        outcomes = self._outcomes
+        if len(outcomes) == MAX_CALLS and outcomes[0] is not None:
+            self._num_failed -= 1
+        if error is None:
+            outcomes.append(None)
+            return
+        outcomes.append((failure_reason(error), str(error)))
+        self._num_failed += 1
+
+    def complaint(self) -> str:
+        """Say what is wrong if more than half of at least 20 calls failed; nothing otherwise."""
+        if len(self._outcomes) < MIN_CALLS or 2 * self._num_failed <= len(self._outcomes):
+            return ""
+        failed = [outcome for outcome in self._outcomes if outcome is not None]
+        reason, times = Counter(reason for reason, _ in failed).most_common(1)[0]
+        text = next(text for other, text in reversed(failed) if other is reason)
+        return (
+            f"{len(failed)} of the last {len(self._outcomes)} calls failed, {times} of them by {reason} ({text}). "
+            f"{advise(reason)}"
+        )

@@ -1,21 +1,50 @@
-"""What every session of a run must share; the journal refuses to go on under anything else."""
+"""Which part of a run one worker simulates."""
 
 import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from music.conversation import Conversation
 from music.pairs import PreferencePair
 from music.prompts import CONTRAST_PROMPTS, USER_PROMPT, contrast_frame, render_judge
+from music_agents.config import FREE_WITHOUT_ROWS, SimulationConfig
+from music_agents.output.shard_folder import has_rows
 from music_agents.personas import PERSONA_HEADINGS, PersonaSource
-from music_agents.run.config import SimulationConfig
-from music_agents.run.models import RoleModels
+from music_agents.run.endpoints import RoleModels
+from music_agents.run.report import RunReport
 from music_agents.seeds import Seed, digest_seeds
 
-__all__ = ["common_settings", "fingerprint"]
+__all__ = ["Partition", "common_settings", "fingerprint", "free_settings", "has_changed"]
 
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One worker's share of a run: every `num_shares`-th index.
+
+    Attributes:
+        number: Which share, from 0.
+        num_shares: Of how many.
+        end: The indices of the run are below this.
+    """
+
+    number: int
+    num_shares: int
+    end: int
+
+    def __str__(self) -> str:
+        """Name the share, wherever the run ends."""
+        return f"{self.number} of {self.num_shares}"
+
+    def indices(self) -> range:
+        """Return the indices of the share."""
+        return range(self.number, self.end, self.num_shares)
+
+
+_STANDARD_GRAPH = "music_agents.run.casting.standard_graph"
+"""How runs have always named it, wherever it is now."""
 _LAYOUT = 3
 """Version of the layout of keys, seeds and files; a change of it ends the resuming of older runs."""
 
@@ -54,12 +83,34 @@ def common_settings(
 
 def _describe(graph: Callable[..., Any]) -> str:
     """Name what builds the graph; one of the user's own comes with a digest of the file it stands in."""
-    name = f"{graph.__module__}.{graph.__qualname__}"
     if graph.__module__.startswith("music_agents."):
-        return name
+        return _STANDARD_GRAPH
+    name = f"{graph.__module__}.{graph.__qualname__}"
     source = inspect.getsourcefile(graph)
     return f"{name}, digest {_digest(Path(source).read_text() if source else name)}"
 
 
 def _digest(value: object) -> str:
     return hashlib.blake2b(repr(value).encode(), digest_size=8).hexdigest()
+
+
+_CHOSEN_SIDES = "%/chosen/%"
+_NO_KEYS = ""
+
+
+def free_settings(directory: Path, settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return the settings that may change, each with the keys of the replies that stay good, for `Journal.open`.
+
+    Args:
+        directory: Of the run, or of one of its shares.
+        settings: Of this session. In a graph of the user's own, which has a digest, either side may follow the other.
+    """
+    if has_rows(directory):
+        return {}
+    kept = _NO_KEYS if ", digest " in settings.get("graph", "") else _CHOSEN_SIDES
+    return dict.fromkeys(FREE_WITHOUT_ROWS, kept)
+
+
+def has_changed(report: RunReport | None, settings: Mapping[str, Any], free: Mapping[str, str]) -> bool:
+    """Whether a setting that may change is another than in the session before."""
+    return report is not None and any(report.settings.get(name) != settings[name] for name in free)

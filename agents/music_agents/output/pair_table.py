@@ -13,8 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from music.pairs import ContrastivePair
-from music_agents.output.schema import PAIR_SCHEMA
-from music_agents.output.shard_folder import ShardError, ShardFolder, shard_indices, shard_paths
+from music_agents.output.shard_folder import PAIR_SCHEMA, ShardError, ShardFolder, shard_indices, shard_paths
 
 __all__ = ["PairTable"]
 

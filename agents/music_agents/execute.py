@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import orjson
 import typer
@@ -11,22 +11,19 @@ from rich.markup import escape
 
 from music.cli import console, emit, run_async
 from music.errors import InvalidInputError
+from music.llm.endpoints import read_remote, shown
 from music.llm.spending.records import Spending
 from music.user_code import user_faults
-from music_agents.cast_list import cast_as_json, describe_cast
 from music_agents.failures import RoleFailedError
-from music_agents.progress import RunProgress, StopReason, stop_on_signals
+from music_agents.model_check import ModelCheck
+from music_agents.progress import RunProgress, StopCause, stop_on_signals
 from music_agents.progress.display import show_progress
-from music_agents.run import RunReport, RunStatus, SimulationJob
+from music_agents.run import RunReport, RunStatus, SimulationConfig, SimulationJob
 from music_agents.run.report import drop_warnings, reply_warnings
-from music_agents.scaleout import ProcessCrew, is_shared, simulate_in_shares
-from music_agents.seeds import Seed, load_seeds
+from music_agents.scaleout import ProcessWorkerPool, WorkerPool, is_partitioned, run_distributed
+from music_agents.seeds import SANDBOX, Seed, load_seeds
 
-if TYPE_CHECKING:
-    from music_agents.preflight import Preflight
-    from music_agents.scaleout.cluster import RayCrew
-
-__all__ = ["check_job", "conclude", "describe", "do_job", "rehearse_job"]
+__all__ = ["cast_as_json", "check_job", "conclude", "describe", "describe_cast", "do_job", "fill_roles", "rehearse_job"]
 
 INTERRUPTED = 130
 STOPPED = 3
@@ -43,30 +40,30 @@ def do_job(
     with user_faults():
         seeds = _begin(job, as_json)
         if ray:
-            from music_agents.scaleout.cluster import RayCrew
+            from music_agents.scaleout.cluster import RayWorkerPool
 
-            return run_async(_run_with(RayCrew(ray, processes), job, out.absolute(), retry_failed, as_json))
-        if is_shared(out) or (processes or 1) > 1:
-            return run_async(_run_with(ProcessCrew(processes or 1), job, out.absolute(), retry_failed, as_json))
+            return run_async(_run_with(RayWorkerPool(ray, processes), job, out.absolute(), retry_failed, as_json))
+        if is_partitioned(out) or (processes or 1) > 1:
+            return run_async(_run_with(ProcessWorkerPool(processes or 1), job, out.absolute(), retry_failed, as_json))
         return run_async(_run_here(job, out, seeds, retry_failed, as_json))
 
 
 def rehearse_job(job: SimulationJob, *, as_json: bool) -> None:
     """Print what the job would ask and cost."""
-    from music_agents.rehearsal import rehearse
+    from music_agents.dry_run import dry_run
 
     with user_faults():
-        rehearsal = run_async(rehearse(job, _begin(job, as_json)))
+        rehearsal = run_async(dry_run(job, _begin(job, as_json)))
     emit(rehearsal.model_dump(mode="json"), as_json, text=escape(rehearsal.describe()))
 
 
 def check_job(job: SimulationJob, *, as_json: bool) -> None:
     """Measure what the models can do; a strategy that cannot work ends the command with its exit code."""
-    from music_agents.preflight import check_models
+    from music_agents.model_check import check_models
 
     progress, display = job.progress(), partial(show_progress, console=console, as_json=as_json)
 
-    async def check() -> "Preflight":
+    async def check() -> ModelCheck:
         with stop_on_signals(progress):
             return await check_models(job, seeds, progress, display)
 
@@ -76,7 +73,7 @@ def check_job(job: SimulationJob, *, as_json: bool) -> None:
             verdict = run_async(check())
         except RoleFailedError as error:  # nothing else lets one through
             console.print(f"stopped: {progress.stop_detail}", soft_wrap=True, markup=False)
-            raise typer.Exit(INTERRUPTED if progress.stop_reason is StopReason.USER else STOPPED) from error
+            raise typer.Exit(INTERRUPTED if progress.stop_reason is StopCause.USER else STOPPED) from error
     emit(verdict.model_dump(mode="json"), as_json, text=escape(verdict.describe()))
     if not verdict.can_work:
         raise typer.Exit(STOPPED)
@@ -103,15 +100,13 @@ async def _run_here(
     return report
 
 
-async def _run_with(
-    crew: "ProcessCrew | RayCrew", job: SimulationJob, out: Path, retry_failed: bool, as_json: bool
-) -> RunReport:
+async def _run_with(pool: WorkerPool, job: SimulationJob, out: Path, retry_failed: bool, as_json: bool) -> RunReport:
     """Do the job with workers."""
     progress, display = RunProgress(), partial(show_progress, console=console, as_json=as_json)
-    async with crew:
+    async with pool:
         with stop_on_signals(progress):  # in here, as Ray takes SIGTERM for itself when it starts
-            report = await simulate_in_shares(
-                job.located(), out, crew, progress, retry_failed=retry_failed, probe=True, display=display
+            report = await run_distributed(
+                job.located(), out, pool, progress, retry_failed=retry_failed, probe=True, display=display
             )
     _say_if_complete(progress, as_json)
     return report
@@ -161,3 +156,74 @@ def describe(out: Path, report: RunReport) -> str:
         lines.append(report.diagnostics.describe())
     lines += [f"warning: {warning}" for warning in (*drop_warnings(report), *reply_warnings(report))]
     return "\n".join(lines)
+
+
+_INDENT = " " * 11
+
+
+def fill_roles(seeds: str, user: str, assistant: str, contrast: str) -> dict[str, str]:
+    """Return the endpoints of the three roles, filled in where none was given.
+
+    Over the sandbox's seeds that is the sandbox. Over anything else it is the assistant's, which must be given: a run
+    over real seeds never gets toy replies unless it asks for them.
+
+    Args:
+        seeds: What pairs grow from.
+        user: As given; empty for not given. Likewise the others.
+        assistant: Answers on the chosen side.
+        contrast: Answers on the rejected side.
+
+    Raises:
+        InvalidInputError: The assistant's endpoint is missing.
+    """
+    if not assistant and seeds != SANDBOX:
+        raise InvalidInputError(
+            f"--assistant: expected an endpoint, got none for the seeds {seeds}: give --assistant MODEL@BASE_URL (for "
+            "example gemma-2-9b-it@http://127.0.0.1:8000/v1) or local:PATH; --user and --contrast are the same unless "
+            "given. --assistant sandbox plays every role with the built-in toy world"
+        )
+    default = SANDBOX if seeds == SANDBOX else assistant
+    return {"user": user or default, "assistant": assistant or default, "contrast": contrast or default}
+
+
+def describe_cast(job: SimulationJob, seeds: str) -> str:
+    """List who plays which role, over which seeds, in lines of about 80 characters.
+
+    Args:
+        job: What was asked for.
+        seeds: What was read.
+    """
+    config, roles = job.config, job.endpoints.by_role()
+    lines = [("seeds", seeds)]
+    for spec, same in groupby(roles, key=roles.__getitem__):
+        names = list(same)
+        lines += [(name, "as above" if number else _endpoint(spec)) for number, name in enumerate(names)]
+    lines.append(("contrasts", _contrasts(config)))
+    own = {"personas": job.personas, "graph": job.graph, "imports": ", ".join(job.imports)}
+    lines += [(name, value) for name, value in own.items() if value]
+    script = ", the users of both sides say the same" if config.shared_script else ""
+    turns = f"{config.num_turns} turn{'s' if config.num_turns > 1 else ''} of each side"
+    lines.append(("run", f"{config.num_pairs:,} pairs, {turns}, seed {config.seed}{script}"))
+    return "\n".join(f"{name:<{len(_INDENT)}}{value}" for name, value in lines)
+
+
+def cast_as_json(job: SimulationJob, seeds: str) -> dict[str, object]:
+    """Return the same as the fields of an event."""
+    endpoints = {role: shown(spec) for role, spec in job.endpoints.by_role().items()}
+    return {"event": "start", "seeds": seeds, "endpoints": endpoints, "num_wanted": job.config.num_pairs}
+
+
+def _endpoint(spec: str) -> str:
+    """Write an endpoint; replicas stand one below the other."""
+    remotes = [read_remote(part.strip()) for part in spec.split(",")]
+    if not all(remotes):
+        return shown(spec)
+    return f",\n{_INDENT}".join(f"{remote[0]} at {shown(remote[1])}" for remote in remotes if remote)
+
+
+def _contrasts(config: SimulationConfig) -> str:
+    """Write the mixture and its schedule."""
+    total = sum(config.strategy.values())
+    parts = [f"{name} {weight / total:.0%}" for name, weight in config.strategy.items()]
+    mixture = next(iter(config.strategy)) if len(parts) == 1 else ", ".join(parts)
+    return mixture if config.schedule == "all" else f"{mixture}; turns: {config.schedule}"

@@ -1,7 +1,9 @@
-"""`Part`: one share of a run on disk, as the coordinator sees it while no worker is at it."""
+"""`PartitionFolder`: one partition of a run on disk, while no worker has it; `Outcomes`: all partitions together."""
 
-from collections.abc import Collection, Iterator
+import heapq
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AsyncExitStack
+from itertools import count, takewhile
 from pathlib import Path
 
 import orjson
@@ -11,38 +13,38 @@ from music.llm.journal import Journal
 from music.llm.spending.ledger import Ledger
 from music.llm.spending.records import Spending
 from music.pairs import ContrastivePair
+from music_agents.config import FREE_WITHOUT_ROWS
 from music_agents.failures import FailedPair
 from music_agents.output.failure_log import FailureLog, read_failures
 from music_agents.output.files import replace_file
-from music_agents.output.shard_folder import close_gap, has_rows
-from music_agents.output.shards import PairTable
+from music_agents.output.pair_table import PairTable
+from music_agents.output.shard_folder import close_gap, has_rows, pair_index
 from music_agents.quality import read_saved_pairs
-from music_agents.run import RunReport, RunStatus, Share, SimulationJob
-from music_agents.run.changes import free_settings, has_changed
-from music_agents.run.config import FREE_WITHOUT_ROWS
+from music_agents.run import Partition, RunReport, RunStatus, SimulationJob
 from music_agents.run.report import read_report
 from music_agents.run.session import FAILURES, JOURNAL, REPORT, SHARES
+from music_agents.run.settings import free_settings, has_changed
 
-__all__ = ["SHARES", "Part", "is_shared", "open_partitions"]
+__all__ = ["SHARES", "Outcomes", "PartitionFolder", "is_partitioned", "load_partitions"]
 
 
-class Part:
-    """One share's directory.
+class PartitionFolder:
+    """One partition's directory.
 
     Args:
         run_directory: Of the whole run.
-        number: Which share.
-        num_shares: Of how many.
+        number: Which partition.
+        num_partitions: Of how many.
 
     Attributes:
-        directory: Of the share.
-        number: Which share.
+        directory: Of the partition.
+        number: Which partition.
     """
 
-    def __init__(self, run_directory: Path, number: int, num_shares: int) -> None:
+    def __init__(self, run_directory: Path, number: int, num_partitions: int) -> None:
         self.directory = run_directory / f"share-{number:04d}"
         self.number = number
-        self._num_shares = num_shares
+        self._num_partitions = num_partitions
 
     @property
     def report(self) -> RunReport | None:
@@ -54,13 +56,13 @@ class Part:
         """Whether it holds pairs."""
         return self.directory.exists() and has_rows(self.directory)
 
-    def share(self, end: int) -> Share:
-        """Return the share, up to an index."""
-        return Share(self.number, self._num_shares, end)
+    def partition(self, end: int) -> Partition:
+        """Return the partition's indices, up to an index."""
+        return Partition(self.number, self._num_partitions, end)
 
     def has_ended(self, end: int, shard_size: int) -> bool:
         """Whether all its indices below `end` came to an outcome."""
-        wanted, report = self.share(end).indices(), self.report
+        wanted, report = self.partition(end).indices(), self.report
         is_complete = report is not None and report.status is RunStatus.COMPLETE and report.num_wanted >= len(wanted)
         return not wanted or (is_complete and self.ended(shard_size).issuperset(wanted))
 
@@ -74,7 +76,7 @@ class Part:
 
     def reopen(self, failures: Collection[FailedPair]) -> None:
         """Take up those of its pairs again with which the run stalled."""
-        own = [failure for failure in failures if failure.index in self.share(failure.index + 1).indices()]
+        own = [failure for failure in failures if failure.index in self.partition(failure.index + 1).indices()]
         if own:
             FailureLog(self.directory / FAILURES).reopen(own)
 
@@ -120,24 +122,89 @@ class Part:
         return ledger.spending()
 
 
-def is_shared(directory: Path) -> bool:
-    """Whether a directory holds a run that was begun in shares."""
+def is_partitioned(directory: Path) -> bool:
+    """Whether a directory holds a run that was begun in partitions."""
     return (directory / SHARES).exists()
 
 
-def open_partitions(directory: Path, num_shares: int) -> list[Part]:
-    """Return the shares of a run: as many as it was begun with, or `num_shares` if it begins now.
+def load_partitions(directory: Path, num_partitions: int) -> list[PartitionFolder]:
+    """Return the partitions of a run: as many as it was begun with, or `num_partitions` if it begins now.
 
     Raises:
         InvalidInputError: The directory holds a run that was begun in one process.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    if not is_shared(directory):
+    if not is_partitioned(directory):
         if (directory / JOURNAL).exists():
             raise InvalidInputError(
                 f"{directory} holds a run that was begun in one process: resume it without --processes and --ray, "
                 "or give another output directory"
             )
-        replace_file(directory / SHARES, orjson.dumps({"num_shares": num_shares}))
+        replace_file(directory / SHARES, orjson.dumps({"num_shares": num_partitions}))
     recorded = int(orjson.loads((directory / SHARES).read_bytes())["num_shares"])
-    return [Part(directory, number, recorded) for number in range(recorded)]
+    return [PartitionFolder(directory, number, recorded) for number in range(recorded)]
+
+
+class Outcomes:
+    """The outcomes of all partitions as they are on disk, while no worker has them.
+
+    Args:
+        folders: The partitions.
+        num_wanted: Pairs that the run is to have.
+        shard_size: Rows of a full shard.
+    """
+
+    def __init__(self, folders: Sequence[PartitionFolder], num_wanted: int, shard_size: int) -> None:
+        self._folders = folders
+        self._num_wanted = num_wanted
+        self._shard_size = shard_size
+        failures = [failure for folder in folders for failure in folder.failures()]
+        self._failures = {failure.index: failure for failure in failures if failure.dropped}
+        self._open = [failure for failure in failures if not failure.dropped]
+
+    @property
+    def end(self) -> int:
+        """The index below which all are wanted, as far as can be told by now: each failure takes one more."""
+        end = self._num_wanted
+        for index in sorted(self._failures):
+            if index >= end:
+                break
+            end += 1
+        return end
+
+    @property
+    def dropped(self) -> frozenset[int]:
+        """Indices that came to no pair."""
+        return frozenset(self._failures)
+
+    def streak(self, end: int, known: frozenset[int]) -> list[FailedPair]:
+        """Return the failures that stand in a row at the end of the indices below `end`, and are not known before."""
+        fresh = self._failures.keys() - known
+        indices = list(takewhile(fresh.__contains__, range(end - 1, -1, -1)))
+        return [self._failures[index] for index in reversed(indices)]
+
+    def merge(self, directory: Path) -> tuple[PairTable, FailureLog]:
+        """Bring the run's own shards and failures up to what the partitions hold without a gap, in order of index.
+
+        It may die on the way: what it wrote is a beginning of what it was to write.
+        """
+        end = self._ready_end()
+        log = FailureLog(directory / FAILURES)
+        log.forget(log.indices - self.dropped)
+        failed = [self._failures[index] for index in sorted(self._failures) if index < end]
+        log.append([failure for failure in failed if failure.index not in log.indices])
+        log.show(self._open)
+        table = PairTable(directory, self._shard_size, log.indices)
+        merged = table.ended
+        pairs = heapq.merge(*(folder.pairs() for folder in self._folders), key=lambda pair: pair_index(pair.id))
+        for pair in takewhile(lambda pair: pair_index(pair.id) < end, pairs):
+            if pair_index(pair.id) not in merged:
+                table.add(pair_index(pair.id), pair)
+        table.flush()
+        return table, log
+
+    def _ready_end(self) -> int:
+        """Return the index below which all outcomes are there, or all that are wanted."""
+        ended = frozenset[int]().union(*(folder.ended(self._shard_size) for folder in self._folders))
+        end = self.end
+        return next(index for index in count() if index not in ended or index == end)

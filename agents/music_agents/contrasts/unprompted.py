@@ -1,14 +1,34 @@
-"""Contrasts that withhold a part of the history from a plain assistant; they need no prompt of their own."""
+"""`answer_plainly`: a turn of the rejected side that is not contrasted."""
 
 from dataclasses import dataclass, replace
 
 from music.conversation import Conversation
-from music.pairs import TurnContrast
-from music_agents.contrasts.plain import answer_plainly
-from music_agents.roles import Role, RoleTurn, RoleView
+from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatModel, Sampling
+from music.pairs import TurnContrast, Usage
+from music_agents.roles import RoleTurn, RoleView, Speaker
+from music_agents.roles.model_roles import AssistantRole
 from music_agents.roles.speech import asks, plain
 
-__all__ = ["ForgetContrast", "StaleContrast"]
+__all__ = ["ForgetContrast", "StaleContrast", "WeakerModelContrast", "answer_plainly"]
+
+
+async def answer_plainly(assistant: Speaker, view: RoleView) -> RoleTurn:
+    """Answer a turn that is not made worse.
+
+    While both sides have the same history, the chosen side's reply is repeated and nobody is asked: the sides part at
+    the first contrasted reply, and a reply that both hold is paid for once.
+
+    Args:
+        assistant: Who answers otherwise.
+        view: The turn.
+
+    Raises:
+        RoleFailedError: As the assistant does.
+        EndpointError: Likewise.
+    """
+    if (text := view.already_said) is not None:
+        return RoleTurn(text=text, usage=Usage())
+    return await assistant(view)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +43,7 @@ class ForgetContrast:
         turns: How many user messages, the latest included, the assistant sees.
     """
 
-    assistant: Role
+    assistant: Speaker
     turns: int = 1
 
     async def __call__(self, view: RoleView) -> RoleTurn:
@@ -48,7 +68,7 @@ class StaleContrast:
         assistant: Who answers.
     """
 
-    assistant: Role
+    assistant: Speaker
 
     async def __call__(self, view: RoleView) -> RoleTurn:
         """Answer the conversation as it stood one request ago."""
@@ -59,7 +79,7 @@ class StaleContrast:
 
 
 async def _answered(
-    assistant: Role, view: RoleView, seen: Conversation, strategy: str, parameters: dict[str, str | int | float]
+    assistant: Speaker, view: RoleView, seen: Conversation, strategy: str, parameters: dict[str, str | int | float]
 ) -> RoleTurn:
     """Let the assistant answer what it is shown; on record is the request that it answers."""
     said = await assistant(replace(view, conversation=seen))
@@ -77,3 +97,31 @@ def _end(conversation: Conversation, start: int) -> Conversation:
     """Return a conversation from one of its user messages on, with its system message if it has one."""
     system = conversation.messages[: int(conversation.has_system)]
     return Conversation(messages=(*system, *conversation.messages[start:]))
+
+
+@dataclass(frozen=True, slots=True)
+class WeakerModelContrast:
+    """Lets a weaker model answer the conversation as it stands.
+
+    One call a turn. Its errors are the weaker model's own, of every kind that it makes; some turns have none, so its
+    labels are noisier than those of the other contrasts, and the two models' styles can give the sides away.
+
+    Attributes:
+        weaker: Who answers.
+        sampling: How it samples.
+    """
+
+    weaker: ChatModel
+    sampling: Sampling = AS_THE_ENDPOINT_DOES
+
+    async def __call__(self, view: RoleView) -> RoleTurn:
+        """Answer the user."""
+        said = await AssistantRole(self.weaker, self.sampling)(view)
+        request = view.conversation.messages[-1].content
+        record = TurnContrast(
+            turn=view.turn,
+            strategy="weaker_model",
+            modified_instruction=request,
+            parameters={"model": self.weaker.name},
+        )
+        return replace(said, contrast=record)

@@ -20,12 +20,11 @@ from music.prompts import Part, read_prompt, render_contrast_reply, render_rewri
 from music.prompts.judge import Choice, render_judgement
 from music_agents.failures import FailedPair, FailureReason
 from music_agents.run import RoleModels, SimulationJob
-from music_agents.run.casting import cast, make_gates
-from music_agents.seed_contexts import SeedContexts
-from music_agents.seeds import Seed
+from music_agents.run.roles import cast, make_gates
+from music_agents.seeds import Seed, SeedContexts
 from music_agents.simulator import PairSimulator
 
-__all__ = ["AskedPrompt", "Rehearsal", "rehearse"]
+__all__ = ["AskedPrompt", "DryRun", "dry_run"]
 
 MAX_REHEARSED = 20
 CHARS_PER_TOKEN = 4
@@ -53,7 +52,7 @@ class AskedPrompt(BaseModel):
     messages: tuple[dict[str, str], ...]
 
 
-class Rehearsal(BaseModel):
+class DryRun(BaseModel):
     """What a run would ask and cost, retries and dropped pairs not counted."""
 
     model_config = ConfigDict(frozen=True)
@@ -86,7 +85,7 @@ class Rehearsal(BaseModel):
         return "\n".join([*lines, "nothing was sent"])
 
 
-async def rehearse(job: SimulationJob, seeds: Sequence[Seed]) -> Rehearsal:
+async def dry_run(job: SimulationJob, seeds: Sequence[Seed]) -> DryRun:
     """Go through the first pairs of a job with stand-ins.
 
     Raises:
@@ -152,7 +151,7 @@ def _place(request: ChatRequest) -> tuple[str, int]:
 def _sum_up(
     job: SimulationJob, asked: Sequence[tuple[str, ChatRequest, str]], num_rehearsed: int, chars: dict[str, int],
     failed: str,
-) -> Rehearsal:  # fmt: skip
+) -> DryRun:  # fmt: skip
     """Carry over what was asked for some pairs to all of them."""
     usages: dict[str, Usage] = {}
     for role, request, reply in asked:
@@ -162,7 +161,7 @@ def _sum_up(
     share = job.config.num_pairs / num_rehearsed
     total = sum(usages.values(), Usage())
     cost = _cost(job, usages)
-    return Rehearsal(
+    return DryRun(
         prompts=tuple(_first_prompts(job.endpoints.by_role(), asked)),
         num_pairs=job.config.num_pairs,
         num_calls=round(total.num_calls * share),

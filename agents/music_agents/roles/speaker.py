@@ -4,7 +4,6 @@ A role is any async callable from a `RoleView` (what it may know) to a `RoleTurn
 function or a class with `__call__`; `ask` asks a model for a turn. Contrasts are roles too: `music_agents.contrasts`.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -13,8 +12,9 @@ from music.conversation import Conversation, Message
 from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatRequest, Sampling
 from music.pairs import TurnContrast, Usage
 from music_agents.personas import Persona
+from music_agents.seeds import derive_seed
 
-__all__ = ["MAX_ATTEMPTS", "Role", "RoleTurn", "RoleView", "Roles", "Side", "derive_seed"]
+__all__ = ["MAX_ATTEMPTS", "RoleTurn", "RoleView", "Roles", "Side", "Speaker"]
 
 Side = Literal["chosen", "rejected"]
 
@@ -104,7 +104,7 @@ class RoleTurn:
     retries: tuple[str, ...] = ()
 
 
-class Role(Protocol):
+class Speaker(Protocol):
     """Anything that speaks a turn."""
 
     async def __call__(self, view: RoleView, /) -> RoleTurn:
@@ -127,12 +127,6 @@ class Roles:
         contrast: Answers on the rejected side.
     """
 
-    user: Role
-    assistant: Role
-    contrast: Role
-
-
-def derive_seed(*parts: object) -> int:
-    """Return a seed in [0, 2**31) that depends on all parts and on nothing else."""
-    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=4).digest()
-    return int.from_bytes(digest, "big") >> 1
+    user: Speaker
+    assistant: Speaker
+    contrast: Speaker
