@@ -14,18 +14,22 @@ Adding a command from another distribution takes one function and one entry poin
     [project.entry-points."music.commands"]
     audit = "my_package.cli:audit"
 
-The function's parameters are typer's; a `typer.Typer` app in its place becomes a command with subcommands. `music
---help` shows the first line of its docstring. A MusicError raised in it ends the command with one line and exit code 1.
+The function's parameters are typer's. Under `with_flags`, a parameter annotated with a config model stands for one flag
+for each of its fields; `Reading` and `Requests` are models that several commands share. A `typer.Typer` app in place of
+the function becomes a command with subcommands. `music --help` shows the first line of its docstring. A MusicError
+raised in it ends the command with one line and exit code 1.
 """
 
 from music.cli.code import ImportFlag
 from music.cli.counting import counted
-from music.cli.endpoints import MaxTries, Options, Patience, client_settings, options_flag
+from music.cli.endpoints import MaxTries, Options, Patience, Requests, client_settings, options_flag
+from music.cli.flags import with_flags
 from music.cli.output import AsJson, console, emit
 from music.cli.pairs import (
     ConsecutiveFlag,
     ConsecutiveWord,
     FormatFlag,
+    Reading,
     SplitFlag,
     StrictFlag,
     read_pairs,
@@ -35,5 +39,16 @@ from music.cli.run import run_async
 from music.cli.shell import build_shell, main
 
 __all__ = ["AsJson", "ConsecutiveFlag", "ConsecutiveWord", "FormatFlag", "ImportFlag", "MaxTries", "Options"]
-__all__ += ["Patience", "SplitFlag", "StrictFlag", "build_shell", "client_settings", "console", "counted", "emit"]
-__all__ += ["main", "options_flag", "read_pairs", "report_reading", "run_async"]
+__all__ += [
+    "Patience",
+    "Reading",
+    "Requests",
+    "SplitFlag",
+    "StrictFlag",
+    "build_shell",
+    "client_settings",
+    "console",
+    "counted",
+    "emit",
+]
+__all__ += ["main", "options_flag", "read_pairs", "report_reading", "run_async", "with_flags"]

@@ -3,12 +3,15 @@
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import Field
 from typer import Context
+
+from music.config import Config, Flag
 
 if TYPE_CHECKING:
     from music.llm.openai import ClientSettings
 
-__all__ = ["MaxTries", "Options", "Patience", "client_settings", "options_flag"]
+__all__ = ["MaxTries", "Options", "Patience", "Requests", "client_settings", "options_flag"]
 
 PANEL = "Requests"
 
@@ -46,6 +49,24 @@ Patience = Annotated[
         rich_help_panel=PANEL,
     ),
 ]
+
+
+class Requests(Config):
+    """The flags of commands that ask endpoints."""
+
+    options: Annotated[tuple[str, ...], Flag(name="--option", metavar="KEY=VALUE", panel=PANEL, extends_file=True)] = ()
+    """Of requests, as top_p=0.9, or ROLE.KEY=VALUE for one role; may be repeated. Keys: temperature, top_p, stop, seed,
+    max_tokens, max_tokens_field, extra_body.NAME, headers.NAME, query.NAME."""
+    max_tries: Annotated[int | None, Flag(panel=PANEL, show_default="5")] = Field(default=None, ge=1)
+    """Tries of one request, 429s not counted."""
+    patience: Annotated[float | None, Flag(panel=PANEL, metavar="SECONDS", show_default="0")] = Field(
+        default=None, ge=0.0
+    )
+    """Wait out an outage: no connection, or 5xx, uses up no tries for so long."""
+
+    def client_settings(self, **settings: Any) -> "ClientSettings":
+        """Return the settings of an HTTP client; those that are not named are its own."""
+        return client_settings(self.max_tries, self.patience, **settings)
 
 
 def client_settings(max_tries: int | None, patience: float | None, **settings: Any) -> "ClientSettings":

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from music.cli.output import console
+from music.config import Config, Flag
 from music.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ __all__ = [
     "ConsecutiveFlag",
     "ConsecutiveWord",
     "FormatFlag",
+    "Reading",
     "SplitFlag",
     "StrictFlag",
     "read_pairs",
@@ -40,6 +42,27 @@ ConsecutiveFlag = Annotated[
     ConsecutiveWord,
     typer.Option("--consecutive", help="Two messages in a row by one speaker: refuse the row, or merge them."),
 ]
+
+
+class Reading(Config):
+    """The flags of commands that read preference files."""
+
+    format: str | None = None
+    """Shape of all rows, as docs/your-own-data.md names it; by default it is found for each row."""
+    split: str | None = None
+    """Which split of a folder or hub data set; also SOURCE:SPLIT. By default train, or the only one."""
+    consecutive: ConsecutiveWord = "refuse"
+    """Two messages in a row by one speaker: refuse the row, or merge them."""
+    strict: Annotated[bool, Flag(name="--strict")] = False
+    """Stop at the first row that cannot be used."""
+
+    def read(self, source: str, limit: int | None = None) -> "PreferenceSet":
+        """Read a preference file, folder or hub id, and report what was used and what was left out.
+
+        Raises:
+            InvalidInputError: The source cannot be read, or not one of its rows can be used.
+        """
+        return read_pairs(source, limit=limit, **dict(self))
 
 
 def read_pairs(

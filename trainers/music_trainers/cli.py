@@ -3,73 +3,31 @@
 import logging
 import os
 import warnings
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import BaseModel
 from rich.console import Console
 
-from music.cli import (
-    AsJson,
-    ConsecutiveFlag,
-    FormatFlag,
-    SplitFlag,
-    StrictFlag,
-    console,
-    counted,
-    emit,
-    read_pairs,
-)
+from music.cli import AsJson, Reading, console, counted, emit, with_flags
 from music.errors import InvalidInputError
 from music.files import require_output_folder
 from music.names import require_model
 from music.reward.functions import require_reward
 from music_trainers.policy.config import PolicyTrainingConfig
-from music_trainers.reward.config import Objective, RewardTrainingConfig
+from music_trainers.reward.config import RewardTrainingConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from music.preferences import PreferenceSet
     from music_trainers.policy.records import PolicyEvaluation
     from music_trainers.reward.pairs.mixture import PairSource
 
 __all__ = ["demo", "rl", "train"]
 
 
-_PANELS = {
-    "Pairs": ("max_length", "keep_seeds_together"),
-    "Conversations": ("chat_template", "read_at"),
-    "Loss": tuple(Objective.model_fields),
-    "Steps": (
-        *("learning_rate", "allow_large_rate", "batch_size", "num_epochs", "max_steps", "warmup_fraction"),
-        *("weight_decay", "max_grad_norm", "seed", "scheduler", "adam_beta1", "adam_beta2", "aux_loss", "dropout"),
-    ),
-    "Evaluation": ("eval_fraction", "evaluate_every", "patience"),
-    "Memory and speed": (
-        *("lora_rank", "lora_alpha", "load_in_4bit", "states", "activation_checkpointing", "micro_batch_tokens"),
-        *("device", "peak_tflops"),
-    ),
-    "Checkpoints and tracking": ("checkpoint_every", "keep_checkpoints", "resume", "overwrite", "tracker"),
-}
-
-
 _OWN = {"rewards", "grades"}
 _EPISODES: Any = {"curve": {"__all__": _OWN}, "greedy_before": _OWN, "greedy_after": _OWN}
 """What a result holds of each single episode: too much for a terminal."""
-
-
-def _flag(name: str, model: type[BaseModel] = RewardTrainingConfig, *flags: str) -> Any:
-    """Return the option of a config field, with the field's docstring as its help, in its panel."""
-    panel = next((panel for panel, fields in _PANELS.items() if name in fields), None)
-    return typer.Option(*flags, help=model.model_fields[name].description, rich_help_panel=panel)
-
-
-def _default(name: str, model: type[BaseModel] = RewardTrainingConfig) -> Any:
-    return model.model_fields[name].default
 
 
 def _policy_flag(name: str, *names: str, show_default: bool = True) -> Any:
@@ -78,9 +36,10 @@ def _policy_flag(name: str, *names: str, show_default: bool = True) -> Any:
 
 
 def _policy_default(name: str) -> Any:
-    return _default(name, PolicyTrainingConfig)
+    return PolicyTrainingConfig.model_fields[name].default
 
 
+@with_flags
 def train(
     pairs: Annotated[
         list[str],
@@ -89,68 +48,20 @@ def train(
             "2 gives every pair twice an epoch, 0.5 a new half of them in each."
         ),
     ],
-    base: Annotated[str, _flag("base")],
-    out: Annotated[Path, _flag("out")],
+    config: RewardTrainingConfig,
+    reading: Reading,
     held_out: Annotated[
         list[str] | None,
         typer.Option(
             "--eval", help="Held-out preference files, in place of --eval-fraction.", rich_help_panel="Evaluation"
         ),
     ] = None,
-    learning_rate: Annotated[float | None, _flag("learning_rate")] = None,
-    allow_large_rate: Annotated[bool, _flag("allow_large_rate")] = _default("allow_large_rate"),
-    batch_size: Annotated[int, _flag("batch_size")] = _default("batch_size"),
-    num_epochs: Annotated[int, _flag("num_epochs")] = _default("num_epochs"),
-    max_steps: Annotated[int | None, _flag("max_steps")] = _default("max_steps"),
-    max_length: Annotated[int, _flag("max_length")] = _default("max_length"),
-    chat_template: Annotated[str | None, _flag("chat_template")] = _default("chat_template"),
-    read_at: Annotated[str | None, _flag("read_at")] = _default("read_at"),
-    readout: Annotated[str | None, _flag("readout", Objective)] = _default("readout", Objective),
-    margin: Annotated[float, _flag("margin", Objective)] = _default("margin", Objective),
     margin_column: Annotated[
         str | None,
         typer.Option(
             help="Column of the preference files that holds a pair's own margin, a number >= 0.", rich_help_panel="Loss"
         ),
     ] = None,
-    label_smoothing: Annotated[float, _flag("label_smoothing", Objective)] = _default("label_smoothing", Objective),
-    center_rewards_coefficient: Annotated[float, _flag("center_rewards_coefficient", Objective)] = _default(
-        "center_rewards_coefficient", Objective
-    ),
-    per_turn: Annotated[float, _flag("per_turn", Objective)] = _default("per_turn", Objective),
-    ranking: Annotated[str, _flag("ranking", Objective)] = _default("ranking", Objective),
-    keep_seeds_together: Annotated[bool, _flag("keep_seeds_together")] = _default("keep_seeds_together"),
-    eval_fraction: Annotated[float, _flag("eval_fraction")] = _default("eval_fraction"),
-    evaluate_every: Annotated[int, _flag("evaluate_every")] = _default("evaluate_every"),
-    patience: Annotated[int, _flag("patience")] = _default("patience"),
-    lora_rank: Annotated[int, _flag("lora_rank")] = _default("lora_rank"),
-    lora_alpha: Annotated[int | None, _flag("lora_alpha")] = _default("lora_alpha"),
-    load_in_4bit: Annotated[bool, _flag("load_in_4bit", RewardTrainingConfig, "--load-in-4bit")] = _default(
-        "load_in_4bit"
-    ),
-    seed: Annotated[int, _flag("seed")] = _default("seed"),
-    warmup_fraction: Annotated[float, _flag("warmup_fraction")] = _default("warmup_fraction"),
-    weight_decay: Annotated[float, _flag("weight_decay")] = _default("weight_decay"),
-    max_grad_norm: Annotated[float, _flag("max_grad_norm")] = _default("max_grad_norm"),
-    states: Annotated[str, _flag("states")] = _default("states"),
-    activation_checkpointing: Annotated[str, _flag("activation_checkpointing")] = _default("activation_checkpointing"),
-    micro_batch_tokens: Annotated[int | None, _flag("micro_batch_tokens")] = _default("micro_batch_tokens"),
-    checkpoint_every: Annotated[int, _flag("checkpoint_every")] = _default("checkpoint_every"),
-    keep_checkpoints: Annotated[int, _flag("keep_checkpoints")] = _default("keep_checkpoints"),
-    resume: Annotated[bool, _flag("resume")] = _default("resume"),
-    overwrite: Annotated[bool, _flag("overwrite", RewardTrainingConfig, "--overwrite")] = _default("overwrite"),
-    tracker: Annotated[str | None, _flag("tracker")] = _default("tracker"),
-    peak_tflops: Annotated[float | None, _flag("peak_tflops")] = _default("peak_tflops"),
-    device: Annotated[str, _flag("device")] = _default("device"),
-    scheduler: Annotated[str, _flag("scheduler")] = _default("scheduler"),
-    adam_beta1: Annotated[float, _flag("adam_beta1")] = _default("adam_beta1"),
-    adam_beta2: Annotated[float, _flag("adam_beta2")] = _default("adam_beta2"),
-    aux_loss: Annotated[float | None, _flag("aux_loss")] = _default("aux_loss"),
-    dropout: Annotated[bool, _flag("dropout", RewardTrainingConfig, "--dropout")] = _default("dropout"),
-    format: FormatFlag = None,
-    split: SplitFlag = None,
-    consecutive: ConsecutiveFlag = "refuse",
-    strict: StrictFlag = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a reward model on preference pairs; in several processes under `accelerate launch $(which music)`.
@@ -160,10 +71,6 @@ def train(
 
     Example: music train runs/pairs=2 base.jsonl --base google/gemma-2-9b-it --out runs/rm
     """
-    values = locals()
-    objective = Objective(**{name: values[name] for name in Objective.model_fields})
-    settings = {name: value for name, value in values.items() if name in RewardTrainingConfig.model_fields}
-    config = RewardTrainingConfig(objective=objective, **settings)
     # What can be wrong is found before anything is read.
     config.require_unfinished()
     require_model(config.base)
@@ -175,9 +82,9 @@ def train(
     from music_trainers.reward.progress import TrainingDisplay, format_result
     from music_trainers.reward.trainer import train_reward_model
 
-    read = partial(read_pairs, format=format, strict=strict, consecutive=consecutive)
-    sources = tuple(_source(spec, partial(read, split=split), split, margin_column) for spec in pairs)
-    evaluation = [pair for spec in held_out for pair in read(spec).pairs] if held_out else None
+    sources = tuple(_source(spec, reading, margin_column) for spec in pairs)
+    unsplit = reading.model_copy(update={"split": None})
+    evaluation = [pair for spec in held_out for pair in unsplit.read(spec).pairs] if held_out else None
     with TrainingDisplay(console) as display:
         result = train_reward_model(
             config, Mixture(sources), evaluation, on_start=display.on_start, on_step=display.on_step
@@ -260,9 +167,7 @@ def demo(
         render_terminal(result, Console(highlight=False, emoji=False))
 
 
-def _source(
-    spec: str, read: "Callable[[str], PreferenceSet]", split: str | None, margin_column: str | None
-) -> "PairSource":
+def _source(spec: str, reading: Reading, margin_column: str | None) -> "PairSource":
     """Read the pairs of `PATH` or `PATH=WEIGHT`; a path that is there wins."""
     path, equals, weight = spec.rpartition("=")
     if not equals or Path(spec).exists():
@@ -274,6 +179,6 @@ def _source(
         factor = float(weight)
     except ValueError as error:
         raise InvalidInputError(f"{spec}: expected a number behind the =, as in pairs.jsonl=0.5") from error
-    pairs = read(path).pairs
-    margins = read_column(path, margin_column, split=split) if margin_column else {}
+    pairs = reading.read(path).pairs
+    margins = read_column(path, margin_column, split=reading.split) if margin_column else {}
     return PairSource(Path(path).name, pairs, factor, margins)

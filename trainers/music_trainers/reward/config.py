@@ -1,10 +1,11 @@
 """What shapes a training run. Light: the command line imports it for its flags."""
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from music.config import Config, Flag
 from music.errors import InvalidInputError
 from music.reward.contract import ReadAt, Readout
 from music_trainers.outputs import require_unfinished
@@ -13,15 +14,16 @@ from music_trainers.precision import StatesPolicy
 __all__ = ["CHECKPOINT_FOLDER", "RECORD_FILE", "Objective", "RewardTrainingConfig", "Scheduler"]
 
 FULL_RATE, LORA_RATE = 2e-6, 1e-4
+PAIRS, CONVERSATIONS, STEPS = Flag(panel="Pairs"), Flag(panel="Conversations"), Flag(panel="Steps")
+EVALUATION, MEMORY = Flag(panel="Evaluation"), Flag(panel="Memory and speed")
+CHECKPOINTS = Flag(panel="Checkpoints and tracking")
 Scheduler = Literal["cosine", "linear", "constant"]
 CHECKPOINT_FOLDER, RECORD_FILE = "checkpoints", "training.json"
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "adapter_config.json")
 
 
-class Objective(BaseModel):
+class Objective(Config):
     """The loss of a run: its mean over the pairs of a step is minimised."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     readout: Readout | None = None
     """The reward of a conversation: the one at its end (`last`), or the mean of those after each assistant turn
@@ -52,100 +54,98 @@ class Objective(BaseModel):
         return self.readout == "turn_mean" or self.per_turn > 0
 
 
-class RewardTrainingConfig(BaseModel):
+class RewardTrainingConfig(Config):
     """Everything that shapes a run."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     base: str
     """Folder or hub id of a language model, or of a reward model to train further (its head is kept)."""
     out: Path
     """Folder of the trained model."""
-    learning_rate: float = Field(default=FULL_RATE, gt=0)
+    learning_rate: Annotated[float, Flag(panel="Steps", show_default=False)] = Field(default=FULL_RATE, gt=0)
     """Peak rate; by default 2e-6, the paper's for full fine-tuning of models of some billion parameters, or 1e-4 with
     LoRA."""
-    allow_large_rate: bool = False
+    allow_large_rate: Annotated[bool, STEPS] = False
     """Take a rate of 1e-4 or more for full fine-tuning of a model of more than 100M parameters, which is refused
     otherwise: rates of that size belong to LoRA and to small models, and wreck a large one."""
-    chat_template: str | None = None
+    chat_template: Annotated[str | None, CONVERSATIONS] = None
     """Chat template for a base that has none, or in place of its own: a file, one of the tokenizer's own by name, or
     one that is built in: `chatml`, `gemma`, `llama3` or `zephyr`. It is saved with the model."""
-    read_at: ReadAt | None = None
+    read_at: Annotated[ReadAt | None, CONVERSATIONS] = None
     """Token at which rewards are read: `last`, `last_non_pad` (the last that is not the pad token) or `eos` (as
     OpenRLHF does). By default as the base was trained, or `last`. It becomes part of the model's score contract."""
-    objective: Objective = Objective()
+    objective: Annotated[Objective, Flag(panel="Loss")] = Objective()
     """The loss."""
-    batch_size: int = Field(default=64, ge=1)
+    batch_size: Annotated[int, STEPS] = Field(default=64, ge=1)
     """Pairs per optimizer step, over all processes."""
-    num_epochs: int = Field(default=1, ge=1)
+    num_epochs: Annotated[int, STEPS] = Field(default=1, ge=1)
     """Passes over the pairs."""
-    max_steps: int | None = Field(default=None, ge=1)
+    max_steps: Annotated[int | None, STEPS] = Field(default=None, ge=1)
     """Optimizer steps, whatever the epochs."""
-    max_length: int = Field(default=2048, ge=1)
+    max_length: Annotated[int, PAIRS] = Field(default=2048, ge=1)
     """Tokens per conversation. Longer ones lose their oldest exchanges, both sides of a pair alike (a system message
     stays); where the last one alone is too long, the pair is dropped and counted."""
-    keep_seeds_together: bool = False
+    keep_seeds_together: Annotated[bool, PAIRS] = False
     """Keep the pairs of a seed conversation in one step, so that what they share is computed once. Steps then see fewer
     different conversations. Ranking by groups always does."""
-    eval_fraction: float = Field(default=0.05, ge=0, lt=1)
+    eval_fraction: Annotated[float, EVALUATION] = Field(default=0.05, ge=0, lt=1)
     """Share of the seed conversations whose pairs are held out, where none are given."""
-    evaluate_every: int = Field(default=250, ge=0)
+    evaluate_every: Annotated[int, EVALUATION] = Field(default=250, ge=0)
     """Steps between evaluations on the held-out pairs; 0 for none but at both ends. The weights with the lowest
     held-out NLL among these and the last are the result."""
-    patience: int = Field(default=0, ge=0)
+    patience: Annotated[int, EVALUATION] = Field(default=0, ge=0)
     """Stop after so many evaluations in a row without a new lowest NLL; 0 never does."""
-    lora_rank: int = Field(default=0, ge=0)
+    lora_rank: Annotated[int, MEMORY] = Field(default=0, ge=0)
     """Train adapters of this rank on all linear layers, and the head in full, in place of all weights; 0 for none.
     They are merged into the saved model, which is then fp32."""
-    lora_alpha: int | None = Field(default=None, ge=1)
+    lora_alpha: Annotated[int | None, MEMORY] = Field(default=None, ge=1)
     """Scale of the adapters; twice the rank by default."""
-    load_in_4bit: bool = False
+    load_in_4bit: Annotated[bool, Flag(name="--load-in-4bit", panel="Memory and speed")] = False
     """Keep the base's linear layers in 4 bits while adapters are trained (QLoRA, by bitsandbytes): half a byte a
     weight."""
-    seed: int = 0
+    seed: Annotated[int, STEPS] = 0
     """Of a new head, the held-out split, the order of pairs, and dropout."""
-    warmup_fraction: float = Field(default=0.03, ge=0, le=1)
+    warmup_fraction: Annotated[float, STEPS] = Field(default=0.03, ge=0, le=1)
     """Share of the steps over which the rate rises; the scheduler says what becomes of it then."""
-    weight_decay: float = Field(default=0.0, ge=0)
+    weight_decay: Annotated[float, STEPS] = Field(default=0.0, ge=0)
     """AdamW's decoupled decay."""
-    max_grad_norm: float = Field(default=1.0, gt=0)
+    max_grad_norm: Annotated[float, STEPS] = Field(default=1.0, gt=0)
     """Bound on the gradient's norm."""
-    scheduler: Scheduler = "cosine"
+    scheduler: Annotated[Scheduler, STEPS] = "cosine"
     """How the rate falls after the warm-up: along a `cosine` or a `linear` line to 0, or not at all (`constant`)."""
-    adam_beta1: float = Field(default=0.9, ge=0, lt=1)
+    adam_beta1: Annotated[float, STEPS] = Field(default=0.9, ge=0, lt=1)
     """AdamW's decay of the mean gradient."""
-    adam_beta2: float = Field(default=0.999, ge=0, lt=1)
+    adam_beta2: Annotated[float, STEPS] = Field(default=0.999, ge=0, lt=1)
     """AdamW's decay of the mean squared gradient."""
-    aux_loss: float | None = Field(default=None, ge=0)
+    aux_loss: Annotated[float | None, STEPS] = Field(default=None, ge=0)
     """Weight of the load-balancing loss on the routers of a mixture of experts, taken over the tokens of each packed
     row. By default the base's `router_aux_loss_coef` if its config sets `output_router_logits`, else 0."""
-    dropout: bool = False
+    dropout: Annotated[bool, Flag(name="--dropout", panel="Steps")] = False
     """Train with the dropout that the base's config asks for. By default there is none, as rewards of two sides should
     not differ by chance."""
-    states: StatesPolicy = StatesPolicy.FP32
+    states: Annotated[StatesPolicy, MEMORY] = StatesPolicy.FP32
     """How weights and AdamW's moments are kept: `fp32` (16 bytes a weight with its gradient), or in bf16 as
     `split_master` (10), `bf16_stochastic` (8) or `bf16_stochastic_8bit` (6)."""
-    activation_checkpointing: Literal["none", "full"] = "none"
+    activation_checkpointing: Annotated[Literal["none", "full"], MEMORY] = "none"
     """`full` keeps the input of each layer alone and computes the rest again: a third more compute, far less memory.
     `none` keeps all."""
-    micro_batch_tokens: int | None = Field(default=None, ge=1)
+    micro_batch_tokens: Annotated[int | None, MEMORY] = Field(default=None, ge=1)
     """Bound on the tokens of one forward pass; it changes memory and speed, not the result. By default 8192, and 2048
     on the CPU, where longer passes take more memory and are no faster."""
-    checkpoint_every: int = Field(default=500, ge=0)
+    checkpoint_every: Annotated[int, CHECKPOINTS] = Field(default=500, ge=0)
     """Steps between checkpoints from which a run can resume; 0 for none. They are removed when the run is done."""
-    keep_checkpoints: int = Field(default=2, ge=1)
+    keep_checkpoints: Annotated[int, CHECKPOINTS] = Field(default=2, ge=1)
     """How many of the latest checkpoints to keep."""
-    resume: bool = False
+    resume: Annotated[bool, CHECKPOINTS] = False
     """Go on from the last checkpoint in `out`, if there is one."""
-    overwrite: bool = False
+    overwrite: Annotated[bool, Flag(name="--overwrite", panel="Checkpoints and tracking")] = False
     """Replace the model that `out` holds; without this, a folder with one is refused."""
-    tracker: Literal["tensorboard", "wandb", "trackio"] | None = None
+    tracker: Annotated[Literal["tensorboard", "wandb", "trackio"] | None, CHECKPOINTS] = None
     """Where the figures of each step go besides the display: `tensorboard` (into `out`), `wandb` or `trackio`, which
     must be installed."""
-    peak_tflops: float | None = Field(default=None, gt=0)
+    peak_tflops: Annotated[float | None, MEMORY] = Field(default=None, gt=0)
     """What one device can do in bf16, in 1e12 operations a second, to tell what share of it the model gets; on CUDA it
     is measured if not given."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Annotated[Literal["auto", "cpu", "cuda"], MEMORY] = "auto"
     """`auto` is CUDA, in bf16 over fp32 weights, where there is one; else the CPU, in fp32."""
 
     @model_validator(mode="after")
