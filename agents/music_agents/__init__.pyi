@@ -31,7 +31,7 @@ from .run import (
     run_simulation,
 )
 from .simulation import simulate
-from .stalling import SimulationStalledError
+from .stall_detection import SimulationStalledError
 
 __all__ = [
     "Answer",
