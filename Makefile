@@ -2,37 +2,46 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+PACKAGE := $(VENV)/.package
+TESTS := $(VENV)/.tests
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 # Their own requirements want a GPU, and builds of torch and transformers of their own: the tests import the few modules
 # that do without, from a folder that no other program sees, and whatever the platform is, as they are plain Python.
 GPU_ONLY := openrlhf verl omegaconf pylatexenc
 
 .PHONY: demo test check format backbone clean
 
-demo: $(STAMP)  ## the paper in miniature, on the sandbox
+demo: $(PACKAGE)  ## the paper in miniature, on the sandbox
 	$(BIN)/music demo --out runs/demo
+	@echo 'To use the music command, run: source $(VENV)/bin/activate'
 
-test: $(STAMP)  ## all tests
+test: $(TESTS)  ## all tests
 	$(BIN)/python -m pytest
 
-check: $(STAMP)  ## formatting, lint, strict types
+check: $(TESTS)  ## formatting, lint, strict types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-format: $(STAMP)  ## mend what ruff can mend
+format: $(TESTS)  ## fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-backbone: $(STAMP)  ## rebuild the two shipped sandbox models from a seed
+backbone: $(TESTS)  ## rebuild the two shipped sandbox models from a seed
 	$(BIN)/python -m music_trainers.backbone
 
-$(STAMP): pyproject.toml constraints.txt
+# What the commands need.
+$(PACKAGE): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "music-rm needs Python >= 3.11, this is " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,openenv,qlora,ray,torchrl,trl,verifiers]'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --upgrade --target $(VENV)/gpu-only \
+	$(PIP) torch
+	$(PIP) --editable .
+	touch $@
+
+# What the tests need besides: tools, and every library that has an adapter.
+$(TESTS): $(PACKAGE)
+	$(PIP) --editable '.[dev,openenv,qlora,ray,torchrl,trl,verifiers]'
+	$(PIP) --no-deps --upgrade --target $(VENV)/gpu-only \
 		--platform manylinux1_x86_64 --python-version 3.11 --only-binary :all: $(GPU_ONLY)
 	touch $@
 

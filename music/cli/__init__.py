@@ -21,10 +21,9 @@ raised in it ends the command with one line and exit code 1.
 """
 
 from music.cli.code import ImportFlag
-from music.cli.counting import counted
 from music.cli.endpoints import MaxTries, Options, Patience, Requests, client_settings, options_flag
 from music.cli.flags import with_flags
-from music.cli.output import AsJson, console, emit
+from music.cli.output import AsJson, console, counted, emit
 from music.cli.pairs import (
     ConsecutiveFlag,
     ConsecutiveWord,

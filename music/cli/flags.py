@@ -1,6 +1,8 @@
-"""`with_flags`: a command's flags from its config models, so that a flag is written once.
+"""Flags and config models: `with_flags` derives a command's flags from models, `in_one_line` words errors by flag.
 
-A parameter that is annotated with a pydantic model becomes one flag for each of its fields::
+A flag is written once, as a field of a config.
+
+A parameter of a command that is annotated with a pydantic model becomes one flag for each of its fields::
 
     @with_flags
     def train(pairs: list[str], config: RewardTrainingConfig, as_json: AsJson = False) -> None: ...
@@ -8,24 +10,34 @@ A parameter that is annotated with a pydantic model becomes one flag for each of
 The field `num_epochs` is `--num-epochs`, with the field's type and default, and its docstring as help;
 `music.config.Flag` adjusts it. Models within models are flattened. The command gets the filled model back. What was not
 given is left to the model, so that its own defaults and validators decide.
+
+An error about a field is worded by the flag of the same name. Where a command fills several models, `Annotated[Model,
+"judge"]` puts a prefix before the flags of one, and the model's title is that prefix (`ConfigDict(title="judge")`).
 """
 
 import enum
 import inspect
+import re
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from music.config import Flag
+from music.errors import MusicError
 
-__all__ = ["with_flags"]
+__all__ = ["in_one_line", "with_flags"]
 
+_FIELD = re.compile(r"\b[a-z]+(?:_[a-z]+)+\b")
+"""A field's name within a sentence: one with an underscore, which prose does not have."""
+_LONGEST = 80
+"""Characters of a refused value that are shown."""
 _PLAIN = (str, int, float, bool, Path, enum.Enum)
 
 
@@ -134,3 +146,48 @@ def _fields(model: type[BaseModel], prefix: str, given: Mapping[str, Any]) -> di
         elif prefix + name in given:
             values[name] = given[prefix + name]
     return values
+
+
+def in_one_line(error: Exception, params: Sequence[Any]) -> str | None:
+    """Word an error, or return None if it is not the user's to fix.
+
+    Args:
+        error: What a command raised.
+        params: The parameters of the command, as click has them.
+    """
+    if isinstance(error, ValidationError):
+        flags = {param.name: _spelling(param) for param in params}
+        return "; ".join(_fault(fault, error.title, flags) for fault in error.errors())
+    if isinstance(error, OSError) and not isinstance(error, MusicError):
+        # Only an error about a named file; a broken pipe or socket is either handled elsewhere or a bug.
+        return f"{error.filename}: {error.strerror}" if error.filename is not None else None
+    return str(error)
+
+
+def _spelling(param: Any) -> str:
+    """Return how a parameter is typed: its flag, or an argument's name."""
+    flag: str = next((opt for opt in param.opts if opt.startswith("--")), param.name)
+    return flag
+
+
+def _fault(fault: ErrorDetails, title: str, flags: Mapping[str, str]) -> str:
+    """Word what pydantic found wrong with one value, or with several together."""
+    fields = [str(part) for part in fault["loc"] if isinstance(part, str)]
+    known = [flag for field in reversed(fields) if (flag := flags.get(f"{title}_{field}", flags.get(field, "")))]
+    message = fault["msg"].removeprefix("Value error, ")
+    wanted = message.removeprefix("Input should be ")
+    if wanted != message:
+        wanted = wanted.partition(", unable to parse")[0]
+        wanted = f"a value {wanted}" if wanted.startswith(("greater", "less")) else wanted
+        message = f"expected {wanted}, got {_shown(fault['input'])}"
+    if known:
+        return f"{known[0]}: {message}"
+    message = _FIELD.sub(lambda found: flags.get(f"{title}_{found[0]}", flags.get(found[0], found[0])), message)
+    # Our own validators write whole sentences; pydantic's words need to be told of what they speak.
+    return message if fault["type"] == "value_error" else f"invalid {title}: {'.'.join(fields)}: {message}"
+
+
+def _shown(value: Any) -> str:
+    """Write a refused value as the user wrote it, cut where it is long."""
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

@@ -16,9 +16,9 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
 from music.cli.config import apply_config
-from music.cli.help import set_plain_help
+from music.cli.flags import in_one_line
+from music.cli.help import first_paragraph, read_docstring, set_plain_help
 from music.cli.output import console
-from music.cli.wording import in_one_line
 from music.errors import MusicError
 from music.interrupts import INTERRUPTED, command_interrupts
 
@@ -106,6 +106,11 @@ class _LazyCommands(UserDict[str, Any]):
         if isinstance(value, EntryPoint):
             value = self[name] = _load(value)
         return cast(Command, value)
+
+    def summary(self, name: str) -> str:
+        """Return the first paragraph of a command's help, without importing its module where that is possible."""
+        value = self.data[name]
+        return (isinstance(value, EntryPoint) and read_docstring(value)) or first_paragraph(self[name])
 
 
 def _load(entry_point: EntryPoint) -> Command:

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from music.cli import counted
-from music.cli.counting import describe
+from music.cli.output import describe_progress
 
 
 def plain():
@@ -24,8 +24,8 @@ def test_lines_come_while_nothing_advances_and_one_more_at_the_end():
 
 
 def test_a_line_says_how_long_the_rest_will_take():
-    assert describe("items", 120, 2400, 10.0) == "items: 120 of 2,400, 0:00:10, ETA 0:03:10"
-    assert describe("items", 2400, 2400, 200.0, is_over=True) == "items: 2,400 of 2,400, 0:03:20, done"
+    assert describe_progress("items", 120, 2400, 10.0) == "items: 120 of 2,400, 0:00:10, ETA 0:03:10"
+    assert describe_progress("items", 2400, 2400, 200.0, is_over=True) == "items: 2,400 of 2,400, 0:03:20, done"
 
 
 def test_an_error_is_not_followed_by_a_line_of_its_own():
