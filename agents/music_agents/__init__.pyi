@@ -1,5 +1,5 @@
+from .config import DefectsConfig, SimulationConfig
 from .contrasts import (
-    Cast,
     ContrastMix,
     DropConstraintContrast,
     ForgetContrast,
@@ -18,27 +18,16 @@ from .personas import Persona, PersonaSource
 from .personas.sampler import PersonaSampler
 from .personas.sources import load_personas
 from .quality import GateVerdict, GateView, JudgeGate, ModelJudge, OracleJudge, PairGate, default_gates, diagnose
-from .roles import Answer, AssistantRole, Roles, RoleTurn, RoleView, SharedScript, Speaker, UserRole, ask
-from .run import (
-    Casting,
-    GraphFactory,
-    RoleEndpoints,
-    RoleModels,
-    RunReport,
-    RunStatus,
-    SimulationConfig,
-    SimulationJob,
-    run_simulation,
-)
+from .roles import Answer, AssistantRole, RoleSet, RoleTurn, RoleView, SharedScript, Speaker, UserRole, ask
+from .run import GraphFactory, RunReport, RunStatus, run_simulation
 from .simulation import simulate
 from .stall_detection import SimulationStalledError
 
 __all__ = [
     "Answer",
     "AssistantRole",
-    "Cast",
-    "Casting",
     "ContrastMix",
+    "DefectsConfig",
     "DropConstraintContrast",
     "FailedPair",
     "FailureReason",
@@ -59,18 +48,15 @@ __all__ = [
     "PersonaSampler",
     "PersonaSource",
     "PersonaSwapContrast",
-    "RoleEndpoints",
     "RoleFailedError",
-    "RoleModels",
+    "RoleSet",
     "RoleTurn",
     "RoleView",
-    "Roles",
     "RunReport",
     "RunStatus",
     "Schedule",
     "SharedScript",
     "SimulationConfig",
-    "SimulationJob",
     "SimulationStalledError",
     "Speaker",
     "StaleContrast",

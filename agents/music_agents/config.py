@@ -1,37 +1,46 @@
-"""What a simulation is asked for."""
+"""What a run is asked for: `SimulationConfig`, and `DefectsConfig` for `music defects`.
 
-from collections.abc import Mapping
+Light: the command line imports it for its flags. Configs hold what the user wrote and nothing that is open, so that
+any process can take them up.
+"""
+
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, TypeAdapter, field_serializer, field_validator, model_validator
 
+from music.config import Config, Flag
 from music.errors import InvalidInputError
 from music.llm.chat import AS_THE_ENDPOINT_DOES, Sampling
+from music.llm.options import RequestOptions, parse_options
 from music.llm.spending.budget import PriceTable
-from music.prompts import (
-    ContrastFormat,
-    ContrastStrategy,
-    PromptTemplate,
-    load_contrast_template,
-    load_user_template,
-)
-from music_agents.contrasts import ContrastSpec, Schedule, check_mix
-from music_agents.quality import RefusalRule
+from music.prompts import ContrastFormat, ContrastStrategy, PromptTemplate, load_contrast_template, load_user_template
+from music.user_code import UserCodeError, import_code, load_object
+from music_agents.contrasts import ContrastSpec, Schedule, check_mix, parse_mix
+from music_agents.seeds import SANDBOX
 
-__all__ = ["OwnPrompt", "SimulationConfig"]
+__all__ = ["FREE_WITHOUT_ROWS", "ROLES", "SANDBOX", "DefectsConfig", "OwnPrompt", "RunConfig", "SimulationConfig"]
+__all__ += ["load_graph"]
 
-DEFAULT_MIX = {"instruction": 1.0, "drop_constraint": 1.0}
-"""The mixture that measured best (docs/contrasts.md); the paper's own setting is `instruction` alone."""
-
+ROLES = ("user", "assistant", "contrast", "weaker", "judge")
 FREE_WITHOUT_ROWS = ("strategy", "schedule")
 """Settings that may change as long as no pair is there: the chosen sides do not depend on them."""
 
+_JUDGE = "judge"
+_FIXED = (
+    "num_turns", "strategy", "schedule", "shared_script", "contrast_format", "gates", "refusals", "judge_share", "seed",
+)  # fmt: skip
+"""Fields that every session of a run must share, in the order of `run.json`; sampling, size and prompts follow."""
 
-class OwnPrompt(BaseModel):
-    """A prompt of one's own; it holds the text itself, so that any process and any machine has it."""
+PLAYERS, OUTPUT, PACE = Flag(panel="Who plays"), Flag(panel="What is simulated"), Flag(panel="Pace and cost")
+ENDPOINT = Flag(metavar="E", panel="Who plays")
+HIDDEN = Flag(is_hidden=True)
+_SAMPLING = TypeAdapter(dict[str, Sampling])
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+
+class OwnPrompt(Config):
+    """A prompt of your own; it holds the text itself, so that any process and any machine has it."""
 
     name: str
     """Of its file, for messages."""
@@ -51,90 +60,150 @@ class OwnPrompt(BaseModel):
             raise InvalidInputError(f"prompt {str(path)!r}: expected a readable text file: {error}") from error
 
 
-class SimulationConfig(BaseModel):
-    """Settings of a simulation; those of the second half may change when a run goes on."""
+class RunConfig(Config):
+    """What every run that makes pairs is asked for."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    num_turns: PositiveInt = 5
-    """Simulated turns of each side."""
-    strategy: Mapping[str, float] = Field(default_factory=lambda: dict(DEFAULT_MIX))
-    """Contrasts with their weights, as `name` or `name(parameter=value)`; one is drawn for each pair."""
-    schedule: str = "all"
-    """Turns that are contrasted, as `music_agents.contrasts.Schedule` reads them."""
-    shared_script: bool = False
-    """Whether the user of the rejected side repeats what the user of the chosen side said."""
-    contrast_format: ContrastFormat = ContrastFormat.TAGS
-    """What contrasts with a prompt of their own ask for their reply in."""
-    contrast_prompt: OwnPrompt | None = None
-    """A prompt of one's own for contrasts that take one call; None for this package's."""
-    user_prompt: OwnPrompt | None = None
-    """Instructions of one's own for the user; None for this package's."""
-    gates: bool = True
-    """Whether user turns and finished pairs must pass the default gates."""
-    refusals: RefusalRule = RefusalRule.REJECTED_ALONE
-    """Which refusals drop a pair."""
-    judge_share: float = Field(default=1.0, gt=0, le=1)
-    """Share of the pairs that the judge looks at, if there is one."""
-    seed: NonNegativeInt = 0
-    """Seed of seed contexts, requests and draws."""
-    temperature: float | None = Field(default=None, ge=0)
-    """Sampling temperature; None leaves it to the endpoint."""
-    max_reply_tokens: PositiveInt | None = None
-    """Bound on each reply's tokens; None leaves it to the endpoint."""
-    sampling: Mapping[str, Sampling] = {}
-    """How the models of single roles sample, by role, in place of `temperature` and `max_reply_tokens`."""
-    shard_size: PositiveInt = 1000
-    """Rows of an output file."""
-
-    num_pairs: PositiveInt
+    num_pairs: PositiveInt = 100
     """Pairs wanted."""
-    max_in_flight: PositiveInt = 64
+    assistant: Annotated[str, ENDPOINT] = ""
+    """Answers: MODEL@BASE_URL (replicas after commas), local:PATH, or sandbox."""
+    contrast: Annotated[str, ENDPOINT] = ""
+    """Answers on the rejected side; by default the assistant's endpoint."""
+    weaker: Annotated[str, ENDPOINT] = ""
+    """Answers for the contrast weaker_model."""
+    judge: Annotated[str, ENDPOINT] = ""
+    """Keeps only pairs whose chosen side it finds better."""
+    strategy: Annotated[Mapping[str, float], OUTPUT] = Field(
+        default="instruction,drop_constraint", validate_default=True
+    )
+    """A contrast, or a mixture by weight: instruction=3,forget(turns=2)=1. The paper's is `instruction`; the default
+    measured best (docs/contrasts.md)."""
+    contrast_format: Annotated[ContrastFormat, OUTPUT] = ContrastFormat.TAGS
+    """Format that contrasts are asked for."""
+    contrast_prompt: Annotated[OwnPrompt | None, Flag(metavar="FILE", panel="What is simulated")] = None
+    """A template of your own for the one-call contrasts."""
+    gates: Annotated[bool, OUTPUT] = True
+    """Drop unusable pairs, and ask again for unusable user turns."""
+    imports: Annotated[tuple[str, ...], Flag(name="--import", metavar="FILE.py|MODULE")] = ()
+    """Load code of your own, which may register contrasts; may be repeated."""
+    seed: Annotated[NonNegativeInt, OUTPUT] = 0
+    """Seed of everything that is drawn."""
+    temperature: Annotated[float | None, OUTPUT] = Field(default=None, ge=0)
+    """Sampling temperature; left to the endpoint by default."""
+    max_reply_tokens: Annotated[int | None, OUTPUT] = Field(default=None, ge=1)
+    """Bound on the tokens of each reply; left to the endpoint by default."""
+    max_in_flight: Annotated[PositiveInt, PACE] = 64
     """Pairs, and so calls, in flight."""
-    max_cost: float | None = Field(default=None, gt=0)
-    """USD at which the run stops, failed tries included; None for no bound."""
-    max_total_tokens: PositiveInt | None = None
-    """Tokens of prompts and replies at which the run stops; None for no bound."""
-    prices: tuple[str, ...] = ()
-    """Prices as `MODEL=PROMPT:COMPLETION[:CACHED]`, in USD per million tokens."""
+    timeout: Annotated[float, PACE] = Field(default=300.0, ge=0.1)
+    """Seconds for one try."""
+    max_cost: Annotated[float | None, PACE] = Field(default=None, gt=0)
+    """USD at which the run stops, failed tries included."""
+    max_total_tokens: Annotated[int | None, PACE] = Field(default=None, ge=1)
+    """Tokens, of prompts and replies, at which the run stops."""
+    prices: Annotated[
+        tuple[str, ...], Flag(name="--price", metavar="MODEL=PROMPT:COMPLETION[:CACHED]", panel="Pace and cost")
+    ] = ()
+    """USD per million tokens; may be repeated."""
+    cache: Annotated[Path | None, Flag(metavar="FILE", panel="Pace and cost")] = None
+    """Replies that runs share: what one has paid for is free to the next."""
+
+    shard_size: Annotated[PositiveInt, HIDDEN] = 1000
+    """Rows of an output file."""
+    options: Annotated[tuple[str, ...], HIDDEN] = Field(default=(), repr=False)
+    """Request options, as `KEY=VALUE` or `ROLE.KEY=VALUE`; see `music.llm.options`."""
+    max_tries: Annotated[PositiveInt | None, HIDDEN] = None
+    """Tries of one request, 429s not counted; None for 5."""
+    patience: Annotated[float | None, HIDDEN] = Field(default=None, ge=0)
+    """Seconds for which an outage uses up no tries; None for 0."""
+    backoff: Annotated[float | None, HIDDEN] = Field(default=None, ge=0)
+    """Seconds before the second try of a request, doubled for each further one; None for 0.5."""
+    format: Annotated[str | None, HIDDEN] = None
+    """Format of the seeds; None to detect it."""
+    split: Annotated[str | None, HIDDEN] = None
+    """Which split of a folder or hub data set; by default `train`, or the only one."""
+    consecutive: Annotated[Literal["refuse", "merge"], HIDDEN] = "refuse"
+    """What becomes of two messages in a row by one speaker in a seed."""
+    strict: Annotated[bool, HIDDEN] = False
+    """Whether the first row that cannot be used is an error."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _import_code(cls, data: Any) -> Any:
+        for code in data.get("imports", ()):
+            import_code(code)  # first, as it may register contrasts, and so may the file of a graph
+        if graph := data.get("graph"):
+            load_graph(graph)
+        return data
+
+    @field_validator("strategy", mode="before")
+    @classmethod
+    def _read_strategy(cls, strategy: Any) -> Any:
+        return parse_mix(strategy) if isinstance(strategy, str) else strategy
 
     @field_validator("strategy")
     @classmethod
-    def _known(cls, strategy: Mapping[str, float]) -> Mapping[str, float]:
+    def _check_strategy(cls, strategy: Mapping[str, float]) -> Mapping[str, float]:
         check_mix(strategy)
         return strategy
 
-    @field_validator("schedule")
+    @field_validator("contrast_prompt", mode="before")
     @classmethod
-    def _can_be_read(cls, schedule: str) -> str:
-        Schedule.parse(schedule)
-        return schedule
+    def _read_prompt(cls, prompt: Any) -> Any:
+        return OwnPrompt.read(Path(prompt)) if isinstance(prompt, str | Path) else prompt
 
     @field_validator("prices")
     @classmethod
-    def _prices_can_be_read(cls, prices: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_prices(cls, prices: tuple[str, ...]) -> tuple[str, ...]:
         PriceTable.parse(prices)
         return prices
 
-    @model_validator(mode="after")
-    def _scheduled(self) -> "SimulationConfig":
-        Schedule.parse(self.schedule).check(self.num_turns)
-        return self
+    @field_serializer("options")
+    def _without_secrets(self, options: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(option for option in options if "headers" not in option and "query" not in option)
 
     @model_validator(mode="after")
-    def _prompted(self) -> "SimulationConfig":
+    def _check_prompt_and_options(self) -> Self:
         self.contrast_template()
-        self.user_template()
+        self.request_options()
         return self
+
+    def endpoints(self) -> dict[str, str]:
+        """Return the endpoint of each role that has one.
+
+        Raises:
+            InvalidInputError: An option is of a role that nobody plays.
+        """
+        by_role = {"assistant": self.assistant or self.contrast, "contrast": self.contrast or self.assistant}
+        return self._played(by_role)
+
+    def _played(self, by_role: Mapping[str, str]) -> dict[str, str]:
+        """Add the roles that a run may do without."""
+        named = {**by_role, "weaker": self.weaker, "judge": self.judge}
+        for option in self.options:
+            key = option.partition("=")[0]
+            role = key.partition(".")[0]
+            if role in ROLES and not named.get(role):
+                raise InvalidInputError(f"--option {key}: expected --{role}, too: nobody plays it")
+        return {role: named[role] for role in ROLES if named.get(role)}
+
+    def request_options(self) -> dict[str, RequestOptions]:
+        """Return the request options of every role, and those for all roles under the empty name.
+
+        Raises:
+            InvalidInputError: An option cannot be read, or is also given by its short form.
+        """
+        flags = {
+            "--temperature": ("temperature", self.temperature),
+            "--max-reply-tokens": ("max_tokens", self.max_reply_tokens),
+        }
+        return parse_options(self.options, ROLES, apart=(_JUDGE,), flags=flags)
 
     def sampling_of(self, role: str) -> Sampling:
-        """Return how a role's model samples; a judge's does as its endpoint, unless it has settings of its own."""
-        if role == "judge":
-            return self.sampling.get(role, AS_THE_ENDPOINT_DOES)
-        return self.sampling.get(role, Sampling(temperature=self.temperature, max_tokens=self.max_reply_tokens))
+        """Return how a role's model samples; a judge's does as its endpoint, unless it has options of its own."""
+        return self.request_options()[role].sampling
 
     def contrast_template(self) -> PromptTemplate | None:
-        """Return the prompt of one's own for contrasts that take one call.
+        """Return the prompt of your own for contrasts that take one call.
 
         Raises:
             InvalidInputError: It cannot serve, or there is no such contrast in the mixture.
@@ -150,8 +219,78 @@ class SimulationConfig(BaseModel):
             )
         return load_contrast_template(own.name, own.source, served, self.contrast_format)
 
+
+class SimulationConfig(RunConfig):
+    """Everything that shapes a simulation: what `music simulate` is asked for.
+
+    Example:
+        >>> config = SimulationConfig(num_pairs=2, num_turns=3, strategy="forget(turns=2)")
+        >>> config.endpoints()
+        {'user': 'sandbox', 'assistant': 'sandbox', 'contrast': 'sandbox'}
+    """
+
+    seeds: Annotated[str, HIDDEN] = SANDBOX
+    """A file, folder or hub id of preference pairs, prompts or conversations; or `sandbox`."""
+    num_turns: Annotated[PositiveInt, Flag(name="--turns")] = 5
+    """Simulated turns of each side."""
+    user: Annotated[str, ENDPOINT] = ""
+    """Plays the user; by default the assistant's endpoint."""
+    judge_share: Annotated[float, PLAYERS] = Field(default=1.0, gt=0, le=1)
+    """Share of pairs that the judge looks at, above 0."""
+    schedule: Annotated[str, OUTPUT] = "all"
+    """Contrasted turns: all, first, last, turns:1,3 or probability:0.5."""
+    user_prompt: Annotated[OwnPrompt | None, Flag(metavar="FILE", panel="What is simulated")] = None
+    """A template of your own for the user."""
+    shared_script: Annotated[bool, OUTPUT] = False
+    """Let the users of both sides say the same."""
+    personas: Annotated[str, OUTPUT] = ""
+    """Who the users are: FILE, column:NAME, sampler, sampler:FILE.toml or sandbox."""
+    refusals: Annotated[Literal["rejected_alone", "one_sided", "any"], OUTPUT] = "rejected_alone"
+    """Refusals that drop a pair."""
+    graph: Annotated[str, OUTPUT] = ""
+    """A pair graph of your own: FILE.py:FUNCTION or MODULE:FUNCTION."""
+    requests_per_minute: Annotated[float | None, PACE] = Field(default=None, gt=0)
+    """Per endpoint; learnt from headers and 429s by default."""
+    tokens_per_minute: Annotated[float | None, PACE] = Field(default=None, gt=0)
+    """Per endpoint; likewise."""
+
+    @field_validator("user_prompt", mode="before")
+    @classmethod
+    def _read_user_prompt(cls, prompt: Any) -> Any:
+        return OwnPrompt.read(Path(prompt)) if isinstance(prompt, str | Path) else prompt
+
+    @field_validator("schedule")
+    @classmethod
+    def _check_schedule(cls, schedule: str) -> str:
+        Schedule.parse(schedule)
+        return schedule
+
+    @model_validator(mode="after")
+    def _check_turns_and_user(self) -> Self:
+        Schedule.parse(self.schedule).check(self.num_turns)
+        self.user_template(shows_persona=bool(self.personas))
+        return self
+
+    def endpoints(self) -> dict[str, str]:
+        """Return the endpoint of each role that has one.
+
+        Over the sandbox's seeds a role without an endpoint is played by the sandbox, over all others by the
+        assistant's endpoint, which must be given: a run over real seeds never gets toy replies unless it asks for them.
+
+        Raises:
+            InvalidInputError: The assistant's endpoint is missing, or an option is of a role that nobody plays.
+        """
+        if not self.assistant and self.seeds != SANDBOX:
+            raise InvalidInputError(
+                f"--assistant: expected an endpoint, got none for the seeds {self.seeds}: give --assistant "
+                "MODEL@BASE_URL (for example gemma-2-9b-it@http://127.0.0.1:8000/v1) or local:PATH; --user and "
+                "--contrast are the same unless given. --assistant sandbox plays every role with the built-in toy world"
+            )
+        default = SANDBOX if self.seeds == SANDBOX else self.assistant
+        return self._played({role: getattr(self, role) or default for role in ("user", "assistant", "contrast")})
+
     def user_template(self, *, shows_persona: bool = False) -> PromptTemplate | None:
-        """Return the instructions of one's own for the user.
+        """Return the instructions of your own for the user.
 
         Args:
             shows_persona: Whether users have personas.
@@ -164,7 +303,72 @@ class SimulationConfig(BaseModel):
 
     def fixed(self) -> dict[str, object]:
         """Return the settings that every session of a run must share, as JSON values."""
-        own = {"contrast_prompt": self.contrast_template(), "user_prompt": self.user_template()}
-        free = {"num_pairs", "max_in_flight", "max_cost", "max_total_tokens", "prices"}
-        digests = {name: f"digest {template.digest}" if template else "" for name, template in own.items()}
-        return self.model_dump(mode="json", exclude=free | own.keys()) | digests
+        shared, *own = self.request_options().items()
+        usual = Sampling(temperature=shared[1].temperature, max_tokens=shared[1].max_tokens)
+        sampling = {
+            role: options.sampling
+            for role, options in own
+            if options.sampling != (AS_THE_ENDPOINT_DOES if role == _JUDGE else usual)
+        }
+        prompts = {"contrast_prompt": self.contrast_template(), "user_prompt": self.user_template()}
+        values = self.model_dump(mode="json", include=set(_FIXED))
+        return {
+            **{name: values[name] for name in _FIXED},
+            "temperature": usual.temperature,
+            "max_reply_tokens": usual.max_tokens,
+            "sampling": _SAMPLING.dump_python(sampling, mode="json"),
+            "shard_size": self.shard_size,
+            **{name: f"digest {prompt.digest}" if prompt else "" for name, prompt in prompts.items()},
+        }
+
+    def seed_source(self) -> tuple[str, str | None, str | None, str, bool]:
+        """Return the arguments of `music_agents.seeds.load_seeds`."""
+        return self.seeds, self.format, self.split, self.consecutive, self.strict
+
+    def located(self) -> Self:
+        """Return the config with absolute paths, for processes that work in another folder."""
+        place, _, name = self.graph.rpartition(":")
+        is_file = self.seeds != SANDBOX and Path(self.seeds).exists()
+        return self.model_copy(
+            update={
+                "seeds": str(Path(self.seeds).absolute()) if is_file else self.seeds,
+                "personas": str(Path(self.personas).absolute()) if Path(self.personas).is_file() else self.personas,
+                "graph": f"{Path(place).absolute()}:{name}" if place.endswith(".py") else self.graph,
+                "imports": tuple(str(Path(code).absolute()) if code.endswith(".py") else code for code in self.imports),
+                "cache": self.cache and self.cache.absolute(),
+            }
+        )
+
+
+class DefectsConfig(RunConfig):
+    """What `music defects` is asked for."""
+
+    num_pairs: PositiveInt = 200
+    """Pairs wanted."""
+    contrast: Annotated[str, ENDPOINT]
+    """MODEL@BASE_URL (replicas after commas), local:PATH, or sandbox."""
+    same_author: Annotated[bool, Flag(name="--same-author")] = False
+    """Let the assistant answer the turn of the chosen side, too."""
+
+    def as_simulation(self) -> SimulationConfig:
+        """Return the settings of a run with one turn of each side."""
+        return SimulationConfig(num_turns=1, **{name: getattr(self, name) for name in RunConfig.model_fields})
+
+
+def load_graph(spec: str) -> Callable[..., Any]:
+    """Load what builds a pair graph, once in a process: the file may register contrasts.
+
+    Args:
+        spec: `FILE.py:FUNCTION` or `MODULE:FUNCTION`; the function takes a `RoleSet` and returns a compiled graph.
+
+    Raises:
+        InvalidInputError: There is no such file, module or function.
+        UserCodeError: The code cannot be imported.
+    """
+    try:
+        factory = load_object(spec)
+    except (InvalidInputError, UserCodeError) as error:
+        raise type(error)(f"graph {spec!r}: {error}") from error
+    if not callable(factory):
+        raise InvalidInputError(f"graph {spec!r}: expected a function that takes a RoleSet, got {factory!r}")
+    return factory

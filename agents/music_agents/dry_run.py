@@ -1,4 +1,4 @@
-"""A rehearsal: what a run would ask and cost, with stand-ins for the models; nothing is sent.
+"""A dry run: what a run would ask and cost, with stand-ins for the models; nothing is sent.
 
 The stand-ins answer with marks such as `[assistant, turn 1]`. Prompts show the marks; estimates count each as a message
 of the length that such messages have in the seeds.
@@ -18,15 +18,17 @@ from music.llm.spending.budget import PriceTable
 from music.pairs import Usage
 from music.prompts import Part, read_prompt, render_contrast_reply, render_rewrite_reply
 from music.prompts.judge import Choice, render_judgement
+from music_agents.config import SimulationConfig, load_graph
 from music_agents.failures import FailedPair, FailureReason
-from music_agents.run import RoleModels, SimulationJob
-from music_agents.run.roles import cast, make_gates
+from music_agents.graph import build_pair_graph
+from music_agents.run.roles import make_gates, make_roles
+from music_agents.run.run import load_run_personas
 from music_agents.seeds import Seed, SeedContexts
 from music_agents.simulator import PairSimulator
 
 __all__ = ["AskedPrompt", "DryRun", "dry_run"]
 
-MAX_REHEARSED = 20
+MAX_PAIRS = 20
 CHARS_PER_TOKEN = 4
 ASSUMED_CHARS = {"user": 120, "assistant": 800}
 """Length of a message where the seeds hold too few to tell."""
@@ -66,9 +68,9 @@ class DryRun(BaseModel):
     cost: float | None
     """In USD; None if a price is not known."""
     chars: dict[str, int]
-    """Characters of a message that are reckoned with, by who writes it."""
+    """Assumed characters of a message, by who writes it."""
     failed: str = ""
-    """Why a pair could not be rehearsed, if one could not."""
+    """Why a pair could not be simulated, if one could not."""
 
     def describe(self) -> str:
         """Show the prompts, and say what the run would come to."""
@@ -81,35 +83,36 @@ class DryRun(BaseModel):
             f"cost       {cost}",
             f"assumed    messages of {lengths}; {CHARS_PER_TOKEN} characters a token; no retries, no dropped pairs",
         ]
-        lines += [f"warning: not every pair could be rehearsed: {self.failed}"] if self.failed else []
+        lines += [f"warning: not every pair could be simulated: {self.failed}"] if self.failed else []
         return "\n".join([*lines, "nothing was sent"])
 
 
-async def dry_run(job: SimulationJob, seeds: Sequence[Seed]) -> DryRun:
-    """Go through the first pairs of a job with stand-ins.
+async def dry_run(config: SimulationConfig, seeds: Sequence[Seed]) -> DryRun:
+    """Simulate the first pairs of a run with stand-ins.
 
     Raises:
         InvalidInputError: As the run itself would, for an endpoint, a graph or personas that there are not.
     """
-    specs = job.endpoints.by_role()
+    specs = config.endpoints()
     for spec in {spec for spec in specs.values() if not spec.startswith("local:")}:
         await load_model(spec).aclose()  # for its checks
     asked: list[tuple[str, ChatRequest, str]] = []
-    config = job.config.model_copy(update={"gates": False})  # nobody says anything that a gate could refuse
-    models = RoleModels(**{role: _StandIn(role, spec, asked) for role, spec in specs.items()})
+    ungated = config.model_copy(update={"gates": False})  # nobody says anything that a gate could refuse
+    models = {role: _StandIn(role, spec, asked) for role, spec in specs.items()}
+    graph = load_graph(config.graph) if config.graph else build_pair_graph
     simulator = PairSimulator(
-        graph=job.graph_factory()(cast(models, config)),
+        graph=graph(make_roles(models, ungated)),
         contexts=SeedContexts(seeds, config.seed),
         num_turns=config.num_turns,
         run_seed=config.seed,
-        personas=job.load_personas(),
-        gates=make_gates(models, config),
+        personas=load_run_personas(config),
+        gates=make_gates(models, ungated),
     )
-    outcomes = [await simulator.run(index) for index in range(min(config.num_pairs, MAX_REHEARSED))]
+    outcomes = [await simulator.run(index) for index in range(min(config.num_pairs, MAX_PAIRS))]
     failures = [outcome for outcome in outcomes if isinstance(outcome, FailedPair)]
     # What the stand-in of a judge says means nothing.
     failed = next((one.detail for one in failures if one.reason is not FailureReason.JUDGE_DISAGREES), "")
-    return _sum_up(job, asked, len(outcomes), _lengths(seeds, config.max_reply_tokens), failed)
+    return _sum_up(config, asked, len(outcomes), _lengths(seeds, config.max_reply_tokens), failed)
 
 
 class _StandIn:
@@ -149,7 +152,7 @@ def _place(request: ChatRequest) -> tuple[str, int]:
 
 
 def _sum_up(
-    job: SimulationJob, asked: Sequence[tuple[str, ChatRequest, str]], num_rehearsed: int, chars: dict[str, int],
+    config: SimulationConfig, asked: Sequence[tuple[str, ChatRequest, str]], num_simulated: int, chars: dict[str, int],
     failed: str,
 ) -> DryRun:  # fmt: skip
     """Carry over what was asked for some pairs to all of them."""
@@ -158,12 +161,12 @@ def _sum_up(
         num_prompt = sum(_num_chars(message.content, chars) for message in request.messages)
         usage = Usage(1, num_prompt // CHARS_PER_TOKEN, _num_chars(reply, chars) // CHARS_PER_TOKEN)
         usages[role] = usages.get(role, Usage()) + usage
-    share = job.config.num_pairs / num_rehearsed
+    share = config.num_pairs / num_simulated
     total = sum(usages.values(), Usage())
-    cost = _cost(job, usages)
+    cost = _cost(config, usages)
     return DryRun(
-        prompts=tuple(_first_prompts(job.endpoints.by_role(), asked)),
-        num_pairs=job.config.num_pairs,
+        prompts=tuple(_first_prompts(config.endpoints(), asked)),
+        num_pairs=config.num_pairs,
         num_calls=round(total.num_calls * share),
         prompt_tokens=round(total.prompt_tokens * share),
         completion_tokens=round(total.completion_tokens * share),
@@ -173,9 +176,9 @@ def _sum_up(
     )
 
 
-def _cost(job: SimulationJob, usages: Mapping[str, Usage]) -> float | None:
+def _cost(config: SimulationConfig, usages: Mapping[str, Usage]) -> float | None:
     """Return the cost in USD, of the dearest model where replicas differ; None if a price is not known."""
-    table, specs, cost = PriceTable.parse(job.config.prices), job.endpoints.by_role(), 0.0
+    table, specs, cost = PriceTable.parse(config.prices), config.endpoints(), 0.0
     for role, usage in usages.items():
         prices = list(table.find(specs[role]).values())
         known = [price.cost(usage.prompt_tokens, usage.completion_tokens) for price in prices if price is not None]

@@ -25,12 +25,13 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command
 
 from music.conversation import Conversation
-from music.errors import MusicError
+from music.errors import InvalidInputError, MusicError
 from music.llm.chat import EndpointError
 from music.pairs import TurnContrast, Usage
 from music_agents.failures import RoleFailedError, RoleStopError
 from music_agents.personas import Persona
-from music_agents.roles import MAX_ATTEMPTS, Roles, RoleTurn, RoleView, Side, Speaker
+from music_agents.roles import MAX_ATTEMPTS, RoleSet, RoleTurn, RoleView, Side, Speaker
+from music_agents.roles.speaker import nobody
 
 __all__ = [
     "PairContext",
@@ -156,8 +157,23 @@ class PairNode(Protocol):
     def __call__(self, state: PairState, *, runtime: Runtime[PairContext]) -> Awaitable[Command[Any]]: ...
 
 
-def build_pair_graph(roles: Roles) -> PairGraph:
-    """Return the compiled graph of a pair."""
+def build_pair_graph(roles: RoleSet) -> PairGraph:
+    """Return the compiled graph of a pair (paper, Algorithm 1).
+
+    Args:
+        roles: The user, the assistant and the contrast.
+
+    Raises:
+        InvalidInputError: One of them is missing.
+
+    Example:
+        >>> roles = RoleSet(
+        ...     user=UserRole(model), assistant=AssistantRole(model), contrast=InstructionContrast(model)
+        ... )
+        >>> graph = build_pair_graph(roles)
+    """
+    if nobody in (roles.user, roles.assistant, roles.contrast):
+        raise InvalidInputError("expected a RoleSet with user, assistant and contrast; one of them is missing")
     graph = StateGraph(PairState, context_schema=PairContext)
     graph.add_node("user", user_node(roles.user, then="assistant"), destinations=("assistant",))
     graph.add_node("assistant", answer_node(roles.assistant, "chosen", then="contrast"), destinations=("contrast",))

@@ -1,42 +1,49 @@
-"""What a preflight measured, and what follows from it for a run."""
+"""The check of a run's models (`music simulate --check`): what they can do, measured on a few pairs before a run.
+
+Eight pairs of two turns are played with the run's own prompts and gates; in every turn each contrast of the strategy
+is asked once. The share of usable replies gives how many pairs of the run would come to their end.
+"""
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict
 
 from music.llm.chat import ChatModel, ChatReply, ChatRequest, EndpointError
 from music.llm.spending.records import Spending
-from music_agents.contrasts.registry import Cast, ContrastSpec
+from music_agents.config import SimulationConfig
+from music_agents.contrasts.registry import ContrastSpec
 from music_agents.failures import FailureReason, RoleFailedError, failure_reason, remedy
 from music_agents.personas import PersonaSource
 from music_agents.progress import RunProgress
 from music_agents.progress.events import ProgressWatch
 from music_agents.progress.metering import MeteredModel
-from music_agents.roles import MAX_ATTEMPTS, RoleView, Speaker
-from music_agents.run import Casting, RoleModels, SimulationConfig, SimulationJob
-from music_agents.run.endpoints import probe_endpoints
-from music_agents.run.roles import cast
+from music_agents.roles import MAX_ATTEMPTS, RoleSet, RoleView, Speaker
+from music_agents.run.endpoints import load_models, paced_endpoints, probe_endpoints
+from music_agents.run.roles import make_roles
+from music_agents.run.run import Display, load_run_personas
 from music_agents.seeds import Seed, SeedContext, SeedContexts, derive_seed
 
 __all__ = ["Measure", "ModelCheck", "check_models", "sum_up"]
 
+NUM_PAIRS = 8
+NUM_TURNS = 2
 MIN_KEPT = 0.05
 """Share of the pairs that must come to their end, or the strategy cannot work."""
 
 
 class Measure(BaseModel):
-    """What a role, or a contrast, made of its turns."""
+    """How many replies of a role or a contrast were usable."""
 
     model_config = ConfigDict(frozen=True)
 
     num_asked: int
     """Replies asked for."""
     num_fit: int
-    """Replies that were of use."""
+    """Replies that were usable."""
     unfit: dict[str, int]
     """The others, by reason."""
 
@@ -46,7 +53,7 @@ class Measure(BaseModel):
         return 1.0 if not self.num_asked else 1 - (1 - self.num_fit / self.num_asked) ** MAX_ATTEMPTS
 
     def describe(self) -> str:
-        """Say it in a line."""
+        """Return it in a line."""
         unfit = ", ".join(f"{reason} {num}" for reason, num in self.unfit.items())
         return f"{self.num_fit} of {self.num_asked} replies usable" + (f"; {unfit}" if unfit else "")
 
@@ -65,7 +72,7 @@ class ModelCheck(BaseModel):
     notes: dict[str, int]
     """Replies that had something taken out, by role and kind: `assistant:thinking`."""
     spending: Spending
-    """Of the preflight itself."""
+    """Of the check itself."""
 
     @property
     def can_work(self) -> bool:
@@ -73,7 +80,7 @@ class ModelCheck(BaseModel):
         return self.share_kept >= MIN_KEPT
 
     def describe(self) -> str:
-        """Say what was measured, and what to do."""
+        """Return what was measured, and what to do."""
         measures = self.roles | self.contrasts
         width = max(11, *(len(name) + 1 for name in measures))
         lines = [f"{name:<{width}}{measure.describe()}" for name, measure in measures.items()]
@@ -114,34 +121,27 @@ def sum_up(
     roles = {name: measures.pop(name) for name in ("user", "assistant")}
     num_turns = config.num_turns
     num_user_turns = num_turns if config.shared_script else 2 * num_turns - 1  # the first is shared
-    talk = roles["user"].share_of_turns ** num_user_turns * roles["assistant"].share_of_turns ** num_turns
+    both = roles["user"].share_of_turns ** num_user_turns * roles["assistant"].share_of_turns ** num_turns
     weights = {name: weight / sum(config.strategy.values()) for name, weight in config.strategy.items()}
     kept = sum(weight * measures[name].share_of_turns ** num_turns for name, weight in weights.items())
     return ModelCheck(
         roles=roles,
         contrasts=measures,
-        share_kept=talk * kept,
+        share_kept=both * kept,
         notes=dict(notes.most_common()),
         spending=spending,
     )
 
 
-NUM_PAIRS = 8
-NUM_TURNS = 2
-
-Display = Callable[[ProgressWatch], AbstractAsyncContextManager[None]]
-"""Shows the progress for as long as a block lasts."""
-
-
 async def check_models(
-    job: SimulationJob, seeds: Sequence[Seed], progress: RunProgress, display: Display | None = None
+    config: SimulationConfig, seeds: Sequence[Seed], progress: RunProgress, display: Display | None = None
 ) -> ModelCheck:
-    """Measure what the models of a job can do. Its calls are charged to the job's budget, and to no run.
+    """Measure what the models of a config can do. Its calls are charged to the config's budget, and to no run.
 
     Args:
-        job: What is to be simulated.
+        config: What is to be simulated.
         seeds: What `load_seeds` read.
-        progress: Live counts, with the job's budget.
+        progress: Live counts, with the config's budget.
         display: Shows the progress for as long as a block lasts.
 
     Raises:
@@ -150,27 +150,27 @@ async def check_models(
     """
     notes = Counter[str]()
     progress.begin(NUM_PAIRS)
-    async with job.endpoints.open() as models, _shown(display, progress, models):
-        accounts = {role: progress.open_account(role, model.name) for role, model in models.by_role().items()}
+    async with AsyncExitStack() as stack:
+        models = await stack.enter_async_context(load_models(config))
+        if display is not None:
+            await stack.enter_async_context(display(ProgressWatch(progress, paced_endpoints(models))))
+        accounts = {role: progress.open_account(role, model.name) for role, model in models.items()}
 
         def wrap(role: str, model: ChatModel) -> ChatModel:
             return _Noted(MeteredModel(model, progress, accounts[role]), role, notes)
 
-        await probe_endpoints(models, wrap, job.config.sampling_of)
-        play = _Play.of(models.wrapped(wrap), job.config, job.load_personas())
-        contexts, is_free = SeedContexts(seeds, job.config.seed), asyncio.Semaphore(job.config.max_in_flight)
+        await probe_endpoints(models, wrap, config.sampling_of)
+        roles = make_roles({role: wrap(role, model) for role, model in models.items()}, config)
+        trial = _Trial(roles, config, load_run_personas(config))
+        contexts, is_free = SeedContexts(seeds, config.seed), asyncio.Semaphore(config.max_in_flight)
 
         async def one(index: int) -> None:
             async with is_free:
-                await play.pair(index, contexts[index])
+                await trial.pair(index, contexts[index])
             progress.end_pair(index)
 
         await asyncio.gather(*map(one, range(NUM_PAIRS)))
-    return sum_up(job.config, play.tallies, notes, progress.ledger.spending())
-
-
-def _shown(display: Display | None, progress: RunProgress, models: RoleModels) -> AbstractAsyncContextManager[None]:
-    return display(ProgressWatch(progress, models.endpoints())) if display else nullcontext()
+    return sum_up(config, trial.tallies, notes, progress.ledger.spending())
 
 
 class _Noted:
@@ -198,36 +198,23 @@ class _Noted:
         await self._model.aclose()
 
 
-@dataclass
-class _Play:
+class _Trial:
     """Plays the chosen side of pairs, and asks every contrast in every turn."""
 
-    casting: Casting
-    contrasts: Mapping[str, Speaker]
-    config: SimulationConfig
-    personas: PersonaSource | None
-    tallies: dict[str, Counter[str]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, models: RoleModels, config: SimulationConfig, personas: PersonaSource | None) -> "_Play":
-        casting = cast(models, config)
-        players = Cast(
-            contrast=models.contrast,
-            assistant=casting.roles.assistant,
-            weaker=models.weaker,
-            sampling=casting.sampling,
-        )
-        contrasts = {text: ContrastSpec.parse(text).make(players) for text in config.strategy}
-        names = ["user", "assistant", *contrasts]
-        return cls(casting, contrasts, config, personas, {name: Counter() for name in names})
+    def __init__(self, roles: RoleSet, config: SimulationConfig, personas: PersonaSource | None) -> None:
+        self._roles = roles
+        self._contrasts = {text: ContrastSpec.parse(text).make(roles) for text in config.strategy}
+        self._config = config
+        self._personas = personas
+        self.tallies = {name: Counter[str]() for name in ("user", "assistant", *self._contrasts)}
 
     async def pair(self, index: int, start: SeedContext) -> None:
         """Play one pair, as far as user and assistant get."""
-        roles, conversation = self.casting.roles, start.conversation
-        persona = self.personas(index, start.seed, self.config.seed) if self.personas else None
+        roles, conversation, config = self._roles, start.conversation, self._config
+        persona = self._personas(index, start.seed, config.seed) if self._personas else None
         view = RoleView(
-            conversation=conversation, side="chosen", part="user", turn=0, pair=index, run_seed=self.config.seed,
-            num_turns=max(self.config.num_turns, NUM_TURNS + 1), persona=persona, num_attempts=1,
+            conversation=conversation, side="chosen", part="user", turn=0, pair=index, run_seed=config.seed,
+            num_turns=max(config.num_turns, NUM_TURNS + 1), persona=persona, num_attempts=1,
         )  # fmt: skip
         for turn in range(NUM_TURNS):
             view = replace(view, conversation=conversation, part="user", turn=turn, side="chosen")
@@ -236,7 +223,7 @@ class _Play:
                 return
             view = replace(view, conversation=conversation.user(asked), part="assistant")
             rejected = replace(view, side="rejected", other=view.conversation)
-            for name, contrast in self.contrasts.items():
+            for name, contrast in self._contrasts.items():
                 await self._try(name, contrast, rejected)
             answer = await self._speak("assistant", roles.assistant, view)
             if not answer:

@@ -1,4 +1,11 @@
-"""Seeds of a run: those of a file, or of the sandbox's world; and their fingerprint."""
+"""Seeds of a run, and the seed contexts that the two sides of a pair share (paper, Algorithm 1, step 1).
+
+| the seed | the context | the first user message |
+|---|---|---|
+| a preference pair | a prefix of its chosen side that ends with the assistant, drawn for each index | simulated |
+| a conversation that ends with the assistant | likewise | simulated |
+| a prompt: it ends with the user | all messages before that one, perhaps none | the prompt's last message |
+"""
 
 import hashlib
 import random
@@ -22,9 +29,9 @@ NUM_SANDBOX_SEEDS = 1000
 def load_seeds(
     source: str,
     format: str | None = None,
-    strict: bool = False,
     split: str | None = None,
-    consecutive: Consecutive = Consecutive.REFUSE,
+    consecutive: str = Consecutive.REFUSE,
+    strict: bool = False,
 ) -> SeedSet:
     """Read the seeds of a file, folder or hub id, or draw the sandbox's.
 
@@ -33,9 +40,9 @@ def load_seeds(
     Args:
         source: The file, folder or hub id; or `sandbox`.
         format: Shape of all rows; None to detect it.
-        strict: Whether the first row that cannot be used is an error.
         split: Which split of a folder or hub data set.
         consecutive: What becomes of two messages in a row by one speaker.
+        strict: Whether the first row that cannot be used is an error.
 
     Raises:
         InvalidInputError: The source cannot be read, or not one of its rows can be used.
@@ -43,11 +50,11 @@ def load_seeds(
     if source == SANDBOX:
         from music.sandbox.seeds import seed_pairs
 
-        return SeedSet(
-            tuple(map(Seed.of, seed_pairs(NUM_SANDBOX_SEEDS, 0))), f"{NUM_SANDBOX_SEEDS:,} pairs of the sandbox"
-        )
-    shape = parse_format(format)
-    found = read_seeds(source, format=shape, split=split, strict=strict, consecutive=consecutive)
+        drawn = seed_pairs(NUM_SANDBOX_SEEDS, 0)
+        return SeedSet(tuple(map(Seed.of, drawn)), f"{NUM_SANDBOX_SEEDS:,} pairs of the sandbox")
+    found = read_seeds(
+        source, format=parse_format(format), split=split, strict=strict, consecutive=Consecutive(consecutive)
+    )
     if not found.seeds:
         raise InvalidInputError(f"expected at least one usable pair, conversation or prompt, got none: {found.summary}")
     return found

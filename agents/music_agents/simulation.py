@@ -118,15 +118,15 @@ async def run_pairs(
         max_in_flight: Bound on pairs started and not yet taken.
         streak: Knows what earlier sessions came to; None if there was none.
     """
-    crew, streak = _PairPool(maker, indices, max_in_flight), streak or FailureStreak()
+    pool, streak = _PairPool(maker, indices, max_in_flight), streak or FailureStreak()
     try:
-        while (outcome := await crew.next_outcome()) is not None:
+        while (outcome := await pool.next_outcome()) is not None:
             streak.add(outcome)
             yield outcome
-            if not crew.interrupted:
+            if not pool.interrupted:
                 streak.check()
     finally:
-        await crew.cancel()
+        await pool.cancel()
 
 
 class _PairPool:

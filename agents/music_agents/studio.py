@@ -9,9 +9,8 @@ from pydantic import BaseModel, Field, PositiveInt
 from music.conversation import Conversation
 from music.sandbox.model import SandboxModel
 from music_agents.config import SimulationConfig
-from music_agents.graph import PairContext, run_pair_graph
-from music_agents.run.endpoints import RoleModels
-from music_agents.run.roles import GraphFactory, cast, standard_graph
+from music_agents.graph import PairContext, build_pair_graph, run_pair_graph
+from music_agents.run.roles import GraphFactory, make_roles
 
 __all__ = ["StudioPair", "StudioSeed", "for_studio", "pair_graph"]
 
@@ -40,7 +39,7 @@ StudioGraph = CompiledStateGraph[StudioPair, None, StudioSeed, StudioPair]
 
 def pair_graph() -> StudioGraph:
     """Return the standard pair graph for Studio."""
-    return for_studio(standard_graph)
+    return for_studio(build_pair_graph)
 
 
 def for_studio(factory: GraphFactory) -> StudioGraph:
@@ -50,8 +49,7 @@ def for_studio(factory: GraphFactory) -> StudioGraph:
         factory: Builds the pair graph, as `--graph` takes it.
     """
     model = SandboxModel()
-    models = RoleModels(user=model, assistant=model, contrast=model)
-    inner = factory(cast(models, SimulationConfig(num_pairs=1)))
+    inner = factory(make_roles({"user": model, "assistant": model, "contrast": model}, SimulationConfig()))
 
     async def pair(state: StudioSeed) -> StudioPair:
         seed = Conversation.from_messages(state.seed_messages)

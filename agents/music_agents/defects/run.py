@@ -1,4 +1,4 @@
-"""`DefectSwapper`: one pair, from its index to its outcome."""
+"""Pairs with a defect at one turn, on disk: the files of a simulation, resumed as one."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,18 +6,18 @@ from functools import partial
 from pathlib import Path
 
 from music.errors import InvalidInputError
-from music.llm.cache import ReplyCache
 from music.llm.chat import EndpointError
 from music.pairs import ContrastivePair, TurnContrast, Usage
-from music_agents.contrasts import make_contrast
+from music_agents.config import DefectsConfig
 from music_agents.defects.swaps import Swap, Swaps, Transcript
 from music_agents.failures import FailedPair, FailureReason, RoleFailedError, RoleStopError, failure_of
 from music_agents.progress import RunProgress
 from music_agents.quality import GateView, PairGate
 from music_agents.roles import MAX_ATTEMPTS, RoleTurn, RoleView, Side, Speaker
-from music_agents.run import RoleModels, RunReport, SimulationConfig
-from music_agents.run.roles import cast_contrasts, make_gates
-from music_agents.run.run import run_session
+from music_agents.run.endpoints import Models, model_names
+from music_agents.run.report import RunReport
+from music_agents.run.roles import make_gates, make_progress, make_roles
+from music_agents.run.run import Display, models_of_run, run_session
 from music_agents.run.settings import common_settings
 from music_agents.simulator import Outcome, pair_id, pass_gates
 
@@ -111,37 +111,33 @@ class DefectSwapper:
 
 
 async def make_defects(
-    directory: Path,
+    config: DefectsConfig,
+    out: Path,
     transcripts: Sequence[Transcript],
-    models: RoleModels,
-    config: SimulationConfig,
-    progress: RunProgress | None = None,
     *,
-    same_author: bool = False,
+    models: Models | None = None,
+    progress: RunProgress | None = None,
     retry_failed: bool = False,
-    cache: ReplyCache | None = None,
-    imports: Mapping[str, str] | None = None,
     probe: bool = False,
+    display: Display | None = None,
 ) -> RunReport:
-    """Make pairs with a contrast at one turn into a directory, or go on where an earlier session ended.
+    """Make pairs with a contrast at one turn into a directory, or resume where an earlier session ended.
 
     Args:
-        directory: Where the run is, or is to be; laid out as a simulation's.
+        config: What is asked for.
+        out: Where the run is, or is to be; laid out as a simulation's.
         transcripts: The conversations; all of their turns are taken.
-        models: Who plays the contrast; and the assistant, for contrasts that need one and for `same_author`.
-        config: The settings; one turn of each side is made, whatever `num_turns` says.
+        models: Who plays the contrast, and the assistant for contrasts that need one and for `same_author`; in place of
+            the config's endpoints.
         progress: Live counts and the budget.
-        same_author: Whether the assistant answers the turn of the chosen side, too.
         retry_failed: Whether failed pairs are tried again.
-        cache: Replies of other runs, which are not asked for again.
-        imports: As for `run_simulation`.
-        probe: Likewise.
+        probe: Whether every endpoint over HTTP is asked once before the first pair.
+        display: Shows the progress.
 
     Raises:
         InvalidInputError: More pairs are wanted than there are turns; and as for `run_simulation`.
     """
-    config = config.model_copy(update={"num_turns": 1})
-    progress = progress or RunProgress()
+    simulation, progress = config.as_simulation(), progress or make_progress(config)
     swaps = Swaps(transcripts, config.seed)
     if config.num_pairs > len(swaps):
         raise InvalidInputError(
@@ -149,20 +145,29 @@ async def make_defects(
             f"got {config.num_pairs}: ask for fewer, or give more conversations"
         )
 
-    def swapper(ledgered: RoleModels, num_attempts: Callable[[int], int]) -> DefectSwapper:
-        players = cast_contrasts(ledgered, config)
+    def swapper(ledgered: Models, num_attempts: Callable[[int], int]) -> DefectSwapper:
+        roles = make_roles(ledgered, simulation)
         return DefectSwapper(
             swaps=swaps,
-            contrast=make_contrast(config.strategy, players),
-            assistant=players.assistant if same_author else None,
+            contrast=roles.contrast,
+            assistant=roles.assistant if config.same_author else None,
             run_seed=config.seed,
-            gates=make_gates(ledgered, config),
-            models=models.names(),
+            gates=make_gates(ledgered, simulation),
+            models=model_names(ledgered),
             num_attempts=num_attempts,
         )
 
-    own = {"transcripts": swaps.digest(), "same_author": same_author}
-    settings = common_settings(models, config, imports) | own
-    return await run_session(
-        directory, models, config, settings, swapper, progress, retry_failed=retry_failed, cache=cache, probe=probe
-    )
+    async with models_of_run(config, models) as loaded:
+        own = {"transcripts": swaps.digest(), "same_author": config.same_author}
+        settings = common_settings(loaded, simulation) | own
+        return await run_session(
+            simulation,
+            out,
+            loaded,
+            settings,
+            swapper,
+            progress,
+            retry_failed=retry_failed,
+            probe=probe,
+            display=display,
+        )

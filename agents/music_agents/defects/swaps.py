@@ -1,11 +1,10 @@
-"""`Transcript`: a conversation that defects are put into, and where it is read from."""
+"""Where defects are put: conversations, and every assistant turn of each, by index."""
 
 import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from music.cli import ConsecutiveWord, console
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.preferences import Consecutive, parse_format, read_seeds
@@ -32,19 +31,21 @@ class Transcript:
 def read_transcripts(
     source: str,
     format: str | None = None,
-    strict: bool = False,
-    *,
     split: str | None = None,
-    consecutive: ConsecutiveWord = "refuse",
-) -> list[Transcript]:
-    """Read conversations: rows of one each, or the chosen sides of preference pairs; report what was left out.
+    consecutive: str = Consecutive.REFUSE,
+    strict: bool = False,
+) -> tuple[list[Transcript], str]:
+    """Read conversations: rows of one each, or the chosen sides of preference pairs.
 
     Args:
         source: A file, a folder or a hub id.
-        format: Of its rows; by default each tells its own.
-        strict: Whether the first bad row is an error.
+        format: Of its rows; None to detect it.
         split: Which split of a folder or hub data set.
         consecutive: What becomes of two messages in a row by one speaker.
+        strict: Whether the first bad row is an error.
+
+    Returns:
+        The conversations that end with the assistant, and what was read and left out, for people.
 
     Raises:
         InvalidInputError: The source cannot be read, or holds no conversation that ends with the assistant.
@@ -52,13 +53,13 @@ def read_transcripts(
     found = read_seeds(
         source, format=parse_format(format), split=split, strict=strict, consecutive=Consecutive(consecutive)
     )
-    console.print(found.summary, markup=False, highlight=False, soft_wrap=True)
     whole = [seed for seed in found.seeds if seed.conversation.next_role == "user"]
-    if num := len(found.seeds) - len(whole):
-        console.print(f"{num} conversations left out, as they do not end with the assistant")
     if not whole:
         raise InvalidInputError(f"{source}: expected conversations that end with the assistant, got none")
-    return [Transcript(id=one.id, source=one.source, conversation=one.conversation) for one in whole]
+    num_left_out, summary = len(found.seeds) - len(whole), found.summary
+    if num_left_out:
+        summary += f"\n{num_left_out} conversations left out, as they do not end with the assistant"
+    return [Transcript(id=one.id, source=one.source, conversation=one.conversation) for one in whole], summary
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Asking a model for one turn, and again when its reply is of no use."""
+"""Roles that a model plays: the user, the assistant, and `ask`, which asks for a turn until the reply is usable."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,20 +1,24 @@
-"""Roles: who speaks in a rollout, and what they may know.
+"""Who speaks in a rollout, and what they may know.
 
-A role is any async callable from a `RoleView` (what it may know) to a `RoleTurn` (what it says). Write your own as a
-function or a class with `__call__`; `ask` asks a model for a turn. Contrasts are roles too: `music_agents.contrasts`.
+A `Speaker` is any async callable from a `RoleView` (what it may know) to a `RoleTurn` (what it says). Write your own as
+a function or a class with `__call__`; `ask` asks a model for a turn. Contrasts are speakers too:
+`music_agents.contrasts`. A `RoleSet` holds the three speakers of a pair.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from music.conversation import Conversation, Message
-from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatRequest, Sampling
+from music.errors import InvalidInputError
+from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatModel, ChatRequest, Sampling
 from music.pairs import TurnContrast, Usage
+from music.prompts import ContrastFormat, PromptTemplate
+from music_agents.failures import RoleFailedError
 from music_agents.personas import Persona
 from music_agents.seeds import derive_seed
 
-__all__ = ["MAX_ATTEMPTS", "RoleTurn", "RoleView", "Roles", "Side", "Speaker"]
+__all__ = ["MAX_ATTEMPTS", "RoleSet", "RoleTurn", "RoleView", "Side", "Speaker", "nobody"]
 
 Side = Literal["chosen", "rejected"]
 
@@ -105,7 +109,7 @@ class RoleTurn:
 
 
 class Speaker(Protocol):
-    """Anything that speaks a turn."""
+    """Anything that speaks a turn; `music_agents.testing.check_speaker` checks one of your own."""
 
     async def __call__(self, view: RoleView, /) -> RoleTurn:
         """Speak.
@@ -117,16 +121,48 @@ class Speaker(Protocol):
         ...
 
 
+async def nobody(view: RoleView) -> RoleTurn:
+    """Speak for a role that a `RoleSet` was not given.
+
+    Raises:
+        RoleFailedError: Always.
+    """
+    raise RoleFailedError(f"nobody speaks for the {view.part} on the {view.side} side: give the RoleSet this role")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Roles:
-    """The three roles of a pair.
+class RoleSet:
+    """The roles of a pair, and the models behind them: what graphs and contrasts are built from.
 
     Attributes:
         user: Writes the user's turns of both sides.
         assistant: Answers on the chosen side.
         contrast: Answers on the rejected side.
+        models: The models by role: `user`, `assistant`, `contrast`, and if there are any `weaker` and `judge`. In a run
+            they are metered and journaled: what a node of your own asks of them is paid for once and counted.
+        sampling: How the models sample, by role; the others sample as their endpoints do.
+        contrast_format: What contrasts with a prompt of their own ask for their reply in.
+        contrast_template: A prompt of your own for contrasts that take one call; None for this package's.
     """
 
-    user: Speaker
-    assistant: Speaker
-    contrast: Speaker
+    user: Speaker = nobody
+    assistant: Speaker = nobody
+    contrast: Speaker = nobody
+    models: Mapping[str, ChatModel] = field(default_factory=dict)
+    sampling: Mapping[str, Sampling] = field(default_factory=dict)
+    contrast_format: ContrastFormat = ContrastFormat.TAGS
+    contrast_template: PromptTemplate | None = None
+
+    def model(self, role: str) -> ChatModel:
+        """Return the model that plays a role.
+
+        Raises:
+            InvalidInputError: There is none.
+        """
+        if role not in self.models:
+            raise InvalidInputError(f"expected a model for the role {role!r}, got none: name its endpoint (--{role})")
+        return self.models[role]
+
+    def sampling_of(self, role: str) -> Sampling:
+        """Return how a role's model samples."""
+        return self.sampling.get(role, AS_THE_ENDPOINT_DOES)

@@ -1,181 +1,32 @@
-"""Who plays which role: endpoints as users write them, and the models behind them."""
+"""The models of a run: loaded from the endpoints of a config, and asked once each before the first pair."""
 
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass, fields
-
-from pydantic import BaseModel, ConfigDict
+from typing import TypeAlias
 
 from music.errors import InvalidInputError, MusicError
-from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatModel, EndpointError, RequestRejectedError, Sampling
-from music.llm.connection import Connection
+from music.llm.chat import ChatModel, EndpointError, RequestRejectedError, Sampling
 from music.llm.endpoints import load_model
 from music.llm.openai import ClientSettings, OpenAIChatModel
-from music.llm.options import parse_options
+from music.llm.pacing import PacingSettings
 from music.llm.probing import ProbedModel, explain_failure, passes_by_itself, probe
+from music.llm.retry import RetryPolicy
 from music.llm.spending.budget import models_of
+from music_agents.config import ROLES, RunConfig, SimulationConfig
 from music_agents.failures import RoleFailedError
 from music_agents.progress.events import PacedEndpoint
 
-__all__ = [
-    "EndpointNotReadyError",
-    "RequestOptions",
-    "RoleEndpoints",
-    "RoleModels",
-    "WrapModel",
-    "probe_endpoints",
-    "read_options",
-]
+__all__ = ["EndpointNotReadyError", "Models", "WrapModel", "checked_models", "client_settings", "load_models"]
+__all__ += ["model_names", "paced_endpoints", "probe_endpoints"]
 
-SANDBOX = "sandbox"
-
-WrapModel = Callable[[str, ChatModel], ChatModel]
-"""Takes a role and a model, and returns a model that is one to those who ask it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoleModels:
-    """Who plays which role; one model may play several. Whoever made the models closes them.
-
-    Attributes:
-        user: Plays the user on both sides; None where no user's turn is simulated.
-        assistant: Answers on the chosen side.
-        contrast: Answers on the rejected side.
-        weaker: Answers for the contrast `weaker_model`; None if that is not used.
-        judge: Judges finished pairs; None for no judge.
-    """
-
-    user: ChatModel | None = None
-    assistant: ChatModel
-    contrast: ChatModel
-    weaker: ChatModel | None = None
-    judge: ChatModel | None = None
-
-    def by_role(self) -> dict[str, ChatModel]:
-        """Return the models that there are, by role."""
-        named = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {role: model for role, model in named.items() if model is not None}
-
-    def wrapped(self, wrap: WrapModel) -> "RoleModels":
-        """Return the models as another wraps them."""
-        return RoleModels(**{role: wrap(role, model) for role, model in self.by_role().items()})
-
-    def endpoints(self) -> list[PacedEndpoint]:
-        """Return the endpoints over HTTP, replicas one by one, each once."""
-        found = [endpoint for model in self.by_role().values() for endpoint in getattr(model, "endpoints", ())]
-        return list({id(endpoint): endpoint for endpoint in found}.values())
-
-    def names(self) -> dict[str, str]:
-        """Return the name of each role's model, without the address at which it happens to be served."""
-        return {role: ",".join(models_of(model.name)) for role, model in self.by_role().items()}
-
-
-class RoleEndpoints(BaseModel):
-    """The endpoint of each role, as `music.llm.load_model` reads it; replicas separated by commas."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    user: str = SANDBOX
-    """Plays the user on both sides; empty where no user's turn is simulated."""
-    assistant: str = SANDBOX
-    """Answers on the chosen side."""
-    contrast: str = SANDBOX
-    """Answers on the rejected side."""
-    weaker: str = ""
-    """Answers for the contrast `weaker_model`; empty if that is not used."""
-    judge: str = ""
-    """Judges finished pairs, as `sandbox` does by its oracle; empty for no judge."""
-    client: ClientSettings = ClientSettings()
-    """Time-outs, retries and pace of the endpoints over HTTP."""
-    connections: Mapping[str, Connection] = {}
-    """What a role's requests carry beside their body, by role; for all others it is the client's."""
-
-    def by_role(self) -> dict[str, str]:
-        """Return the endpoints that there are, by role."""
-        return {role: spec for role, spec in self.model_dump(exclude={"client", "connections"}).items() if spec}
-
-    def settings(self, role: str) -> ClientSettings:
-        """Return how a role's endpoint is asked."""
-        connection = self.connections.get(role, self.client.connection)
-        return self.client.model_copy(update={"connection": connection})
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[RoleModels]:
-        """Open the models for as long as the block lasts; roles that ask the same endpoint alike share one."""
-        opened: list[tuple[tuple[str, ClientSettings], ChatModel]] = []
-        models: dict[str, ChatModel] = {}
-        async with AsyncExitStack() as stack:
-            for role, spec in self.by_role().items():
-                wanted = spec, self.settings(role)
-                model = next((model for asked, model in opened if asked == wanted), None)
-                if model is None:
-                    model = await stack.enter_async_context(aclosing(load_model(*wanted)))
-                    opened.append((wanted, model))
-                models[role] = model
-            yield RoleModels(**models)
-
-
-JUDGE = "judge"
-ROLES = tuple(field.name for field in fields(RoleModels))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestOptions:
-    """How the roles' requests are sent, as `SimulationConfig` and `RoleEndpoints` take it.
-
-    Attributes:
-        temperature: Of all roles but the judge that have none of their own.
-        max_reply_tokens: Likewise.
-        sampling: Of the roles that sample in another way than these two say, by role.
-        connections: What requests carry beside their body, by role.
-    """
-
-    temperature: float | None
-    max_reply_tokens: int | None
-    sampling: Mapping[str, Sampling]
-    connections: Mapping[str, Connection]
-
-
-def read_options(
-    options: Sequence[str] | None,
-    temperature: float | None = None,
-    max_reply_tokens: int | None = None,
-    *,
-    unplayed: Collection[str] = (),
-) -> RequestOptions:
-    """Read `--option` with its short forms; see `music.llm.options.parse_options`.
-
-    Args:
-        options: As given.
-        temperature: Short form of one; likewise `max_reply_tokens`.
-        max_reply_tokens: Of another.
-        unplayed: Roles that nobody plays, and that so can have no options.
-
-    Raises:
-        InvalidInputError: An option cannot be read, is given in both forms, or is one of a role that nobody plays.
-    """
-    for option in options or ():
-        role = option.partition("=")[0].partition(".")[0]
-        if role in unplayed:
-            raise InvalidInputError(f"--option {option.partition('=')[0]}: expected --{role}, too: nobody plays it")
-    flags = {"--temperature": ("temperature", temperature), "--max-reply-tokens": ("max_tokens", max_reply_tokens)}
-    read = parse_options(options or (), ROLES, apart=(JUDGE,), flags=flags)
-    shared = read.pop("")
-    usual = Sampling(temperature=shared.temperature, max_tokens=shared.max_tokens)
-    return RequestOptions(
-        temperature=shared.temperature,
-        max_reply_tokens=shared.max_tokens,
-        sampling={
-            role: own.sampling
-            for role, own in read.items()
-            if own.sampling != (AS_THE_ENDPOINT_DOES if role == JUDGE else usual)
-        },
-        connections={role: own.connection for role, own in read.items() if own.connection != Connection()},
-    )
-
+Models: TypeAlias = Mapping[str, ChatModel]
+"""Who plays which role: `assistant` and `contrast`; `user` where users are simulated; `weaker` and `judge` if wanted.
+One model may play several roles. Whoever made the models closes them."""
+WrapModel: TypeAlias = Callable[[str, ChatModel], ChatModel]
+"""Takes a role and a model, and returns a model in its place."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -184,11 +35,70 @@ class EndpointNotReadyError(MusicError):
     """An endpoint cannot play its role; nothing was asked of it but a word."""
 
 
-async def probe_endpoints(models: RoleModels, wrap: WrapModel, sampling_of: Callable[[str], Sampling]) -> None:
+@asynccontextmanager
+async def load_models(config: RunConfig) -> AsyncIterator[Models]:
+    """Load the models of a config for as long as the block lasts; roles that ask the same endpoint alike share one.
+
+    Raises:
+        InvalidInputError: An endpoint cannot be read, or is missing.
+    """
+    loaded: list[tuple[tuple[str, ClientSettings], ChatModel]] = []
+    models: dict[str, ChatModel] = {}
+    async with AsyncExitStack() as stack:
+        for role, endpoint in config.endpoints().items():
+            wanted = endpoint, client_settings(config, role)
+            model = next((model for asked, model in loaded if asked == wanted), None)
+            if model is None:
+                model = await stack.enter_async_context(aclosing(load_model(*wanted)))
+                loaded.append((wanted, model))
+            models[role] = model
+        yield models
+
+
+def client_settings(config: RunConfig, role: str) -> ClientSettings:
+    """Return how a role's endpoint over HTTP is asked."""
+    retry = {name: getattr(config, name) for name in ("max_tries", "patience", "backoff")}
+    pacing = PacingSettings()
+    if isinstance(config, SimulationConfig):
+        pacing = PacingSettings(
+            requests_per_minute=config.requests_per_minute, tokens_per_minute=config.tokens_per_minute
+        )
+    return ClientSettings(
+        timeout=config.timeout,
+        retry=RetryPolicy(**{name: value for name, value in retry.items() if value is not None}),
+        pacing=pacing,
+        connection=config.request_options()[role].connection,
+    )
+
+
+def checked_models(models: Models) -> Models:
+    """Return models in the order of their roles.
+
+    Raises:
+        InvalidInputError: There is no such role, or nobody plays the assistant or the contrast.
+    """
+    if not {"assistant", "contrast"} <= models.keys() <= set(ROLES):
+        got = ", ".join(models) or "none"
+        raise InvalidInputError(f"expected models for assistant, contrast and others of {', '.join(ROLES)}; got {got}")
+    return {role: models[role] for role in ROLES if role in models}
+
+
+def model_names(models: Models) -> dict[str, str]:
+    """Return the name of each role's model, without the address at which it happens to be served."""
+    return {role: ",".join(models_of(model.name)) for role, model in models.items()}
+
+
+def paced_endpoints(models: Models) -> list[PacedEndpoint]:
+    """Return the endpoints over HTTP, replicas one by one, each once."""
+    found = [endpoint for model in models.values() for endpoint in getattr(model, "endpoints", ())]
+    return list({id(endpoint): endpoint for endpoint in found}.values())
+
+
+async def probe_endpoints(models: Models, wrap: WrapModel, sampling_of: Callable[[str], Sampling]) -> None:
     """Ask every endpoint over HTTP once, all at the same time; again where a role has options of its own.
 
     A replica that is down does not stop the run while another of its model is live; one that refuses the request does,
-    as requests that are routed to it would all fail.
+    as requests that are routed to it would all fail. What is asked is journaled and counted.
 
     Args:
         models: Who plays which role.
@@ -196,10 +106,10 @@ async def probe_endpoints(models: RoleModels, wrap: WrapModel, sampling_of: Call
         sampling_of: How a role's model samples.
 
     Raises:
-        EndpointNotReadyError: An endpoint refuses, or no replica of a model is live; says what to do.
+        EndpointNotReadyError: An endpoint refuses, or no replica of a model is live; the message names the fix.
     """
     asked: list[tuple[ChatModel, Sampling, list[str]]] = []
-    for role, model in models.by_role().items():  # two models of one name may differ in their settings
+    for role, model in models.items():  # two models of one name may differ in their settings
         sampling = sampling_of(role)
         alike = (names for other, how, names in asked if other is model and how == sampling)
         if (names := next(alike, None)) is not None:
@@ -212,7 +122,7 @@ async def probe_endpoints(models: RoleModels, wrap: WrapModel, sampling_of: Call
 
 
 async def _probe(roles: list[str], model: ChatModel, sampling: Sampling, wrap: WrapModel) -> str:
-    """Ask all replicas of a model; say what keeps it from playing its roles, nothing if nothing does."""
+    """Ask all replicas of a model; return what keeps it from playing its roles, nothing if nothing does."""
     replicas: tuple[OpenAIChatModel, ...] = getattr(model, "endpoints", ())
     probed = [wrap(roles[0], ProbedModel(replica)) for replica in replicas]
     errors = await asyncio.gather(*(_ask(one, sampling) for one in probed))

@@ -1,71 +1,92 @@
-"""Casting: from models and settings to the roles of a run, its graph and its gates."""
+"""What a run is built from: roles and gates as its config asks for them, and models that are journaled and metered.
+
+A run whose contrast fails from the start stops before much money is spent: `WatchedContrast`.
+"""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeAlias
 
-from music.errors import InvalidInputError
 from music.llm.cache import CachedModel, ReplyCache
-from music.llm.chat import ChatModel, Sampling
+from music.llm.chat import ChatModel
 from music.llm.journal import Journal, JournaledModel
-from music_agents.config import SimulationConfig
-from music_agents.contrasts import Cast, Schedule, make_contrast
+from music.llm.spending.budget import Budget, PriceTable
+from music.llm.spending.ledger import Ledger
+from music_agents.config import RunConfig, SimulationConfig
+from music_agents.contrasts import Schedule, make_contrast
 from music_agents.failures import FailureReason, RoleFailedError, advise
-from music_agents.graph import PairGraph, build_pair_graph
+from music_agents.graph import PairGraph
 from music_agents.progress import RunProgress, StopCause
 from music_agents.progress.metering import MeteredModel
-from music_agents.quality import JudgeGate, ModelJudge, PairGate, default_gates
-from music_agents.roles import Roles, RoleTurn, RoleView, Speaker
-from music_agents.roles.model_roles import AssistantRole, SharedScript, UserRole
-from music_agents.roles.user_gates import DEFAULT_USER_GATES
-from music_agents.run.endpoints import RoleModels, WrapModel
+from music_agents.quality import JudgeGate, ModelJudge, PairGate, RefusalRule, default_gates
+from music_agents.roles import (
+    DEFAULT_USER_GATES,
+    AssistantRole,
+    RoleSet,
+    RoleTurn,
+    RoleView,
+    SharedScript,
+    Speaker,
+    UserRole,
+)
+from music_agents.run.endpoints import Models, WrapModel
 
-__all__ = [
-    "MIN_LOST_TURNS",
-    "Casting",
-    "GraphFactory",
-    "WatchedContrast",
-    "cast",
-    "cast_contrasts",
-    "make_gates",
-    "standard_graph",
-    "wrap_models",
-]
+__all__ = ["MIN_LOST_TURNS", "GraphFactory", "WatchedContrast", "make_gates", "make_progress", "make_roles"]
+__all__ += ["wrap_models"]
+
+GraphFactory: TypeAlias = Callable[[RoleSet], PairGraph]
+"""Builds the graph of a run; `build_pair_graph` is the one that is used unless told otherwise."""
+
+MIN_LOST_TURNS = 16
+"""Contrasted turns, each asked for several times, that must be lost before a run is given up."""
+MIN_YIELD = 0.005
+"""Share of pairs that a run must be able to keep: one in 200 is slow, and less is hopeless."""
+_RULE_OF_THREE = 3.0
+"""Where none of n came out well, at most 3 / n do, with a confidence of 95 %."""
+MIN_CALLS = 48
+"""Calls that a session makes before it stops: failures that a resumed run replays say nothing new."""
+
+_OF_THE_MODEL = frozenset(reason for reason in FailureReason if reason.startswith("reply_"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Casting:
-    """What a graph factory builds from.
+def make_progress(config: RunConfig) -> RunProgress:
+    """Return the progress of a session, with the budget and the prices of its config."""
+    budget = Budget(max_cost=config.max_cost, max_total_tokens=config.max_total_tokens)
+    return RunProgress(ledger=Ledger(budget, PriceTable.parse(config.prices)))
 
-    Attributes:
-        roles: The roles as the run's settings have them.
-        models: The models, metered and journaled: nodes that ask them are paid for once and counted.
-        sampling: How the models sample, but for roles with settings of their own.
-        own_sampling: How those do, by role.
+
+def make_roles(models: Models, config: SimulationConfig) -> RoleSet:
+    """Return the roles that a config asks for; without a model for the user, there is none.
+
+    Raises:
+        InvalidInputError: There is no model for a role that a contrast needs.
     """
-
-    roles: Roles
-    models: RoleModels
-    sampling: Sampling
-    own_sampling: Mapping[str, Sampling] = field(default_factory=dict)
-
-    def sampling_of(self, role: str) -> Sampling:
-        """Return how a role's model samples."""
-        return self.own_sampling.get(role, self.sampling)
-
-
-GraphFactory = Callable[[Casting], PairGraph]
-"""Builds the graph of a run; `standard_graph` is the one that is used unless told otherwise."""
-
-
-def standard_graph(casting: Casting) -> PairGraph:
-    """Return the pair graph of the three roles."""
-    return build_pair_graph(casting.roles)
+    roles = RoleSet(
+        assistant=AssistantRole(models["assistant"], config.sampling_of("assistant")),
+        models=models,
+        sampling={role: config.sampling_of(role) for role in models},
+        contrast_format=config.contrast_format,
+        contrast_template=config.contrast_template(),
+    )
+    roles = replace(roles, contrast=make_contrast(config.strategy, roles, Schedule.parse(config.schedule)))
+    if "user" not in models:
+        return roles
+    gates = DEFAULT_USER_GATES if config.gates else ()
+    user = UserRole(models["user"], config.sampling_of("user"), gates=gates, template=config.user_template())
+    return replace(roles, user=SharedScript(user) if config.shared_script else user)
 
 
-def wrap_models(
-    models: RoleModels, journal: Journal, progress: RunProgress, cache: ReplyCache | None = None
-) -> WrapModel:
+def make_gates(models: Models, config: SimulationConfig) -> tuple[PairGate, ...]:
+    """Return the gates that finished pairs must pass, the cheap ones first."""
+    text_gates = default_gates(RefusalRule(config.refusals)) if config.gates else ()
+    if "judge" not in models:
+        return text_gates
+    judge = ModelJudge(model=models["judge"], sampling=config.sampling_of("judge"))
+    return (*text_gates, JudgeGate(judge, config.judge_share))
+
+
+def wrap_models(models: Models, journal: Journal, progress: RunProgress, cache: ReplyCache | None = None) -> WrapModel:
     """Open the account of every role; return what has a model's paid-for replies journaled, metered and charged.
 
     Args:
@@ -78,7 +99,7 @@ def wrap_models(
         InvalidInputError: The budget bounds the cost and a model's price is not known.
     """
     progress.replies.update(journal.marks)
-    accounts = {role: progress.open_account(role, model.name, journal) for role, model in models.by_role().items()}
+    accounts = {role: progress.open_account(role, model.name, journal) for role, model in models.items()}
 
     def wrap(role: str, model: ChatModel) -> ChatModel:
         account = accounts[role]
@@ -88,58 +109,6 @@ def wrap_models(
         return JournaledModel(metered, journal, role, account.cost, progress.note_replay)
 
     return wrap
-
-
-def cast(models: RoleModels, config: SimulationConfig) -> Casting:
-    """Return the roles that settings ask for.
-
-    Raises:
-        InvalidInputError: There is no model for the user, or none that a contrast needs.
-    """
-    if models.user is None:
-        raise InvalidInputError("expected a model that plays the user, got none: name its endpoint (--user)")
-    gates = DEFAULT_USER_GATES if config.gates else ()
-    user = UserRole(models.user, config.sampling_of("user"), gates=gates, template=config.user_template())
-    players = cast_contrasts(models, config)
-    contrast = make_contrast(config.strategy, players, Schedule.parse(config.schedule))
-    turns = SharedScript(user) if config.shared_script else user
-    roles = Roles(user=turns, assistant=players.assistant, contrast=contrast)
-    usual = Sampling(temperature=config.temperature, max_tokens=config.max_reply_tokens)
-    return Casting(roles=roles, models=models, sampling=usual, own_sampling=config.sampling)
-
-
-def cast_contrasts(models: RoleModels, config: SimulationConfig) -> Cast:
-    """Return who plays contrasts."""
-    return Cast(
-        contrast=models.contrast,
-        assistant=AssistantRole(models.assistant, config.sampling_of("assistant")),
-        weaker=models.weaker,
-        sampling=config.sampling_of("contrast"),
-        weaker_sampling=config.sampling_of("weaker"),
-        form=config.contrast_format,
-        template=config.contrast_template(),
-    )
-
-
-def make_gates(models: RoleModels, config: SimulationConfig) -> tuple[PairGate, ...]:
-    """Return the gates that finished pairs must pass, the cheap ones first."""
-    text_gates = default_gates(config.refusals) if config.gates else ()
-    if models.judge is None:
-        return text_gates
-    judge = ModelJudge(model=models.judge, sampling=config.sampling_of("judge"))
-    return (*text_gates, JudgeGate(judge, config.judge_share))
-
-
-MIN_LOST_TURNS = 16
-"""Contrasted turns, each asked for several times, that must be lost before a run is given up."""
-MIN_YIELD = 0.005
-"""Share of pairs that a run must be able to keep: one in 200 is slow, and less is hopeless."""
-_RULE_OF_THREE = 3.0
-"""Where none of n came out well, at most 3 / n do, with a confidence of 95 %."""
-MIN_CALLS = 48
-"""Calls that a session makes before it stops: failures that a resumed run replays say nothing new."""
-
-_OF_THE_MODEL = frozenset(reason for reason in FailureReason if reason.startswith("reply_"))
 
 
 class WatchedContrast:

@@ -1,4 +1,4 @@
-"""`Session`: one go at a run, from the opening of its files to their closing."""
+"""`Session`: one session of a run, from the opening of its files to their closing."""
 
 import asyncio
 import time
@@ -22,13 +22,13 @@ from music_agents.simulation import PairIndices, PairMaker, run_pairs
 from music_agents.simulator import Outcome
 from music_agents.stall_detection import FailureStreak, SimulationStalledError
 
-__all__ = ["FAILURES", "JOURNAL", "REPORT", "SHARES", "Session"]
+__all__ = ["FAILURES", "JOURNAL", "PARTITIONS", "REPORT", "Session"]
 
 JOURNAL = "journal.sqlite"
 FAILURES = "failures.jsonl"
 REPORT = "run.json"
-SHARES = "shares.json"
-"""Is in the directory of a run that `music_agents.scaleout` deals out to workers."""
+PARTITIONS = "shares.json"
+"""Is in the directory of a run whose partitions `music_agents.scaleout` allocates to workers."""
 
 FLUSH_SECONDS = 5.0
 """From a pair's end to its being on disk, if all with a lower index have ended."""
@@ -48,7 +48,7 @@ class Session:
         settings: dict[str, Any],
         failures: FailureLog,
         progress: RunProgress,
-        share: Partition | None,
+        partition: Partition | None,
     ) -> None:
         self._directory = directory
         self._endpoints = endpoints
@@ -56,8 +56,8 @@ class Session:
         self._settings = settings
         self._failures = failures
         self._progress = progress
-        self._share = share
-        order = share.indices() if share else count()
+        self._partition = partition
+        order = partition.indices() if partition else count()
         self._table = PairTable(directory, config.shard_size, failures.indices, order)
         self._unsettled: list[FailedPair] = []
         self._was_interrupted = False
@@ -65,8 +65,9 @@ class Session:
         self._flush_seconds = FLUSH_SECONDS
         earlier = read_report(directory / REPORT)
         self._earlier_seconds = earlier.wall_seconds if earlier else 0.0
-        num_wanted = len(share.indices()) if share else config.num_pairs
-        if share is None and self._table.num_pairs > num_wanted:  # a share may be ahead when failed pairs are retried
+        num_wanted = len(partition.indices()) if partition else config.num_pairs
+        # A partition may be ahead when failed pairs are retried.
+        if partition is None and self._table.num_pairs > num_wanted:
             raise InvalidInputError(
                 f"{directory} holds {self._table.num_pairs} pairs already, more than the {num_wanted} wanted: "
                 "ask for at least as many, or give another output directory"
@@ -105,8 +106,8 @@ class Session:
     def _indices(self) -> PairIndices:
         """Return the indices that are still to come to an outcome."""
         ended = self._table.ended
-        if self._share is not None:
-            return PairIndices((index for index in self._share.indices() if index not in ended), None)
+        if self._partition is not None:
+            return PairIndices((index for index in self._partition.indices() if index not in ended), None)
         missing = self._config.num_pairs - self._table.num_pairs
         return PairIndices((index for index in count() if index not in ended), missing)
 
@@ -209,5 +210,5 @@ class Session:
         return JudgeFigures.of(judgements) if "judge" in self._endpoints else None
 
     def _diagnose(self) -> Diagnostics | None:
-        """Look at the finished set; a share of one is not looked at."""
-        return None if self._share else diagnose(read_saved_pairs(self._directory), self._failures.reasons)
+        """Look at the finished set; a partition of one is not looked at."""
+        return None if self._partition else diagnose(read_saved_pairs(self._directory), self._failures.reasons)

@@ -1,4 +1,4 @@
-"""Which part of a run one worker simulates."""
+"""Settings that every session of a run must share; the journal refuses to resume under any others."""
 
 import hashlib
 import inspect
@@ -10,37 +10,15 @@ from typing import Any
 from music.conversation import Conversation
 from music.pairs import PreferencePair
 from music.prompts import CONTRAST_PROMPTS, USER_PROMPT, contrast_frame, render_judge
+from music.user_code import digest_code
 from music_agents.config import FREE_WITHOUT_ROWS, SimulationConfig
 from music_agents.output.shard_folder import has_rows
 from music_agents.personas import PERSONA_HEADINGS, PersonaSource
-from music_agents.run.endpoints import RoleModels
+from music_agents.run.endpoints import Models, model_names
 from music_agents.run.report import RunReport
 from music_agents.seeds import Seed, digest_seeds
 
 __all__ = ["Partition", "common_settings", "fingerprint", "free_settings", "has_changed"]
-
-
-@dataclass(frozen=True, slots=True)
-class Partition:
-    """One worker's share of a run: every `num_shares`-th index.
-
-    Attributes:
-        number: Which share, from 0.
-        num_shares: Of how many.
-        end: The indices of the run are below this.
-    """
-
-    number: int
-    num_shares: int
-    end: int
-
-    def __str__(self) -> str:
-        """Name the share, wherever the run ends."""
-        return f"{self.number} of {self.num_shares}"
-
-    def indices(self) -> range:
-        """Return the indices of the share."""
-        return range(self.number, self.end, self.num_shares)
 
 
 _STANDARD_GRAPH = "music_agents.run.casting.standard_graph"
@@ -49,35 +27,59 @@ _LAYOUT = 3
 """Version of the layout of keys, seeds and files; a change of it ends the resuming of older runs."""
 
 
+_CHOSEN_SIDES, _NO_KEYS = "%/chosen/%", ""
+"""Keys of the replies that stay good when a free setting changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """The part of a run that one worker simulates: every so many-th index.
+
+    Attributes:
+        number: Which part, from 0.
+        num_partitions: Of how many.
+        end: The indices of the run are below this.
+    """
+
+    number: int
+    num_partitions: int
+    end: int
+
+    def __str__(self) -> str:
+        """Name the part, wherever the run ends."""
+        return f"{self.number} of {self.num_partitions}"
+
+    def indices(self) -> range:
+        """Return the indices of the part."""
+        return range(self.number, self.end, self.num_partitions)
+
+
 def fingerprint(
     seeds: Sequence[Seed | PreferencePair],
-    models: RoleModels,
+    models: Models,
     config: SimulationConfig,
     personas: PersonaSource | None,
     graph: Callable[..., Any],
-    share: str,
-    imports: Mapping[str, str] | None = None,
+    partition: Partition | None,
 ) -> dict[str, Any]:
     """Return the settings of a run by name, as JSON values; addresses of endpoints are not among them."""
-    return common_settings(models, config, imports) | {
+    return common_settings(models, config) | {
         "seed_pairs": f"{len(seeds)} pairs, digest {digest_seeds(seeds)}",
         "personas": personas.digest() if personas else "",
         "graph": _describe(graph),
-        "share": share,
+        "share": str(partition or "all"),
     }
 
 
-def common_settings(
-    models: RoleModels, config: SimulationConfig, imports: Mapping[str, str] | None = None
-) -> dict[str, Any]:
+def common_settings(models: Models, config: SimulationConfig) -> dict[str, Any]:
     """Return the settings that any run has, wherever its pairs come from; `imports` only where there are any."""
     judge_prompt = render_judge(Conversation(), Conversation())
     contrasts = [contrast_frame(part, config.contrast_format) for part in CONTRAST_PROMPTS]
     return config.fixed() | {
-        "models": models.names(),
+        "models": model_names(models),
         "prompts": f"digest {_digest((USER_PROMPT, PERSONA_HEADINGS, contrasts, judge_prompt))}",
         "layout": _LAYOUT,
-        **({"imports": dict(imports)} if imports else {}),
+        **({"imports": digest_code(config.imports)} if config.imports else {}),
     }
 
 
@@ -94,15 +96,11 @@ def _digest(value: object) -> str:
     return hashlib.blake2b(repr(value).encode(), digest_size=8).hexdigest()
 
 
-_CHOSEN_SIDES = "%/chosen/%"
-_NO_KEYS = ""
-
-
 def free_settings(directory: Path, settings: Mapping[str, Any]) -> dict[str, str]:
     """Return the settings that may change, each with the keys of the replies that stay good, for `Journal.open`.
 
     Args:
-        directory: Of the run, or of one of its shares.
+        directory: Of the run, or of one of its partitions.
         settings: Of this session. In a graph of the user's own, which has a digest, either side may follow the other.
     """
     if has_rows(directory):

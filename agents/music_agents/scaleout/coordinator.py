@@ -16,12 +16,13 @@ from pathlib import Path
 from music.errors import InvalidInputError
 from music.llm.journal import Journal
 from music.llm.spending.budget import Budget
+from music_agents.config import SimulationConfig
 from music_agents.output.failure_log import FailureLog
 from music_agents.output.pair_table import PairTable
 from music_agents.output.shard_folder import close_gap
 from music_agents.progress import RunProgress, StopCause
 from music_agents.quality import JudgeFigures, diagnose, read_saved_pairs
-from music_agents.run import RunReport, RunStatus, SimulationJob
+from music_agents.run import RunReport, RunStatus
 from music_agents.run.report import read_report, versions, write_report
 from music_agents.run.session import FAILURES, JOURNAL, REPORT
 from music_agents.scaleout.aggregate import ProgressAggregate
@@ -36,7 +37,7 @@ Display = Callable[[ProgressAggregate], AbstractAsyncContextManager[None]]
 
 
 async def run_distributed(
-    job: SimulationJob,
+    config: SimulationConfig,
     directory: Path,
     pool: WorkerPool,
     progress: RunProgress,
@@ -45,12 +46,12 @@ async def run_distributed(
     probe: bool = False,
     display: Display,
 ) -> RunReport:
-    """Do a job with a pool of workers, or go on with it; see `music_agents.run.run_simulation`.
+    """Simulate pairs with a pool of workers, or resume; otherwise as `music_agents.run_simulation`.
 
     A run begins with as many partitions as the pool has workers and keeps them; it may go on with another pool.
 
     Args:
-        job: What is asked for.
+        config: What is asked for.
         directory: Where the run is, or is to be; all workers see it under the same path.
         pool: The workers.
         progress: Of the whole run; its `stop()` ends all workers in order.
@@ -67,11 +68,11 @@ async def run_distributed(
     folders = load_partitions(directory, pool.num_workers)
     async with Journal.open(directory / JOURNAL, {}):
         for folder in folders:
-            folder.prepare(job)
+            folder.prepare(config)
         close_gap(directory)
         if retry_failed:
             FailureLog(directory / FAILURES).retry()
-        coordinator = _Coordinator(job, directory, folders, pool, progress)
+        coordinator = _Coordinator(config, directory, folders, pool, progress)
         await coordinator.load_spending()
         async with display(coordinator.aggregate):
             return await coordinator.run(retry_failed, probe)
@@ -82,36 +83,36 @@ class _Coordinator:
 
     def __init__(
         self,
-        job: SimulationJob,
+        config: SimulationConfig,
         directory: Path,
         folders: list[PartitionFolder],
         pool: WorkerPool,
         progress: RunProgress,
     ) -> None:
-        self._job = job
+        self._config = config
         self._directory = directory
         self._folders = folders
         self._pool = pool
         self._progress = progress
-        self._budget = Budget(max_cost=job.config.max_cost, max_total_tokens=job.config.max_total_tokens)
+        self._budget = Budget(max_cost=config.max_cost, max_total_tokens=config.max_total_tokens)
         self.aggregate = ProgressAggregate(progress, self._budget)
         earlier = read_report(directory / REPORT)
         self._earlier_seconds = earlier.wall_seconds if earlier else 0.0
         log = FailureLog(directory / FAILURES)
-        table = PairTable(directory, job.config.shard_size, log.indices)
-        if table.num_pairs > job.config.num_pairs:
+        table = PairTable(directory, config.shard_size, log.indices)
+        if table.num_pairs > config.num_pairs:
             raise InvalidInputError(
-                f"{directory} holds {table.num_pairs} pairs already, more than the {job.config.num_pairs} wanted: "
+                f"{directory} holds {table.num_pairs} pairs already, more than the {config.num_pairs} wanted: "
                 "ask for at least as many, or give another output directory"
             )
         self._known = self._outcomes().dropped
-        progress.begin(job.config.num_pairs, table.num_pairs, log.reasons)
+        progress.begin(config.num_pairs, table.num_pairs, log.reasons)
 
     async def load_spending(self) -> None:
         """Find out what the partitions have spent."""
         # Those with pairs first: if they refuse the job, no other has changed its settings.
         for folder in sorted(self._folders, key=lambda folder: not folder.has_rows):
-            self.aggregate.rest(folder.number, folder.report, await folder.spending(self._job))
+            self.aggregate.rest(folder.number, folder.report, await folder.spending(self._config))
 
     async def run(self, retry_failed: bool, probe: bool) -> RunReport:
         """Simulate what is missing, and leave the files in order however that ends."""
@@ -130,7 +131,7 @@ class _Coordinator:
 
     async def _simulate(self, retry_failed: bool, probe: bool) -> None:
         """Have rounds of work done until nothing more is wanted, or the run is to stop."""
-        end = self._job.config.num_pairs if retry_failed else self._outcomes().end
+        end = self._config.num_pairs if retry_failed else self._outcomes().end
         while not self._progress.stopping and (todo := self._todo(end, retry_failed)):
             if detail := self._exhausted():
                 self._progress.stop(StopCause.BUDGET, detail)
@@ -142,7 +143,7 @@ class _Coordinator:
 
     def _todo(self, end: int, retry_failed: bool) -> list[PartitionFolder]:
         """Return the partitions that are to be simulated up to an index."""
-        size = self._job.config.shard_size
+        size = self._config.shard_size
         return [
             folder for folder in self._folders if not folder.has_ended(end, size) or (retry_failed and folder.dropped())
         ]
@@ -154,7 +155,7 @@ class _Coordinator:
             PartitionFailedError: A worker died or gave up.
         """
         spent = {folder.number: self.aggregate.spending_of(folder.number) for folder in self._folders}
-        tasks = allocate(self._job, todo, end, self._pool.num_workers, spent, retry_failed=retry_failed, probe=probe)
+        tasks = allocate(self._config, todo, end, self._pool.num_workers, spent, retry_failed=retry_failed, probe=probe)
         results = await self._pool.run(tasks, self.aggregate)
         for number, result in results.items():
             spending = result.spending if isinstance(result, RunReport) else self.aggregate.spending_of(number)
@@ -193,7 +194,7 @@ class _Coordinator:
 
     def _judge_figures(self, table: PairTable, failures: FailureLog) -> JudgeFigures | None:
         """Count what the judge said, if there is one."""
-        return JudgeFigures.of(table.judgements + failures.judgements) if self._job.endpoints.judge else None
+        return JudgeFigures.of(table.judgements + failures.judgements) if self._config.judge else None
 
     def _replies(self) -> dict[str, Counter[str]]:
         """Add up what was taken out of the replies of all partitions, by role."""
@@ -204,7 +205,7 @@ class _Coordinator:
         return total
 
     def _outcomes(self) -> Outcomes:
-        return Outcomes(self._folders, self._job.config.num_pairs, self._job.config.shard_size)
+        return Outcomes(self._folders, self._config.num_pairs, self._config.shard_size)
 
     def _status(self) -> RunStatus:
         """Say where the run stands."""
@@ -223,7 +224,7 @@ class _Coordinator:
         report = RunReport(
             status=status,
             detail=self._progress.stop_detail,
-            num_wanted=self._job.config.num_pairs,
+            num_wanted=self._config.num_pairs,
             num_pairs=table.num_pairs,
             failures=failures.reasons,
             retries=table.retries + failures.retries,
@@ -232,7 +233,7 @@ class _Coordinator:
             spending=self.aggregate.spending(),
             wall_seconds=round(self._earlier_seconds + self._progress.seconds, 3),
             diagnostics=diagnose(read_saved_pairs(self._directory), failures.reasons) if is_complete else None,
-            endpoints=first.endpoints if first else self._job.endpoints.by_role(),
+            endpoints=first.endpoints if first else self._config.endpoints(),
             unsupported={name: refused for report in reports for name, refused in report.unsupported.items()},
             settings=(first.settings if first else {}) | {"share": f"all, in {len(self._folders)} shares"},
             versions=versions(),

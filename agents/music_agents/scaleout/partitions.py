@@ -13,19 +13,20 @@ from music.llm.journal import Journal
 from music.llm.spending.ledger import Ledger
 from music.llm.spending.records import Spending
 from music.pairs import ContrastivePair
-from music_agents.config import FREE_WITHOUT_ROWS
+from music_agents.config import FREE_WITHOUT_ROWS, SimulationConfig
 from music_agents.failures import FailedPair
 from music_agents.output.failure_log import FailureLog, read_failures
 from music_agents.output.files import replace_file
 from music_agents.output.pair_table import PairTable
 from music_agents.output.shard_folder import close_gap, has_rows, pair_index
 from music_agents.quality import read_saved_pairs
-from music_agents.run import Partition, RunReport, RunStatus, SimulationJob
+from music_agents.run import Partition, RunReport, RunStatus
 from music_agents.run.report import read_report
-from music_agents.run.session import FAILURES, JOURNAL, REPORT, SHARES
+from music_agents.run.roles import make_progress
+from music_agents.run.session import FAILURES, JOURNAL, PARTITIONS, REPORT
 from music_agents.run.settings import free_settings, has_changed
 
-__all__ = ["SHARES", "Outcomes", "PartitionFolder", "is_partitioned", "load_partitions"]
+__all__ = ["PARTITIONS", "Outcomes", "PartitionFolder", "is_partitioned", "load_partitions"]
 
 
 class PartitionFolder:
@@ -80,13 +81,13 @@ class PartitionFolder:
         if own:
             FailureLog(self.directory / FAILURES).reopen(own)
 
-    def prepare(self, job: SimulationJob) -> None:
+    def prepare(self, config: SimulationConfig) -> None:
         """Restore order where shards are missing, and forget the failures that came of other settings."""
         if not self.directory.exists():
             return
         if (self.directory / JOURNAL).exists():
             close_gap(self.directory)
-        settings = job.config.fixed()
+        settings = config.fixed()
         if has_changed(self.report, settings, free_settings(self.directory, settings)):
             FailureLog(self.directory / FAILURES).start_over()
 
@@ -99,7 +100,7 @@ class PartitionFolder:
         """Yield its pairs in order."""
         return read_saved_pairs(self.directory) if self.directory.exists() else iter(())
 
-    async def spending(self, job: SimulationJob) -> Spending:
+    async def spending(self, config: SimulationConfig) -> Spending:
         """Return what its paid replies came to, those of a session that was killed included.
 
         Raises:
@@ -107,15 +108,15 @@ class PartitionFolder:
             ChangedSettingsError: There are pairs, and settings changed that they depend on.
             InvalidInputError: The budget bounds the cost and a model's price is not known.
         """
-        ledger: Ledger = job.progress().ledger
+        ledger: Ledger = make_progress(config).ledger
         report = self.report
-        endpoints = report.endpoints if report is not None else job.endpoints.by_role()
+        endpoints = report.endpoints if report is not None else config.endpoints()
         async with AsyncExitStack() as stack:
             journal = None
             if report is not None and (self.directory / JOURNAL).exists():
-                # Under its own settings, less those that may change: the worker checks if these are the job's, too.
+                # Under its own settings, less those that may change: the worker checks if these are the config's, too.
                 free = free_settings(self.directory, report.settings)
-                settings = report.settings | {name: job.config.fixed()[name] for name in FREE_WITHOUT_ROWS}
+                settings = report.settings | {name: config.fixed()[name] for name in FREE_WITHOUT_ROWS}
                 journal = await stack.enter_async_context(Journal.open(self.directory / JOURNAL, settings, free))
             for role, endpoint in endpoints.items():
                 ledger.open(role, endpoint, journal)
@@ -124,7 +125,7 @@ class PartitionFolder:
 
 def is_partitioned(directory: Path) -> bool:
     """Whether a directory holds a run that was begun in partitions."""
-    return (directory / SHARES).exists()
+    return (directory / PARTITIONS).exists()
 
 
 def load_partitions(directory: Path, num_partitions: int) -> list[PartitionFolder]:
@@ -140,8 +141,8 @@ def load_partitions(directory: Path, num_partitions: int) -> list[PartitionFolde
                 f"{directory} holds a run that was begun in one process: resume it without --processes and --ray, "
                 "or give another output directory"
             )
-        replace_file(directory / SHARES, orjson.dumps({"num_shares": num_partitions}))
-    recorded = int(orjson.loads((directory / SHARES).read_bytes())["num_shares"])
+        replace_file(directory / PARTITIONS, orjson.dumps({"num_shares": num_partitions}))
+    recorded = int(orjson.loads((directory / PARTITIONS).read_bytes())["num_shares"])
     return [PartitionFolder(directory, number, recorded) for number in range(recorded)]
 
 

@@ -20,13 +20,14 @@ from pydantic import ValidationError
 from music.cli import run_async
 from music.errors import InvalidInputError, MusicError
 from music.llm.spending.records import Spending
-from music.preferences import Consecutive
 from music.user_code import describe_fault
+from music_agents.config import SimulationConfig
 from music_agents.progress import RunProgress
 from music_agents.progress.events import ProgressEvent, ProgressWatch
-from music_agents.run import Partition, RunReport, SimulationJob
+from music_agents.run import Partition, RunReport, run_simulation
+from music_agents.run.roles import make_progress
 from music_agents.scaleout.aggregate import ProgressAggregate
-from music_agents.scaleout.partitions import SHARES, PartitionFolder
+from music_agents.scaleout.partitions import PARTITIONS, PartitionFolder
 from music_agents.seeds import load_seeds
 
 __all__ = ["PartitionFailedError", "PartitionFailure", "PartitionTask", "Post", "TaskResult", "WorkerPool"]
@@ -43,14 +44,14 @@ class PartitionTask:
     """Simulate one partition up to its end.
 
     Attributes:
-        job: The run's, with the worker's part of the pace and of the budget.
+        config: The run's, with the worker's part of the pace and of the budget.
         directory: Of the partition.
         partition: Which indices.
         retry_failed: Whether its failed pairs are tried again.
         probe: Whether every endpoint is asked once beforehand.
     """
 
-    job: SimulationJob
+    config: SimulationConfig
     directory: Path
     partition: Partition
     retry_failed: bool = False
@@ -94,7 +95,7 @@ class WorkerPool(AbstractAsyncContextManager["WorkerPool"], Protocol):
 
 
 def allocate(
-    job: SimulationJob,
+    config: SimulationConfig,
     folders: Sequence[PartitionFolder],
     end: int,
     num_workers: int,
@@ -106,7 +107,7 @@ def allocate(
     """Return the tasks that simulate partitions up to an index, within the pace and the budget of the whole run.
 
     Args:
-        job: Of the whole run.
+        config: Of the whole run.
         folders: The partitions that are to be simulated.
         end: The index.
         num_workers: How many of them are simulated at a time.
@@ -114,10 +115,13 @@ def allocate(
         retry_failed: Whether failed pairs are tried again.
         probe: Whether the first of the workers asks every endpoint once beforehand, for all of them.
     """
-    job = _with_part_of_pace(job, min(num_workers, len(folders)))
+    num_working = min(num_workers, len(folders))
+    rates = {"requests_per_minute": config.requests_per_minute, "tokens_per_minute": config.tokens_per_minute}
+    pace: dict[str, float] = {name: rate / num_working for name, rate in rates.items() if rate is not None}
+    pace["max_in_flight"] = max(1, config.max_in_flight // num_working)
     return [
         PartitionTask(
-            job=_with_part_of_budget(job, spent, folder.number, len(folders)),
+            config=config.model_copy(update=pace | _part_of_budget(config, spent, folder.number, len(folders))),
             directory=folder.directory,
             partition=folder.partition(end),
             retry_failed=retry_failed,
@@ -127,33 +131,19 @@ def allocate(
     ]
 
 
-def _with_part_of_pace(job: SimulationJob, num_workers: int) -> SimulationJob:
-    client = job.endpoints.client
-    pacing = client.pacing
-    rates = {"requests_per_minute": pacing.requests_per_minute, "tokens_per_minute": pacing.tokens_per_minute}
-    limits = {name: rate / num_workers for name, rate in rates.items() if rate is not None}
-    client = client.model_copy(update={"pacing": pacing.model_copy(update=limits)})
-    in_flight = max(1, job.config.max_in_flight // num_workers)
-    return job.model_copy(
-        update={
-            "endpoints": job.endpoints.model_copy(update={"client": client}),
-            "config": job.config.model_copy(update={"max_in_flight": in_flight}),
-        }
-    )
-
-
-def _with_part_of_budget(
-    job: SimulationJob, spent: Mapping[int, Spending], number: int, num_partitions: int
-) -> SimulationJob:
+def _part_of_budget(
+    config: SimulationConfig, spent: Mapping[int, Spending], number: int, num_partitions: int
+) -> dict[str, float]:
+    """Return the bounds of one partition."""
     bounds: dict[str, float] = {}
-    own, config = spent[number], job.config
+    own = spent[number]
     if config.max_total_tokens is not None:
         left = config.max_total_tokens - sum(spending.num_tokens for spending in spent.values())
         bounds["max_total_tokens"] = own.num_tokens + math.ceil(left / num_partitions)
     if config.max_cost is not None:
         left_cost = config.max_cost - sum(spending.cost or 0.0 for spending in spent.values())
         bounds["max_cost"] = (own.cost or 0.0) + left_cost / num_partitions
-    return job.model_copy(update={"config": config.model_copy(update=bounds)})
+    return bounds
 
 
 def run_task(task: PartitionTask, post: Post) -> TaskResult:
@@ -166,25 +156,22 @@ def run_task(task: PartitionTask, post: Post) -> TaskResult:
 
 async def _simulate(task: PartitionTask, post: Post) -> RunReport:
     """Simulate a partition, and post its figures meanwhile."""
-    if not (task.directory.parent / SHARES).exists():
+    if not (task.directory.parent / PARTITIONS).exists():
         raise InvalidInputError(
             f"{task.directory.parent} is not there for this worker: the output directory must be on storage that all "
             "nodes see under the same path"
         )
-    progress = task.job.progress()
-    return await task.job.run(
+    progress = make_progress(task.config)
+    return await run_simulation(
+        task.config,
         task.directory,
-        _load_seeds(*_source(task.job)).seeds,
-        progress,
+        seeds=_load_seeds(*task.config.seed_source()).seeds,
+        progress=progress,
         retry_failed=task.retry_failed,
-        share=task.partition,
         probe=task.probe,
+        partition=task.partition,
         display=partial(_posting, progress=progress, post=post),
     )
-
-
-def _source(job: SimulationJob) -> tuple[str, str | None, bool, str | None, Consecutive]:
-    return job.seeds, job.format, job.strict, job.split, job.consecutive
 
 
 _load_seeds = cache(load_seeds)

@@ -25,7 +25,6 @@ from music.prompts import (
 )
 from music.sandbox.model import SandboxModel
 from music_agents.contrasts import (
-    Cast,
     Schedule,
     contrast_names,
     make_contrast,
@@ -35,7 +34,7 @@ from music_agents.contrasts import (
 )
 from music_agents.failures import FailureReason, RoleFailedError
 from music_agents.graph import PairContext, build_pair_graph, run_pair_graph
-from music_agents.roles import AssistantRole, Roles, RoleTurn, RoleView, SharedScript, UserRole
+from music_agents.roles import AssistantRole, RoleSet, RoleTurn, RoleView, SharedScript, UserRole
 
 DOCS = Path(__file__).parents[3] / "docs" / "contrasts.md"
 ASKED = (
@@ -84,13 +83,14 @@ class Listener:
 @pytest.fixture
 def cast():
     assistant = Listener("assistant")
-    return Cast(contrast=Listener("contrast"), assistant=AssistantRole(assistant), weaker=Listener("weaker"))
+    models = {"contrast": Listener("contrast"), "weaker": Listener("weaker")}
+    return RoleSet(assistant=AssistantRole(assistant), models=models)
 
 
 @pytest.fixture
 def sandbox():
     model = SandboxModel()
-    return Cast(contrast=model, assistant=AssistantRole(model), weaker=SandboxModel("weak"))
+    return RoleSet(assistant=AssistantRole(model), models={"contrast": model, "weaker": SandboxModel("weak")})
 
 
 @pytest.mark.parametrize("name", ["instruction", "drop_constraint", "persona_swap"])
@@ -337,7 +337,7 @@ async def test_a_shared_script_repeats_the_chosen_user_without_a_call():
 async def test_on_a_shared_script_both_users_say_the_same_and_the_second_costs_nothing(sandbox):
     model = SandboxModel()
     contrast = make_contrast({"forget": 1}, sandbox, Schedule.parse("turns:2"))
-    roles = Roles(user=SharedScript(UserRole(model)), assistant=sandbox.assistant, contrast=contrast)
+    roles = RoleSet(user=SharedScript(UserRole(model)), assistant=sandbox.assistant, contrast=contrast)
     context = PairContext(pair=0, run_seed=4, num_seed_messages=0, num_turns=5)
     state = await run_pair_graph(build_pair_graph(roles), Conversation(), context)
     users = [[m.content for m in state[side].messages if m.role == "user"] for side in ("chosen", "rejected")]

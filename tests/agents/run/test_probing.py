@@ -12,7 +12,7 @@ from music.llm.openai import ClientSettings, OpenAIChatModel
 from music.llm.replicas import ReplicatedModel
 from music.llm.retry import RetryPolicy
 from music.prompts import read_prompt, render_contrast_reply
-from music_agents import RoleModels, SimulationConfig, run_simulation
+from music_agents import SimulationConfig, run_simulation
 from music_agents.run.endpoints import EndpointNotReadyError
 
 PROBE_WORDS = "Reply with the word OK"
@@ -89,9 +89,9 @@ def nobody():
 
 async def simulate(directory, seeds, model, **settings):
     config = SimulationConfig(**({"num_pairs": 2, "num_turns": 1, "gates": False} | settings))
-    models = RoleModels(user=model, assistant=model, contrast=model)
+    models = {"user": model, "assistant": model, "contrast": model}
     try:
-        return await run_simulation(directory, seeds, models, config, probe=True)
+        return await run_simulation(config, directory, models=models, seeds=seeds, probe=True)
     finally:
         await model.aclose()
 

@@ -146,10 +146,10 @@ async def test_a_role_that_fails_without_asking_anybody_stalls_too(tmp_path, see
     async def silent(view):
         raise RoleFailedError("nothing to say")
 
-    def graph(casting):
+    def graph(roles):
         from dataclasses import replace
 
-        return build_pair_graph(replace(casting.roles, user=silent))
+        return build_pair_graph(replace(roles, user=silent))
 
     await stall(run, tmp_path, seeds, fake_model(), graph=graph)
 
@@ -245,8 +245,8 @@ class TestAnotherStrategy:
     async def test_in_a_graph_of_ones_own_nothing_is_reused(self, tmp_path, fake_model, unparsed, seeds, run):
         from music_agents import build_pair_graph
 
-        def graph(casting):
-            return build_pair_graph(casting.roles)
+        def graph(roles):
+            return build_pair_graph(roles)
 
         first, second = fake_model(unparsed()), fake_model()
         await stall(run, tmp_path, seeds, first, graph=graph)

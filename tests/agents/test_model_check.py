@@ -1,13 +1,15 @@
-"""What weak models do to a preflight, and to the first turns of a run."""
+"""What weak models do to a check, and to the first turns of a run."""
+
+from contextlib import asynccontextmanager
 
 import pytest
 
 from music.llm.chat import ReplyOutcome
 from music.prompts import Part
-from music_agents import RoleModels, SimulationConfig, SimulationJob, run_simulation
+from music_agents import SimulationConfig, run_simulation
 from music_agents.failures import FailureReason
 from music_agents.model_check import Measure, check_models
-from music_agents.run import RoleEndpoints
+from music_agents.run.roles import make_progress
 from music_agents.seeds import Seed
 from music_agents.stall_detection import SimulationStalledError
 
@@ -17,17 +19,13 @@ def check(seeds, monkeypatch):
     """Return what checks a model that plays all roles."""
 
     async def run(model, **settings):
-        class Opened:
-            async def __aenter__(self):
-                return RoleModels(user=model, assistant=model, contrast=model)
+        @asynccontextmanager
+        async def loaded(_):
+            yield {"user": model, "assistant": model, "contrast": model}
 
-            async def __aexit__(self, *_):
-                pass
-
-        monkeypatch.setattr(RoleEndpoints, "open", lambda _: Opened())
+        monkeypatch.setattr("music_agents.model_check.load_models", loaded)
         config = SimulationConfig(**({"num_pairs": 100, "num_turns": 3, "gates": True} | settings))
-        job = SimulationJob(seeds="sandbox", config=config)
-        return await check_models(job, [Seed.of(seed) for seed in seeds], job.progress())
+        return await check_models(config, [Seed.of(seed) for seed in seeds], make_progress(config))
 
     return run
 
@@ -105,8 +103,8 @@ def test_a_share_of_turns_counts_three_tries():
 
 async def simulate(directory, seeds, model, **settings):
     config = SimulationConfig(**({"num_pairs": 200, "num_turns": 2, "gates": False} | settings))
-    models = RoleModels(user=model, assistant=model, contrast=model)
-    return await run_simulation(directory, seeds, models, config)
+    models = {"user": model, "assistant": model, "contrast": model}
+    return await run_simulation(config, directory, models=models, seeds=seeds)
 
 
 async def test_a_run_whose_contrast_comes_to_nothing_stops_with_the_remedy(seeds, fake_model, tmp_path):
