@@ -248,7 +248,7 @@ def test_rows_of_no_known_shape_are_told_with_the_shapes_of_prompts_too(tmp_path
 def test_a_contrast_that_lacks_its_model_is_found_before_anything_is_asked(prompts, tmp_path, capsys):
     nobody = "m@http://127.0.0.1:9/v1"
     assert simulate(prompts, "--out", tmp_path, f"--assistant={nobody}", "--strategy=weaker_model") == 1
-    assert "needs a weaker model to answer: name its endpoint (--weaker)" in capsys.readouterr().err
+    assert "expected a model for the role 'weaker', got none: name its endpoint (--weaker)" in capsys.readouterr().err
 
 
 def test_replies_without_usage_are_reported(tmp_path):

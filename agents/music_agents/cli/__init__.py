@@ -1,5 +1,5 @@
-"""The commands `music simulate` and `music defects`."""
+"""The command `music simulate`."""
 
-from music_agents.cli.commands import defects, simulate
+from music_agents.cli.commands import simulate
 
-__all__ = ["defects", "simulate"]
+__all__ = ["simulate"]

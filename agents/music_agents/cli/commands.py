@@ -1,4 +1,4 @@
-"""The flags of `music simulate` and `music defects`: those of their configs, and what concerns one session."""
+"""`music simulate`: the flags of its config, and what concerns one session."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,9 +7,9 @@ import typer
 
 from music.cli import AsJson, Reading, Requests, with_flags
 from music.errors import InvalidInputError
-from music_agents.config import DefectsConfig, SimulationConfig
+from music_agents.config import SimulationConfig
 
-__all__ = ["defects", "simulate"]
+__all__ = ["Out", "RetryFailed", "simulate"]
 
 SCALE = "Scale"
 Out = Annotated[Path, typer.Option(help="Directory of the run; the same command resumes it.")]
@@ -69,25 +69,3 @@ def simulate(
             )
         report = execute(config, out, retry_failed=retry_failed, processes=processes, ray=ray, as_json=json)
         conclude(report, out, as_json=json)
-
-
-@with_flags
-def defects(
-    seeds: Annotated[str, typer.Argument(help="Conversations (rows of {messages}), or preference pairs.")],
-    out: Out,
-    config: DefectsConfig,
-    requests: Requests,
-    reading: Reading,
-    retry_failed: RetryFailed = False,
-    json: AsJson = False,
-) -> None:
-    """Swap a contrast into one turn of conversations, for `music evaluate defects`.
-
-    Example: music defects dialogues.jsonl --out runs/defects --contrast gemma-2-9b-it@http://127.0.0.1:8000/v1
-    """
-    from music_agents.cli.execute import conclude, execute_defects
-
-    config = config.model_copy(update={**dict(requests), **dict(reading)})
-    config.endpoints()
-    report = execute_defects(config, seeds, out, retry_failed=retry_failed, as_json=json)
-    conclude(report, out, as_json=json)

@@ -11,7 +11,7 @@ from rich.markup import escape
 from music.cli import console, emit, run_async
 from music.user_code import user_faults
 from music_agents.cli.texts import describe_report, describe_start, start_event
-from music_agents.config import DefectsConfig, SimulationConfig
+from music_agents.config import SimulationConfig
 from music_agents.failures import RoleFailedError
 from music_agents.model_check import ModelCheck
 from music_agents.progress import RunProgress, StopCause, stop_on_signals
@@ -21,7 +21,7 @@ from music_agents.run.roles import make_progress
 from music_agents.scaleout import ProcessWorkerPool, WorkerPool, is_partitioned, run_distributed
 from music_agents.seeds import Seed, load_seeds
 
-__all__ = ["check_strategy", "conclude", "execute", "execute_defects", "show_dry_run"]
+__all__ = ["check_strategy", "conclude", "execute", "show_dry_run"]
 
 INTERRUPTED = 130
 STOPPED = 3
@@ -75,25 +75,6 @@ def check_strategy(config: SimulationConfig, *, as_json: bool) -> None:
     emit(verdict.model_dump(mode="json"), as_json, text=escape(verdict.describe()))
     if not verdict.can_work:
         raise typer.Exit(STOPPED)
-
-
-def execute_defects(config: DefectsConfig, source: str, out: Path, *, retry_failed: bool, as_json: bool) -> RunReport:
-    """Make pairs with a defect at one turn; Ctrl-C as for `execute`."""
-    from music_agents.defects.run import make_defects
-    from music_agents.defects.swaps import read_transcripts
-
-    transcripts, summary = read_transcripts(source, config.format, config.split, config.consecutive, config.strict)
-    console.print(summary, markup=False, highlight=False, soft_wrap=True)
-    progress, display = make_progress(config), partial(show_progress, console=console, as_json=as_json)
-
-    async def make() -> RunReport:
-        with stop_on_signals(progress):
-            return await make_defects(
-                config, out, transcripts, progress=progress, retry_failed=retry_failed, probe=True, display=display
-            )
-
-    with user_faults():
-        return run_async(make())
 
 
 def conclude(report: RunReport, out: Path, *, as_json: bool) -> None:

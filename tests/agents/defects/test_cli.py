@@ -9,7 +9,7 @@ from music.errors import InvalidInputError
 from music.evaluation.benchmarks.reading import read_benchmark
 from music.evaluation.benchmarks.registry import load_benchmark
 from music.sandbox.server import sandbox_server
-from music_agents.cli import defects
+from music_agents.defects.cli import defects
 
 APP = typer.Typer()
 APP.command()(defects)
