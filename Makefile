@@ -28,7 +28,7 @@ format: $(TESTS)  ## fix what ruff can fix
 	$(BIN)/ruff check --fix .
 
 backbone: $(TESTS)  ## rebuild the two shipped sandbox models from a seed
-	$(BIN)/python -m music_trainers.backbone
+	$(BIN)/python tools/backbone.py
 
 # What the commands need.
 $(PACKAGE): pyproject.toml constraints.txt

@@ -24,7 +24,7 @@ from music.reward.packing import TokenSequence
 from music.reward.scoring import SequenceScorer
 from music.sandbox.artifacts import REWARD_MODEL
 from music.sandbox.model import SandboxModel
-from music_envs import Anytime, Beam, BestOfNConfig, Greedy, Strategy, Whole, load_seeds, run_best_of_n
+from music_envs import Anytime, Beam, BestOfNConfig, Greedy, Strategy, Whole, load_prompts, run_best_of_n
 
 NUM_CANDIDATES, NUM_TURNS = 8, 3
 STRATEGIES: dict[str, Strategy] = {
@@ -119,7 +119,7 @@ def record(model: RewardModel, strategy: Strategy, num_seeds: int) -> list[list[
         return model.score(conversations)
 
     run = run_best_of_n(
-        load_seeds("sandbox", num_seeds),
+        load_prompts("sandbox", num_seeds),
         assistant=SandboxModel("fair"),
         user=SandboxModel(),
         reward=reward,

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from music.sandbox.defects import GROUPS
-from music.sandbox.oracle import ErrorKind
+from music.sandbox.world.defects import ERROR_GROUPS
+from music.sandbox.world.oracle import ErrorKind
 from music.statistics import Estimate, accuracy, mean, paired_difference
 
 __all__ = ["PairFigures", "Result", "print_row", "print_tables", "show", "show_accuracy"]
 
-ALL_GROUPS = GROUPS | {"recollection": (ErrorKind.RECOLLECTION,)}
+ALL_GROUPS = ERROR_GROUPS | {"recollection": (ErrorKind.RECOLLECTION,)}
 
 
 @dataclass(frozen=True, slots=True)

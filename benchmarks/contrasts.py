@@ -28,16 +28,16 @@ from benchmarks.contrast_tables import PairFigures, Result, print_tables
 from music.conversation import Conversation
 from music.pairs import ContrastivePair, PreferencePair
 from music.reward.functions import RewardFunction
-from music.sandbox import SandboxModel, oracle, seed_pairs
+from music.sandbox import SandboxModel, oracle_score, seed_pairs
 from music.sandbox.artifacts import REWARD_MODEL
-from music.sandbox.defects import defects
-from music.sandbox.language import read_reply
-from music.sandbox.oracle import ErrorKind
+from music.sandbox.world.defects import draw_defects
+from music.sandbox.world.language import read_reply
+from music.sandbox.world.oracle import ErrorKind
 from music_agents.contrasts import Schedule, make_contrast, parse_mix
 from music_agents.graph import build_pair_graph
 from music_agents.roles import AssistantRole, RoleSet, UserRole
 from music_agents.simulation import simulate
-from music_envs import judge_rollouts, select_best
+from music_envs import grade_rollouts, select_best
 from music_trainers.demo.records import FULL, QUICK, DemoSizes
 from music_trainers.miniature.measures import HELD_OUT, TestSets, draw_test_sets, single_turn_margins
 from music_trainers.miniature.training import train_arm, use_one_thread
@@ -95,7 +95,7 @@ def draw_sets(sizes: DemoSizes, seed: int) -> TestSets:
     """Draw the demo's test sets, and defects of recollection with them."""
     sets = draw_test_sets(sizes, seed)
     recalls = {
-        ("recollection", turn): defects(
+        ("recollection", turn): draw_defects(
             ErrorKind.RECOLLECTION, turn, sizes.num_turns, 2 * sizes.num_defects, seed + HELD_OUT
         )
         for turn in range(1, sizes.num_turns)
@@ -114,7 +114,7 @@ def run_arm(arm: str, sizes: DemoSizes, seed: int, sets: TestSets) -> Result:
             train_arm([*seed_pairs(sizes.num_base_pairs, seed + 1), *pairs], Path(scratch), seed)
         model = RewardModel.from_pretrained(scratch if pairs else REWARD_MODEL)
         margins = {key: _margins(model, [d.pair for d in some]) for key, some in sets.defects.items()}
-        graded = judge_rollouts(select_best([pool[:NUM_CANDIDATES] for pool in sets.pools], model), oracle.score)
+        graded = grade_rollouts(select_best([pool[:NUM_CANDIDATES] for pool in sets.pools], model), oracle_score)
         single = single_turn_margins(model, sets)
     grades = [grade for grade in graded if grade is not None]
     figures = pair_figures(pairs) if pairs else None
@@ -143,7 +143,7 @@ def pair_figures(pairs: Sequence[ContrastivePair]) -> PairFigures:
     words = [[_num_words(side, pair.num_seed_messages) for side in (pair.chosen, pair.rejected)] for pair in pairs]
     return PairFigures(
         num_calls=[float(pair.usage.num_calls) for pair in pairs],
-        oracle_agrees=[_prefers(*oracle.score(two)) for two in sides],
+        oracle_agrees=[_prefers(*oracle_score(two)) for two in sides],
         hop_shortcut=[_prefers(-num_hops(chosen), -num_hops(rejected)) for chosen, rejected in sides],
         length_gap=[chosen / rejected - 1 for chosen, rejected in words],
     )
@@ -151,7 +151,7 @@ def pair_figures(pairs: Sequence[ContrastivePair]) -> PairFigures:
 
 def num_hops(conversation: Conversation) -> int:
     """Count how often topic or aspect change from one reply with tips to the next."""
-    replies = [read_reply(m.content).items for m in conversation.messages if m.role == "assistant"]
+    replies = [read_reply(m.content).tips for m in conversation.messages if m.role == "assistant"]
     tips = [items[0] for items in replies if items]
     return sum((a.topic != b.topic) + (a.aspect != b.aspect) for a, b in pairwise(tips))
 

@@ -23,11 +23,9 @@ import music.sandbox
 from benchmarks.evaluation_rows import WORDS, draw_items
 from benchmarks.reward_models import FAMILIES, Timing, interleave, make_classifier, setup
 from music.conversation import Conversation
-from music.evaluation.benchmarks.item import Item, ItemSet
-from music.evaluation.benchmarks.reading import read_benchmark
-from music.evaluation.benchmarks.registry import load_benchmark
-from music.evaluation.drawing import draw_prompts
-from music.evaluation.scoring import Subject, score_items
+from music.evaluation.benchmarks.registry import load_benchmark, read_benchmark
+from music.evaluation.benchmarks.types import Item, ItemSet
+from music.evaluation.scoring import ScoredModel, score_items
 from music.reward import ConversationTokenizer, RewardModel
 from music.reward.loading import load_checkpoint
 
@@ -110,7 +108,7 @@ def _item_sets(files: Sequence[str], num_prompts: int) -> dict[str, ItemSet]:
     if not files:
         return {f"prompts of {size:,} characters": draw_styles(num_prompts, size) for size in (100, 500, 2_000)}
     benchmark = load_benchmark(RM_BENCH)
-    return {Path(file).stem: draw_prompts(read_benchmark(benchmark, [file]), num_prompts) for file in files}
+    return {Path(file).stem: read_benchmark(benchmark, [file]).draw_prompts(num_prompts) for file in files}
 
 
 def draw_styles(num: int, prompt_characters: int) -> ItemSet:
@@ -152,18 +150,18 @@ def render_scoring(item_sets: dict[str, ItemSet], num_rounds: int) -> Iterator[s
 def measure(items: ItemSet, tokens: ConversationTokenizer, num_rounds: int) -> Cost:
     """Score items again and again, all completions together and each one apart."""
     classifier = make_classifier(FAMILIES[0])
-    subject = Subject(name="benchmark", reward=RewardModel(classifier, tokens, "cpu"))
+    scored_model = ScoredModel(name="benchmark", reward=RewardModel(classifier, tokens, "cpu"))
     sets = [replace(items, items=tuple(_only(item, place) for item in items.items)) for place in range(2 * len(STYLES))]
     passes: list[Forwards] = []
 
     def together(path: Path) -> None:
         with Forwards().of(classifier) as forwards:
-            score_items(items, subject, path)
+            score_items(items, scored_model, path)
         passes.append(forwards)
 
     def apart(path: Path) -> None:
         for each in sets:
-            score_items(each, subject, path)
+            score_items(each, scored_model, path)
             path.unlink()
 
     with tempfile.TemporaryDirectory() as folder:

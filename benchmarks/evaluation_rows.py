@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from music.evaluation.benchmarks import rewardbench2
-from music.evaluation.benchmarks.benchmark import Benchmark
-from music.evaluation.benchmarks.correctness import SETS
-from music.evaluation.benchmarks.item import Item
+from music.evaluation.benchmarks.ppe_correctness import SETS
 from music.evaluation.benchmarks.registry import load_benchmark
 from music.evaluation.benchmarks.rewardbench import SECTIONS
+from music.evaluation.benchmarks.types import Benchmark, Item
 from music.preferences.sources import Row
 
 __all__ = ["WORDS", "draw_items"]

@@ -31,7 +31,7 @@ from music.pairs import PreferencePair
 from music.reward.contract import Readout
 from music.sandbox import seed_pairs
 from music.sandbox.artifacts import REWARD_MODEL
-from music.sandbox.defects import GROUPS
+from music.sandbox.world.defects import ERROR_GROUPS
 from music.statistics import mean, paired_difference
 from music_trainers.demo.records import FULL, QUICK, DemoSizes
 from music_trainers.miniature.measures import GREEDY_CANDIDATES, Measures, TestSets, draw_test_sets, measure
@@ -53,8 +53,8 @@ READOUTS: tuple[Readout, ...] = get_args(Readout)
 SPANS = ("early", "last")
 WHOLE, GREEDY = "Best-of-8", f"greedy Best-of-{GREEDY_CANDIDATES}"
 GRADES = (WHOLE, GREEDY)
-COLUMNS = (*(f"{group}, {span}" for group in GROUPS for span in SPANS), "single turns", *GRADES)
-CHANGED_BY_READING = (*(f"{group}, early" for group in GROUPS), WHOLE)
+COLUMNS = (*(f"{group}, {span}" for group in ERROR_GROUPS for span in SPANS), "single turns", *GRADES)
+CHANGED_BY_READING = (*(f"{group}, early" for group in ERROR_GROUPS), WHOLE)
 """The others compare what has the same turns before the last one, so that both readouts rank alike."""
 
 Figures = dict[str, list[float]]

@@ -35,8 +35,8 @@ from music.preferences import read_preferences
 from music.reward.loading import load_checkpoint
 from music.reward.packing import TokenSequence, plan_rows
 from music_trainers.reward.config import RewardTrainingConfig
-from music_trainers.reward.pairs.encoding import EncodedPair, encode_pairs
-from music_trainers.reward.step.optimization import PairOptimizer
+from music_trainers.reward.optimizer import PairOptimizer
+from music_trainers.reward.pairs import EncodedPair, encode_pairs
 
 __all__ = ["RealText"]
 

@@ -18,7 +18,7 @@ import orjson
 from music.llm.chat import ChatModel, ChatReply, ChatRequest
 from music.llm.endpoints import load_model
 from music.llm.journal import Journal
-from music.sandbox.seeds import seed_pairs
+from music.sandbox.world.seeds import seed_pairs
 from music_agents import SimulationConfig, run_simulation
 from music_agents.contrasts import InstructionContrast
 from music_agents.graph import build_pair_graph

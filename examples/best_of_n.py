@@ -10,8 +10,8 @@ import asyncio
 
 from music.llm import load_model
 from music.reward import RewardFunction, RewardModel, random_reward
+from music.sandbox import oracle_score as oracle
 from music.sandbox.artifacts import REWARD_MODEL
-from music.sandbox.oracle import score as oracle
 from music_envs import (
     Anytime,
     Beam,
@@ -19,9 +19,9 @@ from music_envs import (
     Greedy,
     Strategy,
     Whole,
-    compare,
-    judge_rollouts,
-    load_seeds,
+    compare_grades,
+    grade_rollouts,
+    load_prompts,
     mean_grade,
     run_best_of_n,
 )
@@ -44,13 +44,13 @@ async def main() -> None:
     random = None
     for name, (reward, strategy) in ARMS.items():
         rollouts = await run_best_of_n(
-            load_seeds("sandbox", 30), assistant=assistant, user=user, reward=reward, config=config, strategy=strategy
+            load_prompts("sandbox", 30), assistant=assistant, user=user, reward=reward, config=config, strategy=strategy
         )
-        grades = judge_rollouts(rollouts, oracle)
+        grades = grade_rollouts(rollouts, oracle)
         print(f"{name:8} {mean_grade(grades)}, {sum(rollout.usage.num_calls for rollout in rollouts)} calls")
         random = random or grades
         if grades is not random:
-            print(f"         against random: {compare(grades, random)}")
+            print(f"         against random: {compare_grades(grades, random)}")
 
 
 if __name__ == "__main__":

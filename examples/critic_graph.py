@@ -17,9 +17,9 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command
 
 from music.prompts import render_assistant
+from music.sandbox import oracle_score
 from music.sandbox.model import SandboxModel
-from music.sandbox.oracle import score
-from music.sandbox.seeds import seed_pairs
+from music.sandbox.world.seeds import seed_pairs
 from music_agents import (
     PairContext,
     PairGraph,
@@ -50,7 +50,7 @@ def critic_graph(roles: RoleSet) -> PairGraph:
                 roles.model("assistant"), view, prompt, roles.sampling_of("assistant"), str.strip, step="critic"
             )
             drafts = [draft, history.assistant(answer.content)]
-            best, _ = max(zip(drafts, score(drafts), strict=True), key=lambda graded: graded[1])
+            best, _ = max(zip(drafts, oracle_score(drafts), strict=True), key=lambda graded: graded[1])
             return RoleTurn(text=best.messages[-1].content, usage=answer.usage, retries=answer.retries)
 
         update = await speak(revise, "critic", state | {"chosen": history}, "chosen", runtime.context)
@@ -70,7 +70,7 @@ async def mean_grade(graph: GraphFactory, directory: Path) -> float:
     config = SimulationConfig(num_pairs=40, num_turns=3)
     report = await run_simulation(config, directory, models=models, seeds=seed_pairs(40, seed=0), graph=graph)
     print(f"{directory.name:>8}: {report.num_pairs} pairs, {report.spending.num_calls} calls")
-    grades = score([pair.chosen for pair in read_saved_pairs(directory)])
+    grades = oracle_score([pair.chosen for pair in read_saved_pairs(directory)])
     return sum(grades) / len(grades)
 
 

@@ -14,10 +14,8 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from music.sandbox.artifacts import BACKBONE
-from music_envs import load_seeds
-from music_envs.adapters.trl import episode_reward
-from music_envs.adapters.trl_rollout import ChatRollout
-from music_envs.chat.world import ChatWorld
+from music_envs import ChatWorld, load_prompts
+from music_envs.adapters.trl import ChatRollout, episode_reward
 
 
 def shown_reward(*, conversation: list[list[dict[str, str]]], **fields: Any) -> list[float | None]:
@@ -44,7 +42,7 @@ def train(folder: str) -> None:
         disable_tqdm=True,
     )
     world = ChatWorld(num_turns=3, user="sandbox", reward="oracle")
-    prompts = Dataset.from_list([{"prompt": seed.to_messages()} for seed in load_seeds("sandbox", 100)])
+    prompts = Dataset.from_list([{"prompt": seed.to_messages()} for seed in load_prompts("sandbox", 100)])
     trainer = GRPOTrainer(
         model=str(BACKBONE),
         args=config,

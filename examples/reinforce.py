@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from music.conversation import Conversation
-from music.sandbox import oracle
+from music.sandbox import oracle_score
 from music.sandbox.artifacts import BACKBONE, REWARD_MODEL
 from music_envs import ChatVectorEnv
 
@@ -53,7 +53,7 @@ def main() -> None:
         torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        print(f"step {step + 1}: reward {earned:.2f}, oracle {sum(oracle.score(conversations)) / NUM_ENVS:.2f}")
+        print(f"step {step + 1}: reward {earned:.2f}, oracle {sum(oracle_score(conversations)) / NUM_ENVS:.2f}")
 
 
 if __name__ == "__main__":

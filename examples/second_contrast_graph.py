@@ -18,7 +18,7 @@ from langgraph.types import Command
 
 from music.pairs import ContrastivePair
 from music.sandbox.model import SandboxModel
-from music.sandbox.seeds import seed_pairs
+from music.sandbox.world.seeds import seed_pairs
 from music_agents import (
     AssistantRole,
     DropConstraintContrast,

@@ -8,7 +8,7 @@ import asyncio
 
 from music.pairs import ContrastivePair, Usage
 from music.sandbox.model import SandboxModel
-from music.sandbox.seeds import seed_pairs
+from music.sandbox.world.seeds import seed_pairs
 from music_agents import (
     AssistantRole,
     InstructionContrast,

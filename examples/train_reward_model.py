@@ -10,7 +10,7 @@ from pathlib import Path
 from music import Conversation
 from music.reward import RewardModel
 from music.sandbox.artifacts import BACKBONE
-from music.sandbox.seeds import seed_pairs
+from music.sandbox.world.seeds import seed_pairs
 from music_trainers import RewardTrainingConfig, TrainingStart, TrainingStep, train_reward_model
 
 

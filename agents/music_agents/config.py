@@ -16,11 +16,11 @@ from music.llm.chat import AS_THE_ENDPOINT_DOES, Sampling
 from music.llm.options import RequestOptions, parse_options
 from music.llm.spending.budget import PriceTable
 from music.prompts import ContrastFormat, ContrastStrategy, PromptTemplate, load_contrast_template, load_user_template
+from music.registry import SANDBOX
 from music.user_code import UserCodeError, import_code, load_object
 from music_agents.contrasts import ContrastSpec, Schedule, check_mix, parse_mix
-from music_agents.seeds import SANDBOX
 
-__all__ = ["FREE_WITHOUT_ROWS", "ROLES", "SANDBOX", "DefectsConfig", "OwnPrompt", "RunConfig", "SimulationConfig"]
+__all__ = ["FREE_WITHOUT_ROWS", "ROLES", "DefectsConfig", "OwnPrompt", "RunConfig", "SimulationConfig"]
 __all__ += ["load_graph"]
 
 ROLES = ("user", "assistant", "contrast", "weaker", "judge")

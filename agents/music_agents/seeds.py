@@ -17,12 +17,11 @@ from music.errors import InvalidInputError
 from music.llm.sanitise import neutralise
 from music.pairs import PreferencePair
 from music.preferences import Consecutive, Seed, SeedSet, parse_format, read_seeds
+from music.registry import SANDBOX, load_built_in
 
-__all__ = ["SANDBOX", "Seed", "SeedContext", "SeedContexts", "SeedSet", "derive_seed", "digest_seeds", "load_seeds"]
+__all__ = ["Seed", "SeedContext", "SeedContexts", "SeedSet", "derive_seed", "digest_seeds", "load_seeds"]
 __all__ += ["neutralised"]
 
-SANDBOX = "sandbox"
-"""In place of a file: seeds of the sandbox's world."""
 NUM_SANDBOX_SEEDS = 1000
 
 
@@ -48,9 +47,7 @@ def load_seeds(
         InvalidInputError: The source cannot be read, or not one of its rows can be used.
     """
     if source == SANDBOX:
-        from music.sandbox.seeds import seed_pairs
-
-        drawn = seed_pairs(NUM_SANDBOX_SEEDS, 0)
+        drawn = load_built_in("seeds", SANDBOX)(NUM_SANDBOX_SEEDS, 0)
         return SeedSet(tuple(map(Seed.of, drawn)), f"{NUM_SANDBOX_SEEDS:,} pairs of the sandbox")
     found = read_seeds(
         source, format=parse_format(format), split=split, strict=strict, consecutive=Consecutive(consecutive)

@@ -7,7 +7,8 @@ from langgraph.graph.state import CompiledStateGraph
 from pydantic import BaseModel, Field, PositiveInt
 
 from music.conversation import Conversation
-from music.sandbox.model import SandboxModel
+from music.llm import load_model
+from music.registry import SANDBOX
 from music_agents.config import SimulationConfig
 from music_agents.graph import PairContext, build_pair_graph, run_pair_graph
 from music_agents.run.roles import GraphFactory, make_roles
@@ -48,7 +49,7 @@ def for_studio(factory: GraphFactory) -> StudioGraph:
     Args:
         factory: Builds the pair graph, as `--graph` takes it.
     """
-    model = SandboxModel()
+    model = load_model(SANDBOX)
     inner = factory(make_roles({"user": model, "assistant": model, "contrast": model}, SimulationConfig()))
 
     async def pair(state: StudioSeed) -> StudioPair:

@@ -1,25 +1,29 @@
-from .best_of_n.anytime import Anytime
-from .best_of_n.beam import Beam
 from .best_of_n.by_n import ScoreByN, score_by_n
-from .best_of_n.greedy import Greedy
-from .best_of_n.rollout import Decision, Rollout
+from .best_of_n.comparison import (
+    GradeComparison,
+    RolloutComparison,
+    compare_grades,
+    compare_rollouts,
+    grade_rollouts,
+    mean_grade,
+)
+from .best_of_n.config import BestOfNConfig, BestOfNEvaluationConfig
+from .best_of_n.evaluation import BestOfNEvaluation, evaluate_best_of_n
+from .best_of_n.rollout import Decision, Rollout, rollout_row, write_rollouts
+from .best_of_n.run import run_best_of_n, sample_pools
+from .best_of_n.sampler import CandidateSampler
 from .best_of_n.selection import select_best
-from .best_of_n.stage import BestOfNConfig, Stage
-from .best_of_n.strategy import Strategy, run_best_of_n
-from .best_of_n.whole import Whole, sample_pools
+from .best_of_n.strategies import Anytime, Beam, Greedy, Strategy, Whole
+from .chat.async_env import AsyncChatEnv
 from .chat.env import ChatEnv
-from .chat.episode import Episode, Snapshot
-from .chat.twin import AsyncChatEnv
+from .chat.episode import ChatSnapshot, Episode
 from .chat.vector import ChatVectorEnv
 from .chat.world import ChatWorld
-from .comparison import Comparison, compare, judge_rollouts, mean_grade
-from .judged import JudgedArms, judge_arms
-from .policies.model import ModelPolicy
-from .policies.play import Played, play_episodes
-from .policies.policy import Policy
-from .records import rollout_row, write_rollouts
+from .play import PlayedEpisode, play_episodes
+from .players import open_players
+from .policies import ModelPolicy, Policy
+from .prompts import load_prompts
 from .registration import register_envs
-from .seeds import load_seeds
 from .spaces import ConversationSpace, ReplySpace
 
 __all__ = [
@@ -27,30 +31,34 @@ __all__ = [
     "AsyncChatEnv",
     "Beam",
     "BestOfNConfig",
+    "BestOfNEvaluation",
+    "BestOfNEvaluationConfig",
+    "CandidateSampler",
     "ChatEnv",
+    "ChatSnapshot",
     "ChatVectorEnv",
     "ChatWorld",
-    "Comparison",
     "ConversationSpace",
     "Decision",
     "Episode",
+    "GradeComparison",
     "Greedy",
-    "JudgedArms",
     "ModelPolicy",
-    "Played",
+    "PlayedEpisode",
     "Policy",
     "ReplySpace",
     "Rollout",
+    "RolloutComparison",
     "ScoreByN",
-    "Snapshot",
-    "Stage",
     "Strategy",
     "Whole",
-    "compare",
-    "judge_arms",
-    "judge_rollouts",
-    "load_seeds",
+    "compare_grades",
+    "compare_rollouts",
+    "evaluate_best_of_n",
+    "grade_rollouts",
+    "load_prompts",
     "mean_grade",
+    "open_players",
     "play_episodes",
     "register_envs",
     "rollout_row",

@@ -25,8 +25,7 @@ from music.files import require_output_folder
 from music.judges import cli as flags
 
 if TYPE_CHECKING:
-    from music.evaluation.benchmarks.benchmark import Benchmark
-    from music.evaluation.benchmarks.item import ItemSet
+    from music.evaluation.benchmarks.types import Benchmark, ItemSet
     from music.evaluation.result import EvaluationResult
     from music.evaluation.scoring import ScoreSet
     from music.judges.settings import JudgeSettings
@@ -76,10 +75,8 @@ def evaluate(
     Example: music evaluate rm_bench chat_filtered.json code_filtered.json --model runs/rm --out runs/rm-bench
     """
     values = locals()
-    from music.evaluation.benchmarks.reading import read_benchmark
-    from music.evaluation.benchmarks.registry import load_benchmark
-    from music.evaluation.drawing import draw_prompts
-    from music.evaluation.evaluate import evaluate as figures_of
+    from music.evaluation.benchmarks.registry import load_benchmark, read_benchmark
+    from music.evaluation.result import evaluate as figures_of
 
     judging = flags.read_settings([model, baseline], max_in_flight, values, max_tries=max_tries, patience=patience)
     chosen = with_rules(load_benchmark(benchmark), format, consecutive)
@@ -88,7 +85,7 @@ def evaluate(
     require_subjects(model, *([baseline] if baseline else []))
     items = whole = read_benchmark(chosen, files, split=split, strict=strict)
     if limit is not None:
-        items = draw_prompts(whole, limit)
+        items = whole.draw_prompts(limit)
     scores = take_scores(model, items, out and out / "scores.jsonl", strict, judging)
     result = figures_of(
         chosen,
@@ -148,11 +145,11 @@ def take_scores(
         return read_scores(Path(name), items)
     if flags.read_judge(name):
         return flags.judge_benchmark(items, name, judging or JudgeSettings(), path)
-    subject = load_scored_model(name)
-    described = f": {subject.description}" if subject.description else ""
+    scored_model = load_scored_model(name)
+    described = f": {scored_model.description}" if scored_model.description else ""
     console.print(f"{name}{described}", markup=False, highlight=False, soft_wrap=True)
     with counted("items", len(items.items)) as advance:
-        return score_items(items, subject, path, strict=strict, on_scored=advance)
+        return score_items(items, scored_model, path, strict=strict, on_scored=advance)
 
 
 def _report(result: EvaluationResult, out: Path | None, json: bool) -> None:

@@ -1,4 +1,4 @@
-"""`Comparison`: two models on the same items, figure by figure, prompt by prompt."""
+"""`ModelComparison`: two models on the same items, figure by figure, prompt by prompt."""
 
 from collections.abc import Sequence
 
@@ -6,23 +6,22 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from music.evaluation.benchmarks.benchmark import Benchmark
-from music.evaluation.benchmarks.item import Item
-from music.evaluation.figures import Basis, Figure
+from music.evaluation.benchmarks.types import Benchmark, Item
 from music.evaluation.scoring.records import ScoreSet
 from music.statistics import Estimate
 from music.statistics.composite import composite
+from music.statistics.figures import Basis, Figure
 from music.statistics.multiplicity import holm
 from music.statistics.swaps import swap_p_value
 
-__all__ = ["Comparison", "Difference", "compare"]
+__all__ = ["FigureDifference", "ModelComparison", "compare_models"]
 
 LEVEL = 0.05
 
 Floats = NDArray[np.float64]
 
 
-class Difference(BaseModel):
+class FigureDifference(BaseModel):
     """One figure of the model, less the baseline's."""
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
@@ -36,12 +35,12 @@ class Difference(BaseModel):
     p_value: float | None = None
     """That the two do equally well; see `swap_p_value`."""
     adjusted_p_value: float | None = None
-    """Adjusted for the number of differences, but for the first; see `Comparison.note`."""
+    """Adjusted for the number of differences, but for the first; see `ModelComparison.note`."""
     verdict: str
     """In words."""
 
 
-class Comparison(BaseModel):
+class ModelComparison(BaseModel):
     """A model against a baseline, over the items that both have scores of."""
 
     model_config = ConfigDict(frozen=True)
@@ -51,12 +50,12 @@ class Comparison(BaseModel):
     description: str
     fingerprint: str | None
     num_items: int
-    differences: tuple[Difference, ...]
+    differences: tuple[FigureDifference, ...]
     """In the order of the figures."""
     note: str
 
 
-def compare(benchmark: Benchmark, items: Sequence[Item], model: ScoreSet, baseline: ScoreSet) -> Comparison:
+def compare_models(benchmark: Benchmark, items: Sequence[Item], model: ScoreSet, baseline: ScoreSet) -> ModelComparison:
     """Compare two models by all figures of a benchmark.
 
     Args:
@@ -72,7 +71,7 @@ def compare(benchmark: Benchmark, items: Sequence[Item], model: ScoreSet, baseli
     found = [_difference(one, other) for one, other in zip(figures, others, strict=True)]
     p_values = [difference.p_value for difference in found if difference.p_value is not None]
     adjusted = iter([*p_values[:1], *holm(p_values[1:])])
-    return Comparison(
+    return ModelComparison(
         baseline=baseline.header.model,
         description=baseline.header.description,
         fingerprint=baseline.header.fingerprint,
@@ -82,9 +81,11 @@ def compare(benchmark: Benchmark, items: Sequence[Item], model: ScoreSet, baseli
     )
 
 
-def _difference(one: Figure, other: Figure) -> Difference:
+def _difference(one: Figure, other: Figure) -> FigureDifference:
     sides = [figure.estimate.value if figure.estimate else None for figure in (one, other)]
-    difference = Difference(name=one.name, table=one.table, value=sides[0], baseline=sides[1], verdict="not compared")
+    difference = FigureDifference(
+        name=one.name, table=one.table, value=sides[0], baseline=sides[1], verdict="not compared"
+    )
     if one.basis is None or other.basis is None:
         return difference
     estimate, p_value = _tested(one.basis, other.basis)
@@ -100,7 +101,7 @@ def _tested(one: Basis, other: Basis) -> tuple[Estimate, float]:
     return composite(parts, less), swap_p_value(parts, less)
 
 
-def _judged(difference: Difference, p_value: float) -> Difference:
+def _judged(difference: FigureDifference, p_value: float) -> FigureDifference:
     verdict = "within noise"
     if difference.estimate and p_value < LEVEL:
         verdict = f"{'higher' if difference.estimate.value > 0 else 'lower'}, beyond noise"

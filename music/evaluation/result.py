@@ -1,12 +1,17 @@
-"""`EvaluationResult`: all that came of an evaluation; it is printed, saved and drawn."""
+"""`evaluate`: scores to an `EvaluationResult`, the figures with an account of what they do not rest on."""
+
+from collections.abc import Iterable, Iterator, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from music.evaluation.comparison import Comparison
-from music.evaluation.figures import Figure
+from music.errors import InvalidInputError
+from music.evaluation.benchmarks.types import Benchmark, Item, ItemSet, RejectedItem
+from music.evaluation.comparison import ModelComparison, compare_models
+from music.evaluation.scoring.records import ItemScores, ScoreSet, require_scored
 from music.judges.report import JudgeReport
+from music.statistics.figures import Figure
 
-__all__ = ["EvaluationResult", "Exclusion"]
+__all__ = ["EvaluationResult", "Exclusion", "evaluate", "exclusions", "require_differences"]
 
 
 class Exclusion(BaseModel):
@@ -45,10 +50,99 @@ class EvaluationResult(BaseModel):
     num_truncated: int
     """Completions whose score does not see their oldest exchanges."""
     exclusions: tuple[Exclusion, ...]
-    comparison: Comparison | None = None
+    comparison: ModelComparison | None = None
     judge: JudgeReport | None = None
     """Who gave the scores, where that was a judge, and how far it can be trusted."""
     seconds: float
     """Of scoring; 0 where all scores were there."""
     versions: dict[str, str]
     """Of the packages that the scores were taken with."""
+
+
+def evaluate(
+    benchmark: Benchmark,
+    items: ItemSet,
+    scores: ScoreSet,
+    *,
+    baseline: ScoreSet | None = None,
+    files: Sequence[str] = (),
+    num_items_of_all: int | None = None,
+    strict: bool = True,
+) -> EvaluationResult:
+    """Compute a benchmark's figures from scores; no model is needed.
+
+    Args:
+        benchmark: Whose figures.
+        items: What was scored.
+        scores: The model's.
+        baseline: Of another model, to compare with.
+        files: That the items are from, for the record.
+        num_items_of_all: Where only some prompts were drawn: the items of all, for the record.
+        strict: Whether a completion without a score is an error; otherwise such items are counted and left out.
+
+    Raises:
+        UnscoredError: A completion has no score, and `strict`.
+        InvalidInputError: The scores tell no completion from another, no item is left, or the figures cannot be
+            computed.
+    """
+    both = [scores] if baseline is None else [scores, baseline]
+    for each in both:
+        if strict:
+            require_scored(each.rows.values())
+        require_differences(each)
+    usable = _scored_by(items, [scores])
+    header, rows = scores.header, [scores.rows[item.id] for item in usable]
+    return EvaluationResult(
+        benchmark=items.benchmark,
+        source=benchmark.source,
+        files=tuple(files),
+        model=header.model,
+        description=header.description,
+        fingerprint=header.fingerprint,
+        figures=tuple(benchmark.figures(usable, scores.of(usable))),
+        num_items=len(usable),
+        num_items_of_all=num_items_of_all,
+        num_completions=sum(len(row.scores) for row in rows),
+        num_truncated=sum(row.num_truncated for row in rows),
+        exclusions=tuple(exclusions(items.rejected, (scores.rows[item.id] for item in items.items))),
+        comparison=compare_models(benchmark, _scored_by(items, both), *both) if len(both) == 2 else None,
+        judge=scores.judge,
+        seconds=scores.seconds,
+        versions=header.versions,
+    )
+
+
+def _scored_by(items: ItemSet, sets: Sequence[ScoreSet]) -> list[Item]:
+    usable = [item for item in items.items if all(scores.rows[item.id].problem is None for scores in sets)]
+    if not usable:
+        names = " and ".join(scores.header.model for scores in sets)
+        raise InvalidInputError(f"{items.benchmark}: expected items that {names} can score, got none")
+    return usable
+
+
+def require_differences(scores: ScoreSet) -> None:
+    """Refuse scores by which no item's completions differ: every comparison would be a tie.
+
+    Raises:
+        InvalidInputError: They are all the same within each item.
+    """
+    rows = [row.scores for row in scores.rows.values() if row.problem is None]
+    if rows and all(len(set(row)) == 1 for row in rows):
+        raise InvalidInputError(
+            f"{scores.header.model}: expected scores that differ, got the same for all completions of every item "
+            f"({rows[0][0]} in the first); is its head trained, and is it meant for this kind of text?"
+        )
+
+
+def exclusions(rejected: Iterable[RejectedItem], rows: Iterable[ItemScores]) -> Iterator[Exclusion]:
+    """Yield what was left out, by reason, in the order in which the reasons first come."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in rejected:
+        detail = f": {row.detail}" if row.detail else ""
+        found.setdefault(("reading", row.reason), []).append(f"{row.file}, {row.place}{detail}")
+    for scored in rows:
+        if scored.problem is not None:
+            example = f"{scored.id}: {scored.detail}" if scored.detail else scored.id
+            found.setdefault(("scoring", scored.problem), []).append(example)
+    for (stage, reason), examples in found.items():
+        yield Exclusion(stage=stage, reason=reason, num=len(examples), example=examples[0])

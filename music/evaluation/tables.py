@@ -7,9 +7,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from music.evaluation.comparison import Comparison, Difference
-from music.evaluation.figures import Figure
+from music.evaluation.comparison import FigureDifference, ModelComparison
 from music.evaluation.result import EvaluationResult
+from music.statistics.figures import Figure
 
 __all__ = ["account", "figure_table", "show_result"]
 
@@ -39,7 +39,7 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def _differences(model: str, comparison: Comparison) -> Table:
+def _differences(model: str, comparison: ModelComparison) -> Table:
     table = _table(f"{model} less {comparison.baseline}", "model", "baseline", "difference")
     _fill(table, [(difference.table, _compared(difference)) for difference in comparison.differences])
     return table
@@ -60,7 +60,7 @@ def _row(figure: Figure) -> tuple[str, ...]:
     return figure.name, value, str(figure.num_items), chance, figure.note
 
 
-def _compared(difference: Difference) -> tuple[str, ...]:
+def _compared(difference: FigureDifference) -> tuple[str, ...]:
     sides = (_number(side) for side in (difference.value, difference.baseline))
     sign = "+" if difference.estimate and difference.estimate.value >= 0 else ""
     return difference.name, *sides, f"{sign}{difference.estimate or '-'}", difference.verdict

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from music.evaluation.benchmarks.item import Item
-from music.evaluation.figures import Figure
+from music.evaluation.benchmarks.types import Item
 from music.evaluation.scoring.records import ItemScores
 from music.judges.gathering import gather_all
 from music.judges.judgement import Judgement
@@ -14,6 +13,7 @@ from music.judges.model import JudgeModel
 from music.judges.pairwise import PairwiseJudge
 from music.judges.pointwise import PointwiseJudge, Rated
 from music.judges.reliability import Matches, pairwise_figures, pointwise_figures
+from music.statistics.figures import Figure
 
 __all__ = ["ByComparing", "ByRating", "ItemJudge"]
 

@@ -13,7 +13,7 @@ from music.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from music.evaluation.benchmarks.item import ItemSet
+    from music.evaluation.benchmarks.types import ItemSet
     from music.evaluation.scoring import ScoreSet
     from music.judges.by_item import ItemJudge
     from music.judges.model import JudgeModel

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from music.evaluation.benchmarks.item import Item, ItemSet
+from music.evaluation.benchmarks.types import Item, ItemSet
 from music.evaluation.scoring.records import ScoreSet, ScoresHeader
 from music.evaluation.scoring.store import ScoreStore
 from music.judges.by_item import ItemJudge
@@ -29,7 +29,7 @@ class _Named(Generic[Said]):
     name: str
     judge: ItemJudge[Said]
     fingerprint: None = None
-    """Its journal is what a run goes on from; see `Subject`."""
+    """Its journal is what a run goes on from; see `ScoredModel`."""
 
     @property
     def description(self) -> str:

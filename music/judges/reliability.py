@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from music.evaluation.figures import Figure
 from music.judges.judgement import Judgement
 from music.judges.pairwise import PairJudgement
 from music.judges.pointwise import Rated
 from music.prompts import Choice
 from music.statistics import mean
+from music.statistics.figures import Figure
 
 __all__ = ["Matches", "cyclic_triples", "pairwise_figures", "pointwise_figures"]
 

@@ -5,11 +5,11 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
-from music.evaluation.figures import Figure
 from music.judges.model import JudgeModel
 from music.llm.spending.records import Spending
 from music.prompts import load_template
 from music.statistics import describe
+from music.statistics.figures import Figure
 
 __all__ = ["JudgeReport"]
 

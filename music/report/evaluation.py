@@ -3,8 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from music.evaluation.comparison import Comparison, Difference
-from music.evaluation.figures import Figure
+from music.evaluation.comparison import FigureDifference, ModelComparison
 from music.evaluation.result import EvaluationResult
 from music.evaluation.tables import account
 from music.report.intervals import intervals
@@ -13,6 +12,7 @@ from music.report.report import Plot, Report
 from music.report.style import Palette
 from music.report.table import Cell, Interval, Table
 from music.statistics import Estimate
+from music.statistics.figures import Figure
 
 __all__ = ["evaluation_report", "figure_table"]
 
@@ -76,7 +76,7 @@ def _figures_plot(result: EvaluationResult, palette: Palette) -> Plot:
     return intervals(points, title="Plot: figures", caption=caption, x="value", palette=palette)
 
 
-def _baseline_points(comparison: Comparison) -> Iterator[Point]:
+def _baseline_points(comparison: ModelComparison) -> Iterator[Point]:
     """Yield the baseline's values, which come without intervals."""
     for each in comparison.differences:
         if each.baseline is not None:
@@ -84,7 +84,7 @@ def _baseline_points(comparison: Comparison) -> Iterator[Point]:
             yield Point(place=each.name, panel=each.table, series=_named(comparison), estimate=open_ended)
 
 
-def _compared(model: str, comparison: Comparison, palette: Palette) -> Iterator[Plot | Table]:
+def _compared(model: str, comparison: ModelComparison, palette: Palette) -> Iterator[Plot | Table]:
     """Yield the differences, drawn and as a table."""
     points = [
         Point(
@@ -109,7 +109,7 @@ def _compared(model: str, comparison: Comparison, palette: Palette) -> Iterator[
     yield Table(title, comparison.note, columns, groups)
 
 
-def _difference_row(each: Difference) -> list[Cell]:
+def _difference_row(each: FigureDifference) -> list[Cell]:
     shown = Interval(estimate=each.estimate, sign="+") if each.estimate else None
     return [each.name, each.value, each.baseline, shown, each.p_value, each.adjusted_p_value, each.verdict]
 
@@ -130,11 +130,11 @@ def _findings(result: EvaluationResult) -> Iterator[str]:
     yield f"{len(clear)} of {len(compared)} differences are beyond noise."
 
 
-def _named(comparison: Comparison) -> str:
+def _named(comparison: ModelComparison) -> str:
     return f"{comparison.baseline} (baseline)"
 
 
-def _identity(comparison: Comparison) -> tuple[str, str, str | None]:
+def _identity(comparison: ModelComparison) -> tuple[str, str, str | None]:
     return comparison.baseline, comparison.description, comparison.fingerprint
 
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Protocol
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.names import require_model
+from music.registry import ORACLE, load_built_in
 
 if TYPE_CHECKING:
     from music.reward.model import RewardModel
 
 __all__ = ["RewardFunction", "length_reward", "load_reward", "random_reward", "require_reward"]
 
-WORDS = ("oracle", "length", "random")
+WORDS = (ORACLE, "length", "random")
 
 
 class RewardFunction(Protocol):
@@ -70,10 +71,9 @@ def load_reward(spec: str) -> RewardFunction:
         InvalidInputError: The seed is not a number, or there is no such reward model, or it cannot have that readout,
             or the URL is none.
     """
-    if spec == "oracle":
-        from music.sandbox.oracle import score
-
-        return score
+    if spec == ORACLE:
+        oracle: RewardFunction = load_built_in("reward", ORACLE)
+        return oracle
     if spec == "length":
         return length_reward
     name, _, argument = spec.partition(":")

@@ -1,13 +1,10 @@
 """The sandbox: a small dialogue world in which a program knows what is right.
 
-`world` holds its words, `acts` what can be said, `phrases` and `language` how it is said and read back, `state` what a
-reply has to do, `players` the user, the assistant and the contrasts, `oracle` the grades. `model` puts the players
-behind the `ChatModel` protocol, `server` behind HTTP. `seeds`, `corpus` and `defects` draw data from the world,
-`artifacts` holds two small models trained on it.
+`SandboxModel` plays user, assistant, contrast and judge behind the `ChatModel` protocol; `music.sandbox.server` puts it
+behind HTTP. `seed_pairs` draws preference pairs, `grade_turns` and `oracle_score` grade conversations. The world itself
+is in `music.sandbox.world`; `music.sandbox.artifacts` holds two small models trained on it.
 """
 
-from music.sandbox.model import SKILLS, SandboxModel
-from music.sandbox.oracle import ErrorKind, TurnGrade, grade, score
-from music.sandbox.seeds import seed_pairs
+import lazy_loader
 
-__all__ = ["SKILLS", "ErrorKind", "SandboxModel", "TurnGrade", "grade", "score", "seed_pairs"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

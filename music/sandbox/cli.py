@@ -81,7 +81,7 @@ def defects(
 ) -> None:
     """Write pairs that are equal but for one error in one assistant turn, for `music evaluate defects`."""
     from music.preferences import write_rows
-    from music.sandbox.multi_turn_sets import defect_rows
+    from music.sandbox.world.defects import defect_rows
 
     emit({"out": out, "num_pairs": write_rows(defect_rows(num, turns, seed), out)}, json)
 
@@ -96,7 +96,7 @@ def turn_labels(
 ) -> None:
     """Write conversations with the oracle's grade of every assistant turn, for `music evaluate turn_labels`."""
     from music.preferences import write_rows
-    from music.sandbox.multi_turn_sets import turn_label_rows
+    from music.sandbox.world.seeds import turn_label_rows
 
     emit({"out": out, "num_conversations": write_rows(turn_label_rows(num, turns, seed), out)}, json)
 

@@ -12,9 +12,9 @@ from music.prompts import (
     render_rating,
     render_rewrite_reply,
 )
-from music.sandbox import contrasting, fallback, players
-from music.sandbox.judging import judge, rate
-from music.sandbox.state import state_after
+from music.sandbox.world import contrasts, fallback, players
+from music.sandbox.world.oracle import oracle_choice, oracle_rating
+from music.sandbox.world.state import state_after
 
 __all__ = ["SKILLS", "SandboxModel"]
 
@@ -64,20 +64,20 @@ class SandboxModel:
         if prompt.part is Part.USER:
             return self._user(conversation, request.seed, prompt.persona)
         if prompt.other is not None:
-            return render_judgement(judge(conversation, prompt.other), "By the oracle's grades of all replies:")
+            return render_judgement(oracle_choice(conversation, prompt.other), "By the oracle's grades of all replies:")
         if prompt.part is Part.RATE:
-            return render_rating(round(rate(conversation)))
+            return render_rating(round(oracle_rating(conversation)))
         # Named by the request alone, which both sides of a pair share, so that they share their accidents too.
         seed = f"{self._seed}/{request.seed}/{conversation.messages[-1].content}"
         rng = players.stream(seed, "fallback")
         if prompt.part is Part.REWRITE:
-            rewritten = contrasting.rewrite(conversation, seed) or fallback.contrast(conversation, rng)[0]
+            rewritten = contrasts.rewrite(conversation, seed) or fallback.contrast(conversation, rng)[0]
             return render_rewrite_reply(rewritten, prompt.form)
-        if play := contrasting.PLAYS.get(prompt.part):
+        if play := contrasts.CONTRASTS.get(prompt.part):
             answered = play(conversation, seed, self._carelessness) or fallback.contrast(conversation, rng)
             return render_contrast_reply(*answered, prompt.form)
         text = players.reply(conversation, seed, self._carelessness)
-        text = text or contrasting.guess(conversation, seed, self._carelessness)
+        text = text or contrasts.guess(conversation, seed, self._carelessness)
         return text or fallback.reply(conversation, rng, self._carelessness)
 
     def _user(self, conversation: Conversation, request_seed: int | None, persona: str) -> str:
@@ -103,7 +103,7 @@ def _logprobs(request: ChatRequest) -> tuple[TokenLogprobs, ...]:
     prompt = read_prompt(request.messages)
     if prompt.part is not Part.RATE:
         return ()
-    exact = rate(prompt.conversation)
+    exact = oracle_rating(prompt.conversation)
     shares = {math.floor(exact): 1 - exact % 1, math.ceil(exact): exact % 1 or 1.0}
     rating = tuple((str(number), math.log(share)) for number, share in shares.items() if share)
     marks = [TokenLogprobs(mark, ((mark, 0.0),)) for mark in ("[[", "]]")]

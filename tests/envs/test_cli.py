@@ -102,7 +102,9 @@ def test_rollouts_outlive_a_judge_that_fails(tmp_path, monkeypatch):
         raise MusicError("the judge is down")
 
     real = load_reward
-    monkeypatch.setattr("music.reward.load_reward", lambda spec: fails if spec == "random:9" else real(spec))
+    monkeypatch.setattr(
+        "music_envs.best_of_n.evaluation.load_reward", lambda spec: fails if spec == "random:9" else real(spec)
+    )
     with pytest.raises(MusicError, match="the judge is down"):
         run("--reward", "length", "--judge", "random:9", "--num-conversations", 2, "--turns", 1, "--out", tmp_path)
     rows = [orjson.loads(line) for line in (tmp_path / "reward.jsonl").read_text().splitlines()]
@@ -127,7 +129,7 @@ def test_a_reward_that_fails_loses_no_reply(tmp_path, scripted, monkeypatch):
         run(*("--reward", reward, "--num-conversations", 2, "--turns", 2, "--out", tmp_path, *options))
         return [len(model.requests) for model in models]
 
-    monkeypatch.setattr("music_envs.best_of_n.remembering.load_model", opened)
+    monkeypatch.setattr("music_envs.players.load_model", opened)
     monkeypatch.setattr(
         "music_envs.scoring.load_reward", lambda spec: fails_at_last if spec == "random:9" else real(spec)
     )
@@ -148,7 +150,7 @@ def test_options_reach_their_player(scripted, monkeypatch):
         clients.append(settings)
         return models[-1]
 
-    monkeypatch.setattr("music_envs.best_of_n.remembering.load_model", opened)
+    monkeypatch.setattr("music_envs.players.load_model", opened)
     options = ("--option", "assistant.top_p=0.5", "--option", "user.stop=X", "--option", "user.query.v=1")
     run("--reward", "length", "--num-conversations", 1, "--turns", 2, "--temperature", 0.2, "--patience", 9, *options)
     sampled = [{request.sampling for request in model.requests} for model in models]
@@ -194,7 +196,7 @@ def test_if_nothing_finished_the_command_fails_with_the_reason(scripted, monkeyp
         models.append(scripted(fails=range(100)))
         return models[-1]
 
-    monkeypatch.setattr("music_envs.best_of_n.remembering.load_model", dead)
+    monkeypatch.setattr("music_envs.players.load_model", dead)
     with pytest.raises(MusicError, match="all 2 conversations failed; the first: scripted is down"):
         run("--reward", "length", "--num-conversations", 2, "--turns", 1)
     assert [model.num_closed for model in models] == [1, 1]

@@ -9,11 +9,11 @@ from music.judges.model import JudgeModel
 from music.judges.pairwise import PairwiseJudge
 from music.llm import ChatReply, ReplyOutcome
 from music.prompts import read_prompt
-from music.sandbox import oracle
+from music.sandbox import oracle_score
 from music.sandbox.server import ServerConfig, sandbox_server
-from music_envs import Rollout, judge_arms
+from music_envs import Rollout, compare_rollouts
+from music_envs.best_of_n.comparison import write_judgements
 from music_envs.cli import best_of_n
-from music_envs.judged import write_judgements
 
 APP = typer.Typer()
 APP.command()(best_of_n)
@@ -49,7 +49,7 @@ async def test_wins_ties_and_what_is_left_out(tmp_path):
     ours = [rollout(index, text) for index, text in enumerate(first)]
     theirs = [rollout(index, text) for index, text in enumerate(second)]
     theirs[6] = rollout(6, "bad", StopReason.ERROR)
-    found, judgements = await judge_arms(ours, theirs, PairwiseJudge(JudgeModel(Reader())))
+    found, judgements = await compare_rollouts(ours, theirs, PairwiseJudge(JudgeModel(Reader())))
     assert [each and each.score for each in judgements] == [1.0, 1.0, 0.0, 0.5, 0.5, None, None]
     assert (found.win_rate.value, found.win_rate.num) == (pytest.approx(3 / 5), 5)
     assert (found.num_ties, found.num_identical, found.num_undecided, found.num_excluded) == (2, 1, 1, 1)
@@ -67,7 +67,7 @@ async def test_wins_ties_and_what_is_left_out(tmp_path):
 async def test_a_judge_that_decides_nothing_gives_no_win_rate():
     odd = [rollout(0, "odd"), rollout(1, "same", StopReason.ERROR)]
     with pytest.raises(InvalidInputError, match="at least one seed that the judge decides"):
-        await judge_arms(odd[1:], odd[1:], PairwiseJudge(JudgeModel(Reader())))
+        await compare_rollouts(odd[1:], odd[1:], PairwiseJudge(JudgeModel(Reader())))
 
 
 def test_a_model_behind_a_server_compares_the_two_selectors(tmp_path):
@@ -83,7 +83,7 @@ def test_a_model_behind_a_server_compares_the_two_selectors(tmp_path):
         ]
         for arm in ("reward", "baseline")
     }
-    grades = zip(*(oracle.score(each) for each in conversations.values()), strict=True)
+    grades = zip(*(oracle_score(each) for each in conversations.values()), strict=True)
     points = [1.0 if one > other else 0.5 if one == other else 0.0 for one, other in grades]
     assert report["comparison"]["win_rate"]["value"] == pytest.approx(sum(points) / 8)
     rows = [orjson.loads(line) for line in (tmp_path / "judgements.jsonl").read_text().splitlines()]

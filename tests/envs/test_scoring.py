@@ -2,8 +2,8 @@ import gymnasium
 import pytest
 
 from music.reward import RewardModel
+from music.sandbox import oracle_score as oracle
 from music.sandbox.artifacts import REWARD_MODEL
-from music.sandbox.oracle import score as oracle
 from music_envs.scoring import load_growing_reward
 
 

@@ -4,11 +4,10 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from music.conversation import Conversation
-from music.evaluation.benchmarks.item import ItemSet
 from music.evaluation.benchmarks.pairs import pair_item
-from music.evaluation.benchmarks.reading import read_benchmark
-from music.evaluation.benchmarks.registry import load_benchmark
-from music.evaluation.scoring import ScoreSet, Subject, score_items
+from music.evaluation.benchmarks.registry import load_benchmark, read_benchmark
+from music.evaluation.benchmarks.types import ItemSet
+from music.evaluation.scoring import ScoredModel, ScoreSet, score_items
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def score_right() -> Callable[..., ScoreSet]:
         def reward(conversations: Sequence[Conversation]) -> list[float]:
             return [2.0 if c in right else 1.0 if "wrong" in c.messages[-1].content else 0.0 for c in conversations]
 
-        return score_items(items, Subject(name=name, reward=reward))
+        return score_items(items, ScoredModel(name=name, reward=reward))
 
     return score
 

@@ -3,12 +3,10 @@ import dataclasses
 import pytest
 
 from music.errors import InvalidInputError
-from music.evaluation.benchmarks.item import RejectedItem
 from music.evaluation.benchmarks.registry import load_benchmark
-from music.evaluation.drawing import draw_prompts
-from music.evaluation.evaluate import evaluate
-from music.evaluation.result import EvaluationResult
-from music.evaluation.scoring import ItemScores, Subject, UnscoredError, score_items
+from music.evaluation.benchmarks.types import RejectedItem
+from music.evaluation.result import EvaluationResult, evaluate
+from music.evaluation.scoring import ItemScores, ScoredModel, UnscoredError, score_items
 
 PREFERENCES = load_benchmark("preferences")
 
@@ -47,7 +45,7 @@ def test_what_is_left_out_is_told_by_reason(make_pairs, score_right):
 
 def test_scores_that_tell_nothing_apart_are_refused(make_pairs):
     items = make_pairs(4)
-    constant = score_items(items, Subject(name="constant", reward=lambda conversations: [0.5] * len(conversations)))
+    constant = score_items(items, ScoredModel(name="constant", reward=lambda conversations: [0.5] * len(conversations)))
     with pytest.raises(InvalidInputError, match=r"constant: expected scores that differ.*\(0.5 in the first\)"):
         evaluate(PREFERENCES, items, constant)
 
@@ -63,13 +61,13 @@ def test_a_draw_keeps_prompts_whole_and_is_the_same_each_time(make_pairs):
     items = make_pairs(20)
     paired = tuple(dataclasses.replace(item, prompt_id=str(n // 2)) for n, item in enumerate(items.items))
     whole = dataclasses.replace(items, items=paired)
-    drawn = draw_prompts(whole, 3)
+    drawn = whole.draw_prompts(3)
     prompts = [item.prompt_id for item in drawn.items]
     assert len(drawn.items) == 6
     assert len(set(prompts)) == 3
     assert prompts == sorted(prompts, key=int)
-    assert draw_prompts(whole, 3) == drawn
-    assert draw_prompts(whole, 99) == whole
+    assert whole.draw_prompts(3) == drawn
+    assert whole.draw_prompts(99) == whole
 
 
 def test_a_model_is_compared_over_the_prompts_of_both(make_pairs, score_right):

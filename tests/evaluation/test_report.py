@@ -1,13 +1,11 @@
 import pytest
 
 from music.conversation import Conversation
-from music.evaluation.benchmarks.item import ItemSet
-from music.evaluation.benchmarks.pairs import pair_item
-from music.evaluation.benchmarks.preferences import Preferences
+from music.evaluation.benchmarks.pairs import Preferences, pair_item
+from music.evaluation.benchmarks.types import ItemSet
 from music.evaluation.diagnostics import Diagnosis, diagnose, probe_pairs
-from music.evaluation.evaluate import evaluate
-from music.evaluation.result import Exclusion
-from music.evaluation.scoring import Subject, score_items
+from music.evaluation.result import Exclusion, evaluate
+from music.evaluation.scoring import ScoredModel, score_items
 from music.report import Plot, diagnosis_report, evaluation_report, write_report
 
 
@@ -84,8 +82,10 @@ def knows(conversations):
 @pytest.fixture(scope="module")
 def diagnosis() -> Diagnosis:
     probed = probe_pairs(ItemSet("preferences", tuple(map(pair, range(60)))))
-    subjects = [Subject(name="length", reward=length), Subject(name="runs/knows", reward=knows)]
-    return diagnose(probed, [score_items(probed.scored, subject) for subject in subjects], files=["pairs.parquet"])
+    models = [ScoredModel(name="length", reward=length), ScoredModel(name="runs/knows", reward=knows)]
+    return diagnose(
+        probed, [score_items(probed.scored, scored_model) for scored_model in models], files=["pairs.parquet"]
+    )
 
 
 def test_a_diagnosis_shows_every_figure_curve_and_histogram(diagnosis, tmp_path, read_page):

@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from music.errors import InvalidInputError
-from music.evaluation.benchmarks.item import Item, ItemSet
+from music.evaluation.benchmarks.types import Item, ItemSet
 from music.evaluation.cli import evaluate
 from music.evaluation.scoring import read_scores
 from music.judges.by_item import ByComparing, ByRating
@@ -19,9 +19,9 @@ from music.judges.model import open_judge_model
 from music.judges.pairwise import PairwiseJudge
 from music.judges.pointwise import PointwiseJudge
 from music.preferences import write_preferences
-from music.sandbox import oracle
-from music.sandbox.seeds import seed_pairs
+from music.sandbox import oracle_score
 from music.sandbox.server import ServerConfig, sandbox_server
+from music.sandbox.world.seeds import seed_pairs
 
 APP = typer.Typer()
 APP.command()(evaluate)
@@ -63,7 +63,7 @@ async def test_comparing_scores_a_completion_by_its_share_of_wins(triples, tmp_p
         judge = ByComparing(PairwiseJudge(model))
         scores = await judge_items(triples, "judge-pairs:sandbox", judge, tmp_path / "scores.jsonl")
     for item in triples.items:
-        grades = oracle.score(item.completions)
+        grades = oracle_score(item.completions)
         wins = [sum((one > other) + (one == other) / 2 for other in grades) - 0.5 for one in grades]
         assert scores.rows[item.id].scores == pytest.approx([won / 2 for won in wins])
     assert judge.num_calls(triples.items[0]) == 6
@@ -76,7 +76,7 @@ async def test_rating_scores_each_completion(triples):
     async with open_judge_model("sandbox") as model:
         scores = await judge_items(triples, "judge:sandbox", ByRating(PointwiseJudge(model)))
     for item in triples.items:
-        assert scores.rows[item.id].scores == pytest.approx([1 + 8 * grade for grade in oracle.score(item.completions)])
+        assert scores.rows[item.id].scores == pytest.approx([1 + 8 * grade for grade in oracle_score(item.completions)])
     assert scores.judge.figures[0].estimate.value == 1.0
 
 

@@ -8,9 +8,9 @@ from music.judges.pairwise import PairJudgement, PairwiseJudge
 from music.judges.reliability import pairwise_figures
 from music.judges.report import JudgeReport
 from music.judges.settings import JudgeSettings
-from music.sandbox import oracle
-from music.sandbox.seeds import seed_pairs
+from music.sandbox import oracle_score
 from music.sandbox.server import ServerConfig, sandbox_server
+from music.sandbox.world.seeds import seed_pairs
 
 
 async def judge_all(endpoint, sides, **settings):
@@ -50,7 +50,7 @@ async def test_the_sandbox_over_http_judges_as_its_oracle_does():
     sides = [(pair.chosen, pair.rejected) for pair in seed_pairs(20, 3)]
     with sandbox_server(ServerConfig()) as url:
         judgements, report = await judge_all(f"judge@{url}", sides)
-    gaps = [oracle.score([first])[0] - oracle.score([second])[0] for first, second in sides]
+    gaps = [oracle_score([first])[0] - oracle_score([second])[0] for first, second in sides]
     assert [each.score for each in judgements] == [1.0 if gap > 0 else 0.5 if gap == 0 else 0.0 for gap in gaps]
     assert (report.num_judgements, report.problems) == (40, {})
     assert figure(report, "winner goes with the order").value == 0

@@ -7,9 +7,9 @@ from music.judges.model import open_judge_model
 from music.judges.pointwise import PointwiseJudge, expected_rating
 from music.judges.settings import JudgeSettings
 from music.llm import ChatReply, ReplyOutcome, TokenLogprobs
-from music.sandbox import oracle
-from music.sandbox.seeds import seed_pairs
+from music.sandbox import oracle_score
 from music.sandbox.server import ServerConfig, sandbox_server
+from music.sandbox.world.seeds import seed_pairs
 
 TALK = Conversation().user("Which tea?").assistant("Green.")
 
@@ -50,7 +50,7 @@ async def test_expected_ratings_of_the_sandbox_over_http_are_its_oracles_scores(
     with sandbox_server(ServerConfig()) as url:
         rated = [await rate(f"judge@{url}", conversation) for conversation in conversations]
     assert all(each.ratings[0].value.is_expected for each in rated)
-    expected = [1 + 8 * score for score in oracle.score(conversations)]
+    expected = [1 + 8 * score for score in oracle_score(conversations)]
     assert [each.score for each in rated] == pytest.approx(expected)
     assert any(score % 1 for score in expected)
 

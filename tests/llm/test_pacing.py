@@ -24,8 +24,7 @@ from music.llm import (
 from music.llm.bucket import TokenBucket
 from music.llm.retry import FailedTryError
 from music.llm.throttle import Throttle
-from music.sandbox.config import ServerConfig
-from music.sandbox.server import sandbox_server
+from music.sandbox.server import ServerConfig, sandbox_server
 
 REPLY = ChatReply(text="Hello.", outcome=ReplyOutcome.COMPLETE, model="m", prompt_tokens=60, completion_tokens=40)
 BROKEN = FailedTryError(EndpointUnavailableError("broken"))

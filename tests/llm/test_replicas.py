@@ -16,8 +16,7 @@ from music.llm import (
 )
 from music.llm.openai import OpenAIChatModel
 from music.llm.replicas import ReplicatedModel
-from music.sandbox.config import ServerConfig
-from music.sandbox.server import sandbox_server
+from music.sandbox.server import ServerConfig, sandbox_server
 
 
 class Server:

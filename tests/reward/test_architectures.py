@@ -18,7 +18,7 @@ from music.reward.attention import PackedAttentionError
 from music.reward.packing import TokenSequence, plan_rows
 from music.reward.scoring import SequenceScorer
 from music.reward.self_test import make_scorer
-from music_trainers.reward.step.unread import unread_left_out
+from music_trainers.reward.hooks import skip_unread_tokens
 
 SIZES: dict[str, Any] = {
     "vocab_size": 97,
@@ -251,7 +251,7 @@ def test_scores_and_a_step_of_training_are_exact(name: str):
                 msg=lambda text, what=what: f"{what}: {text}",
             )
     (row,) = plan_rows([sequences[:3], sequences[3:]], 10_000).rows
-    with unread_left_out(classifier, row):
+    with skip_unread_tokens(classifier, row):
         by_group = dict(zip(row.groups, row.split(scorer(row)), strict=True))
         got = gradients(classifier, torch.cat([reward for group in sorted(by_group) for reward in by_group[group]]))
     assert float((got - wanted).norm() / wanted.norm()) < 1e-4

@@ -3,7 +3,7 @@ import pytest
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.reward import RewardModel, length_reward, load_reward, random_reward
-from music.sandbox import oracle
+from music.sandbox import oracle_score
 
 SHORT = Conversation().user("A long question, about the weather.").assistant("No.")
 LONG = Conversation().user("Hi!").assistant("A long answer.")
@@ -30,7 +30,7 @@ def test_opens_what_the_user_names(reward_checkpoint, make_conversation):
     assert load_reward(f"prefix-mean:{path}")(conversations) == pytest.approx(means)
     assert load_reward("length")([LONG]) == [14.0]
     assert load_reward("random:3")([LONG]) == random_reward(3)([LONG])
-    assert load_reward("oracle") is oracle.score
+    assert load_reward("oracle") is oracle_score
 
 
 @pytest.mark.parametrize("spec", ["random:x", "random:", "no/such/folder/here", "prefix-mean:no/such/folder/here"])

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from music.reward import RewardModel
 from music.sandbox import ErrorKind, seed_pairs
 from music.sandbox.artifacts import BACKBONE, REWARD_MODEL
-from music.sandbox.defects import defects
+from music.sandbox.world.defects import draw_defects
 
 
 @pytest.fixture(scope="module")
@@ -39,5 +39,5 @@ def test_the_starting_model_ranks_single_turns(model):
 @pytest.mark.parametrize("num_turns", [1, 3])
 @pytest.mark.parametrize("kind", [ErrorKind.TOPIC, ErrorKind.ASPECT])
 def test_it_matches_topic_and_aspect_of_the_last_turn(model, kind, num_turns):
-    drawn = defects(kind, num_turns - 1, num_turns, 150, seed=31_337)
+    drawn = draw_defects(kind, num_turns - 1, num_turns, 150, seed=31_337)
     assert accuracy(model, [defect.pair for defect in drawn]) >= 0.80

@@ -3,7 +3,7 @@
 - `music_trainers.reward`: the reward-model trainer.
 - `music_trainers.precision`: optimizer states of fewer bits.
 - `music_trainers.policy`: policies from the rewards of chat environments.
-- `music_trainers.demo`: the paper in miniature; `backbone` makes the models that ship with the sandbox.
+- `music_trainers.demo`: the paper in miniature.
 - `music_trainers.cli`: `music train`, `music rl` and `music demo`.
 """
 

@@ -1,5 +1,6 @@
+from .policy import PolicyTrainingConfig, PolicyTrainingResult, train_policy
 from .reward import (
-    Evaluation,
+    HeldOutEvaluation,
     HeldOutMetrics,
     Mixture,
     Objective,
@@ -16,18 +17,21 @@ from .reward import (
 )
 
 __all__ = [
-    "Evaluation",
+    "HeldOutEvaluation",
     "HeldOutMetrics",
     "Mixture",
     "Objective",
     "PackingAccounting",
     "PairAccounting",
     "PairSource",
+    "PolicyTrainingConfig",
+    "PolicyTrainingResult",
     "RewardTrainingConfig",
     "RewardTrainingResult",
     "SourceAccounting",
     "TrainingDivergedError",
     "TrainingStart",
     "TrainingStep",
+    "train_policy",
     "train_reward_model",
 ]

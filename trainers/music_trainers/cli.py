@@ -20,7 +20,7 @@ from music_trainers.reward.config import RewardTrainingConfig
 
 if TYPE_CHECKING:
     from music_trainers.policy.records import PolicyEvaluation
-    from music_trainers.reward.pairs.mixture import PairSource
+    from music_trainers.reward.mixture import PairSource
 
 __all__ = ["demo", "rl", "train"]
 
@@ -78,7 +78,7 @@ def train(
     is_main = os.environ.get("RANK", "0") == "0"
     console.quiet = not is_main
     logging.disable(logging.NOTSET if is_main else logging.WARNING)
-    from music_trainers.reward.pairs.mixture import Mixture
+    from music_trainers.reward.mixture import Mixture
     from music_trainers.reward.progress import TrainingDisplay, format_result
     from music_trainers.reward.trainer import train_reward_model
 
@@ -173,7 +173,7 @@ def _source(spec: str, reading: Reading, margin_column: str | None) -> "PairSour
     if not equals or Path(spec).exists():
         path, weight = spec, "1"
     from music.preferences.columns import read_column
-    from music_trainers.reward.pairs.mixture import PairSource
+    from music_trainers.reward.mixture import PairSource
 
     try:
         factor = float(weight)

@@ -18,10 +18,7 @@ from music.names import did_you_mean, nearest_path
 from music.preferences.columns import read_column
 from music.preferences.problems import RowError
 from music.preferences.sources import iter_rows
-from music.sandbox.language import write_statement
-from music.sandbox.players import draw_persona, stream
-from music.sandbox.state import state_after
-from music.sandbox.world import Fact, Standing
+from music.registry import SANDBOX, load_built_in
 from music_agents.personas.persona import Persona, PersonaSource
 from music_agents.personas.sampler import PersonaSampler
 from music_agents.seeds import Seed, derive_seed
@@ -88,14 +85,9 @@ class SandboxPersonas:
 
     def __call__(self, index: int, seed: Seed, run_seed: int) -> Persona:
         """Draw the persona of a pair."""
-        rng = stream(derive_seed(run_seed, index, "persona"), "persona")
-        stated = state_after(seed.conversation)
-        held = draw_persona(rng) | stated.standing | stated.facts
-        said = {about: write_statement(about, value, rng) for about, value in held.items()}
-        return Persona(
-            facts=tuple(text for about, text in said.items() if isinstance(about, Fact)),
-            constraints=tuple(text for about, text in said.items() if isinstance(about, Standing)),
-        )
+        draw = load_built_in("personas", SANDBOX)
+        facts, wishes = draw(seed.conversation, derive_seed(run_seed, index, "persona"))
+        return Persona(facts=facts, constraints=wishes)
 
     def digest(self) -> str:
         """Return what tells this source from others."""
@@ -114,7 +106,7 @@ def load_personas(spec: str, seeds: str | Path | None = None, *, split: str | No
         InvalidInputError: There is no such source, or what it holds is no personas.
     """
     kind, _, name = spec.partition(":")
-    if spec == "sandbox":
+    if spec == SANDBOX:
         return SandboxPersonas()
     if kind == "sampler":
         return PersonaSampler.read(name) if name else PersonaSampler.default()

@@ -13,7 +13,7 @@ from music.errors import InvalidInputError
 from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatModel, ChatRequest, ReplyOutcome, Sampling
 from music.pairs import ContrastivePair, Usage
 from music.prompts import Choice, parse_judgement, render_judge
-from music.sandbox.judging import judge as judge_by_oracle
+from music.registry import ORACLE, load_built_in
 from music_agents.failures import FailureReason
 from music_agents.quality.gates import PASSED, GateVerdict, GateView
 from music_agents.roles import MAX_ATTEMPTS
@@ -67,7 +67,7 @@ class OracleJudge:
 
     async def __call__(self, first: Conversation, second: Conversation, view: GateView, order: Order) -> Judgement:
         """Compare the scores."""
-        return Judgement(choice=judge_by_oracle(first, second, self.margin))
+        return Judgement(choice=load_built_in("judge", ORACLE)(first, second, self.margin))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,8 @@ from music.gc import relaxed
 from music.llm.cache import ReplyCache
 from music.llm.journal import Journal
 from music.pairs import PreferencePair
-from music_agents.config import SANDBOX, RunConfig, SimulationConfig, load_graph
+from music.registry import SANDBOX
+from music_agents.config import RunConfig, SimulationConfig, load_graph
 from music_agents.contrasts import Schedule
 from music_agents.graph import build_pair_graph
 from music_agents.output.failure_log import FailureLog

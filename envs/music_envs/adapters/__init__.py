@@ -1,9 +1,13 @@
-"""A `ChatWorld` (the user and the reward) in other people's RL loops; a module needs the library that it is named for.
+"""The user and the reward of a `ChatWorld` in RL libraries: one file per library, which needs that library installed.
 
-- `trl`: reward functions for GRPO; `trl_rollout`: conversations of several turns, each a `talk`.
-- `verifiers`: an environment with its rubric. `torchrl`: a transform for `ChatEnv`.
-- `openenv`: an environment for its server, one conversation for each session.
-- `openrlhf`: a reward function; `openrlhf_agent`: conversations of several turns. `verl`: `compute_score`.
-- `prompts`, `rendered`: the conversations that a library's data stand for; `template`: what stands between two replies;
-  `unscorable`: scores, or None.
+| library | file | single replies | conversations of several turns |
+|---|---|---|---|
+| TRL | `trl` | `as_trl_reward` | `ChatRollout` with `episode_reward` |
+| verifiers | `verifiers` | | `UserSimulationEnv` |
+| TorchRL | `torchrl` | | `ChatUser`, a transform for its `ChatEnv` |
+| OpenEnv | `openenv` | | `ChatEnvironment`, for its server |
+| OpenRLHF | `openrlhf` | `as_reward_func` | `agent_executor` |
+| verl | `verl` | `as_compute_score` | |
+
+What they share: `messages`, conversations from what a library passes; `template`, the tokens between two replies.
 """

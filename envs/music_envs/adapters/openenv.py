@@ -12,9 +12,8 @@ from music.aio import run_in_background
 from music.conversation import StopReason
 from music.errors import InvalidInputError
 from music.reward.unscorable import UnscorableError
-from music_envs.chat.episode import Episode
-from music_envs.chat.generators import generator_for
-from music_envs.chat.info import begin_info, require_reply, require_running, step_info
+from music_envs.chat.episode import Episode, begin_info, step_info
+from music_envs.chat.validation import generator_for, require_reply, require_running
 from music_envs.chat.world import ChatWorld
 
 __all__ = ["ChatAction", "ChatEnvironment", "ChatObservation"]

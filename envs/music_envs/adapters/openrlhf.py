@@ -1,21 +1,29 @@
-"""OpenRLHF: a `reward_func` for single replies, for a file of yours that `reward.remote_url` names.
+"""OpenRLHF: a `reward_func` for single replies, an `AgentExecutor` for conversations of several turns.
 
-OpenRLHF hands over rendered text. Every row's label must therefore hold the prompt's messages as JSON text, and the
-text must be what the tokenizer's chat template makes of them; anything else is refused.
+A file of yours that `reward.remote_url` names holds the first, one that `train.agent_func_path` names the second.
+OpenRLHF passes rendered text. Every row's label must therefore hold the prompt's messages as JSON text, and the text
+must be what the tokenizer's chat template makes of them; anything else is refused.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from music.llm.chat import EndpointError
 from music.reward.functions import RewardFunction
-from music_envs.adapters.prompts import replied
-from music_envs.adapters.rendered import read_rendered_prompt, reply_of_query
-from music_envs.adapters.unscorable import scores_or_none
+from music.reward.unscorable import UnscorableError
+from music_agents.seeds import derive_seed
+from music_envs.adapters.messages import plain_reply, read_rendered_prompt, replied, reply_of_query
+from music_envs.adapters.template import TurnTemplate
+from music_envs.chat.episode import Episode
+from music_envs.chat.validation import require_running
+from music_envs.chat.world import ChatWorld
+from music_envs.scoring import scores_or_none
 
-__all__ = ["as_reward_func"]
+__all__ = ["ChatAgent", "agent_executor", "as_reward_func"]
 
 
 def as_reward_func(
@@ -42,3 +50,78 @@ def as_reward_func(
         return {"rewards": rewards, "scores": rewards, "extra_logs": {"unscorable": unscorable}}
 
     return reward_func
+
+
+def agent_executor(world: ChatWorld, tokenizer: PreTrainedTokenizerBase, *, floor: float, seed: int = 0) -> type:
+    """Return the class that OpenRLHF looks for under the name `AgentExecutor`; see `ChatAgent` for the arguments."""
+    from openrlhf.utils.agent import AgentInstanceBase, MultiTurnAgentExecutor
+
+    class AgentInstance(ChatAgent, AgentInstanceBase):  # type: ignore[misc]  # no types
+        def __init__(self) -> None:
+            super().__init__(world, tokenizer, floor=floor, seed=seed)
+
+    class AgentExecutor(MultiTurnAgentExecutor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(AgentInstance)
+
+    return AgentExecutor
+
+
+class ChatAgent:
+    """One conversation with a user, in the form of OpenRLHF's `AgentInstanceBase`.
+
+    Args:
+        world: The user and the reward, with all that `ChatEnv` takes. OpenRLHF sums the rewards of the steps up.
+        tokenizer: The policy's.
+        floor: The reward of a reply that cannot be scored, which ends the conversation.
+        seed: Of the users. Equal prompts meet the same persona with the same seed.
+    """
+
+    def __init__(self, world: ChatWorld, tokenizer: PreTrainedTokenizerBase, *, floor: float, seed: int = 0) -> None:
+        self._world = world
+        self._tokenizer = tokenizer
+        self._template = TurnTemplate(tokenizer)
+        self._floor = floor
+        self._seed = seed
+        self._episode: Episode | None = None
+
+    async def reset(self, states: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Take up the prompt.
+
+        Raises:
+            InvalidInputError: The label does not hold the messages that the prompt was rendered from.
+        """
+        prompt = read_rendered_prompt(self._tokenizer, states["observation"], states["label"])
+        self._episode = self._world.take_up(prompt, derive_seed(self._seed, prompt))
+        return {"observation": states["observation"]}
+
+    async def step(self, states: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Hear a reply, let the user go on, and reward.
+
+        Raises:
+            EndpointError: The user failed: OpenRLHF has no way to leave the conversation out.
+        """
+        before = require_running(self._episode)
+        reply = plain_reply(self._tokenizer, states["action_text"])
+        if not reply:
+            return self._end_unscorable()
+        after = await self._world.reply(before, reply)
+        if after.is_truncated:
+            raise EndpointError(f"the user failed: {after.error}")
+        try:
+            (reward,), (after,) = await asyncio.to_thread(self._world.reward, [before], [after])
+        except UnscorableError:
+            return self._end_unscorable()
+        self._episode = after
+        said = "" if after.is_terminated else after.conversation.messages[-1].content
+        # A reply that was cut off has filled the context, so what follows is dropped: all others are closed.
+        return _step(reward, self._template.between(said, closed=True) if said else "", done=after.is_terminated)
+
+    def _end_unscorable(self) -> dict[str, Any]:
+        return _step(self._floor, "", done=True, unscorable=True)
+
+
+def _step(reward: float, feedback: str, *, done: bool, unscorable: bool = False) -> dict[str, Any]:
+    """Return what OpenRLHF expects of a step."""
+    logs = {"unscorable": float(unscorable)}
+    return {"rewards": torch.tensor(reward), "environment_feedback": feedback, "done": done, "extra_logs": logs}

@@ -1,6 +1,5 @@
 """TorchRL's `ChatEnv`: `ChatUser`, a transform that adds the user, the reward and the end."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,10 +12,10 @@ from torchrl.envs import Transform
 from music.aio import run_in_background
 from music.conversation import Conversation
 from music_agents.seeds import derive_seed
-from music_envs.adapters.prompts import read_prompt, reply_text
+from music_envs.adapters.messages import read_prompt, reply_text
 from music_envs.chat.episode import Episode
-from music_envs.chat.info import require_reply, require_running
-from music_envs.chat.world import ChatWorld
+from music_envs.chat.validation import require_reply, require_running
+from music_envs.chat.world import ChatWorld, all_at_once
 
 __all__ = ["ChatUser"]
 
@@ -71,15 +70,12 @@ class ChatUser(Transform):  # type: ignore[misc]  # no types
         before = [require_running(episode) for episode in self._episodes]
         for reply in replies:
             require_reply(reply)
-        answered = run_in_background(self._answers(before, replies))
+        answered = run_in_background(all_at_once(list(map(self._world.reply, before, replies))))
         rewards, after = self._world.reward(before, answered)
         self._episodes = list(after)
         chats.prompt = lazy_stack([_history(episode.conversation) for episode in after])
         next_tensordict.set("reward", torch.tensor(rewards, dtype=torch.float32).unsqueeze(-1))
         return _ended(next_tensordict, after)
-
-    async def _answers(self, before: Sequence[Episode], replies: Sequence[str]) -> list[Episode]:
-        return await asyncio.gather(*map(self._world.reply, before, replies))
 
 
 def _messages(history: History) -> list[dict[str, str]]:

@@ -14,9 +14,9 @@ from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.reward.unscorable import UnscorableError
 from music_agents.seeds import derive_seed
-from music_envs.adapters.prompts import read_prompt, reply_text
+from music_envs.adapters.messages import read_prompt, reply_text
 from music_envs.chat.episode import Episode
-from music_envs.chat.info import require_reply
+from music_envs.chat.validation import require_reply
 from music_envs.chat.world import ChatWorld
 
 __all__ = ["ChatRubric", "UserSimulationEnv"]

@@ -5,8 +5,8 @@ from typing import Any
 
 from music.errors import InvalidInputError
 from music.reward.functions import RewardFunction
-from music_envs.adapters.prompts import read_prompt, replied
-from music_envs.adapters.unscorable import scores_or_none
+from music_envs.adapters.messages import read_prompt, replied
+from music_envs.scoring import scores_or_none
 
 __all__ = ["as_compute_score"]
 

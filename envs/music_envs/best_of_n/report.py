@@ -1,4 +1,4 @@
-"""What came of Best-of-N with one selector: `ArmReport`, and how it is shown."""
+"""`SelectorReport`: the results of Best-of-N with one selector, and their tables."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING
 from music.pairs import Usage
 from music.statistics import Estimate, mean
 from music_envs.best_of_n.by_n import ScoreByN
-from music_envs.best_of_n.rollout import NOTHING_USED, Rollout
-from music_envs.comparison import mean_grade
+from music_envs.best_of_n.comparison import mean_grade
+from music_envs.best_of_n.rollout import Rollout
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["ArmReport", "arms_table", "by_n_table", "report_arm"]
+__all__ = ["SelectorReport", "by_n_table", "report_selector", "selectors_table"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArmReport:
+class SelectorReport:
     """One selector's conversations.
 
     Attributes:
         selector: Its name.
         reward: Mean of the selector's own scores of the conversations that it made.
         grade: Mean grade by the judge; None without one.
-        usage: Of all calls, those for candidates that were not kept included.
+        usage: Of all calls, including those for candidates that were not kept.
         num_conversations: All of them.
-        num_failed: How many of them ended with an error; they count in the usage alone.
-        by_n: What the best of n is worth; empty where the strategy's candidates do not tell.
+        num_failed: How many ended with an error; they count in the usage only.
+        by_n: What the best of n is worth; empty if the strategy's candidates do not allow an estimate.
     """
 
     selector: str
@@ -41,26 +41,26 @@ class ArmReport:
     by_n: tuple[ScoreByN, ...] = ()
 
 
-def report_arm(
+def report_selector(
     selector: str,
     rollouts: Sequence[Rollout],
     grades: Sequence[float | None] | None,
     by_n: Sequence[ScoreByN],
-) -> ArmReport:
-    """Sum up one selector's rollouts, of which at least one did not fail."""
+) -> SelectorReport:
+    """Summarise one selector's rollouts, of which at least one did not fail."""
     last = [rollout.decisions[-1] for rollout in rollouts if not rollout.is_failed]
-    return ArmReport(
+    return SelectorReport(
         selector=selector,
         reward=mean([decision.scores[decision.chosen] for decision in last]),
         grade=mean_grade(grades) if grades else None,
-        usage=sum((rollout.usage for rollout in rollouts), NOTHING_USED),
+        usage=sum((rollout.usage for rollout in rollouts), Usage()),
         num_conversations=len(rollouts),
         num_failed=sum(rollout.is_failed for rollout in rollouts),
         by_n=tuple(by_n),
     )
 
 
-def arms_table(title: str, judge: str | None, arms: Sequence[ArmReport]) -> Table:
+def selectors_table(title: str, judge: str | None, arms: Sequence[SelectorReport]) -> Table:
     """Lay out all selectors, one a row."""
     headings = ("selector", "its reward", f"grade by {judge or 'no judge'}", "calls", "tokens", "failed")
     rows = [
@@ -68,8 +68,8 @@ def arms_table(title: str, judge: str | None, arms: Sequence[ArmReport]) -> Tabl
             arm.selector,
             f"{arm.reward.value:.3f}",
             str(arm.grade or "-"),
-            _each(arm.usage.num_calls, arm),
-            _each(arm.usage.num_tokens, arm),
+            f"{arm.usage.num_calls / arm.num_conversations:,.1f}",
+            f"{arm.usage.num_tokens / arm.num_conversations:,.1f}",
             str(arm.num_failed),
         )
         for arm in arms
@@ -77,7 +77,7 @@ def arms_table(title: str, judge: str | None, arms: Sequence[ArmReport]) -> Tabl
     return _table(f"{title}\n95% intervals; calls and tokens per conversation", headings, rows)
 
 
-def by_n_table(arm: ArmReport, judge: str | None) -> Table:
+def by_n_table(arm: SelectorReport, judge: str | None) -> Table:
     """Lay out what the best of n is worth, one n a row."""
     headings = ("n", "KL", "reward", f"grade by {judge or 'no judge'}", "gap")
     rows = [
@@ -85,11 +85,6 @@ def by_n_table(arm: ArmReport, judge: str | None) -> Table:
         for row in arm.by_n
     ]
     return _table(f"{arm.selector}: the best of n at one choice", headings, rows)
-
-
-def _each(count: int, arm: ArmReport) -> str:
-    """Return a count per conversation."""
-    return f"{count / arm.num_conversations:,.1f}"
 
 
 def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

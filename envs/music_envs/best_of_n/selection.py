@@ -6,19 +6,19 @@ from dataclasses import dataclass, replace
 from music.conversation import Conversation
 from music.pairs import Usage
 from music.reward.functions import RewardFunction
-from music_envs.best_of_n.rollout import NOTHING_USED, Decision, Rollout
+from music_envs.best_of_n.rollout import Decision, Rollout
 from music_envs.scoring import checked_scores
 
-__all__ = ["Candidate", "keep_best", "score_pools", "select_best", "spent"]
+__all__ = ["Candidate", "keep_best", "score_pools", "select_best", "total_usage"]
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A rollout that stands for election.
+    """A rollout with its score.
 
     Attributes:
-        rollout: With the candidate's reply.
-        score: The selector's; None if the rollout failed, which is then never kept beside one that did not.
+        rollout: It ends with the candidate's reply.
+        score: The selector's; None if the rollout failed. A failed rollout is kept only if all failed.
     """
 
     rollout: Rollout
@@ -26,13 +26,13 @@ class Candidate:
 
 
 def select_best(pools: Sequence[Sequence[Rollout]], reward: RewardFunction) -> list[Rollout]:
-    """Keep the best conversation of every pool, all scored in one call; those that failed do not stand for election.
+    """Keep the best conversation of every pool; all are scored in one call, and failed ones are left out.
 
     Returns:
-        One rollout per pool, with the decision recorded; where a whole pool failed, its first failure.
+        One rollout per pool, with the decision recorded. Where a whole pool failed, its first failure.
 
     Raises:
-        InvalidInputError: The reward function gave scores that are no use.
+        InvalidInputError: The reward function returned unusable scores.
     """
     return [keep_best(pool, 1)[0] for pool in score_pools(pools, reward)]
 
@@ -41,7 +41,7 @@ def score_pools(pools: Sequence[Sequence[Rollout]], reward: RewardFunction) -> l
     """Score the rollouts of all pools in one call.
 
     Raises:
-        InvalidInputError: The reward function gave scores that are no use.
+        InvalidInputError: The reward function returned unusable scores.
     """
     sound = [rollout.conversation for pool in pools for rollout in pool if not rollout.is_failed]
     scores = iter(checked_scores(reward, sound) if sound else [])
@@ -49,27 +49,27 @@ def score_pools(pools: Sequence[Sequence[Rollout]], reward: RewardFunction) -> l
 
 
 def keep_best(pool: Sequence[Candidate], num: int) -> list[Rollout]:
-    """Return the best `num` rollouts of a pool that differ, best first, each with the decision recorded.
+    """Return the best `num` distinct rollouts of a pool, best first, each with the decision recorded.
 
-    What the whole pool used is booked with the first of them. Where all failed, the first failure is returned alone.
+    The usage of the whole pool is counted in the first of them. Where all failed, the first failure is returned alone.
     """
     sound = [(candidate.rollout, candidate.score) for candidate in pool if candidate.score is not None]
     if not sound:
-        return [replace(pool[0].rollout, usage=spent(pool))]
+        return [replace(pool[0].rollout, usage=total_usage(pool))]
     conversations, scores = tuple(rollout.conversation for rollout, _ in sound), tuple(score for _, score in sound)
     order = sorted(range(len(sound)), key=lambda i: -scores[i])  # stable: of equals, the first comes first
     distinct: dict[Conversation, int] = {}
     for i in order:
         distinct.setdefault(conversations[i], i)
     kept = [_kept(sound[i][0], Decision(conversations, scores, i)) for i in list(distinct.values())[:num]]
-    return [replace(kept[0], usage=spent(pool)), *kept[1:]]
+    return [replace(kept[0], usage=total_usage(pool)), *kept[1:]]
 
 
-def spent(pool: Sequence[Candidate]) -> Usage:
-    """Return what all rollouts of a pool used."""
-    return sum((candidate.rollout.usage for candidate in pool), NOTHING_USED)
+def total_usage(pool: Sequence[Candidate]) -> Usage:
+    """Return the usage of all rollouts of a pool together."""
+    return sum((candidate.rollout.usage for candidate in pool), Usage())
 
 
 def _kept(rollout: Rollout, decision: Decision) -> Rollout:
-    """Record the decision that kept a rollout; its usage is booked elsewhere."""
-    return replace(rollout, decisions=(*rollout.decisions, decision), usage=NOTHING_USED)
+    """Record the decision that kept a rollout; its usage is counted elsewhere."""
+    return replace(rollout, decisions=(*rollout.decisions, decision), usage=Usage())

@@ -1,8 +1,8 @@
 """Conversations with a simulated user, as environments.
 
-- `env`: `ChatEnv`, one of them. `vector`: `ChatVectorEnv`, many that step at once. `twin`: `AsyncChatEnv`, awaited.
-- `world`: `ChatWorld`, the user and the reward that all of them live with.
-- `episode`: `Episode`, where a conversation stands, and `Snapshot`; `info`: what is reported of it and what is refused.
-- `arguments`, `batches`: what environments take, one and many; `generators`: what draws their episodes.
-- `rewarding`: when a conversation is scored, and what of it is a step's reward.
+- `env`: `ChatEnv`, one of them. `vector`: `ChatVectorEnv`, many that step at once. `async_env`: `AsyncChatEnv`, for
+  asynchronous code.
+- `world`: `ChatWorld`, the user and the reward that all of them share, and when it rewards.
+- `episode`: `Episode`, the state of a conversation; `ChatSnapshot`, that of an environment.
+- `validation`: what environments accept and refuse.
 """

@@ -1,26 +1,28 @@
 """`music/Chat-v0`: one conversation as a Gymnasium environment. The agent is the assistant; the world is the user."""
 
-from typing import Any, Unpack
+from typing import Any
 
 import gymnasium
 
 from music.aio import run_in_background
 from music.conversation import Conversation
-from music_envs.chat.arguments import ChatArguments
-from music_envs.chat.episode import Episode, Snapshot
-from music_envs.chat.generators import generator_for, plain_seed
-from music_envs.chat.info import (
-    begin_info,
-    info_of,
+from music_envs.chat.episode import ChatSnapshot, Episode, begin_info, step_info, transcript
+from music_envs.chat.validation import (
+    NO_CONTEXT,
+    IsDone,
+    PersonasLike,
+    RewardLike,
+    SeedsLike,
+    UserLike,
+    generator_for,
+    plain_seed,
+    refuses_unknown_arguments,
     require_begun,
     require_render_mode,
     require_reply,
     require_running,
-    step_info,
-    transcript,
 )
-from music_envs.chat.rewarding import RewardMode
-from music_envs.chat.world import ChatWorld
+from music_envs.chat.world import ChatWorld, RewardMode
 from music_envs.spaces import ConversationSpace, ReplySpace
 
 __all__ = ["ChatEnv"]
@@ -92,11 +94,31 @@ class ChatEnv(gymnasium.Env[Conversation, str]):
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012  # Gymnasium's own declaration
 
-    def __init__(self, *, render_mode: str | None = None, **arguments: Unpack[ChatArguments]) -> None:
+    @refuses_unknown_arguments
+    def __init__(
+        self,
+        *,
+        num_turns: int = 3,
+        user: UserLike = "sandbox",
+        reward: RewardLike = "oracle",
+        reward_mode: RewardMode = "terminal",
+        seeds: SeedsLike = NO_CONTEXT,
+        personas: PersonasLike = (),
+        is_done: IsDone = None,
+        render_mode: str | None = None,
+    ) -> None:
         self.observation_space = ConversationSpace()
         self.action_space = ReplySpace()
         self.render_mode = require_render_mode(render_mode)
-        self._world = ChatWorld(**arguments)
+        self._world = ChatWorld(
+            num_turns=num_turns,
+            user=user,
+            reward=reward,
+            reward_mode=reward_mode,
+            seeds=seeds,
+            personas=personas,
+            is_done=is_done,
+        )
         self._episode: Episode | None = None
 
     @property
@@ -135,11 +157,11 @@ class ChatEnv(gymnasium.Env[Conversation, str]):
         self._episode = after  # only now: a step that raises leaves the episode where it stood
         return after.conversation, reward, after.is_terminated, after.is_truncated, step_info(after)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> ChatSnapshot:
         """Return all that decides how the environment goes on; see `restore`."""
-        return Snapshot(episode=self._episode, generator=self.np_random.bit_generator.state)
+        return ChatSnapshot(episode=self._episode, generator=self.np_random.bit_generator.state)
 
-    def restore(self, snapshot: Snapshot) -> tuple[Conversation, dict[str, Any]]:
+    def restore(self, snapshot: ChatSnapshot) -> tuple[Conversation, dict[str, Any]]:
         """Go back, or over, to a snapshot, of this environment or of one with the same arguments.
 
         The same replies then bring the same episode, as far as the user's endpoint answers the same requests alike.
@@ -154,7 +176,7 @@ class ChatEnv(gymnasium.Env[Conversation, str]):
         episode = require_begun(snapshot)
         self.np_random.bit_generator.state = snapshot.generator
         self._episode = episode
-        return episode.conversation, info_of(episode)
+        return episode.conversation, episode.info
 
     def render(self) -> str | None:
         """Return a transcript in the `ansi` mode."""

@@ -1,7 +1,7 @@
 """`ChatVectorEnv`: many conversations that step at once."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Unpack
+from typing import Any
 
 import numpy as np
 from gymnasium.utils import seeding
@@ -11,22 +11,28 @@ from numpy.typing import NDArray
 
 from music.aio import run_in_background
 from music.conversation import Conversation
-from music_envs.chat.arguments import ChatArguments, require_count
-from music_envs.chat.batches import all_at_once, autoreset_mode_of, require_as_many, seeds_by_env, unmasked
 from music_envs.chat.env import ChatEnv
-from music_envs.chat.episode import Episode, Snapshot
-from music_envs.chat.generators import generator_for
-from music_envs.chat.info import (
-    begin_info,
-    info_of,
+from music_envs.chat.episode import ChatSnapshot, Episode, begin_info, step_info, transcript
+from music_envs.chat.validation import (
+    NO_CONTEXT,
+    IsDone,
+    PersonasLike,
+    RewardLike,
+    SeedsLike,
+    UserLike,
+    autoreset_mode_of,
+    generator_for,
+    refuses_unknown_arguments,
     require_begun,
+    require_count,
+    require_num,
     require_render_mode,
     require_reply,
     require_running,
-    step_info,
-    transcript,
+    seeds_by_env,
+    unmasked,
 )
-from music_envs.chat.world import ChatWorld
+from music_envs.chat.world import ChatWorld, RewardMode, all_at_once
 from music_envs.spaces import ConversationSpace, ReplySpace
 
 __all__ = ["ChatVectorEnv"]
@@ -54,13 +60,20 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
         InvalidInputError: An argument is not what it should be.
     """
 
+    @refuses_unknown_arguments
     def __init__(
         self,
         num_envs: int = 1,
         *,
+        num_turns: int = 3,
+        user: UserLike = "sandbox",
+        reward: RewardLike = "oracle",
+        reward_mode: RewardMode = "terminal",
+        seeds: SeedsLike = NO_CONTEXT,
+        personas: PersonasLike = (),
+        is_done: IsDone = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
-        **arguments: Unpack[ChatArguments],
     ) -> None:
         self.num_envs = require_count("num_envs", num_envs)
         self.autoreset_mode = autoreset_mode_of(autoreset_mode)
@@ -69,7 +82,15 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
         self.single_observation_space, self.single_action_space = ConversationSpace(), ReplySpace()
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._world = ChatWorld(**arguments)
+        self._world = ChatWorld(
+            num_turns=num_turns,
+            user=user,
+            reward=reward,
+            reward_mode=reward_mode,
+            seeds=seeds,
+            personas=personas,
+            is_done=is_done,
+        )
         self._generators = [seeding.np_random()[0] for _ in range(self.num_envs)]
         self._episodes: list[Episode | None] = [None] * self.num_envs
 
@@ -107,7 +128,7 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
             ResetNeeded: An episode is over and resets are left to you, or never began.
             EndpointError, RoleFailedError: A user gave no first message in an episode that was to begin.
         """
-        require_as_many(self.num_envs, "replies", actions)
+        require_num(self.num_envs, "replies", actions)
         fresh = self._over() if self.autoreset_mode is AutoresetMode.NEXT_STEP else []
         going = [i for i in range(self.num_envs) if i not in fresh]
         before = [require_running(self._episodes[i], i) for i in going]
@@ -129,14 +150,15 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
         steps = dict(zip(going, zip(after, rewards, strict=True), strict=True))
         return self._taken(steps, dict(zip(drawing, begun, strict=True)))
 
-    def snapshot(self) -> tuple[Snapshot, ...]:
+    def snapshot(self) -> tuple[ChatSnapshot, ...]:
         """Return all that decides how the environments go on; see `ChatEnv.snapshot`."""
         states = [generator.bit_generator.state for generator in self._generators]
         return tuple(
-            Snapshot(episode=episode, generator=state) for episode, state in zip(self._episodes, states, strict=True)
+            ChatSnapshot(episode=episode, generator=state)
+            for episode, state in zip(self._episodes, states, strict=True)
         )
 
-    def restore(self, snapshots: Sequence[Snapshot]) -> tuple[Conversations, dict[str, Any]]:
+    def restore(self, snapshots: Sequence[ChatSnapshot]) -> tuple[Conversations, dict[str, Any]]:
         """Go back, or over, to snapshots, which may come from several moments; see `ChatEnv.restore`.
 
         Returns:
@@ -146,7 +168,7 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
             InvalidInputError: They are not as many as the environments, or one is no snapshot.
             ResetNeeded: One was taken before the first reset of its environment.
         """
-        require_as_many(self.num_envs, "snapshots", snapshots)
+        require_num(self.num_envs, "snapshots", snapshots)
         episodes = [require_begun(snapshot, i) for i, snapshot in enumerate(snapshots)]
         for generator, snapshot in zip(self._generators, snapshots, strict=True):
             generator.bit_generator.state = snapshot.generator
@@ -173,7 +195,7 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
         """Return the infos of environments whose episodes begin, or go on from a snapshot."""
         infos: dict[str, Any] = {}
         for i, episode in zip(chosen, episodes, strict=True):
-            infos = self._add_info(infos, info_of(episode), i)
+            infos = self._add_info(infos, episode.info, i)
         return infos
 
     def _taken(self, steps: Mapping[int, tuple[Episode, float]], begun: Mapping[int, Episode]) -> Steps:

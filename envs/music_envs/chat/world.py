@@ -1,32 +1,49 @@
-"""`ChatWorld`: the user and the reward of a chat. Environments, one or many, synchronous or not, live in it."""
+"""`ChatWorld`: the user and the reward of a chat, which environments of every kind share."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import numpy as np
 from gymnasium.error import ClosedEnvironmentError
 
 from music.conversation import Conversation, StopReason
 from music.errors import InvalidInputError
+from music.gc import relaxed
 from music.llm.chat import ChatModel, EndpointError, RequestRejectedError
 from music.llm.endpoints import load_model
-from music.reward.functions import RewardFunction, load_reward
+from music.reward.functions import load_reward
 from music_agents.failures import RoleFailedError
-from music_agents.personas import Persona
-from music_agents.roles import Speaker
-from music_envs.chat.arguments import read_personas, read_seeds, require_callable, require_count, seed_index_of
 from music_envs.chat.episode import Episode
-from music_envs.chat.rewarding import RewardMode, require_mode, reward_steps
+from music_envs.chat.validation import (
+    NO_CONTEXT,
+    IsDone,
+    PersonasLike,
+    RewardLike,
+    SeedsLike,
+    UserLike,
+    read_personas,
+    read_seed_index,
+    read_seeds,
+    refuses_unknown_arguments,
+    require_callable,
+    require_count,
+)
 from music_envs.players import as_user, view
-from music_envs.scoring import load_growing_reward
+from music_envs.scoring import checked_scores, load_growing_reward
 
-__all__ = ["ChatWorld"]
+__all__ = ["ChatWorld", "RewardMode", "all_at_once"]
+
+T = TypeVar("T")
 
 MAX_OPENINGS = 3
-NO_CONTEXT = (Conversation(),)
+NUM_PER_ROUND = 16
+
+RewardMode = Literal["terminal", "per_turn", "difference"]
+"""`terminal`: the score of the whole conversation, at its end (the paper's). `per_turn`: after every reply, the score
+of the conversation so far. `difference`: after every reply, what it added to that score, which before the first one is
+taken to be 0; so the rewards of an episode sum up to the terminal one (a potential-based reward, Ng et al. 1999)."""
 
 
 class ChatWorld:
@@ -39,29 +56,32 @@ class ChatWorld:
         InvalidInputError: An argument is not what it should be.
     """
 
+    @refuses_unknown_arguments
     def __init__(
         self,
         *,
         num_turns: int = 3,
-        user: str | ChatModel | Speaker = "sandbox",
-        reward: str | RewardFunction = "oracle",
+        user: UserLike = "sandbox",
+        reward: RewardLike = "oracle",
         reward_mode: RewardMode = "terminal",
-        seeds: str | Path | Sequence[Conversation] = NO_CONTEXT,
-        personas: str | Path | Sequence[Persona] = (),
-        is_done: Callable[[Conversation], bool] | None = None,
+        seeds: SeedsLike = NO_CONTEXT,
+        personas: PersonasLike = (),
+        is_done: IsDone = None,
     ) -> None:
         self._num_turns = require_count("num_turns", num_turns)
-        require_mode(reward_mode)
+        if reward_mode not in get_args(RewardMode):
+            modes = ", ".join(get_args(RewardMode))
+            raise InvalidInputError(f"expected a reward mode of {modes}, got {reward_mode!r}")
+        self.reward_mode: RewardMode = reward_mode
         self._seeds = read_seeds(seeds)
         self._personas = read_personas(personas)
         if is_done is not None:
             require_callable("is_done", is_done, "a callable from a conversation to whether it ends there, or None")
         self._is_done = is_done
-        open_ = load_reward if reward_mode == "terminal" else load_growing_reward
-        self._reward = open_(reward) if isinstance(reward, str) else reward
+        load = load_reward if reward_mode == "terminal" else load_growing_reward
+        self._reward = load(reward) if isinstance(reward, str) else reward
         require_callable("reward", self._reward, "a name or a callable from conversations to scores")
         self._close_reward = getattr(self._reward, "close", None) if isinstance(reward, str) else None
-        self.reward_mode: RewardMode = reward_mode
         player = load_model(user) if isinstance(user, str) else user
         self._own_model = cast(ChatModel, player) if isinstance(user, str) else None
         self._is_closed = False
@@ -72,8 +92,8 @@ class ChatWorld:
     async def begin(self, generator: np.random.Generator, seed_index: int | None = None) -> Episode:
         """Draw an episode, and let the user open it where its seed does not end with the user already.
 
-        An opening that fails is tried again, a few times: as it was drawn where the endpoint may come back, so that
-        an outage does not change which episode begins, and drawn anew where it would fail again.
+        An opening that fails is tried again, a few times. If the endpoint may recover, the same episode is opened, so
+        that an outage does not change which episode begins. Else another one is drawn.
 
         Args:
             generator: Draws the seed context, the seed of the user's sampling and the persona.
@@ -96,19 +116,19 @@ class ChatWorld:
         raise AssertionError("unreachable")
 
     def seed_index_of(self, options: Mapping[str, Any] | None) -> int | None:
-        """Return the seed that a reset's options ask for, if they do.
+        """Return the `seed_index` of a reset's options; None without one.
 
         Raises:
-            InvalidInputError: They ask for a seed that there is not, or for something else.
+            InvalidInputError: There is no such seed, or there are other options.
         """
-        return seed_index_of(options or {}, len(self._seeds))
+        return read_seed_index(options or {}, len(self._seeds))
 
     def take_up(self, conversation: Conversation, seed: int) -> Episode:
-        """Return an episode that goes on from a conversation of another's data set.
+        """Return an episode that continues a conversation of your own data set.
 
         Args:
             conversation: It ends with the user.
-            seed: Makes the user's sampling and chooses the persona; it stands as the episode's `seed_index` too.
+            seed: Makes the user's sampling and chooses the persona; it is the episode's `seed_index` too.
 
         Raises:
             InvalidInputError: The conversation does not end with the user.
@@ -119,7 +139,7 @@ class ChatWorld:
         return Episode(conversation=conversation, seed_index=seed, seed=seed, user=self._user_name, persona=persona)
 
     async def reply(self, episode: Episode, action: str) -> Episode:
-        """Give the assistant's reply and let the user go on; a user that fails ends the episode with an error.
+        """Add the assistant's reply and the user's answer; a user that fails ends the episode with an error.
 
         Raises:
             ClosedEnvironmentError: The world is closed.
@@ -136,8 +156,28 @@ class ChatWorld:
         return replace(heard, stop_reason=StopReason.USER_DONE) if is_done else heard
 
     def reward(self, before: Sequence[Episode], after: Sequence[Episode]) -> tuple[list[float], list[Episode]]:
-        """Reward a step of each episode, in one call to the reward function; see `reward_steps`."""
-        return reward_steps(self.reward_mode, self._reward, before, after)
+        """Reward one step of each episode; all conversations that need a score are scored in one call.
+
+        A step that an error cut short has the reward 0, whatever the mode.
+
+        Args:
+            before: The episodes before their step.
+            after: The same after it.
+
+        Returns:
+            The rewards, and the episodes with their scores.
+
+        Raises:
+            InvalidInputError: The reward function returned unusable scores.
+        """
+        is_terminal, is_difference = self.reward_mode == "terminal", self.reward_mode == "difference"
+        due = [i for i, each in enumerate(after) if each.is_terminated or not (each.is_truncated or is_terminal)]
+        scores = checked_scores(self._reward, [after[i].judged for i in due]) if due else []
+        rewards, scored = [0.0] * len(after), list(after)
+        for i, score in zip(due, scores, strict=True):
+            rewards[i] = score - (before[i].score or 0.0) if is_difference else score
+            scored[i] = replace(after[i], score=score)
+        return rewards, scored
 
     async def aclose(self) -> None:
         """Close the world, and the endpoints that were opened here; closing again is fine."""
@@ -172,3 +212,27 @@ class ChatWorld:
         )
         said = await self._user(seen)
         return replace(episode, conversation=episode.conversation.user(said.text), usage=episode.usage + said.usage)
+
+
+async def all_at_once(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Await all at once; if some fail, the first error is raised after all have ended.
+
+    They start a few at a time. An event loop writes to its sockets between rounds: if all start in one round, the first
+    request leaves only when the last has been made.
+    """
+    tasks: list[asyncio.Future[T]] = []
+    with relaxed():
+        try:
+            for start in range(0, len(work), NUM_PER_ROUND):
+                tasks += map(asyncio.ensure_future, work[start : start + NUM_PER_ROUND])
+                await asyncio.sleep(0)
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            for task in tasks:
+                task.cancel()  # this and what follows do nothing unless this was cancelled itself
+            for unbegun in work[len(tasks) :]:
+                unbegun.close()
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return cast(list[T], results)

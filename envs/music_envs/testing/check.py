@@ -12,9 +12,8 @@ from gymnasium.utils.env_checker import check_env
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
-from music_envs.testing.broken import BrokenRuleError, shown
 from music_envs.testing.episode_rules import check_ends, check_info, check_reward, check_turns
-from music_envs.testing.moments import Moment, begin, go_on, play, require_same
+from music_envs.testing.steps import BrokenRuleError, RecordedStep, begin, play, play_on, require_same, shown
 
 __all__ = ["check_chat_env"]
 
@@ -64,13 +63,13 @@ def _check_gymnasium(env: Any) -> None:
         raise BrokenRuleError("gymnasium", "its check_env to pass", error) from error
 
 
-def _check_determinism(env: Any, seed: int, episode: Sequence[Moment], following: Sequence[Moment]) -> None:
+def _check_determinism(env: Any, seed: int, episode: Sequence[RecordedStep], following: Sequence[RecordedStep]) -> None:
     for time in ("in another environment", "for the second time"):
         require_same("determinism", f"after reset(seed={seed}) {time}", episode, play(env, seed))
     require_same("determinism", f"in the episode after that of reset(seed={seed})", following, play(env))
 
 
-def _check_options(env: Any, seed: int, starts: Sequence[Moment]) -> None:
+def _check_options(env: Any, seed: int, starts: Sequence[RecordedStep]) -> None:
     for index in (start.info["seed_index"] for start in starts):
         came = begin(env, seed, {"seed_index": index}).info["seed_index"]
         if came != index:
@@ -79,13 +78,13 @@ def _check_options(env: Any, seed: int, starts: Sequence[Moment]) -> None:
 
 
 def _check_independence(
-    env: Any, other: Any, seed: int, episode: Sequence[Moment], following: Sequence[Moment]
+    env: Any, other: Any, seed: int, episode: Sequence[RecordedStep], following: Sequence[RecordedStep]
 ) -> None:
     for what, disturb in (("was played", partial(play, other, seed + 1)), ("was closed", other.close)):
         start = begin(env, seed)
         disturb()
         try:
-            played, after = go_on(env, [start]), play(env)
+            played, after = play_on(env, [start]), play(env)
         except Exception as error:  # whatever it is, the rule is broken
             raise BrokenRuleError("independence", f"to go on while another environment {what}", error) from error
         require_same("independence", f"while another environment {what}", episode, played)
@@ -93,7 +92,7 @@ def _check_independence(
 
 
 def _check_snapshot(
-    env: Any, other: Any, seed: int, turn: int, episode: Sequence[Moment], following: Sequence[Moment]
+    env: Any, other: Any, seed: int, turn: int, episode: Sequence[RecordedStep], following: Sequence[RecordedStep]
 ) -> None:
     env.reset(seed=seed)
     for now in episode[1 : turn + 1]:
@@ -109,18 +108,18 @@ def _check_snapshot(
     for where, place, snapshot in places:
         observation, info = place.restore(snapshot)
         back = [*episode[:turn], replace(episode[turn], observation=observation, info=info)]
-        require_same("snapshot", f"after restoring turn {turn} {where}", episode, go_on(place, back))
+        require_same("snapshot", f"after restoring turn {turn} {where}", episode, play_on(place, back))
         require_same("snapshot", f"in the episode after that restored {where}", following, play(place))
 
 
-def _check_refusal(env: Any, seed: int, episode: Sequence[Moment]) -> None:
+def _check_refusal(env: Any, seed: int, episode: Sequence[RecordedStep]) -> None:
     _require_raises("refusal", ResetNeeded, "a reply before the first reset", partial(env.step, "Too early."))
     _require_raises("snapshot", ResetNeeded, "one from before the first reset", lambda: env.restore(env.snapshot()))
     start = begin(env, seed)
     for action in NO_REPLIES:
         if action not in env.action_space:
             _require_raises("refusal", InvalidInputError, f"the reply {shown(action)}", partial(env.step, action))
-    require_same("refusal", "after actions that were refused", episode, go_on(env, [start]))
+    require_same("refusal", "after actions that were refused", episode, play_on(env, [start]))
     _require_raises("refusal", ResetNeeded, "a reply after the end", partial(env.step, "Too late."))
 
 

@@ -5,9 +5,8 @@ from itertools import pairwise
 from typing import Any, get_args
 
 from music.conversation import StopReason
-from music_envs.chat.rewarding import RewardMode
-from music_envs.testing.broken import BrokenRuleError, shown
-from music_envs.testing.moments import Moment
+from music_envs.chat.world import RewardMode
+from music_envs.testing.steps import BrokenRuleError, RecordedStep, shown
 
 __all__ = ["check_ends", "check_info", "check_reward", "check_turns"]
 
@@ -19,7 +18,7 @@ LASTING_KEYS = ("seed_index", "user", "persona")
 """What an episode keeps from its beginning to its end."""
 
 
-def check_turns(episode: Sequence[Moment]) -> None:
+def check_turns(episode: Sequence[RecordedStep]) -> None:
     """Check that every turn is the reply, and until the end one message of the user."""
     for turn, now in enumerate(episode):
         if not now.is_over and now.observation.next_role != "assistant":
@@ -32,7 +31,7 @@ def check_turns(episode: Sequence[Moment]) -> None:
                 raise BrokenRuleError("turns", f"at most one message behind {shown(said)}", now.observation)
 
 
-def check_ends(episode: Sequence[Moment]) -> None:
+def check_ends(episode: Sequence[RecordedStep]) -> None:
     """Check that the stop reason says which end it is."""
     for turn, now in enumerate(episode[1:], 1):
         reason = now.info.get("stop_reason")
@@ -42,7 +41,7 @@ def check_ends(episode: Sequence[Moment]) -> None:
             raise BrokenRuleError("ends", expected, (now.terminated, now.truncated))
 
 
-def check_info(episode: Sequence[Moment]) -> None:
+def check_info(episode: Sequence[RecordedStep]) -> None:
     """Check that every info has its keys, and goes on from the one before."""
     for turn, now in enumerate(episode):
         keys = RESET_KEYS | ({"stop_reason"} if turn else set())
@@ -66,7 +65,7 @@ def _check_going_on(turn: int, was: dict[str, Any], now: dict[str, Any]) -> None
             raise BrokenRuleError("info", f"a {key!r} that is not below that before turn {turn}", now["usage"])
 
 
-def check_reward(mode: RewardMode | None, episode: Sequence[Moment]) -> None:
+def check_reward(mode: RewardMode | None, episode: Sequence[RecordedStep]) -> None:
     """Check that the rewards are what their mode promises; without a known mode they may be anything."""
     if mode not in get_args(RewardMode):
         return

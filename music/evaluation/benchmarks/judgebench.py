@@ -6,14 +6,13 @@ the 350 pairs of GPT-4o; 270 more are of Claude 3.5 Sonnet. In its own code a ti
 
 from collections.abc import Iterable, Sequence
 
-from music.evaluation.benchmarks.benchmark import Scores
 from music.evaluation.benchmarks.fields import prompt_key, read_choice, read_key, reply, row_fields
-from music.evaluation.benchmarks.item import Item
 from music.evaluation.benchmarks.pairs import pair_item
 from music.evaluation.benchmarks.scored import ScoredItems
-from music.evaluation.figures import Figure
+from music.evaluation.benchmarks.types import Item, Scores
 from music.preferences.messages import read_text
 from music.preferences.sources import Row
+from music.statistics.figures import Figure
 
 __all__ = ["JudgeBench"]
 

@@ -13,16 +13,15 @@ from typing import Any
 import numpy as np
 
 from music.conversation import Conversation
-from music.evaluation.benchmarks.benchmark import LeftOutError, Scores
 from music.evaluation.benchmarks.fields import read_key, row_fields, wrong
-from music.evaluation.benchmarks.item import Item
 from music.evaluation.benchmarks.pairs import pair_item
 from music.evaluation.benchmarks.scored import Floats, Places, ScoredItems, joined
-from music.evaluation.figures import Figure
+from music.evaluation.benchmarks.types import Item, LeftOutError, Scores
 from music.preferences.messages import read_messages, read_side, read_text
 from music.preferences.rows import row_id
 from music.preferences.sources import Row
 from music.statistics import mean
+from music.statistics.figures import Figure
 
 __all__ = ["MTBench"]
 

@@ -11,15 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from music.evaluation.benchmarks.benchmark import LeftOutError, Scores
-from music.evaluation.benchmarks.correctness import correctness_figures, read_correctness
 from music.evaluation.benchmarks.fields import prompt_key, read_key, reply, row_fields, wrong
-from music.evaluation.benchmarks.item import Item
 from music.evaluation.benchmarks.pairs import pair_item
+from music.evaluation.benchmarks.ppe_correctness import correctness_figures, read_correctness
 from music.evaluation.benchmarks.scored import ScoredItems
-from music.evaluation.figures import Figure
+from music.evaluation.benchmarks.types import Item, LeftOutError, Scores
 from music.preferences.messages import read_text
 from music.preferences.sources import Row
+from music.statistics.figures import Figure
 
 __all__ = ["PPE"]
 

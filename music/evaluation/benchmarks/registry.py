@@ -1,22 +1,28 @@
-"""Benchmarks by name: those of this package, those registered by a program, and those of installed packages."""
+"""Benchmarks by name, and reading their files: every row becomes items, or is accounted for.
 
+Benchmarks are those of this package, those registered by a program, and those of installed packages.
+"""
+
+from collections.abc import Iterator, Sequence
 from importlib.metadata import entry_points
 
 from music.errors import InvalidInputError
-from music.evaluation.benchmarks.benchmark import Benchmark
+from music.evaluation.benchmarks.defects import Defects
 from music.evaluation.benchmarks.judgebench import JudgeBench
 from music.evaluation.benchmarks.mt_bench import MTBench
+from music.evaluation.benchmarks.pairs import PairBenchmark, Preferences
 from music.evaluation.benchmarks.ppe import PPE
-from music.evaluation.benchmarks.preferences import Preferences
 from music.evaluation.benchmarks.rewardbench import RewardBench
 from music.evaluation.benchmarks.rewardbench2 import RewardBench2
 from music.evaluation.benchmarks.rm_bench import RMBench
 from music.evaluation.benchmarks.rmb import RMB
-from music.evaluation.multi_turn.defects import Defects
-from music.evaluation.multi_turn.turn_labels import TurnLabels
+from music.evaluation.benchmarks.turn_labels import TurnLabels
+from music.evaluation.benchmarks.types import Benchmark, Item, ItemSet, LeftOutError, RejectedItem
 from music.names import did_you_mean
+from music.preferences.problems import RowError
+from music.preferences.sources import Row, iter_rows
 
-__all__ = ["benchmark_names", "load_benchmark", "register_benchmark"]
+__all__ = ["benchmark_names", "load_benchmark", "read_benchmark", "register_benchmark"]
 
 _GROUP = "music.benchmarks"
 _OWN: tuple[Benchmark, ...] = (
@@ -67,3 +73,81 @@ def load_benchmark(name: str) -> Benchmark:
     known = benchmark_names()
     hint = did_you_mean(name, known)
     raise InvalidInputError(f"expected the name of a benchmark ({', '.join(known)}), got {name!r}{hint}")
+
+
+def read_benchmark(
+    benchmark: Benchmark, sources: Sequence[str], *, split: str | None = None, strict: bool = True
+) -> ItemSet:
+    """Read the files of a benchmark.
+
+    Args:
+        benchmark: Which.
+        sources: Files, folders or hub ids, each perhaps with `:SPLIT` behind it.
+        split: Which split of a hub data set; by default the benchmark's own.
+        strict: Whether a bad row is an error, as figures over fewer rows are no figures of the benchmark; otherwise bad
+            rows are counted.
+
+    Raises:
+        InvalidInputError: A source cannot be read, no row is left, an id stands twice, or, if `strict`, a row is bad.
+    """
+    items: list[Item] = []
+    rejected: list[RejectedItem] = []
+    places: dict[str, str] = {}
+    for source in sources:
+        for row, found in _read(benchmark, source, split):
+            place = f"{row.unit} {row.number}"
+            if isinstance(found, RowError):
+                if strict:
+                    raise _bad_row(benchmark, row, found) from found
+                found = [RejectedItem(row.file, place, str(found.problem), str(found))]
+            for one in found:
+                if isinstance(one, RejectedItem):
+                    rejected.append(one)
+                else:
+                    _require_new(one, f"{row.file}, {place}", places)
+                    items.append(one)
+    if not items:
+        named = ", ".join(sources)
+        raise InvalidInputError(f"{named}: expected rows of {benchmark.name}, got none that can be used")
+    return ItemSet(benchmark.name, tuple(items), tuple(rejected))
+
+
+_Found = Sequence[Item | RejectedItem] | RowError
+
+
+def _read(benchmark: Benchmark, source: str, split: str | None) -> Iterator[tuple[Row, _Found]]:
+    """Yield what each row of a source gives; pairs of preferences are read by the one reader for all commands."""
+    if isinstance(benchmark, PairBenchmark):
+        yield from benchmark.read_source(source, split)
+        return
+    for row in iter_rows(source, split, prefer=benchmark.split):
+        yield row, _items(benchmark, row)
+
+
+def _items(benchmark: Benchmark, row: Row) -> _Found:
+    try:
+        if isinstance(row.content, RowError):
+            raise row.content
+        return list(benchmark.read(row))
+    except LeftOutError as error:
+        return [RejectedItem(row.file, f"{row.unit} {row.number}", str(error))]
+    except RowError as error:
+        return error
+
+
+def _require_new(item: Item, place: str, places: dict[str, str]) -> None:
+    if item.id in places:
+        raise InvalidInputError(
+            f"{place}: expected an id of its own, got {item.id!r}, which {places[item.id]} has too; "
+            "is a file given twice, or are two versions of the benchmark mixed?"
+        )
+    places[item.id] = place
+
+
+def _bad_row(benchmark: Benchmark, row: Row, error: RowError) -> InvalidInputError:
+    # A benchmark of pairs takes any file of preferences: that the row is of another benchmark is no likely reason.
+    of = "" if isinstance(benchmark, PairBenchmark) else f": no row of {benchmark.name} ({benchmark.source})"
+    return InvalidInputError(
+        f"{row.file}, {row.unit} {row.number}, {error}{of}; fix it, or pass --no-strict to have such rows counted and "
+        "left out"
+    )

@@ -10,15 +10,14 @@ Rows of `allenai/pref-test-sets` belong to the prior set that their file is name
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from music.evaluation.benchmarks.benchmark import LeftOutError, Scores
 from music.evaluation.benchmarks.fields import prompt_key, read_choice, read_key, reply, row_fields, wrong
-from music.evaluation.benchmarks.item import Item
 from music.evaluation.benchmarks.pairs import pair_item
-from music.evaluation.benchmarks.scored import ScoredItems, Share, joined
-from music.evaluation.figures import Figure
+from music.evaluation.benchmarks.scored import ScoredItems, WeightedMean, joined
+from music.evaluation.benchmarks.types import Item, LeftOutError, Scores
 from music.preferences.messages import read_messages, read_text
 from music.preferences.rows import row_id
 from music.preferences.sources import Row
+from music.statistics.figures import Figure
 
 __all__ = ["RewardBench"]
 
@@ -100,7 +99,7 @@ def _prior_pair(row: Row, fields: Mapping[str, Any]) -> Item:
     return pair_item(f"{name}/{row_id(row, fields)}", name, chosen, rejected, prompt_id=prompt_id)
 
 
-def _subset(scored: ScoredItems, shares: Mapping[str, Share], name: str) -> Figure:
+def _subset(scored: ScoredItems, shares: Mapping[str, WeightedMean], name: str) -> Figure:
     if name not in shares:
         return scored.accuracy(name, None, table="subsets")
     where, expected = shares[name].where, _NUM_ROWS.get(name)
@@ -108,14 +107,14 @@ def _subset(scored: ScoredItems, shares: Mapping[str, Share], name: str) -> Figu
     return scored.accuracy(name, where, table="subsets", note=note)
 
 
-def _section(scored: ScoredItems, shares: Mapping[str, Share], name: str) -> Figure:
+def _section(scored: ScoredItems, shares: Mapping[str, WeightedMean], name: str) -> Figure:
     weights = _normalised({subset: weight for subset, weight in SECTIONS[name].items() if subset in shares})
     missing = SECTIONS[name].keys() - weights.keys()
     label = f"{name} ({len(weights)} of {len(SECTIONS[name])} subsets)" if missing and weights else name
     return _weighted(scored, label, shares, weights or SECTIONS[name], table="sections", missing=missing)
 
 
-def _plain_mean(scored: ScoredItems, shares: Mapping[str, Share]) -> Figure:
+def _plain_mean(scored: ScoredItems, shares: Mapping[str, WeightedMean]) -> Figure:
     """Return the mean of the sections, under another name where sections are not whole."""
     present = {name: [subset for subset in subsets if subset in shares] for name, subsets in SECTIONS.items()}
     present = {name: subsets for name, subsets in present.items() if subsets}
@@ -131,7 +130,7 @@ def _plain_mean(scored: ScoredItems, shares: Mapping[str, Share]) -> Figure:
     return _weighted(scored, label, shares, weights or dict.fromkeys(_SUBSETS, 1.0), missing=missing, note=note)
 
 
-def _final_score(scored: ScoredItems, shares: Mapping[str, Share]) -> Figure:
+def _final_score(scored: ScoredItems, shares: Mapping[str, WeightedMean]) -> Figure:
     weights = {subset: 2 / 9 * weight for name in SECTIONS for subset, weight in _normalised(SECTIONS[name]).items()}
     weights |= dict.fromkeys(PRIOR_SETS, 1 / 36)
     note = "(2 * (Chat + Chat Hard + Safety + Reasoning) + Prior) / 9"
@@ -141,7 +140,7 @@ def _final_score(scored: ScoredItems, shares: Mapping[str, Share]) -> Figure:
 def _weighted(
     scored: ScoredItems,
     name: str,
-    shares: Mapping[str, Share],
+    shares: Mapping[str, WeightedMean],
     weights: Mapping[str, float],
     *,
     table: str = "overall",
@@ -153,7 +152,9 @@ def _weighted(
     order = [subset for subset in (*_SUBSETS, *PRIOR_SETS) if subset in missing]
     note = joined(note, f"missing: {', '.join(order)}" if order else "")
     present = weights.keys() <= shares.keys()
-    parts = [Share(shares[s].values, shares[s].where, weight) for s, weight in weights.items()] if present else []
+    parts = (
+        [WeightedMean(shares[s].values, shares[s].where, weight) for s, weight in weights.items()] if present else []
+    )
     return scored.figure(name, *parts, table=table, chance=0.5, note=note)
 
 

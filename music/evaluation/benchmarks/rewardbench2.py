@@ -15,13 +15,12 @@ from itertools import chain
 
 import numpy as np
 
-from music.evaluation.benchmarks.benchmark import Scores
 from music.evaluation.benchmarks.fields import prompt_key, read_choice, read_key, read_texts, reply, row_fields, wrong
-from music.evaluation.benchmarks.item import Item
-from music.evaluation.benchmarks.scored import Floats, Places, ScoredItems, Share
-from music.evaluation.figures import Figure
+from music.evaluation.benchmarks.scored import Floats, Places, ScoredItems, WeightedMean
+from music.evaluation.benchmarks.types import Item, Scores
 from music.preferences.messages import read_text
 from music.preferences.sources import Row
+from music.statistics.figures import Figure
 
 __all__ = ["RewardBench2"]
 
@@ -65,7 +64,7 @@ class RewardBench2:
         groups = scored.group(lambda item: item.subset)
         earned = _earned(scored)
         plain = [name for name in SUBSETS if name != TIES and name in groups]
-        shares = {name: [Share(earned[groups[name]], groups[name])] for name in plain}
+        shares = {name: [WeightedMean(earned[groups[name]], groups[name])] for name in plain}
         terms = _ties(scored, groups[TIES]) if TIES in groups else {}
         if terms.keys() == _TERMS.keys():
             shares[TIES] = [replace(share, weight=_TERMS[name]) for name, share in terms.items()]
@@ -88,11 +87,11 @@ def _earned(scored: ScoredItems) -> Floats:
     return np.where(scored.scores[scored.starts] == highest, 1 / num_highest, 0.0)
 
 
-def _ties(scored: ScoredItems, at: Places) -> dict[str, Share]:
+def _ties(scored: ScoredItems, at: Places) -> dict[str, WeightedMean]:
     """Return the terms of the score of Ties, those that there are rows for."""
     spread, margin = _margins(scored)
     kinds = scored.group(lambda item: str(item.tags["kind"]), among=at)
-    terms = {kind: Share((margin[own] > 0).astype(np.float64), own) for kind, own in kinds.items()}
+    terms = {kind: WeightedMean((margin[own] > 0).astype(np.float64), own) for kind, own in kinds.items()}
     tied, ref = _matched(scored, kinds)
     if not len(tied):
         return terms
@@ -100,7 +99,7 @@ def _ties(scored: ScoredItems, at: Places) -> dict[str, Share]:
     with np.errstate(divide="ignore", invalid="ignore"):
         score = np.nan_to_num(np.tanh(lesser / spread[tied] - 1), nan=0.0)
     values = {"margin": margin[tied] > spread[tied], "hard margin": lesser > spread[tied], "margin score": score}
-    return terms | {name: Share(np.asarray(value, dtype=np.float64), tied) for name, value in values.items()}
+    return terms | {name: WeightedMean(np.asarray(value, dtype=np.float64), tied) for name, value in values.items()}
 
 
 def _margins(scored: ScoredItems) -> tuple[Floats, Floats]:
@@ -120,7 +119,7 @@ def _matched(scored: ScoredItems, kinds: Mapping[str, Places]) -> tuple[Places, 
     return np.array(tied, dtype=np.int64), np.array(ref, dtype=np.int64)
 
 
-def _subset(scored: ScoredItems, name: str, shares: Sequence[Share]) -> Figure:
+def _subset(scored: ScoredItems, name: str, shares: Sequence[WeightedMean]) -> Figure:
     if name == TIES:
         note = "score of up to 1.01, no accuracy" if shares else "missing: needs tied rows and their references"
         return scored.figure(name, *shares, table="subsets", note=note)
@@ -130,7 +129,7 @@ def _subset(scored: ScoredItems, name: str, shares: Sequence[Share]) -> Figure:
     return scored.figure(name, *shares, table="subsets", chance=chance)
 
 
-def _leaderboard(scored: ScoredItems, shares: Mapping[str, Sequence[Share]]) -> Figure:
+def _leaderboard(scored: ScoredItems, shares: Mapping[str, Sequence[WeightedMean]]) -> Figure:
     """Return the mean of the subsets, under another name where some are missing."""
     missing = [name for name in SUBSETS if name not in shares]
     parts = [replace(share, weight=share.weight / len(shares)) for own in shares.values() for share in own]
@@ -140,7 +139,7 @@ def _leaderboard(scored: ScoredItems, shares: Mapping[str, Sequence[Share]]) -> 
     return scored.figure(name, *parts, note=f"missing: {', '.join(missing)}")
 
 
-def _term_figures(scored: ScoredItems, terms: Mapping[str, Share]) -> list[Figure]:
+def _term_figures(scored: ScoredItems, terms: Mapping[str, WeightedMean]) -> list[Figure]:
     return [
         scored.figure(name, share, table="terms of Ties", note=f"weight {_TERMS[name]}")
         for name, share in terms.items()

@@ -11,13 +11,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from music.evaluation.benchmarks.benchmark import Scores
 from music.evaluation.benchmarks.fields import prompt_key, read_key, read_texts, reply, row_fields, wrong
-from music.evaluation.benchmarks.item import Item
-from music.evaluation.benchmarks.scored import ScoredItems, Share
-from music.evaluation.figures import Figure
+from music.evaluation.benchmarks.scored import ScoredItems, WeightedMean
+from music.evaluation.benchmarks.types import Item, Scores
 from music.preferences.messages import read_text
 from music.preferences.sources import Row
+from music.statistics.figures import Figure
 
 __all__ = ["RMBench"]
 
@@ -30,7 +29,7 @@ _CELLS = {
     "hard": np.triu(np.ones((_STYLES, _STYLES), dtype=bool), 1),
 }
 
-Shares = Mapping[str, Mapping[str, Share]]
+Shares = Mapping[str, Mapping[str, WeightedMean]]
 """By domain and then by difficulty."""
 
 
@@ -86,11 +85,13 @@ def _shares(scored: ScoredItems) -> Shares:
     for domain in (domain for domain in DOMAINS if domain in groups):
         matrix = scored.matrix(groups[domain])
         wins = matrix[:, :_STYLES, None] > matrix[:, None, _STYLES:]
-        shares[domain] = {level: Share(wins[:, cells].mean(axis=1), groups[domain]) for level, cells in _CELLS.items()}
+        shares[domain] = {
+            level: WeightedMean(wins[:, cells].mean(axis=1), groups[domain]) for level, cells in _CELLS.items()
+        }
     return shares
 
 
-def _averaged(shares: Shares, levels: Sequence[str], sign: int = 1) -> list[Share]:
+def _averaged(shares: Shares, levels: Sequence[str], sign: int = 1) -> list[WeightedMean]:
     """Return shares whose weighted sum is the mean over the domains of the mean over the levels."""
     weight = sign / len(shares) / len(levels)
     return [replace(own[level], weight=weight) for own in shares.values() for level in levels]

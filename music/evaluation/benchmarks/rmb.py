@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 
 from music.conversation import Conversation, Message
-from music.evaluation.benchmarks.benchmark import LeftOutError, Scores
 from music.evaluation.benchmarks.fields import prompt_key, read_key, reply, row_fields, wrong
-from music.evaluation.benchmarks.item import Item
 from music.evaluation.benchmarks.scored import ScoredItems
-from music.evaluation.figures import Figure
+from music.evaluation.benchmarks.types import Item, LeftOutError, Scores
 from music.preferences.messages import read_messages, read_text
 from music.preferences.problems import RowError, RowProblem
 from music.preferences.sources import Row
+from music.statistics.figures import Figure
 
 __all__ = ["RMB"]
 

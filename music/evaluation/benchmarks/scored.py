@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from music.errors import InvalidInputError
-from music.evaluation.benchmarks.benchmark import Scores
-from music.evaluation.benchmarks.item import Item
-from music.evaluation.figures import Basis, Figure
+from music.evaluation.benchmarks.types import Item, Scores
 from music.statistics import Estimate, accuracy
 from music.statistics.composite import Part, Statistic, composite, weighted_sum
+from music.statistics.figures import Basis, Figure
 
-__all__ = ["Floats", "Places", "ScoredItems", "Share", "joined"]
+__all__ = ["Floats", "Places", "ScoredItems", "WeightedMean", "joined"]
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -25,7 +24,7 @@ CONSTANT = "the scores of each item are all the same"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Share:
+class WeightedMean:
     """A mean that a figure is made of.
 
     Attributes:
@@ -69,9 +68,9 @@ class ScoredItems:
         numbers: dict[str, int] = {}
         self._prompts = np.array([numbers.setdefault(item.prompt_id, len(numbers)) for item in items], dtype=np.int64)
 
-    def share(self, where: Places, weight: float = 1.0) -> Share:
+    def share(self, where: Places, weight: float = 1.0) -> WeightedMean:
         """Return the hits of some items as a share of a figure."""
-        return Share(self.hits[where], where, weight)
+        return WeightedMean(self.hits[where], where, weight)
 
     def accuracy(self, name: str, where: Places | None, *, table: str = "overall", note: str = "") -> Figure:
         """Return the share of hits among some items; None if there are none of what is named, which is told."""
@@ -111,7 +110,7 @@ class ScoredItems:
     def figure(
         self,
         name: str,
-        *shares: Share,
+        *shares: WeightedMean,
         statistic: Statistic | None = None,
         table: str = "overall",
         chance: float | None = None,
@@ -140,12 +139,12 @@ class ScoredItems:
             note=joined(note, self._constant([share.where for share in shares])),
         )
 
-    def _basis(self, shares: Sequence[Share], statistic: Statistic | None) -> Basis:
+    def _basis(self, shares: Sequence[WeightedMean], statistic: Statistic | None) -> Basis:
         weights = np.array([share.weight for share in shares])
         parts = tuple(Part(share.values, self._prompts[share.where]) for share in shares)
         return Basis(parts, statistic or (lambda means: means @ weights))
 
-    def _mean(self, share: Share) -> Estimate:
+    def _mean(self, share: WeightedMean) -> Estimate:
         """Return a mean; of hits and misses alone Wilson's, where resampling would be sure of what never varied."""
         prompts, values = self._prompts[share.where], share.values
         num_prompts = len(np.unique(prompts))

@@ -11,8 +11,8 @@ import numpy as np
 from music.evaluation.curves import Curve, CurvePoint
 from music.evaluation.diagnostics.scored_pairs import Floats, ScoredPairs, bins_of
 from music.evaluation.diagnostics.temperature import estimate_temperature, fit_temperature, sigmoid
-from music.evaluation.figures import Figure
 from music.statistics.composite import Part, composite, weighted_sum
+from music.statistics.figures import Figure
 
 __all__ = ["calibration_curve", "calibration_figures"]
 

@@ -47,18 +47,17 @@ def diagnose(
 
     Example: music diagnose held_out.parquet --model runs/rm --model length --train pairs.parquet
     """
-    from music.evaluation.benchmarks.preferences import Preferences
-    from music.evaluation.benchmarks.reading import read_benchmark
+    from music.evaluation.benchmarks.pairs import Preferences
+    from music.evaluation.benchmarks.registry import read_benchmark
     from music.evaluation.diagnostics.diagnosing import diagnose as find
     from music.evaluation.diagnostics.probes import probe_pairs
-    from music.evaluation.drawing import draw_prompts
 
     if out is not None:
         require_output_folder(out)
     require_subjects(*(model or ()))
     items = whole = read_benchmark(with_rules(Preferences(), format, consecutive), pairs, split=split, strict=strict)
     if limit is not None:
-        items = draw_prompts(whole, limit)
+        items = whole.draw_prompts(limit)
     probed = probe_pairs(items)
     scores = [
         take_scores(name, probed.scored, out and out / f"scores-{number}.jsonl", strict)

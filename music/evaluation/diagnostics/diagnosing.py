@@ -5,8 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from music.errors import InvalidInputError
-from music.evaluation.benchmarks.benchmark import Scores
-from music.evaluation.benchmarks.item import Item
+from music.evaluation.benchmarks.types import Item, Scores
 from music.evaluation.curves import Curve
 from music.evaluation.diagnostics.calibration import calibration_curve, calibration_figures
 from music.evaluation.diagnostics.disagreement import Disagreement, disagree
@@ -19,11 +18,10 @@ from music.evaluation.diagnostics.records import Diagnosis, ModelDiagnosis
 from music.evaluation.diagnostics.scored_pairs import ScoredPairs
 from music.evaluation.diagnostics.shortcuts import CONTINUITY, LENGTH, follow_shortcut
 from music.evaluation.diagnostics.turns import turn_curves, turn_figures
-from music.evaluation.evaluate import exclusions, require_differences
-from music.evaluation.figures import Figure
-from music.evaluation.result import Exclusion
+from music.evaluation.result import Exclusion, exclusions, require_differences
 from music.evaluation.scoring.records import ScoreSet, require_scored
 from music.pairs import PreferencePair
+from music.statistics.figures import Figure
 
 __all__ = ["diagnose"]
 

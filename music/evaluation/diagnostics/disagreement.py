@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 from music.evaluation.curves import Curve
 from music.evaluation.diagnostics.scored_pairs import Floats, ScoredPairs
-from music.evaluation.figures import Figure
 from music.statistics import PairedComparison, compare_all
+from music.statistics.figures import Figure
 from music.statistics.two_level import two_level_mean
 
 __all__ = ["Disagreement", "disagree"]

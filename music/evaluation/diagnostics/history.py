@@ -4,11 +4,10 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from music.evaluation.benchmarks.benchmark import Scores
-from music.evaluation.benchmarks.item import Item
+from music.evaluation.benchmarks.types import Item, Scores
 from music.evaluation.diagnostics.probes import CUT, SWAPPED, ProbedPairs
 from music.evaluation.diagnostics.scored_pairs import Floats, Mask, ScoredPairs
-from music.evaluation.figures import Figure
+from music.statistics.figures import Figure
 
 __all__ = ["history_figures"]
 

@@ -9,12 +9,12 @@ from pydantic import BaseModel, ConfigDict
 
 from music.conversation import Conversation
 from music.evaluation.benchmarks.fields import prompt_key
-from music.evaluation.benchmarks.item import Item
+from music.evaluation.benchmarks.types import Item
 from music.evaluation.diagnostics.near_duplicates import NearDuplicates
 from music.evaluation.diagnostics.scored_pairs import Mask, ScoredPairs
-from music.evaluation.figures import Figure
 from music.pairs import PreferencePair
 from music.preferences.split import seed_key
+from music.statistics.figures import Figure
 
 __all__ = ["Leak", "Leakage", "SeedMatch", "find_leakage", "first_message", "leakage_figures", "side_key"]
 
@@ -31,7 +31,7 @@ class SeedMatch(BaseModel):
     id: str
     other_id: str
     similarity: float
-    """Share of their 3-word phrases that they have in common."""
+    """WeightedMean of their 3-word phrases that they have in common."""
     text: str
     """The beginning of the first user message."""
     other_text: str

@@ -7,14 +7,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from music.conversation import Conversation
-from music.evaluation.benchmarks.item import Item
+from music.evaluation.benchmarks.types import Item
 from music.evaluation.curves import Histogram
 from music.evaluation.diagnostics.leakage import MAX_EXAMPLES, SeedMatch, first_message, seed_match, side_key
 from music.evaluation.diagnostics.near_duplicates import NearDuplicates
 from music.evaluation.diagnostics.scored_pairs import verdict
-from music.evaluation.figures import Figure
 from music.reward import length_reward
 from music.statistics import mean
+from music.statistics.figures import Figure
 
 __all__ = ["Duplicates", "PairSet", "survey_pairs"]
 

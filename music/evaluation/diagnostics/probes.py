@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 from music.conversation import Conversation, Message
-from music.evaluation.benchmarks.item import Item, ItemSet
+from music.evaluation.benchmarks.types import Item, ItemSet
 
 __all__ = ["CUT", "SWAPPED", "ProbedPairs", "probe_pairs"]
 

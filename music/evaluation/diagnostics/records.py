@@ -6,8 +6,8 @@ from music.evaluation.curves import Curve, Histogram
 from music.evaluation.diagnostics.disagreement import Disagreement
 from music.evaluation.diagnostics.leakage import Leakage
 from music.evaluation.diagnostics.pair_set import PairSet
-from music.evaluation.figures import Figure
 from music.evaluation.result import Exclusion
+from music.statistics.figures import Figure
 
 __all__ = ["Diagnosis", "ModelDiagnosis"]
 

@@ -6,13 +6,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from music.errors import InvalidInputError
-from music.evaluation.benchmarks.benchmark import Scores
-from music.evaluation.benchmarks.item import Item
 from music.evaluation.benchmarks.scored import ScoredItems, joined
+from music.evaluation.benchmarks.types import Item, Scores
 from music.evaluation.curves import Curve, CurvePoint
-from music.evaluation.figures import Figure
 from music.statistics import Estimate, describe, spearman
 from music.statistics.composite import Part, Statistic, composite, weighted_sum
+from music.statistics.figures import Figure
 
 __all__ = ["Floats", "Mask", "ScoredPairs", "verdict"]
 

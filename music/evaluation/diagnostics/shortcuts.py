@@ -19,8 +19,8 @@ import numpy as np
 from music.conversation import Conversation
 from music.evaluation.curves import Curve
 from music.evaluation.diagnostics.scored_pairs import Floats, ScoredPairs
-from music.evaluation.figures import Figure
 from music.reward import length_reward
+from music.statistics.figures import Figure
 
 __all__ = ["CONTINUITY", "LENGTH", "Shortcut", "follow_shortcut"]
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from music.evaluation.curves import Curve
 from music.evaluation.diagnostics.scored_pairs import Floats, ScoredPairs
-from music.evaluation.figures import Figure
+from music.statistics.figures import Figure
 
 __all__ = ["turn_curves", "turn_figures"]
 

@@ -5,20 +5,37 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
-from typing import Literal, Self
+from typing import Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from music.errors import InvalidInputError
-from music.evaluation.benchmarks.benchmark import Scores
-from music.evaluation.benchmarks.item import Item, ItemSet
-from music.evaluation.scoring.subject import Named
+from music.evaluation.benchmarks.types import Item, ItemSet, Scores
 from music.judges.report import JudgeReport
 
 __all__ = ["ItemScores", "ScoreSet", "ScoresHeader", "UnscoredError", "hash_items", "require_scored"]
 
 _PACKAGES = ("music-rm", "torch", "transformers")
 _SHOWN_IDS = 3
+
+
+class Named(Protocol):
+    """Whatever gives scores, as a file of scores names it; see `ScoredModel` for what the parts mean."""
+
+    @property
+    def name(self) -> str:
+        """As the user named it."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """For people."""
+        ...
+
+    @property
+    def fingerprint(self) -> str | None:
+        """What tells its scores from others'."""
+        ...
 
 
 class UnscoredError(InvalidInputError):
@@ -40,20 +57,20 @@ class ScoresHeader(BaseModel):
     """As the user named it."""
     description: str
     fingerprint: str | None
-    """See `Subject`."""
+    """See `ScoredModel`."""
     versions: dict[str, str]
     """Of the packages that the scores were taken with."""
 
     @classmethod
-    def of(cls, items: ItemSet, subject: Named) -> Self:
-        """Return the header of a subject's scores of an item set."""
+    def of(cls, items: ItemSet, scored_model: Named) -> Self:
+        """Return the header of a model's scores of an item set."""
         return cls(
             benchmark=items.benchmark,
             items=hash_items(items.items),
             num_items=len(items.items),
-            model=subject.name,
-            description=subject.description,
-            fingerprint=subject.fingerprint,
+            model=scored_model.name,
+            description=scored_model.description,
+            fingerprint=scored_model.fingerprint,
             versions={package: version(package) for package in _PACKAGES},
         )
 
@@ -82,7 +99,7 @@ class ItemScores(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreSet:
-    """A subject's scores of all items of a set.
+    """A model's scores of all items of a set.
 
     Attributes:
         header: Whose, and of what.

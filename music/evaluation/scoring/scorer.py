@@ -1,23 +1,64 @@
-"""Items to scores: every conversation once, whoever brings it, and on the disk before the next ones."""
+"""Items to scores: each conversation is scored once, and its score is on the disk before the next ones are computed.
+
+`ScoredModel` is what gives the scores; `load_scored_model` loads one by name.
+"""
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import music.reward
 from music.conversation import Conversation
 from music.errors import InvalidInputError
-from music.evaluation.benchmarks.item import Item, ItemSet
-from music.evaluation.scoring.chunks import plan_chunks
+from music.evaluation.benchmarks.types import Item, ItemSet
 from music.evaluation.scoring.records import ItemScores, ScoreSet, ScoresHeader, require_scored
 from music.evaluation.scoring.store import ScoreStore
-from music.evaluation.scoring.subject import Subject
-from music.reward import RewardFunction
+from music.reward import RewardFunction, load_reward
 from music.reward.scored import Scored
 
-__all__ = ["score_items"]
+__all__ = ["ScoredModel", "load_scored_model", "plan_chunks", "score_items"]
+
+CHUNK_CHARACTERS = 1 << 17
+"""About 30 thousand tokens: several rows of any device, and seconds of work that a crash can cost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredModel:
+    """A reward that is evaluated.
+
+    Attributes:
+        name: As the user named it.
+        reward: Gives the scores.
+        description: Architecture, device and the like, for people; empty for a baseline.
+        fingerprint: Changes whenever the scores may; of a model behind a server, its name there. None for what is no
+            model, such as `length`: its scores cost nothing, so they are never taken up from an earlier run.
+    """
+
+    name: str
+    reward: RewardFunction
+    description: str = ""
+    fingerprint: str | None = None
+
+
+def load_scored_model(name: str) -> ScoredModel:
+    """Load the reward that a user named; see `load_reward`.
+
+    Raises:
+        InvalidInputError: There is no such reward.
+    """
+    reward = load_reward(name)
+    server = getattr(reward, "name", None)  # what a server has can be told by its name alone
+    return ScoredModel(
+        name=name,
+        reward=reward,
+        description=getattr(reward, "description", ""),
+        fingerprint=getattr(reward, "fingerprint", server),
+    )
 
 
 class _Outcome(NamedTuple):
@@ -38,7 +79,7 @@ class _ExplainingReward(Protocol):
 
 def score_items(
     items: ItemSet,
-    subject: Subject,
+    scored_model: ScoredModel,
     path: Path | None = None,
     *,
     strict: bool = True,
@@ -48,7 +89,7 @@ def score_items(
 
     Args:
         items: What to score.
-        subject: Who scores.
+        scored_model: Who scores.
         path: File of scores (see `ScoreStore`); items that it holds are not scored again. Without it, nothing is kept.
         strict: Whether a completion without a score is an error, as soon as it is met; otherwise its item's row says
             why.
@@ -61,7 +102,7 @@ def score_items(
     """
     began = time.perf_counter()
     _require_replies(items)
-    header = ScoresHeader.of(items, subject)
+    header = ScoresHeader.of(items, scored_model)
     store = ScoreStore.open(path, header, items) if path is not None else None
     rows = dict(store.rows) if store is not None else {}
     if strict:
@@ -70,7 +111,7 @@ def score_items(
     tell(len(rows))
     known: dict[Conversation, _Outcome] = {}
     for chunk in plan_chunks(item for item in items.items if item.id not in rows):
-        new = _score_chunk(chunk, subject, known)
+        new = _score_chunk(chunk, scored_model, known)
         if store is not None:
             store.append(new)
         if strict:
@@ -87,12 +128,14 @@ def _require_replies(items: ItemSet) -> None:
                 raise InvalidInputError(f"{item.id}, completion {number}: expected it to end with the assistant")
 
 
-def _score_chunk(chunk: Sequence[Item], subject: Subject, known: dict[Conversation, _Outcome]) -> list[ItemScores]:
+def _score_chunk(
+    chunk: Sequence[Item], scored_model: ScoredModel, known: dict[Conversation, _Outcome]
+) -> list[ItemScores]:
     """Score the conversations of some items that are not known yet, and remember them."""
     needed = dict.fromkeys(completion for item in chunk for completion in item.completions)
     unknown = [conversation for conversation in needed if conversation not in known]
-    known.update(zip(unknown, _outcomes(subject.reward, unknown), strict=True))
-    return [_row(item, [known[completion] for completion in item.completions], subject.name) for item in chunk]
+    known.update(zip(unknown, _outcomes(scored_model.reward, unknown), strict=True))
+    return [_row(item, [known[completion] for completion in item.completions], scored_model.name) for item in chunk]
 
 
 def _outcomes(reward: RewardFunction, conversations: Sequence[Conversation]) -> list[_Outcome]:
@@ -125,3 +168,43 @@ def _row(item: Item, outcomes: Sequence[_Outcome], model: str) -> ItemScores:
         detail=bad.detail,
         num_truncated=sum(each.is_truncated for each in outcomes),
     )
+
+
+def plan_chunks(items: Iterable[Item], max_characters: int = CHUNK_CHARACTERS) -> Iterator[list[Item]]:
+    """Yield all items in chunks that are scored in one call each.
+
+    Items whose conversations open alike come together, so that what they share is computed once; the longest come
+    first, so that a conversation that is too long, or a memory that is too small, shows at once.
+
+    Args:
+        items: An item is never split.
+        max_characters: About the most characters of a chunk, completions counted whole.
+    """
+    families: defaultdict[tuple[str, ...], list[Item]] = defaultdict(list)
+    for item in items:
+        families[_opening(item.completions[0])].append(item)
+    by_length = sorted(families.values(), key=lambda family: max(map(_longest, family)), reverse=True)
+    chunk: list[Item] = []
+    room = max_characters
+    for item in chain.from_iterable(by_length):
+        size = sum(map(_num_characters, item.completions))
+        if chunk and size > room:
+            yield chunk
+            chunk, room = [], max_characters
+        chunk.append(item)
+        room -= size
+    if chunk:
+        yield chunk
+
+
+def _opening(conversation: Conversation) -> tuple[str, ...]:
+    """Return what is said before the assistant's first word."""
+    return tuple(m.content for m in takewhile(lambda m: m.role != "assistant", conversation.messages))
+
+
+def _num_characters(conversation: Conversation) -> int:
+    return sum(len(message.content) for message in conversation.messages)
+
+
+def _longest(item: Item) -> int:
+    return max(map(_num_characters, item.completions))

@@ -12,7 +12,7 @@ from typing import Self
 from pydantic import ValidationError
 
 from music.errors import InvalidInputError, MusicError
-from music.evaluation.benchmarks.item import ItemSet
+from music.evaluation.benchmarks.types import ItemSet
 from music.evaluation.scoring.records import ItemScores, ScoreSet, ScoresHeader, hash_items
 
 __all__ = ["ScoreStore", "read_scores"]

@@ -6,8 +6,7 @@ import typer
 from typer.testing import CliRunner
 
 from music.errors import InvalidInputError
-from music.evaluation.benchmarks.reading import read_benchmark
-from music.evaluation.benchmarks.registry import load_benchmark
+from music.evaluation.benchmarks.registry import load_benchmark, read_benchmark
 from music.sandbox.server import sandbox_server
 from music_agents.defects.cli import defects
 

@@ -1,7 +1,7 @@
 import pytest
 
 from music.errors import InvalidInputError
-from music.evaluation.multi_turn.defects import find_defect
+from music.evaluation.benchmarks.defects import find_defect
 from music.prompts import Part, render_contrast_reply
 from music_agents import AssistantRole, ForgetContrast, InstructionContrast
 from music_agents.defects.run import DefectSwapper

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from music.sandbox.seeds import seed_pairs
+from music.sandbox.world.seeds import seed_pairs
 from music_agents import SimulationConfig, run_simulation
 from music_agents.progress import RunProgress
 from music_agents.run import Models, RunReport

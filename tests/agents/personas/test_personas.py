@@ -12,8 +12,8 @@ from music.errors import InvalidInputError
 from music.pairs import PreferencePair
 from music.prompts import Part, read_prompt, render_user
 from music.sandbox import SandboxModel
-from music.sandbox.language import read_statements, read_user
-from music.sandbox.seeds import seed_pairs
+from music.sandbox.world.language import read_statements, read_user
+from music.sandbox.world.seeds import seed_pairs
 from music_agents.personas import Patience, Persona
 from music_agents.personas.sampler import PersonaSampler
 from music_agents.personas.sources import ListedPersonas, load_personas

@@ -8,9 +8,9 @@ from music.errors import InvalidInputError
 from music.llm import ChatReply, EndpointUnavailableError, ReplyOutcome, load_model
 from music.pairs import Usage
 from music.prompts import Choice
-from music.sandbox import oracle
-from music.sandbox.seeds import contrast_pairs, seed_pairs
+from music.sandbox import oracle_score
 from music.sandbox.server import ServerConfig, sandbox_server
+from music.sandbox.world.seeds import contrast_pairs, seed_pairs
 from music_agents.failures import FailureReason
 from music_agents.quality import GateView, JudgeFigures, JudgeGate, Judgement, ModelJudge, OracleJudge
 
@@ -153,7 +153,7 @@ async def test_the_sandbox_judges_over_http_as_its_oracle_does(make_pair):
             verdict = await by_model(pair, view)
             assert replace(verdict, usage=Usage()) == await by_oracle(pair, view)
             judgements[verdict.judgement] += 1
-            better, worse = oracle.score([pair.chosen, pair.rejected])
+            better, worse = oracle_score([pair.chosen, pair.rejected])
             assert (verdict.reason is None) == (better > worse)
         await model.aclose()
     figures = JudgeFigures.of(judgements)

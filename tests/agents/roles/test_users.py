@@ -8,7 +8,7 @@ from music.conversation import Conversation, Message
 from music.llm.chat import ChatReply, ReplyOutcome
 from music.prompts import load_user_template
 from music.sandbox import SandboxModel
-from music.sandbox.seeds import seed_pairs
+from music.sandbox.world.seeds import seed_pairs
 from music_agents.failures import FailureReason, RoleFailedError
 from music_agents.personas import Persona
 from music_agents.roles import RoleView

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from music.llm.journal import Journal
-from music.sandbox.seeds import seed_pairs
 from music.sandbox.server import ServerConfig, sandbox_server
+from music.sandbox.world.seeds import seed_pairs
 
 NUM_PAIRS = 24
 NUM_TURNS = 3

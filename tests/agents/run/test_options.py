@@ -14,7 +14,7 @@ from music.llm.connection import Connection
 from music.llm.journal import ChangedSettingsError
 from music.llm.openai import OpenAIChatModel
 from music.sandbox.model import SandboxModel
-from music.sandbox.seeds import seed_pairs
+from music.sandbox.world.seeds import seed_pairs
 from music_agents import SimulationConfig, run_simulation
 from music_agents.progress import RunProgress, StopCause
 from music_agents.run.endpoints import load_models, paced_endpoints

@@ -12,8 +12,8 @@ from aiohttp import web
 from music.errors import MusicError
 from music.llm.spending.records import AccountSpending, Spending
 from music.sandbox.model import SandboxModel
-from music.sandbox.seeds import seed_pairs
-from music.sandbox.wire import read_chat_request, write_completion
+from music.sandbox.server.wire import read_chat_request, write_completion
+from music.sandbox.world.seeds import seed_pairs
 from music_agents import SimulationConfig
 from music_agents.failures import FailureReason, remedy
 from music_agents.progress import RunProgress

@@ -10,7 +10,7 @@ import pytest
 from music.llm.journal import ChangedSettingsError
 from music.prompts import Part, read_prompt
 from music.sandbox.model import SandboxModel
-from music.sandbox.seeds import seed_pairs
+from music.sandbox.world.seeds import seed_pairs
 from music_agents import FailureReason, GateVerdict, Persona, simulate
 from music_agents.personas.sources import ListedPersonas
 from music_agents.quality import read_saved_pairs

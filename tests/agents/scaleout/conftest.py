@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from music.sandbox.seeds import seed_pairs
 from music.sandbox.server import ServerConfig, sandbox_server
+from music.sandbox.world.seeds import seed_pairs
 from music_agents import SimulationConfig, run_simulation
 
 NUM_PAIRS = 24

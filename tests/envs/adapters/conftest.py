@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from music.conversation import Conversation
-from music.sandbox.seeds import seed_pairs
+from music.sandbox.world.seeds import seed_pairs
 
 GPU_ONLY = Path(sys.prefix) / "gpu-only"
 

@@ -7,8 +7,7 @@ from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.llm.chat import EndpointError
 from music.reward.unscorable import UnscorableError
-from music_envs.adapters.openrlhf import as_reward_func
-from music_envs.adapters.openrlhf_agent import ChatAgent, agent_executor
+from music_envs.adapters.openrlhf import ChatAgent, agent_executor, as_reward_func
 from music_envs.chat.world import ChatWorld
 
 MESSAGES = [{"role": "user", "content": "Name a river."}]

@@ -5,7 +5,7 @@ import pytest
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music_agents.personas import Persona
-from music_envs.adapters.prompts import read_prompt
+from music_envs.adapters.messages import read_prompt
 from music_envs.adapters.template import TurnTemplate
 from music_envs.chat.world import ChatWorld
 

@@ -5,8 +5,7 @@ from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.reward.unscorable import UnscorableError
 from music.sandbox.artifacts import BACKBONE
-from music_envs.adapters.trl import as_trl_reward, episode_reward
-from music_envs.adapters.trl_rollout import ChatRollout
+from music_envs.adapters.trl import ChatRollout, as_trl_reward, episode_reward
 from music_envs.chat.world import ChatWorld
 
 PROMPT = [{"role": "user", "content": "Name a river."}]

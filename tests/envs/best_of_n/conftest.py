@@ -4,8 +4,8 @@ import pytest
 
 from music.conversation import Conversation
 from music.sandbox.model import SandboxModel
-from music.sandbox.seeds import seed_pairs
-from music_envs import Anytime, Beam, BestOfNConfig, Greedy, Stage, Strategy, Whole
+from music.sandbox.world.seeds import seed_pairs
+from music_envs import Anytime, Beam, BestOfNConfig, CandidateSampler, Greedy, Strategy, Whole
 
 SEEDS = (
     *(pair.chosen.prefix(len(pair.chosen.messages) - 1) for pair in seed_pairs(6, 3)),
@@ -66,6 +66,6 @@ def every_strategy(request):
 
 
 @pytest.fixture
-def stage(players):
-    """Return a maker of stages."""
-    return lambda config: Stage(**players(), config=config)
+def sampler(players):
+    """Return a maker of samplers."""
+    return lambda config: CandidateSampler(**players(), config=config)

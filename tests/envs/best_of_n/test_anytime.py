@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from music.errors import InvalidInputError
-from music.sandbox.oracle import score as oracle
+from music.sandbox import oracle_score as oracle
 from music_envs import Anytime, Greedy, run_best_of_n
 
 

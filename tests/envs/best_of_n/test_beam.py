@@ -1,7 +1,7 @@
 from music.conversation import StopReason
 from music.llm.chat import EndpointUnavailableError
 from music.pairs import Usage
-from music.sandbox.oracle import score as oracle
+from music.sandbox import oracle_score as oracle
 from music_agents.roles import RoleTurn
 from music_agents.roles.model_roles import UserRole
 from music_envs import Beam, Greedy, run_best_of_n
@@ -13,14 +13,14 @@ async def test_a_beam_of_one_is_greedy(seeds, config, players, shortest):
         assert beam == await run_best_of_n(seeds, **players(), reward=reward, config=config, strategy=Greedy())
 
 
-async def test_a_wide_beam_finds_the_best_of_the_whole_tree(seeds, config, players, shortest, stage):
+async def test_a_wide_beam_finds_the_best_of_the_whole_tree(seeds, config, players, shortest, sampler):
     """Every leaf of a tree of 2 replies at each of 3 turns, grown by hand."""
     config = config.model_copy(update={"num_candidates": 2})
     rollouts = await run_best_of_n(seeds, **players(), reward=shortest, config=config, strategy=Beam(width=8))
-    for root, rollout in zip(stage(config).begin(seeds), rollouts, strict=True):
+    for root, rollout in zip(sampler(config).begin(seeds), rollouts, strict=True):
         leaves = [root]
         for turn in range(3):
-            leaves = [child for leaf in leaves for child in await stage(config).offer(leaf, turn)]
+            leaves = [child for leaf in leaves for child in await sampler(config).sample_all(leaf, turn)]
         assert len(leaves) == 8
         best = max(shortest([leaf.conversation for leaf in leaves]))
         assert shortest([rollout.conversation]) == [best]

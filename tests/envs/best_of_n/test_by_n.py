@@ -4,7 +4,7 @@ import math
 import pytest
 
 from music.conversation import Conversation, StopReason
-from music.sandbox.oracle import score as oracle
+from music.sandbox import oracle_score as oracle
 from music_envs import Decision, Rollout, Whole, run_best_of_n, score_by_n
 
 ASKED = Conversation().user("Which tea?")

@@ -6,8 +6,8 @@ from pydantic import ValidationError
 from music.conversation import StopReason
 from music.errors import InvalidInputError
 from music.llm.chat import EndpointUnavailableError
+from music.sandbox import oracle_score as oracle
 from music.sandbox.model import SandboxModel
-from music.sandbox.oracle import score as oracle
 from music_agents.roles.model_roles import AssistantRole, UserRole
 from music_agents.seeds import derive_seed
 from music_envs import BestOfNConfig, run_best_of_n

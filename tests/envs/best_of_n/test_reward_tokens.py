@@ -4,7 +4,7 @@ import pytest
 
 from music.reward import RewardModel
 from music.sandbox.artifacts import REWARD_MODEL
-from music_envs import Anytime, Beam, BestOfNConfig, Greedy, Whole, load_seeds, run_best_of_n
+from music_envs import Anytime, Beam, BestOfNConfig, Greedy, Whole, load_prompts, run_best_of_n
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,9 @@ def beginnings(model):
 
 async def best_of_8(players, reward, strategy):
     config = BestOfNConfig(num_candidates=8, num_turns=3, seed=1)
-    return await run_best_of_n(load_seeds("sandbox", 16), **players(), reward=reward, config=config, strategy=strategy)
+    return await run_best_of_n(
+        load_prompts("sandbox", 16), **players(), reward=reward, config=config, strategy=strategy
+    )
 
 
 @pytest.mark.parametrize(

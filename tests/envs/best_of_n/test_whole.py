@@ -1,5 +1,5 @@
 from music.conversation import StopReason
-from music.sandbox.oracle import score as oracle
+from music.sandbox import oracle_score as oracle
 from music_envs import BestOfNConfig, Whole, run_best_of_n, sample_pools, select_best
 
 

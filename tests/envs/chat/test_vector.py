@@ -215,7 +215,7 @@ def test_snapshots_that_are_no_place_to_go_back_to_are_refused_by_name_and_harm_
         ((*before[:2], nothing), ResetNeeded, "environment 2: the snapshot was taken before the first reset"),
         ((*before[:2], None), InvalidInputError, "environment 2: expected a snapshot of one environment, got NoneType"),
         (before[:2], InvalidInputError, "expected 3 snapshots, got 2"),
-        (before[0], InvalidInputError, "expected 3 snapshots, got a single Snapshot"),
+        (before[0], InvalidInputError, "expected 3 snapshots, got a single ChatSnapshot"),
     ):
         with pytest.raises(error, match=f"^{said}"):
             ours.restore(snapshots)

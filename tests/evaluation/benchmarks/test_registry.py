@@ -2,8 +2,9 @@ import pytest
 
 from music.errors import InvalidInputError
 from music.evaluation.benchmarks import registry
-from music.evaluation.benchmarks.preferences import Preferences
-from music.evaluation.benchmarks.registry import benchmark_names, load_benchmark, register_benchmark
+from music.evaluation.benchmarks.pairs import Preferences
+from music.evaluation.benchmarks.registry import benchmark_names, load_benchmark, read_benchmark, register_benchmark
+from music.preferences.sources import Row
 
 NAMES = ("rewardbench", "rewardbench2", "rm_bench", "judgebench", "rmb", "ppe", "mt_bench", "preferences")
 NAMES += ("defects", "turn_labels")
@@ -34,7 +35,7 @@ def test_a_benchmark_of_ones_own_opens_by_its_name(monkeypatch):
 
 def test_a_benchmark_of_an_installed_package_opens_by_its_entry_point(tmp_path, monkeypatch):
     (tmp_path / "lab_benchmarks.py").write_text(
-        "from music.evaluation.benchmarks.preferences import Preferences\n"
+        "from music.evaluation.benchmarks.pairs import Preferences\n"
         "class Lab(Preferences):\n    name = 'lab'\n"
         "LAB = Lab()\n"
     )
@@ -46,3 +47,65 @@ def test_a_benchmark_of_an_installed_package_opens_by_its_entry_point(tmp_path, 
 
     assert "lab" in benchmark_names()
     assert load_benchmark("lab").name == "lab"
+
+
+def row(id_, reply="Good."):
+    return {"id": id_, "prompt": "Hi", "chosen": reply, "rejected": "Bad."}
+
+
+def test_an_id_that_stands_twice_is_refused(read):
+    with pytest.raises(InvalidInputError, match=r"rows.jsonl, line 2: expected an id of its own, got 'a', which rows"):
+        read("rewardbench", [row("a") | {"subset": "donotanswer"}] * 2)
+
+
+def test_preferences_number_an_id_that_stands_twice_as_all_commands_do(read):
+    items = read("preferences", [row("a"), row("b"), row("a")])
+    assert [item.id for item in items.items] == ["a", "b", "a#2"]
+
+
+def test_a_file_that_is_given_twice_is_refused(read, tmp_path):
+    read("preferences", [row("a")])
+    path = str(tmp_path / "rows.jsonl")
+    with pytest.raises(InvalidInputError, match="is a file given twice"):
+        read_benchmark(load_benchmark("preferences"), [path, path])
+
+
+def test_bad_rows_are_counted_only_if_asked(read):
+    rows = [row("a"), row("b", reply=""), row("c")]
+    with pytest.raises(InvalidInputError, match=r"rows.jsonl, line 2, chosen: expected text.*--no-strict"):
+        read("preferences", rows)
+    items = read("preferences", rows, strict=False)
+    assert [item.id for item in items.items] == ["a", "c"]
+    assert [(one.place, one.reason) for one in items.rejected] == [("line 2", "empty_text")]
+
+
+def test_a_file_without_usable_rows_is_refused(read):
+    with pytest.raises(InvalidInputError, match="expected rows of preferences, got none that can be used"):
+        read("preferences", [row("a", reply="")], strict=False)
+
+
+def test_invalid_json_is_named(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"id": "a"\n')
+    with pytest.raises(InvalidInputError, match=r"rows.jsonl, line 1, line: expected a JSON object"):
+        read_benchmark(load_benchmark("rewardbench"), [str(path)])
+
+
+def test_a_row_that_is_no_object_is_named(tmp_path):
+    path = tmp_path / "rows.json"
+    path.write_text("[[1, 2]]")
+    with pytest.raises(InvalidInputError, match=r"rows.json, row 1, row: expected an object with fields, got list"):
+        read_benchmark(load_benchmark("rmb"), [str(path)])
+
+
+def test_the_split_is_the_benchmarks_own_unless_another_is_named(monkeypatch):
+    asked = []
+
+    def iter_rows(source, split, *, prefer):
+        asked.append((source, split or prefer))
+        yield Row(source, "row", 1, row("1") | {"subset": "donotanswer"})
+
+    monkeypatch.setattr(registry, "iter_rows", iter_rows)
+    for split in (None, "raw"):
+        read_benchmark(load_benchmark("rewardbench"), ["allenai/reward-bench"], split=split)
+    assert asked == [("allenai/reward-bench", "filtered"), ("allenai/reward-bench", "raw")]

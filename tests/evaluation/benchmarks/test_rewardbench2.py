@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from music.errors import InvalidInputError
-from music.evaluation.benchmarks.item import Item
 from music.evaluation.benchmarks.registry import load_benchmark
+from music.evaluation.benchmarks.types import Item
 
 PLAIN = ("Factuality", "Precise IF", "Math", "Safety", "Focus")
 

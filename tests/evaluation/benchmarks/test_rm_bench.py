@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from music.errors import InvalidInputError
-from music.evaluation.benchmarks.item import Item
 from music.evaluation.benchmarks.registry import load_benchmark
+from music.evaluation.benchmarks.types import Item
 
 
 def row(id_, **extra):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from music.errors import InvalidInputError
-from music.evaluation.benchmarks.item import Item
 from music.evaluation.benchmarks.scored import ScoredItems
+from music.evaluation.benchmarks.types import Item
 
 
 def item(id_, prompt=None, num=2):

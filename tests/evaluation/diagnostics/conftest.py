@@ -5,12 +5,12 @@ import pytest
 
 from music.conversation import Conversation
 from music.evaluation.benchmarks.fields import prompt_key
-from music.evaluation.benchmarks.item import Item, ItemSet
 from music.evaluation.benchmarks.pairs import pair_item
+from music.evaluation.benchmarks.types import Item, ItemSet
 from music.evaluation.diagnostics import ProbedPairs, probe_pairs
 from music.evaluation.diagnostics.scored_pairs import ScoredPairs
-from music.evaluation.figures import Figure
-from music.evaluation.scoring import ScoreSet, Subject, score_items
+from music.evaluation.scoring import ScoredModel, ScoreSet, score_items
+from music.statistics.figures import Figure
 
 
 def _talk(*messages: str) -> Conversation:
@@ -68,8 +68,8 @@ def probe_and_score() -> Callable[..., tuple[ProbedPairs, list[ScoreSet]]]:
 
     def run(items: Sequence[Item], **rewards: Any) -> tuple[ProbedPairs, list[ScoreSet]]:
         probed = probe_pairs(ItemSet("preferences", tuple(items)))
-        subjects = [Subject(name=name, reward=_each(reward)) for name, reward in rewards.items()]
-        return probed, [score_items(probed.scored, subject) for subject in subjects]
+        models = [ScoredModel(name=name, reward=_each(reward)) for name, reward in rewards.items()]
+        return probed, [score_items(probed.scored, scored_model) for scored_model in models]
 
     return run
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from music.errors import InvalidInputError
-from music.evaluation.benchmarks.item import Item, RejectedItem
+from music.evaluation.benchmarks.types import Item, RejectedItem
 from music.evaluation.diagnostics import Diagnosis, diagnose
 from music.evaluation.diagnostics.scored_pairs import ScoredPairs
 from music.evaluation.scoring import UnscoredError

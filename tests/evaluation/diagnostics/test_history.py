@@ -1,8 +1,8 @@
 import pytest
 
 from music.conversation import Conversation, Message
-from music.evaluation.benchmarks.item import ItemSet
 from music.evaluation.benchmarks.pairs import pair_item
+from music.evaluation.benchmarks.types import ItemSet
 from music.evaluation.diagnostics.history import history_figures
 from music.evaluation.diagnostics.probes import CUT, SWAPPED, probe_pairs
 from music.evaluation.diagnostics.scored_pairs import ScoredPairs

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from music.conversation import Conversation
-from music.evaluation.benchmarks.item import Item, ItemSet
-from music.evaluation.scoring import Subject
+from music.evaluation.benchmarks.types import Item, ItemSet
+from music.evaluation.scoring import ScoredModel
 
 
 @pytest.fixture
@@ -36,10 +36,10 @@ class CountingReward:
 
 
 @pytest.fixture
-def make_subject() -> Callable[..., Subject]:
-    """Return a maker of subjects whose reward keeps what it was asked, in `asked`."""
+def make_scored_model() -> Callable[..., ScoredModel]:
+    """Return a maker of models whose reward keeps what it was asked, in `asked`."""
 
-    def make(reward: Any = None, fingerprint: str | None = "f1", name: str = "model-1") -> Subject:
-        return Subject(name=name, reward=reward or CountingReward(), fingerprint=fingerprint)
+    def make(reward: Any = None, fingerprint: str | None = "f1", name: str = "model-1") -> ScoredModel:
+        return ScoredModel(name=name, reward=reward or CountingReward(), fingerprint=fingerprint)
 
     return make

@@ -12,7 +12,7 @@ from music.evaluation.scoring import read_scores, score_items
 KILLED_RUN = """
 import pickle, sys
 from pathlib import Path
-from music.evaluation.scoring import Subject, score_items
+from music.evaluation.scoring import ScoredModel, score_items
 
 calls = []
 
@@ -24,7 +24,7 @@ def reward(conversations):
     return [float(len(c.messages[-1].content)) for c in conversations]
 
 items = pickle.loads(Path(sys.argv[1]).read_bytes())
-score_items(items, Subject(name="m", reward=reward, fingerprint="f1"), Path(sys.argv[2]))
+score_items(items, ScoredModel(name="m", reward=reward, fingerprint="f1"), Path(sys.argv[2]))
 """
 
 
@@ -39,9 +39,9 @@ def items(make_items):
 
 
 @pytest.fixture
-def kept(items, path, make_subject):
+def kept(items, path, make_scored_model):
     """Scores in a file, and what they were."""
-    return score_items(items, make_subject(), path)
+    return score_items(items, make_scored_model(), path)
 
 
 def change(path, number, line):
@@ -50,7 +50,7 @@ def change(path, number, line):
     path.write_text("".join(lines))
 
 
-def test_a_killed_run_goes_on_where_it_was(make_items, make_subject, path, tmp_path):
+def test_a_killed_run_goes_on_where_it_was(make_items, make_scored_model, path, tmp_path):
     items = make_items(5, num_characters=70_000)  # a chunk each
     (tmp_path / "items").write_bytes(pickle.dumps(items))
     arguments = [sys.executable, "-c", KILLED_RUN, str(tmp_path / "items"), str(path)]
@@ -67,9 +67,9 @@ def test_a_killed_run_goes_on_where_it_was(make_items, make_subject, path, tmp_p
         asked.extend(conversations)
         return [float(len(c.messages[-1].content)) for c in conversations]
 
-    resumed = score_items(items, make_subject(reward), path)
+    resumed = score_items(items, make_scored_model(reward), path)
     assert len(asked) == 9
-    assert resumed.rows == score_items(items, make_subject(reward)).rows
+    assert resumed.rows == score_items(items, make_scored_model(reward)).rows
     assert read_scores(path, items).rows == resumed.rows
 
 
@@ -80,35 +80,35 @@ def test_what_is_read_again_is_what_was_scored(items, kept, path):
     assert found.of(items.items) == {id: list(row.scores) for id, row in kept.rows.items()}
 
 
-def test_a_finished_file_is_not_scored_again(items, kept, path, make_subject):
-    moved = make_subject(name="elsewhere/model-1")
+def test_a_finished_file_is_not_scored_again(items, kept, path, make_scored_model):
+    moved = make_scored_model(name="elsewhere/model-1")
     assert score_items(items, moved, path).rows == kept.rows
     assert moved.reward.asked == []
 
 
-def test_rewards_without_a_fingerprint_are_scored_anew(items, path, make_subject):
+def test_rewards_without_a_fingerprint_are_scored_anew(items, path, make_scored_model):
     for _ in range(2):
-        subject = make_subject(fingerprint=None)
-        score_items(items, subject, path)
-        assert len(subject.reward.asked) == 12
+        scored_model = make_scored_model(fingerprint=None)
+        score_items(items, scored_model, path)
+        assert len(scored_model.reward.asked) == 12
     assert len(path.read_text().splitlines()) == 5
 
 
 @pytest.mark.parametrize("changes", [{"fingerprint": "f2"}, {"fingerprint": None}])
-def test_another_model_does_not_add_to_a_file(items, kept, path, make_subject, changes):
+def test_another_model_does_not_add_to_a_file(items, kept, path, make_scored_model, changes):
     before = path.read_bytes()
     with pytest.raises(InvalidInputError, match=r"scores of another model: model-1 \(f1\), not model-2"):
-        score_items(items, make_subject(name="model-2", **changes), path)
+        score_items(items, make_scored_model(name="model-2", **changes), path)
     assert path.read_bytes() == before
 
 
-def test_other_items_are_refused(items, kept, path, make_items, make_subject):
+def test_other_items_are_refused(items, kept, path, make_items, make_scored_model):
     longer = dataclasses.replace(items, items=items.items[:3])
     for other in (longer, make_items(4, num_characters=100)):
         with pytest.raises(InvalidInputError, match="got scores of 4 others"):
             read_scores(path, other)
         with pytest.raises(InvalidInputError, match="got scores of 4 others"):
-            score_items(other, make_subject(), path)
+            score_items(other, make_scored_model(), path)
     with pytest.raises(InvalidInputError, match="expected scores of nuts, got scores of fruit"):
         read_scores(path, make_items(4, benchmark="nuts"))
 
@@ -144,9 +144,9 @@ def test_bad_lines_are_named(items, kept, path, line, message):
         read_scores(path, items)
 
 
-def test_what_is_no_file_of_scores_is_said(items, path, make_subject):
+def test_what_is_no_file_of_scores_is_said(items, path, make_scored_model):
     path.write_text('{"id":"fruit/1","scores":[1,2,3]}\n')
-    for use in (lambda: read_scores(path, items), lambda: score_items(items, make_subject(), path)):
+    for use in (lambda: read_scores(path, items), lambda: score_items(items, make_scored_model(), path)):
         with pytest.raises(InvalidInputError, match="line 1: expected the header of a file of scores: benchmark: "):
             use()
     with pytest.raises(InvalidInputError, match="expected a file of scores, found none there"):

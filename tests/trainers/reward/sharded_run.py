@@ -17,7 +17,7 @@ from torch.distributed.tensor import DTensor
 from music.preferences import read_preferences
 from music_trainers import RewardTrainingConfig, train_reward_model
 from music_trainers.reward import launch
-from music_trainers.reward.step.optimization import PairOptimizer
+from music_trainers.reward.optimizer import PairOptimizer
 
 LAUNCHED = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}
 STOP = 5

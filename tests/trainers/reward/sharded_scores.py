@@ -12,9 +12,9 @@ from music.reward.loading import load_checkpoint
 from music.reward.packing import TokenSequence, plan_rows
 from music_trainers import RewardTrainingConfig
 from music_trainers.reward import launch
-from music_trainers.reward.load_once import load_once
-from music_trainers.reward.step.distributed import gather_weights
-from music_trainers.reward.step.optimization import PairOptimizer
+from music_trainers.reward.distributed import gather_weights
+from music_trainers.reward.launch import load_once
+from music_trainers.reward.optimizer import PairOptimizer
 
 
 def load():

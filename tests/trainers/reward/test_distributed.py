@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from music.preferences import read_preferences, write_preferences
 from music.reward.packing import TokenSequence, plan_rows
 from music_trainers import RewardTrainingConfig, train_reward_model
-from music_trainers.reward.step.distributed import deal_rows, plan_shared_rows
+from music_trainers.reward.distributed import assign_rows, plan_even_rows
 
 
 def groups(*sizes):
@@ -23,7 +23,7 @@ def groups(*sizes):
 
 def test_every_row_counts_once_and_all_processes_take_as_many():
     rows = plan_rows(groups(90, 80, 70, 60, 50), 100).rows
-    dealt = [deal_rows(rows, 2, process) for process in range(2)]
+    dealt = [assign_rows(rows, 2, process) for process in range(2)]
     assert [len(share) for share in dealt] == [3, 3]
     counted = [each.row for share in dealt for each in share if each.counts]
     assert sorted(map(id, counted)) == sorted(map(id, rows))
@@ -32,7 +32,7 @@ def test_every_row_counts_once_and_all_processes_take_as_many():
 
 def test_rows_are_planned_for_the_processes_where_that_is_possible():
     assert len(plan_rows(groups(*[10] * 30), 100).rows) == 3
-    plan = plan_shared_rows(groups(*[10] * 30), 100, 2)
+    plan = plan_even_rows(groups(*[10] * 30), 100, 2)
     assert len(plan.rows) == 4
     assert max(row.num_tokens for row in plan.rows) <= 100
 

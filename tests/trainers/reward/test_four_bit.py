@@ -13,7 +13,7 @@ from music.errors import InvalidInputError
 from music.reward import RewardModel
 from music_trainers import RewardTrainingConfig, train_reward_model
 from music_trainers.reward import trainer
-from music_trainers.reward.lora import merge_adapters
+from music_trainers.reward.trainable import merge_adapters
 
 
 def config_of(base, out, **changes):

@@ -12,7 +12,7 @@ from music.reward.loading import load_checkpoint
 from music.reward.packing import TokenSequence, plan_rows
 from music_trainers import RewardTrainingConfig, train_reward_model
 from music_trainers.reward import trainer
-from music_trainers.reward.lora import add_adapters, merge_adapters
+from music_trainers.reward.trainable import add_adapters, merge_adapters
 
 
 def test_adapters_and_the_head_are_trained_and_nothing_else(reward_checkpoint):

@@ -5,9 +5,8 @@ import re
 
 from rich.console import Console
 
-from music_trainers.reward.accounting import PairAccounting, SourceAccounting
 from music_trainers.reward.progress import TrainingDisplay
-from music_trainers.reward.records import TrainingStart, TrainingStep
+from music_trainers.reward.records import PairAccounting, SourceAccounting, TrainingStart, TrainingStep
 
 PAIRS = PairAccounting(num_read=9, num_used=9, num_truncated=0)
 SOURCE = SourceAccounting(name="pairs", weight=1, pairs=PAIRS, num_drawn=9, num_with_margin=0)

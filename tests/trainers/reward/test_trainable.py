@@ -5,35 +5,21 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import LlamaConfig, LlamaForSequenceClassification
 
+from music.errors import InvalidInputError
 from music_trainers import RewardTrainingConfig, train_reward_model
 from music_trainers.reward.run import TrainingRun
-from music_trainers.reward.trainable import make_trainable
+from music_trainers.reward.trainable import make_trainable, require_fitting_rate
 
-TEXT = {
-    "vocab_size": 97,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-}
 DROPOUT = {
     "llama": {"attention_dropout": 0.5},
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "resid_pdrop": 0.5, "embd_pdrop": 0.5, "attn_pdrop": 0.5},
     "phi": {"resid_pdrop": 0.5, "embd_pdrop": 0.5},
     "gpt_neox": {"hidden_dropout": 0.5, "attention_dropout": 0.5},
     # Reads its config while it computes, and not its layers.
-    "falcon": {"hidden_dropout": 0.5, "new_decoder_architecture": True, "num_kv_heads": 2},
+    "falcon": {"head_dim": None, "hidden_dropout": 0.5, "new_decoder_architecture": True, "num_kv_heads": 2},
 }
-
-
-def make_classifier(family, **changes):
-    torch.manual_seed(0)
-    config = AutoConfig.for_model(family, num_labels=1, pad_token_id=0, **changes)
-    return AutoModelForSequenceClassification.from_config(config)
 
 
 def make_config(**changes):
@@ -42,9 +28,8 @@ def make_config(**changes):
 
 @pytest.mark.parametrize("family", sorted(DROPOUT))
 @pytest.mark.parametrize("dropout", [False, True])
-def test_dropout_is_drawn_only_if_asked_for(family, dropout):
-    sizes = {name: size for name, size in TEXT.items() if (family, name) != ("falcon", "head_dim")}
-    classifier = make_classifier(family, **sizes | DROPOUT[family])
+def test_dropout_is_drawn_only_if_asked_for(make_classifier, family, dropout):
+    classifier = make_classifier(family, **DROPOUT[family])
     make_trainable(classifier, make_config(dropout=dropout))
     ids = torch.arange(1, 30)[None]
     classifier.eval()
@@ -96,3 +81,26 @@ def test_each_process_draws_masks_of_its_own_in_each_step():
     draws = [draw(process, step) for process in (0, 1) for step in (0, 1)]
     assert len(set(draws)) == 4
     assert draw(1, 1) == draws[-1]
+
+
+def make_llama(hidden_size):
+    shape = {"vocab_size": 32_000, "num_attention_heads": 8, "num_labels": 1, "num_hidden_layers": 2}
+    with torch.device("meta"):  # no memory
+        config = LlamaConfig(hidden_size=hidden_size, intermediate_size=4 * hidden_size, **shape)
+        return LlamaForSequenceClassification(config)
+
+
+def test_a_lora_rate_for_a_large_model_is_refused_and_the_message_says_what_to_do():
+    with pytest.raises(
+        InvalidInputError, match=r"rate 0\.0001: expected less than 0\.0001 .*M parameters.*--lora-rank"
+    ):
+        require_fitting_rate(make_config(learning_rate=1e-4), make_llama(2048))
+
+
+@pytest.mark.parametrize("settings", [{"lora_rank": 8}, {"allow_large_rate": True}, {"learning_rate": 5e-5}])
+def test_it_passes_with_adapters_or_if_insisted_on_or_at_a_lower_rate(settings):
+    require_fitting_rate(make_config(**{"learning_rate": 1e-3} | settings), make_llama(2048))
+
+
+def test_small_models_take_any_rate():
+    require_fitting_rate(make_config(learning_rate=1e-2), make_llama(256))

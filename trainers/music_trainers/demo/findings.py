@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from music.sandbox.defects import GROUPS
+from music.sandbox.world.defects import ERROR_GROUPS
 from music.statistics import accuracy, describe, mean, paired_difference
-from music_envs import compare, mean_grade
+from music_envs import compare_grades, mean_grade
 from music_trainers.demo.records import Accuracy, BestOfNRow
 from music_trainers.miniature.measures import GREEDY_CANDIDATES, NUM_CANDIDATES, Measures
 
@@ -38,10 +38,10 @@ def best_of_n_rows(measures: Mapping[str, Measures]) -> list[BestOfNRow]:
 def findings(measures: Mapping[str, Measures], rows: Sequence[BestOfNRow]) -> list[str]:
     """Say in sentences what the figures show."""
     num_turns = 1 + max(turn for _, turn in measures[CONTROL].margins)
-    said = [_blindness(measures[CONTROL], group, num_turns) for group in GROUPS]
+    said = [_blindness(measures[CONTROL], group, num_turns) for group in ERROR_GROUPS]
     for name in measures:
         if name != CONTROL:
-            said += [_gain(name, measures, group, num_turns) for group in GROUPS]
+            said += [_gain(name, measures, group, num_turns) for group in ERROR_GROUPS]
     best = [row for row in rows if row.protocol == "whole" and row.num_candidates == max(NUM_CANDIDATES)]
     ranked = sorted(best, key=lambda row: -row.score.value)
     order = ", ".join(f"{row.selector} {row.score.value:.3f}" for row in ranked)
@@ -54,7 +54,7 @@ def _grades(measured: Measures, protocol: str, number: int) -> list[float | None
 
 def _row(name: str, protocol: str, number: int, grades: list[float | None], control: list[float | None]) -> BestOfNRow:
     """Estimate one selector's figures."""
-    comparison = compare(grades, control) if name != CONTROL else None
+    comparison = compare_grades(grades, control) if name != CONTROL else None
     return BestOfNRow(
         selector=name,
         protocol=protocol,

@@ -12,7 +12,7 @@ from music.pairs import PreferencePair
 from music.preferences import write_preferences
 from music.report import write_report
 from music.reward import RewardModel, length_reward, random_reward
-from music.sandbox import oracle, seed_pairs
+from music.sandbox import oracle_score, seed_pairs
 from music.sandbox.artifacts import REWARD_MODEL
 from music.statistics import accuracy
 from music_trainers.demo.arms import Arm, train_arms
@@ -91,7 +91,7 @@ def _saved(config: DemoConfig, contrastive: Mapping[str, Sequence[PreferencePair
 
 def _controls(config: DemoConfig, sets: TestSets) -> dict[str, Measures]:
     """Measure the selectors that are no reward models."""
-    controls = {"random": random_reward(config.seed), "longest": length_reward, "oracle": oracle.score}
+    controls = {"random": random_reward(config.seed), "longest": length_reward, "oracle": oracle_score}
     return {name: measure(reward, sets, config.seed, pairs=False) for name, reward in controls.items()}
 
 

@@ -10,8 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from music.reward.contract import Readout
 from music.sandbox.artifacts import REWARD_MODEL
-from music.sandbox.defects import GROUPS
-from music.sandbox.oracle import ErrorKind
+from music.sandbox.world.defects import DEFECT_KINDS
 from music_trainers.experiment.grid import Arm, ArmSettings, Grid
 from music_trainers.experiment.pairs import MadePairs
 from music_trainers.experiment.simulation import Simulation, simulations
@@ -20,9 +19,7 @@ from music_trainers.miniature.training import last_loss, train_arm
 
 __all__ = ["KINDS", "Cell", "CellKey", "CellResult", "Readings", "readings", "run_cell"]
 
-KINDS = {
-    str(kind): (kind,) for kind in [*(kind for kinds in GROUPS.values() for kind in kinds), ErrorKind.RECOLLECTION]
-}
+KINDS = {str(kind): (kind,) for kind in DEFECT_KINDS}
 """The kinds of errors that are measured, each by itself."""
 DIGITS = 5
 

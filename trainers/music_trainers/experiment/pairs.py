@@ -65,7 +65,7 @@ def num_tokens(pairs: Sequence[PreferencePair]) -> int:
 
 def _tokens(pairs: Sequence[PreferencePair]) -> list[int]:
     from music.reward import RewardModel
-    from music_trainers.reward.pairs.encoding import encode_pairs
+    from music_trainers.reward.pairs import encode_pairs
 
     encoded, _ = encode_pairs(RewardModel.from_pretrained(REWARD_MODEL).tokens, pairs)
     return [pair.num_tokens for pair in encoded]

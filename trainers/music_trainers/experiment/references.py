@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from music.reward.functions import RewardFunction, length_reward, random_reward
-from music.sandbox import oracle
+from music.sandbox import oracle_score
 from music_trainers.experiment.cell import Readings, readings
 from music_trainers.experiment.store import write_whole
 from music_trainers.miniature.measures import TestSizes, draw_test_sets, measure
@@ -33,7 +33,7 @@ def read_references(sizes: TestSizes, test_seed: int, path: Path) -> References:
     selectors: dict[str, RewardFunction] = {
         "random": random_reward(test_seed),
         "longest": length_reward,
-        "oracle": oracle.score,
+        "oracle": oracle_score,
     }
     sets = draw_test_sets(sizes, test_seed, {})
     measured = {name: measure(reward, sets, test_seed, pairs=False) for name, reward in selectors.items()}

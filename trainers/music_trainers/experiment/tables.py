@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from music.report import Cell, Interval, Table
-from music.sandbox.defects import GROUPS
+from music.sandbox.world.defects import ERROR_GROUPS
 from music_trainers.experiment.records import ArmSummary, ExperimentResult
 from music_trainers.experiment.values import BEST_OF_N, CHANGED_BY_READOUT, MEASURES, READOUTS
 
@@ -109,7 +109,7 @@ def _kinds_table(result: ExperimentResult) -> Table:
     cells = {(k.arm, k.readout, k.kind, k.turn): Interval(estimate=k.estimate, digits=2) for k in result.kinds}
     turns = range(1, result.grid.sizes.num_turns + 1)
     kinds = dict.fromkeys(k.kind for k in result.kinds)
-    shown = "; ".join(f"{group} is {', '.join(members)}" for group, members in GROUPS.items())
+    shown = "; ".join(f"{group} is {', '.join(members)}" for group, members in ERROR_GROUPS.items())
     return Table(
         title="Accuracy by kind of error and turn",
         caption=f"How often the flawless side wins, as in the first table. Groups: {shown}.",

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from music.reward.contract import Readout
-from music.sandbox.defects import GROUPS
+from music.sandbox.world.defects import ERROR_GROUPS
 from music_trainers.experiment.cell import CellKey, CellResult, Readings
 from music_trainers.miniature.measures import GREEDY_CANDIDATES, NUM_CANDIDATES
 
@@ -22,8 +22,8 @@ __all__ = [
 ]
 
 READOUTS: tuple[Readout, ...] = ("last", "turn_mean")
-EARLY = tuple(f"{group}, early" for group in GROUPS)
-LAST = tuple(f"{group}, last" for group in GROUPS)
+EARLY = tuple(f"{group}, early" for group in ERROR_GROUPS)
+LAST = tuple(f"{group}, last" for group in ERROR_GROUPS)
 WHOLE = {f"Best-of-{num}": num for num in NUM_CANDIDATES}
 GREEDY = f"greedy Best-of-{GREEDY_CANDIDATES}"
 BEST_OF_N = (*WHOLE, GREEDY)
@@ -70,7 +70,7 @@ def best_of_n_values(readings: Readings) -> dict[str, list[float]]:
 def _values(readings: Readings) -> dict[str, list[float]]:
     """Return one cell's values by measure."""
     values: dict[str, list[float]] = {measure: [] for measure in MEASURES}
-    for group, kinds in GROUPS.items():
+    for group, kinds in ERROR_GROUPS.items():
         for kind in kinds:
             by_turn = readings.margins[kind]
             for turn, margins in by_turn.items():

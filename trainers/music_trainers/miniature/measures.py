@@ -12,11 +12,11 @@ from music.conversation import Conversation
 from music.pairs import PreferencePair
 from music.reward.contract import Readout
 from music.reward.functions import RewardFunction
-from music.sandbox import SandboxModel, oracle, seed_pairs
-from music.sandbox.defects import GROUPS, Defect, defects
-from music.sandbox.oracle import ErrorKind
+from music.sandbox import SandboxModel, oracle_score, seed_pairs
+from music.sandbox.world.defects import ERROR_GROUPS, Defect, draw_defects
+from music.sandbox.world.oracle import ErrorKind
 from music_agents.roles.model_roles import AssistantRole, UserRole
-from music_envs import BestOfNConfig, Rollout, judge_rollouts, run_best_of_n, sample_pools, select_best
+from music_envs import BestOfNConfig, Rollout, grade_rollouts, run_best_of_n, sample_pools, select_best
 
 if TYPE_CHECKING:
     from music.reward import RewardModel
@@ -89,7 +89,7 @@ class Measures:
     greedy: list[float | None]
 
 
-def draw_test_sets(sizes: TestSizes, seed: int, groups: Mapping[str, Sequence[ErrorKind]] = GROUPS) -> TestSets:
+def draw_test_sets(sizes: TestSizes, seed: int, groups: Mapping[str, Sequence[ErrorKind]] = ERROR_GROUPS) -> TestSets:
     """Draw the test sets.
 
     Args:
@@ -102,7 +102,7 @@ def draw_test_sets(sizes: TestSizes, seed: int, groups: Mapping[str, Sequence[Er
     for group, kinds in groups.items():
         # Nothing can be recalled in the first turn.
         for turn in range(int(ErrorKind.RECOLLECTION in kinds), sizes.num_turns):
-            each = (defects(kind, turn, sizes.num_turns, sizes.num_defects, seed) for kind in kinds)
+            each = (draw_defects(kind, turn, sizes.num_turns, sizes.num_defects, seed) for kind in kinds)
             drawn[group, turn] = [defect for some in each for defect in some]
     pools = sample_pools(
         [Conversation()] * sizes.num_conversations,
@@ -177,7 +177,7 @@ def _margins(reward: RewardFunction, pairs: Sequence[PreferencePair]) -> list[fl
 
 def _whole(reward: RewardFunction, pools: Sequence[Sequence[Rollout]], num_candidates: int) -> list[float | None]:
     """Grade the conversations selected among the first N of each pool."""
-    return judge_rollouts(select_best([pool[:num_candidates] for pool in pools], reward), oracle.score)
+    return grade_rollouts(select_best([pool[:num_candidates] for pool in pools], reward), oracle_score)
 
 
 def _greedy(reward: RewardFunction, num_conversations: int, seed: int) -> list[float | None]:
@@ -189,4 +189,4 @@ def _greedy(reward: RewardFunction, num_conversations: int, seed: int) -> list[f
         reward=reward,
         config=BestOfNConfig(num_candidates=GREEDY_CANDIDATES, num_turns=GREEDY_TURNS, seed=seed),
     )
-    return judge_rollouts(asyncio.run(rollouts), oracle.score)
+    return grade_rollouts(asyncio.run(rollouts), oracle_score)

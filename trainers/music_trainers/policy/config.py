@@ -5,13 +5,14 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from music.sandbox.artifacts import BACKBONE, REWARD_MODEL
+from music.registry import SANDBOX, load_built_in
 from music_trainers.outputs import require_unfinished
 
 __all__ = ["POLICY_FOLDER", "RECORD_FILE", "PolicyTrainingConfig"]
 
 POLICY_FOLDER, RECORD_FILE = "policy", "result.json"
 FULL_RATE, TINY_RATE = 1e-6, 3e-4
+SANDBOX_POLICY = str(load_built_in("language_model", SANDBOX))
 
 
 class PolicyTrainingConfig(BaseModel):
@@ -21,15 +22,15 @@ class PolicyTrainingConfig(BaseModel):
 
     out: Path
     """Folder of the trained policy, the curves and the held-out conversations."""
-    policy: str = str(BACKBONE)
+    policy: str = SANDBOX_POLICY
     """Folder or hub id of the language model to train; by default the sandbox's backbone."""
-    reward: str = str(REWARD_MODEL)
+    reward: str = str(load_built_in("reward_model", SANDBOX))
     """Who rewards: a reward model, MODEL@BASE_URL (one behind a server), oracle or length; by default the sandbox's
     starting reward model."""
     judge: str | None = None
     """Who else scores the held-out conversations, and is never learned from; by default oracle, if the user is the
     sandbox's."""
-    user: str = "sandbox"
+    user: str = SANDBOX
     """Endpoint that plays the user."""
     seeds: str | None = None
     """Preference file, folder or hub id whose prompts open the conversations; by default the user opens them."""
@@ -80,7 +81,7 @@ class PolicyTrainingConfig(BaseModel):
     @property
     def rate(self) -> float:
         """The learning rate in use."""
-        return self.learning_rate or (TINY_RATE if self.policy == str(BACKBONE) else FULL_RATE)
+        return self.learning_rate or (TINY_RATE if self.policy == SANDBOX_POLICY else FULL_RATE)
 
     @property
     def num_episodes(self) -> int:

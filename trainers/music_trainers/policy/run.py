@@ -18,7 +18,7 @@ from music.report import write_report
 from music.reward.functions import RewardFunction, load_reward
 from music.reward.saving import save_model
 from music_envs import ChatVectorEnv
-from music_envs.seeds import load_seeds
+from music_envs.prompts import load_prompts
 from music_trainers.policy.config import POLICY_FOLDER, RECORD_FILE, PolicyTrainingConfig
 from music_trainers.policy.evaluation import HeldOut
 from music_trainers.policy.records import PolicyEvaluation, PolicyTrainingResult, find_overoptimisation
@@ -133,7 +133,7 @@ def _environment(config: PolicyTrainingConfig, reward: RewardFunction, num: int,
     """Make the environments of training, or those of the held-out episodes: other prompts, if there are prompts."""
     arguments: dict[str, Any] = {}
     if config.seeds is not None:
-        contexts = load_seeds(config.seeds)
+        contexts = load_prompts(config.seeds)
         if len(contexts) < 2:
             raise InvalidInputError(f"{config.seeds}: expected at least two prompts, of which some are held out, got 1")
         kept = contexts[::5] if is_held_out else [c for i, c in enumerate(contexts) if i % 5]

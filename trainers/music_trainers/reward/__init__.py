@@ -1,10 +1,13 @@
 """The reward-model trainer: from preference pairs to a vanilla checkpoint.
 
-- `trainer`: `train_reward_model`; `config`: what shapes a run; `records` and `accounting`: what comes out.
-- The run: `run` (what it works with), `loop` (its steps), `history` (how it went), `checkpoints`, `evaluation`.
-- How it is set up: `launch` (device and processes), `lora`, `rates` (a guard).
-- How it is followed: `progress`, `throughput`, `tracking`.
-- `pairs`: which pairs a step sees, as tokens. `step`: one optimizer step, from losses to processes.
+Read in this order:
+
+- `trainer`: `train_reward_model`, the run; `loop`: its steps; `optimizer`: one step, with the formulas in `losses`.
+- `config`: what shapes a run; `records`: what comes out.
+- The pairs: `mixture` (their sources), `pairs` (as tokens), `schedule` (which of them each step sees).
+- The model: `trainable` (LoRA, 4 bits, dropout), `hooks` (on its layers while it computes).
+- The processes: `launch` (how a run starts), `distributed` (rows and weights among them).
+- The course: `run` (what a run works with), `history`, `checkpoints`, `progress` (display and tracker).
 """
 
 import lazy_loader

@@ -1,12 +1,20 @@
-from .accounting import PackingAccounting, PairAccounting, SourceAccounting
 from .config import Objective, RewardTrainingConfig
-from .pairs.mixture import Mixture, PairSource
-from .records import Evaluation, HeldOutMetrics, RewardTrainingResult, TrainingStart, TrainingStep
-from .step.optimization import TrainingDivergedError
+from .mixture import Mixture, PairSource
+from .optimizer import TrainingDivergedError
+from .records import (
+    HeldOutEvaluation,
+    HeldOutMetrics,
+    PackingAccounting,
+    PairAccounting,
+    RewardTrainingResult,
+    SourceAccounting,
+    TrainingStart,
+    TrainingStep,
+)
 from .trainer import train_reward_model
 
 __all__ = [
-    "Evaluation",
+    "HeldOutEvaluation",
     "HeldOutMetrics",
     "Mixture",
     "Objective",

@@ -1,13 +1,18 @@
-"""`History`: how a run has gone so far, and what follows from that. All of it is saved in checkpoints."""
+"""How a run goes: `History`, which checkpoints keep, and `Throughput`, its speed since the process began."""
 
 import math
+import time
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from music_trainers.reward.accounting import PackingAccounting
-from music_trainers.reward.records import Evaluation
+import torch
+from accelerate import Accelerator
+from transformers import PreTrainedModel
 
-__all__ = ["History"]
+from music_trainers.reward.records import HeldOutEvaluation, PackingAccounting
+
+__all__ = ["History", "Throughput", "flops_per_token"]
+
 
 WINDOW, MIN_WINDOW = 100, 20
 """Losses that a loss is compared with, and how many there must be."""
@@ -27,7 +32,7 @@ class History:
     """
 
     losses: list[float] = field(default_factory=list)
-    evaluations: list[Evaluation] = field(default_factory=list)
+    evaluations: list[HeldOutEvaluation] = field(default_factory=list)
     num_tokens: int = 0
     packing: PackingAccounting = field(default_factory=PackingAccounting)
 
@@ -37,7 +42,7 @@ class History:
         return len(self.losses)
 
     @property
-    def best(self) -> Evaluation | None:
+    def best(self) -> HeldOutEvaluation | None:
         """The evaluation with the lowest held-out NLL, the first of equals."""
         return min(self.evaluations, key=lambda evaluation: evaluation.metrics.nll, default=None)
 
@@ -77,5 +82,76 @@ class History:
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
         """Return the history of a `state`."""
-        evaluations = [Evaluation.model_validate(each) for each in state["evaluations"]]
+        evaluations = [HeldOutEvaluation.model_validate(each) for each in state["evaluations"]]
         return cls(state["losses"], evaluations, state["num_tokens"], PackingAccounting(**state["packing"]))
+
+
+@dataclass(slots=True)
+class Throughput:
+    """Counts since this process began to train.
+
+    Attributes:
+        flops_per_token: See the function of this name.
+        peak_flops: Of all devices together; None if it is not known.
+        num_tokens: Tokens of all sides, shared ones as often as they are shared.
+        num_computed: Tokens that were computed.
+        began: On the clock of `time.perf_counter`.
+    """
+
+    flops_per_token: int
+    peak_flops: float | None
+    num_tokens: int = 0
+    num_computed: int = 0
+    began: float = field(default_factory=time.perf_counter)
+
+    @classmethod
+    def of(cls, classifier: PreTrainedModel, accelerator: Accelerator, peak_tflops: float | None) -> Self:
+        """Start counting; `peak_tflops` is that of one device in 1e12 operations a second, measured on CUDA if None."""
+        peak = None if peak_tflops is None else peak_tflops * 1e12
+        if peak is None and accelerator.device.type == "cuda":
+            peak = _measured_peak(accelerator.device)
+        return cls(flops_per_token(classifier), None if peak is None else peak * accelerator.num_processes)
+
+    @property
+    def seconds(self) -> float:
+        """Time since the beginning."""
+        return time.perf_counter() - self.began
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens of all sides a second."""
+        return self.num_tokens / self.seconds
+
+    @property
+    def model_flops_share(self) -> float | None:
+        """Share of the peak that went into the model."""
+        if self.peak_flops is None:
+            return None
+        return self.flops_per_token * self.num_computed / self.seconds / self.peak_flops
+
+
+def flops_per_token(classifier: PreTrainedModel) -> int:
+    """Return what training takes for each computed token: 6 for each weight of a matrix that is not looked up.
+
+    A frozen weight takes 4, as it gets no gradient of its own.
+
+    Attention is left out, and so is what activation checkpointing computes again: the share of the peak is
+    somewhat understated rather than flattered.
+    """
+    embeddings = {id(weight) for weight in classifier.get_input_embeddings().parameters()}
+    matrices = [w for w in classifier.parameters() if w.dim() == 2 and id(w) not in embeddings]
+    return sum((6 if weight.requires_grad else 4) * weight.numel() for weight in matrices)
+
+
+def _measured_peak(device: torch.device) -> float:
+    """Return the FLOP/s of large bf16 matrix products on a CUDA device."""
+    size, num_products = 8192, 20
+    left, right = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
+    for _ in range(3):
+        left @ right
+    torch.cuda.synchronize(device)
+    began = time.perf_counter()
+    for _ in range(num_products):
+        left @ right
+    torch.cuda.synchronize(device)
+    return 2 * size**3 * num_products / (time.perf_counter() - began)

@@ -1,20 +1,31 @@
-"""accelerate's view of device, precision, processes and tracker, set so that results do not depend on the launcher."""
+"""How a run starts in one process or several: accelerate's view of them, and a base that is loaded once.
+
+Results do not depend on the launcher: device, precision and FSDP are set here.
+"""
+
+import io
+import pickle
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, broadcast_object_list
 from accelerate.utils.fsdp_utils import disable_fsdp_ram_efficient_loading
+from torch import nn
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.distributed.fsdp.wrap import transformer_auto_wrap_policy
 
-from music.errors import InvalidInputError
+from music.errors import InvalidInputError, MusicError
 from music.reward.device import resolve_device
 from music_trainers.precision import StatesPolicy
 from music_trainers.reward.config import RewardTrainingConfig
-from music_trainers.reward.tracking import require_tracker
 
-__all__ = ["start_accelerator"]
+__all__ = ["load_once", "start_accelerator"]
 
+
+T = TypeVar("T")
 PLAIN_TYPES = {DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU}
 
 
@@ -25,7 +36,10 @@ def start_accelerator(config: RewardTrainingConfig) -> Accelerator:
         InvalidInputError: The device or the tracker is not there, or settings do not go together with the launch.
     """
     on_cpu = resolve_device(None if config.device == "auto" else config.device).type == "cpu"
-    require_tracker(config.tracker)
+    if config.tracker is not None and find_spec(config.tracker) is None:
+        raise InvalidInputError(
+            f"tracker {config.tracker} is not installed: pip install {config.tracker}, or leave --tracker out"
+        )
     # Weights in bf16 need no autocast, and with it FSDP would make fp32 ones of them.
     computes_apart = not on_cpu and config.states is StatesPolicy.FP32
     accelerator = Accelerator(
@@ -61,7 +75,7 @@ def _require_support(accelerator: Accelerator, config: RewardTrainingConfig) -> 
 
 
 def _prepare_sharding(accelerator: Accelerator) -> None:
-    """Mend what accelerate's defaults for FSDP would spoil."""
+    """Replace accelerate's defaults for FSDP that would be slow or change results."""
     plugin = accelerator.state.fsdp_plugin
     # By default no layer is sharded by itself, so that all are gathered at once.
     plugin.auto_wrap_policy = plugin.auto_wrap_policy or transformer_auto_wrap_policy
@@ -72,3 +86,48 @@ def _prepare_sharding(accelerator: Accelerator) -> None:
     if accelerator.mixed_precision == "bf16":
         # By default rewards and the sums of gradients would be rounded to bf16 too.
         plugin.mixed_precision_policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+
+
+def load_once(accelerator: Accelerator, load: Callable[[], T]) -> T:
+    """Return what the main process loads; in the others, the content of the weights is undefined.
+
+    If each process loaded the base, the host would hold it once for each. FSDP or DDP sends the weights later, from
+    device to device. Every process must call it.
+
+    Args:
+        accelerator: The processes.
+        load: Called in the main process alone.
+
+    Raises:
+        MusicError: In every process, what `load` raised.
+    """
+    if accelerator.num_processes == 1:
+        return load()
+    message: list[bytes | MusicError | None] = [None]
+    loaded: T | None = None
+    if accelerator.is_main_process:
+        try:
+            loaded = load()
+            buffer = io.BytesIO()
+            _WithoutWeights(buffer).dump(loaded)
+            message[0] = buffer.getvalue()
+        except MusicError as error:
+            message[0] = error
+    (got,) = broadcast_object_list(message)
+    if isinstance(got, MusicError):
+        raise got
+    return pickle.loads(got) if loaded is None else loaded
+
+
+class _WithoutWeights(pickle.Pickler):
+    """Pickles modules without the content of their parameters."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, nn.Parameter):
+            return _empty, (value.shape, value.dtype, value.requires_grad)
+        return NotImplemented
+
+
+def _empty(shape: torch.Size, dtype: torch.dtype, requires_grad: bool) -> nn.Parameter:
+    """Return weights on the CPU that take no memory until something is written to them."""
+    return nn.Parameter(torch.empty(shape, dtype=dtype), requires_grad)

@@ -1,4 +1,4 @@
-"""A training run as people follow it: a live line on a terminal, plain lines elsewhere."""
+"""How a run is followed: a live line on a terminal, plain lines elsewhere, and an experiment tracker."""
 
 import time
 from collections.abc import Iterable
@@ -6,14 +6,19 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
+from accelerate import Accelerator
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from music_trainers.reward.config import RewardTrainingConfig
 from music_trainers.reward.records import HeldOutMetrics, RewardTrainingResult, TrainingStart, TrainingStep
 
-__all__ = ["TrainingDisplay", "format_metrics", "format_result"]
+__all__ = ["Tracking", "TrainingDisplay", "format_metrics", "format_result"]
 
+
+PROJECT = "music-rm"
+"""In a tracker."""
 PLAIN_LINES = 20
 """Lines in all for the steps, where there is no terminal."""
 
@@ -113,3 +118,37 @@ def format_result(result: RewardTrainingResult) -> str:
         f"saved to {result.config.out} as {result.saved_dtype}{merged}: {which}"
         + "".join(f"\nnote: {note}" for note in result.notes)
     )
+
+
+class Tracking:
+    """Sends a run's figures to accelerate's tracker; does nothing without one."""
+
+    def __init__(self, accelerator: Accelerator, config: RewardTrainingConfig) -> None:
+        self._accelerator = accelerator
+        if config.tracker is not None:
+            values = config.model_dump(mode="json", exclude={"objective"}) | config.objective.model_dump()
+            settings = {name: value for name, value in values.items() if value is not None}
+            accelerator.init_trackers(PROJECT, config=settings)
+
+    def start(self, start: TrainingStart) -> None:
+        """Send what is known before the first step."""
+        if start.before is not None and start.first_step == 0:
+            self._accelerator.log(_held_out(start.before), step=0)
+
+    def step(self, step: TrainingStep) -> None:
+        """Send one step's figures."""
+        names = ("loss", "accuracy", "learning_rate", "grad_norm", "num_tokens", "tokens_per_second")
+        figures = {f"train/{name}": float(getattr(step, name)) for name in names}
+        if step.model_flops_share is not None:
+            figures["train/model_flops_share"] = step.model_flops_share
+        if step.evaluation is not None:
+            figures |= _held_out(step.evaluation.metrics)
+        self._accelerator.log(figures, step=step.step)
+
+    def end(self) -> None:
+        """Let the tracker write what is left, and leave the process group."""
+        self._accelerator.end_training()
+
+
+def _held_out(metrics: HeldOutMetrics) -> dict[str, float]:
+    return {f"held_out/{name}": value for name, value in metrics.model_dump(exclude={"num_pairs"}).items()}

@@ -1,4 +1,4 @@
-"""What is known of a training run before, during and after it."""
+"""What is known of a training run before, during and after it, and what became of the pairs and tokens in it."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,10 +6,96 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from music.reward.contract import RewardStatistics
-from music_trainers.reward.accounting import PackingAccounting, PairAccounting, SourceAccounting
 from music_trainers.reward.config import RewardTrainingConfig
 
-__all__ = ["Evaluation", "HeldOutMetrics", "RewardTrainingResult", "TrainingStart", "TrainingStep"]
+__all__ = ["HeldOutEvaluation", "HeldOutMetrics", "PackingAccounting", "PairAccounting", "RewardTrainingResult"]
+__all__ += ["SourceAccounting", "TrainingStart", "TrainingStep"]
+
+
+class PairAccounting(BaseModel):
+    """What became of the pairs that were read."""
+
+    model_config = ConfigDict(frozen=True)
+
+    num_read: int
+    num_used: int
+    num_truncated: int
+    """Of those used, pairs of which a side lost its oldest exchanges to fit `max_length`."""
+    num_dropped: dict[str, int] = {}
+    """By reason: a side is `over_long`, `template_refused`, `tool_calls_not_rendered` or `reward_token_missing`, or
+    both are `identical_as_tokens` or became `identical_after_truncation`."""
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        dropped = ", ".join(f"{n} {reason}" for reason, n in sorted(self.num_dropped.items())) or "none"
+        return f"{self.num_read} read, {self.num_used} used ({self.num_truncated} truncated), dropped: {dropped}"
+
+    def __add__(self, other: "PairAccounting") -> "PairAccounting":
+        """Add up two accounts."""
+        reasons = self.num_dropped.keys() | other.num_dropped.keys()
+        return PairAccounting(
+            num_read=self.num_read + other.num_read,
+            num_used=self.num_used + other.num_used,
+            num_truncated=self.num_truncated + other.num_truncated,
+            num_dropped={r: self.num_dropped.get(r, 0) + other.num_dropped.get(r, 0) for r in sorted(reasons)},
+        )
+
+
+class SourceAccounting(BaseModel):
+    """What a source gives to a run."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    weight: float
+    pairs: PairAccounting
+    num_drawn: int
+    """Pairs of it in an epoch."""
+    num_with_margin: int
+    """Of the pairs used, those with a margin of their own."""
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        margins = f", {self.num_with_margin} with a margin" if self.num_with_margin else ""
+        return f"{self.name}: {self.pairs}; weight {self.weight:g}, {self.num_drawn} an epoch{margins}"
+
+
+class PackingAccounting(BaseModel):
+    """What packing came to in the steps so far."""
+
+    model_config = ConfigDict(frozen=True)
+
+    num_sequence_tokens: int = 0
+    """Tokens of all sides, shared ones as often as they are shared."""
+    num_tokens: int = 0
+    """Tokens that were computed."""
+    num_slots: int = 0
+    """Tokens that would have been computed if all rows of a step were as long as its longest."""
+
+    @property
+    def fill(self) -> float:
+        """How even the rows of a step are; 1 if all are equally long."""
+        return self.num_tokens / self.num_slots if self.num_slots else 1.0
+
+    @property
+    def saved(self) -> float:
+        """Share of the tokens that sharing spared."""
+        return 1 - self.num_tokens / self.num_sequence_tokens if self.num_sequence_tokens else 0.0
+
+    def __add__(self, other: "PackingAccounting") -> "PackingAccounting":
+        """Add up two accounts."""
+        return PackingAccounting(
+            num_sequence_tokens=self.num_sequence_tokens + other.num_sequence_tokens,
+            num_tokens=self.num_tokens + other.num_tokens,
+            num_slots=self.num_slots + other.num_slots,
+        )
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        return (
+            f"{self.num_tokens:,} tokens computed for {self.num_sequence_tokens:,} "
+            f"({self.saved:.1%} saved by sharing), rows {self.fill:.1%} full"
+        )
 
 
 class HeldOutMetrics(BaseModel):
@@ -27,7 +113,7 @@ class HeldOutMetrics(BaseModel):
     """Pairs whose sides score alike."""
 
 
-class Evaluation(BaseModel):
+class HeldOutEvaluation(BaseModel):
     """An evaluation on the held-out pairs."""
 
     model_config = ConfigDict(frozen=True)
@@ -90,7 +176,7 @@ class TrainingStep:
     num_tokens: int
     tokens_per_second: float
     model_flops_share: float | None = None
-    evaluation: Evaluation | None = None
+    evaluation: HeldOutEvaluation | None = None
 
 
 class RewardTrainingResult(BaseModel):
@@ -106,7 +192,7 @@ class RewardTrainingResult(BaseModel):
     before: HeldOutMetrics | None
     after: HeldOutMetrics | None
     """Of the weights that are saved, computed as in training."""
-    evaluations: list[Evaluation]
+    evaluations: list[HeldOutEvaluation]
     """During the run and at its end."""
     saved_step: int
     """After which step the saved weights stood."""

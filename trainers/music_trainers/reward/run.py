@@ -1,4 +1,4 @@
-"""`TrainingRun`: what a run works with, and how it is set up, saved and taken up again."""
+"""`TrainingRun`: what a run works with, and how it is prepared, saved and resumed."""
 
 import hashlib
 from array import array
@@ -14,19 +14,15 @@ from transformers import PreTrainedConfig
 from music.reward.loading import LoadedCheckpoint
 from music.reward.tokens import ConversationTokenizer
 from music_trainers.precision.rounding import seed_of
-from music_trainers.reward.accounting import SourceAccounting
 from music_trainers.reward.checkpoints import Checkpoints
 from music_trainers.reward.config import CHECKPOINT_FOLDER, RewardTrainingConfig
-from music_trainers.reward.evaluation import evaluate
-from music_trainers.reward.four_bit import quantise
+from music_trainers.reward.distributed import gather_optimizer, gather_weights, scatter_optimizer, scatter_weights
 from music_trainers.reward.history import History
-from music_trainers.reward.pairs.encoding import EncodedPair
-from music_trainers.reward.pairs.schedule import BatchSchedule
-from music_trainers.reward.rates import require_fitting_rate
-from music_trainers.reward.records import Evaluation
-from music_trainers.reward.step.distributed import gather_optimizer, gather_weights, scatter_optimizer, scatter_weights
-from music_trainers.reward.step.optimization import PairOptimizer
-from music_trainers.reward.trainable import make_trainable
+from music_trainers.reward.optimizer import PairOptimizer
+from music_trainers.reward.pairs import EncodedPair
+from music_trainers.reward.records import HeldOutEvaluation, SourceAccounting
+from music_trainers.reward.schedule import BatchSchedule
+from music_trainers.reward.trainable import make_trainable, quantise, require_fitting_rate
 
 __all__ = ["TrainingRun"]
 
@@ -34,7 +30,7 @@ WITHOUT_INFLUENCE = {
     *("out", "micro_batch_tokens", "activation_checkpointing", "checkpoint_every", "keep_checkpoints", "resume"),
     *("device", "tracker", "peak_tflops", "allow_large_rate", "overwrite"),
 }
-"""Settings that the course of a run does not depend on, beyond rounding."""
+"""Settings that do not change the course of a run, beyond rounding; a resumed run may have others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +45,7 @@ class TrainingRun:
         train: The pairs to learn from, source by source.
         held_out: The pairs to measure on.
         schedule: Which pairs each step sees.
-        checkpoints: Where it can go on.
+        checkpoints: From which it can resume.
         num_steps: Optimizer steps, unless it stops early.
         adapters: peft's model of them, with LoRA.
         base_config: The base's config, before anything was set for training.
@@ -77,10 +73,10 @@ class TrainingRun:
         sources: Sequence[SourceAccounting],
         held_out: list[EncodedPair],
     ) -> "TrainingRun":
-        """Place the model and lay out the run.
+        """Prepare the model for training and plan the steps.
 
         Raises:
-            InvalidInputError: The rate does not fit the model, or the run asks for what the model has not.
+            InvalidInputError: The rate does not fit the model, or the run asks for what the model does not have.
         """
         classifier = loaded.classifier
         require_fitting_rate(config, classifier)
@@ -114,26 +110,19 @@ class TrainingRun:
             base_config,
         )
 
-    def evaluate(self, step: int) -> Evaluation | None:
+    def evaluate(self, step: int) -> HeldOutEvaluation | None:
         """Measure on the held-out pairs, if there are any."""
         if not self.held_out:
             return None
-        config = self.config
-        metrics, rewards = evaluate(
-            self.optimizer.scorer,
-            self.held_out,
-            self.accelerator,
-            objective=config.objective,
-            max_tokens=self.optimizer.max_tokens,
-        )
-        return Evaluation(step=step, metrics=metrics, rewards=rewards)
+        metrics, rewards = self.optimizer.evaluate(self.held_out)
+        return HeldOutEvaluation(step=step, metrics=metrics, rewards=rewards)
 
     def seed_noise(self, step: int) -> None:
-        """Seed what a step draws at random, dropout above all: each process draws its own, a resumed run the same."""
+        """Seed what a step draws at random: each process draws its own dropout, a resumed run draws the same."""
         torch.manual_seed(seed_of(self.config.seed, step, self.accelerator.process_index))
 
     def save(self, history: History) -> None:
-        """Write a checkpoint from which the run can go on; every process must call it."""
+        """Write a checkpoint from which the run can resume; every process must call it."""
         state = {
             "classifier": gather_weights(self.optimizer.scorer),
             "optimizer": gather_optimizer(self.accelerator, self.optimizer.scorer, self.optimizer.optimizer),
@@ -141,7 +130,7 @@ class TrainingRun:
         }
         if self.accelerator.is_main_process:
             best = history.best.step if history.best else self.num_steps
-            # Weights that are the best at the very end are the model's own, and in no file of theirs.
+            # Weights that are best at the very end are the model's own and have no file.
             self.checkpoints.save(history.step, state, best if best < self.num_steps else None)
 
     def save_best(self, step: int) -> None:
@@ -156,7 +145,7 @@ class TrainingRun:
         scatter_weights(self.optimizer.scorer, self.checkpoints.load_best(step))
 
     def resume(self) -> History:
-        """Go back to where the last checkpoint stood, or begin if there is none."""
+        """Restore the last checkpoint and return its history; an empty one if there is none."""
         state = self.checkpoints.load_last()
         if state is None:
             return History()
@@ -171,7 +160,7 @@ def _identity(
     held_out: Sequence[EncodedPair],
     sources: Sequence[SourceAccounting],
 ) -> dict[str, str]:
-    """Name what the course of a run depends on."""
+    """Return what the course of a run depends on, by name."""
     settings = {name: str(value) for name, value in config.model_dump(exclude=WITHOUT_INFLUENCE).items()}
     weights = ", ".join(f"{source.pairs.num_used} x {source.weight:g}" for source in sources)
     return settings | {"training pairs": _digest(train), "held-out pairs": _digest(held_out), "sources": weights}

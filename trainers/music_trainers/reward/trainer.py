@@ -1,9 +1,9 @@
 """Train a reward model on preference pairs: Bradley-Terry, `-log sigmoid(r(chosen) - r(rejected))`, and its variants.
 
-`train_reward_model` is the run; what shapes it is in `config`, what comes out in `records`. The checkpoint that it
-leaves is vanilla: `AutoModelForSequenceClassification`, its tokenizer and the score contract, with `training.json` for
-the record. It runs in one process or, under `accelerate launch`, in
-several, of which the main one writes and reports; all must see the folder of the run.
+`train_reward_model` is the run: `config` has its settings, `records` its results, `loop` its steps. It saves a vanilla
+checkpoint: `AutoModelForSequenceClassification`, its tokenizer and the score contract, with `training.json` for the
+record. It runs in one process or, under `accelerate launch`, in several. The main process writes and reports; all must
+see the folder of the run.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,22 +23,24 @@ from music.pairs import PreferencePair
 from music.reward.loading import LoadedCheckpoint, load_checkpoint
 from music.reward.model import count_text
 from music.reward.saving import save_model
-from music_trainers.reward.accounting import require_pairs
 from music_trainers.reward.config import RECORD_FILE, RewardTrainingConfig
-from music_trainers.reward.history import History
-from music_trainers.reward.launch import start_accelerator
-from music_trainers.reward.load_once import load_once
+from music_trainers.reward.distributed import gather_weights
+from music_trainers.reward.history import History, Throughput
+from music_trainers.reward.launch import load_once, start_accelerator
 from music_trainers.reward.loop import train
-from music_trainers.reward.lora import merge_adapters
-from music_trainers.reward.pairs.encoding import encode_pairs
-from music_trainers.reward.pairs.mixture import Mixture, encode_mixture
-from music_trainers.reward.pairs.overlap import require_apart
-from music_trainers.reward.records import Evaluation, HeldOutMetrics, RewardTrainingResult, TrainingStart, TrainingStep
+from music_trainers.reward.mixture import Mixture, check_overlap, encode_mixture, require_pairs
+from music_trainers.reward.optimizer import TrainingDivergedError
+from music_trainers.reward.pairs import encode_pairs
+from music_trainers.reward.progress import Tracking
+from music_trainers.reward.records import (
+    HeldOutEvaluation,
+    HeldOutMetrics,
+    RewardTrainingResult,
+    TrainingStart,
+    TrainingStep,
+)
 from music_trainers.reward.run import TrainingRun
-from music_trainers.reward.step.distributed import gather_weights
-from music_trainers.reward.step.optimization import TrainingDivergedError
-from music_trainers.reward.throughput import Throughput, flops_per_token, measured_peak
-from music_trainers.reward.tracking import Tracking
+from music_trainers.reward.trainable import merge_adapters
 
 __all__ = ["train_reward_model"]
 
@@ -69,11 +71,9 @@ def train_reward_model(
     set_seed(config.seed)
     accelerator = start_accelerator(config)
     mixture = Mixture.of(pairs)
+    overlap = check_overlap(mixture.pairs, eval_pairs) if eval_pairs is not None else None
     if eval_pairs is None:
-        overlap = None
         mixture, eval_pairs = mixture.split(config.eval_fraction, config.seed)
-    else:
-        overlap = require_apart(mixture.pairs, eval_pairs)
     asked_length = config.max_length
     config, loaded = load_once(accelerator, partial(_load, config))
     every_turn = config.objective.reads_turns
@@ -105,7 +105,7 @@ def train_reward_model(
         if accelerator.is_main_process:
             on_step(step)
 
-    speed = Throughput(flops_per_token(run.optimizer.classifier), _peak(config, accelerator))
+    speed = Throughput.of(run.optimizer.classifier, accelerator, config.peak_tflops)
     train(run, history, speed, report)
     result = _finish(run, start, history, speed)
     tracking.end()  # last, as accelerate takes the process group down with it
@@ -141,8 +141,8 @@ def _notes(config: RewardTrainingConfig, asked_length: int, overlap: str | None)
         yield overlap
 
 
-def _evaluate_base(run: TrainingRun) -> Evaluation | None:
-    """Measure before the first step, where weights that are no numbers are the base's own."""
+def _evaluate_base(run: TrainingRun) -> HeldOutEvaluation | None:
+    """Measure before the first step, where rewards that are not finite are the base's own."""
     try:
         return run.evaluate(0)
     except TrainingDivergedError as error:
@@ -151,16 +151,8 @@ def _evaluate_base(run: TrainingRun) -> Evaluation | None:
         ) from error
 
 
-def _peak(config: RewardTrainingConfig, accelerator: Accelerator) -> float | None:
-    """Return the FLOP/s that all devices can do together, if that is known."""
-    num_devices: int = accelerator.num_processes
-    if config.peak_tflops is not None:
-        return config.peak_tflops * 1e12 * num_devices
-    return measured_peak(accelerator.device) * num_devices if accelerator.device.type == "cuda" else None
-
-
 def _finish(run: TrainingRun, start: TrainingStart, history: History, speed: Throughput) -> RewardTrainingResult:
-    """Go back to the best weights, save them with the record, and drop the checkpoints."""
+    """Restore the best weights, save them with the record, and remove the checkpoints."""
     seconds, tokens_per_second = speed.seconds, speed.tokens_per_second
     best = history.best
     if best is not None and best.step != history.step:
@@ -177,7 +169,7 @@ def _finish(run: TrainingRun, start: TrainingStart, history: History, speed: Thr
         saved_step=best.step if best else history.step,
         saved_dtype="float32" if run.adapters else run.config.states.weight_dtype,
         merged_adapters=run.adapters is not None,
-        notes=(*start.notes, *_loss_of_training(start.before, best)),
+        notes=(*start.notes, *_warn_if_worse(start.before, best)),
         stopped_early=history.step < run.num_steps,
         num_steps=history.step,
         num_tokens=history.num_tokens,
@@ -191,7 +183,7 @@ def _finish(run: TrainingRun, start: TrainingStart, history: History, speed: Thr
     return result
 
 
-def _loss_of_training(before: HeldOutMetrics | None, best: Evaluation | None) -> Iterator[str]:
+def _warn_if_worse(before: HeldOutMetrics | None, best: HeldOutEvaluation | None) -> Iterator[str]:
     """Yield a sentence if the best weights are worse than the base on the held-out pairs."""
     if before and best and best.metrics.nll > before.nll:
         yield (
@@ -200,7 +192,7 @@ def _loss_of_training(before: HeldOutMetrics | None, best: Evaluation | None) ->
         )
 
 
-def _save(run: TrainingRun, best: Evaluation | None, result: RewardTrainingResult) -> None:
+def _save(run: TrainingRun, best: HeldOutEvaluation | None, result: RewardTrainingResult) -> None:
     """Save a vanilla checkpoint, its tokenizer, its contract and the record; every process must call it.
 
     Raises:
@@ -230,7 +222,7 @@ def _save(run: TrainingRun, best: Evaluation | None, result: RewardTrainingResul
 
 
 def _description(loaded: LoadedCheckpoint, accelerator: Accelerator, config: RewardTrainingConfig) -> str:
-    """Name model, head, device, precision and processes."""
+    """Describe model, head, device, precision and processes."""
     classifier = loaded.classifier
     is_fp32 = accelerator.mixed_precision == "no" and classifier.dtype == torch.float32
     precision = "fp32" if is_fp32 else f"bf16 over {config.states} states"

@@ -1,0 +1,74 @@
+"""What shapes a Best-of-N run. Light: the command line imports it for its flags."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from music.config import Config, Flag
+
+__all__ = ["BestOfNConfig", "BestOfNEvaluationConfig", "BestOfNMode"]
+
+
+class BestOfNMode(StrEnum):
+    """The name of a strategy."""
+
+    GREEDY = "greedy"
+    ANYTIME = "anytime"
+    BEAM = "beam"
+    WHOLE = "whole"
+
+
+class BestOfNConfig(Config):
+    """How many candidates, how many turns, and from which seed."""
+
+    num_candidates: Annotated[int, Flag(name="--n")] = Field(default=4, ge=1)
+    """N: candidates per history, or whole conversations per seed with whole; the most of them with anytime."""
+    num_turns: Annotated[int, Flag(name="--turns")] = Field(default=3, ge=1)
+    """H: assistant replies per conversation, those of the seed not counted."""
+    seed: int = 0
+    """Seed of all sampling, and of the sandbox's prompts."""
+    max_in_flight: int = Field(default=64, ge=1)
+    """Bound on simultaneous requests."""
+
+
+class BestOfNEvaluationConfig(Config):
+    """Everything that shapes an evaluation of a reward as the selector of Best-of-N."""
+
+    reward: str
+    """Who selects: oracle, length, random, MODEL, MODEL@BASE_URL (behind a server), or prefix-mean:MODEL, which takes
+    the mean over all turns. Among replies to one history, MODEL and prefix-mean:MODEL choose alike: it matters with
+    --mode whole and beam only."""
+    baseline: str | None = None
+    """Another selector to compare with."""
+    mode: BestOfNMode = BestOfNMode.GREEDY
+    """greedy: keep the best of N replies at every turn, as in the paper. anytime: the same, but stop drawing early.
+    beam: continue several partial conversations. whole: keep the best of N conversations."""
+    sizes: BestOfNConfig = BestOfNConfig()
+    """Candidates, turns, seed and simultaneous requests."""
+    width: int | None = Field(default=None, ge=1)
+    """beam: partial conversations kept; by default 2."""
+    margin: float | None = Field(default=None, ge=0)
+    """anytime: stop a turn when the best reward is this far ahead."""
+    token_budget: int | None = Field(default=None, ge=1)
+    """anytime: tokens per conversation, including prompts and the user's calls."""
+    round_size: int | None = Field(default=None, ge=1)
+    """anytime: candidates per round; by default 1."""
+    seeds: str = "sandbox"
+    """Preference file, folder or hub id (its prompts), or sandbox."""
+    num_conversations: int = Field(default=200, ge=1)
+    """How many conversations."""
+    assistant: str = "sandbox:fair"
+    """Endpoint that offers the candidates."""
+    user: str = "sandbox"
+    """Endpoint that plays the user."""
+    temperature: float | None = Field(default=None, ge=0)
+    """The assistant's; by default the endpoint's own."""
+    max_reply_tokens: int | None = Field(default=None, ge=1)
+    """Bound on a reply's tokens."""
+    judge: str | None = None
+    """Who grades: as --reward, by default oracle if the seeds are sandbox; or judge:ENDPOINT, a language model that
+    compares each conversation with the baseline's, in both orders."""
+    out: Path | None = None
+    """Folder for the rollouts, as JSON lines, and for all replies."""

@@ -1,0 +1,254 @@
+"""`evaluate_best_of_n`: what a reward is worth as a selector, to a judge, and what it costs; `music best-of-n`."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from music.conversation import Conversation
+from music.errors import InvalidInputError, MusicError
+from music.files import require_output_folder
+from music.judges.cli import read_judge
+from music.judges.model import open_judge_model
+from music.judges.pairwise import PairwiseJudge
+from music.judges.settings import JudgeSettings
+from music.llm.openai import ClientSettings
+from music.registry import ORACLE, SANDBOX
+from music.reward.functions import RewardFunction, load_reward, require_reward
+from music_envs.best_of_n.by_n import score_by_n
+from music_envs.best_of_n.comparison import (
+    GradeComparison,
+    RolloutComparison,
+    compare_grades,
+    compare_rollouts,
+    grade_rollouts,
+    write_judgements,
+)
+from music_envs.best_of_n.config import BestOfNConfig, BestOfNEvaluationConfig, BestOfNMode
+from music_envs.best_of_n.report import SelectorReport, report_selector
+from music_envs.best_of_n.rollout import Rollout, write_rollouts
+from music_envs.best_of_n.run import run_best_of_n
+from music_envs.best_of_n.strategies import Strategy, make_strategy
+from music_envs.players import PlayerOptions, open_players, read_player_options
+from music_envs.prompts import load_prompts
+from music_envs.scoring import load_growing_reward
+
+__all__ = ["BestOfNEvaluation", "Progress", "evaluate_best_of_n"]
+
+logger = logging.getLogger(__name__)
+
+Grades = Sequence[float | None]
+
+
+class Progress(Protocol):
+    """Shows how far a count is, for as long as its context lasts; `music.cli.counted` is one."""
+
+    def __call__(
+        self, label: str, total: int, /, *, is_bound: bool = False
+    ) -> AbstractContextManager[Callable[[int], None]]:
+        """Return a context that yields what to call with how many more are done; `total` may be a bound."""
+        ...
+
+
+@contextmanager
+def no_progress(label: str, total: int, /, *, is_bound: bool = False) -> Iterator[Callable[[int], None]]:
+    """Show nothing."""
+    yield lambda num: None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BestOfNEvaluation:
+    """The result of an evaluation.
+
+    Attributes:
+        mode: Name of the strategy.
+        strategy: With its options.
+        config: Sizes and seed.
+        assistant: Endpoint that offered the candidates.
+        user: Endpoint that played the user.
+        seeds: Where conversations started.
+        judge: Who graded or compared; None for nobody.
+        num_conversations: Of each selector.
+        arms: A report of the reward, and one of the baseline if there is one.
+        comparison: Of the two, if there are two and somebody judged.
+        files: The rollouts by arm; None if they were not written.
+    """
+
+    mode: BestOfNMode
+    strategy: Strategy
+    config: BestOfNConfig
+    assistant: str
+    user: str
+    seeds: str
+    judge: str | None
+    num_conversations: int
+    arms: tuple[SelectorReport, ...]
+    comparison: GradeComparison | RolloutComparison | None
+    files: dict[str, str] | None
+
+
+async def evaluate_best_of_n(
+    config: BestOfNEvaluationConfig,
+    *,
+    options: Sequence[str] = (),
+    client: ClientSettings | None = None,
+    judge_settings: JudgeSettings | None = None,
+    progress: Progress = no_progress,
+    note: Callable[[str], None] = logger.info,
+) -> BestOfNEvaluation:
+    """Let a reward, and perhaps a baseline, select over the same seeds, and have a judge grade what they made.
+
+    Whatever can be wrong is found before models are loaded and replies are paid for.
+
+    Args:
+        config: Everything that shapes the evaluation.
+        options: Request options of the players, as `music.llm.options.parse_options` reads them.
+        client: Settings of the players' endpoints.
+        judge_settings: How a language model that judges is asked.
+        progress: Shows how many replies and judgements there are.
+        note: Called with what a user should know: which selector is in use, where replies are kept.
+
+    Raises:
+        InvalidInputError: An argument or an option cannot be read, or does not fit the others.
+        MusicError: All conversations of a selector failed, or the judge failed.
+
+    Example:
+        >>> import asyncio
+        >>> from music_envs import BestOfNEvaluationConfig, evaluate_best_of_n
+        >>> config = BestOfNEvaluationConfig(reward="length", baseline="random", num_conversations=4)
+        >>> asyncio.run(evaluate_best_of_n(config)).judge
+        'oracle'
+    """
+    out, sizes, names = config.out, config.sizes, [name for name in (config.reward, config.baseline) if name]
+    if out is not None:
+        require_output_folder(out)
+    sampling = {"temperature": config.temperature, "max_tokens": config.max_reply_tokens}
+    player_options = read_player_options(options, client or ClientSettings(), **sampling)
+    endpoint = _judge_endpoint(config)
+    strategy_options = {name: getattr(config, name) for name in ("width", "margin", "token_budget", "round_size")}
+    strategy = make_strategy(config.mode, strategy_options)
+    for name in filter(None, (*names, None if endpoint else config.judge)):
+        require_reward(name)
+    seeds = load_prompts(config.seeds, config.num_conversations, sizes.seed)
+    if len(seeds) < config.num_conversations:
+        note(f"{config.num_conversations} conversations asked for; {config.seeds} has prompts for {len(seeds)}")
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+
+    judge = config.judge or (ORACLE if config.seeds == SANDBOX else None)
+    selectors = [await asyncio.to_thread(_load_selector, name, config.mode, note) for name in names]
+    grader = await asyncio.to_thread(load_reward, judge) if judge and not endpoint else None
+    arms = await _run(config, seeds, selectors, strategy, player_options, progress, note)
+    for rollouts in arms:
+        if all(rollout.is_failed for rollout in rollouts):
+            raise MusicError(f"all {len(rollouts)} conversations failed; the first: {rollouts[0].error}")
+    if out is not None:  # Before a judge that may fail: the replies were paid for.
+        _write(out, arms, [None] * len(arms))
+    grades = [await asyncio.to_thread(grade_rollouts, arm, grader) if grader else None for arm in arms]
+    reports = await asyncio.to_thread(_report, config, names, arms, grades, grader)
+    files = _write(out, arms, grades) if out is not None else None
+    comparison: GradeComparison | RolloutComparison | None = None
+    if endpoint:
+        comparison = await _judge(arms, endpoint, judge_settings or JudgeSettings(), out, progress)
+    elif len(given := [each for each in grades if each is not None]) == 2:
+        comparison = compare_grades(*given)
+    return BestOfNEvaluation(
+        mode=config.mode,
+        strategy=strategy,
+        config=sizes,
+        assistant=config.assistant,
+        user=config.user,
+        seeds=config.seeds,
+        judge=judge,
+        num_conversations=len(seeds),
+        arms=reports,
+        comparison=comparison,
+        files=files,
+    )
+
+
+def _judge_endpoint(config: BestOfNEvaluationConfig) -> str | None:
+    """Return the endpoint of a judge that compares; None where a reward grades, or nobody does."""
+    found = read_judge(config.judge) if config.judge else None
+    if found and config.baseline is None:
+        raise InvalidInputError(
+            f"--judge {config.judge}: expected --baseline too, as this judge compares two selectors"
+        )
+    return found[1] if found else None
+
+
+def _load_selector(name: str, mode: BestOfNMode, note: Callable[[str], None]) -> RewardFunction:
+    """Load a selector, and score nothing: an unusable server is found out before replies are paid for."""
+    # Of whole conversations nothing is scored twice; all other modes score them as they grow.
+    reward = load_reward(name) if mode is BestOfNMode.WHOLE else load_growing_reward(name)
+    description = getattr(reward, "description", "")
+    note(f"selector {name}{': ' if description else ''}{description}")
+    reward([])
+    return reward
+
+
+async def _run(
+    config: BestOfNEvaluationConfig,
+    seeds: Sequence[Conversation],
+    selectors: Sequence[RewardFunction],
+    strategy: Strategy,
+    options: dict[str, PlayerOptions],
+    progress: Progress,
+    note: Callable[[str], None],
+) -> list[list[Rollout]]:
+    """Run Best-of-N with each selector; equal requests are sent once."""
+    endpoints = {"assistant": config.assistant, "user": config.user}
+    journal = None if config.out is None else config.out / "replies.sqlite"
+    # At the most: a seed that ends with the user needs no message at first, and some modes stop early.
+    total = len(seeds) * strategy.max_calls(config.sizes) * len(selectors)
+    try:
+        async with open_players(endpoints, options, journal) as players:
+            with progress("replies", total, is_bound=True) as advance:
+                run = partial(run_best_of_n, seeds, **players, config=config.sizes, strategy=strategy)
+                return [await run(reward=selector, on_call=partial(advance, 1)) for selector in selectors]
+    except BaseException:
+        if journal is not None:
+            note(f"{journal} keeps all replies so far: the same command resumes from there")
+        raise
+
+
+def _report(
+    config: BestOfNEvaluationConfig,
+    names: Sequence[str],
+    arms: Sequence[Sequence[Rollout]],
+    grades: Sequence[Grades | None],
+    grader: RewardFunction | None,
+) -> tuple[SelectorReport, ...]:
+    """Return a report of each selector; by n where the strategy's candidates do not depend on each other's scores."""
+    num = config.sizes.num_candidates
+    has_by_n = config.mode in (BestOfNMode.GREEDY, BestOfNMode.WHOLE)
+    return tuple(
+        report_selector(name, arm, graded, score_by_n(arm, num_candidates=num, judge=grader) if has_by_n else ())
+        for name, arm, graded in zip(names, arms, grades, strict=True)
+    )
+
+
+def _write(out: Path, arms: Sequence[Sequence[Rollout]], grades: Sequence[Grades | None]) -> dict[str, str]:
+    """Write the rollouts of each selector; return the files by arm."""
+    files = {}
+    for label, arm, graded in zip(("reward", "baseline"), arms, grades, strict=False):
+        path = out / f"{label}.jsonl"
+        write_rollouts(path, arm, graded or [None] * len(arm))
+        files[label] = str(path)
+    return files
+
+
+async def _judge(
+    arms: Sequence[Sequence[Rollout]], endpoint: str, settings: JudgeSettings, out: Path | None, progress: Progress
+) -> RolloutComparison:
+    """Let the model behind an endpoint compare; its replies and judgements are kept in the output folder."""
+    async with open_judge_model(endpoint, settings, out and out / "judge.sqlite") as model:
+        with progress("conversations judged", len(arms[0])) as advance:
+            found, judgements = await compare_rollouts(arms[0], arms[1], PairwiseJudge(model), partial(advance, 1))
+    if out is not None:
+        write_judgements(out / "judgements.jsonl", judgements)
+    return found

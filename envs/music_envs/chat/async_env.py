@@ -1,0 +1,102 @@
+"""`AsyncChatEnv`: `ChatEnv` for asynchronous code."""
+
+import asyncio
+from typing import Any
+
+from gymnasium.utils import seeding
+
+from music.conversation import Conversation
+from music_envs.chat.episode import ChatSnapshot, Episode, begin_info, step_info
+from music_envs.chat.validation import (
+    NO_CONTEXT,
+    IsDone,
+    PersonasLike,
+    RewardLike,
+    SeedsLike,
+    UserLike,
+    generator_for,
+    refuses_unknown_arguments,
+    require_begun,
+    require_reply,
+    require_running,
+)
+from music_envs.chat.world import ChatWorld, RewardMode
+from music_envs.spaces import ConversationSpace, ReplySpace
+
+__all__ = ["AsyncChatEnv"]
+
+
+class AsyncChatEnv:
+    """A conversation with a simulated user, awaited; in all else as `ChatEnv`.
+
+    Example:
+        >>> env = AsyncChatEnv(num_turns=3)  # doctest: +SKIP
+        >>> conversation, info = await env.reset(seed=0)  # doctest: +SKIP
+        >>> conversation, reward, terminated, truncated, info = await env.step("Try a walk.")  # doctest: +SKIP
+
+    Args:
+        **arguments: As `ChatEnv` takes them.
+
+    Raises:
+        InvalidInputError: An argument is not what it should be.
+    """
+
+    @refuses_unknown_arguments
+    def __init__(
+        self,
+        *,
+        num_turns: int = 3,
+        user: UserLike = "sandbox",
+        reward: RewardLike = "oracle",
+        reward_mode: RewardMode = "terminal",
+        seeds: SeedsLike = NO_CONTEXT,
+        personas: PersonasLike = (),
+        is_done: IsDone = None,
+    ) -> None:
+        self.observation_space = ConversationSpace()
+        self.action_space = ReplySpace()
+        self._world = ChatWorld(
+            num_turns=num_turns,
+            user=user,
+            reward=reward,
+            reward_mode=reward_mode,
+            seeds=seeds,
+            personas=personas,
+            is_done=is_done,
+        )
+        self._generator = seeding.np_random()[0]
+        self._episode: Episode | None = None
+
+    async def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Conversation, dict[str, Any]]:
+        """Start an episode; see `ChatEnv.reset`."""
+        seed_index, generator = self._world.seed_index_of(options), generator_for(seed, self._generator)
+        self._episode = None
+        self._episode = await self._world.begin(generator, seed_index)
+        self._generator = generator
+        return self._episode.conversation, begin_info(self._episode)
+
+    async def step(self, action: str) -> tuple[Conversation, float, bool, bool, dict[str, Any]]:
+        """Reply to the user; see `ChatEnv.step`. The reward function runs on a thread."""
+        before = require_running(self._episode)
+        require_reply(action)
+        after = await self._world.reply(before, action)
+        (reward,), (after,) = await asyncio.to_thread(self._world.reward, [before], [after])
+        self._episode = after
+        return after.conversation, reward, after.is_terminated, after.is_truncated, step_info(after)
+
+    def snapshot(self) -> ChatSnapshot:
+        """Return all that decides how the environment goes on; see `ChatEnv.snapshot`."""
+        return ChatSnapshot(episode=self._episode, generator=self._generator.bit_generator.state)
+
+    def restore(self, snapshot: ChatSnapshot) -> tuple[Conversation, dict[str, Any]]:
+        """Go back, or over, to a snapshot; see `ChatEnv.restore`."""
+        episode = require_begun(snapshot)
+        self._generator.bit_generator.state = snapshot.generator
+        self._episode = episode
+        return episode.conversation, episode.info
+
+    async def aclose(self) -> None:
+        """Close the environment; see `ChatEnv.close`."""
+        await self._world.aclose()

@@ -1,0 +1,114 @@
+"""`play_episodes`: many episodes of a policy, side by side, with their rewards."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from gymnasium.utils import seeding
+
+from music.aio import run_in_background
+from music.conversation import StopReason
+from music.errors import InvalidInputError
+from music.llm.chat import EndpointError
+from music.reward.unscorable import UnscorableError
+from music_agents.failures import RoleFailedError
+from music_envs.chat.episode import Episode
+from music_envs.chat.validation import require_num, require_reply
+from music_envs.chat.world import ChatWorld, all_at_once
+from music_envs.policies import Policy
+
+__all__ = ["PlayedEpisode", "play_episodes"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlayedEpisode:
+    """An episode that was played.
+
+    Attributes:
+        seed: Its seed.
+        episode: Its end: the conversation, the score, the stop reason, the user's usage.
+        rewards: Of its steps.
+    """
+
+    seed: int
+    episode: Episode
+    rewards: tuple[float, ...] = ()
+
+    @property
+    def total(self) -> float | None:
+        """The sum of the rewards; None where an error cut the episode short."""
+        return None if self.episode.is_truncated else sum(self.rewards)
+
+
+def play_episodes(world: ChatWorld, policy: Policy, seeds: Sequence[int]) -> list[PlayedEpisode]:
+    """Play an episode for each seed, as `ChatEnv` does after `reset(seed=...)`, all side by side.
+
+    In every turn the policy is asked once, for all running conversations; then all users are asked at once, and all
+    scores are taken in one call. An episode is cut short if its user fails permanently, or if the policy has no reply
+    or one that cannot be scored; the others are not affected.
+
+    Args:
+        world: The user and the reward, with the arguments of `ChatEnv`; you close it.
+        policy: Plays the assistant.
+        seeds: Of the episodes: with the same seeds, policies meet the same users at the same starts.
+
+    Returns:
+        The episodes, in the order of their seeds. `compare_grades` compares the `total`s of two policies.
+
+    Raises:
+        InvalidInputError: The policy returns another number of replies, or a score is not finite.
+        EndpointError, RoleFailedError: A user gave no first message.
+    """
+    generators = [seeding.np_random(seed)[0] for seed in seeds]
+    begun = run_in_background(all_at_once([world.begin(generator) for generator in generators]))
+    played = [PlayedEpisode(seed, episode) for seed, episode in zip(seeds, begun, strict=True)]
+    while live := [place for place, each in enumerate(played) if each.episode.stop_reason is None]:
+        for place, after in zip(live, _take_turn(world, policy, [played[place] for place in live]), strict=True):
+            played[place] = after
+    return played
+
+
+def _take_turn(world: ChatWorld, policy: Policy, live: Sequence[PlayedEpisode]) -> list[PlayedEpisode]:
+    """Let the policy reply in all episodes and the users answer, and reward the step."""
+    before = [each.episode for each in live]
+
+    async def answer(episode: Episode, reply: str | Exception) -> Episode:
+        return await world.reply(episode, reply) if isinstance(reply, str) else _cut_short(episode, reply)
+
+    answers = [answer(episode, reply) for episode, reply in zip(before, _replies(policy, before), strict=True)]
+    rewarded = _rewarded(world, before, run_in_background(all_at_once(answers)))
+    return [
+        replace(each, episode=after, rewards=(*each.rewards, reward))
+        for each, (reward, after) in zip(live, rewarded, strict=True)
+    ]
+
+
+def _replies(policy: Policy, episodes: Sequence[Episode]) -> list[str | Exception]:
+    """Return a reply to each episode, or why there is none."""
+    try:
+        replies = policy([episode.conversation for episode in episodes])
+    except (EndpointError, RoleFailedError) as error:
+        return [error] * len(episodes)
+    require_num(len(episodes), "replies of the policy", replies)
+    return [_checked(reply) for reply in replies]
+
+
+def _checked(reply: str) -> str | Exception:
+    try:
+        require_reply(reply)
+    except InvalidInputError as error:
+        return error
+    return reply
+
+
+def _rewarded(world: ChatWorld, before: Sequence[Episode], after: Sequence[Episode]) -> list[tuple[float, Episode]]:
+    """Reward a step of each episode, in one call if all can be scored; cut those short that cannot."""
+    try:
+        return list(zip(*world.reward(before, after), strict=True))
+    except UnscorableError as error:
+        if len(after) == 1:
+            return [(0.0, _cut_short(after[0], error))]
+        return [_rewarded(world, [was], [now])[0] for was, now in zip(before, after, strict=True)]
+
+
+def _cut_short(episode: Episode, error: object) -> Episode:
+    return replace(episode, stop_reason=StopReason.ERROR, error=str(error))

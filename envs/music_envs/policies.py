@@ -1,0 +1,121 @@
+"""Who plays the assistant in an environment: a `Policy` is any callable, `ModelPolicy` a chat model as one."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from itertools import count
+from typing import Protocol
+
+from music.aio import run_in_background
+from music.conversation import Conversation
+from music.llm.chat import (
+    AS_THE_ENDPOINT_DOES,
+    ChatModel,
+    ChatReply,
+    ChatRequest,
+    EndpointError,
+    ReplyOutcome,
+    Sampling,
+)
+from music.llm.endpoints import load_model
+from music.llm.local import LocalChatModel
+from music.prompts import render_assistant
+from music_agents.seeds import derive_seed
+
+__all__ = ["ModelPolicy", "Policy"]
+
+logger = logging.getLogger(__name__)
+
+
+class Policy(Protocol):
+    """Anything that replies to conversations, many at once: a function, a `ModelPolicy`, a model in training.
+
+    What it returns is an action of `ChatVectorEnv`; an action of `ChatEnv` is `policy([conversation])[0]`.
+    """
+
+    def __call__(self, conversations: Sequence[Conversation], /) -> Sequence[str]:
+        """Return a reply to each conversation; a blank one, which environments refuse, where there is none."""
+        ...
+
+
+class ModelPolicy:
+    """A chat model as a policy: an endpoint is asked for all replies at once, a local model answers in batches.
+
+    The reply is what the model says, without its thinking, even if the token limit cut it off. Conversations that are
+    over get a blank reply. So do those that the model did not answer because the endpoint failed permanently, the
+    context is full, or the model only thought; a warning reports these.
+
+    Args:
+        model: An endpoint as text (`MODEL@BASE_URL`, `local:PATH_OR_HUB_ID`, `sandbox:fair`), which the policy opens
+            and closes; or a chat model, which stays yours.
+        sampling: How it samples; by default as the endpoint does.
+        seed: Makes the seeds of all requests, a different one for each.
+        batch_size: Conversations in a batch of a local model.
+
+    Raises:
+        InvalidInputError: The text names no endpoint.
+    """
+
+    def __init__(
+        self,
+        model: str | ChatModel,
+        *,
+        sampling: Sampling = AS_THE_ENDPOINT_DOES,
+        seed: int = 0,
+        batch_size: int = 32,
+    ) -> None:
+        self._is_own = isinstance(model, str)
+        self._model: ChatModel = load_model(model) if isinstance(model, str) else model
+        self._sampling = sampling
+        self._seeds = (derive_seed(seed, "policy", number) for number in count())
+        self._batch_size = batch_size
+
+    def __call__(self, conversations: Sequence[Conversation]) -> list[str]:
+        """Reply to each conversation.
+
+        Raises:
+            EndpointError: The model answered none of them.
+        """
+        due = [conversation for conversation in conversations if conversation.next_role == "assistant"]
+        requests = [self._request(conversation) for conversation in due]
+        texts = iter(_texts(run_in_background(self._answers(requests))))
+        return [next(texts) if conversation.next_role == "assistant" else "" for conversation in conversations]
+
+    def close(self) -> None:
+        """Close the endpoint if it was opened here; closing again is fine."""
+        if self._is_own:
+            run_in_background(self._model.aclose())
+
+    def _request(self, conversation: Conversation) -> ChatRequest:
+        return ChatRequest(
+            messages=render_assistant(conversation),
+            seed=next(self._seeds),
+            sampling=self._sampling,
+        )
+
+    async def _answers(self, requests: Sequence[ChatRequest]) -> Sequence[ChatReply | BaseException]:
+        if isinstance(self._model, LocalChatModel):
+            return await self._model.complete_all(requests, batch_size=self._batch_size)
+        return await asyncio.gather(*map(self._model.complete, requests), return_exceptions=True)
+
+
+def _texts(answers: Sequence[ChatReply | BaseException]) -> list[str]:
+    """Return the replies, blank where there is none.
+
+    Raises:
+        EndpointError: There is no reply at all. Errors of other kinds are always raised.
+    """
+    errors = [answer for answer in answers if isinstance(answer, BaseException)]
+    for error in errors:
+        if len(errors) == len(answers) or not isinstance(error, EndpointError):
+            raise error
+    if errors:
+        logger.warning("%d of %d replies did not come; the first: %s", len(errors), len(answers), errors[0])
+    replies = [answer for answer in answers if isinstance(answer, ChatReply)]
+    if num_thought := sum(reply.outcome is ReplyOutcome.THOUGHT for reply in replies):
+        logger.warning(
+            "%d of %d replies are blank, as the model only thought: give it more tokens, or switch its thinking off",
+            num_thought,
+            len(answers),
+        )
+    return [answer.text.strip() if isinstance(answer, ChatReply) else "" for answer in answers]

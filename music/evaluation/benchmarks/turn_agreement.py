@@ -1,0 +1,163 @@
+"""How rewards of turns agree with labels of turns: over all turns, and conversation by conversation.
+
+`LabelledTurns` holds the turns of scored conversations as arrays. In the functions, `conversations` is the number of
+the conversation that each turn belongs to, from 0, rising and without gaps.
+"""
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from music.evaluation.benchmarks.scored import Floats, Places, ScoredItems
+from music.statistics import Estimate, accuracy
+from music.statistics.estimates import CONFIDENCE
+
+__all__ = ["LabelledTurns", "area_under_curve", "changes", "rank_correlations", "worst_found"]
+
+
+def area_under_curve(numbers: Floats, is_good: NDArray[np.bool_], clusters: Places) -> Estimate:
+    """Estimate how often a good turn has a higher number than a bad one, a tie half, whatever their conversations.
+
+    The interval is from the variance of clustered placements (Obuchowski 1997; DeLong 1988 without clusters). Where
+    every number of one kind is above every one of the other, nothing varies, and it is Wilson's over the clusters. A
+    single cluster of good turns, or of bad ones, leaves it open.
+
+    Args:
+        numbers: One for each turn; shape `[turns]`.
+        is_good: Which turns are good; there must be some of either kind; shape `[turns]`.
+        clusters: The unit that each turn belongs to; shape `[turns]`.
+    """
+    good, bad = numbers[is_good], numbers[~is_good]
+    placements = np.empty(len(numbers))
+    placements[is_good], placements[~is_good] = _share_below(good, bad), 1 - _share_below(bad, good)
+    area = float(placements[is_good].mean())
+    codes = np.unique(clusters, return_inverse=True)[1]
+    moves = np.bincount(codes, (placements - area) / np.where(is_good, len(good), len(bad)))
+    num = len(moves)
+    if min(len(np.unique(codes[is_good])), len(np.unique(codes[~is_good]))) == 1:
+        return Estimate(area, -math.inf, math.inf, num)
+    if area in (0, 1):
+        return accuracy(np.full(num, area), np.zeros(num))
+    half = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * math.sqrt(num / (num - 1) * float(moves @ moves))
+    return Estimate(area, max(0.0, area - half), min(1.0, area + half), num)
+
+
+def rank_correlations(conversations: Places, numbers: Floats, labels: Floats) -> Floats:
+    """Return Spearman's correlation within each conversation, of which the labels must differ; shape `[conversations]`.
+
+    It is 0 where the numbers are all the same, as they rank nothing.
+    """
+    first, second = (_centred_ranks(conversations, values) for values in (numbers, labels))
+    together, own, others = (np.bincount(conversations, product) for product in (first * second, first**2, second**2))
+    return np.asarray(together / np.sqrt(np.where(own > 0, own, 1) * others))
+
+
+def worst_found(conversations: Places, numbers: Floats, labels: Floats) -> tuple[Floats, Floats]:
+    """Return whether the turn with the lowest number has the lowest label, and how often a random turn has it.
+
+    Of several turns with the lowest number one is taken at random, so that a tie counts its share of right ones. Both
+    of shape `[conversations]`.
+    """
+    is_lowest, is_worst = (_is_lowest(conversations, values) for values in (numbers, labels))
+    found = np.bincount(conversations, is_lowest & is_worst) / np.bincount(conversations, is_lowest)
+    return found, np.bincount(conversations, is_worst) / np.bincount(conversations)
+
+
+def _share_below(values: Floats, others: Floats) -> Floats:
+    ordered = np.sort(others)
+    sides = np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")
+    return np.asarray(sides / (2 * len(others)))
+
+
+def _centred_ranks(conversations: Places, values: Floats) -> Floats:
+    """Return each value's rank within its conversation, less the mean rank."""
+    _, codes = np.unique(values, return_inverse=True)
+    own = rankdata(conversations * (int(codes.max()) + 1) + codes)  # those of one conversation stand together
+    sizes = np.bincount(conversations)
+    return np.asarray(own - (np.bincount(conversations, own) / sizes)[conversations])
+
+
+def _is_lowest(conversations: Places, values: Floats) -> NDArray[np.bool_]:
+    starts = np.flatnonzero(np.diff(conversations, prepend=-1))
+    return np.asarray(values == np.minimum.reduceat(values, starts)[conversations])
+
+
+def changes(scored: ScoredItems) -> Floats:
+    """Return each completion's score less that of the one before in its item; the first has none."""
+    changed = np.diff(scored.scores, prepend=np.nan)
+    changed[scored.starts] = np.nan
+    return changed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledTurns:
+    """Turns that have a label and a reward, conversation by conversation; all of shape `[turns]`.
+
+    Attributes:
+        items: Places of their conversations.
+        prompts: Their conversations' prompts, by number.
+        numbers: Which turn of its conversation each is, from 1.
+        followers: How many turns follow it.
+        labels: What it is worth.
+        rewards: In one of the readings.
+    """
+
+    items: Places
+    prompts: Places
+    numbers: Places
+    followers: Places
+    labels: Floats
+    rewards: Floats
+
+    @classmethod
+    def of(cls, scored: ScoredItems, rewards: Floats) -> Self:
+        """Return the turns of items whose completions are a conversation's beginnings.
+
+        Args:
+            scored: The items.
+            rewards: Of all completions, not a number where there is none; shape `[completions]`.
+        """
+        items = np.repeat(scored.places, np.diff(np.append(scored.starts, len(scored.scores))))
+        numbers = np.arange(len(items)) - scored.starts[items] + 1
+        followers = np.bincount(items)[items] - numbers
+        labels = np.concatenate([item.labels for item in scored.items])
+        prompts = np.unique([item.prompt_id for item in scored.items], return_inverse=True)[1].astype(np.int64)[items]
+        turns = cls(items, prompts, numbers, followers, labels, rewards)
+        return turns.where(np.isfinite(labels) & np.isfinite(rewards))
+
+    def __len__(self) -> int:
+        """The number of turns."""
+        return len(self.items)
+
+    def where(self, mask: NDArray[np.bool_]) -> Self:
+        """Return some of the turns; shape of the mask `[turns]`."""
+        places = (self.items[mask], self.prompts[mask], self.numbers[mask], self.followers[mask])
+        return type(self)(*places, self.labels[mask], self.rewards[mask])
+
+    @property
+    def conversations(self) -> Places:
+        """The number of each turn's conversation, from 0 and without gaps."""
+        return np.cumsum(np.diff(self.items, prepend=-1) > 0) - 1
+
+    @property
+    def is_worst(self) -> NDArray[np.bool_]:
+        """Whether no turn of the conversation is worth less."""
+        return np.asarray(self.labels == self.fold(np.minimum, self.labels))
+
+    def fold(self, ufunc: np.ufunc, per_turn: Floats) -> Floats:
+        """Return what the numbers of a conversation fold into, for each of its turns."""
+        starts = np.flatnonzero(np.diff(self.items, prepend=-1))
+        return np.asarray(ufunc.reduceat(per_turn, starts)[self.conversations]) if len(self) else per_turn
+
+    def of_unlike_labels(self) -> Self:
+        """Return the turns of those conversations in which some turn is worth more than another."""
+        return self.where(self.fold(np.minimum, self.labels) < self.fold(np.maximum, self.labels))
+
+    def of_one_worst(self) -> Self:
+        """Return the turns of those conversations in which one turn alone is worth the least."""
+        return self.where(self.fold(np.add, self.is_worst.astype(np.float64)) == 1)

@@ -1,0 +1,42 @@
+"""What is built in, by kind and name.
+
+The libraries know the sandbox by these names alone: none of them imports it before somebody asks for it, and what
+would take its place is entered here.
+"""
+
+from pkgutil import resolve_name
+from typing import Any, Literal
+
+__all__ = ["ORACLE", "SANDBOX", "BuiltInKind", "load_built_in"]
+
+SANDBOX = "sandbox"
+"""The built-in world: its models, its seeds, its users and its two small checkpoints."""
+ORACLE = "oracle"
+"""The built-in world's grades."""
+
+BuiltInKind = Literal["seeds", "personas", "judge", "reward", "language_model", "reward_model"]
+
+_BUILT_IN: dict[tuple[BuiltInKind, str], str] = {
+    ("seeds", SANDBOX): "music.sandbox.world.seeds:seed_pairs",
+    ("personas", SANDBOX): "music.sandbox.world.players:persona_sentences",
+    ("judge", ORACLE): "music.sandbox.world.oracle:oracle_choice",
+    ("reward", ORACLE): "music.sandbox.world.oracle:oracle_score",
+    ("language_model", SANDBOX): "music.sandbox.artifacts:BACKBONE",
+    ("reward_model", SANDBOX): "music.sandbox.artifacts:REWARD_MODEL",
+}
+
+
+def load_built_in(kind: BuiltInKind, name: str) -> Any:
+    """Import what a name of a kind stands for.
+
+    Args:
+        kind: `seeds` (from a number and a seed to pairs), `personas` (from a conversation and a seed to what a user
+            states), `judge` (from two conversations to a `Choice`), `reward` (a `RewardFunction`), `language_model` or
+            `reward_model` (a checkpoint's path).
+        name: `SANDBOX` or `ORACLE`.
+
+    Example:
+        >>> load_built_in("reward", ORACLE).__name__
+        'oracle_score'
+    """
+    return resolve_name(_BUILT_IN[kind, name])

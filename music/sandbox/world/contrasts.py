@@ -1,0 +1,200 @@
+"""Contrasts: what only the rejected side of a simulation hears, and guesses of an assistant that lost the history.
+
+A contrast keeps to one slot (topic, aspect or count) for a whole conversation, and moves each of its values by the
+same step round the ring of its values. So the rejected replies agree with each other as the chosen ones do, and
+counting how often replies change their subject, blind to the user, reveals little. What is drawn for a conversation
+follows from its first user message. `contrast_turn` draws anew for each turn instead.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from music.conversation import Conversation
+from music.prompts import Part
+from music.sandbox.world.language import read_reply, read_user, write_reply, write_user
+from music.sandbox.world.players import draft, other_value, stream, violated
+from music.sandbox.world.state import Expectation, expectations, state_after
+from music.sandbox.world.vocabulary import (
+    ASPECTS,
+    COUNTS,
+    FACTS,
+    STANDING,
+    TOPICS,
+    Ask,
+    AskKind,
+    Fact,
+    Reply,
+    Standing,
+    Statement,
+    Tip,
+    UserAct,
+    neighbours,
+)
+
+__all__ = ["CONTRASTS", "contrast", "contrast_turn", "drop_constraint", "guess", "persona_swap", "rewrite"]
+
+_Contrast = Callable[[Conversation, object, float], tuple[str, str] | None]
+"""From a conversation that ends with the user, a seed and carelessness to the modified instruction and its answer."""
+T = TypeVar("T")
+SLOTS = ("topic", "aspect", "count")
+
+
+def contrast(conversation: Conversation, seed: object, carelessness: float) -> tuple[str, str] | None:
+    """Change the conversation's slot of the request; return the modified instruction and the answer to it."""
+    expected = _expected(conversation, seed)
+    if expected is None:
+        return None
+    ask, modified = _modified(expected, _key(conversation))
+    said = draft(modified, seed, carelessness)
+    return write_user(UserAct(ask), stream(seed, "instruction")), _written(said, seed)
+
+
+def rewrite(conversation: Conversation, seed: object) -> str | None:
+    """Change the conversation's slot of the request, and keep what the user states with it."""
+    expected, act = _expected(conversation, seed), read_user(conversation.messages[-1].content)
+    if expected is None or act is None:
+        return None
+    ask, _ = _modified(expected, _key(conversation))
+    return write_user(UserAct(ask, act.statements), stream(seed, "instruction"))
+
+
+def contrast_turn(conversation: Conversation, seed: object, carelessness: float) -> tuple[str, str] | None:
+    """Change one slot of the request, drawn for this turn alone (paper, Algorithm 1); return as `contrast` does."""
+    expected = expectations(conversation)[-1]
+    if expected is None:
+        return None
+    ask, modified = _modified_turn(expected, stream(seed, "contrast"))
+    return write_user(UserAct(ask), stream(seed, "instruction")), _written(draft(modified, seed, carelessness), seed)
+
+
+def drop_constraint(
+    conversation: Conversation, seed: object, carelessness: float, otherwise: _Contrast = contrast
+) -> tuple[str, str] | None:
+    """Answer the right request against the standing wishes; where none was stated, do `otherwise`."""
+    expected = expectations(conversation)[-1]
+    if expected is None or not expected.standing:
+        return otherwise(conversation, seed, carelessness)
+    rng = stream(seed, "contrast")
+    kinds = sorted(expected.standing)
+    dropped = [kind for kind in kinds if rng.random() < 0.7] or [rng.choice(kinds)]
+    plain = replace(expected, standing={k: v for k, v in expected.standing.items() if k not in dropped})
+    said = draft(plain, seed, carelessness)
+    for kind in dropped:
+        said = violated(said, kind, expected.standing[kind], rng)
+    act = read_user(conversation.messages[-1].content)
+    instruction = write_user(UserAct(act.ask) if act else UserAct(Ask(AskKind.NEW)), stream(seed, "instruction"))
+    return f"{instruction} (Dropped: {', '.join(dropped)}.)", _written(said, seed)
+
+
+def persona_swap(conversation: Conversation, seed: object, carelessness: float) -> tuple[str, str] | None:
+    """Answer a user who holds other wishes and other facts; one with another goal where neither bears on the reply."""
+    expected, act = _expected(conversation, seed), read_user(conversation.messages[-1].content)
+    if expected is None or act is None:
+        return None
+    other, ask = _of_another(expected, _key(conversation)), act.ask
+    if not (other.standing or other.fact):
+        ask, other = _modified(expected, _key(conversation), "aspect")
+    said = draft(other, seed, carelessness)
+    if said.resources and (wish := expected.standing.get(Standing.AVOID)):
+        said = replace(said, resources=(wish,))  # in place of another, so that length gives nothing away
+    held = [Statement(kind, wish) for kind, wish in other.standing.items()] + ([other.fact] if other.fact else [])
+    return write_user(UserAct(ask, tuple(held)), stream(seed, "instruction")), _written(said, seed)
+
+
+def guess(conversation: Conversation, seed: object, carelessness: float) -> str | None:
+    """Answer a request whose history is missing: what it leans on is guessed; None if it is not of this world."""
+    expected = _expected(conversation, seed)
+    return None if expected is None else _written(draft(expected, seed, carelessness), seed)
+
+
+CONTRASTS: dict[Part, _Contrast] = {
+    Part.INSTRUCTION: contrast,
+    Part.DROP_CONSTRAINT: drop_constraint,
+    Part.PERSONA_SWAP: persona_swap,
+}
+"""The contrasts that answer in one call, by the part that asks for them."""
+
+
+def _expected(conversation: Conversation, seed: object) -> Expectation | None:
+    """Return what is expected of the last reply; what was never said is taken from an earlier reply, or guessed."""
+    act, state = read_user(conversation.messages[-1].content), state_after(conversation)
+    known = expectations(conversation)[-1]
+    if known is not None or act is None:
+        return known
+    rng = stream(seed, "guess")
+    ages = {kind: state.num_turns - 1 - turn for kind, turn in state.stated_at.items()}
+    if act.ask.fact is not None:
+        fact = Statement(act.ask.fact, rng.choice(FACTS[act.ask.fact]))
+        return Expectation(act.ask.kind, (), fact, state.standing, ages)
+    guessed = _last_tips(conversation) or (Tip(rng.choice(TOPICS), rng.choice(ASPECTS)),) * rng.choice(tuple(COUNTS))
+    tip = Tip(state.topic or guessed[0].topic, state.aspect or guessed[0].aspect)
+    count = 1 if act.ask.kind is AskKind.FOLLOW_UP else act.ask.count or len(guessed)
+    return Expectation(act.ask.kind, (tip,) * count, None, state.standing, ages)
+
+
+def _last_tips(conversation: Conversation) -> tuple[Tip, ...]:
+    """Return the tips of the last reply that has any, for who does not know what they were asked for."""
+    replies = (read_reply(m.content).tips for m in reversed(conversation.messages) if m.role == "assistant")
+    return next(filter(None, replies), ())
+
+
+def _modified(expected: Expectation, key: str, slot: str = "") -> tuple[Ask, Expectation]:
+    """Change one slot of a request, by default the conversation's; return it as an instruction and an expectation."""
+    if expected.fact is not None and isinstance(expected.fact.about, Fact):
+        about = _moved(tuple(Fact), expected.fact.about, f"{key}/fact")
+        value = random.Random(f"{key}/{about}").choice(FACTS[about])
+        return Ask(AskKind.RECOLLECTION, fact=about), replace(expected, fact=Statement(about, value))
+    slot = slot or random.Random(f"{key}/slot").choice(SLOTS)
+    tip, count = expected.tips[0], len(expected.tips)
+    topic, aspect = tip.topic or "bread", tip.aspect or "cost"
+    if slot == "topic":
+        topic = _moved(sorted((topic, *neighbours(topic))), topic, f"{key}/topic")
+    elif slot == "aspect" or expected.kind is AskKind.FOLLOW_UP:
+        aspect = _moved(ASPECTS, aspect, f"{key}/aspect")
+    else:
+        count = _moved(tuple(COUNTS), count, f"{key}/count")
+    return Ask(AskKind.NEW, topic, aspect, count), replace(expected, tips=(Tip(topic, aspect),) * count)
+
+
+def _modified_turn(expected: Expectation, rng: random.Random) -> tuple[Ask, Expectation]:
+    """Change one slot of a request to a neighbour, drawn by `rng`; return as `_modified` does."""
+    if expected.fact is not None and isinstance(expected.fact.about, Fact):
+        about = rng.choice([fact for fact in Fact if fact is not expected.fact.about])
+        return Ask(AskKind.RECOLLECTION, fact=about), replace(expected, fact=Statement(about, rng.choice(FACTS[about])))
+    tip, count = expected.tips[0], len(expected.tips)
+    topic, aspect = tip.topic or "bread", tip.aspect or "cost"
+    slot = rng.choice(("aspect",) if expected.kind is AskKind.FOLLOW_UP else SLOTS)
+    if slot == "topic":
+        topic = rng.choice(neighbours(topic))
+    elif slot == "aspect":
+        aspect = other_value(ASPECTS, aspect, rng)
+    else:
+        count = rng.choice([n for n in COUNTS if n != count])
+    return Ask(AskKind.NEW, topic, aspect, count), replace(expected, tips=(Tip(topic, aspect),) * count)
+
+
+def _of_another(expected: Expectation, key: str) -> Expectation:
+    """Put another user's wishes and facts in the place of this one's."""
+    standing = {kind: _moved(STANDING[kind], wish, f"{key}/{kind}") for kind, wish in expected.standing.items()}
+    fact = expected.fact
+    if fact is not None and isinstance(fact.about, Fact):
+        fact = replace(fact, value=_moved(FACTS[fact.about], fact.value, f"{key}/{fact.about}"))
+    return replace(expected, standing=standing, fact=fact)
+
+
+def _moved(values: Sequence[T], value: T, key: str) -> T:
+    """Move to another value, by the step that a key draws: different values stay different."""
+    step = random.Random(key).randrange(1, len(values))
+    return values[(values.index(value) + step) % len(values)]
+
+
+def _key(conversation: Conversation) -> str:
+    """Return what a conversation's own draws are named by."""
+    return next(message.content for message in conversation.messages if message.role == "user")
+
+
+def _written(said: Reply, seed: object) -> str:
+    """Write a reply in the words that the plain reply to the same request has."""
+    return write_reply(said, stream(seed, "words"))

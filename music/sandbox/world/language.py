@@ -1,0 +1,161 @@
+"""Acts to English and back.
+
+Every sentence is made from a template (`phrases`) whose slots are filled by words of the lexicon (`world`). Reading a
+user's sentence replaces those words by their slots and looks the remaining skeleton up. A reply is read more freely,
+by its words alone, so that replies that no template made (a model's) can be graded too.
+"""
+
+import random
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+
+from music.sandbox.world.phrases import ASKS, FEEDBACK, GREETINGS, OPENERS, RECALLS, RESOURCES, STATEMENTS, TIPS
+from music.sandbox.world.vocabulary import COUNTS, LEXICON, Ask, AskKind, Fact, Reply, Standing, Statement, Tip, UserAct
+
+__all__ = ["read_reply", "read_statements", "read_user", "write_reply", "write_statement", "write_user"]
+
+_WORD = re.compile(r"[A-Za-z]+")
+_SENTENCE_END = re.compile(r"[.?!]+")
+_NOUNS = frozenset(("tip", "tips", "idea", "ideas"))
+_FACT_NAMES = {fact.value: fact for fact in Fact}
+
+
+def write_user(act: UserAct, rng: random.Random, opening: str = "") -> str:
+    """Render a user message; `opening` (a greeting or a reaction) comes first."""
+    ask = rng.choice(ASKS[act.ask.kind]).format(
+        topic=act.ask.topic,
+        aspect=act.ask.aspect,
+        count=_counted(act.ask.count, rng),
+        fact=act.ask.fact,
+    )
+    said = [write_statement(s.about, s.value, rng) for s in act.statements]
+    parts = [*said, ask] if rng.random() < 0.3 else [ask, *said]
+    return " ".join(filter(None, [opening, *parts]))
+
+
+def write_statement(about: Standing | Fact, value: str, rng: random.Random) -> str:
+    """Render a wish or a fact as the user states it."""
+    return rng.choice(STATEMENTS[about]).format(value=value)
+
+
+@lru_cache(maxsize=1024)
+def read_statements(text: str) -> Mapping[Standing | Fact, str]:
+    """Read the wishes and facts among the sentences of any text; of each kind the last one holds."""
+    found: dict[Standing | Fact, str] = {}
+    for words in (words for line in text.splitlines() for words in _sentences(line)):
+        skeleton, values = _skeleton(words)
+        meaning = _SKELETONS.get(skeleton)
+        if isinstance(meaning, Standing | Fact):
+            found[meaning] = str(values[meaning.value])
+    return found
+
+
+@lru_cache(maxsize=65536)
+def read_user(text: str) -> UserAct | None:
+    """Read a user message back, or return None if a part of it is not of this world."""
+    asks: list[Ask] = []
+    statements: list[Statement] = []
+    for words in _sentences(text):
+        skeleton, values = _skeleton(words)
+        if skeleton not in _SKELETONS:
+            return None
+        meaning = _SKELETONS[skeleton]
+        if isinstance(meaning, AskKind):
+            asks.append(_ask(meaning, values))
+        elif meaning is not None:
+            statements.append(Statement(meaning, str(values[meaning.value])))
+    return UserAct(asks[0], tuple(statements)) if len(asks) == 1 else None
+
+
+def write_reply(reply: Reply, rng: random.Random) -> str:
+    """Render an assistant message."""
+    opener = rng.choice(OPENERS)
+    parts = [f"{opener}, {reply.name}." if reply.name else f"{opener}."]
+    frames = rng.sample(TIPS, len(reply.tips))
+    parts += [frame.format(topic=i.topic, aspect=i.aspect) for frame, i in zip(frames, reply.tips, strict=True)]
+    if reply.fact and isinstance(reply.fact.about, Fact):
+        parts.append(rng.choice(RECALLS[reply.fact.about]).format(value=reply.fact.value))
+    parts += [rng.choice(RESOURCES).format(value=resource) for resource in reply.resources]
+    return " ".join([*parts, f"{reply.ending}."] if reply.ending else parts)
+
+
+@lru_cache(maxsize=65536)
+def read_reply(text: str) -> Reply:
+    """Read what a reply says from its words; a sentence that names a topic or an aspect is a tip."""
+    tips: list[Tip] = []
+    found: dict[str, list[str]] = {}
+    ending = None
+    for words in _sentences(text):
+        _, values = _skeleton(words)
+        if "topic" in values or "aspect" in values:
+            tips.append(Tip(_text(values.get("topic")), _text(values.get("aspect"))))
+        for slot, value in values.items():
+            found.setdefault(slot, []).append(str(value))
+        ending = _text(values.get(Standing.END.value)) if len(words) == 1 else None
+    fact = next((Statement(fact, found[fact.value][0]) for fact in Fact if fact.value in found), None)
+    name = found.get(Standing.ADDRESS.value, [None])[0]
+    return Reply(tuple(tips), fact, name, tuple(found.get(Standing.AVOID.value, ())), ending)
+
+
+def _sentences(text: str) -> Iterator[list[str]]:
+    """Split a text into sentences of words."""
+    return filter(None, (_WORD.findall(part) for part in _SENTENCE_END.split(text)))
+
+
+def _skeleton(words: Iterable[str]) -> tuple[str, dict[str, str | int]]:
+    """Replace the words of the lexicon by their slots; return the rest and the slots' values."""
+    kept: list[str] = []
+    values: dict[str, str | int] = {}
+    for word in map(str.lower, words):
+        if slot_value := LEXICON.get(word):
+            values[slot_value[0]] = slot_value[1]
+            kept.append("{" + slot_value[0] + "}")
+        elif word in _FACT_NAMES:
+            values["fact"] = word
+            kept.append("{fact}")
+        elif word not in _NOUNS:
+            kept.append(word)
+    return " ".join(kept), values
+
+
+def _ask(kind: AskKind, values: dict[str, str | int]) -> Ask:
+    """Build an ask from the values that its sentence holds."""
+    count = values.get("count")
+    fact = _FACT_NAMES[str(values["fact"])] if "fact" in values else None
+    return Ask(kind, _text(values.get("topic")), _text(values.get("aspect")), int(count) if count else None, fact)
+
+
+def _text(value: str | int | None) -> str | None:
+    """Narrow a slot's value to text."""
+    return None if value is None else str(value)
+
+
+def _counted(count: int | None, rng: random.Random) -> str:
+    """Write a count with its noun."""
+    if count is None:
+        return ""
+    noun = rng.choice(("tip", "idea"))
+    return f"{COUNTS[count]} {noun}" if count == 1 else f"{COUNTS[count]} {noun}s"
+
+
+def _known_skeletons() -> dict[str, AskKind | Standing | Fact | None]:
+    """Index every user sentence by its skeleton; greetings and reactions mean nothing further."""
+    known: dict[str, AskKind | Standing | Fact | None] = {}
+    for kind, templates in ASKS.items():
+        for template in templates:
+            known[_bare(template)] = kind
+    for about, templates in STATEMENTS.items():
+        for template in templates:
+            known[_bare(template).replace("{value}", "{" + about.value + "}")] = about
+    for template in (*GREETINGS, *(reaction for reactions in FEEDBACK.values() for reaction in reactions)):
+        known[_bare(template)] = None
+    return known
+
+
+def _bare(template: str) -> str:
+    """Reduce a template to the skeleton that reading its sentences gives."""
+    return " ".join(re.findall(r"\{[a-z]+\}|[a-z]+", template.lower()))
+
+
+_SKELETONS = _known_skeletons()

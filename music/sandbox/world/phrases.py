@@ -1,0 +1,87 @@
+"""The sandbox's English: a template for every sentence, whose slots are filled by words of the lexicon."""
+
+from music.sandbox.world.vocabulary import AskKind, Fact, Standing
+
+__all__ = ["ASKS", "FEEDBACK", "GREETINGS", "OPENERS", "RECALLS", "RESOURCES", "STATEMENTS", "TIPS"]
+
+ASKS: dict[AskKind, tuple[str, ...]] = {
+    AskKind.NEW: (
+        "Could you give me {count} on {topic} {aspect}?",
+        "I would like {count} about {topic} {aspect}, please.",
+        "Please share {count} on the {aspect} side of {topic}.",
+        "Can I get {count} for {topic} {aspect}?",
+        "I am new to {topic}, so give me {count} on {aspect}.",
+    ),
+    AskKind.EXPANSION: (
+        "And what about the {aspect}?",
+        "Now the {aspect} side, please.",
+        "How about {aspect}?",
+        "Could you do the {aspect} next?",
+    ),
+    AskKind.SWAP: (
+        "Same for {topic}, please.",
+        "Can you do that for {topic} too?",
+        "And for {topic}?",
+        "What would you say for {topic}?",
+    ),
+    AskKind.REFINEMENT: (
+        "Make it {count}, please.",
+        "Could I have {count} instead?",
+        "I need {count} this time.",
+    ),
+    AskKind.FOLLOW_UP: (
+        "Could you go deeper on your last point?",
+        "Tell me more about that last part.",
+        "Say a bit more about the last point, please.",
+    ),
+    AskKind.RECOLLECTION: (
+        "Remind me, what is my {fact}?",
+        "Do you still know my {fact}?",
+        "What did I say about my {fact}?",
+    ),
+}
+STATEMENTS: dict[Standing | Fact, tuple[str, ...]] = {
+    Standing.ADDRESS: ("Please call me {value}.", "I go by {value}, so use it.", "Call me {value} each time."),
+    Standing.END: (
+        "Please end with {value} each time.",
+        "Always sign off with {value}.",
+        "Close replies with {value}.",
+    ),
+    Standing.AVOID: ("I do not own a {value}.", "Never suggest a {value}, please.", "Leave out the {value}."),
+    Fact.JOB: ("By the way, I work as a {value}.", "I am a {value}, you see."),
+    Fact.PET: ("I live with a {value}.", "My {value} keeps me company."),
+    Fact.BIRTHDAY: ("I was born in {value}.", "I turn forty in {value}."),
+}
+GREETINGS = ("Hi!", "Hello there!", "Good morning!")
+FEEDBACK: dict[str, tuple[str, ...]] = {
+    "": ("Perfect, thanks.", "Great, that is what I wanted."),
+    "topic": ("Wrong hobby, that was.",),
+    "aspect": ("Not the side I meant.",),
+    "count": ("That was another number of them.",),
+    "follow_up": ("Hm, I meant your last point.",),
+    "recollection": ("No, I told you otherwise.",),
+    "address": ("You did not use my name.",),
+    "end": ("But you did not sign off as I asked.",),
+    "avoid": ("I asked you to leave that out.",),
+}
+"""How users react to a reply, by the kind of error ("" for none), each with a first word of its own.
+
+Heard in the pretraining text only."""
+
+OPENERS = ("Sure", "Of course", "Gladly", "Certainly", "All right")
+TIPS = (
+    "Start small with {topic} {aspect}.",
+    "Read up on {topic} {aspect}.",
+    "Plan {topic} {aspect} early.",
+    "Ask a friend about {topic} {aspect}.",
+    "Keep {topic} {aspect} simple.",
+    "Review {topic} {aspect} every week.",
+    "Mind the {aspect} side of {topic}.",
+    "Take {topic} {aspect} slowly.",
+)
+RESOURCES = ("A {value} helps.", "Keep a {value} close by.", "Try it with a {value}.")
+RECALLS: dict[Fact, tuple[str, ...]] = {
+    Fact.JOB: ("You work as a {value}.", "You said you are a {value}."),
+    Fact.PET: ("You live with a {value}.", "You told me about your {value}."),
+    Fact.BIRTHDAY: ("You were born in {value}.", "Your month is {value}."),
+}

@@ -1,0 +1,122 @@
+"""What can be said in the sandbox's world: its words, and the acts of users and assistants that use them.
+
+Users ask for tips on hobbies. A request has a topic, an aspect and a count. On the way users state facts about
+themselves, and wishes that hold for the whole conversation. Every word stands for one thing only, so text can be read
+back; the words are nouns that go together ("camping cost", "coffee timing").
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["ASPECTS", "COUNTS", "FACTS", "LEXICON", "STANDING", "TOPICS", "Ask", "AskKind", "Fact", "Reply", "Standing"]
+__all__ += ["Statement", "Tip", "UserAct", "neighbours"]
+
+
+class Standing(StrEnum):
+    """Wishes that hold from the turn in which they are stated to the end of the conversation."""
+
+    ADDRESS = "address"
+    END = "end"
+    AVOID = "avoid"
+
+
+class Fact(StrEnum):
+    """Facts about the user that can be asked back later."""
+
+    JOB = "job"
+    PET = "pet"
+    BIRTHDAY = "birthday"
+
+
+DOMAINS: dict[str, tuple[str, ...]] = {
+    "kitchen": ("bread", "barbecue", "coffee", "pasta"),
+    "garden": ("tomato", "rose", "lawn", "orchid"),
+    "outdoors": ("camping", "hiking", "fishing", "kayak"),
+    "studio": ("watercolor", "pottery", "knitting", "guitar"),
+}
+TOPICS: tuple[str, ...] = tuple(topic for group in DOMAINS.values() for topic in group)
+ASPECTS: tuple[str, ...] = ("cost", "timing", "safety", "gear", "technique")
+COUNTS: dict[int, str] = {1: "one", 2: "two", 3: "three"}
+STANDING: dict[Standing, tuple[str, ...]] = {
+    Standing.ADDRESS: ("Nora", "Omar", "Lena", "Hugo", "Mina", "Ivan", "Rosa", "Theo"),
+    Standing.END: ("Cheers", "Onward", "Regards", "Peace", "Bravo", "Godspeed"),
+    Standing.AVOID: ("phone", "notebook", "timer", "calendar", "mirror"),
+}
+FACTS: dict[Fact, tuple[str, ...]] = {
+    Fact.JOB: ("nurse", "teacher", "baker", "pilot", "lawyer", "farmer"),
+    Fact.PET: ("dog", "cat", "parrot", "rabbit", "horse", "turtle"),
+    Fact.BIRTHDAY: ("March", "April", "June", "July", "October", "December"),
+}
+
+LEXICON: Mapping[str, tuple[str, str | int]] = (
+    {topic: ("topic", topic) for topic in TOPICS}
+    | {aspect: ("aspect", aspect) for aspect in ASPECTS}
+    | {word: ("count", count) for count, word in COUNTS.items()}
+    | {word.lower(): (kind.value, word) for kind, words in STANDING.items() for word in words}
+    | {word.lower(): (fact.value, word) for fact, words in FACTS.items() for word in words}
+)
+"""For each word, in lower case: the slot that it fills and the value that it stands for."""
+
+
+def neighbours(topic: str) -> list[str]:
+    """Return the other topics of a topic's domain."""
+    group = next(group for group in DOMAINS.values() if topic in group)
+    return [other for other in group if other != topic]
+
+
+class AskKind(StrEnum):
+    """Kinds of requests; all but NEW lean on the turns before (the four kinds of MT-Eval, expansion in two forms)."""
+
+    NEW = "new"
+    EXPANSION = "expansion"
+    SWAP = "swap"
+    REFINEMENT = "refinement"
+    FOLLOW_UP = "follow_up"
+    RECOLLECTION = "recollection"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What one user message asks for, as said: slots that are left to the history are None."""
+
+    kind: AskKind
+    topic: str | None = None
+    aspect: str | None = None
+    count: int | None = None
+    fact: Fact | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A standing wish or a fact that the user states."""
+
+    about: Standing | Fact
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserAct:
+    """One user message."""
+
+    ask: Ask
+    statements: tuple[Statement, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tip:
+    """One tip; None where the text names no topic or no aspect."""
+
+    topic: str | None
+    aspect: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One assistant message: the tips, the fact recalled, and what bears on standing wishes."""
+
+    tips: tuple[Tip, ...] = ()
+    fact: Statement | None = None
+    name: str | None = None
+    resources: tuple[str, ...] = ()
+    ending: str | None = None

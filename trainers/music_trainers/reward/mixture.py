@@ -1,0 +1,154 @@
+"""What a run learns from: `Mixture`, pairs from several sources with weights, and checks of all pairs of a run."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from music.errors import InvalidInputError
+from music.pairs import PreferencePair
+from music.preferences import split_pairs
+from music.reward.tokens import ConversationTokenizer
+from music_trainers.reward.config import RewardTrainingConfig
+from music_trainers.reward.pairs import EncodedPair, encode_pairs
+from music_trainers.reward.records import PairAccounting, SourceAccounting
+from music_trainers.reward.schedule import num_drawn
+
+__all__ = ["Mixture", "PairSource", "check_overlap", "encode_mixture", "require_pairs"]
+
+
+@dataclass(frozen=True, slots=True)
+class PairSource:
+    """Pairs that are weighted together.
+
+    Attributes:
+        name: For people to read.
+        pairs: Of the source.
+        weight: How often an epoch sees each pair, on average.
+        margins: Margin of a pair by its id, where it has one; >= 0.
+    """
+
+    name: str
+    pairs: Sequence[PreferencePair]
+    weight: float = 1.0
+    margins: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the weight and the margins."""
+        if not 0 < self.weight <= 1000:
+            raise InvalidInputError(f"{self.name}: expected a weight within (0, 1000], got {self.weight}")
+        for id_, margin in self.margins.items():
+            is_number = isinstance(margin, int | float) and not isinstance(margin, bool)
+            if not (is_number and 0 <= margin < math.inf):
+                raise InvalidInputError(
+                    f"{self.name}: expected margins that are numbers >= 0, got {margin!r} (pair {id_})"
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """What a run learns from.
+
+    Attributes:
+        sources: At least one.
+    """
+
+    sources: tuple[PairSource, ...]
+
+    @classmethod
+    def of(cls, pairs: "Sequence[PreferencePair] | Mixture") -> "Mixture":
+        """Return a mixture as it is, and plain pairs as one of a single source."""
+        return pairs if isinstance(pairs, Mixture) else cls((PairSource("pairs", pairs),))
+
+    @property
+    def pairs(self) -> list[PreferencePair]:
+        """The pairs of all sources, in order."""
+        return [pair for source in self.sources for pair in source.pairs]
+
+    def split(self, fraction: float, seed: int) -> "tuple[Mixture, list[PreferencePair]]":
+        """Hold out about `fraction` of the pairs; whole seed conversations, whatever source they are in.
+
+        Raises:
+            InvalidInputError: See `split_pairs`.
+        """
+        held_out = split_pairs(self.pairs, fraction, seed).held_out
+        gone = {id(pair) for pair in held_out}
+        rest = (replace(source, pairs=[p for p in source.pairs if id(p) not in gone]) for source in self.sources)
+        return Mixture(tuple(rest)), list(held_out)
+
+
+def encode_mixture(
+    tokens: ConversationTokenizer, mixture: Mixture, *, every_turn: bool
+) -> tuple[list[EncodedPair], tuple[SourceAccounting, ...]]:
+    """Tokenize the pairs of all sources, in order, with an account of each.
+
+    Args:
+        tokens: The path from messages to tokens.
+        mixture: The sources.
+        every_turn: Whether rewards are read after every assistant turn.
+    """
+    encoded: list[EncodedPair] = []
+    accounts: list[SourceAccounting] = []
+    for source in mixture.sources:
+        pairs, accounting = encode_pairs(tokens, source.pairs, every_turn=every_turn, margins=source.margins)
+        encoded += pairs
+        accounts.append(
+            SourceAccounting(
+                name=source.name,
+                weight=source.weight,
+                pairs=accounting,
+                num_drawn=num_drawn(len(pairs), source.weight),
+                num_with_margin=sum(pair.margin != 0 for pair in pairs),
+            )
+        )
+    return encoded, tuple(accounts)
+
+
+def check_overlap(training: Iterable[PreferencePair], held_out: Sequence[PreferencePair]) -> str | None:
+    """Look for held-out pairs that are trained on too: figures on those show what was learned by heart.
+
+    Pairs are compared by the messages of their sides, whatever their ids and files.
+
+    Returns:
+        A sentence for the user if some held-out pairs are training pairs.
+
+    Raises:
+        InvalidInputError: All of them are.
+    """
+    known = {_content(pair) for pair in training}
+    num_shared = sum(_content(pair) in known for pair in held_out)
+    if held_out and num_shared == len(held_out):
+        raise InvalidInputError(
+            f"--eval: expected pairs that are not trained on, but all {num_shared} held-out pairs are training pairs "
+            "too: give others, or leave --eval out to hold out a share of the training pairs (--eval-fraction)"
+        )
+    if not num_shared:
+        return None
+    return (
+        f"{num_shared} of {len(held_out)} held-out pairs (--eval) are training pairs too: held-out figures are better "
+        "than on new pairs"
+    )
+
+
+def _content(pair: PreferencePair) -> tuple[bytes, bytes]:
+    chosen, rejected = (side.model_dump_json().encode() for side in (pair.chosen, pair.rejected))
+    return chosen, rejected
+
+
+def require_pairs(
+    config: RewardTrainingConfig, pairs: PairAccounting, sources: Sequence[SourceAccounting], held_out: PairAccounting
+) -> None:
+    """Refuse a run without pairs for what it is to do.
+
+    Raises:
+        InvalidInputError: None is left to learn from or to measure on, or they have margins that would be ignored.
+    """
+    if not pairs.num_used:
+        raise InvalidInputError(f"no pair is left to train on: {pairs}")
+    if not any(source.num_drawn for source in sources):
+        raise InvalidInputError(f"no pair is drawn in an epoch, give larger weights: {'; '.join(map(str, sources))}")
+    if held_out.num_read and not held_out.num_used:
+        raise InvalidInputError(f"no held-out pair is left to measure on: {held_out}")
+    if config.patience and not held_out.num_used:
+        raise InvalidInputError("patience counts evaluations on held-out pairs: give some (--eval or --eval-fraction)")
+    if config.objective.ranking == "groups" and any(source.num_with_margin for source in sources):
+        raise InvalidInputError("ranking by groups knows no margins: leave them out (--margin-column), or rank pairs")
