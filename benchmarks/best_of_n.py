@@ -19,9 +19,9 @@ import torch
 from benchmarks.reward_models import FAMILIES, draw_ids, interleave, make_classifier, setup
 from music.conversation import Conversation
 from music.reward import RewardModel
-from music.reward.forward import PackedScorer
 from music.reward.packing import TokenSequence
-from music.reward.scoring import SequenceScorer
+from music.reward.scoring.cached_scorer import make_sequence_scorer
+from music.reward.scoring.forward import PackedScorer
 from music.sandbox.artifacts import REWARD_MODEL
 from music.sandbox.model import SandboxModel
 from music_envs import Anytime, Beam, BestOfNConfig, Greedy, Strategy, Whole, load_prompts, run_best_of_n
@@ -172,7 +172,7 @@ def grow(num_tokens: int, number: int, num_turns: int, num_conversations: int = 
 
 def score_grown(scorer: PackedScorer, scorings: Scorings, max_cached_tokens: int) -> None:
     """Score what a run would ask for."""
-    sequences = SequenceScorer(scorer, max_cached_tokens)
+    sequences = make_sequence_scorer(scorer, max_cached_tokens)
     for scoring in scorings:
         sequences.rewards(scoring)
 

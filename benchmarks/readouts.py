@@ -28,7 +28,7 @@ from typing import get_args
 from benchmarks.contrast_tables import print_row, show, show_accuracy
 from benchmarks.contrasts import simulated
 from music.pairs import PreferencePair
-from music.reward.contract import Readout
+from music.reward.tokens.contract import Readout
 from music.sandbox import seed_pairs
 from music.sandbox.artifacts import REWARD_MODEL
 from music.sandbox.world.defects import ERROR_GROUPS

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from benchmarks.reward_models import PAD, Pair, pad
-from music.reward.forward import PackedScorer
 from music.reward.packing import TokenSequence, plan_rows
+from music.reward.scoring.forward import PackedScorer
 
 __all__ = [
     "LEARNING_RATE",

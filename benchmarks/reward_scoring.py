@@ -17,9 +17,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from benchmarks.reward_models import FAMILIES, Timing, draw_ids, interleave, make_classifier, pad, setup
-from music.reward.forward import PackedScorer, score_groups
 from music.reward.packing import TokenSequence, plan_rows
-from music.reward.scoring import SequenceScorer
+from music.reward.scoring.forward import PackedScorer, row_tokens
+from music.reward.scoring.sequence_scorer import SequenceScorer
 
 HISTORY_TOKENS = 1_024
 COMPLETION_TOKENS = (64, 128)
@@ -126,8 +126,10 @@ def packed_rewards(scorer: PackedScorer, sequences: Sequence[TokenSequence]) -> 
 @torch.no_grad()
 def unshared_rewards(scorer: PackedScorer, sequences: Sequence[TokenSequence]) -> Tensor:
     """Return the same from packed rows in which every sequence is whole."""
-    scores = score_groups(scorer, [[sequence] for sequence in sequences], device=torch.device("cpu"))
-    return torch.tensor([reward for ((reward,),) in scores])
+    rewards = torch.empty(len(sequences))
+    for row in plan_rows([[sequence] for sequence in sequences], row_tokens(torch.device("cpu"))).rows:
+        rewards[list(row.groups)] = scorer(row)
+    return rewards
 
 
 def render_gains(gains: Sequence[Gain]) -> Iterator[str]:

@@ -47,8 +47,8 @@ from benchmarks.reward_models import (
     versions,
 )
 from benchmarks.reward_real_text import RealText
-from music.reward.forward import PackedScorer
 from music.reward.packing import plan_rows
+from music.reward.scoring.forward import PackedScorer
 
 NUM_BUCKETS = 64
 NUM_STEPS = 4

@@ -3,7 +3,7 @@ import pytest
 from music.chat_template import BUILT_IN, choose_template, template_text
 from music.conversation import Conversation, Message
 from music.errors import InvalidInputError
-from music.reward.tokens import ConversationTokenizer
+from music.reward.tokens.encoding import ConversationTokenizer
 
 SYSTEM = Conversation(messages=(Message(role="system", content="Be short."),))
 TALK = SYSTEM.user("Name a fruit.\n").assistant(" An apple.\n").user("Another?").assistant("A pear.")

@@ -16,7 +16,7 @@ from music.llm.chat import ChatReply, ChatRequest, ReplyOutcome
 from music.llm.endpoints import load_model, shown
 from music.llm.spending.budget import PriceTable
 from music.pairs import Usage
-from music.prompts import Part, read_prompt, render_contrast_reply, render_rewrite_reply
+from music.prompts import PromptKind, read_prompt, render_contrast_reply, render_rewrite_reply
 from music.prompts.judge import Choice, render_judgement
 from music_agents.config import SimulationConfig, load_graph
 from music_agents.failures import FailedPair, FailureReason
@@ -135,10 +135,10 @@ class _StandIn:
     def _answer(self, request: ChatRequest) -> str:
         side, turn = _place(request)
         whose = "" if side == "chosen" else " of the rejected side"
-        part = read_prompt(request.messages).part
+        part = read_prompt(request.messages).kind
         if self._role == "judge":
             return render_judgement(Choice.FIRST, "[judgement]")
-        if part is Part.REWRITE:
+        if part is PromptKind.REWRITE:
             return render_rewrite_reply(f"[user rewritten, turn {turn}]")
         if self._role == "contrast":
             return render_contrast_reply(f"[user rewritten, turn {turn}]", f"[assistant{whose}, turn {turn}]")

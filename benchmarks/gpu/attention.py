@@ -25,9 +25,9 @@ from benchmarks.gpu.card import Card
 from benchmarks.reward_models import PAD, VOCABULARY
 from music.errors import InvalidInputError
 from music.reward.attention import BACKENDS, SegmentTable, choose_backend
-from music.reward.attention.block_mask import make_block_mask
-from music.reward.forward import PackedScorer
+from music.reward.attention.flex import make_block_mask
 from music.reward.packing import PackedRow, TokenSequence, plan_rows
+from music.reward.scoring.forward import PackedScorer
 
 _SHAPE: dict[str, Any] = {
     "vocab_size": VOCABULARY,

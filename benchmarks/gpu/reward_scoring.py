@@ -16,8 +16,8 @@ import torch
 from benchmarks.gpu.card import Card, compile_layers, forward_flops, make_classifier, shape
 from benchmarks.reward_arms import sequences
 from benchmarks.reward_models import draw_ids, draw_pairs, pad
-from music.reward.forward import PackedScorer
 from music.reward.packing import PackedRow, TokenSequence, plan_rows
+from music.reward.scoring.forward import PackedScorer
 
 NUM_CANDIDATES = 16
 TIMES_AS_LONG = 4

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from benchmarks.gpu.card import Card, compile_layers, forward_flops, make_classifier, shape
 from benchmarks.reward_arms import sequences, sides, trl_trainer
 from benchmarks.reward_models import Pair, draw_pairs, pad
-from music.reward.forward import PackedScorer
 from music.reward.packing import PackedRow, plan_rows
+from music.reward.scoring.forward import PackedScorer
 from music_trainers.precision.adamw import make_optimizer
 from music_trainers.precision.policy import StatesPolicy
 

@@ -9,7 +9,7 @@ from music.aio import run_in_background
 from music.conversation import StopReason
 from music.errors import InvalidInputError
 from music.llm.chat import EndpointError
-from music.reward.unscorable import UnscorableError
+from music.reward.tokens.contract import UnscorableError
 from music_agents.failures import RoleFailedError
 from music_envs.chat.episode import Episode
 from music_envs.chat.validation import require_num, require_reply

@@ -12,12 +12,12 @@ from typing import Any, Literal, TypeAlias, TypedDict, cast
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
+from music.llm.cache import MemoizedModel
 from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatModel, Sampling
 from music.llm.endpoints import load_model
 from music.llm.journal import Journal
 from music.llm.openai import ClientSettings
 from music.llm.options import parse_options
-from music.llm.remembering import RememberingModel
 from music_agents.personas import Persona
 from music_agents.roles import RoleView, Speaker
 from music_agents.roles.model_roles import AssistantRole, UserRole
@@ -126,7 +126,7 @@ async def open_players(
         replies = None if journal is None else await stack.enter_async_context(Journal.open(journal, {}))
         models = {}
         for part in PARTS:
-            models[part] = RememberingModel(load_model(endpoints[part], by_part[part].client), replies, part)
+            models[part] = MemoizedModel(load_model(endpoints[part], by_part[part].client), replies, part)
             stack.push_async_callback(models[part].aclose)
         yield {
             "assistant": AssistantRole(models["assistant"], by_part["assistant"].sampling),

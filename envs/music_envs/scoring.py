@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.reward.functions import RewardFunction, load_reward
-from music.reward.unscorable import UnscorableError
+from music.reward.tokens.contract import UnscorableError
 
 __all__ = ["checked_scores", "load_growing_reward", "scores_or_none"]
 

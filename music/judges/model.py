@@ -1,6 +1,6 @@
 """`JudgeModel`: asks a language model for judgements; every reply is kept, nothing is paid for twice.
 
-Under it stand, from the outside in, the memory and the journal (`music.llm.remembering`), the budget
+Under it stand, from the outside in, the memory and the journal (`music.llm.cache`), the budget
 (`music.llm.spending`) and the endpoint.
 """
 
@@ -15,7 +15,7 @@ from music.conversation import Message
 from music.errors import MusicError
 from music.judges.judgement import Judgement, Problem
 from music.judges.settings import JudgeSettings
-from music.llm.cache import CachedModel, ReplyCache
+from music.llm.cache import CachedModel, MemoizedModel, ReplyCache
 from music.llm.chat import (
     ChatModel,
     ChatReply,
@@ -27,7 +27,6 @@ from music.llm.chat import (
 )
 from music.llm.endpoints import load_model
 from music.llm.journal import Journal
-from music.llm.remembering import RememberingModel
 from music.llm.spending.budget import Budget, PriceTable
 from music.llm.spending.ledger import Ledger
 from music.llm.spending.model import BudgetedModel, BudgetReachedError
@@ -191,5 +190,5 @@ async def open_judge_model(
         if settings.cache is not None:
             cache = await stack.enter_async_context(ReplyCache(settings.cache))
             asked = CachedModel(asked, cache, account)
-        kept = RememberingModel(asked, replies, ACCOUNT, account.cost)
+        kept = MemoizedModel(asked, replies, ACCOUNT, account.cost)
         yield JudgeModel(kept, settings, ledger, journal)

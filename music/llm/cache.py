@@ -1,13 +1,15 @@
-"""A cache of replies across runs: what was asked once is not paid for again by a run with other settings.
+"""The same question is asked and paid for once: in one run by `MemoizedModel`, in all runs by `CachedModel`.
 
-`ReplyCache` is a SQLite file of replies by what was asked (`music.llm.digests`), which several processes of one machine
-may share; `CachedModel` is a `ChatModel` over it. It stands under the journal, which keeps its replies like any other,
-so that a run does not need the cache to resume.
+`digest_request` defines what the same question is. `ReplyCache` is a SQLite file of replies by that digest, which
+several processes may share. A cache stands under the journal, which keeps its replies like any other, so that a run
+does not need the cache to resume.
 """
 
 import asyncio
+import hashlib
 import sqlite3
 import threading
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,17 +17,19 @@ from types import TracebackType
 from typing import Self
 from weakref import WeakValueDictionary
 
+import orjson
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from music.errors import InvalidInputError
 from music.llm.chat import ChatModel, ChatReply, ChatRequest
-from music.llm.digests import digest_request
+from music.llm.journal import Journal, JournaledModel
 from music.llm.journal.errors import JournalError
-from music.llm.journal.rows import CREATE_REPLIES, INSERT_REPLY, SELECT_REPLY, load_reply, reply_row
+from music.llm.journal.tables import CREATE_REPLIES, INSERT_REPLY, SELECT_REPLY, load_reply, reply_row
 from music.llm.journal.writer import BatchWriter
+from music.llm.spending.budget import models_of
 from music.llm.spending.ledger import Account
 
-__all__ = ["CachedModel", "ReplyCache"]
+__all__ = ["CachedModel", "MemoizedModel", "ReplyCache", "digest_request"]
 
 _APPLICATION_ID = 0x4D554301
 """`MUC` and the version of what is kept, in the file's header."""
@@ -34,6 +38,20 @@ _BUSY_SECONDS = 60.0
 _SCHEMA = f"BEGIN IMMEDIATE; {CREATE_REPLIES} PRAGMA application_id={_APPLICATION_ID}; COMMIT;"
 _INSERT = INSERT_REPLY.replace("INSERT", "INSERT OR IGNORE", 1)
 """Another process may have asked the same meanwhile; the first reply stays."""
+
+
+def digest_request(endpoint: str, request: ChatRequest, account: str = "") -> str:
+    """Return a digest of model, messages, seed and options; the address of the endpoint is not among them.
+
+    Args:
+        endpoint: Name of the model, as `ChatModel.name`.
+        request: What is asked.
+        account: Whose requests are kept apart from those of others.
+    """
+    messages = [(message.role, message.content) for message in request.messages]
+    settings = (request.seed, request.sampling, request.json_schema, request.top_logprobs)
+    asked = orjson.dumps((account, models_of(endpoint), messages, *settings), option=orjson.OPT_SORT_KEYS)
+    return hashlib.blake2b(asked, digest_size=16).hexdigest()
 
 
 class ReplyCache:
@@ -149,6 +167,54 @@ class CachedModel:
 
     async def aclose(self) -> None:
         """Release the model; the cache stays open."""
+        await self._model.aclose()
+
+
+class MemoizedModel:
+    """A `ChatModel` that gives the same reply again when it is asked the same again.
+
+    No answer is paid for twice, and a comparison is fair whether or not an endpoint heeds seeds. Failures are not kept.
+    The digest of a request holds what it asks and the model's name, so a journal may be resumed under other settings.
+
+    Args:
+        model: Answers what was not asked before.
+        journal: Keeps the replies beyond this process; without one, they last as long as this object.
+        account: What the replies are paid for; models with the same journal have different ones.
+        cost: Returns what a reply cost in USD, None if its price is not known.
+    """
+
+    def __init__(
+        self,
+        model: ChatModel,
+        journal: Journal | None = None,
+        account: str = "",
+        cost: Callable[[ChatReply], float | None] = lambda _: None,
+    ) -> None:
+        self._model = model if journal is None else JournaledModel(model, journal, account, cost)
+        self._account = account
+        self._replies: dict[str, ChatReply] = {}
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self._model.name
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        """Answer one request; equal ones that come at once wait for one answer.
+
+        Raises:
+            EndpointError: As the model's.
+            JournalError: The reply came but could not be written.
+        """
+        key = digest_request(self.name, request, self._account)
+        async with self._locks[key]:
+            if key not in self._replies:
+                self._replies[key] = await self._model.complete(replace(request, key=key))
+        return self._replies[key]
+
+    async def aclose(self) -> None:
+        """Release the model; the journal stays open."""
         await self._model.aclose()
 
 

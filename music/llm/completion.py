@@ -7,7 +7,7 @@ NUL and lone surrogates in it are replaced by U+FFFD, thinking and the marks of 
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -20,18 +20,22 @@ from music.llm.chat import (
     ReplyOutcome,
     TryUsage,
 )
-from music.llm.finish import BROKEN_OFF, outcome_of, read_finish_reason
+from music.llm.choice import BROKEN_OFF, RawMessage, outcome_of, read_finish_reason, read_message
 from music.llm.logprobs import keep_said, read_logprobs
-from music.llm.message import RawMessage, read_message
 from music.llm.reading import read_text
 from music.llm.retry import FailedTryError
-from music.llm.statuses import error_of_status, reported_error, status_of
+from music.llm.server_errors import (
+    Redact,
+    error_excerpt,
+    error_of_status,
+    excerpt_of,
+    printable,
+    reported_error,
+    status_of,
+)
 
-__all__ = ["error_excerpt", "read_completion"]
+__all__ = ["read_completion"]
 
-Redact = Callable[[str], str]
-
-_MAX_EXCERPT_CHARS = 300
 _MAX_BEGINNING_CHARS = 80
 _MAX_MODEL_CHARS = 200
 _MAX_TOKENS = 2**53
@@ -57,7 +61,7 @@ def read_completion(body: bytes, endpoint: str, model: str, redact: Redact) -> C
         usage = _read_usage(fields.get("usage"))
         choice = _choice(fields)
         if error := reported_error(fields, choice):
-            said = f"{endpoint}: HTTP 200 with an error: {_excerpt_of(error, redact)}"
+            said = f"{endpoint}: HTTP 200 with an error: {excerpt_of(error, redact)}"
             raise error_of_status(status_of(error), said, body, usage=usage)
         return _read_reply(fields, choice, usage or TryUsage(), model, redact)
     except _NotACompletionError:
@@ -65,15 +69,6 @@ def read_completion(body: bytes, endpoint: str, model: str, redact: Redact) -> C
     except (EndpointUnavailableError, MalformedReplyError) as error:
         failure = type(error)(f"{endpoint}: {error}")
     raise FailedTryError(failure, usage=usage, may_be_paid=True)
-
-
-def error_excerpt(body: bytes, redact: Redact) -> str:
-    """Return what a server says is wrong: on one line, bounded, printable, without the key."""
-    try:
-        fields = orjson.loads(body)
-        return _excerpt_of(fields.get("error", fields), redact, body)
-    except (ValueError, AttributeError):
-        return _printable(body.decode("utf-8", "replace"), redact)
 
 
 class _NotACompletionError(Exception):
@@ -126,7 +121,7 @@ def _end(choice: Mapping[str, Any], redact: Redact) -> ReplyOutcome:
     end = outcome_of(reason)
     if end is not None:
         return end
-    shown = _printable(reason, redact)
+    shown = printable(reason, redact)
     if reason.strip().lower() in BROKEN_OFF:
         raise EndpointUnavailableError(f"the reply broke off (finish_reason {shown!r})")
     raise MalformedReplyError(f"the reply has the unknown finish_reason {shown!r}, so it may be half of one")
@@ -158,22 +153,6 @@ def _choice(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     return first if isinstance(first, dict) else {}
 
 
-def _excerpt_of(error: object, redact: Redact, body: bytes | None = None) -> str:
-    """Return what an error says; all of it, or of its body, if it has no message."""
-    message = error.get("message", error.get("detail")) if isinstance(error, dict) else error
-    if isinstance(message, str):
-        return _printable(message, redact)
-    return _printable((orjson.dumps(error) if body is None else body).decode("utf-8", "replace"), redact)
-
-
-def _printable(text: str, redact: Redact) -> str:
-    """Return a text of a server on one line, bounded, printable, without the key."""
-    # Redact before cutting: half a key is still a secret.
-    line = "".join(char if char.isprintable() else " " for char in redact(text)[: 10 * _MAX_EXCERPT_CHARS])
-    line = " ".join(line.split())
-    return line if len(line) <= _MAX_EXCERPT_CHARS else line[:_MAX_EXCERPT_CHARS] + "..."
-
-
 def _read_json(body: bytes, redact: Redact) -> Mapping[str, Any]:
     """Return the object that a body is.
 
@@ -186,7 +165,7 @@ def _read_json(body: bytes, redact: Redact) -> Mapping[str, Any]:
         try:
             fields = json.loads(body)  # takes the lone surrogates that some servers cut emoji into; orjson does not
         except (ValueError, RecursionError) as error:
-            begins = _printable(body.decode("utf-8", "replace"), redact)[:_MAX_BEGINNING_CHARS]
+            begins = printable(body.decode("utf-8", "replace"), redact)[:_MAX_BEGINNING_CHARS]
             shown = f"; it begins {begins!r}" if begins else ""
             raise MalformedReplyError(f"the reply's body of {len(body)} bytes is not JSON: {error}{shown}") from None
     if not isinstance(fields, dict):

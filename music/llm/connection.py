@@ -1,21 +1,92 @@
-"""`Connection`: what requests to an endpoint carry beside their body: headers, a query string, the name of a field.
+"""What requests to an endpoint carry beside their body: an API key, headers, a query string. None of it is shown.
 
-Values of headers and queries may be secrets: none is shown, and `env:NAME` takes one from the environment.
+For an endpoint on host `api.example.com` the first of these variables that is set holds the key:
+1. `MUSIC_API_KEY_API_EXAMPLE_COM`, the key named for that host (upper case, other signs as underscores);
+2. `MUSIC_API_KEY`, for any host, but over plain http to this machine only;
+3. `OPENAI_API_KEY`, for https://api.openai.com only.
+
+Values of headers and of the query may be secrets too; `env:NAME` takes one from the environment.
 """
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from yarl import URL
 
 from music.errors import InvalidInputError
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "find_api_key", "is_loopback", "key_variable", "read_base_url", "redact"]
 
+_REDACTED = "[redacted]"
+_MIN_SECRET_CHARS = 12  # Shorter keys are place-holders such as EMPTY, which may well occur in a reply.
+_OPENAI_HOST = "api.openai.com"
 _FROM_ENVIRONMENT = "env:"
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _NAMES_SECRET = re.compile(r"auth|key|token|secret|cookie|pass|sig", re.IGNORECASE)
+
+
+def find_api_key(url: URL) -> SecretStr:
+    """Return the key for an endpoint from the environment; an empty one if none is set.
+
+    Raises:
+        InvalidInputError: The key holds characters that no HTTP header can carry.
+    """
+    names = [key_variable(url)]
+    if url.scheme == "https" or is_loopback(url):
+        names.append("MUSIC_API_KEY")
+    if url.scheme == "https" and url.host == _OPENAI_HOST:
+        names.append("OPENAI_API_KEY")
+    for name in names:
+        if key := os.environ.get(name, "").strip():
+            if not (key.isascii() and key.isprintable()):
+                raise InvalidInputError(f"{name}: expected printable ASCII characters; was the key pasted whole?")
+            return SecretStr(key)
+    return SecretStr("")
+
+
+def redact(text: str, secrets: Iterable[str], min_chars: int = _MIN_SECRET_CHARS) -> str:
+    """Return a text without any of these secrets that is long enough not to occur by chance."""
+    for secret in secrets:
+        if len(secret) >= min_chars:
+            text = text.replace(secret, _REDACTED)
+    return text
+
+
+def key_variable(url: URL) -> str:
+    """Return the name of the variable that holds the key for this URL's host alone."""
+    return "MUSIC_API_KEY_" + re.sub(r"[^A-Z0-9]", "_", (url.host or "").upper())
+
+
+def is_loopback(url: URL) -> bool:
+    """Whether the URL's host is this machine."""
+    host = url.host or ""
+    return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d+){3}", host) is not None
+
+
+def read_base_url(base_url: str, path: str) -> URL:
+    """Validate a base URL that a path goes under; what might be a secret in it is not repeated in the error."""
+    try:
+        url = URL(base_url)
+        is_http = url.scheme in ("http", "https") and bool(url.host)
+    except ValueError:
+        is_http = False
+    if not is_http:
+        raise InvalidInputError("base URL: expected http://HOST[:PORT][/PATH] or https://...")
+    if url.path.rstrip("/").endswith(f"/{path}"):
+        raise InvalidInputError(f"base URL on host {url.host}: expected it without /{path}, which is added to it")
+    if url.query_string:
+        raise InvalidInputError(
+            f"base URL on host {url.host}: expected no query string; give its parts as --option query.NAME=VALUE "
+            "(for a secret: query.NAME=env:VARIABLE), in Python as Connection(query={...})"
+        )
+    if url.user or url.password or url.fragment:
+        raise InvalidInputError(
+            f"base URL on host {url.host}: expected no user, password, query or fragment; "
+            f"give the key in the environment variable {key_variable(url)} or MUSIC_API_KEY"
+        )
+    return url
 
 
 class Connection(BaseModel):

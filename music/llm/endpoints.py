@@ -1,47 +1,70 @@
-"""Endpoints as users write them, opened as models."""
+"""Endpoints as users write them, loaded as models.
+
+A scheme (`local`, `sandbox`) names what loads its models as text, which is imported on first use: nothing here depends
+on those packages. `register_model_scheme` adds one.
+"""
 
 import re
-from collections.abc import Callable
+from pkgutil import resolve_name
 
 from music.errors import InvalidInputError
 from music.llm.chat import ChatModel
 from music.llm.openai import ClientSettings, OpenAIChatModel
 from music.llm.replicas import ReplicatedModel
-from music.names import did_you_mean
+from music.registry import SANDBOX
 
-__all__ = ["load_model", "read_remote", "shown"]
+__all__ = ["FORMS", "load_model", "read_remote", "register_model_scheme", "shown"]
 
-_REMOTE = re.compile(r"(.+)@(https?://.*)", re.IGNORECASE | re.DOTALL)
-_USERINFO = re.compile(r"(https?://)[^/\s]*@", re.IGNORECASE)
-_FORMS = (
+FORMS = (
     "MODEL@BASE_URL (for example gemma-2-9b-it@http://127.0.0.1:8000/v1; several, separated by commas, are replicas), "
     "local:PATH_OR_HUB_ID (with ?chat_template=FILE_OR_NAME behind it for a model that has none), or sandbox "
     "(sandbox:SKILL for another skill)"
 )
+"""How endpoints are written, for messages."""
+_REMOTE = re.compile(r"(.+)@(https?://.*)", re.IGNORECASE | re.DOTALL)
+_USERINFO = re.compile(r"(https?://)[^/\s]*@", re.IGNORECASE)
+_SCHEMES = {"local": "music.llm.local:load_local_model", SANDBOX: "music.sandbox.model:load_sandbox_model"}
+
+
+def register_model_scheme(scheme: str, entry_point: str) -> None:
+    """Let `load_model` take endpoints `SCHEME` and `SCHEME:REST`.
+
+    Args:
+        scheme: The word before the colon.
+        entry_point: `MODULE:FUNCTION`, imported on first use. The function takes the text behind the colon, empty if
+            there is none, and returns a `ChatModel`.
+    """
+    _SCHEMES[scheme] = entry_point
 
 
 def load_model(spec: str, settings: ClientSettings | None = None) -> ChatModel:
-    """Open the model that `spec` names.
+    """Load the model that `spec` names.
+
+    Example:
+        >>> model = load_model("sandbox")
+        >>> model.name
+        'sandbox:good'
 
     Args:
         spec: `MODEL@BASE_URL` for an OpenAI-compatible server, `local:PATH_OR_HUB_ID` for a transformers model in this
             process (loaded before this returns; `?chat_template=FILE_OR_NAME` behind it gives it a chat template, see
             `music.chat_template`), `sandbox` or `sandbox:SKILL`. Servers of one model are listed as
             `MODEL@BASE_URL,MODEL@BASE_URL`; see `music.llm.replicas`.
-        settings: Of the HTTP client; other models have no use for them.
+        settings: Settings of the HTTP client; other models ignore them.
 
     Returns:
         The model; close it when done. All models over HTTP share one pool of connections.
 
     Raises:
-        InvalidInputError: The spec has none of these forms, or what it names cannot be opened.
+        InvalidInputError: The spec has none of these forms, or what it names cannot be loaded.
     """
     scheme, colon, rest = spec.partition(":")
-    if scheme in _OPENERS and bool(rest) == bool(colon):
-        return _OPENERS[scheme](rest)
+    if scheme in _SCHEMES and bool(rest) == bool(colon):
+        model: ChatModel = resolve_name(_SCHEMES[scheme])(rest)
+        return model
     remotes = [read_remote(part.strip()) for part in spec.split(",")]
     if not all(remotes):
-        wanted = "MODEL@BASE_URL in each part, as only servers can be replicas" if len(remotes) > 1 else _FORMS
+        wanted = "MODEL@BASE_URL in each part, as only servers can be replicas" if len(remotes) > 1 else FORMS
         raise InvalidInputError(f"endpoint {shown(spec[:200])!r}: expected {wanted}")
     models = [OpenAIChatModel(*remote, settings) for remote in remotes if remote]
     return models[0] if len(models) == 1 else ReplicatedModel(models, (settings or ClientSettings()).bounded_retry)
@@ -56,25 +79,3 @@ def read_remote(spec: str) -> tuple[str, str] | None:
 def shown(spec: str) -> str:
     """Return an endpoint as it may be shown: without a user and password that its URL should not have."""
     return _USERINFO.sub(r"\1...@", spec)
-
-
-def _open_local(path: str) -> ChatModel:
-    from music.llm.local import TEMPLATE_QUERY, LocalChatModel
-
-    model, has_template, chat_template = path.partition(TEMPLATE_QUERY)
-    if not model or (has_template and not chat_template):
-        raise InvalidInputError(f"endpoint {f'local:{path}'.rstrip(':')!r}: expected {_FORMS}")
-    return LocalChatModel(model, chat_template or None)
-
-
-def _open_sandbox(skill: str) -> ChatModel:
-    from music.sandbox.model import SKILLS, SandboxModel
-
-    if skill and skill not in SKILLS:
-        raise InvalidInputError(
-            f"endpoint 'sandbox:{skill[:40]}': expected a skill of {', '.join(SKILLS)}{did_you_mean(skill, SKILLS)}"
-        )
-    return SandboxModel(skill) if skill else SandboxModel()
-
-
-_OPENERS: dict[str, Callable[[str], ChatModel]] = {"local": _open_local, "sandbox": _open_sandbox}

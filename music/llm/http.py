@@ -1,18 +1,48 @@
-"""One pool of connections for each process and event loop, shared by all models that talk HTTP.
+"""`JsonEndpoint`: one URL that takes JSON by POST, for every client of a server.
 
-Proxies and `.netrc` are left alone unless MUSIC_TRUST_ENV=1 asks aiohttp to honour them (HTTP_PROXY, HTTPS_PROXY,
-NO_PROXY): a proxy meant for the browser must not see the traffic to a server on this machine.
+Only a body that came whole with the status 200 is returned; all else is one of the typed errors of `music.llm.chat`, in
+a `FailedTryError` if another try may succeed.
+
+All endpoints of a process and event loop share one pool of connections. Proxies and `.netrc` are left alone unless
+MUSIC_TRUST_ENV=1 asks aiohttp to honour them (HTTP_PROXY, HTTPS_PROXY, NO_PROXY): a proxy meant for the browser must
+not see the traffic to a server on this machine.
 """
 
 import asyncio
 import os
+import time
+from collections.abc import Callable, Collection, Mapping
 from weakref import WeakKeyDictionary, WeakSet
 
 import aiohttp
+import orjson
+from multidict import CIMultiDict
+from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["join_pool", "leave_pool"]
+from music.llm.chat import (
+    BodyTruncatedError,
+    EndpointError,
+    EndpointTimeoutError,
+    EndpointUnavailableError,
+    EndpointUnreachableError,
+    MalformedReplyError,
+    RequestRejectedError,
+)
+from music.llm.connection import Connection, find_api_key, key_variable, read_base_url, redact
+from music.llm.field_support import refused_field
+from music.llm.retry import FailedTryError
+from music.llm.retry_after import asked_wait
+from music.llm.server_errors import error_excerpt, error_of_status
+
+__all__ = ["JsonEndpoint", "PostSettings", "join_pool", "leave_pool"]
 
 _KEEPALIVE_SECONDS = 30.0
+_HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "music-rm"}
+_MIN_PRIVATE_CHARS = 4
+_NAMES_A_FIELD = {400, 404, 422, 500, 501}
+"""Statuses with which servers refuse a field; some say 500 (LiteLLM, older llama.cpp)."""
+_FLAGS = {"temperature": "--temperature and ", "max_tokens": "--max-reply-tokens and "}
+_GET_SECONDS = 5.0
 
 
 class _Pool:
@@ -51,3 +81,171 @@ async def leave_pool(user: object) -> None:
     if not pool.users:
         del _POOLS[loop]
         await pool.session.close()
+
+
+class PostSettings(BaseModel):
+    """Bounds on one request."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    timeout: float = Field(default=300.0, gt=0)
+    """Seconds that one try may take in all."""
+    connect_timeout: float = Field(default=15.0, gt=0)
+    """Seconds that connecting may take."""
+    read_timeout: float | None = Field(default=None, gt=0)
+    """Seconds of silence after which a try is given up; None for `timeout` alone. Replies are not streamed: the server
+    is silent while it works."""
+    max_body_bytes: int = Field(default=2 * 2**20, gt=0)
+    """Bound on the size of a reply's body."""
+    connection: Connection = Connection()
+    """What requests carry beside their body."""
+
+
+class JsonEndpoint:
+    """A URL that takes JSON by POST. Redirects are not followed.
+
+    Args:
+        name: What errors call it.
+        base_url: For example `http://127.0.0.1:8000/v1`; the key for its host comes from the environment.
+        path: Under the base URL.
+        settings: Time-outs and bounds.
+        hints: What is added to the error of an HTTP status.
+        learn: Told the headers of every answer, and the seconds since its request was sent.
+
+    Raises:
+        InvalidInputError: The base URL is not an http(s) URL without user, password, query, fragment and `path`, or a
+            header or query value is to come from an environment variable that is not set.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        path: str,
+        settings: PostSettings,
+        *,
+        hints: Mapping[int, str],
+        learn: Callable[[Mapping[str, str], float], None] | None = None,
+    ) -> None:
+        connection = settings.connection
+        self._base_url = read_base_url(base_url, path)
+        self.url = (self._base_url / path).update_query(connection.query_values())
+        self._name = name
+        self._settings = settings
+        self._hints = hints
+        self._learn = learn
+        self._key = find_api_key(self.url)
+        key = self._key.get_secret_value()
+        self._headers = CIMultiDict(_HEADERS | ({"Authorization": f"Bearer {key}"} if key else {}))
+        self._headers.update(connection.header_values())
+        self._secrets, self._private = (key, *connection.secrets()), tuple(connection.values())
+        self._timeout = aiohttp.ClientTimeout(
+            total=settings.timeout, connect=settings.connect_timeout, sock_read=settings.read_timeout
+        )
+
+    def redact(self, text: str) -> str:
+        """Return a text without the key and other secrets, should the server have echoed them."""
+        return redact(text, self._secrets)
+
+    def _redact_all(self, text: str) -> str:
+        """Return what a server or a library complains of, without any value of a header or of the query."""
+        return redact(self.redact(text), self._private, min_chars=_MIN_PRIVATE_CHARS)
+
+    def encode(self, fields: Mapping[str, object]) -> bytes:
+        """Return the body that says these fields.
+
+        Raises:
+            RequestRejectedError: They cannot be written as JSON.
+        """
+        try:
+            body = orjson.dumps(fields)
+        except TypeError as error:
+            raise RequestRejectedError(f"{self._name}: the request cannot be written as JSON: {error}") from None
+        return bytes(memoryview(body))  # orjson leaves up to half of its buffer unused, and bodies wait for long.
+
+    async def post(self, body: bytes) -> bytes:
+        """Send a body and return the answer's.
+
+        Raises:
+            FailedTryError: Another try may succeed.
+            EndpointError: None will.
+        """
+        try:
+            status, headers, answer = await self._exchange(body)
+        except aiohttp.ConnectionTimeoutError:
+            reason = f"no connection within {self._settings.connect_timeout:g} s"
+            raise FailedTryError(EndpointUnreachableError(f"{self._name}: {reason}")) from None
+        except TimeoutError as error:
+            timed_out = EndpointTimeoutError(f"{self._name}: {self._timeout_reason(error)}")
+            raise FailedTryError(timed_out, may_be_paid=True) from None
+        except aiohttp.ClientPayloadError:
+            broken = BodyTruncatedError(f"{self._name}: the reply's body broke off")
+            raise FailedTryError(broken, may_be_paid=True) from None
+        except (aiohttp.ClientError, OSError) as error:
+            reason = self._redact_all(f"{type(error).__name__}: {error}")
+            is_refused = isinstance(error, aiohttp.ClientConnectorError)
+            error_type = EndpointUnreachableError if is_refused else EndpointUnavailableError
+            unavailable = error_type(f"{self._name}: no connection ({reason})")
+            raise FailedTryError(unavailable, may_be_paid=not is_refused) from None
+        if status != 200:
+            raise self._refusal(status, asked_wait(headers, answer), answer, orjson.loads(body))
+        return answer
+
+    async def get(self, path: str) -> bytes:
+        """Return what the server has at another path under the base URL; nothing if it has nothing there."""
+        url = self.url.with_path((self._base_url / path).path, keep_query=True)
+        timeout = aiohttp.ClientTimeout(total=_GET_SECONDS)
+        sending = join_pool(self).get(url, headers=self._headers, timeout=timeout, allow_redirects=False)
+        try:
+            async with sending as response:
+                return await self._read_bounded(response) if response.status == 200 else b""
+        except (aiohttp.ClientError, OSError, MalformedReplyError):
+            return b""
+
+    async def aclose(self) -> None:
+        """Leave the pool of connections, which closes with its last user."""
+        await leave_pool(self)
+
+    async def _exchange(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        """Return status, headers and body of the answer."""
+        start = time.monotonic()
+        session = join_pool(self)
+        async with session.post(
+            self.url, data=body, headers=self._headers, timeout=self._timeout, allow_redirects=False
+        ) as response:
+            if self._learn:
+                self._learn(response.headers, time.monotonic() - start)
+            return response.status, response.headers, await self._read_bounded(response)
+
+    def _timeout_reason(self, error: TimeoutError) -> str:
+        if isinstance(error, aiohttp.SocketTimeoutError):
+            return f"silent for {self._settings.read_timeout:g} s"
+        return f"no reply within {self._settings.timeout:g} s"
+
+    async def _read_bounded(self, response: aiohttp.ClientResponse) -> bytes:
+        chunks, size = [], 0
+        while chunk := await response.content.readany():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > self._settings.max_body_bytes:
+                limit = self._settings.max_body_bytes
+                raise MalformedReplyError(f"{self._name}: the reply's body is larger than {limit} bytes")
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def _refusal(self, status: int, wait: float | None, answer: bytes, sent: Collection[str]) -> EndpointError:
+        """Return the error for a status other than 200, to a request with these fields."""
+        said = f"{self._name}: HTTP {status}: {error_excerpt(answer, self._redact_all) or 'no message'}"
+        field = refused_field(answer, sent) if status in _NAMES_A_FIELD else None
+        if field is not None:
+            hint = f"the server does not take {field!r}: leave out {_FLAGS.get(field, '')}--option {field}"
+            return RequestRejectedError(f"{said} ({hint})", status, field)
+        hint = self._hint(status)
+        return error_of_status(status, f"{said} ({hint})" if hint else said, answer, retry_after=wait)
+
+    def _hint(self, status: int) -> str:
+        """Say what may help against a status."""
+        if status in (401, 403) and not self._key:
+            return f"no key was sent; set {key_variable(self.url)} to the key for this host"
+        if 300 <= status < 400:
+            return "redirects are not followed; give the URL that the server redirects to"
+        return self._hints.get(status, "")

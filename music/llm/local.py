@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from music.chat_template import BUILT_IN, RENDERING_FAULTS, choose_template, template_text
 from music.errors import InvalidInputError
 from music.llm.chat import ChatReply, ChatRequest, ReplyOutcome, RequestRejectedError, Sampling, StoppedWaitingError
+from music.llm.endpoints import FORMS
 from music.llm.generation import before_stop, drawing, stopping, up_to_stop
 from music.llm.reading import read_text
 from music.llm.thinking import find_open_mark
@@ -25,7 +26,7 @@ from music.quiet import quiet_transformers
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TEMPLATE_QUERY", "LocalChatModel"]
+__all__ = ["TEMPLATE_QUERY", "LocalChatModel", "load_local_model"]
 
 TEMPLATE_QUERY = "?chat_template="
 """Stands between a model and the chat template that it is given, where endpoints are written as text."""
@@ -268,6 +269,18 @@ class LocalChatModel:
     def _pad_token(self) -> int | None:
         pad: int | None = self._tokenizer.pad_token_id
         return pad if pad is not None else next(iter(self._end_tokens()), None)
+
+
+def load_local_model(spec: str) -> LocalChatModel:
+    """Load `PATH_OR_HUB_ID`, or `PATH_OR_HUB_ID?chat_template=FILE_OR_NAME`.
+
+    Raises:
+        InvalidInputError: The spec has another form, or the model cannot be loaded.
+    """
+    model, has_template, chat_template = spec.partition(TEMPLATE_QUERY)
+    if not model or (has_template and not chat_template):
+        raise InvalidInputError(f"endpoint {f'local:{spec}'.rstrip(':')!r}: expected {FORMS}")
+    return LocalChatModel(model, chat_template or None)
 
 
 def _batches(places: Iterable[int], size: int) -> Iterator[list[int]]:

@@ -1,7 +1,7 @@
 """The client of OpenAI-compatible servers: `POST BASE_URL/chat/completions` over aiohttp.
 
-What came back is read here into a `ChatReply`; the body of a request is `music.llm.terms`', the request itself and its
-errors are `music.llm.posting`'s, when to try again is `music.llm.retry`'s, how fast is `music.llm.pacing`'s.
+`music.llm.field_support` writes a request's body, `music.llm.http` sends it, and `music.llm.completion` reads the
+reply. `music.llm.retry` decides when to try again, `music.llm.pacing` how fast to ask.
 """
 
 import asyncio
@@ -13,10 +13,10 @@ import orjson
 from music.llm.chat import ChatReply, ChatRequest, EndpointError, RequestRejectedError
 from music.llm.completion import read_completion
 from music.llm.estimates import num_chars
+from music.llm.field_support import FieldSupport
+from music.llm.http import JsonEndpoint, PostSettings
 from music.llm.pacing import Pacer, PacingSettings
-from music.llm.posting import JsonEndpoint, PostSettings
 from music.llm.retry import FailedTryError, RetryPolicy, Sleep, call_with_retries
-from music.llm.terms import Terms
 
 __all__ = ["ClientSettings", "OpenAIChatModel"]
 
@@ -48,7 +48,7 @@ class OpenAIChatModel:
 
     Args:
         model: Name of the model, as the server knows it.
-        base_url: For example `https://api.openai.com/v1`; keys come from the environment (`music.llm.keys`).
+        base_url: For example `https://api.openai.com/v1`; keys come from the environment (`music.llm.connection`).
         settings: Time-outs, bounds and retries.
         sleep: What waits between tries; by default the pacer, which can be told to stop.
 
@@ -65,14 +65,14 @@ class OpenAIChatModel:
         self._settings = settings or ClientSettings()
         self._policy = self._settings.bounded_retry
         self.pacer = Pacer(self._settings.pacing, max_wait=self._settings.timeout)
-        self._sleep = sleep or self.pacer.resting.rest
+        self._sleep = sleep or self.pacer.sleep
         self._endpoint = JsonEndpoint(
             self._name, base_url, "chat/completions", self._settings, hints=_HINTS, learn=self.pacer.learn
         )
         # OpenAI's newer models refuse the name that every other server knows.
         usual = "max_completion_tokens" if self._endpoint.url.host == "api.openai.com" else "max_tokens"
         given = self._settings.connection.max_tokens_field
-        self.terms = Terms(max_tokens_field=given or usual, is_field_given=given is not None)
+        self.field_support = FieldSupport(max_tokens_field=given or usual, is_field_given=given is not None)
 
     def __repr__(self) -> str:
         return f"OpenAIChatModel({self._name!r})"
@@ -117,29 +117,29 @@ class OpenAIChatModel:
             EndpointError: None will.
             MusicError: The payer admits no more tries.
         """
-        terms = self.terms
+        support = self.field_support
         while True:
             try:
-                reply = await self._try_on(terms, request, again)
+                reply = await self._try_on(support, request, again)
             except RequestRejectedError as error:
-                conceded = terms.without(error.refused_field, request) if error.refused_field else None
+                conceded = support.without(error.refused_field, request) if error.refused_field else None
                 if conceded is None:
                     raise
-                terms, again = conceded, True
+                support, again = conceded, True
             else:
-                if terms is not self.terms:
-                    self._agree(terms)
+                if support is not self.field_support:
+                    self._adopt(support)
                 return reply
 
-    async def _try_on(self, terms: Terms, request: ChatRequest, again: bool) -> ChatReply:
-        """Send a request in these terms, as `try_once` does."""
+    async def _try_on(self, support: FieldSupport, request: ChatRequest, again: bool) -> ChatReply:
+        """Send a request with the fields that are supported, as `try_once` does."""
         tokens = self.pacer.estimate(request)
         ticket = await self.pacer.enter(tokens, again=again)
         end: ChatReply | BaseException | None = None
         try:
             if request.payer is not None:
                 request.payer.admit(request)
-            body = self._endpoint.encode(terms.fields(self._model, request))
+            body = self._endpoint.encode(support.body(self._model, request))
             length = num_chars(request)  # now, as the messages have just been read: after the wait this is slow
             end = await self._send(body)
             self.pacer.usage.learn(length, end)
@@ -154,10 +154,10 @@ class OpenAIChatModel:
             if isinstance(end, FailedTryError):
                 end.at_once = is_held_back
 
-    def _agree(self, terms: Terms) -> None:
-        """Keep to terms in which a request was answered, and report what is new in them."""
-        before, self.terms = self.terms, self.terms.and_those(terms)
-        for refused in self.terms.unsupported:
+    def _adopt(self, support: FieldSupport) -> None:
+        """Keep to the fields with which a request was answered, and report what is new in that."""
+        before, self.field_support = self.field_support, self.field_support.limited_to(support)
+        for refused in self.field_support.unsupported:
             if refused not in before.unsupported:
                 logger.warning("%s refuses %s: it is asked without from now on", self._name, refused)
 

@@ -1,10 +1,10 @@
 """Holds the requests to one endpoint to what it takes.
 
-A `Pacer` admits each try of a request, in the order of asking, tries of requests that have been tried before first.
-Without a known limit everything is admitted at once, at the cost of a few counters. Limits come from 429s
-(`music.llm.throttle`), from the user and from headers (`music.llm.quota`). A 429 pauses the whole endpoint for as long
-as it says, so that no tries are wasted meanwhile; a stray one, among many replies, holds back its own request alone.
-Server errors and time-outs never limit anything; the requests that they send back rest here before the next try.
+A `Pacer` admits each try of a request, in the order of asking, but tries of requests that have been tried before first.
+Without a known limit everything is admitted at once, at the cost of a few counters. Limits come from 429s, from the
+user and from headers (`music.llm.rate_limits`). A 429 pauses the whole endpoint for as long as it says, so that no
+tries are wasted meanwhile; a stray one, among many replies, holds back its own request alone. Server errors and
+time-outs never limit anything; the requests that they send back sleep here before the next try.
 
 Whatever a server says, it holds no request back for longer than `max_wait`. What waits here can be told to stop.
 """
@@ -16,13 +16,10 @@ from collections.abc import Callable, Mapping
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from music.llm.bucket import TokenBucket
 from music.llm.chat import ChatReply, ChatRequest, EndpointError, RateLimitedError
 from music.llm.estimates import UsageEstimate
-from music.llm.quota import Quota
-from music.llm.resting import Resting, let_go
-from music.llm.retry import FailedTryError
-from music.llm.throttle import Throttle
+from music.llm.rate_limits import Quota, Throttle, TokenBucket
+from music.llm.retry import FailedTryError, StoppableSleep, let_go
 
 __all__ = ["Pacer", "PacingSettings"]
 
@@ -95,7 +92,7 @@ class Pacer:
         self._num_pauses = 0
         self._moved_at = now
         self._held_until, self._held_by = now, ""
-        self.resting = Resting(clock)
+        self.sleep = StoppableSleep(clock)
         self._is_stopped = False
         self._last_ticket = 0
         self._again: deque[_Waiter] = deque()
@@ -128,7 +125,7 @@ class Pacer:
             said.append(f"{self._held_until - now:.0f} s more for {self._held_by}")
         elif self.num_waiting:
             said.append("for requests in flight to be answered")
-        said += [rests] if (rests := self.resting.described()) else []
+        said += [rests] if (rests := self.sleep.describe()) else []
         return "; ".join(said)
 
     def estimate(self, request: ChatRequest) -> float:
@@ -152,7 +149,7 @@ class Pacer:
             self.in_flight += 1
             self._last_ticket += 1
             return self._last_ticket
-        self.resting.refuse_if_stopped()
+        self.sleep.refuse_if_stopped()
         self._adopt_loop(loop := asyncio.get_running_loop())
         waiter: asyncio.Future[int] = loop.create_future()
         if not self.num_waiting:
@@ -170,7 +167,7 @@ class Pacer:
     def stop_waiting(self) -> None:
         """Let all that waits here, or comes to, fail by `StoppedWaitingError` until `resume_waiting`."""
         self._is_stopped, self._is_free = True, False
-        self.resting.stop()
+        self.sleep.stop()
         waiters = [waiter for waiter, _ in (*self._again, *self._new)]
         self._again.clear()
         self._new.clear()
@@ -179,7 +176,7 @@ class Pacer:
     def resume_waiting(self) -> None:
         """Let requests wait again."""
         self._is_stopped = False
-        self.resting.resume()
+        self.sleep.resume()
         self._note_limits()
 
     def leave(self, ticket: int, end: ChatReply | BaseException | None, tokens: float = 0.0) -> bool:

@@ -7,9 +7,10 @@ request after a pause that doubles, is answered. What a replica refuses (4xx) or
 """
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from cachetools import LRUCache
 
 from music.errors import InvalidInputError
 from music.llm.chat import (
@@ -62,9 +63,9 @@ class ReplicatedModel:
             )
         self._replicas = [_Replica(model=model) for model in replicas]
         self._policy = policy or RetryPolicy()
-        self._sleep = sleep or replicas[0].pacer.resting.rest
+        self._sleep = sleep or replicas[0].pacer.sleep
         self._clock = clock
-        self._homes: OrderedDict[str, _Replica] = OrderedDict()
+        self._homes: LRUCache[str, _Replica] = LRUCache(_MAX_ROUTES)
 
     def __repr__(self) -> str:
         return f"ReplicatedModel({self.name!r})"
@@ -132,9 +133,6 @@ class ReplicatedModel:
             home.num_routed += 1
         if route:
             self._homes[route] = home
-            self._homes.move_to_end(route)
-            if len(self._homes) > _MAX_ROUTES:
-                self._homes.popitem(last=False)
         return home, False
 
     def _note_failure(self, replica: "_Replica", is_probe: bool, failure: FailedTryError) -> FailedTryError:

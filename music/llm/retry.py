@@ -7,8 +7,9 @@ tenacity decides, but it is entered after a first failure only: a call that succ
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from tenacity import (
@@ -19,15 +20,16 @@ from tenacity import (
     wait_random,
 )
 
-from music.llm.chat import EndpointError, EndpointUnavailableError, RateLimitedError, TryUsage
+from music.llm.chat import EndpointError, EndpointUnavailableError, RateLimitedError, StoppedWaitingError, TryUsage
 
-__all__ = ["FailedTryError", "RetryPolicy", "call_with_retries"]
+__all__ = ["FailedTryError", "RetryPolicy", "StoppableSleep", "call_with_retries", "let_go"]
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
 Try = Callable[[Asked, bool], Awaitable[Answer]]
 """Sends a request once; the flag says whether it has been tried before."""
 Sleep = Callable[[float], Awaitable[None]]
+_STOPPED = "the request was not sent: it was told to stop waiting"
 
 
 class RetryPolicy(BaseModel):
@@ -170,3 +172,66 @@ class _Tries(Generic[Asked, Answer]):
         """Whether no further try is allowed."""
         policy = self._policy
         return self._num_failed >= policy.max_tries or self._num_rate_limited >= policy.max_rate_limited
+
+
+class StoppableSleep:
+    """Where the requests to one endpoint wait before they are tried again, until told to stop.
+
+    Args:
+        clock: The time, in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._until: dict[asyncio.Future[Any], float] = {}
+        self._is_stopped = False
+
+    async def __call__(self, seconds: float) -> None:
+        """Wait.
+
+        Raises:
+            StoppedWaitingError: It was told to stop.
+        """
+        self.refuse_if_stopped()
+        if seconds <= 0:
+            return
+        waker = asyncio.get_running_loop().create_future()
+        self._until[waker] = self._clock() + seconds
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await waker
+        finally:
+            del self._until[waker]
+
+    def describe(self) -> str:
+        """Return how many wait, and until when, for people; empty if none does."""
+        if not self._until:
+            return ""
+        seconds = max(0.0, min(self._until.values()) - self._clock())
+        return f"{len(self._until)} to try again, the next in {seconds:.0f} s"
+
+    def stop(self) -> None:
+        """Let all that wait, or come to, fail by `StoppedWaitingError` until `resume`."""
+        self._is_stopped = True
+        let_go(self._until)
+
+    def resume(self) -> None:
+        """Let requests wait again."""
+        self._is_stopped = False
+
+    def refuse_if_stopped(self) -> None:
+        """Fail if it was told to stop.
+
+        Raises:
+            StoppedWaitingError: It was.
+        """
+        if self._is_stopped:
+            raise StoppedWaitingError(_STOPPED)
+
+
+def let_go(waiters: Iterable[asyncio.Future[Any]]) -> None:
+    """Let what waits fail by `StoppedWaitingError`; what waited on a loop that has ended is gone already."""
+    for waiter in list(waiters):
+        if not (waiter.done() or waiter.get_loop().is_closed()):
+            waiter.set_exception(StoppedWaitingError(_STOPPED))

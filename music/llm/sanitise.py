@@ -1,4 +1,4 @@
-"""Takes the marks of chat templates out of text that a model wrote, or takes their force.
+"""Takes the marks of chat templates out of text that a model wrote, or makes them harmless.
 
 A tokenizer reads `<|im_end|>` in a message's text as the very token that ends a message, so a reply that contains it
 would forge turns in every conversation that it becomes part of.
@@ -10,19 +10,36 @@ would forge turns in every conversation that it becomes part of.
 
 Replies are changed and not refused: a server with wrong stop tokens leaks one at the end of most replies, and asking
 again would be paid for and give the same. The price is that text about such tokens, and HTML's struck-through `<s>`,
-gets a space too. Other tags and code are left as they are; so is `<tool_call>`, which forges no turn.
+gets a space too. Other tags and code are left unchanged; so is `<tool_call>`, which forges no turn.
 
 Seed contexts and personas of a simulation are neutralised as well. Preference files that are read for training are not:
 there the text is the data.
 """
 
 import re
+from collections.abc import Iterable, Iterator
 
-from music.llm.mentions import is_quoted, outside_code
+__all__ = ["find_control_token", "is_quoted", "neutralise", "outside_code", "strip_end_marks", "strip_header"]
 
-__all__ = ["find_control_token", "neutralise", "strip_end_marks", "strip_header"]
-
+_QUOTES = "`'\"‘’“”«»"
+_FENCE = "```"
 _NAME = r"[^\s|｜<>[\]]{1,64}"
+
+
+def is_quoted(text: str, mark: re.Match[str]) -> bool:
+    """Whether a mark has a quotation mark or a backtick beside it."""
+    around = text[max(0, mark.start() - 1) : mark.start()] + text[mark.end() : mark.end() + 1]
+    return any(char in _QUOTES for char in around)
+
+
+def outside_code(text: str, marks: Iterable[re.Match[str]], start: int = 0) -> Iterator[re.Match[str]]:
+    """Yield those marks, in order, that are not in a block of code that begins after `start`."""
+    is_code = False
+    for mark in marks:
+        is_code ^= text.count(_FENCE, start, mark.start()) % 2 == 1
+        start = mark.start()
+        if not is_code:
+            yield mark
 
 
 def _turn_tokens(gap: str) -> str:
@@ -39,7 +56,6 @@ def _turn_tokens(gap: str) -> str:
 
 _CONTROL_TOKEN = re.compile(_turn_tokens("") + r"|</?s>|<(?:bos|eos|pad|unk)>")
 _TURN_TOKEN = re.compile(_turn_tokens(" ?"))
-
 # `<s>` may strike a part of the text through.
 _BOS = r"(?:(?:<s>(?![^<]*</s>\s*\S)|<bos>|<\|begin_of_text\|>|<\|startoftext\|>|<｜begin▁of▁sentence｜>)\s*)"
 _OPENING = (
@@ -59,7 +75,6 @@ _NAKED_HEADER = re.compile(
 )
 _LABELLED_LINE = re.compile(r"^\W{0,3}[A-Z][\w ]{0,30}:", re.MULTILINE)
 """A line that begins as a header of that kind does: of a glossary, or of a script for both speakers."""
-
 _END_MARKS = (
     *("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|eot|>", "<|eom|>", "<|end|>", "<|return|>", "<|endoftext|>"),
     *("<|end_of_text|>", "<|end_of_turn|>", "<|endofturn|>", "<|END_OF_TURN_TOKEN|>", "<|END_RESPONSE|>"),

@@ -12,7 +12,7 @@ sentence like a word.
 import re
 from dataclasses import dataclass
 
-from music.llm.mentions import is_quoted, outside_code
+from music.llm.sanitise import is_quoted, outside_code
 
 __all__ = ["THINKING_WORDS", "find_open_mark", "find_thinking_mark", "split_thinking"]
 

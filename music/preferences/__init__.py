@@ -9,7 +9,7 @@ table), and accounts for every row it cannot use. `read_seeds` reads what conver
 from music.preferences.conversations import is_conversation_file, read_conversations
 from music.preferences.problems import Change, RowProblem
 from music.preferences.reader import PreferenceSet, RejectedRow, read_preferences
-from music.preferences.said import Consecutive
+from music.preferences.row_messages import Consecutive
 from music.preferences.seeds import Seed, SeedSet, read_seeds
 from music.preferences.shapes import Format, parse_format
 from music.preferences.split import PairSplit, seed_key, split_pairs

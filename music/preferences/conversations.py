@@ -7,8 +7,8 @@ from pathlib import Path
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.preferences.problems import RowError
+from music.preferences.row_messages import Consecutive, require_reply
 from music.preferences.rows import ReadRow, read_rows
-from music.preferences.said import Consecutive, require_reply
 from music.preferences.sources import iter_rows
 
 __all__ = ["is_conversation_file", "read_conversations"]
@@ -18,11 +18,11 @@ _LOOKED_AT = 50
 
 def is_conversation_file(source: str | Path, *, split: str | None = None) -> bool:
     """Whether the first rows of a source are single conversations, with nothing to compare them with."""
-    from music.preferences.shapes import find_lone_shape, find_shape
+    from music.preferences.shapes import find_conversation_shape, find_shape
 
     rows = (row.content for row in islice(iter_rows(source, split), _LOOKED_AT))
     first = next((content for content in rows if isinstance(content, dict)), {})
-    return find_shape(first) is None and find_lone_shape(first) is not None
+    return find_shape(first) is None and find_conversation_shape(first) is not None
 
 
 def read_conversations(
@@ -38,7 +38,7 @@ def read_conversations(
     Raises:
         InvalidInputError: The source cannot be read or a row is bad; conversations must end with the assistant.
     """
-    rows = read_rows(source, split=split, consecutive=consecutive, lone=True)
+    rows = read_rows(source, split=split, consecutive=consecutive, with_conversations=True)
     return tuple(_conversations(source, rows))
 
 

@@ -14,7 +14,7 @@ import orjson
 
 from music.conversation import Conversation, Message, Role
 from music.preferences.problems import RowError, RowProblem
-from music.preferences.said import Said, require_reply, settle
+from music.preferences.row_messages import RowMessage, require_reply, to_conversation
 
 __all__ = [
     "decoded",
@@ -62,21 +62,21 @@ def read_text(fields: Mapping[str, Any], name: str) -> str:
 
 def read_messages(fields: Mapping[str, Any], name: str) -> tuple[Message, ...]:
     """Return the messages of a field, with roles in order; further keys of a message are left out."""
-    return settle(parse_messages(required(fields, name), name), name).messages
+    return to_conversation(parse_messages(required(fields, name), name), name).messages
 
 
 def read_transcript(fields: Mapping[str, Any], name: str) -> tuple[Message, ...]:
     r"""Return the messages of a transcript, "\n\nHuman: ...\n\nAssistant: ...", each stripped of outer blanks."""
-    return settle(parse_transcript(read_text(fields, name), name), name).messages
+    return to_conversation(parse_transcript(read_text(fields, name), name), name).messages
 
 
 def read_side(messages: tuple[Message, ...], name: str) -> Conversation:
     """Return the messages as a side of a pair: roles in order, a reply at the end."""
-    said = [
-        Said(m.role, m.content, f"{name}[{index}]", m.tool_calls, m.tool_call_id, m.name)
+    parsed = [
+        RowMessage(m.role, m.content, f"{name}[{index}]", m.tool_calls, m.tool_call_id, m.name)
         for index, m in enumerate(messages)
     ]
-    return require_reply(settle(said, name), name)
+    return require_reply(to_conversation(parsed, name), name)
 
 
 def decoded(value: Any, name: str) -> Any:
@@ -106,7 +106,7 @@ def _is_messages(value: Any) -> bool:
     return bool(items) and all(isinstance(item, dict) and ("role" in item or "from" in item) for item in items)
 
 
-def parse_messages(value: Any, name: str) -> list[Said]:
+def parse_messages(value: Any, name: str) -> list[RowMessage]:
     """Return the messages of a list of them, or of JSON text of such a list."""
     value = decoded(value, name)
     if not isinstance(value, list):
@@ -114,7 +114,7 @@ def parse_messages(value: Any, name: str) -> list[Said]:
     return [parse_message(item, f"{name}[{index}]") for index, item in enumerate(value)]
 
 
-def parse_message(item: Any, place: str) -> Said:
+def parse_message(item: Any, place: str) -> RowMessage:
     """Return the message of `{role, content}` or `{from, value}`; text may come in parts."""
     if not isinstance(item, dict):
         raise _no_message(item, place)
@@ -130,12 +130,12 @@ def parse_message(item: Any, place: str) -> Said:
         known = ", ".join(_ROLES)
         raise RowError(RowProblem.UNKNOWN_ROLE, place, expected=f"a role of {known}", got=repr(speaker))
     if speaker == _CALL_ROLE and text.strip():
-        return Said(role, "", place, tool_calls=_calls_text(text, place))
+        return RowMessage(role, "", place, tool_calls=_calls_text(text, place))
     if calls and role == "assistant":
-        return Said(role, text, place, tool_calls=_calls_text(calls, place))
+        return RowMessage(role, text, place, tool_calls=_calls_text(calls, place))
     if role == "tool":
-        return Said(role, text, place, "", str(item.get("tool_call_id") or ""), str(item.get("name") or ""))
-    return Said(role, text, place)
+        return RowMessage(role, text, place, "", str(item.get("tool_call_id") or ""), str(item.get("name") or ""))
+    return RowMessage(role, text, place)
 
 
 def is_transcript(text: str) -> bool:
@@ -145,14 +145,16 @@ def is_transcript(text: str) -> bool:
     )
 
 
-def parse_transcript(text: str, name: str) -> list[Said]:
+def parse_transcript(text: str, name: str) -> list[RowMessage]:
     r"""Return the messages of "\n\nHuman: ...\n\nAssistant: ...", each stripped of outer blanks."""
     before, *turns = _TURN.split(text.replace("\r\n", "\n"))
     if before or not turns:
         got = repr(before[:40])
         raise RowError(RowProblem.WRONG_TYPE, name, expected="a transcript that begins with 'Human:'", got=got)
     pairs = enumerate(zip(turns[::2], turns[1::2], strict=True))
-    return [Said(_TRANSCRIPT_ROLES[speaker], text.strip(), f"{name}[{index}]") for index, (speaker, text) in pairs]
+    return [
+        RowMessage(_TRANSCRIPT_ROLES[speaker], text.strip(), f"{name}[{index}]") for index, (speaker, text) in pairs
+    ]
 
 
 def _no_message(item: Any, place: str) -> RowError:

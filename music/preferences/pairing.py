@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from music.pairs import ContrastivePair, PreferencePair
 from music.preferences.problems import Change, RowError, RowProblem
-from music.preferences.said import Consecutive, require_reply, settle
+from music.preferences.row_messages import Consecutive, require_reply, to_conversation
 from music.preferences.shapes import Fields, Sides
 from music.preferences.sources import Row
 
@@ -60,7 +60,7 @@ def _pair(
     row: Row, fields: Fields, id: str, sides: Sides, consecutive: Consecutive, changes: Counter[Change]
 ) -> PreferencePair:
     chosen, rejected = (
-        require_reply(settle(side, name, consecutive, changes), name)
+        require_reply(to_conversation(side, name, consecutive, changes), name)
         for side, name in zip(sides, ("chosen", "rejected"), strict=True)
     )
     if chosen == rejected:

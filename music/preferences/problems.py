@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from music.errors import MusicError
+
 __all__ = ["Change", "RowError", "RowProblem"]
 
 
@@ -31,8 +33,8 @@ class Change(StrEnum):
     TOOLS = "pairs with tool messages"
 
 
-class RowError(Exception):
-    """One row is bad; within this room it is counted, or worded for the user by whoever knows the row's place."""
+class RowError(MusicError):
+    """One row is bad. Readers count it, or name the row's place and report it to the user."""
 
     def __init__(self, problem: RowProblem, field: str, *, expected: str, got: str) -> None:
         super().__init__(f"{field}: expected {expected}, got {got}")

@@ -8,12 +8,12 @@ from pathlib import Path
 from music.errors import InvalidInputError
 from music.pairs import PreferencePair
 from music.preferences.problems import Change, RowError, RowProblem
+from music.preferences.row_messages import Consecutive
 from music.preferences.rows import ReadRow, read_rows
-from music.preferences.said import Consecutive
 from music.preferences.shapes import Format
 from music.preferences.sources import Row
 
-__all__ = ["Account", "PreferenceSet", "RejectedRow", "bad_row", "read_preferences"]
+__all__ = ["PreferenceSet", "PreferenceSetBuilder", "RejectedRow", "bad_row", "read_preferences"]
 
 _SHOWN_PLACES = 5
 
@@ -103,7 +103,7 @@ class PreferenceSet:
         return "; ".join(parts)
 
 
-class Account:
+class PreferenceSetBuilder:
     """Adds up what the rows of a source give, row by row."""
 
     def __init__(self, source: str | Path) -> None:
@@ -170,7 +170,7 @@ def read_preferences(
     Raises:
         InvalidInputError: The source cannot be read, no row tells a format, or, if `strict`, a row is bad.
     """
-    account = Account(source)
+    account = PreferenceSetBuilder(source)
     for read in read_rows(source, split=split, format=format, consecutive=consecutive):
         if limit is not None and account.num_pairs >= limit:
             return account.result(limit)

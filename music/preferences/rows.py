@@ -10,25 +10,24 @@ from typing import Any
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.pairs import PreferencePair
-from music.preferences.grouping import grouped
 from music.preferences.pairing import make_pairs
 from music.preferences.problems import Change, RowError, RowProblem
-from music.preferences.said import Consecutive, settle
+from music.preferences.row_messages import Consecutive, to_conversation
 from music.preferences.shapes import (
     PAIR_FORMATS,
+    ConversationShape,
     Fields,
     Format,
-    LoneShape,
     Shape,
-    find_lone_shape,
+    find_conversation_shape,
     find_nearest,
     find_shape,
     shape_named,
 )
-from music.preferences.shapes.rankings import GROUPED
+from music.preferences.shapes.comparisons import GROUPED, grouped
 from music.preferences.sources import Row, iter_rows
 
-__all__ = ["ReadRow", "read_row", "read_rows", "row_fields", "row_id"]
+__all__ = ["ReadRow", "read_column", "read_row", "read_rows", "row_fields", "row_id"]
 
 _DETECTION_ROWS = 50
 
@@ -65,7 +64,7 @@ def read_rows(
     prefer: str = "train",
     format: Format | None = None,
     consecutive: Consecutive = Consecutive.REFUSE,
-    lone: bool = False,
+    with_conversations: bool = False,
 ) -> Iterator[ReadRow]:
     """Yield what every row of a source gives; each row is read by its own shape, whatever the others are.
 
@@ -75,28 +74,35 @@ def read_rows(
         prefer: Which split if none is named.
         format: The shape of all rows; by default it is found row by row.
         consecutive: What becomes of two messages in a row by one speaker.
-        lone: Whether rows of one conversation, with nothing to compare it with, are read too.
+        with_conversations: Whether rows of one conversation, with nothing to compare it with, are read too.
 
     Raises:
         InvalidInputError: The source cannot be read, or none of its first rows has a known shape.
     """
     rows = grouped(iter_rows(source, split, prefer=prefer))
     head = list(islice(rows, _DETECTION_ROWS))
-    fallback = shape_named(format) if format else _first_shape(head, lone)
+    fallback = shape_named(format) if format else _first_shape(head, with_conversations)
     if fallback is None:
-        raise _undetected(source, head, lone)
+        raise _undetected(source, head, with_conversations)
     seen: dict[str, int] = {}
     for row in chain(head, rows):
-        yield read_row(row, fallback, is_forced=format is not None, consecutive=consecutive, lone=lone, seen_ids=seen)
+        yield read_row(
+            row,
+            fallback,
+            is_forced=format is not None,
+            consecutive=consecutive,
+            with_conversations=with_conversations,
+            seen_ids=seen,
+        )
 
 
 def read_row(
     row: Row,
-    fallback: Shape | LoneShape | None = None,
+    fallback: Shape | ConversationShape | None = None,
     *,
     is_forced: bool = False,
     consecutive: Consecutive = Consecutive.REFUSE,
-    lone: bool = False,
+    with_conversations: bool = False,
     seen_ids: dict[str, int] | None = None,
 ) -> ReadRow:
     """Read one row by its own shape.
@@ -106,7 +112,7 @@ def read_row(
         fallback: Reads a row that shows no shape, so that its error names what is missing; None for no reading.
         is_forced: Whether the fallback reads every row.
         consecutive: What becomes of two messages in a row by one speaker.
-        lone: Whether a row of one conversation is read too.
+        with_conversations: Whether a row of one conversation is read too.
         seen_ids: How often each id came before, bad rows included, so that no flag renames a pair; it is kept up.
     """
     shape = fallback
@@ -115,11 +121,11 @@ def read_row(
         fields = row_fields(row)
         id = _unique(row_id(row, fields), {} if seen_ids is None else seen_ids, changes)
         if not is_forced:
-            shape = find_shape(fields) or (find_lone_shape(fields) if lone else None) or fallback
+            shape = find_shape(fields) or (find_conversation_shape(fields) if with_conversations else None) or fallback
         if shape is None:
             raise _shapeless(fields)
-        if isinstance(shape, LoneShape):
-            conversation = settle(shape.read(fields), shape.column, consecutive, changes)
+        if isinstance(shape, ConversationShape):
+            conversation = to_conversation(shape.read(fields), shape.column, consecutive, changes)
             if not any(message.role == "user" for message in conversation.messages):
                 raise RowError(RowProblem.EMPTY_TEXT, shape.column, expected="a message by the user", got="none")
             return ReadRow(row=row, id=id, format=shape.format, conversation=conversation, changes=changes)
@@ -158,6 +164,29 @@ def row_id(row: Row, fields: Mapping[str, Any]) -> str:
     return f"{row.stem}-{row.number}" if value is None or value == "" else str(value)
 
 
+def read_column(source: str | Path, name: str, *, split: str | None = None) -> dict[str, Any]:
+    """Read one column of a source that `read_preferences` or `read_seeds` reads.
+
+    Returns:
+        For each id of a pair or prompt the value in its row; rows without one are left out, and so are bad rows.
+
+    Raises:
+        InvalidInputError: The source cannot be read, or no row has such a column.
+    """
+    values: dict[str, Any] = {}
+    seen: dict[str, None] = {}
+    for read in read_rows(source, split=split, with_conversations=True):
+        if not isinstance(read.row.content, dict):
+            continue
+        seen |= dict.fromkeys(read.row.content)
+        value = read.row.content.get(name)
+        if value is not None and read.error is None:
+            values |= dict.fromkeys([pair.id for pair in read.pairs] or [read.id], value)
+    if name not in seen:
+        raise InvalidInputError(f"{source}: expected a column {name!r}; there are {', '.join(seen) or 'no columns'}")
+    return values
+
+
 def _unique(id: str, seen: dict[str, int], changes: Counter[Change]) -> str:
     """Number an id that an earlier row has too: `p0`, `p0#2`, `p0#3`."""
     seen[id] = number = seen.get(id, 0) + 1
@@ -167,11 +196,11 @@ def _unique(id: str, seen: dict[str, int], changes: Counter[Change]) -> str:
     return f"{id}#{number}"
 
 
-def _first_shape(head: Iterable[Row], lone: bool) -> Shape | LoneShape | None:
+def _first_shape(head: Iterable[Row], with_conversations: bool) -> Shape | ConversationShape | None:
     """Return the shape of the first row that shows one; of pairs, if any does."""
     fields = [row.content for row in head if isinstance(row.content, dict)]
-    shape: Shape | LoneShape | None = next(filter(None, map(find_shape, fields)), None)
-    return shape or (next(filter(None, map(find_lone_shape, fields)), None) if lone else None)
+    shape: Shape | ConversationShape | None = next(filter(None, map(find_shape, fields)), None)
+    return shape or (next(filter(None, map(find_conversation_shape, fields)), None) if with_conversations else None)
 
 
 def _shapeless(fields: Fields) -> RowError:
@@ -179,20 +208,21 @@ def _shapeless(fields: Fields) -> RowError:
     return RowError(RowProblem.MISSING_SIDE, "row", expected="a row of preferences", got=got)
 
 
-def _undetected(source: str | Path, head: list[Row], lone: bool) -> InvalidInputError:
-    wanted = f"rows of preferences{', conversations or prompts' if lone else ''}"
+def _undetected(source: str | Path, head: list[Row], with_conversations: bool) -> InvalidInputError:
+    wanted = f"rows of preferences{', conversations or prompts' if with_conversations else ''}"
     fields = next((row.content for row in head if isinstance(row.content, dict)), None)
     if fields is None:
         return InvalidInputError(f"{source}: expected {wanted}, found {'no object' if head else 'no row'}")
     seen = ", ".join(f"{name} ({type(value).__name__})" for name, value in fields.items() if name != GROUPED)
-    known = f"known: {', '.join(Format if lone else PAIR_FORMATS)} (docs/your-own-data.md shows a row of each)"
+    formats = Format if with_conversations else PAIR_FORMATS
+    known = f"known: {', '.join(formats)} (docs/your-own-data.md shows a row of each)"
     hints = filter(None, (_use_of(fields), find_nearest(fields), known))
     return InvalidInputError(f"{source}: expected {wanted}, got columns {seen}; {'; '.join(hints)}")
 
 
 def _use_of(fields: Fields) -> str:
     """Say which commands read a row that is one conversation; empty if it is none."""
-    shape = find_lone_shape(fields)
+    shape = find_conversation_shape(fields)
     if shape is None:
         return ""
     if shape.format is Format.PROMPT:

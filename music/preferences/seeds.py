@@ -12,9 +12,9 @@ from pathlib import Path
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.pairs import PreferencePair
-from music.preferences.reader import Account, bad_row
+from music.preferences.reader import PreferenceSetBuilder, bad_row
+from music.preferences.row_messages import Consecutive
 from music.preferences.rows import ReadRow, read_rows
-from music.preferences.said import Consecutive
 from music.preferences.shapes import Format
 
 __all__ = ["Seed", "SeedSet", "read_seeds"]
@@ -97,10 +97,10 @@ def read_seeds(
     Raises:
         InvalidInputError: The source cannot be read, no row tells a format, or, if `strict`, a row is bad.
     """
-    account = Account(source)
+    account = PreferenceSetBuilder(source)
     seeds: list[Seed] = []
     num_with_tools = 0
-    for read in read_rows(source, split=split, format=format, consecutive=consecutive, lone=True):
+    for read in read_rows(source, split=split, format=format, consecutive=consecutive, with_conversations=True):
         if limit is not None and len(seeds) >= limit:
             break
         if strict and read.error is not None:

@@ -20,16 +20,34 @@ from music.prompts.contrast_reply import (
     render_rewrite_reply,
 )
 from music.prompts.dialogue import USER_PROMPT, load_user_template, render_assistant, render_user
-from music.prompts.judge import Choice, parse_judgement, render_judge, render_judgement
-from music.prompts.judge_template import load_template, template_names
-from music.prompts.part_names import ReplyFormatError
-from music.prompts.parts import ContrastFormat, ContrastStrategy, Part, RolePrompt
-from music.prompts.rating import HIGHEST, LOWEST, parse_rating, render_rate, render_rating
-from music.prompts.reading import read_prompt
+from music.prompts.judge import (
+    HIGHEST,
+    LOWEST,
+    Choice,
+    load_template,
+    parse_judgement,
+    parse_rating,
+    render_judge,
+    render_judgement,
+    render_rate,
+    render_rating,
+    template_names,
+)
+from music.prompts.kinds import ContrastFormat, ContrastStrategy, PromptKind
+from music.prompts.reading import RolePrompt, read_prompt
+from music.prompts.reply_parts import ReplyFormatError
 from music.prompts.template import PromptTemplate
 
 __all__ = ["CONTRAST_PROMPTS", "HIGHEST", "LOWEST", "USER_PROMPT"]
-__all__ += ["Choice", "ContrastFormat", "ContrastStrategy", "Part", "PromptTemplate", "ReplyFormatError", "RolePrompt"]
+__all__ += [
+    "Choice",
+    "ContrastFormat",
+    "ContrastStrategy",
+    "PromptKind",
+    "PromptTemplate",
+    "ReplyFormatError",
+    "RolePrompt",
+]
 __all__ += [
     "contrast_frame",
     "contrast_schema",

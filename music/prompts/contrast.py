@@ -1,27 +1,118 @@
-"""Prompts of the contrasts that a model plays, in place of the user's last message."""
+"""Prompts of the contrasts that a model plays, in place of the user's last message.
 
-from collections.abc import Iterable
+`TASKS` holds what each asks for: in which words, and for which parts of the reply.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from music.conversation import Conversation, Message
-from music.prompts.contrast_tasks import ASKS, TASKS
-from music.prompts.part_names import INSTRUCTION, RESPONSE
-from music.prompts.parts import ContrastFormat, ContrastStrategy, Part
+from music.prompts.kinds import ContrastFormat, ContrastStrategy, PromptKind
+from music.prompts.reply_parts import INSTRUCTION, RESPONSE
 from music.prompts.template import PromptTemplate
 
-__all__ = ["CONTRAST_PROMPTS", "asks_for_json", "contrast_frame", "load_contrast_template", "read_in_place"]
-__all__ += ["render_contrast", "render_rewrite"]
+__all__ = [
+    "ASKS",
+    "CONTRAST_PROMPTS",
+    "TASKS",
+    "ContrastTask",
+    "asks_for_json",
+    "contrast_frame",
+    "load_contrast_template",
+    "read_in_place",
+    "render_contrast",
+    "render_rewrite",
+    "write_parts",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContrastTask:
+    """What a contrast's prompt asks for.
+
+    Attributes:
+        head: How the prompt begins, by which it is recognised.
+        body: What to write, below the message.
+        parts: The parts of the reply, each with the words that hold its place in the prompt.
+    """
+
+    head: str
+    body: str
+    parts: dict[str, str]
+
+    def asked(self, form: ContrastFormat) -> str:
+        """Return the end of the prompt, which asks for a format."""
+        return f"{ASKS[form]}\n\n{write_parts(self.parts, form)}"
+
+
+ASKS = {
+    ContrastFormat.TAGS: "Use exactly this format:",
+    ContrastFormat.JSON: "Answer with one JSON object and nothing else, in exactly this form:",
+}
+"""How each format is asked for."""
+
+
+def write_parts(parts: Mapping[str, str], form: ContrastFormat) -> str:
+    """Write the parts of a reply in a format."""
+    if form is ContrastFormat.JSON:
+        return json.dumps(parts, ensure_ascii=False)
+    return "\n".join(f"<{name}>\n{text}\n</{name}>" for name, text in parts.items())
+
+
+TASKS = {
+    PromptKind.INSTRUCTION: ContrastTask(
+        head="Below is the user's latest message. Answer a modified version of it.",
+        body="First write a modified instruction: highly related to the message, yet not the same request, so that a "
+        "perfect answer to it would be a poor answer to the message. Then answer the modified instruction as well as "
+        "you can, in the light of the conversation so far. The answer must stand on its own and must not mention the "
+        "modification.",
+        parts={INSTRUCTION: "the modified instruction", RESPONSE: "the answer to the modified instruction"},
+    ),
+    PromptKind.DROP_CONSTRAINT: ContrastTask(
+        head="Below is the user's latest message. Answer it, but drop a standing constraint.",
+        body="Look through the user's earlier messages for constraints and wishes that still hold (form, length, tone, "
+        "how to be addressed, what to include or avoid, facts about the user). First write a modified instruction: the "
+        "same request as the message, with one or more of those constraints dropped or changed. Then answer that, as "
+        "well as you can; the answer must not mention the change. If nothing was stated earlier, modify the request "
+        "itself a little instead.",
+        parts={
+            INSTRUCTION: "the request, with what was dropped or changed",
+            RESPONSE: "the answer to the modified instruction",
+        },
+    ),
+    PromptKind.PERSONA_SWAP: ContrastTask(
+        head="Below is the user's latest message. Answer it as if another user had written it.",
+        body="Imagine another user who could have sent this message, but who is not the one of this conversation: with "
+        "another goal, another level of knowledge, other facts about themselves and other wishes for the replies. "
+        "First write a modified instruction: the message as that other user would have meant it. Then answer that "
+        "other user as well as you can, naturally, and without mentioning the change; the answer should plainly not "
+        "suit the user of this conversation.",
+        parts={
+            INSTRUCTION: "the message, as the other user would have meant it",
+            RESPONSE: "the answer to the other user",
+        },
+    ),
+    PromptKind.REWRITE: ContrastTask(
+        head="Below is the user's latest message. Rewrite it into a modified version of it.",
+        body="The modified version is highly related to the message, in the user's own voice and of about the same "
+        "length, yet not the same request: a perfect answer to it would be a poor answer to the message. Do not answer "
+        "either of them.",
+        parts={INSTRUCTION: "the modified version"},
+    ),
+}
 
 _MESSAGE_BEGINS, _MESSAGE_ENDS = "\n\n<message>\n", "\n</message>\n\n"
 # Whole prompts up to the message and from there on: rendering is two additions.
 _PIECES = {
-    (part, form): (task.head + _MESSAGE_BEGINS, f"{_MESSAGE_ENDS}{task.body} {task.asked(form)}")
-    for part, task in TASKS.items()
+    (kind, form): (task.head + _MESSAGE_BEGINS, f"{_MESSAGE_ENDS}{task.body} {task.asked(form)}")
+    for kind, task in TASKS.items()
     for form in ContrastFormat
 }
 CONTRAST_PROMPTS = {
-    part: (task.head, "{message}".join(_PIECES[part, ContrastFormat.TAGS])) for part, task in TASKS.items()
+    kind: (task.head, "{message}".join(_PIECES[kind, ContrastFormat.TAGS])) for kind, task in TASKS.items()
 }
-"""For each part that answers in place of the last user message: how its prompt begins, and the whole prompt."""
+"""For each prompt that stands in place of the last user message: how it begins, and all of it."""
 
 
 def render_contrast(
@@ -41,17 +132,17 @@ def render_contrast(
     Raises:
         InvalidInputError: The template cannot be filled in.
     """
-    part = Part(strategy)
+    kind = PromptKind(strategy)
     if template is None:
-        return _in_place(part, conversation, form)
+        return _in_place(kind, conversation, form)
     *history, last = conversation.messages
-    values = contrast_frame(part, form) | {"strategy": str(strategy), "message": last.content}
+    values = contrast_frame(kind, form) | {"strategy": str(strategy), "message": last.content}
     return (*history, Message(role="user", content=template.render("contrast", values)))
 
 
 def render_rewrite(conversation: Conversation, form: ContrastFormat = ContrastFormat.TAGS) -> tuple[Message, ...]:
     """Ask for a modified version of the last user message, and for no answer."""
-    return _in_place(Part.REWRITE, conversation, form)
+    return _in_place(PromptKind.REWRITE, conversation, form)
 
 
 def load_contrast_template(
@@ -73,20 +164,20 @@ def load_contrast_template(
     needs = {mark.format(part): advice.format(mark.format(part)) for part in (INSTRUCTION, RESPONSE)}
     template = PromptTemplate("contrast's prompt", name, source, needs)
     for strategy in strategies:
-        values = contrast_frame(Part(strategy), form) | {"strategy": str(strategy)}
+        values = contrast_frame(PromptKind(strategy), form) | {"strategy": str(strategy)}
         template.require("contrast", ("message",), values)
     return template
 
 
-def contrast_frame(part: Part, form: ContrastFormat) -> dict[str, str]:
-    """Return the pieces of a part's prompt by name, for templates: `head`, `task` and `format`."""
-    task = TASKS[part]
+def contrast_frame(kind: PromptKind, form: ContrastFormat) -> dict[str, str]:
+    """Return the pieces of a prompt by name, for templates: `head`, `task` and `format`."""
+    task = TASKS[kind]
     return {"head": task.head, "task": task.body, "format": task.asked(form)}
 
 
-def read_in_place(part: Part, content: str) -> str | None:
-    """Return the message that a part's prompt holds; None if it is no prompt of that part."""
-    begin = TASKS[part].head + _MESSAGE_BEGINS
+def read_in_place(kind: PromptKind, content: str) -> str | None:
+    """Return the message that a prompt of a kind holds; None if it is no prompt of that kind."""
+    begin = TASKS[kind].head + _MESSAGE_BEGINS
     message, end, _ = content.removeprefix(begin).rpartition(_MESSAGE_ENDS)
     return message if end and content.startswith(begin) else None
 
@@ -96,7 +187,7 @@ def asks_for_json(content: str) -> bool:
     return ASKS[ContrastFormat.JSON] in content.rpartition(_MESSAGE_ENDS)[2]
 
 
-def _in_place(part: Part, conversation: Conversation, form: ContrastFormat) -> tuple[Message, ...]:
+def _in_place(kind: PromptKind, conversation: Conversation, form: ContrastFormat) -> tuple[Message, ...]:
     """Put a prompt in the place of the last user message."""
     *history, last = conversation.messages
-    return (*history, Message(role="user", content=last.content.join(_PIECES[part, form])))
+    return (*history, Message(role="user", content=last.content.join(_PIECES[kind, form])))

@@ -6,10 +6,10 @@ Whatever a prompt asks for, tags and JSON and all that is plain are read (`delim
 import re
 from typing import Any
 
-from music.prompts.contrast_tasks import TASKS, write_parts
+from music.prompts.contrast import TASKS, write_parts
 from music.prompts.delimited import read_parts
-from music.prompts.part_names import INSTRUCTION, RESPONSE, ReplyFormatError
-from music.prompts.parts import ContrastFormat, Part
+from music.prompts.kinds import ContrastFormat, PromptKind
+from music.prompts.reply_parts import INSTRUCTION, RESPONSE, ReplyFormatError
 
 __all__ = ["contrast_schema", "read_contrast", "read_rewrite", "render_contrast_reply", "render_rewrite_reply"]
 
@@ -27,7 +27,7 @@ _CHARS_READ = 100
 _WORD = re.compile(r"[^\W_]+")
 
 
-def contrast_schema(part: Part) -> dict[str, Any]:
+def contrast_schema(part: PromptKind) -> dict[str, Any]:
     """Return the JSON schema of a part's reply; the instruction comes first, as the response follows from it."""
     names = list(TASKS[part].parts)
     return {

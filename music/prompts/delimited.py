@@ -10,8 +10,15 @@ import html
 import re
 from dataclasses import dataclass
 
-from music.prompts.delimited_json import JSON_KEY, read_object
-from music.prompts.part_names import INSTRUCTION, PART_NAMES, RESPONSE, ReplyFormatError, place_of
+from music.prompts.reply_parts import (
+    INSTRUCTION,
+    JSON_KEY,
+    PART_NAMES,
+    RESPONSE,
+    ReplyFormatError,
+    place_of,
+    read_object,
+)
 
 __all__ = ["read_parts"]
 

@@ -1,11 +1,18 @@
-from .contract import CONTRACT_FILE, ContractError, Readout, RewardStatistics, ScoreContract
 from .functions import RewardFunction, length_reward, load_reward, random_reward
 from .model import RewardModel
 from .remote import RemoteReward, RemoteRewardSettings
-from .scored import Scored
 from .session import RewardSession
-from .tokens import ConversationTokenizer, Encoding, Unscorable
-from .unscorable import UnscorableError
+from .tokens.contract import (
+    CONTRACT_FILE,
+    ContractError,
+    Readout,
+    RewardStatistics,
+    ScoreContract,
+    Scored,
+    Unscorable,
+    UnscorableError,
+)
+from .tokens.encoding import ConversationTokenizer, Encoding
 
 __all__ = [
     "CONTRACT_FILE",

@@ -12,27 +12,18 @@ from transformers import PreTrainedModel
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
-from music.reward.contract import ReadAt, Readout, ScoreContract
-from music.reward.device import resolve_device
-from music.reward.fingerprint import fingerprint
-from music.reward.loading import load_checkpoint, saved_dtype
+from music.reward.loading import count_text, fingerprint, load_checkpoint, save_model, saved_dtype
 from music.reward.packing import TokenSequence
-from music.reward.saving import save_model
-from music.reward.scored import Scored
-from music.reward.scoring import SequenceScorer
-from music.reward.self_test import make_scorer
+from music.reward.scoring.cached_scorer import make_sequence_scorer
+from music.reward.scoring.device import resolve_device
+from music.reward.scoring.self_test import make_scorer
+from music.reward.scoring.states import affordable_tokens
 from music.reward.session import RewardSession
-from music.reward.state_pool import affordable_tokens
-from music.reward.template import ends_of_prefixes
-from music.reward.tokens import ConversationTokenizer, Encoding, Unscorable
+from music.reward.tokens.contract import ReadAt, Readout, ScoreContract, Scored, Unscorable
+from music.reward.tokens.encoding import ConversationTokenizer, Encoding
+from music.reward.tokens.template import ends_of_prefixes
 
-__all__ = ["RewardModel", "count_text"]
-
-
-def count_text(classifier: PreTrainedModel) -> str:
-    """Write a model's number of parameters for people."""
-    count = classifier.num_parameters()
-    return f"{count / 1e6:,.1f}M parameters" if count >= 1_000_000 else f"{count / 1e3:.0f}k parameters"
+__all__ = ["RewardModel"]
 
 
 class RewardModel:
@@ -66,7 +57,7 @@ class RewardModel:
         module: nn.Module = classifier  # whose methods PreTrainedModel overrides with types that say less
         module.to(self._device)
         self._scorer = make_scorer(classifier, attention)
-        self._sequences = SequenceScorer(self._scorer)
+        self._sequences = make_sequence_scorer(self._scorer)
         self._tokens = tokens
 
     @classmethod
@@ -224,7 +215,7 @@ class RewardModel:
         if max_tokens is not None and max_tokens < 1:
             raise InvalidInputError(f"with_prefix_cache: expected max_tokens of at least 1, got {max_tokens}")
         model = copy(self)
-        model._sequences = SequenceScorer(self._scorer, max_tokens or affordable_tokens(self._classifier))
+        model._sequences = make_sequence_scorer(self._scorer, max_tokens or affordable_tokens(self._classifier))
         return model
 
     def with_readout(self, readout: Readout) -> "RewardModel":

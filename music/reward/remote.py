@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from music.aio import run_in_background
 from music.conversation import Conversation
 from music.llm.chat import EndpointTimeoutError, EndpointUnavailableError, MalformedReplyError, RequestRejectedError
-from music.llm.completion import error_excerpt
-from music.llm.posting import JsonEndpoint, PostSettings
+from music.llm.http import JsonEndpoint, PostSettings
 from music.llm.retry import FailedTryError, RetryPolicy, call_with_retries
-from music.reward.unscorable import UnscorableError
+from music.llm.server_errors import error_excerpt
+from music.reward.tokens.contract import UnscorableError
 
 __all__ = ["RemoteReward", "RemoteRewardSettings"]
 
@@ -59,7 +59,7 @@ class RemoteReward:
 
     Args:
         model: Name of the model, as the server knows it.
-        base_url: What `/classify` stands under, without `/v1`; keys come from the environment (`music.llm.keys`).
+        base_url: What `/classify` stands under, without `/v1`; keys come from the environment (`music.llm.connection`).
         settings: Time-outs, bounds and retries.
 
     Raises:

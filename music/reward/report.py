@@ -9,8 +9,8 @@ from typing import Any
 from music.conversation import Conversation
 from music.pairs import PreferencePair
 from music.reward.model import RewardModel
-from music.reward.scored import Scored
-from music.reward.tokens import Encoding, Unscorable, has_reply
+from music.reward.tokens.contract import Scored, Unscorable
+from music.reward.tokens.encoding import Encoding, has_reply
 
 __all__ = ["ScoreReport", "report_conversations", "report_pairs", "score_all"]
 

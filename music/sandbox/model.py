@@ -3,9 +3,11 @@
 import math
 
 from music.conversation import Conversation
+from music.errors import InvalidInputError
 from music.llm.chat import ChatReply, ChatRequest, ReplyOutcome, TokenLogprobs
+from music.names import did_you_mean
 from music.prompts import (
-    Part,
+    PromptKind,
     read_prompt,
     render_contrast_reply,
     render_judgement,
@@ -16,7 +18,7 @@ from music.sandbox.world import contrasts, fallback, players
 from music.sandbox.world.oracle import oracle_choice, oracle_rating
 from music.sandbox.world.state import state_after
 
-__all__ = ["SKILLS", "SandboxModel"]
+__all__ = ["SKILLS", "SandboxModel", "load_sandbox_model"]
 
 SKILLS = {"perfect": 0.0, "good": 0.5, "fair": 1.0, "weak": 1.5}
 """How careless the assistant is, by the model name that asks for it; any other name gets "good"."""
@@ -61,19 +63,19 @@ class SandboxModel:
         """Answer one request, without the wire's wrapping."""
         prompt = read_prompt(request.messages)
         conversation = prompt.conversation
-        if prompt.part is Part.USER:
+        if prompt.kind is PromptKind.USER:
             return self._user(conversation, request.seed, prompt.persona)
         if prompt.other is not None:
             return render_judgement(oracle_choice(conversation, prompt.other), "By the oracle's grades of all replies:")
-        if prompt.part is Part.RATE:
+        if prompt.kind is PromptKind.RATE:
             return render_rating(round(oracle_rating(conversation)))
         # Named by the request alone, which both sides of a pair share, so that they share their accidents too.
         seed = f"{self._seed}/{request.seed}/{conversation.messages[-1].content}"
         rng = players.stream(seed, "fallback")
-        if prompt.part is Part.REWRITE:
+        if prompt.kind is PromptKind.REWRITE:
             rewritten = contrasts.rewrite(conversation, seed) or fallback.contrast(conversation, rng)[0]
             return render_rewrite_reply(rewritten, prompt.form)
-        if play := contrasts.CONTRASTS.get(prompt.part):
+        if play := contrasts.CONTRASTS.get(prompt.kind):
             answered = play(conversation, seed, self._carelessness) or fallback.contrast(conversation, rng)
             return render_contrast_reply(*answered, prompt.form)
         text = players.reply(conversation, seed, self._carelessness)
@@ -98,10 +100,23 @@ class SandboxModel:
         return text
 
 
+def load_sandbox_model(skill: str) -> SandboxModel:
+    """Return the sandbox's model of a skill; by default that of `SandboxModel`.
+
+    Raises:
+        InvalidInputError: There is no such skill.
+    """
+    if skill and skill not in SKILLS:
+        raise InvalidInputError(
+            f"endpoint 'sandbox:{skill[:40]}': expected a skill of {', '.join(SKILLS)}{did_you_mean(skill, SKILLS)}"
+        )
+    return SandboxModel(skill) if skill else SandboxModel()
+
+
 def _logprobs(request: ChatRequest) -> tuple[TokenLogprobs, ...]:
     """Return those of a rating, whose mean is what the judge makes of the conversation; nothing else has any."""
     prompt = read_prompt(request.messages)
-    if prompt.part is not Part.RATE:
+    if prompt.kind is not PromptKind.RATE:
         return ()
     exact = oracle_rating(prompt.conversation)
     shares = {math.floor(exact): 1 - exact % 1, math.ceil(exact): exact % 1 or 1.0}

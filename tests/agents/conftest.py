@@ -6,19 +6,19 @@ import pytest
 from music.conversation import Conversation
 from music.llm.chat import ChatReply, ChatRequest, ReplyOutcome
 from music.pairs import PreferencePair
-from music.prompts import Part, read_prompt, render_contrast_reply
+from music.prompts import PromptKind, read_prompt, render_contrast_reply
 from music_agents import AssistantRole, InstructionContrast, PairGraph, RoleSet, UserRole, build_pair_graph
 
-Answer = Callable[[Part, Conversation, ChatRequest], str | ChatReply]
+Answer = Callable[[PromptKind, Conversation, ChatRequest], str | ChatReply]
 
 
 def make_reply(text: str, outcome: ReplyOutcome = ReplyOutcome.COMPLETE) -> ChatReply:
     return ChatReply(text=text, outcome=outcome, model="fake", prompt_tokens=10, completion_tokens=1)
 
 
-def plain_answer(part: Part, conversation: Conversation, request: ChatRequest) -> str:
+def plain_answer(part: PromptKind, conversation: Conversation, request: ChatRequest) -> str:
     place = request.key.replace("/", ":")
-    if part in (Part.USER, Part.ASSISTANT):
+    if part in (PromptKind.USER, PromptKind.ASSISTANT):
         return f"{part} {place}"
     return render_contrast_reply(f"modified {place}", f"contrast {place}")
 
@@ -50,7 +50,7 @@ class FakeModel:
         finally:
             self.in_flight.remove(request.key)
         prompt = read_prompt(request.messages)
-        answer = self._answer(prompt.part, prompt.conversation, request)
+        answer = self._answer(prompt.kind, prompt.conversation, request)
         return make_reply(answer) if isinstance(answer, str) else answer
 
     async def wait_for_in_flight(self, num: int) -> None:

@@ -6,7 +6,7 @@ from langgraph.graph import START, StateGraph
 from music.conversation import Conversation
 from music.llm.chat import ChatReply, EndpointTimeoutError, ReplyOutcome, RequestRejectedError
 from music.pairs import TurnContrast, Usage
-from music.prompts import Part
+from music.prompts import PromptKind
 from music_agents import FailureReason, RoleFailedError, RoleTurn, build_pair_graph
 from music_agents.contrasts import Schedule, ScheduledContrast
 from music_agents.failures import RoleStopError
@@ -195,7 +195,7 @@ async def test_a_useless_reply_is_asked_for_again_then_gives_the_pair_up(fake_mo
 
 async def test_a_second_attempt_that_parses_is_used_and_both_are_accounted_for(fake_model, graph_over, plain):
     def answer(part, conversation, request):
-        if part is Part.INSTRUCTION and request.key.endswith("/0"):
+        if part is PromptKind.INSTRUCTION and request.key.endswith("/0"):
             return "I would rather not."
         return plain(part, conversation, request)
 
@@ -207,7 +207,7 @@ async def test_a_second_attempt_that_parses_is_used_and_both_are_accounted_for(f
 
 async def test_the_number_of_attempts_is_the_contexts(fake_model, graph_over, plain):
     def answer(part, conversation, request):
-        if part is Part.INSTRUCTION and int(request.key.rpartition("/")[2]) < 5:
+        if part is PromptKind.INSTRUCTION and int(request.key.rpartition("/")[2]) < 5:
             return "I would rather not."
         return plain(part, conversation, request)
 

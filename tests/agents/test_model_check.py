@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from music.llm.chat import ReplyOutcome
-from music.prompts import Part
+from music.prompts import PromptKind
 from music_agents import SimulationConfig, run_simulation
 from music_agents.failures import FailureReason
 from music_agents.model_check import Measure, check_models
@@ -32,9 +32,9 @@ def check(seeds, monkeypatch):
 
 def users_ask(part, conversation, request):
     """As `plain_answer`, with users that a gate lets through."""
-    if part is Part.USER:
+    if part is PromptKind.USER:
         return f"And what about number {request.seed % 9973}, then?"
-    if part is Part.ASSISTANT:
+    if part is PromptKind.ASSISTANT:
         return f"It is {request.seed % 997}."
     return "Sure! Here is a modified version of it."
 
@@ -85,9 +85,9 @@ async def test_cut_and_thinking_replies_are_counted_by_reason(check, fake_model,
         from music.llm.chat import ChatReply
 
         reply = ChatReply(text=said, outcome=ReplyOutcome.COMPLETE, model="fake", thinking="hm")
-        if part is Part.INSTRUCTION:
+        if part is PromptKind.INSTRUCTION:
             return replace(reply, outcome=ReplyOutcome.LENGTH)
-        return replace(reply, text="", outcome=ReplyOutcome.THOUGHT) if part is Part.ASSISTANT else reply
+        return replace(reply, text="", outcome=ReplyOutcome.THOUGHT) if part is PromptKind.ASSISTANT else reply
 
     found = await check(fake_model(answer), strategy={"instruction": 1.0})
     assert found.contrasts["instruction"].unfit == {"reply_cut": 8}
@@ -132,7 +132,7 @@ async def test_one_reply_of_use_is_enough_to_go_on(seeds, fake_model, plain, tmp
 
 async def test_the_message_of_a_stalled_run_names_the_remedy(seeds, fake_model, tmp_path):
     def answer(part, conversation, request):
-        return "Assistant: I would say so." if part is Part.USER else "fine"
+        return "Assistant: I would say so." if part is PromptKind.USER else "fine"
 
     with pytest.raises(
         SimulationStalledError, match=r"user_role_flip .*\. As the user this model speaks as the assist"

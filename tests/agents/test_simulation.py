@@ -5,7 +5,7 @@ import pytest
 
 from music.llm.chat import EndpointUnavailableError
 from music.pairs import ContrastivePair
-from music.prompts import Part
+from music.prompts import PromptKind
 from music_agents import FailedPair, FailureReason, SimulationStalledError, simulate
 from music_agents.seeds import SeedContexts
 from music_agents.simulation import MAX_AHEAD, STARTS_AT_ONCE, PairIndices, run_pairs
@@ -14,7 +14,7 @@ from music_agents.simulator import PairSimulator
 
 def failing_at(indices, plain):
     def answer(part, conversation, request):
-        if int(request.key.partition("/")[0]) in indices and part is Part.INSTRUCTION:
+        if int(request.key.partition("/")[0]) in indices and part is PromptKind.INSTRUCTION:
             return "not in the format"
         return plain(part, conversation, request)
 
@@ -135,8 +135,8 @@ async def test_a_bug_in_a_role_is_not_taken_for_a_failed_pair(fake_model, graph_
 
 async def test_sides_that_do_not_differ_fail_as_data(fake_model, graph_over, seeds):
     def answer(part, conversation, request):
-        if part in (Part.USER, Part.ASSISTANT):
-            return "what?" if part is Part.USER else "the same"
+        if part in (PromptKind.USER, PromptKind.ASSISTANT):
+            return "what?" if part is PromptKind.USER else "the same"
         return "<modified_instruction>other</modified_instruction><response>the same</response>"
 
     outcomes = []

@@ -8,7 +8,7 @@ from music.llm.chat import EndpointUnavailableError
 from music.llm.openai import ClientSettings, OpenAIChatModel
 from music.llm.retry import RetryPolicy
 from music.pairs import Usage
-from music.reward.unscorable import UnscorableError
+from music.reward.tokens.contract import UnscorableError
 from music_agents.failures import RoleFailedError
 from music_agents.personas import Persona
 from music_agents.roles import RoleTurn

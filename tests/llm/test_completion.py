@@ -19,8 +19,8 @@ from music.llm import (
     TokenLogprobs,
 )
 from music.llm.chat import TryUsage
+from music.llm.choice import outcome_of
 from music.llm.completion import read_completion
-from music.llm.finish import outcome_of
 from music.llm.retry import FailedTryError
 
 COMPLETE, CUT, FILTERED = ReplyOutcome.COMPLETE, ReplyOutcome.LENGTH, ReplyOutcome.CONTENT_FILTER

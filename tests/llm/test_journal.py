@@ -23,7 +23,7 @@ from music.llm.chat import (
 )
 from music.llm.journal import ChangedSettingsError, Journal, JournaledModel, JournalError, JournalLockedError
 from music.llm.spending.budget import Price
-from music.llm.spending.tally import Tally
+from music.llm.spending.records import Charges
 
 SETTINGS = {"seed": 0, "model": "m@http://127.0.0.1:1/v1"}
 
@@ -95,7 +95,7 @@ async def test_failed_tries_are_paid_for_in_every_later_session(tmp_path):
         await asyncio.gather(*(journal.charge("k", "user", counted, 0.25) for _ in range(2)))  # two tries, one key
         await journal.charge("k", "user", guessed, None)
         await journal.put("k", make_reply("x"), "user")
-    expected = Tally(
+    expected = Charges(
         num_calls=1,
         prompt_tokens=123,
         completion_tokens=62,
@@ -136,7 +136,7 @@ async def test_every_account_knows_what_its_replies_cost_in_all_sessions(tmp_pat
                 await user.complete(make_request("0/user"))
             await asyncio.gather(*(judge.complete(make_request(f"{session}/judge/{i}")) for i in range(2)))
             for account, num in (("user", 1 + session), ("judge", 2 + 2 * session)):
-                assert journal.spent(account) == {"m": Tally(num, 3 * num, 2 * num, num_unpriced=num)}
+                assert journal.spent(account) == {"m": Charges(num, 3 * num, 2 * num, num_unpriced=num)}
 
 
 async def test_any_text_comes_back_as_it_was(tmp_path):

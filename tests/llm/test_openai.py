@@ -166,7 +166,7 @@ async def test_a_refused_seed_is_done_without_and_not_sent_again(serve, completi
     for _ in range(3):
         assert (await client.complete(hello)).text == "Hello."
     assert ["seed" in body for body in server.bodies] == [True, False, False, False]
-    assert client.terms.unsupported == ("seed",)
+    assert client.field_support.unsupported == ("seed",)
     assert [record.message for record in caplog.records] == [
         f"{client.name} refuses seed: it is asked without from now on"
     ]
@@ -180,7 +180,7 @@ async def test_max_tokens_is_renamed_where_it_is_refused(serve, completion, open
         await client.complete(request)
     assert [sorted(body) for body in server.bodies[-2:]] == [["max_completion_tokens", "messages", "model"]] * 2
     assert len(server.bodies) == 5
-    assert client.terms.unsupported == ("seed", "max_tokens (max_completion_tokens in its place)", "logprobs")
+    assert client.field_support.unsupported == ("seed", "max_tokens (max_completion_tokens in its place)", "logprobs")
 
 
 async def test_a_bound_is_never_dropped(serve, completion, open_client, hello):
@@ -188,7 +188,7 @@ async def test_a_bound_is_never_dropped(serve, completion, open_client, hello):
     client = open_client(await serve(server))
     with pytest.raises(RequestRejectedError, match="does not take 'max_completion_tokens': leave out --option max"):
         await client.complete(replace(hello, sampling=Sampling(max_tokens=5)))
-    assert client.terms.unsupported == ()
+    assert client.field_support.unsupported == ()
     given = open_client(await serve(server), connection=Connection(max_tokens_field="max_tokens"))
     with pytest.raises(RequestRejectedError, match="does not take 'max_tokens': leave out --max-reply-tokens and --op"):
         await given.complete(replace(hello, sampling=Sampling(max_tokens=5)))
@@ -224,7 +224,7 @@ async def test_a_schema_is_sent_as_the_server_takes_it(serve, completion, open_c
     for _ in range(2):
         await client.complete(replace(hello, json_schema=SCHEMA))
     assert [body["response_format"] for body in server.bodies[-2:]] == [sent, sent]
-    assert client.terms.takes_schema
+    assert client.field_support.takes_schema
     assert len(server.bodies) == 2 + len(refuses)
 
 
@@ -237,7 +237,7 @@ async def test_a_schema_falls_back_to_guided_json_and_then_to_free_text(
     for _ in range(2):
         assert (await client.complete(replace(hello, json_schema=SCHEMA))).text == "Hello."
     assert [body.get("guided_json") for body in server.bodies[-2:]] == [SCHEMA if takes_guided_json else None] * 2
-    assert client.terms.takes_schema == takes_guided_json
+    assert client.field_support.takes_schema == takes_guided_json
 
 
 async def test_what_is_wrong_all_the_same_is_not_blamed_on_a_field(serve, script, open_client, hello):
@@ -247,7 +247,7 @@ async def test_what_is_wrong_all_the_same_is_not_blamed_on_a_field(serve, script
     client = open_client(await serve(server))
     with pytest.raises(RequestRejectedError, match="the messages are too long"):
         await client.complete(hello)
-    assert client.terms.unsupported == ()
+    assert client.field_support.unsupported == ()
     assert client.pacer.in_flight == 0
 
 

@@ -21,9 +21,8 @@ from music.llm import (
     Sampling,
     StoppedWaitingError,
 )
-from music.llm.bucket import TokenBucket
+from music.llm.rate_limits import Throttle, TokenBucket
 from music.llm.retry import FailedTryError
-from music.llm.throttle import Throttle
 from music.sandbox.server import ServerConfig, sandbox_server
 
 REPLY = ChatReply(text="Hello.", outcome=ReplyOutcome.COMPLETE, model="m", prompt_tokens=60, completion_tokens=40)
@@ -233,7 +232,7 @@ def test_what_waits_is_described_with_the_seconds_left(run):
         for _ in range(3):
             pacer.leave(await pacer.enter(), limited(40.0))
         paused = asyncio.create_task(pacer.enter(again=True))
-        resting = asyncio.create_task(pacer.resting.rest(15.0))
+        resting = asyncio.create_task(pacer.sleep(15.0))
         await asyncio.sleep(10)
         waits = pacer.waits
         await asyncio.gather(paused, resting)
@@ -247,9 +246,7 @@ def test_what_waits_is_let_go_when_told_to_stop_and_not_what_is_in_flight(run):
     async def scenario():
         pacer = make_pacer(requests_per_minute=1)
         ticket = await pacer.enter()
-        waiting = [
-            asyncio.create_task(do) for do in (pacer.enter(), pacer.enter(again=True), pacer.resting.rest(500.0))
-        ]
+        waiting = [asyncio.create_task(do) for do in (pacer.enter(), pacer.enter(again=True), pacer.sleep(500.0))]
         await asyncio.sleep(1)
         pacer.stop_waiting()
         with pytest.raises(StoppedWaitingError):
@@ -259,7 +256,7 @@ def test_what_waits_is_let_go_when_told_to_stop_and_not_what_is_in_flight(run):
         assert (pacer.num_waiting, pacer.in_flight) == (0, 1)
         pacer.leave(ticket, REPLY)
         with pytest.raises(StoppedWaitingError):
-            await pacer.resting.rest(1.0)
+            await pacer.sleep(1.0)
         pacer.resume_waiting()
         now = asyncio.get_running_loop().time()
         assert now == 1.0

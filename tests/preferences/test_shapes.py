@@ -6,7 +6,7 @@ import pytest
 
 from music import InvalidInputError
 from music.preferences import Change, Consecutive, Format, RowProblem, read_preferences, read_seeds
-from music.preferences.columns import read_column
+from music.preferences.rows import read_column
 
 HI = {"role": "user", "content": "Hi"}
 HELLO = {"role": "assistant", "content": "Hello."}

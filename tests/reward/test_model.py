@@ -9,7 +9,7 @@ from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.reward import CONTRACT_FILE, ContractError, RewardModel, UnscorableError
 from music.reward.report import score_all
-from music.reward.tokens import Unscorable
+from music.reward.tokens.contract import Unscorable
 
 FAMILIES = ("llama", "gemma2")
 TOLERANCE = 1e-5

@@ -5,7 +5,7 @@ from transformers import AutoModelForSequenceClassification
 
 from music.errors import InvalidInputError
 from music.reward import RewardModel
-from music.reward.tokens import ConversationTokenizer
+from music.reward.tokens.encoding import ConversationTokenizer
 
 TOLERANCE = 1e-5
 

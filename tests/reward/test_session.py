@@ -5,7 +5,7 @@ from transformers import AutoModelForSequenceClassification
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.reward import RewardModel, UnscorableError
-from music.reward.tokens import ConversationTokenizer
+from music.reward.tokens.encoding import ConversationTokenizer
 
 TOLERANCE = 1e-5
 OPENING = Conversation().user("What is the plan for the city?")

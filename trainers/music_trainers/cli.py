@@ -172,7 +172,7 @@ def _source(spec: str, reading: Reading, margin_column: str | None) -> "PairSour
     path, equals, weight = spec.rpartition("=")
     if not equals or Path(spec).exists():
         path, weight = spec, "1"
-    from music.preferences.columns import read_column
+    from music.preferences.rows import read_column
     from music_trainers.reward.mixture import PairSource
 
     try:

@@ -9,7 +9,7 @@ from music.pairs import TurnContrast
 from music.prompts import (
     ContrastFormat,
     ContrastStrategy,
-    Part,
+    PromptKind,
     PromptTemplate,
     ReplyFormatError,
     contrast_schema,
@@ -49,7 +49,7 @@ class _PromptedContrast:
         """Answer a modified version of the user's request."""
         messages = render_contrast(self.strategy, view.conversation, self.form, self.template)
         asked = view.conversation.messages[-1].content
-        schema = _schema(Part(self.strategy), self.form)
+        schema = _schema(PromptKind(self.strategy), self.form)
         read = _fit(lambda text: read_contrast(text, asked))
         answer = await ask(self.model, view, messages, self.sampling, read, json_schema=schema)
         modified, response = answer.content
@@ -107,7 +107,7 @@ class TwoCallContrast:
     async def __call__(self, view: RoleView) -> RoleTurn:
         """Rewrite the request, and answer it."""
         messages, asked = render_rewrite(view.conversation, self.form), view.conversation.messages[-1].content
-        schema = _schema(Part.REWRITE, self.form)
+        schema = _schema(PromptKind.REWRITE, self.form)
         read = _fit(lambda text: read_rewrite(text, asked))
         rewrite = await ask(self.model, view, messages, self.sampling, read, step="rewrite", json_schema=schema)
         modified = view.conversation.prefix(len(view.conversation.messages) - 1).user(rewrite.content)
@@ -116,7 +116,7 @@ class TwoCallContrast:
         return replace(said, usage=rewrite.usage + said.usage, retries=rewrite.retries + said.retries, contrast=record)
 
 
-def _schema(part: Part, form: ContrastFormat) -> dict[str, Any] | None:
+def _schema(part: PromptKind, form: ContrastFormat) -> dict[str, Any] | None:
     return contrast_schema(part) if form is ContrastFormat.JSON else None
 
 

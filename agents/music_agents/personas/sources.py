@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from music.errors import InvalidInputError
 from music.names import did_you_mean, nearest_path
-from music.preferences.columns import read_column
 from music.preferences.problems import RowError
+from music.preferences.rows import read_column
 from music.preferences.sources import iter_rows
 from music.registry import SANDBOX, load_built_in
 from music_agents.personas.persona import Persona, PersonaSource

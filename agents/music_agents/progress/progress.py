@@ -194,7 +194,11 @@ class RunProgress:
     def unsupported(self) -> dict[str, tuple[str, ...]]:
         """What endpoints refused to take and are asked without, by endpoint."""
         endpoints = [endpoint for model in self.models for endpoint in getattr(model, "endpoints", ())]
-        return {endpoint.name: endpoint.terms.unsupported for endpoint in endpoints if endpoint.terms.unsupported}
+        return {
+            endpoint.name: endpoint.field_support.unsupported
+            for endpoint in endpoints
+            if endpoint.field_support.unsupported
+        }
 
     @contextmanager
     def asking(self, models: Iterable[Any]) -> Iterator[None]:

@@ -8,7 +8,7 @@ from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.preferences.messages import joined_parts, parse_messages
 from music.preferences.problems import RowError
-from music.preferences.said import settle
+from music.preferences.row_messages import to_conversation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -27,7 +27,7 @@ def read_prompt(messages: object) -> Conversation:
     """
     try:
         plain = list(map(_plain, messages)) if isinstance(messages, list | tuple) else messages
-        conversation = settle(parse_messages(plain, "prompt"), "prompt")
+        conversation = to_conversation(parse_messages(plain, "prompt"), "prompt")
     except RowError as error:
         raise InvalidInputError(
             f"expected the prompt's messages, as [{{'role': ..., 'content': ...}}, ...] or JSON text of it, "

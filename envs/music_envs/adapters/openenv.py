@@ -11,7 +11,7 @@ from pydantic import Field
 from music.aio import run_in_background
 from music.conversation import StopReason
 from music.errors import InvalidInputError
-from music.reward.unscorable import UnscorableError
+from music.reward.tokens.contract import UnscorableError
 from music_envs.chat.episode import Episode, begin_info, step_info
 from music_envs.chat.validation import generator_for, require_reply, require_running
 from music_envs.chat.world import ChatWorld

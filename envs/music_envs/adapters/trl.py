@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from music.aio import run_in_background
 from music.errors import InvalidInputError
 from music.reward.functions import RewardFunction
-from music.reward.unscorable import UnscorableError
+from music.reward.tokens.contract import UnscorableError
 from music_agents.seeds import derive_seed
 from music_envs.adapters.messages import read_prompt, replied, reply_text
 from music_envs.adapters.template import TurnTemplate

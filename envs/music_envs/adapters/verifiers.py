@@ -12,7 +12,7 @@ from datasets import Dataset
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
-from music.reward.unscorable import UnscorableError
+from music.reward.tokens.contract import UnscorableError
 from music_agents.seeds import derive_seed
 from music_envs.adapters.messages import read_prompt, reply_text
 from music_envs.chat.episode import Episode

@@ -13,9 +13,9 @@ from music.evaluation.benchmarks.scored import ScoredItems
 from music.evaluation.benchmarks.types import Item, LeftOutError, RejectedItem, Scores, Tag
 from music.pairs import PreferencePair
 from music.preferences.problems import RowError
-from music.preferences.reader import Account, PreferenceSet
+from music.preferences.reader import PreferenceSet, PreferenceSetBuilder
+from music.preferences.row_messages import Consecutive
 from music.preferences.rows import ReadRow, read_row, read_rows
-from music.preferences.said import Consecutive
 from music.preferences.shapes import PAIR_FORMATS, Format
 from music.preferences.sources import Row
 from music.preferences.split import seed_key
@@ -71,7 +71,7 @@ class PairBenchmark(ABC):
         Raises:
             InvalidInputError: The source cannot be read.
         """
-        account = Account(source)
+        account = PreferenceSetBuilder(source)
         rows = read_rows(source, split=split, prefer=self.split, format=self.format, consecutive=self.consecutive)
         for read in rows:
             account.add(read)

@@ -19,7 +19,7 @@ from music.evaluation.benchmarks.types import Item, ItemSet
 from music.evaluation.scoring.records import ItemScores, ScoreSet, ScoresHeader, require_scored
 from music.evaluation.scoring.store import ScoreStore
 from music.reward import RewardFunction, load_reward
-from music.reward.scored import Scored
+from music.reward.tokens.contract import Scored
 
 __all__ = ["ScoredModel", "load_scored_model", "plan_chunks", "score_items"]
 

@@ -1,32 +1,42 @@
 """`Journal`: replies by request key, durable before they are used, and what was paid for them and for failed tries.
 
 A journal belongs to one run. It keeps the run's fingerprint (its settings) and opens under no other, and the process
-that has it open keeps others out.
+that has it open keeps others out. `JournaledModel` is a `ChatModel` that never pays for the same request twice.
 """
 
 import sqlite3
 import threading
+import time
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from uuid import uuid4
 
-from music.llm.chat import ChatReply, TryUsage
-from music.llm.journal.database import close_database, open_database
+from music.llm.chat import ChatModel, ChatReply, ChatRequest, TryUsage
+from music.llm.journal.database import NONE_FREE, check_fingerprint, close_database, open_database
 from music.llm.journal.errors import JournalError
-from music.llm.journal.fingerprint import NONE_FREE, check_fingerprint
 from music.llm.journal.log import RowCount
-from music.llm.journal.marks import read_marks
-from music.llm.journal.rows import INSERT_REPLY, INSERT_TRY, SELECT_REPLY, Row, load_reply, reply_row, try_row
-from music.llm.journal.sums import fix_costs, read_sums
+from music.llm.journal.tables import (
+    INSERT_REPLY,
+    INSERT_TRY,
+    SELECT_REPLY,
+    Row,
+    fix_costs,
+    load_reply,
+    read_marks,
+    read_sums,
+    reply_row,
+    try_row,
+)
 from music.llm.journal.writer import BatchWriter
 from music.llm.spending.budget import Price
-from music.llm.spending.tally import Tally
+from music.llm.spending.records import Charges
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "JournaledModel"]
 
 
 class Journal:
@@ -82,7 +92,7 @@ class Journal:
             return None
         return load_reply(row)
 
-    def spent(self, account: str) -> dict[str, Tally]:
+    def spent(self, account: str) -> dict[str, Charges]:
         """Return what an account's replies and failed tries came to by model, in this session and in earlier ones."""
         return {model: tally for (owner, model), tally in self._sums.items() if owner == account}
 
@@ -175,3 +185,59 @@ class Journal:
         """Enter a written try into its account."""
         _, account, model, *used = row
         self._sums[account, model].add_failed_try(*used)
+
+
+class JournaledModel:
+    """A `ChatModel` that replays what the journal holds and journals what it does not.
+
+    Replies to requests without a key are journaled for what they cost alone, and never replayed.
+    """
+
+    def __init__(
+        self,
+        inner: ChatModel,
+        journal: Journal,
+        account: str = "",
+        cost: Callable[[ChatReply], float | None] = lambda _: None,
+        on_replay: Callable[[ChatRequest], None] | None = None,
+    ) -> None:
+        """Wrap a model.
+
+        Args:
+            inner: Answers what the journal does not hold.
+            journal: Where the replies are.
+            account: What the replies are paid for, such as a role's name; `Journal.spent` adds up by it.
+            cost: Returns what a reply cost in USD, None if its price is not known.
+            on_replay: Called with each request that the journal answers.
+        """
+        self._inner = inner
+        self._journal = journal
+        self._account = account
+        self._cost = cost
+        self._on_replay = on_replay
+
+    @property
+    def name(self) -> str:
+        """The inner model's name."""
+        return self._inner.name
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        """Answer one request, from the journal if it was answered before.
+
+        Raises:
+            EndpointError: As the inner model's.
+            JournalError: The reply came but could not be written.
+        """
+        if request.key and (earlier := self._journal.get(request.key)) is not None:
+            if self._on_replay is not None:
+                self._on_replay(request)
+            return earlier
+        asked = time.perf_counter()
+        reply = await self._inner.complete(request)
+        key = request.key or f"without a key/{uuid4()}"
+        await self._journal.put(key, reply, self._account, self._cost(reply), time.perf_counter() - asked)
+        return reply
+
+    async def aclose(self) -> None:
+        """Release the inner model; the journal stays open."""
+        await self._inner.aclose()

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from music.llm.journal.errors import JournalError
-from music.llm.journal.rows import Row
+from music.llm.journal.tables import Row
 
 __all__ = ["BatchWriter"]
 

@@ -10,8 +10,7 @@ from typing import Protocol
 
 from music.llm.chat import ChatReply, TryUsage
 from music.llm.spending.budget import FREE, Budget, Price, PriceTable
-from music.llm.spending.records import AccountSpending, Projection, Spending
-from music.llm.spending.tally import Tally
+from music.llm.spending.records import AccountSpending, Charges, Projection, Spending
 
 __all__ = ["Account", "Books", "Ledger"]
 
@@ -24,7 +23,7 @@ MIN_UNCOUNTED = 20
 class Books(Protocol):
     """What keeps charges beyond this process; `music.llm.journal.Journal` does."""
 
-    def spent(self, account: str) -> Mapping[str, Tally]:
+    def spent(self, account: str) -> Mapping[str, Charges]:
         """Return what an account came to by model, as the replies name it."""
         ...
 
@@ -52,12 +51,12 @@ class Ledger:
 
     def __init__(self, budget: Budget | None = None, prices: PriceTable | None = None) -> None:
         self.budget = budget or Budget()
-        self.total = Tally()
+        self.total = Charges()
         self.blind = ""
         self._prices = prices or PriceTable()
         self._accounts: list[Account] = []
-        self._ended = Tally()
-        self._open_pairs: dict[str, Tally] = {}
+        self._ended = Charges()
+        self._open_pairs: dict[str, Charges] = {}
 
     def open(self, account: str, endpoint: str, books: Books | None = None) -> "Account":
         """Open an account.
@@ -78,13 +77,13 @@ class Ledger:
         self._ended.add(opened.take_over())
         return opened
 
-    def tally_of(self, pair: str) -> Tally:
+    def tally_of(self, pair: str) -> Charges:
         """Return the sum that a pair's calls enter; that of ended pairs, which count in projections, if it is empty."""
         if not pair:
             return self._ended
         tally = self._open_pairs.get(pair)
         if tally is None:
-            tally = self._open_pairs[pair] = Tally()
+            tally = self._open_pairs[pair] = Charges()
         return tally
 
     def exhausted(self) -> str:
@@ -140,13 +139,13 @@ class Account:
         self._prices = prices
         # What does not name one of several models is booked under the dearest: a budget must not be passed unseen.
         self._default = max(prices, key=lambda model: sum(_parts(prices[model])))
-        self._tallies = {model: Tally() for model in prices}
+        self._tallies = {model: Charges() for model in prices}
         self._ledger = ledger
         self._books = books
 
-    def take_over(self) -> Tally:
+    def take_over(self) -> Charges:
         """Enter what earlier sessions spent, at what it cost then, and return its sum."""
-        total = Tally()
+        total = Charges()
         if self._books is None:
             return total
         for model, spent in self._books.spent(self.name).items():

@@ -1,8 +1,82 @@
-"""What a run spent and will spend, as records for `run.json` and for the display."""
+"""What a run spent and will spend: running sums, and records for `run.json` and for the display."""
+
+from dataclasses import dataclass, fields
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["AccountSpending", "Projection", "Spending"]
+__all__ = ["AccountSpending", "Charges", "Projection", "Spending"]
+
+
+@dataclass(slots=True)
+class Charges:
+    """A running sum over replies, and over tries that brought none and are paid for all the same.
+
+    Attributes:
+        num_calls: Replies.
+        prompt_tokens: Of all replies and paid tries; likewise the next three.
+        completion_tokens: See above.
+        cached_tokens: Of the prompt tokens, those that the endpoint read from its cache.
+        cost: In USD, without what has no known price.
+        num_unpriced: Replies and paid tries whose price was not known.
+        num_uncounted: Replies that did not say how many tokens they took.
+        num_failed_tries: Paid tries that brought no reply.
+        num_estimated: Of them, those whose tokens are an estimate.
+        estimated_tokens: What they come to.
+        num_reused: Replies from a cache, which are not paid for and in no other sum.
+        reused_tokens: What they came to when they were paid for.
+    """
+
+    num_calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    cost: float = 0.0
+    num_unpriced: int = 0
+    num_uncounted: int = 0
+    num_failed_tries: int = 0
+    num_estimated: int = 0
+    estimated_tokens: int = 0
+    num_reused: int = 0
+    reused_tokens: int = 0
+
+    @property
+    def num_tokens(self) -> int:
+        """Prompt and completion tokens together."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def add(self, other: "Charges") -> None:
+        """Add another sum."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+
+    def add_reply(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int, cost: float | None) -> None:
+        """Add a reply that was paid for."""
+        self.num_calls += 1
+        self._add_tokens(prompt_tokens, completion_tokens, cached_tokens, cost)
+
+    def add_failed_try(
+        self, prompt_tokens: int, completion_tokens: int, cached_tokens: int, cost: float | None, is_estimate: bool
+    ) -> None:
+        """Add a try that brought no reply and is paid for."""
+        self.num_failed_tries += 1
+        self._add_tokens(prompt_tokens, completion_tokens, cached_tokens, cost)
+        if is_estimate:
+            self.num_estimated += 1
+            self.estimated_tokens += prompt_tokens + completion_tokens
+
+    def add_reused(self, num_tokens: int) -> None:
+        """Count a reply that came from a cache."""
+        self.num_reused += 1
+        self.reused_tokens += num_tokens
+
+    def _add_tokens(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int, cost: float | None) -> None:
+        self.prompt_tokens += prompt_tokens
+        self.completion_tokens += completion_tokens
+        self.cached_tokens += cached_tokens
+        if cost is None:
+            self.num_unpriced += 1
+        else:
+            self.cost += cost
 
 
 class AccountSpending(BaseModel):

@@ -1,24 +1,30 @@
 """The shapes of rows that preference sets have, in one table.
 
-`sides` (chosen and rejected), `choices` (two replies and a verdict), `rankings` (several replies with a rank each) and
-`lone` (one conversation) each hold a family. `find_shape` tells the shape of a row, `find_nearest` what a row lacks.
+`sides` (chosen and rejected), `comparisons` (replies with a verdict, a score or a rank) and `table` (one conversation)
+each hold a family. `find_shape` finds the shape of a row, `find_nearest` what a row lacks.
 """
 
-from music.preferences.shapes.format import Format, parse_format
-from music.preferences.shapes.lone import LONE_SHAPES, LoneShape
-from music.preferences.shapes.shape import Fields, Found, Shape, Sides
-from music.preferences.shapes.table import PAIR_FORMATS, find_lone_shape, find_nearest, find_shape, shape_named
+from music.preferences.shapes.shape import Fields, Format, Found, Shape, Sides, parse_format
+from music.preferences.shapes.table import (
+    CONVERSATION_SHAPES,
+    PAIR_FORMATS,
+    ConversationShape,
+    find_conversation_shape,
+    find_nearest,
+    find_shape,
+    shape_named,
+)
 
 __all__ = [
-    "LONE_SHAPES",
+    "CONVERSATION_SHAPES",
     "PAIR_FORMATS",
+    "ConversationShape",
     "Fields",
     "Format",
     "Found",
-    "LoneShape",
     "Shape",
     "Sides",
-    "find_lone_shape",
+    "find_conversation_shape",
     "find_nearest",
     "find_shape",
     "parse_format",

@@ -14,7 +14,7 @@ from music.preferences.messages import (
     required,
 )
 from music.preferences.problems import RowError, RowProblem
-from music.preferences.said import Said
+from music.preferences.row_messages import RowMessage
 from music.preferences.shapes.shape import Fields
 
 __all__ = ["Prompt", "parse_exchanges", "read_instruction", "read_prompt", "with_system"]
@@ -28,16 +28,16 @@ class Prompt:
     """What comes before the replies of a row.
 
     Attributes:
-        said: Its messages.
+        messages: Its messages.
         transcript: Its text, where that is a transcript of the HH kind.
         is_text: Whether it was one text, which is the user's message.
     """
 
-    said: list[Said]
+    messages: list[RowMessage]
     transcript: str = field(default="", kw_only=True)
     is_text: bool = field(default=False, kw_only=True)
 
-    def followed_by(self, value: Any, name: str) -> list[Said]:
+    def followed_by(self, value: Any, name: str) -> list[RowMessage]:
         """Return the conversation that a reply ends.
 
         A reply is text, a message, the messages that follow, or the whole conversation once more.
@@ -48,23 +48,23 @@ class Prompt:
         value = decoded(value, name)
         if isinstance(value, str):
             return self._followed_by_text(value, name)
-        said = [parse_message(value, name)] if isinstance(value, dict) else parse_messages(value, name)
-        if not said or said[0].role in ("assistant", "tool"):
-            return self.said + said
-        body = [one for one in self.said if one.role != "system"]
-        own_system = [] if said[0].role == "system" else [one for one in self.said if one.role == "system"]
-        begins_alike = all(map(Said.is_same, [one for one in said if one.role != "system"], body))
-        if self.is_text or (begins_alike and len(said) > len(body)):
-            return own_system + said
-        return self.said + said
+        messages = [parse_message(value, name)] if isinstance(value, dict) else parse_messages(value, name)
+        if not messages or messages[0].role in ("assistant", "tool"):
+            return self.messages + messages
+        body = [one for one in self.messages if one.role != "system"]
+        own_system = [] if messages[0].role == "system" else [one for one in self.messages if one.role == "system"]
+        begins_alike = all(map(RowMessage.is_same, [one for one in messages if one.role != "system"], body))
+        if self.is_text or (begins_alike and len(messages) > len(body)):
+            return own_system + messages
+        return self.messages + messages
 
-    def _followed_by_text(self, text: str, name: str) -> list[Said]:
+    def _followed_by_text(self, text: str, name: str) -> list[RowMessage]:
         if self.transcript:
             joint = "" if self.transcript.rstrip().endswith("Assistant:") else "\n\nAssistant:"
             return parse_transcript(self.transcript.rstrip() + joint + " " + text.lstrip(), name)
         if is_transcript(text):
             return parse_transcript(text, name)
-        return [*self.said, Said("assistant", text, name)]
+        return [*self.messages, RowMessage("assistant", text, name)]
 
 
 def read_prompt(fields: Fields, name: str) -> Prompt:
@@ -75,18 +75,18 @@ def read_prompt(fields: Fields, name: str) -> Prompt:
     """
     value = decoded(required(fields, name), name)
     if isinstance(value, dict | list):
-        said = [parse_message(value, name)] if isinstance(value, dict) else parse_messages(value, name)
-        return Prompt(with_system(fields, said))
+        messages = [parse_message(value, name)] if isinstance(value, dict) else parse_messages(value, name)
+        return Prompt(with_system(fields, messages))
     if not isinstance(value, str):
         raise RowError(RowProblem.WRONG_TYPE, name, expected="text or messages", got=type(value).__name__)
     if is_transcript(value):
-        said = parse_transcript(value, name)
-        if said[-1].role == "assistant" and not said[-1].content:  # the mark before the reply
-            said.pop()
-        return Prompt(said, transcript=value)
+        messages = parse_transcript(value, name)
+        if messages[-1].role == "assistant" and not messages[-1].content:  # the mark before the reply
+            messages.pop()
+        return Prompt(messages, transcript=value)
     if "<extra_id_1>" in value:
         return Prompt(with_system(fields, _steerlm(value, name)))
-    return Prompt(with_system(fields, [Said("user", value, name)]), is_text=True)
+    return Prompt(with_system(fields, [RowMessage("user", value, name)]), is_text=True)
 
 
 def read_instruction(fields: Fields) -> Prompt:
@@ -101,40 +101,43 @@ def read_instruction(fields: Fields) -> Prompt:
     if fields.get("input"):
         asked.append(read_text(fields, "input"))
     history = parse_exchanges(fields.get("history") or [], "history")
-    prompt = Said("user", "\n".join(asked), "instruction")
+    prompt = RowMessage("user", "\n".join(asked), "instruction")
     return Prompt(with_system(fields, [*history, prompt]), is_text=not history)
 
 
-def parse_exchanges(value: Any, name: str) -> list[Said]:
+def parse_exchanges(value: Any, name: str) -> list[RowMessage]:
     """Return the messages of a list of exchanges, each `[request, reply]` or `{"user": request, "bot": reply}`.
 
     Raises:
         RowError: It is no such list.
     """
-    said: list[Said] = []
+    messages: list[RowMessage] = []
     for place, exchange in enumerate(value if isinstance(value, list) else [value]):
         texts = [exchange.get("user"), exchange.get("bot")] if isinstance(exchange, dict) else exchange
         if not isinstance(texts, list) or len(texts) != 2 or not all(isinstance(text, str) for text in texts):
             expected = "a request and a reply, [text, text] or {user, bot}"
             raise RowError(RowProblem.WRONG_TYPE, f"{name}[{place}]", expected=expected, got=repr(exchange)[:40])
-        said += [Said("user", texts[0], f"{name}[{place}]"), Said("assistant", texts[1], f"{name}[{place}]")]
-    return said
+        messages += [
+            RowMessage("user", texts[0], f"{name}[{place}]"),
+            RowMessage("assistant", texts[1], f"{name}[{place}]"),
+        ]
+    return messages
 
 
-def with_system(fields: Fields, said: list[Said]) -> list[Said]:
+def with_system(fields: Fields, messages: list[RowMessage]) -> list[RowMessage]:
     """Return messages behind the system message that a column of the row holds, if they begin with none."""
     text = next((text for column in _SYSTEM_COLUMNS if isinstance(text := fields.get(column), str)), "")
-    if not text.strip() or (said and said[0].role == "system"):
-        return said
-    return [Said("system", text, "system"), *said]
+    if not text.strip() or (messages and messages[0].role == "system"):
+        return messages
+    return [RowMessage("system", text, "system"), *messages]
 
 
-def _steerlm(text: str, name: str) -> list[Said]:
+def _steerlm(text: str, name: str) -> list[RowMessage]:
     """Return the turns of a prompt of several turns as HelpSteer2 writes it, the user's first."""
     first, *turns = _STEERLM_TURN.split(text)
-    said = [Said("user", first, f"{name}[0]")]
+    messages = [RowMessage("user", first, f"{name}[0]")]
     for speaker, turn in zip(turns[::2], turns[1::2], strict=True):
-        said.append(Said("user" if speaker == "User" else "assistant", turn, f"{name}[{len(said)}]"))
-    if not said[-1].content and said[-1].role == "assistant":
-        said.pop()
-    return said
+        messages.append(RowMessage("user" if speaker == "User" else "assistant", turn, f"{name}[{len(messages)}]"))
+    if not messages[-1].content and messages[-1].role == "assistant":
+        messages.pop()
+    return messages

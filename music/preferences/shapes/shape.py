@@ -1,25 +1,91 @@
-"""`Shape`: one shape of rows, and what its reader makes of a row."""
+"""`Format`, the names of the shapes of rows; and `Shape`, one shape and what its reader makes of a row."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import combinations
 from typing import Any, NamedTuple
 
+from music.errors import InvalidInputError
 from music.preferences.problems import RowError, RowProblem
-from music.preferences.said import Said
-from music.preferences.shapes.format import Format
+from music.preferences.row_messages import RowMessage
 
-__all__ = ["Fields", "Found", "Shape", "Sides", "compared", "ranked"]
+__all__ = ["Fields", "Format", "Found", "Shape", "Sides", "compared", "parse_format", "ranked"]
 
 Fields = Mapping[str, Any]
 """The columns of a row, by name."""
 
 
+class Format(StrEnum):
+    """Known shapes of rows; further columns are allowed in each. Which columns each has: `music.preferences.shapes`."""
+
+    SKYWORK = "skywork"
+    """`chosen`, `rejected`: whole conversations. TRL's conversational format with an implicit prompt, argilla's sets
+    and the rows of `music simulate` have this shape too."""
+    HH = "hh"
+    r"""`chosen`, `rejected`: transcripts, "\n\nHuman: ...\n\nAssistant: ..."; or `prompt` one, and the replies text."""
+    ULTRAFEEDBACK = "ultrafeedback"
+    """`prompt`: the user's message; `chosen`, `rejected`: replies as text, or whole conversations."""
+    TRL = "trl"
+    """`prompt`: messages; `chosen`, `rejected`: the messages that follow."""
+    ALPACA = "alpaca"
+    """`instruction`, perhaps `input`, `system`, `history`; `chosen`, `rejected`: replies (LLaMA-Factory)."""
+    SHAREGPT = "sharegpt"
+    """`conversations`: messages; `chosen`, `rejected`: the message that follows (LLaMA-Factory)."""
+    AXOLOTL = "axolotl"
+    """`messages`; `chosen`, `rejected`: the message that follows."""
+    MS_SWIFT = "ms-swift"
+    """`messages`: the chosen conversation; `rejected_response`: another last reply, or several."""
+    MS_SWIFT_MESSAGES = "ms-swift-messages"
+    """`messages`, `rejected_messages`: whole conversations."""
+    PKU = "pku-saferlhf"
+    """`prompt`, `response_0`, `response_1`, `better_response_id`."""
+    HELPSTEER3 = "helpsteer3"
+    """`context`: messages; `response1`, `response2`, `overall_preference`: below 0 for the first."""
+    HELPSTEER2_PREFERENCE = "helpsteer2-preference"
+    """`prompt`, `response_1`, `response_2`, `preference_strength`: below 0 for the first."""
+    SHP = "shp"
+    """`history`, `human_ref_A`, `human_ref_B`, `labels`: 1 for A."""
+    WEBGPT = "webgpt"
+    """`question`, `answer_0`, `answer_1`, `score_0`, `score_1`."""
+    ARENA = "arena"
+    """`conversation_a`, `conversation_b`, `winner`; cut after `turn`, where there is one."""
+    NECTAR = "nectar"
+    """`prompt`, `answers`: `{answer, rank}`, the best of rank 1."""
+    COMPLETIONS = "ultrafeedback-raw"
+    """`instruction`, `completions`: `{response, overall_score}`."""
+    HELPSTEER2 = "helpsteer2"
+    """`prompt`, `response`, `helpfulness`; consecutive rows of one prompt are compared."""
+    OASST = "oasst"
+    """`prompt`: a tree of messages, each with its `replies` and their `rank`, the best of rank 0."""
+    MESSAGES = "messages"
+    """`messages`: one conversation; no pair."""
+    CONVERSATIONS = "conversations"
+    """`conversations`: one conversation; no pair."""
+    PROMPT = "prompt"
+    """`prompt`: text or messages; no pair."""
+    EXCHANGES = "exchanges"
+    """`history`: a list of `[request, reply]`, or of `{user, bot}` (MT-Bench-101); no pair."""
+
+
+def parse_format(name: str | None) -> Format | None:
+    """Return the format of a name; None for None.
+
+    Raises:
+        InvalidInputError: There is none of that name.
+    """
+    if name is None:
+        return None
+    if name not in set(Format):
+        raise InvalidInputError(f"--format: expected one of {', '.join(Format)}; got {name!r}")
+    return Format(name)
+
+
 class Sides(NamedTuple):
     """The two sides of a pair, whole conversations."""
 
-    chosen: list[Said]
-    rejected: list[Said]
+    chosen: list[RowMessage]
+    rejected: list[RowMessage]
 
 
 class Found(NamedTuple):
@@ -52,14 +118,14 @@ class Shape:
         return all(fields.get(name) is not None for name in self.columns) and self.fits(fields)
 
 
-def compared(first: list[Said], second: list[Said], verdict: float) -> Found:
+def compared(first: list[RowMessage], second: list[RowMessage], verdict: float) -> Found:
     """Return the pair of a verdict: above 0 for the first, below 0 for the second, 0 for a tie."""
     if not verdict:
         return Found([], num_ties=1)
     return Found([Sides(first, second) if verdict > 0 else Sides(second, first)])
 
 
-def ranked(sides: Sequence[tuple[float, list[Said]]]) -> Found:
+def ranked(sides: Sequence[tuple[float, list[RowMessage]]]) -> Found:
     """Return all pairs of conversations of which one has the higher worth; equal ones are ties.
 
     Raises:

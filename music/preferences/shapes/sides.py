@@ -14,9 +14,8 @@ from music.preferences.messages import (
     required,
 )
 from music.preferences.problems import RowError
-from music.preferences.shapes.format import Format
 from music.preferences.shapes.prompts import Prompt, read_instruction, read_prompt, with_system
-from music.preferences.shapes.shape import Fields, Found, Shape, Sides
+from music.preferences.shapes.shape import Fields, Format, Found, Shape, Sides
 
 __all__ = ["SHAPES"]
 

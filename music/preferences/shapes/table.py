@@ -1,15 +1,72 @@
-"""The table of all shapes, and finding a row's own in it."""
+"""The table of all shapes, those of one conversation among them, and finding a row's own in it."""
 
-from music.preferences.shapes import choices, rankings, sides
-from music.preferences.shapes.format import Format
-from music.preferences.shapes.lone import LONE_SHAPES, LoneShape
-from music.preferences.shapes.shape import Fields, Shape
+from collections.abc import Callable
+from dataclasses import dataclass
 
-__all__ = ["PAIR_FORMATS", "find_lone_shape", "find_nearest", "find_shape", "shape_named"]
+from music.preferences.messages import decoded, parse_messages, required
+from music.preferences.row_messages import RowMessage
+from music.preferences.shapes import comparisons, sides
+from music.preferences.shapes.prompts import parse_exchanges, read_instruction, read_prompt, with_system
+from music.preferences.shapes.shape import Fields, Format, Shape
 
-SHAPES: tuple[Shape, ...] = (*sides.SHAPES, *choices.SHAPES, *rankings.SHAPES)
+__all__ = [
+    "CONVERSATION_SHAPES",
+    "PAIR_FORMATS",
+    "ConversationShape",
+    "find_conversation_shape",
+    "find_nearest",
+    "find_shape",
+    "shape_named",
+]
+
+_PROMPT_COLUMNS = ("prompt", "instruction", "question", "query")
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationShape:
+    """A shape of one conversation.
+
+    Attributes:
+        format: Its name.
+        column: What a row of it has.
+        read: Reads a row; raises a `RowError` if it is bad.
+        may_be_text: Whether the column may hold plain text.
+    """
+
+    format: Format
+    column: str
+    read: Callable[[Fields], list[RowMessage]]
+    may_be_text: bool = False
+
+    def is_shape_of(self, fields: Fields) -> bool:
+        """Whether a row is of this shape."""
+        value = fields.get(self.column)
+        return isinstance(value, list) or (
+            isinstance(value, str) and (self.may_be_text or value.lstrip().startswith("["))
+        )
+
+
+def _conversation(column: str) -> Callable[[Fields], list[RowMessage]]:
+    return lambda fields: with_system(fields, parse_messages(decoded(required(fields, column), column), column))
+
+
+def _prompt(fields: Fields) -> list[RowMessage]:
+    if fields.get("instruction") is not None and (fields.get("input") or fields.get("history")):
+        return read_instruction(fields).messages
+    column = next((name for name in _PROMPT_COLUMNS if fields.get(name) is not None), _PROMPT_COLUMNS[0])
+    return read_prompt(fields, column).messages
+
+
+SHAPES: tuple[Shape, ...] = (*sides.SHAPES, *comparisons.SHAPES)
 PAIR_FORMATS = tuple(dict.fromkeys(shape.format for shape in SHAPES))
 """The formats of pairs, each once."""
+CONVERSATION_SHAPES = (
+    ConversationShape(Format.MESSAGES, "messages", _conversation("messages")),
+    ConversationShape(Format.CONVERSATIONS, "conversations", _conversation("conversations")),
+    *(ConversationShape(Format.PROMPT, column, _prompt, may_be_text=True) for column in _PROMPT_COLUMNS),
+    ConversationShape(Format.EXCHANGES, "history", lambda fields: parse_exchanges(fields["history"], "history")),
+)
+"""In the order in which they are tried, after all shapes of pairs."""
 
 
 def find_shape(fields: Fields) -> Shape | None:
@@ -17,14 +74,14 @@ def find_shape(fields: Fields) -> Shape | None:
     return next((shape for shape in SHAPES if shape.is_shape_of(fields)), None)
 
 
-def find_lone_shape(fields: Fields) -> LoneShape | None:
+def find_conversation_shape(fields: Fields) -> ConversationShape | None:
     """Return the shape of a row that is one conversation."""
-    return next((shape for shape in LONE_SHAPES if shape.is_shape_of(fields)), None)
+    return next((shape for shape in CONVERSATION_SHAPES if shape.is_shape_of(fields)), None)
 
 
-def shape_named(format: Format) -> Shape | LoneShape:
+def shape_named(format: Format) -> Shape | ConversationShape:
     """Return the shape of a format; where there are several, the first, whose reader reads them all."""
-    shapes: tuple[Shape | LoneShape, ...] = (*SHAPES, *LONE_SHAPES)
+    shapes: tuple[Shape | ConversationShape, ...] = (*SHAPES, *CONVERSATION_SHAPES)
     return next(shape for shape in shapes if shape.format is format)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import wraps
 from inspect import Parameter, signature
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,6 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from music.errors import InvalidInputError
 from music.reward.attention.flex import flex_attention, why_no_flex
 from music.reward.attention.gather import gather_attention
-from music.reward.attention.mask import CausalMask, describe_mask
 from music.reward.attention.table import PackedAttentionError, SegmentTable
 from music.reward.attention.varlen import varlen_attention, why_no_flash
 
@@ -147,6 +146,50 @@ def _require_known(module: nn.Module, kwargs: dict[str, Any]) -> None:
         raise PackedAttentionError(f"{type(module).__name__} cannot be packed: it uses {', '.join(unknown)}")
     if getattr(module, "is_causal", True) is False or kwargs.get("is_causal") is False:
         raise PackedAttentionError(f"{type(module).__name__} cannot be packed: it is not causal")
+
+
+class CausalMask:
+    """The mask of a causal layer.
+
+    Attributes:
+        kind: Of model.
+        window: Positions that a token sees, its own included; None for all before it.
+    """
+
+    def __init__(self, kind: str, window: int | None) -> None:
+        self.kind = kind
+        self.window = window
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Refuse a layer that takes it for a tensor."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise PackedAttentionError(f"{self.kind} cannot be packed: it uses attention_mask, as its layers mask more")
+
+
+def describe_mask(
+    *, config: Any, use_vmap: bool = False, local_size: int | None = None, attention_mask: Any = None, **kwargs: Any
+) -> CausalMask:
+    """Return the description of a mask that transformers asks for.
+
+    Args:
+        config: Of the model.
+        use_vmap: Whether the model adds a mask of its own to the causal one.
+        local_size: Of the window, or of the chunks.
+        attention_mask: A padding mask.
+        **kwargs: What else describes a mask: sizes, offsets, dtype.
+
+    Raises:
+        PackedAttentionError: The mask is not that of causal attention, with a sliding window or without.
+    """
+    kind = config.model_type
+    if "allow_is_bidirectional_skip" in kwargs:
+        raise PackedAttentionError(f"{kind} cannot be packed: its attention is not causal")
+    if use_vmap or (attention_mask is not None and not attention_mask.all()):
+        raise PackedAttentionError(f"{kind} cannot be packed: it masks more than what comes later")
+    if local_size is not None and local_size != getattr(config, "sliding_window", None):
+        raise PackedAttentionError(f"{kind} cannot be packed: it attends within chunks of {local_size} tokens")
+    return CausalMask(kind, local_size)
 
 
 for _name, _attend in BACKENDS.items():

@@ -3,17 +3,23 @@
 On the CPU it runs forward only.
 """
 
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask
 from torch.utils._triton import has_triton
 
 from music.errors import InvalidInputError
-from music.reward.attention.block_mask import BLOCK, make_block_mask
 from music.reward.attention.table import SegmentTable
 
-__all__ = ["BLOCK", "flex_attention", "why_no_flex"]
+__all__ = ["BLOCK", "flex_attention", "make_block_mask", "why_no_flex"]
+
+BLOCK = 128
+"""Tokens of a block, for queries as for keys."""
 
 _NARROWEST_HEAD = 16
 """Triton multiplies no smaller matrices."""
@@ -66,3 +72,141 @@ def flex_attention(
     )
     found: tuple[Tensor, Tensor | None] = flex_attention_forward(module, query, key, value, mask, **kwargs)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """What the mask knows of each key.
+
+    Attributes:
+        enters: When a walk down the trees enters the key's segment.
+        leaves: When it has left all that continues there.
+        positions: Logical ones.
+    """
+
+    enters: Tensor
+    leaves: Tensor
+    positions: Tensor
+
+    @classmethod
+    def of(cls, segments: SegmentTable, num_keys: int) -> "_Keys":
+        """Return those of a row. What fills the row up behind the segments sees itself."""
+        both = segments.both
+        enters = torch.full((num_keys,), len(both), dtype=torch.int32)
+        leaves = enters + 1
+        positions = torch.arange(num_keys, dtype=torch.int32)
+        num_below = Counter(number for segment in both for number in segment.path)  # itself included
+        walk = sorted(range(len(both)), key=lambda number: both[number].path)
+        for place, number in enumerate(walk):
+            segment = both[number]
+            span = slice(segment.start, segment.stop)
+            enters[span], leaves[span] = place, place + num_below[number]
+            positions[span] = torch.arange(segment.position, segment.num_keys)
+        return cls(enters, leaves, positions)
+
+    def to(self, device: torch.device) -> "_Keys":
+        """Return them on a device; a copy from plain memory needs no one to wait for the device."""
+        return _Keys(*(each.to(device, non_blocking=True) for each in (self.enters, self.leaves, self.positions)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Pieces:
+    """Tokens within one block and one segment; `first` and `last` are their ends among the keys."""
+
+    first: Tensor
+    last: Tensor
+    blocks: Tensor
+
+    @classmethod
+    def of(cls, segments: SegmentTable, begin: int, end: int) -> "_Pieces":
+        """Cut the keys from `begin` to `end`, where the blocks are counted from `begin`."""
+        starts = [each.start for each in segments.both if each.start > begin]
+        cuts = [*range(begin, end, BLOCK), *starts, *([segments.num_keys] * (segments.num_keys < end))]
+        first = torch.tensor(sorted({*cuts}))
+        last = torch.cat([first[1:], torch.tensor([end])]) - 1
+        return cls(first, last, (first - begin) // BLOCK)
+
+    @property
+    def num_tokens(self) -> Tensor:
+        """Of each piece."""
+        return self.last - self.first + 1
+
+
+def make_block_mask(
+    segments: SegmentTable, num_queries: int, num_keys: int, window: int | None, device: torch.device
+) -> BlockMask:
+    """Return the block mask of a row.
+
+    Args:
+        segments: Of the row.
+        num_queries: With those that fill the row up.
+        num_keys: Likewise, and with cached ones.
+        window: Logical positions that a query sees, its own included; None for all before it.
+        device: Of the mask.
+    """
+    keys, offset = _Keys.of(segments, num_keys), num_keys - num_queries
+    window = num_keys if window is None else window
+    some, every = _seen_blocks(segments, keys, offset, window)
+    some, every = some.to(device, non_blocking=True), every.to(device, non_blocking=True)
+    mask: BlockMask = BlockMask.from_kv_blocks(
+        *_ordered(some & ~every),
+        *_ordered(every),
+        BLOCK_SIZE=BLOCK,
+        mask_mod=_mask_mod(keys.to(device), offset, window),
+        seq_lengths=(num_queries, num_keys),
+    )
+    return mask
+
+
+def _seen_blocks(segments: SegmentTable, keys: _Keys, offset: int, window: int) -> tuple[Tensor, Tensor]:
+    """Return per block of queries and of keys whether some query sees some key, and whether every one sees every one.
+
+    A block that the row's end cuts off is never seen in full, as FlexAttention wants it.
+    """
+    num_keys = len(keys.enters)
+    queries_cut, keys_cut = _Pieces.of(segments, offset, num_keys), _Pieces.of(segments, 0, num_keys)
+    enters = keys.enters[queries_cut.first][:, None]
+    is_on_path = (keys.enters[keys_cut.first] <= enters) & (enters < keys.leaves[keys_cut.first])
+    nearest = keys.positions[queries_cut.first][:, None] - keys.positions[keys_cut.last]
+    farthest = keys.positions[queries_cut.last][:, None] - keys.positions[keys_cut.first]
+    some = is_on_path & (farthest >= 0) & (nearest < window)
+    every = is_on_path & (nearest >= 0) & (farthest < window)
+    num_full = every * (queries_cut.num_tokens[:, None] * keys_cut.num_tokens)
+    is_seen, is_full = (_by_block(each, queries_cut.blocks, keys_cut.blocks) for each in (some, num_full))
+    return is_seen > 0, is_full == BLOCK * BLOCK
+
+
+def _by_block(values: Tensor, query_blocks: Tensor, key_blocks: Tensor) -> Tensor:
+    """Add up what pieces have, `[query pieces, key pieces]`, to `[query blocks, key blocks]`."""
+    for blocks in (query_blocks, key_blocks):  # transposed twice, for it is rows that are added fast
+        num_blocks = int(blocks[-1]) + 1
+        values = values.new_zeros(num_blocks, values.shape[1], dtype=torch.int32).index_add_(0, blocks, values.int()).T
+    return values
+
+
+def _ordered(blocks: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the number of blocks that are set in each row, and their indices in front, `[1, 1, ...]`.
+
+    Kernels take the indices of a row to lie one behind the other in memory, and do not check it.
+    """
+    indices = blocks.int().argsort(dim=-1, descending=True, stable=True)
+    return blocks.sum(-1, dtype=torch.int32)[None, None], indices.int().contiguous()[None, None]
+
+
+def _mask_mod(keys: _Keys, offset: int, window: int) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """Return what says whether a query sees a key: the key is on its path, not behind it, nor out of the window.
+
+    Numbers are tensors, for a kernel is compiled anew for each number it captures: for each window, for each length of
+    a cache.
+    """
+    enters, leaves, positions = keys.enters, keys.leaves, keys.positions
+    device = enters.device
+    begin, width = (torch.full((), number, dtype=torch.int32, device=device) for number in (offset, window))
+
+    def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        at = query + begin
+        is_on_path = (enters[key] <= enters[at]) & (enters[at] < leaves[key])
+        distance = positions[at] - positions[key]
+        return is_on_path & (distance >= 0) & (distance < width)
+
+    return sees

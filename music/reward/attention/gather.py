@@ -71,11 +71,11 @@ def _gathered(
     Splitting once and joining the parts costs the backward pass as much as the parts are long; an index or a slice per
     segment would cost it the whole row each time.
     """
-    sizes = [stretch.num_tokens for stretch in segments.stretches]
+    sizes = [segment.num_tokens for segment in segments.both]
     keys, values = torch.split(key, sizes, dim=2), torch.split(value, sizes, dim=2)
     queries = torch.split(query, sizes[len(segments.cached) :], dim=2)
-    for stretch, q in zip(segments.own, queries, strict=True):
-        path = stretch.path
+    for segment, q in zip(segments.own, queries, strict=True):
+        path = segment.path
         if len(path) == 1:
             yield q, keys[path[0]], values[path[0]]
         else:

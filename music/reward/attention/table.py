@@ -1,11 +1,11 @@
-"""`SegmentTable`: which keys each stretch of queries sees, for every attention back-end.
+"""`SegmentTable`: which keys the tokens of each segment see, for every attention back-end.
 
 The keys that a segment sees lie on its path from the root. Gathered in the path's order they stand at the logical
 positions 0, 1, ..., and the segment's own tokens are the last of them. So attention within a packed row is plain causal
 attention of the last queries of a shorter sequence, and a sliding window counts logical positions by itself. On indices
 of the packed row both would be wrong, in silence.
 
-Keys from a cache stand before the row's own. They lie in stretches too, which are seen and see nothing.
+Keys from a cache stand before the row's own. Cached segments are seen and see nothing.
 """
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 from music.errors import InvalidInputError
 from music.reward.packing import PackedRow
 
-__all__ = ["CachedTokens", "PackedAttentionError", "SegmentTable", "Stretch"]
+__all__ = ["CachedTokens", "PackedAttentionError", "SegmentKeys", "SegmentTable"]
 
 T = TypeVar("T")
 
@@ -25,22 +25,22 @@ class PackedAttentionError(InvalidInputError):
 
 
 class CachedTokens(Hashable, Protocol):
-    """Consecutive tokens whose keys and values are cached; the object itself says which."""
+    """A cached segment; the object itself says which."""
 
     def __len__(self) -> int:
-        """Return how many they are."""
+        """Return the number of its tokens."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
-    """The part of consecutive tokens in attention.
+class SegmentKeys:
+    """The keys of a segment, and what its tokens see.
 
     Attributes:
-        start: Of its keys.
+        start: Of its keys, among all keys.
         stop: Likewise.
         position: Logical position of its first token.
-        path: Stretches that its tokens see, from the beginning of their sequence, itself last.
+        path: Numbers of the segments that its tokens see, from the beginning of their sequence, itself last.
     """
 
     start: int
@@ -66,13 +66,13 @@ class SegmentTable:
     copy would be lost.
 
     Attributes:
-        cached: The stretches from a cache.
-        own: Those of the row's segments, whose tokens are the queries. Both lie one behind the other, without a gap.
+        cached: The segments from a cache.
+        own: The row's own, whose tokens are the queries. Both lie one behind the other, without a gap.
         attended: Indices of the layers that have attended by the table. Being a set, it is the same when gradient
             checkpointing runs a layer twice.
     """
 
-    def __init__(self, cached: Sequence[Stretch], own: Sequence[Stretch]) -> None:
+    def __init__(self, cached: Sequence[SegmentKeys], own: Sequence[SegmentKeys]) -> None:
         self.cached = tuple(cached)
         self.own = tuple(own)
         self.attended: set[int] = set()
@@ -87,12 +87,12 @@ class SegmentTable:
             prefixes: Per group, the cached tokens that its sequences go on from, from their beginning. What stands in
                 several prefixes stands once among the keys, which are in the order of first appearance.
         """
-        cached, paths = _cached_stretches(prefixes or [()] * len(row.trees))
-        return cls(cached, list(_own_stretches(row, cached, paths)))
+        cached, paths = _cached_keys(prefixes or [()] * len(row.trees))
+        return cls(cached, list(_own_keys(row, cached, paths)))
 
     @property
-    def stretches(self) -> tuple[Stretch, ...]:
-        """All stretches, in the order of the keys; a path's numbers count them."""
+    def both(self) -> tuple[SegmentKeys, ...]:
+        """Cached and own segments, in the order of the keys; the numbers in a path count these."""
         return self.cached + self.own
 
     @property
@@ -118,34 +118,31 @@ class SegmentTable:
         return made
 
 
-def _cached_stretches(prefixes: Sequence[Sequence[CachedTokens]]) -> tuple[list[Stretch], list[tuple[int, ...]]]:
-    """Return the stretches of cached tokens, and the path of each prefix."""
-    stretches: list[Stretch] = []
-    found: dict[CachedTokens, Stretch] = {}
+def _cached_keys(prefixes: Sequence[Sequence[CachedTokens]]) -> tuple[list[SegmentKeys], list[tuple[int, ...]]]:
+    """Return the keys of cached segments, and the path of each prefix."""
+    keys: list[SegmentKeys] = []
+    found: dict[CachedTokens, SegmentKeys] = {}
     paths = []
     for prefix in prefixes:
         path: tuple[int, ...] = ()
         for tokens in prefix:
             if tokens not in found:
-                start, position = (
-                    (stretches[-1].stop if stretches else 0),
-                    (stretches[path[-1]].num_keys if path else 0),
-                )
-                path = (*path, len(stretches))
-                found[tokens] = Stretch(start=start, stop=start + len(tokens), position=position, path=path)
-                stretches.append(found[tokens])
+                start, position = keys[-1].stop if keys else 0, keys[path[-1]].num_keys if path else 0
+                path = (*path, len(keys))
+                found[tokens] = SegmentKeys(start=start, stop=start + len(tokens), position=position, path=path)
+                keys.append(found[tokens])
             path = found[tokens].path
         paths.append(path)
-    return stretches, paths
+    return keys, paths
 
 
-def _own_stretches(row: PackedRow, cached: Sequence[Stretch], paths: Sequence[tuple[int, ...]]) -> Iterator[Stretch]:
-    """Yield the stretches of a row's segments behind the cached ones; `paths` are those of the groups' roots."""
+def _own_keys(row: PackedRow, cached: Sequence[SegmentKeys], paths: Sequence[tuple[int, ...]]) -> Iterator[SegmentKeys]:
+    """Yield the keys of a row's segments behind the cached ones; `paths` are those of the groups' roots."""
     num_cached, number = (cached[-1].stop if cached else 0), len(cached)
     for tree, starts, before in zip(row.trees, row.starts, paths, strict=True):
         own: list[tuple[int, ...]] = []
         for segment, start in zip(tree.segments, starts, strict=True):
             own.append((*(before if segment.parent is None else own[segment.parent]), number))
             at = num_cached + start
-            yield Stretch(start=at, stop=at + len(segment.ids), position=segment.position, path=own[-1])
+            yield SegmentKeys(start=at, stop=at + len(segment.ids), position=segment.position, path=own[-1])
             number += 1

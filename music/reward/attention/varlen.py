@@ -115,8 +115,8 @@ class _Layout:
     @classmethod
     def of(cls, segments: SegmentTable, device: torch.device) -> "_Layout":
         """Return a row's."""
-        queries = [stretch.num_tokens for stretch in segments.own]
-        keys = [stretch.num_keys for stretch in segments.own]
+        queries = [segment.num_tokens for segment in segments.own]
+        keys = [segment.num_keys for segment in segments.own]
         is_gathered = bool(segments.cached) or queries != keys
         index = _path_index(segments).to(device, non_blocking=True) if is_gathered else None
         return cls(index, _cumulated(queries, device), _cumulated(keys, device), max(queries), max(keys))
@@ -143,8 +143,8 @@ class _Layout:
 
 def _path_index(segments: SegmentTable) -> Tensor:
     """Return the index of the keys on each segment's path, one segment behind the other."""
-    spans = [torch.arange(stretch.start, stretch.stop) for stretch in segments.stretches]
-    return torch.cat([spans[i] for stretch in segments.own for i in stretch.path])
+    spans = [torch.arange(segment.start, segment.stop) for segment in segments.both]
+    return torch.cat([spans[i] for segment in segments.own for i in segment.path])
 
 
 def _cumulated(lengths: list[int], device: torch.device) -> Tensor:

@@ -1,14 +1,15 @@
 """Packing: token sequences into rows without padding, in which what sequences share at their beginning stands once.
 
-- `sequences`: `TokenSequence`, a conversation's tokens and where rewards are read.
+Two words run through this package and those above it. A *sequence* is a conversation as tokens (`TokenSequence`). A
+*segment* is a run of consecutive tokens that is stored once, for all sequences that have it on their path: in a row
+(`Segment`), among the keys of attention (`SegmentKeys`), or in a cache (`CachedSegment`).
+
 - `tree`: `PrefixTree`, the sequences of one group with their longest common prefixes stored once.
-- `joining`: trees of a row that begin alike into one.
-- `balance`: sizes into bins of about the same load.
 - `rows`: `PackedRow` and `plan_rows`, groups into rows of about the same number of tokens.
+- `prefix_cache`: `PrefixCache`, which tokens of earlier sequences are kept.
 """
 
 from music.reward.packing.rows import PackedRow, RowPlan, plan_rows
-from music.reward.packing.sequences import TokenSequence
-from music.reward.packing.tree import PrefixTree, Segment
+from music.reward.packing.tree import PrefixTree, Segment, TokenSequence
 
 __all__ = ["PackedRow", "PrefixTree", "RowPlan", "Segment", "TokenSequence", "plan_rows"]

@@ -2,30 +2,53 @@
 
 A path from a root to a segment spells a prefix of a sequence; the logical position of a token is its place on that
 path. Sharing saves the computation of the shared tokens, and costs a further segment in every attention layer. A
-stretch is shared where it saves `min_saved` tokens at least, so a group with little in common is stored as it is.
+segment is shared where it saves `min_saved` tokens at least, so a group with little in common is stored as it is.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import NamedTuple
+from itertools import groupby, takewhile
+from typing import NamedTuple, Self
 
 import numpy as np
 
-from music.reward.packing.sequences import TokenSequence
-
-__all__ = ["MIN_SAVED", "PrefixTree", "Segment"]
+__all__ = ["MIN_SAVED", "PrefixTree", "Segment", "TokenSequence", "families", "join"]
 
 MIN_SAVED = 24
-"""Tokens that sharing a stretch must save; training small models on the CPU breaks even at about 20."""
+"""Tokens that sharing a segment must save; training small models on the CPU breaks even at about 20."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSequence:
+    """One conversation as tokens.
+
+    Attributes:
+        ids: Token ids; at least one.
+        reads: Indices of the tokens at which rewards are read, rising.
+    """
+
+    ids: Sequence[int]
+    reads: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        """Check the indices."""
+        rising = all(a < b for a, b in zip(self.reads, self.reads[1:], strict=False))
+        if not self.ids or not rising or (self.reads and not 0 <= self.reads[0] <= self.reads[-1] < len(self.ids)):
+            raise ValueError(f"expected rising indices of {len(self.ids)} tokens, got {self.reads}")
+
+    @classmethod
+    def read_at_end(cls, ids: Sequence[int]) -> Self:
+        """Return a sequence whose reward is read at its last token."""
+        return cls(ids, (len(ids) - 1,))
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of tokens that stands once.
+    """Consecutive tokens that are stored once.
 
     Attributes:
-        parent: Index of the segment that it goes on from, always a lower one; None for the first that is stored of a
+        parent: Index of the segment that it continues, always a lower one; None for the first that is stored of a
             sequence.
         position: Logical position of its first token.
         ids: Token ids; at least one.
@@ -58,7 +81,7 @@ class PrefixTree:
 
         Args:
             group: At least one sequence.
-            min_saved: Tokens that sharing a stretch must save; None to share nothing.
+            min_saved: Tokens that sharing a segment must save; None to share nothing.
             num_cached: Tokens with which all sequences begin and that need not be stored; each has more than these.
 
         Raises:
@@ -147,3 +170,43 @@ class _Grower:
     def _add(self, index: int, start: int, stop: int, parent: int | None) -> int:
         self.segments.append(Segment(parent, start, self._ids[index][start:stop].tolist()))
         return len(self.segments) - 1
+
+
+def families(trees: Sequence[PrefixTree], min_length: int) -> list[list[int]]:
+    """Sort trees by their first tokens, in order of first appearance; return their indices.
+
+    Args:
+        trees: None of them behind cached tokens.
+        min_length: Tokens in which trees of a family must agree; a tree whose root is no longer stands alone.
+    """
+    found: dict[Hashable, list[int]] = defaultdict(list)
+    for index, tree in enumerate(trees):
+        root = tree.segments[0].ids
+        is_alone = len(root) <= min_length or any(segment.parent is None for segment in tree.segments[1:])
+        found[index if is_alone else tuple(root[:min_length])].append(index)
+    return list(found.values())
+
+
+def join(trees: Sequence[PrefixTree]) -> PrefixTree:
+    """Return one tree of the sequences of several that have one root each and begin alike, in their order."""
+    if len(trees) == 1:
+        return trees[0]
+    # Each root keeps a token of its own, so that trees stay as they are behind what they share.
+    columns = zip(*(tree.segments[0].ids[:-1] for tree in trees), strict=False)
+    shared = [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]
+    segments = [Segment(None, 0, shared)]
+    leaves: list[int] = []
+    for tree in trees:
+        offset = len(segments)
+        segments += _moved(tree, len(shared), offset)
+        leaves += [leaf + offset for leaf in tree.leaves]
+    return PrefixTree(tuple(segments), tuple(leaves), tuple(reads for tree in trees for reads in tree.reads))
+
+
+def _moved(tree: PrefixTree, num_shared: int, offset: int) -> Iterator[Segment]:
+    """Yield a tree's segments behind a shared beginning, which its root leaves out."""
+    for segment in tree.segments:
+        if segment.parent is None:
+            yield Segment(0, num_shared, segment.ids[num_shared:])
+        else:
+            yield Segment(segment.parent + offset, segment.position, segment.ids)

@@ -14,8 +14,8 @@ from cachetools import LRUCache
 from pydantic import ValidationError
 
 from music.errors import MusicError
-from music.llm.bucket import TokenBucket
 from music.llm.chat import ChatRequest
+from music.llm.rate_limits import TokenBucket
 from music.sandbox.model import SandboxModel
 from music.sandbox.server.config import ServerConfig
 from music.sandbox.server.faults import MAX_REMEMBERED, Fault, FaultPlan, Latency

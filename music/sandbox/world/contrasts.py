@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from music.conversation import Conversation
-from music.prompts import Part
+from music.prompts import PromptKind
 from music.sandbox.world.language import read_reply, read_user, write_reply, write_user
 from music.sandbox.world.players import draft, other_value, stream, violated
 from music.sandbox.world.state import Expectation, expectations, state_after
@@ -109,10 +109,10 @@ def guess(conversation: Conversation, seed: object, carelessness: float) -> str 
     return None if expected is None else _written(draft(expected, seed, carelessness), seed)
 
 
-CONTRASTS: dict[Part, _Contrast] = {
-    Part.INSTRUCTION: contrast,
-    Part.DROP_CONSTRAINT: drop_constraint,
-    Part.PERSONA_SWAP: persona_swap,
+CONTRASTS: dict[PromptKind, _Contrast] = {
+    PromptKind.INSTRUCTION: contrast,
+    PromptKind.DROP_CONSTRAINT: drop_constraint,
+    PromptKind.PERSONA_SWAP: persona_swap,
 }
 """The contrasts that answer in one call, by the part that asks for them."""
 

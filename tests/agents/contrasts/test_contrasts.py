@@ -15,7 +15,7 @@ from music.pairs import TurnContrast, Usage
 from music.prompts import (
     ContrastFormat,
     ContrastStrategy,
-    Part,
+    PromptKind,
     load_contrast_template,
     read_contrast,
     read_prompt,
@@ -68,13 +68,13 @@ class Listener:
         self.shown.append(prompt.conversation)
         self.keys.append(request.key)
         self.requests.append(request)
-        text = self._replies.pop(0) if self._replies else self._answer(prompt.part)
+        text = self._replies.pop(0) if self._replies else self._answer(prompt.kind)
         return ChatReply(text=text, outcome=ReplyOutcome.COMPLETE, model="m", prompt_tokens=10, completion_tokens=1)
 
     def _answer(self, part):
-        if part is Part.REWRITE:
+        if part is PromptKind.REWRITE:
             return render_rewrite_reply("And what about the gear?")
-        return "plain" if part is Part.ASSISTANT else render_contrast_reply("something else", "contrasted")
+        return "plain" if part is PromptKind.ASSISTANT else render_contrast_reply("something else", "contrasted")
 
     async def aclose(self):
         pass

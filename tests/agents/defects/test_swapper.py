@@ -2,7 +2,7 @@ import pytest
 
 from music.errors import InvalidInputError
 from music.evaluation.benchmarks.defects import find_defect
-from music.prompts import Part, render_contrast_reply
+from music.prompts import PromptKind, render_contrast_reply
 from music_agents import AssistantRole, ForgetContrast, InstructionContrast
 from music_agents.defects.run import DefectSwapper
 from music_agents.defects.swaps import Swaps
@@ -66,7 +66,9 @@ async def test_a_contrast_that_says_the_same_is_no_pair(swapper, fake_model):
 
 
 async def test_a_role_that_gives_up_says_where(swapper, fake_model):
-    outcome = await swapper(fake_model(lambda part, *_: "no format" if part is not Part.ASSISTANT else "Yes.")).run(0)
+    outcome = await swapper(
+        fake_model(lambda part, *_: "no format" if part is not PromptKind.ASSISTANT else "Yes.")
+    ).run(0)
     assert (outcome.reason, outcome.role, outcome.side) == (FailureReason.REPLY_UNPARSED, "contrast", "rejected")
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.pairs import PreferencePair
-from music.prompts import Part, read_prompt, render_user
+from music.prompts import PromptKind, read_prompt, render_user
 from music.sandbox import SandboxModel
 from music.sandbox.world.language import read_statements, read_user
 from music.sandbox.world.seeds import seed_pairs
@@ -63,7 +63,7 @@ def test_text_that_looks_like_a_prompt_breaks_nothing(history):
     prompt = render_user(history, Persona.of(BRACES).describe())
     assert BRACES in prompt[0].content
     read = read_prompt(prompt)
-    assert (read.part, read.conversation) == (Part.USER, history)
+    assert (read.kind, read.conversation) == (PromptKind.USER, history)
 
 
 def test_a_prompt_gives_its_persona_back():

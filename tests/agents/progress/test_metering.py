@@ -9,7 +9,7 @@ from music.llm.openai import ClientSettings, OpenAIChatModel
 from music.llm.retry import RetryPolicy
 from music.llm.spending.budget import Budget, PriceTable
 from music.llm.spending.ledger import Ledger
-from music.llm.spending.tally import Tally
+from music.llm.spending.records import Charges
 from music_agents.failures import FailureReason, RoleFailedError
 from music_agents.progress import RunProgress, StopCause
 from music_agents.progress.metering import MeteredModel
@@ -42,8 +42,8 @@ class Scripted:
 class SpentBefore:
     """Books of earlier sessions."""
 
-    def spent(self, account: str) -> dict[str, Tally]:
-        return {"m": Tally(num_calls=9, prompt_tokens=900, completion_tokens=100)}
+    def spent(self, account: str) -> dict[str, Charges]:
+        return {"m": Charges(num_calls=9, prompt_tokens=900, completion_tokens=100)}
 
 
 def metered(inner: Scripted, progress: RunProgress, books: Any = None) -> MeteredModel:

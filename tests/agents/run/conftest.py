@@ -7,13 +7,13 @@ import pytest
 from music.conversation import Conversation
 from music.llm.chat import ChatModel, ChatReply, ChatRequest
 from music.pairs import PreferencePair
-from music.prompts import Part
+from music.prompts import PromptKind
 from music_agents import RunReport, SimulationConfig, run_simulation
 from music_agents.personas import PersonaSource
 from music_agents.progress import RunProgress
 from music_agents.run import GraphFactory
 
-Answer = Callable[[Part, Conversation, ChatRequest], str | ChatReply]
+Answer = Callable[[PromptKind, Conversation, ChatRequest], str | ChatReply]
 
 
 async def run_into(
@@ -65,8 +65,8 @@ def failing(plain: Answer) -> Callable[[Iterable[int]], Answer]:
     """Return a maker of answers whose contrasts cannot be read in the pairs with some indices."""
 
     def make(indices: Iterable[int]) -> Answer:
-        def answer(part: Part, conversation: Conversation, request: ChatRequest) -> str | ChatReply:
-            if int(request.route) in indices and part is Part.INSTRUCTION:
+        def answer(part: PromptKind, conversation: Conversation, request: ChatRequest) -> str | ChatReply:
+            if int(request.route) in indices and part is PromptKind.INSTRUCTION:
                 return "not in the format"
             return plain(part, conversation, request)
 

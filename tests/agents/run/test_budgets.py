@@ -11,7 +11,7 @@ from music.conversation import Message
 from music.llm import ClientSettings, OpenAIChatModel, RetryPolicy
 from music.llm.spending.budget import Budget, PriceTable
 from music.llm.spending.ledger import Ledger
-from music.prompts import Part, read_prompt, render_contrast_reply
+from music.prompts import PromptKind, read_prompt, render_contrast_reply
 from music_agents import RunStatus
 from music_agents.progress import RunProgress
 
@@ -65,9 +65,9 @@ class CostlyServer:
         )
 
     def _text(self, asked):
-        part = read_prompt(tuple(Message(**message) for message in asked["messages"])).part
+        part = read_prompt(tuple(Message(**message) for message in asked["messages"])).kind
         number = next(self._number)
-        if part is Part.INSTRUCTION:
+        if part is PromptKind.INSTRUCTION:
             return render_contrast_reply(f"modified {number}", f"contrast {number}")
         return f"{part} {number}"
 

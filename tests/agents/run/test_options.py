@@ -110,12 +110,12 @@ async def test_a_stop_lets_go_what_waits_and_a_model_of_ones_own_goes_on_in_the_
     async with aclosing(OpenAIChatModel("m", "http://127.0.0.1:9/v1")) as model:
         models = {"user": model, "assistant": model, "contrast": model}
         with progress.asking(models.values()):
-            resting = asyncio.create_task(model.pacer.resting.rest(600.0))
+            resting = asyncio.create_task(model.pacer.sleep(600.0))
             await asyncio.sleep(0)
             progress.stop(StopCause.BUDGET, "spent")
             with pytest.raises(StoppedWaitingError):
                 await resting
-        await model.pacer.resting.rest(0.001)
+        await model.pacer.sleep(0.001)
         config = SimulationConfig(num_pairs=2)
         report = await run_simulation(config, tmp_path, models=models, seeds=seeds, progress=progress)
     assert (report.status, report.failures) == ("budget", {})

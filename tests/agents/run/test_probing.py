@@ -45,7 +45,7 @@ class Server:
         self.probes, self.others = self.probes + is_probe, self.others + (not is_probe)
         if self.status != 200:
             return web.Response(status=self.status, text="broken", headers={"Retry-After": "0"})
-        part = read_prompt(tuple(Message.model_validate(message) for message in body["messages"])).part
+        part = read_prompt(tuple(Message.model_validate(message) for message in body["messages"])).kind
         answer = f"{part} {self.others}"
         if part in ("instruction", "drop_constraint"):
             answer = render_contrast_reply(answer, f"In answer to it, {self.others}.")

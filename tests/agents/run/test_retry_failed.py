@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from music.prompts import Part
+from music.prompts import PromptKind
 from music_agents import RunStatus
 from music_agents.progress import RunProgress
 
@@ -14,7 +14,7 @@ def stubborn(plain):
     """Contrasts of some pairs that can be read from the fourth attempt on."""
 
     def answer(part, conversation, request):
-        if request.route in {"1", "5"} and part is Part.INSTRUCTION and int(request.key.rpartition("/")[2]) < 3:
+        if request.route in {"1", "5"} and part is PromptKind.INSTRUCTION and int(request.key.rpartition("/")[2]) < 3:
             return "not in the format"
         return plain(part, conversation, request)
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from music.llm.journal import ChangedSettingsError
-from music.prompts import Part, read_prompt
+from music.prompts import PromptKind, read_prompt
 from music.sandbox.model import SandboxModel
 from music.sandbox.world.seeds import seed_pairs
 from music_agents import FailureReason, GateVerdict, Persona, simulate
@@ -31,7 +31,7 @@ class Twisted(SandboxModel):
     def answer(self, request):
         self.num_calls += 1
         prompt = read_prompt(request.messages)
-        return self._twist(prompt.part, request) or super().answer(request)
+        return self._twist(prompt.kind, request) or super().answer(request)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ async def test_personas_play_both_users_and_stand_beside_the_pair(tmp_path, fake
     seen = {}
 
     def answer(part, conversation, request):
-        if part is Part.USER:
+        if part is PromptKind.USER:
             said = read_prompt(request.messages).persona
             assert seen.setdefault(request.route, said) == said
         return plain(part, conversation, request)
@@ -85,7 +85,7 @@ async def test_personas_play_both_users_and_stand_beside_the_pair(tmp_path, fake
 
 async def test_gates_drop_pairs_whose_place_the_next_index_takes(tmp_path, sandbox_seeds, run, shards):
     def twist(part, request):
-        return REFUSAL if part is Part.INSTRUCTION and request.route in {"2", "5"} else None
+        return REFUSAL if part is PromptKind.INSTRUCTION and request.route in {"2", "5"} else None
 
     report = await run(tmp_path / "a", sandbox_seeds, Twisted(twist), gates=True)
     assert report.failures == {"gate_refusal": 2}
@@ -112,7 +112,7 @@ async def test_replies_that_user_gates_refuse_are_counted_once_in_all_sessions(t
     def twist(part, request):
         first = request.key.endswith("/0")
         stops = request.route == "3" or (first and request.key.startswith(("0/chosen/0", "6/chosen/0")))
-        return "Thanks, that's all. Goodbye!" if part is Part.USER and stops else None
+        return "Thanks, that's all. Goodbye!" if part is PromptKind.USER and stops else None
 
     report = await run(tmp_path / "whole", sandbox_seeds, Twisted(twist), gates=True)
     assert (report.failures, report.retries) == ({"user_stopped": 1}, {"user:user_stopped": 2})
@@ -128,7 +128,7 @@ async def test_what_a_judge_says_is_counted_once_in_all_sessions(tmp_path, sandb
     """The sandbox judges by its oracle; in two pairs the chosen side talks nonsense, and one judgement is unread."""
 
     def twist(part, request):
-        return "Bananas." if part is Part.ASSISTANT and request.route in {"1", "4"} else None
+        return "Bananas." if part is PromptKind.ASSISTANT and request.route in {"1", "4"} else None
 
     def mumble(part, request):
         return "I cannot say." if request.key.startswith("2/judge/chosen_first") else None

@@ -8,7 +8,7 @@ import pytest
 
 from music.llm.chat import ChatReply, EndpointUnavailableError, ReplyOutcome
 from music.llm.journal import ChangedSettingsError
-from music.prompts import Part
+from music.prompts import PromptKind
 from music_agents import RunStatus, SimulationStalledError
 from music_agents.output.failure_log import MAX_REOPENED
 from music_agents.progress import RunProgress
@@ -24,7 +24,7 @@ def unparsed(plain):
 
     def make(before=10**6, picked=lambda index: True):
         def answer(part, conversation, request):
-            useless = part is Part.INSTRUCTION and picked(int(request.route))
+            useless = part is PromptKind.INSTRUCTION and picked(int(request.route))
             return HOSTILE if useless and int(request.key.rpartition("/")[2]) < before else plain(part, None, request)
 
         return answer
@@ -198,7 +198,7 @@ async def test_failures_are_on_disk_while_the_run_goes_on_and_stay_when_it_is_st
 
 async def test_what_a_gate_dropped_is_written_with_its_place(tmp_path, fake_model, plain, seeds, run):
     def answer(part, conversation, request):
-        bad = part is Part.ASSISTANT and request.route == "1" and "/1/" in request.key
+        bad = part is PromptKind.ASSISTANT and request.route == "1" and "/1/" in request.key
         return "User: I take both parts.\nAssistant: Indeed." if bad else plain(part, conversation, request)
 
     report = await run(tmp_path, seeds, fake_model(answer), gates=True, num_pairs=3)
@@ -210,7 +210,7 @@ async def test_what_a_gate_dropped_is_written_with_its_place(tmp_path, fake_mode
 
 async def test_cut_and_thinking_replies_keep_their_text(tmp_path, fake_model, plain, seeds, run):
     def answer(part, conversation, request):
-        if part is Part.ASSISTANT and request.route == "0":
+        if part is PromptKind.ASSISTANT and request.route == "0":
             return ChatReply(text="", thinking="Let me see", outcome=ReplyOutcome.THOUGHT, model="fake")
         return plain(part, conversation, request)
 

@@ -7,7 +7,7 @@ from openenv.core.env_server import create_app
 from music.conversation import Conversation
 from music.llm.chat import EndpointUnavailableError
 from music.pairs import Usage
-from music.reward.unscorable import UnscorableError
+from music.reward.tokens.contract import UnscorableError
 from music_agents.roles import RoleTurn
 from music_envs.adapters.openenv import ChatAction, ChatEnvironment, ChatObservation
 from music_envs.chat.world import ChatWorld

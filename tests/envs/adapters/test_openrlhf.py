@@ -6,7 +6,7 @@ import pytest
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.llm.chat import EndpointError
-from music.reward.unscorable import UnscorableError
+from music.reward.tokens.contract import UnscorableError
 from music_envs.adapters.openrlhf import ChatAgent, agent_executor, as_reward_func
 from music_envs.chat.world import ChatWorld
 

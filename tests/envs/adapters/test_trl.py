@@ -3,7 +3,7 @@ import trl
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
-from music.reward.unscorable import UnscorableError
+from music.reward.tokens.contract import UnscorableError
 from music.sandbox.artifacts import BACKBONE
 from music_envs.adapters.trl import ChatRollout, as_trl_reward, episode_reward
 from music_envs.chat.world import ChatWorld

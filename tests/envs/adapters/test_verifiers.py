@@ -3,7 +3,7 @@ import verifiers as vf
 from openai import AsyncOpenAI
 
 from music.conversation import Conversation
-from music.reward.unscorable import UnscorableError
+from music.reward.tokens.contract import UnscorableError
 from music.sandbox.server import ServerConfig, sandbox_server
 from music_envs.adapters.verifiers import UserSimulationEnv
 from music_envs.chat.world import ChatWorld

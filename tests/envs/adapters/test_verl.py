@@ -1,7 +1,7 @@
 import pytest
 
 from music.errors import InvalidInputError
-from music.reward.unscorable import UnscorableError
+from music.reward.tokens.contract import UnscorableError
 from music_envs.adapters.verl import as_compute_score
 
 MESSAGES = [{"role": "user", "content": "Name a river."}]

@@ -3,9 +3,9 @@ import asyncio
 import pytest
 
 from music.conversation import Message
+from music.llm.cache import MemoizedModel
 from music.llm.chat import ChatReply, ChatRequest, EndpointUnavailableError, ReplyOutcome, Sampling
 from music.llm.journal import Journal
-from music.llm.remembering import RememberingModel
 from music_envs import run_best_of_n
 from music_envs.players import open_players
 
@@ -39,7 +39,7 @@ def request(text="Hi!", seed=None, key="", route="", **sampling):
 
 async def test_selectors_that_are_compared_share_what_an_endpoint_that_ignores_seeds_says(seeds, config, shortest):
     assistant, user = Moody(), Moody()
-    shared = {"assistant": RememberingModel(assistant), "user": RememberingModel(user)}
+    shared = {"assistant": MemoizedModel(assistant), "user": MemoizedModel(user)}
     first = await run_best_of_n(seeds, **shared, reward=shortest, config=config)
     paid = assistant.num_calls, user.num_calls
     assert await run_best_of_n(seeds, **shared, reward=shortest, config=config) == first
@@ -51,7 +51,7 @@ async def test_selectors_that_are_compared_share_what_an_endpoint_that_ignores_s
 
 async def test_equal_requests_that_come_at_once_are_one():
     moody = Moody()
-    model = RememberingModel(moody)
+    model = MemoizedModel(moody)
     replies = await asyncio.gather(*(model.complete(request(key=str(n), route=str(n))) for n in range(5)))
     assert (len(set(replies)), moody.num_calls) == (1, 1)
 
@@ -60,12 +60,12 @@ async def test_equal_requests_that_come_at_once_are_one():
     "other", [request("Ho!"), request(seed=1), request(temperature=0.5), request(max_tokens=9)], ids=str
 )
 async def test_what_differs_in_what_is_asked_is_another_request(other):
-    model = RememberingModel(Moody())
+    model = MemoizedModel(Moody())
     assert await model.complete(request()) != await model.complete(other)
 
 
 async def test_a_failure_is_not_remembered():
-    model = RememberingModel(Moody(fails={1}))
+    model = MemoizedModel(Moody(fails={1}))
     with pytest.raises(EndpointUnavailableError):
         await model.complete(request())
     assert (await model.complete(request())).text.startswith("Mood 2")
@@ -75,12 +75,12 @@ async def test_a_journal_is_gone_on_with_wherever_the_model_is_served(tmp_path):
     first, again = Moody(), Moody()
     again.name = "moody@http://127.0.0.1:2/v1"
     async with Journal.open(tmp_path / "replies.sqlite", {}) as journal:
-        said = await RememberingModel(first, journal, "user").complete(request())
-        await RememberingModel(first, journal, "assistant").complete(request())
+        said = await MemoizedModel(first, journal, "user").complete(request())
+        await MemoizedModel(first, journal, "assistant").complete(request())
     async with Journal.open(tmp_path / "replies.sqlite", {}) as journal:
-        assert await RememberingModel(again, journal, "user").complete(request()) == said
+        assert await MemoizedModel(again, journal, "user").complete(request()) == said
         again.name = "another@http://127.0.0.1:2/v1"
-        await RememberingModel(again, journal, "user").complete(request())
+        await MemoizedModel(again, journal, "user").complete(request())
     assert (first.num_calls, again.num_calls) == (2, 1)
 
 

@@ -14,8 +14,8 @@ from transformers import (
 
 from music.errors import InvalidInputError
 from music.reward.attention import BACKENDS, PackedAttentionError, SegmentTable, choose_backend
-from music.reward.forward import PackedScorer
 from music.reward.packing import PackedRow, TokenSequence, plan_rows
+from music.reward.scoring.forward import PackedScorer
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

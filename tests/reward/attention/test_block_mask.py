@@ -11,7 +11,7 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask, crea
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from music.reward.attention import SegmentTable
-from music.reward.attention.block_mask import BLOCK, make_block_mask
+from music.reward.attention.flex import BLOCK, make_block_mask
 from music.reward.packing import TokenSequence, plan_rows
 
 CPU = torch.device("cpu")
@@ -38,7 +38,7 @@ def written_out(table: SegmentTable, num_filled: int, window: int | None) -> Ten
     """Return who sees whom, `[queries, keys]`."""
     sees = torch.zeros(table.num_queries + num_filled, table.num_keys + num_filled, dtype=torch.bool)
     for own in table.own:
-        keys = [key for i in own.path for key in range(table.stretches[i].start, table.stretches[i].stop)]
+        keys = [key for i in own.path for key in range(table.both[i].start, table.both[i].stop)]
         for position in range(own.position, own.num_keys):
             first = 0 if window is None else max(0, position + 1 - window)
             sees[own.start - table.num_cached + position - own.position, keys[first : position + 1]] = True

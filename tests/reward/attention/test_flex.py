@@ -7,8 +7,8 @@ from transformers import PreTrainedModel
 
 from music.errors import InvalidInputError
 from music.reward.attention.flex import why_no_flex
-from music.reward.forward import PackedScorer
 from music.reward.packing import TokenSequence, plan_rows
+from music.reward.scoring.forward import PackedScorer
 
 (ROW,) = plan_rows([[TokenSequence.read_at_end([*range(1, 40), k, k + 1]) for k in (50, 60)]], 1000).rows
 without_compiler = torch.compiler.set_stance("force_eager")

@@ -14,8 +14,8 @@ from music.errors import InvalidInputError
 from music.reward.attention import SegmentTable
 from music.reward.attention.gather import gather_attention
 from music.reward.attention.varlen import varlen_attention, why_no_flash
-from music.reward.forward import PackedScorer
 from music.reward.packing import PackedRow, TokenSequence, plan_rows
+from music.reward.scoring.forward import PackedScorer
 
 HALF = (torch.float16, torch.bfloat16)
 CUDA = torch.device("cuda")
@@ -100,7 +100,7 @@ def test_no_copies_of_the_history_are_kept_for_the_backward_pass(dropout: float,
         found, _ = varlen_attention(
             torch.nn.Module(), query, key, value, SegmentTable.of(row), scaling=0.25, dropout=dropout
         )
-    gathered = sum(stretch.num_keys for stretch in SegmentTable.of(row).own) * 2 * 16
+    gathered = sum(segment.num_keys for segment in SegmentTable.of(row).own) * 2 * 16
     assert gathered > 3 * key.numel()
     assert max(sizes, default=0) <= query.numel()
     found.square().sum().backward()

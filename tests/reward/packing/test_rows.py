@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from music.reward.packing import TokenSequence, plan_rows
-from music.reward.packing.balance import balance
+from music.reward.packing.rows import balance
 
 Group = list[TokenSequence]
 

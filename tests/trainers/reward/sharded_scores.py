@@ -7,9 +7,9 @@ import torch
 from sharded_run import LAUNCHED, sharded_accelerator
 from torch.distributed.fsdp import MixedPrecisionPolicy
 
-from music.reward.forward import PackedScorer
 from music.reward.loading import load_checkpoint
 from music.reward.packing import TokenSequence, plan_rows
+from music.reward.scoring.forward import PackedScorer
 from music_trainers import RewardTrainingConfig
 from music_trainers.reward import launch
 from music_trainers.reward.distributed import gather_weights

@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
-from music.reward.contract import RewardStatistics
+from music.reward.tokens.contract import RewardStatistics
 from music_trainers.reward.history import History, Throughput, flops_per_token
 from music_trainers.reward.records import HeldOutEvaluation, HeldOutMetrics
 

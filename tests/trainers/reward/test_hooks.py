@@ -6,8 +6,8 @@ from accelerate import Accelerator
 from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
 from music.errors import InvalidInputError
-from music.reward.forward import PackedScorer
 from music.reward.packing import TokenSequence, plan_rows
+from music.reward.scoring.forward import PackedScorer
 from music_trainers.reward.config import RewardTrainingConfig
 from music_trainers.reward.distributed import plan_even_rows
 from music_trainers.reward.hooks import RouterBalance, skip_unread_tokens

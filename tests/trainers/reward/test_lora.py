@@ -7,9 +7,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
 from music.reward import RewardModel
-from music.reward.forward import PackedScorer
 from music.reward.loading import load_checkpoint
 from music.reward.packing import TokenSequence, plan_rows
+from music.reward.scoring.forward import PackedScorer
 from music_trainers import RewardTrainingConfig, train_reward_model
 from music_trainers.reward import trainer
 from music_trainers.reward.trainable import add_adapters, merge_adapters

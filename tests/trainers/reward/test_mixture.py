@@ -1,7 +1,7 @@
 import pytest
 
 from music.errors import InvalidInputError
-from music.reward.tokens import ConversationTokenizer
+from music.reward.tokens.encoding import ConversationTokenizer
 from music_trainers.reward.mixture import Mixture, PairSource, check_overlap, encode_mixture
 
 

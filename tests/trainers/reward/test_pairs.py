@@ -1,7 +1,7 @@
 from music.conversation import Conversation
 from music.pairs import PreferencePair
 from music.reward.packing import TokenSequence, plan_rows
-from music.reward.tokens import ConversationTokenizer
+from music.reward.tokens.encoding import ConversationTokenizer
 from music_trainers.reward.pairs import EncodedPair, encode_pairs, group_by_chosen, group_by_seed
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from music.reward.contract import Readout
+from music.reward.tokens.contract import Readout
 from music.statistics import holm, mean, minimum_detectable_effect
 from music.statistics.two_level import two_level_difference, two_level_mean, two_level_p_value
 from music_trainers.experiment.cell import CellResult

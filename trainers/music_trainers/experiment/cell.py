@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from pydantic import BaseModel, ConfigDict
 
-from music.reward.contract import Readout
+from music.reward.tokens.contract import Readout
 from music.sandbox.artifacts import REWARD_MODEL
 from music.sandbox.world.defects import DEFECT_KINDS
 from music_trainers.experiment.grid import Arm, ArmSettings, Grid

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from music.report import Palette, Plot, Point, curves, intervals, matrix
-from music.reward.contract import Readout
+from music.reward.tokens.contract import Readout
 from music_trainers.experiment.records import Difference, ExperimentResult, Score
 from music_trainers.experiment.values import BEST_OF_N, CHANGED_BY_READOUT, MEASURES, READOUTS
 

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from music.reward.contract import Readout
+from music.reward.tokens.contract import Readout
 from music.statistics import Estimate
 from music_trainers.experiment.grid import ArmSettings, Grid
 from music_trainers.experiment.store import CellFailure

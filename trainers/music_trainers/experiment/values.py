@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from music.reward.contract import Readout
+from music.reward.tokens.contract import Readout
 from music.sandbox.world.defects import ERROR_GROUPS
 from music_trainers.experiment.cell import CellKey, CellResult, Readings
 from music_trainers.miniature.measures import GREEDY_CANDIDATES, NUM_CANDIDATES

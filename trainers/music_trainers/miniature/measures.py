@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from music.conversation import Conversation
 from music.pairs import PreferencePair
-from music.reward.contract import Readout
 from music.reward.functions import RewardFunction
+from music.reward.tokens.contract import Readout
 from music.sandbox import SandboxModel, oracle_score, seed_pairs
 from music.sandbox.world.defects import ERROR_GROUPS, Defect, draw_defects
 from music.sandbox.world.oracle import ErrorKind

@@ -16,7 +16,7 @@ from music.names import require_model
 from music.quiet import quiet_transformers
 from music.report import write_report
 from music.reward.functions import RewardFunction, load_reward
-from music.reward.saving import save_model
+from music.reward.loading import save_model
 from music_envs import ChatVectorEnv
 from music_envs.prompts import load_prompts
 from music_trainers.policy.config import POLICY_FOLDER, RECORD_FILE, PolicyTrainingConfig

@@ -6,7 +6,7 @@ from typing import Any
 from music.chat_template import template_text
 from music.conversation import Conversation
 from music.errors import InvalidInputError
-from music.reward.fixed_date import with_fixed_date
+from music.reward.tokens.fixed_date import with_fixed_date
 from music_envs.adapters.template import TurnTemplate
 
 __all__ = ["ChatTokens"]

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from music.config import Config, Flag
 from music.errors import InvalidInputError
-from music.reward.contract import ReadAt, Readout
+from music.reward.tokens.contract import ReadAt, Readout
 from music_trainers.outputs import require_unfinished
 from music_trainers.precision import StatesPolicy
 

@@ -23,9 +23,9 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
-from music.reward.forward import PackedScorer
 from music.reward.packing import PackedRow, RowPlan, TokenSequence, plan_rows
-from music.reward.self_test import settle_backend
+from music.reward.scoring.forward import PackedScorer
+from music.reward.scoring.self_test import settle_backend
 
 __all__ = ["AssignedRow", "assign_rows", "gather_optimizer", "gather_weights", "plan_even_rows", "reshard"]
 __all__ += ["scatter_optimizer", "scatter_weights", "settle_backend_of_shards", "shard", "synchronised"]

@@ -14,7 +14,7 @@ from transformers.utils.output_capturing import OutputRecorder
 
 from music.errors import InvalidInputError
 from music.reward.packing import PackedRow
-from music.reward.rope import RopeLimits
+from music.reward.scoring.rope import RopeLimits
 from music_trainers.reward.config import RewardTrainingConfig
 
 __all__ = ["RouterBalance", "skip_unread_tokens"]

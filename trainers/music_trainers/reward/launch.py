@@ -18,7 +18,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.distributed.fsdp.wrap import transformer_auto_wrap_policy
 
 from music.errors import InvalidInputError, MusicError
-from music.reward.device import resolve_device
+from music.reward.scoring.device import resolve_device
 from music_trainers.precision import StatesPolicy
 from music_trainers.reward.config import RewardTrainingConfig
 

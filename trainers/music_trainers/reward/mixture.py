@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from music.errors import InvalidInputError
 from music.pairs import PreferencePair
 from music.preferences import split_pairs
-from music.reward.tokens import ConversationTokenizer
+from music.reward.tokens.encoding import ConversationTokenizer
 from music_trainers.reward.config import RewardTrainingConfig
 from music_trainers.reward.pairs import EncodedPair, encode_pairs
 from music_trainers.reward.records import PairAccounting, SourceAccounting

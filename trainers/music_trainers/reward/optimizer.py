@@ -17,10 +17,10 @@ from transformers import PreTrainedModel
 
 from music.errors import MusicError
 from music.reward.attention import choose_backend
-from music.reward.contract import RewardStatistics
-from music.reward.forward import PackedScorer
 from music.reward.packing import RowPlan, TokenSequence
-from music.reward.self_test import settle_backend
+from music.reward.scoring.forward import PackedScorer
+from music.reward.scoring.self_test import settle_backend
+from music.reward.tokens.contract import RewardStatistics
 from music_trainers.precision import StatesPolicy, make_optimizer
 from music_trainers.reward.config import RewardTrainingConfig
 from music_trainers.reward.distributed import (

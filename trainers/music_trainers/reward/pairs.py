@@ -8,7 +8,8 @@ from music.conversation import Conversation
 from music.pairs import PreferencePair
 from music.preferences import seed_key
 from music.reward.packing import PrefixTree, TokenSequence
-from music.reward.tokens import ConversationTokenizer, Encoding, Unscorable
+from music.reward.tokens.contract import Unscorable
+from music.reward.tokens.encoding import ConversationTokenizer, Encoding
 from music_trainers.reward.records import PairAccounting
 
 __all__ = ["EncodedPair", "PairGroup", "encode_pairs", "group_by_chosen", "group_by_seed"]

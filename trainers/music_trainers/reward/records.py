@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from music.reward.contract import RewardStatistics
+from music.reward.tokens.contract import RewardStatistics
 from music_trainers.reward.config import RewardTrainingConfig
 
 __all__ = ["HeldOutEvaluation", "HeldOutMetrics", "PackingAccounting", "PairAccounting", "RewardTrainingResult"]

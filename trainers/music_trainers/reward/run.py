@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from transformers import PreTrainedConfig
 
 from music.reward.loading import LoadedCheckpoint
-from music.reward.tokens import ConversationTokenizer
+from music.reward.tokens.encoding import ConversationTokenizer
 from music_trainers.precision.rounding import seed_of
 from music_trainers.reward.checkpoints import Checkpoints
 from music_trainers.reward.config import CHECKPOINT_FOLDER, RewardTrainingConfig

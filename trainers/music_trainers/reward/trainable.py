@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from music.errors import InvalidInputError
-from music.reward.model import count_text
+from music.reward.loading import count_text
 from music_trainers.reward.config import LORA_RATE, RewardTrainingConfig
 
 __all__ = ["add_adapters", "make_trainable", "merge_adapters", "quantise", "require_fitting_rate"]

@@ -20,9 +20,7 @@ from safetensors import SafetensorError
 from music.errors import InvalidInputError, MusicError
 from music.files import sync_folder, whole_file
 from music.pairs import PreferencePair
-from music.reward.loading import LoadedCheckpoint, load_checkpoint
-from music.reward.model import count_text
-from music.reward.saving import save_model
+from music.reward.loading import LoadedCheckpoint, count_text, load_checkpoint, save_model
 from music_trainers.reward.config import RECORD_FILE, RewardTrainingConfig
 from music_trainers.reward.distributed import gather_weights
 from music_trainers.reward.history import History, Throughput

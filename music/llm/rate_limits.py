@@ -1,0 +1,224 @@
+"""Limits on the requests to one endpoint; `music.llm.pacing` holds requests to them.
+
+`TokenBucket` is a rate. `Quota` is a limit per minute, from the user or from the headers of a server's replies.
+`Throttle` is what 429s teach: how many requests in flight, and how many per second, an endpoint takes.
+
+Both limits of a throttle start unlimited. The first 429 of an episode cuts them; 429s of requests sent before a cut
+belong to its episode and cut no more. Requests in flight are cut by a factor and grow additively by round. That alone
+cannot hold a rate when replies are quick (100 requests per second of 5 ms each are half a request in flight), so
+requests per second are learnt as well: the limit lies between what was served since the last cut and the rate at which
+the 429 came. From a little below their geometric mean the rate follows a cubic, as TCP's does (RFC 9438): fast towards
+it, slow around it, ever faster beyond, so that a limit that has been raised or lifted is noticed.
+"""
+
+import math
+from collections.abc import Mapping
+
+from music.llm.retry_after import read_number, seconds_until
+
+__all__ = ["Quota", "Throttle", "TokenBucket"]
+
+_BURST_SECONDS = 1.0
+"""What a user's limit allows at once, in seconds of it: spread out, no window of the server's is overrun."""
+_NEVER_LIFTED = 1e-9
+"""Units per second of a limit that is never lifted; how long anybody waits for it is the pacer's matter."""
+_CUT = 0.1
+"""Share by which the rate starts below where the limit is thought to be."""
+_PLATEAU_SECONDS = 10.0
+"""Until the rate is back there."""
+_FORGET_FACTOR = 10.0
+"""Growth without a 429 after which there is no limit any more."""
+_GROWTH = 0.05
+"""Share by which the requests in flight grow in a round without a 429, at least by one."""
+_WINDOW = 1.0
+"""Seconds over which replies are counted as long as there is no limit."""
+_MAX_DOUBLINGS = 20.0
+"""After the first cut the rate doubles each second, until the second cut tells where the limit is."""
+_MIN_RATE = 1.0
+"""Requests per second, however bad things are."""
+
+
+class TokenBucket:
+    """Holds up to `capacity` units and gains `rate` of them per second.
+
+    A demand larger than the capacity is let through by a full bucket, which then owes the rest.
+
+    Args:
+        rate: Units per second; may be set anew at any time.
+        capacity: Units at most held.
+        now: The time, in seconds of any clock.
+        level: Units held now; None for a full bucket.
+    """
+
+    __slots__ = ("_changed", "_level", "capacity", "rate")
+
+    def __init__(self, rate: float, capacity: float, now: float, level: float | None = None) -> None:
+        self.rate = rate
+        self.capacity = capacity
+        self._level = capacity if level is None else level
+        self._changed = now
+
+    def level(self, now: float) -> float:
+        """Return the units held now; below zero if some are owed."""
+        if now > self._changed:
+            self._level = min(self.capacity, self._level + self.rate * (now - self._changed))
+            self._changed = now
+        return self._level
+
+    def wait(self, now: float, units: float) -> float:
+        """Return the seconds until `units` may be taken, 0 for now."""
+        missing = min(units, self.capacity) - self.level(now)
+        # A thousandth of a unit is rounding, not a reason to wait.
+        return missing / self.rate if missing > 1e-3 else 0.0
+
+    def take(self, now: float, units: float) -> None:
+        """Take units, or give back with a negative number."""
+        self._level = min(self.capacity, self.level(now) - units)
+
+    def lower_to(self, now: float, level: float) -> None:
+        """Hold no more than `level`."""
+        self._level = min(self.level(now), level)
+
+
+class Quota:
+    """Allows so many units (requests or tokens) per minute.
+
+    Args:
+        unit: `requests` or `tokens`, as the headers call them.
+        per_minute: The user's limit; None for what the server announces only.
+        now: The time, in seconds.
+    """
+
+    __slots__ = ("_given", "_learnt", "_names")
+
+    def __init__(self, unit: str, per_minute: float | None, now: float) -> None:
+        rate = (per_minute or 0.0) / 60
+        self._given = TokenBucket(rate, max(1.0, rate * _BURST_SECONDS), now) if per_minute else None
+        self._learnt: TokenBucket | None = None
+        self._names = (
+            (f"x-ratelimit-limit-{unit}", f"x-ratelimit-remaining-{unit}", f"x-ratelimit-reset-{unit}"),
+            tuple(f"anthropic-ratelimit-{unit}-{what}" for what in ("limit", "remaining", "reset")),
+        )
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is any limit."""
+        return self._given is not None or self._learnt is not None
+
+    def wait(self, now: float, units: float) -> float:
+        """Return the seconds until the user's limit allows `units`, 0 for now."""
+        return self._given.wait(now, units) if self._given else 0.0
+
+    def announced_wait(self, now: float, units: float) -> float:
+        """Return the seconds until the limit that the server announced allows `units`, 0 for now."""
+        return self._learnt.wait(now, units) if self._learnt else 0.0
+
+    def take(self, now: float, units: float) -> None:
+        """Count units as used, or give back with a negative number."""
+        for bucket in (self._given, self._learnt):
+            if bucket:
+                bucket.take(now, units)
+
+    def learn(self, now: float, headers: Mapping[str, str], age: float, units_in_flight: float) -> None:
+        """Follow what the headers of a reply announce, if they announce anything.
+
+        Args:
+            now: The time, in seconds.
+            headers: The reply's.
+            age: Seconds since its request was sent, which is when the server may have counted.
+            units_in_flight: What the requests in flight may have used by now.
+        """
+        for limit_name, remaining_name, reset_name in self._names:
+            if limit_name in headers:
+                limit, remaining = read_number(headers[limit_name]), read_number(headers.get(remaining_name))
+                if limit and remaining is not None:
+                    # The reset is when all will be there again, which tells limits per day from those per minute.
+                    reset = seconds_until(headers.get(reset_name))
+                    rate = min(limit / 60, (limit - remaining) / reset if reset and remaining < limit else math.inf)
+                    rate = max(rate, _NEVER_LIFTED)
+                    if self._learnt is None:
+                        self._learnt = TokenBucket(rate, limit, now, max(0.0, remaining - units_in_flight))
+                    self._learnt.rate, self._learnt.capacity = rate, limit
+                    self._learnt.lower_to(now, remaining + rate * age)
+                return
+
+
+class Throttle:
+    """The limits of one endpoint as its 429s and replies let them be known; time is the caller's.
+
+    Args:
+        floor: Fewest requests in flight.
+        ceiling: Most requests in flight; None for no bound.
+        decrease: Factor of a cut of the requests in flight.
+    """
+
+    def __init__(self, floor: int = 1, ceiling: int | None = None, decrease: float = 0.75) -> None:
+        self._floor = floor
+        self._ceiling = ceiling
+        self._decrease = decrease
+        self.limit = ceiling
+        self.num_cuts = 0
+        self._plateau = 0.0
+        self._resumed_at: float | None = None
+        self._cut_ticket = 0
+        self._counted_since = -math.inf
+        self._num_served = 0
+        self._round = 0
+
+    def rate(self, now: float) -> float | None:
+        """Return the requests per second that may be sent now; None for no limit."""
+        if not self.num_cuts:
+            return None
+        if self._resumed_at is None:
+            self._resumed_at = now
+            if not self._plateau:
+                # The first cut knew no rate, but the replies that came since it tell one.
+                self._plateau = max(_MIN_RATE, self._served_rate(now))
+        return self._plateau * self._growth(now - self._resumed_at)
+
+    def served(self, now: float, is_full: bool) -> None:
+        """Note a reply; `is_full` if more requests would be in flight if the limit let them."""
+        if not self.num_cuts and now - self._counted_since > _WINDOW:
+            self._counted_since, self._num_served = now, 0
+        self._num_served += 1
+        if self.limit is None or not is_full:
+            return
+        self._round += 1
+        if self._round >= self.limit:
+            self._round = 0
+            grown = self.limit + max(1, int(self.limit * _GROWTH))
+            self.limit = grown if self._ceiling is None else min(grown, self._ceiling)
+
+    def limited(self, now: float, ticket: int, last_ticket: int, num_in_flight: int) -> bool:
+        """Note a 429 and return whether it cut.
+
+        Args:
+            now: The time, in seconds.
+            ticket: Number of the request, in the order of sending.
+            last_ticket: Number of the request sent last.
+            num_in_flight: Requests in flight, this one included.
+        """
+        if ticket <= self._cut_ticket:
+            return False
+        rate = self.rate(now)
+        if rate is not None:
+            self._plateau = max(_MIN_RATE, math.sqrt(rate * min(rate, max(rate / 4, self._served_rate(now)))))
+        if rate is not None or now - self._counted_since > _WINDOW:
+            self._counted_since, self._num_served = now, 0
+        self._resumed_at, self._cut_ticket, self.num_cuts = None, last_ticket, self.num_cuts + 1
+        self._round = 0
+        self.limit = max(self._floor, int(min(num_in_flight, self.limit or num_in_flight) * self._decrease))
+        return True
+
+    def forget(self, now: float) -> None:
+        """Drop the limits if the rate has grown far beyond the last 429; for when nobody waits for them."""
+        if self._resumed_at is not None and self._growth(now - self._resumed_at) >= _FORGET_FACTOR:
+            self.limit, self.num_cuts, self._plateau, self._resumed_at = self._ceiling, 0, 0.0, None
+
+    def _growth(self, seconds: float) -> float:
+        if self.num_cuts == 1:
+            return float(2 ** min(seconds, _MAX_DOUBLINGS))
+        return 1 + _CUT * (seconds / _PLATEAU_SECONDS - 1) ** 3
+
+    def _served_rate(self, now: float) -> float:
+        return self._num_served / max(now - self._counted_since, 1e-3)

@@ -1,0 +1,238 @@
+"""Shapes of several replies, or conversations, with a verdict, a score or a rank.
+
+Two replies and a verdict give one pair. Of replies with a rank or a score each, every two that differ in it are a pair.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from music.preferences.messages import parse_messages, required
+from music.preferences.problems import RowError, RowProblem
+from music.preferences.row_messages import RowMessage
+from music.preferences.shapes.prompts import Prompt, read_prompt
+from music.preferences.shapes.shape import Fields, Format, Found, Shape, compared, ranked
+from music.preferences.sources import Row
+
+__all__ = ["GROUPED", "SHAPES", "grouped", "read_number"]
+
+_WINNERS = {"model_a": 1, "a": 1, "model_b": -1, "b": -1}
+GROUPED = "responses"
+"""Column of a row that stands for consecutive rows of one prompt: the rows."""
+_PROMPTER = "prompter"
+_COLUMNS = {"prompt", "response", "helpfulness"}
+
+
+def read_number(fields: Fields, name: str) -> float:
+    """Return a field that must hold a number, as text perhaps.
+
+    Raises:
+        RowError: It does not, or it holds none.
+    """
+    value = fields.get(name)
+    try:
+        number = float(value) if value is not None else float("nan")
+    except (TypeError, ValueError):
+        number = float("nan")
+    if number != number:
+        raise RowError(RowProblem.MISSING_VERDICT, name, expected="a number", got=repr(value)[:40])
+    return number
+
+
+def grouped(rows: Iterable[Row]) -> Iterator[Row]:
+    """Put consecutive rows that rate replies to one prompt (HelpSteer2) together as one row."""
+    held: Row | None = None
+    for row in rows:
+        is_rating = isinstance(row.content, dict) and row.content.keys() >= _COLUMNS
+        if held is not None and is_rating and row.content["prompt"] == held.content["prompt"]:
+            replies = [*held.content[GROUPED], row.content]
+            held = replace(held, content=held.content | {GROUPED: replies}, span=held.span + 1)
+            continue
+        if held is not None:
+            yield held
+        held = replace(row, content=row.content | {GROUPED: [row.content]}) if is_rating else None
+        if held is None:
+            yield row
+    if held is not None:
+        yield held
+
+
+def _two_replies(prompt: str, first: str, second: str, verdict: Callable[[Fields], float]) -> Callable[[Fields], Found]:
+    """Return a reader of two replies to one prompt; the verdict is above 0 for the first."""
+
+    def read(fields: Fields) -> Found:
+        asked = _asked(fields, prompt)
+        one, other = (asked.followed_by(required(fields, name), name) for name in (first, second))
+        return compared(one, other, verdict(fields))
+
+    return read
+
+
+def _asked(fields: Fields, name: str) -> Prompt:
+    """Read a prompt; WebGPT's questions have their text in a field of their own."""
+    value = fields.get(name)
+    if isinstance(value, dict) and "full_text" in value:
+        return Prompt([RowMessage("user", str(value["full_text"]), name)], is_text=True)
+    return read_prompt(fields, name)
+
+
+def _which(name: str, first: int) -> Callable[[Fields], float]:
+    """Return the verdict of a column that names the better reply by 0 or 1."""
+
+    def verdict(fields: Fields) -> float:
+        number = read_number(fields, name)
+        if number not in (0, 1):
+            raise RowError(RowProblem.MISSING_VERDICT, name, expected="0 or 1", got=repr(fields[name])[:40])
+        return 1.0 if number == first else -1.0
+
+    return verdict
+
+
+def _less(name: str) -> Callable[[Fields], float]:
+    return lambda fields: -read_number(fields, name)
+
+
+def _difference(fields: Fields) -> float:
+    return read_number(fields, "score_0") - read_number(fields, "score_1")
+
+
+def _arena(fields: Fields) -> Found:
+    """Read a battle of two models; votes on an early turn (MT-Bench's) are on the conversations cut there."""
+    winner = str(fields["winner"]).strip().lower()
+    is_tie = winner.startswith(("tie", "both"))
+    if not is_tie and winner not in _WINNERS:
+        expected = "model_a, model_b or a tie"
+        raise RowError(RowProblem.MISSING_VERDICT, "winner", expected=expected, got=repr(fields["winner"])[:40])
+    first, second = (_up_to_turn(fields, f"conversation_{side}") for side in "ab")
+    return compared(first, second, 0 if is_tie else _WINNERS[winner])
+
+
+def _up_to_turn(fields: Fields, name: str) -> list[RowMessage]:
+    messages = parse_messages(required(fields, name), name)
+    turn = fields.get("turn")
+    ends = [place for place, one in enumerate(messages, start=1) if one.role == "assistant"]
+    if isinstance(turn, bool) or not isinstance(turn, int) or not 0 < turn <= len(ends):
+        return messages
+    return messages[: ends[turn - 1]]
+
+
+def _choice(
+    format: Format, prompt: str, first: str, second: str, verdict: str, read: Callable[[Fields], float]
+) -> Shape:
+    return Shape(
+        format=format,
+        columns=(prompt, first, second, verdict),
+        wants="two replies and a verdict",
+        read=_two_replies(prompt, first, second, read),
+    )
+
+
+def _items(fields: Fields, name: str) -> list[dict[str, Any]]:
+    items = required(fields, name)
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise RowError(RowProblem.WRONG_TYPE, name, expected="a list of objects", got=type(items).__name__)
+    return items
+
+
+def _ranked_replies(fields: Fields, prompt: str, items: str, text: str, worth: str, sign: int) -> Found:
+    """Rank the replies of a list of objects by one of their fields."""
+    asked = read_prompt(fields, prompt)
+    return ranked(
+        [
+            (sign * read_number(item, worth), asked.followed_by(required(item, text), f"{items}[{index}].{text}"))
+            for index, item in enumerate(_items(fields, items))
+        ]
+    )
+
+
+def _nectar(fields: Fields) -> Found:
+    return _ranked_replies(fields, "prompt", "answers", "answer", "rank", -1)
+
+
+def _completions(fields: Fields) -> Found:
+    return _ranked_replies(fields, "instruction", "completions", "response", "overall_score", 1)
+
+
+def _helpsteer2(fields: Fields) -> Found:
+    return _ranked_replies({GROUPED: [fields], **fields}, "prompt", GROUPED, "response", "helpfulness", 1)
+
+
+def _oasst(fields: Fields) -> Found:
+    """Rank the assistant's replies to each message of the prompter; replies without a rank are not compared."""
+    found = list(_ranked_nodes(fields["prompt"], [], "prompt"))
+    if not found:
+        expected = "a message with two replies of different ranks"
+        raise RowError(RowProblem.ONE_REPLY, "prompt", expected=expected, got="none")
+    return Found([pair for each in found for pair in each.pairs], sum(each.num_ties for each in found))
+
+
+def _ranked_nodes(node: Any, before: list[RowMessage], place: str) -> Iterator[Found]:
+    if not isinstance(node, dict) or not isinstance(node.get("text"), str):
+        raise RowError(RowProblem.WRONG_TYPE, place, expected="{text, role, replies}", got=repr(node)[:40])
+    is_prompter = node.get("role") == _PROMPTER
+    messages = [*before, RowMessage("user" if is_prompter else "assistant", node["text"], place)]
+    replies = [reply for reply in node.get("replies") or () if not reply.get("deleted")]
+    if is_prompter:
+        answers = [(number, reply) for number, reply in enumerate(replies) if reply.get("rank") is not None]
+        sides = [
+            (
+                -read_number(reply, "rank"),
+                [*messages, RowMessage("assistant", str(reply.get("text")), f"{place}.replies[{number}]")],
+            )
+            for number, reply in answers
+        ]
+        if len(sides) > 1:
+            yield ranked(sides)
+    for number, reply in enumerate(replies):
+        yield from _ranked_nodes(reply, messages, f"{place}.replies[{number}]")
+
+
+SHAPES: tuple[Shape, ...] = (
+    _choice(Format.PKU, "prompt", "response_0", "response_1", "better_response_id", _which("better_response_id", 0)),
+    _choice(Format.HELPSTEER3, "context", "response1", "response2", "overall_preference", _less("overall_preference")),
+    _choice(
+        Format.HELPSTEER2_PREFERENCE,
+        *("prompt", "response_1", "response_2", "preference_strength"),
+        _less("preference_strength"),
+    ),
+    _choice(Format.SHP, "history", "human_ref_A", "human_ref_B", "labels", _which("labels", 1)),
+    Shape(
+        format=Format.WEBGPT,
+        columns=("question", "answer_0", "answer_1", "score_0", "score_1"),
+        wants="two answers and their scores",
+        read=_two_replies("question", "answer_0", "answer_1", _difference),
+    ),
+    Shape(
+        format=Format.ARENA,
+        columns=("conversation_a", "conversation_b", "winner"),
+        wants="two conversations and a winner",
+        read=_arena,
+    ),
+    Shape(
+        format=Format.NECTAR,
+        columns=("prompt", "answers"),
+        wants="answers: {answer, rank}",
+        read=_nectar,
+        fits=lambda fields: isinstance(fields["answers"], list),
+    ),
+    Shape(
+        format=Format.COMPLETIONS,
+        columns=("instruction", "completions"),
+        wants="completions: {response, overall_score}",
+        read=_completions,
+        fits=lambda fields: isinstance(fields["completions"], list),
+    ),
+    Shape(
+        format=Format.HELPSTEER2,
+        columns=("prompt", "response", "helpfulness"),
+        wants="consecutive rows of one prompt",
+        read=_helpsteer2,
+    ),
+    Shape(
+        format=Format.OASST,
+        columns=("message_tree_id", "prompt"),
+        wants="prompt: {text, role, replies}",
+        read=_oasst,
+        fits=lambda fields: isinstance(fields["prompt"], dict),
+    ),
+)

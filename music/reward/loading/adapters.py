@@ -1,0 +1,142 @@
+"""PEFT adapters in: a base model and what was trained on top of it, merged into one classifier.
+
+Base and adapters are merged in fp32, whatever they are stored in: a LoRA update is often smaller than half a step of
+bf16.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from music.errors import InvalidInputError
+from music.names import require_model
+from music.reward.loading.classifier import load_classifier
+from music.reward.loading.weights import find_file, has_weights, read_file, text_weights, told
+
+__all__ = ["ADAPTER_CONFIG", "is_adapter", "load_adapted"]
+
+ADAPTER_CONFIG = "adapter_config.json"
+_ADAPTER_WEIGHTS = "adapter_model.safetensors"
+_WRAPPER = "base_model.model."
+_EMBEDDING = "embed_tokens.weight"
+# A classifier has no head of a language model; the others peft writes once more where it saves an embedding.
+_SUPERFLUOUS = ("lm_head.", ".modules_to_save.", ".original_module.")
+
+
+def is_adapter(path: str) -> bool:
+    """Whether a checkpoint holds adapters for another model, which it names."""
+    return find_file(path, ADAPTER_CONFIG) is not None
+
+
+def load_adapted(path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, bool, str]:
+    """Load the base that adapters name, and merge them into it.
+
+    Returns:
+        The classifier, whether it has a reward head, and the base's path.
+
+    Raises:
+        InvalidInputError: peft is not installed, or the base is missing, or the adapters do not fit it.
+    """
+    settings = _read_settings(path)
+    weights = _read_weights(path)
+    base = _base(path, settings)
+    classifier, has_head = load_classifier(base, torch.float32)
+    adapted = _attach(path, classifier, settings, weights)
+    merged: Any = adapted.merge_and_unload().requires_grad_(True)  # peft had frozen it
+    merged.config._name_or_path = path
+    return merged.to(dtype), has_head or any(".score." in f".{name}" for name in weights), base
+
+
+def _read_settings(path: str) -> Any:
+    try:
+        from peft import PeftConfig
+    except ImportError as error:
+        raise InvalidInputError(
+            f"{path}: it is a PEFT adapter, which needs peft: pip install 'music-rm[peft]'"
+        ) from error
+    try:
+        settings = PeftConfig.from_pretrained(path)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        why = str(error).partition("\n")[0]
+        raise InvalidInputError(f"{path}: expected an {ADAPTER_CONFIG} that peft can read, got: {why}") from error
+    if settings.is_prompt_learning or settings.is_adaption_prompt:
+        raise InvalidInputError(
+            f"{path}: its adapter is {settings.peft_type.value}, which is no change of weights and cannot be merged"
+        )
+    return settings
+
+
+def _read_weights(path: str) -> dict[str, Any]:
+    file = find_file(path, _ADAPTER_WEIGHTS)
+    if file is None:
+        raise InvalidInputError(
+            f"{path}: expected {_ADAPTER_WEIGHTS}; pickled adapters are not read. Where you trust them, load them with "
+            "peft and save_pretrained them again"
+        )
+    weights = {name: tensor[...] for name, tensor in read_file(path, file).items()}
+    return _of_text(
+        {name: tensor for name, tensor in weights.items() if not any(each in name for each in _SUPERFLUOUS)}
+    )
+
+
+def _of_text(weights: dict[str, Any]) -> dict[str, Any]:
+    """Return what belongs to the text model, by its own names: of a multimodal base, that is what is loaded."""
+    named = {name.removeprefix(_WRAPPER): tensor for name, tensor in weights.items()}
+    text = text_weights(named, "model")
+    if text is named:
+        return weights
+    head = {name: tensor for name, tensor in named.items() if name.startswith("score.")}
+    return {f"{_WRAPPER}{name}": tensor for name, tensor in (text | head).items()}
+
+
+def _base(path: str, settings: Any) -> str:
+    """Return the base's path: the folder itself where a whole model is beside the adapters, as in transformers."""
+    if (Path(path) / "config.json").is_file() and has_weights(path):
+        return path
+    base = settings.base_model_name_or_path
+    if not base:
+        raise InvalidInputError(f"{path}: expected an adapter that names its base (base_model_name_or_path), got none")
+    try:
+        require_model(base)
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            f"{path}: it is an adapter for {base}, which cannot be loaded: {error}. Write where the base is into "
+            f"base_model_name_or_path of {path}/{ADAPTER_CONFIG}"
+        ) from error
+    if not find_file(base, "config.json"):
+        raise InvalidInputError(f"{path}: it is an adapter for {base}, itself an adapter. Merge that one first")
+    return str(base)
+
+
+def _attach(path: str, classifier: PreTrainedModel, settings: Any, weights: dict[str, Any]) -> Any:
+    """Put adapters with these weights into a classifier; none may be left over or missing."""
+    from peft import PeftModel, set_peft_model_state_dict
+
+    _resize(classifier, weights)
+    settings.task_type, settings.inference_mode = None, True  # a plain model, whatever it was trained for
+    if settings.modules_to_save:
+        settings.modules_to_save = [m for m in settings.modules_to_save if any(f".{m}." in name for name in weights)]
+    model: Any = classifier  # whose methods PreTrainedModel overrides with types that say less
+    try:
+        adapted = PeftModel(model, settings)
+        result: Any = set_peft_model_state_dict(adapted, weights)
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise InvalidInputError(f"{path}: its adapters do not fit {classifier.config.name_or_path}: {why}") from error
+    missing = [name for name in result.missing_keys if ".default" in name]
+    if missing or result.unexpected_keys:
+        raise InvalidInputError(
+            f"{path}: its adapters do not fit {classifier.config.name_or_path}: "
+            f"{told(result.unexpected_keys or missing)} {'has no place there' if result.unexpected_keys else 'missing'}"
+        )
+    return adapted
+
+
+def _resize(classifier: PreTrainedModel, weights: dict[str, Any]) -> None:
+    """Give the embedding as many rows as the one that was saved with the adapters, if one was."""
+    saved = next((tensor for name, tensor in weights.items() if name.endswith(_EMBEDDING)), None)
+    embedding: Any = classifier.get_input_embeddings()
+    if saved is not None and len(saved) != embedding.num_embeddings:
+        classifier.resize_token_embeddings(len(saved), mean_resizing=False)

@@ -1,0 +1,163 @@
+"""Checkpoints in and out: a vanilla sequence classifier, its tokenizer and its score contract."""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import orjson
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from music.errors import InvalidInputError
+from music.files import set_ordinary_modes
+from music.names import require_model
+from music.quiet import quiet_transformers
+from music.reward.loading.adapters import is_adapter, load_adapted
+from music.reward.loading.architecture import read_config
+from music.reward.loading.classifier import load_classifier, require_finite
+from music.reward.loading.heads import init_head
+from music.reward.loading.tokenizer import load_tokens
+from music.reward.loading.weights import find_file
+from music.reward.tokens.contract import ReadAt, Readout, ScoreContract
+from music.reward.tokens.encoding import ConversationTokenizer
+
+__all__ = ["LoadedCheckpoint", "count_text", "fingerprint", "load_checkpoint", "save_model", "saved_dtype"]
+
+_INCIDENTAL = {"_name_or_path", "transformers_version"}
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedCheckpoint:
+    """A sequence classifier with one label, and how to feed it.
+
+    Attributes:
+        classifier: On the CPU, in eval mode.
+        tokens: Its path from messages to tokens.
+        new_head: Whether the checkpoint had no score head and got one from the seed.
+    """
+
+    classifier: PreTrainedModel
+    tokens: ConversationTokenizer
+    new_head: bool
+
+
+def load_checkpoint(
+    path: str | Path,
+    *,
+    dtype: torch.dtype,
+    head_seed: int | None = None,
+    max_length: int | None = None,
+    readout: Readout | None = None,
+    chat_template: str | None = None,
+    read_at: ReadAt | None = None,
+) -> LoadedCheckpoint:
+    """Load a reward model, or a language model that is to become one.
+
+    Only safetensors are read, and no code of the checkpoint is run. PEFT adapters are merged into the base that they
+    name.
+
+    Args:
+        path: A local folder or a hub id.
+        dtype: Of the weights in memory.
+        head_seed: Seed of the score head for a language model; without it, a model without a head is refused.
+        max_length: Bound on conversations in tokens, for a checkpoint that is to be trained: a contract found beside
+            it keeps its other choices. By default the contract's, else the model's own limit.
+        readout: For a checkpoint that is to be trained, likewise. By default the contract's, else `last`.
+        chat_template: A file, or a name (see `music.chat_template`); by default the tokenizer's own. A contract beside
+            the checkpoint must have been made with it.
+        read_at: At which token rewards are read; by default as the contract or else the checkpoint says (see
+            `music.reward.loading.reading`). A contract must not say otherwise.
+
+    Raises:
+        InvalidInputError: There is no such checkpoint, or it is no causal model with one reward.
+        ContractError: Tokenizer and contract do not fit each other, or no contract can be kept.
+    """
+    require_model(str(path))
+    with quiet_transformers():
+        classifier, has_head, source = _load_weights(str(path), dtype)
+    if not has_head:
+        if head_seed is None:
+            raise InvalidInputError(_no_head(path, classifier))
+        init_head(classifier, head_seed)
+    require_finite(str(path), classifier)
+    tokens = load_tokens(
+        source,
+        classifier.config,
+        max_length,
+        readout,
+        new_head=not has_head,
+        chat_template=chat_template,
+        read_at=read_at,
+    )
+    for config in {id(each): each for each in (classifier.config, classifier.config.get_text_config())}.values():
+        config.pad_token_id = tokens.contract.pad_token_id
+    classifier.train(False)
+    return LoadedCheckpoint(classifier, tokens, not has_head)
+
+
+def saved_dtype(path: str | Path) -> torch.dtype:
+    """Return the type of a checkpoint's weights; fp32 for adapters, whose part of a weight bf16 would round away.
+
+    Raises:
+        InvalidInputError: There is no such checkpoint.
+    """
+    require_model(str(path))
+    saved = torch.float32 if is_adapter(str(path)) else read_config(str(path)).dtype
+    return saved if isinstance(saved, torch.dtype) else torch.bfloat16
+
+
+def _load_weights(path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, bool, str]:
+    """Load a classifier, whether it has a reward head, and where its tokenizer is."""
+    if not is_adapter(path):
+        return *load_classifier(path, dtype), path
+    classifier, has_head, base = load_adapted(path, dtype)
+    has_tokenizer = find_file(path, "tokenizer_config.json") is not None
+    return classifier, has_head, path if has_tokenizer else base
+
+
+def _no_head(path: str | Path, classifier: PreTrainedModel) -> str:
+    name = ", ".join(classifier.config.architectures or ()) or classifier.config.model_type
+    return (
+        f"{path}: expected a trained reward model, but {name} lacks score.weight, the head that gives a reward. "
+        f"A language model must be trained first: music train PAIRS --base {path} --out DIR. A model that judges in "
+        "writing is no reward model; music best-of-n takes it as --judge judge:MODEL@URL"
+    )
+
+
+def save_model(model: Any, tokenizer: Any, directory: str | Path, **options: Any) -> None:
+    """Save a model and its tokenizer to a folder.
+
+    Args:
+        model: Any `PreTrainedModel`.
+        tokenizer: Its tokenizer.
+        directory: Where to.
+        **options: As `PreTrainedModel.save_pretrained` takes them.
+    """
+    with quiet_transformers():
+        model.save_pretrained(directory, **options)
+    tokenizer.save_pretrained(directory)
+    set_ordinary_modes(Path(directory))
+
+
+def fingerprint(classifier: PreTrainedModel, contract: ScoreContract) -> str:
+    """Return a hash of the weights as they are in memory, the model's configuration and the score contract.
+
+    Where a checkpoint lies, on which device it runs and its reference statistics do not enter.
+    """
+    config: dict[str, Any] = {k: v for k, v in classifier.config.to_dict().items() if k not in _INCIDENTAL}
+    choices = [config, contract.model_dump(exclude={"reference"})]
+    digest = sha256(orjson.dumps(choices, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS))
+    tensors: dict[str, Tensor] = classifier.state_dict()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def count_text(classifier: PreTrainedModel) -> str:
+    """Write a model's number of parameters for people."""
+    count = classifier.num_parameters()
+    return f"{count / 1e6:,.1f}M parameters" if count >= 1_000_000 else f"{count / 1e3:.0f}k parameters"

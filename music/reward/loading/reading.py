@@ -1,0 +1,113 @@
+"""Where a checkpoint without a score contract has its reward, as far as the checkpoint itself says.
+
+Vanilla `transformers` reads one sequence at its last token that is not `pad_token_id` of the model's configuration:
+before the end of the conversation where the pad token also closes messages, as TRL leaves it for Llama 3. OpenRLHF
+reads at EOS.
+"""
+
+import logging
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from music.reward.tokens.contract import ContractError, ReadAt
+from music.reward.tokens.template import closing_token, own_template
+
+__all__ = ["settle_reading", "with_eos_ending"]
+
+logger = logging.getLogger(__name__)
+
+_COMMENT = "{#- Ends with EOS, where the reward is read: newlines at the end are dropped. -#}"
+# `trim_blocks` drops the newline behind the first tag; `+` keeps what `lstrip_blocks` would drop before the last one.
+_BEGIN = _COMMENT + "{%- set whole_conversation %}\n"
+_END = (
+    "{%+ endset %}"
+    "{%- if add_generation_prompt %}{{- whole_conversation }}"
+    r"{%- else %}{%- set ended = whole_conversation.rstrip('\n') %}"
+    "{{- ended }}{{- '' if ended.endswith(eos_token) else ' ' + eos_token }}{%- endif %}"
+)
+
+_SPARE = (re.compile("pad", re.IGNORECASE), re.compile("unused|reserved", re.IGNORECASE))
+"""Names of special tokens that no template writes, the best first."""
+
+
+def settle_reading(
+    tokenizer: PreTrainedTokenizerBase, config: Any, read_at: ReadAt | None, *, path: str, new_head: bool
+) -> ReadAt:
+    """Return where the reward is read, and give the tokenizer the pad token and the template that go with it.
+
+    Args:
+        tokenizer: It is changed.
+        config: Of the model.
+        read_at: What the user chose, if anything.
+        path: Of the checkpoint, for messages.
+        new_head: Whether the head is still to be trained, so that no reading is right or wrong yet.
+
+    Raises:
+        ContractError: There is no such place, or no token to pad with.
+    """
+    if read_at is None and _is_of_openrlhf(config):
+        read_at = "eos"
+    if read_at == "eos":
+        _end_with_eos(tokenizer)
+    closing = closing_token(tokenizer)
+    in_config, in_tokenizer = _pad_of(config, tokenizer), tokenizer.pad_token_id
+    named = [in_tokenizer, in_config] if new_head else [in_config, in_tokenizer]
+    reads_before = read_at == "last_non_pad" or (read_at is None and not new_head and in_config == closing)
+    if not (reads_before and closing in named):
+        candidates = (pad for pad in (*named, *_spare_tokens(tokenizer)) if pad is not None and pad != closing)
+        pad = next(candidates, closing if closing in named else None)
+        reads_before = pad == closing and read_at is None and new_head
+    else:
+        pad = closing
+    if pad is None:
+        raise ContractError(
+            "the tokenizer names no pad token and has no token to spare. Add one, as "
+            "`tokenizer.add_special_tokens({'pad_token': '<pad>'})`, save the tokenizer again, and resize the model's "
+            "embeddings"
+        )
+    _set_pad(tokenizer, pad, path)
+    if read_at == "eos":
+        return "eos"
+    return "last_non_pad" if reads_before else "last"
+
+
+def _is_of_openrlhf(config: Any) -> bool:
+    """Whether OpenRLHF saved the checkpoint: it leaves these fields in `config.json`."""
+    return hasattr(config, "value_head_prefix") or hasattr(config, "normalize_reward")
+
+
+def _end_with_eos(tokenizer: PreTrainedTokenizerBase) -> None:
+    if not isinstance(tokenizer.eos_token, str):
+        raise ContractError("the reward is to be read at EOS, but the tokenizer has no EOS token")
+    tokenizer.chat_template = with_eos_ending(own_template(tokenizer))
+
+
+def _pad_of(config: Any, tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Return the pad token that the model's configuration names, if it is a token."""
+    pad = getattr(config.get_text_config(), "pad_token_id", None)
+    return pad if isinstance(pad, int) and 0 <= pad < len(tokenizer) else None
+
+
+def _spare_tokens(tokenizer: PreTrainedTokenizerBase) -> Iterator[int]:
+    """Yield tokens to pad with, the best first: only the last token of a conversation must be another."""
+    added = tokenizer.added_tokens_decoder
+    for pattern in _SPARE:
+        yield from (index for index, token in added.items() if token.special and pattern.search(token.content))
+    yield from (index for index in (tokenizer.unk_token_id, tokenizer.eos_token_id) if isinstance(index, int))
+
+
+def _set_pad(tokenizer: PreTrainedTokenizerBase, pad: int, path: str) -> None:
+    """Let the tokenizer pad with the token that the model's pooling steps over."""
+    if tokenizer.pad_token_id == pad:
+        return
+    before, token = tokenizer.pad_token, str(tokenizer.convert_ids_to_tokens(pad))
+    tokenizer.pad_token = token
+    logger.warning("%s: the pad token is %s; its tokenizer names %s", path, token, before or "none")
+
+
+def with_eos_ending(template: str) -> str:
+    """Return a chat template whose conversations end with EOS; one that is made so already is returned unchanged."""
+    return template if template.startswith(_COMMENT) else _BEGIN + template + _END

@@ -1,0 +1,198 @@
+"""`CachedScorer`: a `SequenceScorer` that keeps what it computed, for sequences that grow from call to call.
+
+A cache holds the keys and values of as many tokens as it is made for. Of every sequence, only what lies behind its
+longest cached beginning is computed.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from music.reward.attention import SegmentTable
+from music.reward.packing import PackedRow, TokenSequence, plan_rows
+from music.reward.packing.prefix_cache import CachedSegment, PrefixCache
+from music.reward.scoring.forward import PackedScorer
+from music.reward.scoring.sequence_scorer import MIN_SAVED, Ids, SequenceScorer, group_alike
+from music.reward.scoring.states import CachedPast, StatePool
+
+__all__ = ["CachedScorer", "make_sequence_scorer", "merge_groups"]
+
+
+def make_sequence_scorer(
+    scorer: PackedScorer, max_cached_tokens: int = 0, max_tokens: int | None = None
+) -> SequenceScorer:
+    """Return a scorer with a cache of this size, or without a cache if that is 0.
+
+    Args:
+        scorer: In eval mode.
+        max_cached_tokens: Bound on what is kept from call to call, in tokens.
+        max_tokens: About the tokens of a row; by default what suits the device.
+    """
+    if max_cached_tokens:
+        return CachedScorer(scorer, max_cached_tokens, max_tokens)
+    return SequenceScorer(scorer, max_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Sequences that are computed together, all behind the same cached tokens."""
+
+    behind: CachedSegment
+    members: tuple[Ids, ...]
+
+
+class CachedScorer(SequenceScorer):
+    """Scores token sequences, and keeps the states of their tokens from call to call.
+
+    What is kept is dropped as soon as a weight has changed, and when a call fails. A copy begins with an empty cache.
+
+    Args:
+        scorer: In eval mode.
+        max_cached_tokens: Bound on what is kept, in tokens; at least 1.
+        max_tokens: About the tokens of a row; by default what suits the device.
+    """
+
+    def __init__(self, scorer: PackedScorer, max_cached_tokens: int, max_tokens: int | None = None) -> None:
+        super().__init__(scorer, max_tokens)
+        self.max_cached_tokens = max_cached_tokens
+        self._cache = PrefixCache(max_cached_tokens, self._boundary)
+        self._states = StatePool()
+        self._weights: Hashable = None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Copy and pickle without what is kept."""
+        return type(self), (self._scorer, self.max_cached_tokens, self._max_tokens)
+
+    def _score(self, sequences: Sequence[Ids]) -> dict[Ids, Tensor]:
+        weights = _fingerprint(self._scorer.classifier)
+        if weights != self._weights:
+            self._forget()
+            self._weights = weights
+        try:
+            return super()._score(sequences)
+        except BaseException:  # out of memory, say: some layers have kept the row, others have not
+            self._forget()
+            raise
+
+    def _forget(self) -> None:
+        self._cache.clear()
+        self._states.clear()
+
+    def _score_distinct(self, sequences: Sequence[Ids]) -> dict[Ids, Tensor]:
+        self._cache.begin()
+        found: dict[Ids, Tensor] = {}
+        pending = list(sequences)
+        while pending:
+            ends = [self._cache.find(ids) for ids in pending]
+            known = {ids: end for ids, end in zip(pending, ends, strict=True) if end.stop == len(ids)}
+            found |= {ids: self._cached_rewards(end) for ids, end in known.items()}
+            unknown = [(ids, end) for ids, end in zip(pending, ends, strict=True) if ids not in known]
+            groups, pending = self._groups(unknown)
+            for row in self._plan(groups):
+                found |= self._compute(row, [groups[group] for group in row.groups])
+        return found
+
+    def _groups(self, sequences: Sequence[tuple[Ids, CachedSegment]]) -> tuple[list[_Group], list[Ids]]:
+        """Group what shares a beginning; return the groups, and what is to wait until theirs is in the cache."""
+        members: dict[CachedSegment, list[Ids]] = {}
+        for ids, end in sequences:
+            # A few tokens are not worth a further segment in every attention layer.
+            members.setdefault(end if end.stop >= MIN_SAVED else self._cache.root(ids), []).append(ids)
+        groups: list[_Group] = []
+        waiting: list[Ids] = []
+        for end, alike in members.items():
+            own = [ids[end.stop :] for ids in alike]
+            found = []
+            for first, *others in group_alike(own, self._max_tokens):
+                found.append(first)
+                waiting += [alike[i] for other in others for i in other]
+            if end.parent is not None:  # they see the same cached tokens, which stand once in a row
+                found = merge_groups(found, [len(ids) for ids in own], self._max_tokens)
+            groups += [_Group(end, tuple(alike[i] for i in group)) for group in found]
+        return groups, waiting
+
+    def _plan(self, groups: Sequence[_Group]) -> Sequence[PackedRow]:
+        sequences = [[TokenSequence(ids, ()) for ids in group.members] for group in groups]
+        num_cached = [group.behind.stop for group in groups]
+        return plan_rows(sequences, self._max_tokens, min_saved=MIN_SAVED, num_cached=num_cached).rows
+
+    def _compute(self, row: PackedRow, groups: Sequence[_Group]) -> dict[Ids, Tensor]:
+        """Compute a row, and keep what there is room for."""
+        device = self._scorer.classifier.device
+        prefixes = [group.behind.path() for group in groups]
+        table = SegmentTable.of(row, prefixes)
+        seen = [slot for segment in dict.fromkeys(chain(*prefixes)) for slot in segment.slots]
+        earlier = {group.behind: self._cached_rewards(group.behind) for group in groups}
+        places, slots = self._allot(row, groups)
+        self._states.make_room(self._cache.num_slots, self.max_cached_tokens)
+        past = CachedPast(self._states, _index(seen).to(device), places.to(device), slots.to(device))
+        rewards = self._scorer.head(self._scorer.hidden(row, table, past)).cpu()
+        self._states.keep_rewards(slots, rewards[places])
+        return {
+            ids: torch.cat([earlier[group.behind], rewards[own]])
+            for group, of_group in zip(groups, row.places(), strict=True)
+            for ids, own in zip(group.members, of_group, strict=True)
+        }
+
+    def _allot(self, row: PackedRow, groups: Sequence[_Group]) -> tuple[Tensor, Tensor]:
+        """Return which tokens of a row are kept, and their slots."""
+        kept, slots = [_index([])], []
+        for group, of_group in zip(groups, row.places(), strict=True):
+            for ids, places in zip(group.members, of_group, strict=True):
+                num_known, new = self._cache.add(ids)
+                start = num_known - group.behind.stop
+                kept.append(places[start : start + len(new)])
+                slots += new
+        return torch.cat(kept), _index(slots)
+
+    def _cached_rewards(self, end: CachedSegment) -> Tensor:
+        """Return the rewards of the tokens up to the end of a cached segment."""
+        return self._states.rewards(_index([slot for segment in end.path() for slot in segment.slots]))
+
+
+def merge_groups(groups: Sequence[Sequence[int]], sizes: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Put groups together in their order.
+
+    Args:
+        groups: Indices.
+        sizes: By index.
+        max_tokens: Bound on the sizes of what is put together.
+    """
+    merged: list[list[int]] = []
+    room = 0
+    for group in groups:
+        size = sum(sizes[index] for index in group)
+        if not merged or size > room:
+            merged.append([])
+            room = max_tokens
+        merged[-1] += group
+        room -= size
+    return merged
+
+
+def _index(numbers: Sequence[int]) -> Tensor:
+    return torch.tensor(numbers, dtype=torch.long)
+
+
+def _fingerprint(classifier: PreTrainedModel) -> Hashable:
+    """Return what reveals whether weights are those of before, and are used in the same way.
+
+    Weights are compared by sums over all their bits, for fused optimizers and writes to `.data` leave no other trace.
+    It takes as long as to read the weights once, so less than a forward pass of a few tokens.
+    """
+    device = classifier.device
+    sums = [_sum_of_bits(each).to(device) for each in (*classifier.parameters(), *classifier.buffers())]
+    autocast = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
+    return tuple(torch.stack(sums).tolist()), classifier.dtype, autocast, classifier.training, device
+
+
+def _sum_of_bits(tensor: Tensor) -> Tensor:
+    """Return a tensor's bits, summed up as 64-bit integers, with what wraps around."""
+    octets = tensor.detach().reshape(-1).view(torch.uint8)
+    octets = octets.clone() if octets.storage_offset() % 8 else octets
+    num = len(octets) // 8 * 8
+    return octets[:num].view(torch.int64).sum() + octets[num:].sum()

@@ -1,0 +1,183 @@
+"""How far packed scores of a model are from those of its own forward passes, on a few random sequences.
+
+Meanwhile the model's window and rope boundary are narrow, so that short sequences cross them. To cross a boundary of
+4,096 tokens would take minutes on a CPU, and where a window or a boundary lies changes nothing about whether code heeds
+it. The head is a random one, by which no two tokens are alike.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from music.reward.packing import TokenSequence
+from music.reward.scoring.cached_scorer import make_sequence_scorer
+from music.reward.scoring.forward import PackedScorer
+from music.reward.scoring.rope import RopeLimits
+
+__all__ = ["measure_errors"]
+
+_WINDOW, _BOUNDARY = 8, 24
+_SHARED, _OTHER, _CUT = 16, 20, 10
+_OWN = (6, 16)
+"""Lengths in units: of what two sequences share, of another, of the first beginning, and of what is each one's own."""
+_LONGEST = 32
+"""Units of the longest sequence."""
+_CUDA_UNIT = 12
+"""Tokens of a unit on a GPU, whose kernels work on blocks of 128 tokens; elsewhere a unit is a token."""
+
+
+@torch.no_grad()
+def measure_errors(scorer: PackedScorer) -> dict[str, float]:
+    """Return how far scores are from those of the model's own forward passes.
+
+    Of the last third of each sequence's tokens the median counts, and of the sequences the worst: in bf16 a
+    mixture of experts may send single tokens elsewhere.
+
+    Returns:
+        Errors as shares of the scores' standard deviation: `alone` in a row, `packed` into one, `cached`.
+    """
+    was_training = scorer.training
+    scorer.eval()
+    try:
+        with _probed(scorer):
+            sequences = _sequences(scorer)
+            plain = _plain(scorer, sequences)
+            spread = float(torch.cat(plain).std())
+            found = {
+                "alone": list(chain.from_iterable(_scored(scorer, [[each]]) for each in sequences)),
+                "packed": _scored(scorer, [sequences]),
+                "cached": _scored(scorer, [[each] for each in sequences], max_cached_tokens=1 << 20),
+            }
+    finally:
+        scorer.train(was_training)
+    return {what: _worst(scores, plain) / max(spread, 1e-30) for what, scores in found.items()}
+
+
+def _worst(scores: Sequence[Tensor], plain: Sequence[Tensor]) -> float:
+    return max(
+        float((own - right)[-len(right) // 3 :].abs().median()) for own, right in zip(scores, plain, strict=True)
+    )
+
+
+def _scored(scorer: PackedScorer, batches: Iterable[Sequence[Tensor]], max_cached_tokens: int = 0) -> list[Tensor]:
+    """Return the rewards at all tokens of sequences that are scored batch by batch."""
+    sequences = make_sequence_scorer(scorer, max_cached_tokens)
+    batch_rewards = (
+        sequences.rewards([TokenSequence(each.tolist(), tuple(range(len(each)))) for each in batch])
+        for batch in batches
+    )
+    return [torch.tensor(rewards) for rewards in chain.from_iterable(batch_rewards)]
+
+
+def _plain(scorer: PackedScorer, sequences: Sequence[Tensor]) -> list[Tensor]:
+    """Return the rewards at all tokens by the model's own forward passes of the sequences and their beginnings."""
+    classifier: Any = scorer.classifier
+    backbone = getattr(classifier, classifier.base_model_prefix)
+    classifier.set_attn_implementation("eager")
+    try:
+        return [
+            torch.cat([_own_rewards(scorer, backbone, ids[:stop])[start:] for start, stop in _cuts(scorer, len(ids))])
+            for ids in sequences
+        ]
+    finally:
+        scorer.use(scorer.backend)
+
+
+def _own_rewards(scorer: PackedScorer, backbone: nn.Module, ids: Tensor) -> Tensor:
+    hidden = backbone(input_ids=ids[None].to(scorer.classifier.device), use_cache=False).last_hidden_state[0]
+    return scorer.head(hidden).cpu()
+
+
+def _cuts(scorer: PackedScorer, length: int) -> list[tuple[int, int]]:
+    """Return where the beginnings end that are passed through the model, each with the end of the one before."""
+    unit, boundary = _unit(scorer), scorer.rope.boundary
+    stops = sorted({stop for stop in (_CUT * unit, boundary, length) if stop is not None and stop <= length})
+    return list(zip([0, *stops], stops, strict=False))
+
+
+def _sequences(scorer: PackedScorer) -> list[Tensor]:
+    """Return random token ids: two sequences that begin alike, and another."""
+    classifier: Any = scorer.classifier
+    generator, unit = torch.Generator().manual_seed(0), _unit(scorer)
+    num_tokens = len(classifier.get_input_embeddings().weight)
+
+    def draw(length: int) -> Tensor:
+        return torch.randint(num_tokens, (length * unit,), generator=generator)
+
+    shared = draw(_SHARED)
+    limit = _length_limit(scorer)
+    return [ids[:limit] for ids in (*(torch.cat([shared, draw(own)]) for own in _OWN), draw(_OTHER))]
+
+
+def _unit(scorer: PackedScorer) -> int:
+    """Return the number of tokens in the self-test's unit of length."""
+    wanted = _CUDA_UNIT if scorer.classifier.device.type == "cuda" else 1
+    return max(1, min(wanted, _length_limit(scorer) // _LONGEST))
+
+
+def _length_limit(scorer: PackedScorer) -> int:
+    """Return how many tokens the model can read."""
+    return getattr(scorer.classifier.config.get_text_config(), "max_position_embeddings", None) or 1 << 20
+
+
+@contextmanager
+def _probed(scorer: PackedScorer) -> Iterator[None]:
+    """Narrow window and boundary, and put on a head by which no two tokens are alike."""
+    classifier: Any = scorer.classifier
+    config, head, rope, unit = classifier.config.get_text_config(), classifier.score, scorer.rope, _unit(scorer)
+    narrowed = [*_attributes(classifier, config, _WINDOW * unit), *_rope_entries(config, _BOUNDARY * unit)]
+    try:
+        for holder, name, _, new in narrowed:
+            _set(holder, name, new)
+        scorer.rope = RopeLimits.of(classifier.config)
+        classifier.score = _probe(classifier)
+        yield
+    finally:
+        for holder, name, old, _ in narrowed:
+            _set(holder, name, old)
+        scorer.rope, classifier.score = rope, head
+
+
+_Change = tuple[Any, str, Any, Any]
+
+
+def _attributes(classifier: nn.Module, config: Any, window: int) -> Iterator[_Change]:
+    """Yield every holder of a window that is wider than this one."""
+    for holder in (config, *classifier.modules()):
+        own = getattr(holder, "sliding_window", None)
+        if isinstance(own, int) and own > window:
+            yield holder, "sliding_window", own, window
+
+
+def _rope_entries(config: Any, boundary: int) -> Iterator[_Change]:
+    """Yield every entry of the configuration that holds a later boundary of `longrope`."""
+    name, parameters = "original_max_position_embeddings", getattr(config, "rope_parameters", None) or {}
+    entries = [each for each in (parameters, *parameters.values()) if isinstance(each, dict)]
+    entries = [each for each in entries if each.get("rope_type") == "longrope"]
+    for each in entries:
+        if each[name] > boundary:
+            yield each, name, each[name], boundary
+    # Phi-3's configuration has the boundary itself, too, and transformers writes it over the entries as it goes.
+    if entries and (getattr(config, name, None) or 0) > boundary:
+        yield config, name, getattr(config, name), boundary
+
+
+def _set(holder: Any, name: str, value: Any) -> None:
+    if isinstance(holder, dict):
+        holder[name] = value
+    else:
+        setattr(holder, name, value)
+
+
+def _probe(classifier: Any) -> nn.Linear:
+    size = classifier.config.get_text_config().hidden_size
+    with torch.random.fork_rng(devices=[]):  # a layer is made with random weights
+        torch.manual_seed(1)
+        head = nn.Linear(size, 1, bias=False)
+        nn.init.normal_(head.weight, std=size**-0.5)
+    head.to(classifier.device)
+    return head

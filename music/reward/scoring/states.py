@@ -1,0 +1,116 @@
+"""What is kept of cached tokens, by slot: the keys and values of every layer, and the reward.
+
+Which tokens these are is known to `music.reward.packing.prefix_cache`.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+__all__ = ["CachedPast", "StatePool", "affordable_tokens"]
+
+_CPU_BYTES = 1 << 30
+_CUDA_SHARE = 0.25
+_GROWTH = 4
+
+
+def affordable_tokens(classifier: PreTrainedModel) -> int:
+    """Return how many tokens a cache may hold by default.
+
+    As many as fit into 1 GiB, on CUDA into a quarter of the memory that is free now. A token's keys and values take
+    `2 * layers * key heads * head size` numbers: 344 KB for Gemma-2-9B in bf16, so that 40 GiB of free memory hold
+    31k tokens, and 6 KB for a model of 4 layers and 3 key heads of 64 in fp32, of which 1 GiB holds 175k.
+    """
+    config = classifier.config.get_text_config()
+    num_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    num_bytes = 2 * config.num_hidden_layers * num_heads * size * classifier.dtype.itemsize
+    device = classifier.device
+    if device.type != "cuda":
+        return int(_CPU_BYTES // num_bytes)
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(_CUDA_SHARE * free / num_bytes)
+
+
+class StatePool:
+    """States of tokens by slot. It grows as slots are used, at a stroke by a multiple, for growing is copying."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything, and free the memory."""
+        self._num_slots = 0
+        self._layers: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        self._rewards = torch.empty(0)
+
+    def make_room(self, num_slots: int, limit: int) -> None:
+        """See to it that there are so many slots, and never more than `limit`."""
+        if num_slots > self._num_slots:
+            self._num_slots = min(limit, max(num_slots, _GROWTH * self._num_slots))
+            self._rewards = _enlarged(self._rewards, 0, self._num_slots)
+
+    def layer(self, index: int, call: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Return keys and values by slot, `[key_heads, slots, head_dim]`, of the kind of those given.
+
+        Args:
+            index: Of the layer.
+            call: How often the layer has attended before in the same forward pass; some attend twice.
+            key: `[1, key_heads, tokens, head_dim]`.
+            value: Likewise.
+        """
+        keys, values = self._layers.get((index, call), (key[0, :, :0], value[0, :, :0]))
+        if keys.shape[1] < self._num_slots:
+            keys, values = _enlarged(keys, 1, self._num_slots), _enlarged(values, 1, self._num_slots)
+            self._layers[index, call] = keys, values
+        return keys, values
+
+    def rewards(self, slots: Tensor) -> Tensor:
+        """Return the rewards of the tokens in these slots."""
+        return self._rewards[slots]
+
+    def keep_rewards(self, slots: Tensor, rewards: Tensor) -> None:
+        """Store the rewards of tokens, one for each slot."""
+        self._rewards[slots] = rewards
+
+
+def _enlarged(states: Tensor, dim: int, num_slots: int) -> Tensor:
+    """Return states with more slots."""
+    shape = list(states.shape)
+    shape[dim] = num_slots
+    grown = states.new_empty(shape)
+    grown.narrow(dim, 0, states.shape[dim]).copy_(states)
+    return grown
+
+
+@dataclass(frozen=True, slots=True)
+class CachedPast:
+    """The cached tokens that a row continues, and which of its own are to be kept; for one forward pass.
+
+    Attributes:
+        pool: Where states are.
+        seen: Slots of the cached tokens, in the order of the table's keys.
+        places: Of the row's tokens, those to be kept.
+        slots: Where these go.
+        calls: How often each layer has attended.
+    """
+
+    pool: StatePool
+    seen: Tensor
+    places: Tensor
+    slots: Tensor
+    calls: Counter[int] = field(default_factory=Counter)
+
+    def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the keys and values of all tokens, and keep those of the row's tokens that are to be kept."""
+        keys, values = self.pool.layer(layer, self.calls[layer], key, value)
+        self.calls[layer] += 1
+        return self._extended(keys, key), self._extended(values, value)
+
+    def _extended(self, cached: Tensor, own: Tensor) -> Tensor:
+        if len(self.slots):
+            cached.index_copy_(1, self.slots, own[0].index_select(1, self.places))
+        return torch.cat([cached.index_select(1, self.seen)[None], own], 2) if len(self.seen) else own

@@ -1,0 +1,179 @@
+"""The score contract: the choices on which a score depends, saved beside the weights and enforced at load.
+
+A reward model's number depends on more than its weights: on the chat template, on whether a BOS token stands in front,
+on the tokens whose hidden states are read, and on what happens to conversations that are too long. Trained with one set
+of choices and served with another, a model ranks worse without any sign of it. So the choices travel with the model.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from music.errors import InvalidInputError
+
+__all__ = [
+    "CONTRACT_FILE",
+    "ContractError",
+    "ReadAt",
+    "Readout",
+    "RewardStatistics",
+    "ScoreContract",
+    "Scored",
+    "Unscorable",
+    "UnscorableError",
+]
+
+CONTRACT_FILE = "score_contract.json"
+
+Readout = Literal["last", "turn_mean"]
+"""How a conversation's rewards become its score; see `ScoreContract.readout`."""
+ReadAt = Literal["last", "last_non_pad", "eos"]
+"""At which token a reward is read; see `ScoreContract.read_at`."""
+
+
+class ContractError(InvalidInputError):
+    """A tokenizer, a template or a checkpoint cannot give scores that mean what they meant in training."""
+
+
+class RewardStatistics(BaseModel):
+    """Mean and standard deviation of the raw rewards of a reference set, for those who normalise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mean: float
+    std: float = Field(ge=0)
+    num_conversations: int = Field(ge=1)
+
+
+class ScoreContract(BaseModel):
+    """What a score depends on besides the weights.
+
+    The fields without alternatives (`over_long`, `activation`) are written out for those who serve the checkpoint with
+    other software.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[3] = 3
+    """Files of versions 1 and 2 are read too: they knew no `read_at` but `last`, and version 1 no other readout."""
+    chat_template_sha256: str
+    """Of the chat template's text in UTF-8. It reads no clock: a date is part of the text."""
+    starts_with_bos: bool
+    """Whether the rendered ids start with BOS. They never start with two."""
+    readout: Readout = "last"
+    """`last`: the score is the reward at the last token of the rendered conversation. `turn_mean`: it is the mean of
+    rewards at the ends of all assistant turns that are seen. Each of these is the reward of the conversation cut there,
+    as causal attention sees nothing that follows; one forward pass gives them all. Of a conversation beyond
+    `max_length`, the turns that are dropped have no part in the mean. It needs a chat template that renders a beginning
+    in the same way whatever follows."""
+    read_at: ReadAt = "last"
+    """Where the reward of a conversation, or of a turn as the conversation cut there, is read.
+
+    - `last`: at the last token, with which the template closes an assistant message.
+    - `last_non_pad`: at the last token that is not the pad token, which also closes assistant messages. Vanilla
+      `transformers` reads there, and so do models that were trained by it (TRL). Servers that read the last token, as
+      vLLM does, give other numbers.
+    - `eos`: at EOS, as OpenRLHF does. The chat template drops newlines at the end of the conversation, and puts a space
+      and EOS there if it does not end with EOS. EOS is then the last token for all software that renders with it.
+    """
+    reward_token_id: int
+    """Id of the token with which every rendered conversation ends. One that ends with another has no score."""
+    pad_token_id: int
+    """Equal to `reward_token_id` where the reward is read at `last_non_pad`. Otherwise another, as vanilla
+    `transformers` would step over the reward token. Only with `eos` may they be equal, where the tokenizer has no other
+    token to pad with: vanilla `transformers` then gives other numbers."""
+    max_length: int = Field(ge=1)
+    """In tokens."""
+    over_long: Literal["drop_oldest_turns"] = "drop_oldest_turns"
+    """Beyond `max_length`, whole exchanges are dropped from the left; a system message stays."""
+    activation: Literal["none"] = "none"
+    """The score is the raw logit."""
+    reference: RewardStatistics | None = None
+    """Of scores, as `readout` gives them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_earlier_versions(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("version") not in (1, 2) or "read_at" in data:
+            return data
+        if data["version"] == 1 and "readout" in data:
+            return data
+        earlier = {name: value for name, value in data.items() if (name, value) != ("reward_token", "last")}
+        return earlier | {"version": 3, "read_at": "last"}
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a contract.
+
+        Raises:
+            ContractError: The file is not a contract of a known version.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
+            raise ContractError(f"{path}: expected a score contract of version 1, 2 or 3: {faults}") from error
+
+    def save(self, directory: Path) -> None:
+        """Write the contract into a checkpoint's folder."""
+        (directory / CONTRACT_FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+    def require(self, derived: "ScoreContract") -> None:
+        """Refuse a tokenizer from which another contract follows.
+
+        Raises:
+            ContractError: Template, BOS, reward token, its place or pad token differ from what the model was trained
+                with.
+        """
+        names = ("chat_template_sha256", "starts_with_bos", "read_at", "reward_token_id", "pad_token_id")
+        differing = [
+            f"{name} is {getattr(derived, name)} but the contract says {getattr(self, name)}"
+            for name in names
+            if getattr(derived, name) != getattr(self, name)
+        ]
+        if differing:
+            raise ContractError(
+                f"the tokenizer does not keep the checkpoint's score contract: {'; '.join(differing)}. "
+                f"Restore the tokenizer and chat template that were saved with the weights."
+            )
+
+
+class Unscorable(StrEnum):
+    """Why a conversation has no encoding."""
+
+    NO_REPLY = "no_reply"
+    """It is empty, or ends with another than the assistant."""
+    OVER_LONG = "over_long"
+    """Its last exchange alone is longer than the contract's `max_length`."""
+    TEMPLATE_REFUSED = "template_refused"
+    """The chat template raises on it; Gemma's, for example, on a system message."""
+    TOOL_CALLS_NOT_RENDERED = "tool_calls_not_rendered"
+    """It holds tool calls, and the chat template has no place for any: they would be left out of the score."""
+    REWARD_TOKEN_MISSING = "reward_token_missing"
+    """It does not end with the contract's reward token, or a turn that is read does not. Where a template closes
+    messages with plain text, a newline for example, the tokenizer can merge that text with the reply's own end into
+    another token."""
+
+
+class UnscorableError(InvalidInputError):
+    """A conversation has no score: it is too long, or the model's chat template refuses it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a model makes of one conversation.
+
+    Attributes:
+        score: By the readout of the model's contract; None if there is a problem.
+        turns: The reward after each assistant turn, if they were asked for.
+        num_dropped_turns: Oldest exchanges that the score does not see.
+        problem: Why there is no score.
+    """
+
+    score: float | None
+    turns: tuple[float, ...] = ()
+    num_dropped_turns: int = 0
+    problem: Unscorable | None = None
