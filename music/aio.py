@@ -1,21 +1,57 @@
-"""One event loop on a thread of its own, on which synchronous code drives asynchronous clients.
+"""Running coroutines from synchronous code: a program's own to its end, or one on a loop in the background.
 
-It works where `asyncio.run` cannot: inside a running loop, as in a notebook. All that a process runs there shares one
-pool of connections.
+`run_in_background` works where `asyncio.run` cannot: inside a running loop, as in a notebook. All that a process runs
+there shares one pool of connections.
 """
 
 import asyncio
 import os
+import signal
+import sys
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-__all__ = ["run_in_background"]
+from music.interrupts import is_command, on_signals
+
+__all__ = ["run_async", "run_in_background"]
 
 T = TypeVar("T")
 
 _LOOPS: dict[int, asyncio.AbstractEventLoop] = {}
 """By process id: a forked child, which inherits no threads, starts a loop of its own."""
+
+
+def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end on a new event loop, uvloop's where there is one.
+
+    In a command's process Ctrl-C cancels it.
+
+    Raises:
+        KeyboardInterrupt: It was cancelled so, or cancelled itself as a simulation does at the second Ctrl-C.
+    """
+    run = _interruptible(coroutine) if is_command() else coroutine
+    if sys.platform == "win32":
+        return asyncio.run(run)
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run)
+
+
+async def _interruptible(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Await a coroutine as a task that Ctrl-C cancels."""
+    task = asyncio.current_task()
+    assert task is not None
+
+    def cancel() -> None:
+        task.cancel()
+
+    with on_signals(cancel, signal.SIGINT):
+        try:
+            return await coroutine
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
 
 
 def run_in_background(work: Coroutine[Any, Any, T]) -> T:

@@ -17,7 +17,7 @@ from typing import Protocol, TypeAlias
 
 from pydantic import ValidationError
 
-from music.cli import run_async
+from music.aio import run_async
 from music.errors import InvalidInputError, MusicError
 from music.llm.spending.records import Spending
 from music.user_code import describe_fault

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from music.cli import run_async
+from music.aio import run_async
 from music.pairs import PreferencePair
 from music_agents import SimulationConfig, run_simulation
 from music_agents.progress import stop_on_signals
