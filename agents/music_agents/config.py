@@ -122,7 +122,7 @@ class RunConfig(Config):
     split: Annotated[str | None, HIDDEN] = None
     """Which split of a folder or hub data set; by default `train`, or the only one."""
     consecutive: Annotated[Literal["refuse", "merge"], HIDDEN] = "refuse"
-    """What becomes of two messages in a row by one speaker in a seed."""
+    """How two messages in a row by one speaker in a seed are treated: refused or merged."""
     strict: Annotated[bool, HIDDEN] = False
     """Whether the first row that cannot be used is an error."""
 

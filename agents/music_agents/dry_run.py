@@ -73,7 +73,7 @@ class DryRun(BaseModel):
     """Why a pair could not be simulated, if one could not."""
 
     def describe(self) -> str:
-        """Show the prompts, and say what the run would come to."""
+        """Return the prompts, and what the run would take."""
         cost = "unknown (give --price)" if self.cost is None else f"{self.cost:,.2f} USD"
         lengths = " and ".join(f"{num:,} characters by the {part}" for part, num in self.chars.items())
         lines = [line for prompt in self.prompts for line in _show(prompt)]

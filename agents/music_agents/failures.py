@@ -81,12 +81,12 @@ _ENDPOINT_REASONS: dict[type[EndpointError], FailureReason] = {
 
 
 class RoleFailedError(MusicError):
-    """A role gives its pair up; the pair fails as data and the run goes on.
+    """A role gives its pair up; the pair fails as data and the run continues.
 
     Attributes:
-        reason: The account that the failure goes under.
-        text: The last reply that was of no use; empty if there was none.
-        attempts: Why each reply was of no use, as failure reasons.
+        reason: The reason that the failure is counted under.
+        text: The last unusable reply; empty if there was none.
+        attempts: Why each reply was unusable, as failure reasons.
     """
 
     def __init__(
@@ -107,10 +107,10 @@ class RoleFailedError(MusicError):
 
 
 class UnfitReplyError(MusicError):
-    """A reply came whole but is of no use; the role asks again, as often as it may.
+    """A reply is complete but unusable; the role asks again, as often as it may.
 
     Attributes:
-        reason: The account that the pair goes under if no further reply is any better.
+        reason: The reason that the pair is counted under if no further reply is any better.
     """
 
     def __init__(self, reason: FailureReason, detail: str) -> None:
@@ -119,7 +119,7 @@ class UnfitReplyError(MusicError):
         self.detail = detail
 
     def __str__(self) -> str:
-        """Say what is wrong with the reply."""
+        """Return what is wrong with the reply."""
         return self.detail
 
 
@@ -128,7 +128,7 @@ class RoleStopError(MusicError):
 
     Attributes:
         error: Why it gave up.
-        reason: The account that the pair goes under.
+        reason: The reason that the pair is counted under.
         side: The rollout in which it spoke.
         role: Its name.
         turn: Index of the simulated turn.
@@ -145,19 +145,19 @@ class RoleStopError(MusicError):
         self.turn = turn
 
     def __str__(self) -> str:
-        """Say what the role said."""
+        """Return the words of the role's error."""
         return str(self.error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedPair:
-    """A pair that came to nothing; one line of `failures.jsonl`.
+    """A pair that failed; one line of `failures.jsonl`.
 
     Attributes:
         index: Index of the pair in its run.
         id: The id that the pair would have had.
         seed_id: The preference pair that it started from.
-        reason: The account that it goes under.
+        reason: The reason that it is counted under.
         detail: What happened, for people.
         role: `user`, `assistant` or `contrast`; empty where no role is to blame.
         side: `chosen` or `rejected`; empty likewise.
@@ -165,8 +165,8 @@ class FailedPair:
         usage: Of a whole pair that a gate dropped.
         retries: As a pair's, for a pair that a gate dropped.
         judgement: Likewise.
-        text: The reply that was of no use, as far as `MAX_TEXT` characters; empty if none came.
-        attempts: Why each reply of the role's last turn was of no use, as failure reasons.
+        text: The unusable reply, up to `MAX_TEXT` characters; empty if none came.
+        attempts: Why each reply of the role's last turn was unusable, as failure reasons.
         dropped: Whether the next index has taken the pair's place; if not, it is simulated again when the run resumes.
     """
 
@@ -202,7 +202,7 @@ def failure_of(error: RoleFailedError | EndpointError | RoleStopError) -> dict[s
 
 
 def failure_reason(error: RoleFailedError | EndpointError) -> FailureReason:
-    """Return the account that an error of a role goes under."""
+    """Return the reason that an error of a role is counted under."""
     if isinstance(error, RoleFailedError):
         return error.reason
     return next(reason for kind, reason in _ENDPOINT_REASONS.items() if isinstance(error, kind))

@@ -9,7 +9,7 @@ pair, and the number of pairs in flight is the number of calls in flight. Concur
 
 A graph of your own takes a `PairState`, knows a `PairContext`, and ends when both sides have `num_turns` turns; build
 it from `user_node`, `answer_node` and nodes of yours, in which roles `speak`. Nodes go on by `Command`, cheaper than
-conditional edges. What a graph came to is checked; docs/graphs.md has the rules.
+conditional edges. The end of a graph is checked; docs/graphs.md has the rules.
 """
 
 import operator
@@ -124,7 +124,7 @@ def is_over(state: PairState, context: PairContext) -> bool:
 
 
 def check_end(state: PairState, seed: Conversation, context: PairContext) -> None:
-    """Check what a graph came to.
+    """Check the end of a graph.
 
     Raises:
         PairGraphError: A key is missing, or a side is not the seed context and all its turns.
@@ -187,7 +187,7 @@ async def run_pair_graph(graph: PairGraph, seed: Conversation, context: PairCont
 
     Raises:
         RoleStopError: A role gave the pair up.
-        PairGraphError: The graph does not end, or what it came to is no pair.
+        PairGraphError: The graph does not end, or its end is no pair.
     """
     state = PairState(chosen=seed, rejected=seed, contrasts=(), usage=Usage(), retries=())
     config: RunnableConfig = {"recursion_limit": MAX_STEPS_PER_TURN * (context.num_turns + 1)}

@@ -1,7 +1,7 @@
 """The check of a run's models (`music simulate --check`): what they can do, measured on a few pairs before a run.
 
 Eight pairs of two turns are played with the run's own prompts and gates; in every turn each contrast of the strategy
-is asked once. The share of usable replies gives how many pairs of the run would come to their end.
+is asked once. The share of usable replies gives how many pairs of the run would be completed.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ __all__ = ["Measure", "ModelCheck", "check_models", "sum_up"]
 NUM_PAIRS = 8
 NUM_TURNS = 2
 MIN_KEPT = 0.05
-"""Share of the pairs that must come to their end, or the strategy cannot work."""
+"""Share of the pairs that must be completed, or the strategy cannot work."""
 
 
 class Measure(BaseModel):
@@ -49,7 +49,7 @@ class Measure(BaseModel):
 
     @property
     def share_of_turns(self) -> float:
-        """The share of turns that come to a reply of use, as a turn is asked for three times at most."""
+        """The share of turns that get a usable reply, as a turn is asked for three times at most."""
         return 1.0 if not self.num_asked else 1 - (1 - self.num_fit / self.num_asked) ** MAX_ATTEMPTS
 
     def describe(self) -> str:
@@ -68,7 +68,7 @@ class ModelCheck(BaseModel):
     contrasts: dict[str, Measure]
     """By contrast, as it is written."""
     share_kept: float
-    """Share of the run's pairs that would come to their end."""
+    """Share of the run's pairs that would be completed."""
     notes: dict[str, int]
     """Replies that had something taken out, by role and kind: `assistant:thinking`."""
     spending: Spending
@@ -89,7 +89,7 @@ class ModelCheck(BaseModel):
         cost = f", {self.spending.cost:.2f} USD" if self.spending.cost else ""
         lines.append(f"{'spent':<{width}}{self.spending.num_calls} calls, {self.spending.num_tokens:,} tokens{cost}")
         verdict = "can work" if self.can_work else "cannot work"
-        kept = f"about {100 * self.share_kept:.0f} of 100 pairs would come to their end"
+        kept = f"about {100 * self.share_kept:.0f} of 100 pairs would be completed"
         lines.append(f"{'verdict':<{width}}this strategy {verdict} with these models: {kept}")
         return "\n".join([*lines, *(f"{'advice':<{width}}{one}" for one in self.advice())])
 
@@ -231,7 +231,7 @@ class _Trial:
             conversation = view.conversation.assistant(answer)
 
     async def _speak(self, name: str, role: Speaker, view: RoleView) -> str:
-        """Ask for a turn as often as a run does, each time with another seed; nothing if no reply was of use."""
+        """Ask for a turn as often as a run does, each time with another seed; nothing if no reply was usable."""
         for attempt in range(MAX_ATTEMPTS):
             seed = derive_seed(view.run_seed, "check", attempt) if attempt else view.run_seed
             if said := await self._try(name, role, replace(view, run_seed=seed)):
@@ -239,7 +239,7 @@ class _Trial:
         return ""
 
     async def _try(self, name: str, role: Speaker, view: RoleView) -> str:
-        """Ask for a turn once, and count what came; nothing if the reply was of no use."""
+        """Ask for a turn once, and count the result; nothing if the reply was unusable."""
         try:
             said = (await role(view)).text
         except (RoleFailedError, EndpointError) as error:

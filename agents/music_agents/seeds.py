@@ -40,7 +40,7 @@ def load_seeds(
         source: The file, folder or hub id; or `sandbox`.
         format: Shape of all rows; None to detect it.
         split: Which split of a folder or hub data set.
-        consecutive: What becomes of two messages in a row by one speaker.
+        consecutive: How two messages in a row by one speaker are treated: refused or merged.
         strict: Whether the first row that cannot be used is an error.
 
     Raises:

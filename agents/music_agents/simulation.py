@@ -36,7 +36,7 @@ class PairMaker(Protocol):
 
 
 class PairIndices:
-    """The indices that are to come to an outcome, lowest first.
+    """The indices that still need an outcome, lowest first.
 
     Args:
         candidates: Indices in rising order.
@@ -75,7 +75,7 @@ async def simulate(
     """Simulate contrastive pairs (paper, Algorithm 1).
 
     Exactly `num_pairs` pairs come out, in the order in which they finish. A failed pair comes out too, as data, and the
-    next unused index takes its place; so which pairs come out depends on what each index came to, not on timing.
+    next unused index takes its place; so which pairs come out depends on the outcome of each index, not on timing.
     Close the iterator early (`contextlib.aclosing`) and what is in flight is cancelled.
 
     Args:
@@ -116,7 +116,7 @@ async def run_pairs(
         maker: Makes the pair of an index.
         indices: Which pairs are wanted.
         max_in_flight: Bound on pairs started and not yet taken.
-        streak: Knows what earlier sessions came to; None if there was none.
+        streak: Knows the outcomes of earlier sessions; None if there was none.
     """
     pool, streak = _PairPool(maker, indices, max_in_flight), streak or FailureStreak()
     try:

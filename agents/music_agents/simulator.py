@@ -21,7 +21,7 @@ Outcome: TypeAlias = ContrastivePair | FailedPair
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairSimulator:
-    """Simulates the pair of any index; what comes of an index depends on nothing but the replies.
+    """Simulates the pair of any index; the result of an index depends on the replies alone.
 
     Attributes:
         graph: Grows the two sides.
@@ -73,7 +73,7 @@ class PairSimulator:
         return await pass_gates(self._pair(index, start, state, persona), self.gates, view, failed)
 
     def _pair(self, index: int, start: SeedContext, state: PairState, persona: Persona | None) -> ContrastivePair:
-        """Return what a graph came to as a pair."""
+        """Return the end of a graph as a pair."""
         return ContrastivePair(
             id=pair_id(self.run_seed, index),
             chosen=state["chosen"],

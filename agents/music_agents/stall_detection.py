@@ -1,6 +1,6 @@
 """When going on is a waste: a `FailureStreak` of failures that is too long ends a run by `SimulationStalledError`.
 
-A dead endpoint shows soon. Replies that are of no use prove less: a weak model may yield one pair in sixty, which is
+A dead endpoint shows soon. Unusable replies prove less: a weak model may yield one pair in sixty, which is
 slow and not stalled. So useless replies stop a run only where none has come out well for long, measured by how often
 that happens in this run.
 """
@@ -113,7 +113,7 @@ class RecentCalls:
         self._num_failed += 1
 
     def complaint(self) -> str:
-        """Say what is wrong if more than half of at least 20 calls failed; nothing otherwise."""
+        """Return what is wrong if more than half of at least 20 calls failed; nothing otherwise."""
         if len(self._outcomes) < MIN_CALLS or 2 * self._num_failed <= len(self._outcomes):
             return ""
         failed = [outcome for outcome in self._outcomes if outcome is not None]

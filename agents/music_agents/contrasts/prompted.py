@@ -35,7 +35,7 @@ class _PromptedContrast:
         model: Whom to ask.
         sampling: How the model samples.
         form: What the reply is asked for in; any other that is plain is read too.
-        template: A prompt of one's own; None for this package's.
+        template: A prompt of your own; None for this package's.
     """
 
     strategy: ClassVar[ContrastStrategy]

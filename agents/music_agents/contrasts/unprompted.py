@@ -35,7 +35,7 @@ async def answer_plainly(assistant: Speaker, view: RoleView) -> RoleTurn:
 class ForgetContrast:
     """Answers the right request, but remembers only the last turns of the conversation (and a system message).
 
-    One call a turn. Its errors are what comes of forgetting: facts guessed or denied, standing wishes missed, requests
+    One call a turn. Its errors are those of forgetting: facts guessed or denied, standing wishes missed, requests
     that lean on earlier turns misread. While the conversation is no longer than its memory, the turn is plain.
 
     Attributes:
@@ -101,7 +101,7 @@ def _end(conversation: Conversation, start: int) -> Conversation:
 
 @dataclass(frozen=True, slots=True)
 class WeakerModelContrast:
-    """Lets a weaker model answer the conversation as it stands.
+    """Lets a weaker model answer the unchanged conversation.
 
     One call a turn. Its errors are the weaker model's own, of every kind that it makes; some turns have none, so its
     labels are noisier than those of the other contrasts, and the two models' styles can give the sides away.

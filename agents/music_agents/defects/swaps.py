@@ -41,7 +41,7 @@ def read_transcripts(
         source: A file, a folder or a hub id.
         format: Of its rows; None to detect it.
         split: Which split of a folder or hub data set.
-        consecutive: What becomes of two messages in a row by one speaker.
+        consecutive: How two messages in a row by one speaker are treated: refused or merged.
         strict: Whether the first bad row is an error.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Files that are replaced or removed as a whole, whatever the process or the machine comes to."""
+"""Files that are replaced or removed as a whole, even if the process or the machine dies."""
 
 import os
 from pathlib import Path

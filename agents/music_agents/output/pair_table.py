@@ -21,7 +21,7 @@ __all__ = ["PairTable"]
 class PairTable:
     """The shards of one run.
 
-    The last shard may hold fewer rows than the others; a run that goes on replaces it by a fuller one.
+    The last shard may hold fewer rows than the others; a resumed run replaces it by a fuller one.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class PairTable:
         Args:
             directory: Where the shards are.
             shard_size: Rows of a full shard.
-            failed: Indices that came to no pair.
+            failed: Indices whose pairs failed.
             order: The indices in the order of the table; by default all from 0.
 
         Raises:

@@ -64,7 +64,7 @@ async def show_progress(watch: Watched, console: Console, *, as_json: bool = Fal
 
 
 def describe(snapshot: ProgressEvent) -> str:
-    """Say in one line how far a run is."""
+    """Return in one line how far a run is."""
     parts = [_pairs(snapshot), *_failures(snapshot), *_calls(snapshot), *_spending(snapshot)]
     held_up = [", ".join(_endpoint(figures)) for figures in snapshot.endpoints if _is_held_up(figures)]
     return ", ".join(["; ".join([", ".join(parts), *held_up]), *_stopping(snapshot)])

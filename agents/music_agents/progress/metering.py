@@ -15,7 +15,7 @@ __all__ = ["MeteredModel"]
 
 
 class MeteredModel:
-    """A `ChatModel` that counts what becomes of its calls, and sends none once the run is to stop.
+    """A `ChatModel` that counts how its calls end, and sends none once the run is to stop.
 
     Args:
         inner: The role's model.

@@ -117,7 +117,7 @@ class RunProgress:
 
     @property
     def projection(self) -> Projection | None:
-        """What the whole run will come to; None while too few pairs have ended."""
+        """What the whole run will take; None while too few pairs have ended."""
         return self.ledger.project(self.num_wanted, self.num_pairs, self.num_failed)
 
     def begin(self, num_wanted: int, num_pairs: int = 0, failures: Mapping[str, int] | None = None) -> None:

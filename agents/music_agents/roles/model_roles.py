@@ -31,9 +31,9 @@ class Answer(Generic[T]):
     """What came of asking.
 
     Attributes:
-        content: What was read from the reply that was of use.
+        content: What was read from the usable reply.
         usage: Of all attempts.
-        retries: Why the attempts before it were of no use.
+        retries: Why the attempts before it were unusable.
     """
 
     content: T
@@ -50,19 +50,19 @@ async def ask(
     step: str = "",
     json_schema: Mapping[str, Any] | None = None,
 ) -> Answer[T]:
-    """Ask for one turn, again with another seed while the reply is of no use.
+    """Ask for one turn, again with another seed while the reply is unusable.
 
     Args:
         model: Whom to ask.
         view: The turn.
         messages: The prompt.
         sampling: How the model samples.
-        read: Reads a complete reply's text; raises `UnfitReplyError` if it is of no use.
-        step: Tells the questions of a role that asks more than one in a turn apart.
+        read: Reads a complete reply's text; raises `UnfitReplyError` if it is unusable.
+        step: Distinguishes the questions of a role that asks more than one in a turn.
         json_schema: What the reply is to follow, where the endpoint can be held to one.
 
     Raises:
-        RoleFailedError: No reply of `view.num_attempts` was of use.
+        RoleFailedError: None of `view.num_attempts` replies was usable.
         EndpointError: The model gave no usable reply.
     """
     usage, retries = Usage(), list[str]()
@@ -83,7 +83,7 @@ def _read(reply: ChatReply, read: Callable[[str], T]) -> T:
     """Read a reply.
 
     Raises:
-        UnfitReplyError: It is not complete, or `read` has no use for it.
+        UnfitReplyError: It is not complete, or `read` refuses it.
     """
     if reply.outcome is ReplyOutcome.LENGTH and reply.thinking and not reply.text:
         raise UnfitReplyError(FailureReason.REPLY_CUT, "it is cut at the limit of tokens while it still thinks")
@@ -118,7 +118,7 @@ class UserRole:
         model: Who plays the user.
         sampling: How the model samples.
         gates: What a message must pass, or the model is asked again.
-        template: Instructions of one's own; None for this package's.
+        template: Instructions of your own; None for this package's.
     """
 
     model: ChatModel
@@ -171,7 +171,7 @@ class SharedScript:
         """Write the chosen side's next message, or repeat it on the rejected side.
 
         Raises:
-            RoleFailedError: As the user does; or the chosen side has not come to this turn.
+            RoleFailedError: As the user does; or the chosen side has not reached this turn.
         """
         if view.side == "chosen":
             return await self.user(view)

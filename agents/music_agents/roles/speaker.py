@@ -77,7 +77,7 @@ class RoleView:
         """Return a request of this turn.
 
         Both sides draw from the same seed (common random numbers: they differ by their contrast, not by luck), while
-        the key tells them apart. `attempt` must differ between the requests of one turn; `json_schema` is what the
+        the key distinguishes them. `attempt` must differ between the requests of one turn; `json_schema` is what the
         reply is to follow, where the endpoint can be held to one.
         """
         place = f"{self.turn}/{self.part}/{attempt}"
@@ -99,7 +99,7 @@ class RoleTurn:
         text: The message; it must not be blank.
         usage: Of all calls that it took.
         contrast: How the message was made worse, if it was.
-        retries: Why replies before this one were of no use, as failure reasons.
+        retries: Why replies before this one were unusable, as failure reasons.
     """
 
     text: str

@@ -1,8 +1,8 @@
 """User gates: what a simulated user must not do, each a small check of one message.
 
-A gate takes a message and the view that it was written from, and raises `UnfitReplyError` if the message is of no use;
-the role then asks again. These gates refuse what is plain to see and let everything else pass: a user turned away
-without reason costs calls. A plain substring test comes before anything slow, as users speak in half of all calls.
+A gate takes a message and the view that it was written from, and raises `UnfitReplyError` if the message is unusable;
+the role then asks again. These gates refuse what is obvious and let everything else pass: refusing a user without
+reason costs calls. A plain substring test comes before anything slow, as users speak in half of all calls.
 """
 
 import re

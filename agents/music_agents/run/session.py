@@ -34,7 +34,7 @@ FLUSH_SECONDS = 5.0
 """From a pair's end to its being on disk, if all with a lower index have ended."""
 FLUSH_SHARE = 500
 """Writing the shard that grows takes one part in so many of a session's time, at most; so rarely that `loop_lag_p99`
-shows no pause above 0.05 s that comes of it."""
+shows no pause above 0.05 s because of it."""
 
 
 class Session:
@@ -104,7 +104,7 @@ class Session:
                 self._record(outcome)
 
     def _indices(self) -> PairIndices:
-        """Return the indices that are still to come to an outcome."""
+        """Return the indices that still need an outcome."""
         ended = self._table.ended
         if self._partition is not None:
             return PairIndices((index for index in self._partition.indices() if index not in ended), None)
@@ -114,7 +114,7 @@ class Session:
     def _record(self, outcome: Outcome) -> None:
         """Take one outcome.
 
-        A pair whose replies are of no use is dropped at once, as they stay so. One that an endpoint failed is dropped
+        A pair whose replies are unusable is dropped at once, as they stay so. One that an endpoint failed is dropped
         when the next pair comes out well; those that a session ends with, as it does when an endpoint is down, are
         tried again when the run resumes. Both are written down as they happen.
         """
@@ -174,7 +174,7 @@ class Session:
         self._flush_seconds = max(FLUSH_SECONDS, FLUSH_SHARE * (time.monotonic() - started))
 
     def _advice(self) -> str:
-        """Say where to look, and what may change."""
+        """Return where to look, and what may change."""
         advice = f"{self._directory / FAILURES} lists what failed"
         if all(failure.reason.is_of_endpoint for failure in self._unsettled):
             return advice  # another server or pace is no other setting
@@ -205,7 +205,7 @@ class Session:
         return report
 
     def _judge_figures(self) -> JudgeFigures | None:
-        """Count what the judge said of the pairs that came to an outcome, if there is one."""
+        """Count what the judge said of the pairs with an outcome, if there is one."""
         judgements = self._table.judgements + self._failures.judgements
         return JudgeFigures.of(judgements) if "judge" in self._endpoints else None
 

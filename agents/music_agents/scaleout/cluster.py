@@ -1,6 +1,6 @@
 """`RayWorkerPool`: workers all over a Ray cluster, through Ray Data.
 
-A worker that dies is started again by Ray, three times at most, and goes on from its partition's journal.
+A worker that dies is started again by Ray, three times at most, and resumes from its partition's journal.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""`run_distributed`: one run, its indices dealt out to workers.
+"""`run_distributed`: one run, its indices partitioned among workers.
 
     shares.json        how many partitions the run was begun with
     share-0000, ...    a run of its own for every partition: journal, shards, failures, run.json
@@ -48,7 +48,7 @@ async def run_distributed(
 ) -> RunReport:
     """Simulate pairs with a pool of workers, or resume; otherwise as `music_agents.run_simulation`.
 
-    A run begins with as many partitions as the pool has workers and keeps them; it may go on with another pool.
+    A run begins with as many partitions as the pool has workers and keeps them; it may resume with another pool.
 
     Args:
         config: What is asked for.
@@ -60,7 +60,7 @@ async def run_distributed(
         display: Shows the progress.
 
     Raises:
-        PartitionFailedError: A worker died or gave up; running the same again goes on.
+        PartitionFailedError: A worker died or gave up; running the same again resumes.
         SimulationStalledError: Next to nothing but failures came for a while.
         JournalLockedError: Another process is at work on the directory.
         InvalidInputError: It holds a run that was begun in one process, or more pairs than are wanted.
@@ -79,7 +79,7 @@ async def run_distributed(
 
 
 class _Coordinator:
-    """One go at a run in partitions."""
+    """One session of a run in partitions."""
 
     def __init__(
         self,
@@ -169,7 +169,7 @@ class _Coordinator:
             self._progress.stop(StopCause.BUDGET, self._exhausted() or at_bound[0].detail)
 
     def _exhausted(self) -> str:
-        """Say which bound of the budget is reached; nothing if none is."""
+        """Return which bound of the budget is reached; nothing if none is."""
         spending = self.aggregate.spending()
         return self._budget.reached(spending.cost or 0.0, spending.num_tokens)
 
@@ -208,7 +208,7 @@ class _Coordinator:
         return Outcomes(self._folders, self._config.num_pairs, self._config.shard_size)
 
     def _status(self) -> RunStatus:
-        """Say where the run stands."""
+        """Return where the run stands."""
         if not self._progress.stopping:
             return RunStatus.COMPLETE
         return RunStatus.BUDGET if self._progress.stop_reason is StopCause.BUDGET else RunStatus.INTERRUPTED

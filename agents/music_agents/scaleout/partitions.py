@@ -62,7 +62,7 @@ class PartitionFolder:
         return Partition(self.number, self._num_partitions, end)
 
     def has_ended(self, end: int, shard_size: int) -> bool:
-        """Whether all its indices below `end` came to an outcome."""
+        """Whether all its indices below `end` have an outcome."""
         wanted, report = self.partition(end).indices(), self.report
         is_complete = report is not None and report.status is RunStatus.COMPLETE and report.num_wanted >= len(wanted)
         return not wanted or (is_complete and self.ended(shard_size).issuperset(wanted))
@@ -72,7 +72,7 @@ class PartitionFolder:
         return read_failures(self.directory / FAILURES)
 
     def dropped(self) -> list[FailedPair]:
-        """Return its pairs that came to nothing."""
+        """Return its failed pairs."""
         return [failure for failure in self.failures() if failure.dropped]
 
     def reopen(self, failures: Collection[FailedPair]) -> None:
@@ -92,7 +92,7 @@ class PartitionFolder:
             FailureLog(self.directory / FAILURES).start_over()
 
     def ended(self, shard_size: int) -> frozenset[int]:
-        """Return its indices that came to an outcome on disk."""
+        """Return its indices with an outcome on disk."""
         failed = [failure.index for failure in self.dropped()]
         return PairTable(self.directory, shard_size, failed).ended if self.directory.exists() else frozenset()
 
@@ -101,10 +101,10 @@ class PartitionFolder:
         return read_saved_pairs(self.directory) if self.directory.exists() else iter(())
 
     async def spending(self, config: SimulationConfig) -> Spending:
-        """Return what its paid replies came to, those of a session that was killed included.
+        """Return what its paid replies cost, those of a session that was killed included.
 
         Raises:
-            JournalLockedError: A worker is at it.
+            JournalLockedError: A worker has it.
             ChangedSettingsError: There are pairs, and settings changed that they depend on.
             InvalidInputError: The budget bounds the cost and a model's price is not known.
         """
@@ -175,7 +175,7 @@ class Outcomes:
 
     @property
     def dropped(self) -> frozenset[int]:
-        """Indices that came to no pair."""
+        """Indices whose pairs failed."""
         return frozenset(self._failures)
 
     def streak(self, end: int, known: frozenset[int]) -> list[FailedPair]:

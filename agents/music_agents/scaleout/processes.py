@@ -110,7 +110,7 @@ class _Worker:
         self._thread.shutdown()
 
     def _died(self) -> PartitionFailure:
-        """Say how the process ended."""
+        """Return how the process ended."""
         self._process.join()
         code = self._process.exitcode or 0
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"

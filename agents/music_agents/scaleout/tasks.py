@@ -1,4 +1,4 @@
-"""Tasks of workers: what each is told to do, what it may take of the pace and the budget, and how it does it.
+"""Tasks of workers: what each has to do, its part of the pace and the budget, and how it is done.
 
 Pairs in flight and requests and tokens per minute are divided by the workers. What is left of the budget is divided by
 the partitions that are to be simulated, on top of what each of them has spent. What a partition leaves over is

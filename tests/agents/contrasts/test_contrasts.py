@@ -358,9 +358,11 @@ async def test_on_a_shared_script_both_users_say_the_same_and_the_second_costs_n
 
 async def test_the_example_of_the_docs_runs_as_it_stands(monkeypatch, role_set):
     monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
-    (example,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    example, check = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
     assert len([line for line in example.splitlines() if line.strip()]) < 30
-    exec(example, {"__name__": "example"})
+    names = {"__name__": "example"}
+    exec(example, names)
+    exec(check, names)
     said = await make_contrast(parse_mix("tone(tone=rude)"), role_set)(view())
     assert said.contrast.parameters == {"tone": "rude"}
     assert said.contrast.modified_instruction == "And what about the safety? Answer in a rude tone."
