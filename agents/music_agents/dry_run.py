@@ -18,13 +18,14 @@ from music.llm.spending.budget import PriceTable
 from music.pairs import Usage
 from music.prompts import PromptKind, read_prompt, render_contrast_reply, render_rewrite_reply
 from music.prompts.judge import Choice, render_judgement
-from music_agents.config import SimulationConfig, load_graph
+from music_agents.config import SimulationConfig
 from music_agents.failures import FailedPair, FailureReason
 from music_agents.graph import build_pair_graph
+from music_agents.pair_simulator import PairSimulator
 from music_agents.run.roles import make_gates, make_roles
 from music_agents.run.run import load_run_personas
+from music_agents.run_config import load_graph
 from music_agents.seeds import Seed, SeedContexts
-from music_agents.simulator import PairSimulator
 
 __all__ = ["AskedPrompt", "DryRun", "dry_run"]
 

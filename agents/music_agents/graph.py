@@ -33,22 +33,8 @@ from music_agents.personas import Persona
 from music_agents.roles import MAX_ATTEMPTS, RoleSet, RoleTurn, RoleView, Side, Speaker
 from music_agents.roles.speaker import nobody
 
-__all__ = [
-    "PairContext",
-    "PairGraph",
-    "PairGraphError",
-    "PairState",
-    "answer_node",
-    "build_pair_graph",
-    "check_end",
-    "check_graph",
-    "is_over",
-    "record_turn",
-    "run_pair_graph",
-    "speak",
-    "user_node",
-    "view_of",
-]
+__all__ = ["PairContext", "PairGraph", "PairGraphError", "PairState", "answer_node", "build_pair_graph", "check_end"]
+__all__ += ["check_graph", "record_turn", "run_pair_graph", "speak", "user_node", "view_of"]
 
 SIDES: tuple[Side, Side] = ("chosen", "rejected")
 
@@ -115,12 +101,6 @@ def record_turn(view: RoleView, said: RoleTurn, name: str) -> dict[str, Any]:
     retries = tuple(f"{name}:{reason}" for reason in said.retries)
     update: dict[str, Any] = {view.side: spoken, "usage": said.usage, "retries": retries}
     return update if said.contrast is None else update | {"contrasts": (said.contrast,)}
-
-
-def is_over(state: PairState, context: PairContext) -> bool:
-    """Whether both sides have all their turns."""
-    wanted = context.num_seed_messages + 2 * context.num_turns
-    return all(len(state[side].messages) >= wanted for side in SIDES)
 
 
 def check_end(state: PairState, seed: Conversation, context: PairContext) -> None:
@@ -246,7 +226,10 @@ def answer_node(role: Speaker, side: Side, then: str, name: str = "") -> PairNod
     async def node(state: PairState, *, runtime: Runtime[PairContext]) -> Command[Any]:
         context = runtime.context
         update = await speak(role, name, state, side, context)
-        return Command(update=update, goto=END if is_over(state | cast(PairState, update), context) else then)
+        sides = state | cast(PairState, update)
+        num_messages = min(len(sides["chosen"].messages), len(sides["rejected"].messages))
+        is_over = num_messages >= context.num_seed_messages + 2 * context.num_turns
+        return Command(update=update, goto=END if is_over else then)
 
     return node
 

@@ -13,10 +13,10 @@ from typing import Protocol
 from music.pairs import PreferencePair
 from music_agents.failures import FailedPair, FailureReason
 from music_agents.graph import PairGraph
+from music_agents.pair_simulator import Outcome, PairSimulator
 from music_agents.personas import PersonaSource
 from music_agents.quality import PairGate
 from music_agents.seeds import Seed, SeedContexts
-from music_agents.simulator import Outcome, PairSimulator
 from music_agents.stall_detection import FailureStreak
 
 __all__ = ["PairIndices", "PairMaker", "run_pairs", "simulate"]
@@ -92,7 +92,11 @@ async def simulate(
         Each pair, or what is left of one that failed.
 
     Raises:
-        SimulationStalledError: Next to nothing but failures came for a while (`music_agents.stall_detection`).
+        SimulationStalledError: Nearly all recent pairs failed (`music_agents.stall_detection`).
+
+    Example:
+        >>> async for pair in simulate(seed_pairs(10, seed=0), build_pair_graph(roles), num_turns=3):
+        ...     print(pair.id, "failed" if isinstance(pair, FailedPair) else pair.chosen.messages[-1].content)
     """
     simulator = PairSimulator(
         graph=graph,

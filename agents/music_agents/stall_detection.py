@@ -12,7 +12,7 @@ from typing import Self
 from music.errors import MusicError
 from music.llm.chat import EndpointError
 from music_agents.failures import FailedPair, FailureReason, advise, failure_reason
-from music_agents.simulator import Outcome
+from music_agents.pair_simulator import Outcome
 
 __all__ = ["MAX_UNANSWERED", "MAX_USELESS", "FailureStreak", "RecentCalls", "SimulationStalledError"]
 

@@ -11,6 +11,7 @@ from music.pairs import ContrastivePair, TurnContrast, Usage
 from music_agents.config import DefectsConfig
 from music_agents.defects.swaps import Swap, Swaps, Transcript
 from music_agents.failures import FailedPair, FailureReason, RoleFailedError, RoleStopError, failure_of
+from music_agents.pair_simulator import Outcome, pair_id, pass_gates
 from music_agents.progress import RunProgress
 from music_agents.quality import GateView, PairGate
 from music_agents.roles import MAX_ATTEMPTS, RoleTurn, RoleView, Side, Speaker
@@ -19,7 +20,6 @@ from music_agents.run.report import RunReport
 from music_agents.run.roles import make_gates, make_progress, make_roles
 from music_agents.run.run import Display, models_of_run, run_session
 from music_agents.run.settings import common_settings
-from music_agents.simulator import Outcome, pair_id, pass_gates
 
 __all__ = ["DefectSwapper", "make_defects"]
 

@@ -1,6 +1,6 @@
 """The progress of a run, live.
 
-- `progress`: counts, and whether to stop; `metering` feeds it; `recent_calls`, `distribution`: what it keeps.
+- `progress`: counts, and whether to stop; `metering` feeds it.
 - `events`: all figures at one moment; `display`: on a terminal, as lines, as JSON.
 """
 

@@ -15,9 +15,10 @@ from music.llm.pacing import PacingSettings
 from music.llm.probing import ProbedModel, explain_failure, passes_by_itself, probe
 from music.llm.retry import RetryPolicy
 from music.llm.spending.budget import models_of
-from music_agents.config import ROLES, RunConfig, SimulationConfig
+from music_agents.config import SimulationConfig
 from music_agents.failures import RoleFailedError
 from music_agents.progress.events import PacedEndpoint
+from music_agents.run_config import ROLES, RunConfig
 
 __all__ = ["EndpointNotReadyError", "Models", "WrapModel", "checked_models", "client_settings", "load_models"]
 __all__ += ["model_names", "paced_endpoints", "probe_endpoints"]

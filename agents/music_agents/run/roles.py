@@ -13,7 +13,7 @@ from music.llm.chat import ChatModel
 from music.llm.journal import Journal, JournaledModel
 from music.llm.spending.budget import Budget, PriceTable
 from music.llm.spending.ledger import Ledger
-from music_agents.config import RunConfig, SimulationConfig
+from music_agents.config import SimulationConfig
 from music_agents.contrasts import Schedule, make_contrast
 from music_agents.failures import FailureReason, RoleFailedError, advise
 from music_agents.graph import PairGraph
@@ -31,6 +31,7 @@ from music_agents.roles import (
     UserRole,
 )
 from music_agents.run.endpoints import Models, WrapModel
+from music_agents.run_config import RunConfig
 
 __all__ = ["MIN_LOST_TURNS", "GraphFactory", "WatchedContrast", "make_gates", "make_progress", "make_roles"]
 __all__ += ["wrap_models"]

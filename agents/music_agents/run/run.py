@@ -22,11 +22,12 @@ from music.llm.cache import ReplyCache
 from music.llm.journal import Journal
 from music.pairs import PreferencePair
 from music.registry import SANDBOX
-from music_agents.config import RunConfig, SimulationConfig, load_graph
+from music_agents.config import SimulationConfig
 from music_agents.contrasts import Schedule
 from music_agents.graph import build_pair_graph
 from music_agents.output.failure_log import FailureLog
 from music_agents.output.shard_folder import close_gap, has_rows
+from music_agents.pair_simulator import PairSimulator
 from music_agents.personas import PersonaSource
 from music_agents.personas.sources import load_personas
 from music_agents.progress import RunProgress
@@ -44,9 +45,9 @@ from music_agents.run.report import RunReport, read_report
 from music_agents.run.roles import GraphFactory, WatchedContrast, make_gates, make_progress, make_roles, wrap_models
 from music_agents.run.session import FAILURES, JOURNAL, PARTITIONS, REPORT, Session
 from music_agents.run.settings import Partition, fingerprint, free_settings, has_changed
+from music_agents.run_config import RunConfig, load_graph
 from music_agents.seeds import Seed, SeedContexts, load_seeds
 from music_agents.simulation import PairMaker
-from music_agents.simulator import PairSimulator
 
 __all__ = ["Display", "MakerFactory", "load_run_personas", "models_of_run", "run_session", "run_simulation"]
 

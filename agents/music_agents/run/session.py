@@ -14,12 +14,12 @@ from music_agents.failures import FailedPair, FailureReason
 from music_agents.output.failure_log import FailureLog
 from music_agents.output.pair_table import PairTable
 from music_agents.output.shard_folder import pair_index
+from music_agents.pair_simulator import Outcome
 from music_agents.progress import RunProgress, StopCause
 from music_agents.quality import Diagnostics, JudgeFigures, diagnose, read_saved_pairs
 from music_agents.run.report import RunReport, RunStatus, read_report, versions, write_report
 from music_agents.run.settings import Partition
 from music_agents.simulation import PairIndices, PairMaker, run_pairs
-from music_agents.simulator import Outcome
 from music_agents.stall_detection import FailureStreak, SimulationStalledError
 
 __all__ = ["FAILURES", "JOURNAL", "PARTITIONS", "REPORT", "Session"]
