@@ -38,9 +38,8 @@ from music_agents.graph import build_pair_graph
 from music_agents.roles import AssistantRole, RoleSet, UserRole
 from music_agents.simulation import simulate
 from music_envs import grade_rollouts, select_best
-from music_trainers.demo.records import FULL, QUICK, DemoSizes
-from music_trainers.miniature.measures import HELD_OUT, TestSets, draw_test_sets, single_turn_margins
-from music_trainers.miniature.training import train_arm, use_one_thread
+from music_trainers.arms import HELD_OUT, TestSets, draw_test_sets, single_turn_margins, train_arm, use_one_thread
+from music_trainers.demo import FULL, QUICK, DemoSizes
 
 START = "no further training"
 LAST_TURN = "instruction, last turn only"

@@ -33,9 +33,16 @@ from music.sandbox import seed_pairs
 from music.sandbox.artifacts import REWARD_MODEL
 from music.sandbox.world.defects import ERROR_GROUPS
 from music.statistics import mean, paired_difference
-from music_trainers.demo.records import FULL, QUICK, DemoSizes
-from music_trainers.miniature.measures import GREEDY_CANDIDATES, Measures, TestSets, draw_test_sets, measure
-from music_trainers.miniature.training import train_arm, use_one_thread
+from music_trainers.arms import (
+    GREEDY_CANDIDATES,
+    Measures,
+    TestSets,
+    draw_test_sets,
+    measure,
+    train_arm,
+    use_one_thread,
+)
+from music_trainers.demo import FULL, QUICK, DemoSizes
 from music_trainers.reward.config import Objective
 
 MIXTURE = "instruction + drop_constraint"

@@ -1,4 +1,4 @@
-"""Running coroutines from synchronous code: a program's own to its end, or one on a loop in the background.
+"""Coroutines from synchronous code: a program's own, run to its end; many at once; or one on a loop in the background.
 
 `run_in_background` works where `asyncio.run` cannot: inside a running loop, as in a notebook. All that a process runs
 there shares one pool of connections.
@@ -9,12 +9,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
 from music.interrupts import is_command, on_signals
 
-__all__ = ["run_async", "run_in_background"]
+__all__ = ["gather_all", "run_async", "run_in_background"]
 
 T = TypeVar("T")
 
@@ -52,6 +52,16 @@ async def _interruptible(coroutine: Coroutine[Any, Any, T]) -> T:
             return await coroutine
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
+
+
+async def gather_all(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Await all at once; the first that fails cancels the others, and its error is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in work]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 def run_in_background(work: Coroutine[Any, Any, T]) -> T:

@@ -8,7 +8,8 @@ from typing import BinaryIO
 
 from music.errors import InvalidInputError
 
-__all__ = ["require_output_file", "require_output_folder", "set_ordinary_modes", "sync_folder", "whole_file"]
+__all__ = ["require_output_file", "require_output_folder", "require_unfinished", "set_ordinary_modes", "sync_folder"]
+__all__ += ["whole_file", "write_whole"]
 
 
 def require_output_folder(path: Path) -> None:
@@ -35,6 +36,26 @@ def require_output_file(path: Path) -> None:
     require_output_folder(path.parent)
 
 
+def require_unfinished(out: Path, *marks: str, overwrite: bool) -> None:
+    """Refuse a folder that holds what a run leaves at its end, unless it may be replaced.
+
+    Args:
+        out: The folder; it need not be there.
+        marks: Names within it, any of which a finished run leaves.
+        overwrite: Whether it may be replaced.
+
+    Raises:
+        InvalidInputError: One of them is there, or the folder cannot be written.
+    """
+    require_output_folder(out)
+    found = [mark for mark in marks if (out / mark).exists()]
+    if found and not overwrite:
+        raise InvalidInputError(
+            f"--out {out}: it holds a finished run or another model ({', '.join(found)}); choose another folder, or "
+            "replace it (--overwrite)"
+        )
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Write a file that appears under its name when all of it is on disk, in place of any earlier one.
@@ -56,6 +77,12 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     finally:
         partial.unlink(missing_ok=True)
     _sync(path.parent)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text as `whole_file` does."""
+    with whole_file(path) as file:
+        file.write(text.encode())
 
 
 def sync_folder(folder: Path) -> None:

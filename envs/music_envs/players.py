@@ -1,7 +1,7 @@
 """The two players of a conversation, assistant and user: roles of `music_agents`, or chat models that play them.
 
-`open_players` opens both from endpoints, with a cache: no request is paid for twice, neither by selectors that are
-compared nor by a run that is repeated.
+`open_players` opens both from endpoints, with a cache: equal requests are sent once, also when selectors are compared
+or a run is repeated.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence

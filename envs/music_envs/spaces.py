@@ -78,7 +78,7 @@ class ReplySpace(Space[str]):
 
 
 class ConversationSpace(Space[Conversation]):
-    """Conversations of at least one message: ending with the user while they go on, with either side once over."""
+    """Conversations of at least one message; until they are over they end with the user, then with either side."""
 
     @property
     def is_np_flattenable(self) -> bool:
@@ -93,7 +93,7 @@ class ConversationSpace(Space[Conversation]):
         return conversation.user(_sentence(self.np_random))
 
     def contains(self, x: Any) -> bool:
-        """Return whether `x` is a conversation with something said in it."""
+        """Return whether `x` is a conversation with at least one message beside the system's."""
         return isinstance(x, Conversation) and len(x.messages) > int(x.has_system)
 
     def to_jsonable(self, sample_n: Iterable[Conversation]) -> list[list[dict[str, str]]]:
@@ -116,7 +116,7 @@ class ConversationSpace(Space[Conversation]):
 
 
 def is_encodable(text: str) -> bool:
-    """Return whether UTF-8 can encode a text: it cannot where half a surrogate pair stands alone."""
+    """Return whether UTF-8 can encode a text; it cannot encode half a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -11,10 +11,13 @@ from music.llm.chat import Sampling
 from music.pairs import PreferencePair
 from music.preferences import write_preferences
 from music.reward import load_reward
+from music.sandbox import oracle_score
+from music.sandbox.server import ServerConfig, sandbox_server
 from music_envs.cli import best_of_n
 
 APP = typer.Typer()
 APP.command()(best_of_n)
+SMALL = ("--num-conversations", 8, "--turns", 2, "--n", 3)
 
 
 def run(*arguments):
@@ -215,3 +218,45 @@ def test_what_can_be_wrong_is_found_before_any_reply(tmp_path):
         run("--reward", "length", "--judge", "oracel")
     with pytest.raises(InvalidInputError, match="is a file"):
         run("--reward", "length", "--out", tmp_path / "file")
+
+
+def test_a_model_behind_a_server_compares_the_two_selectors(tmp_path):
+    arms = ("--reward", "oracle", "--baseline", "random")
+    with sandbox_server(ServerConfig()) as url:
+        judged = ("--judge", f"judge:m@{url}", "--judge-prompt", "rubric", "--out", tmp_path)
+        report = orjson.loads(run(*arms, *SMALL, *judged, "--json").stdout)
+        text = run(*arms, *SMALL, *judged).stdout
+    conversations = {
+        arm: [
+            Conversation.from_messages(orjson.loads(line)["messages"])
+            for line in (tmp_path / f"{arm}.jsonl").read_text().splitlines()
+        ]
+        for arm in ("reward", "baseline")
+    }
+    grades = zip(*(oracle_score(each) for each in conversations.values()), strict=True)
+    points = [1.0 if one > other else 0.5 if one == other else 0.0 for one, other in grades]
+    assert report["comparison"]["win_rate"]["value"] == pytest.approx(sum(points) / 8)
+    rows = [orjson.loads(line) for line in (tmp_path / "judgements.jsonl").read_text().splitlines()]
+    assert [row["score"] for row in rows] == points
+    assert report["comparison"]["judge"]["prompt"] == "rubric"
+    assert [arm["grade"] for arm in report["arms"]] == [None, None]
+    assert "oracle against random: win rate" in text
+    assert "first shown wins" in text
+
+
+def test_a_judge_who_compares_needs_a_baseline():
+    with pytest.raises(InvalidInputError, match="expected --baseline too"):
+        run("--reward", "oracle", "--judge", "judge:sandbox", *SMALL)
+
+
+def test_flags_of_a_judge_are_refused_where_a_reward_grades():
+    with pytest.raises(InvalidInputError, match="--judge-samples: expected a judge"):
+        run("--reward", "oracle", "--judge", "length", "--judge-samples", 3, *SMALL)
+
+
+def test_a_reward_behind_a_server_selects_what_the_same_reward_selects_in_this_process(reward_server):
+    names = [f"rm@{reward_server}", "length"]
+    results = [run("--reward", name, *SMALL, "--json") for name in names]
+    arms = [orjson.loads(result.stdout)["arms"][0] for result in results]
+    assert [arm.pop("selector") for arm in arms] == names
+    assert arms[0] == arms[1]

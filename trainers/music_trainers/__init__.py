@@ -1,9 +1,9 @@
-"""Trainers: reward models from preference pairs, and the end-to-end demo.
+"""Trainers: reward models from preference pairs, policies from rewards, and the end-to-end demo.
 
 - `music_trainers.reward`: the reward-model trainer.
-- `music_trainers.precision`: optimizer states of fewer bits.
 - `music_trainers.policy`: policies from the rewards of chat environments.
-- `music_trainers.demo`: the paper in miniature.
+- `music_trainers.precision`: optimizer states of fewer bits.
+- `music_trainers.demo`: the paper in miniature; `music_trainers.experiment`: the grid around it.
 - `music_trainers.cli`: `music train`, `music rl` and `music demo`.
 """
 

@@ -15,6 +15,7 @@ from music.errors import InvalidInputError
 from music.files import require_output_folder
 from music.names import require_model
 from music.reward.functions import require_reward
+from music_trainers.demo.config import DemoConfig
 from music_trainers.policy.config import PolicyTrainingConfig
 from music_trainers.reward.config import RewardTrainingConfig
 
@@ -28,15 +29,6 @@ __all__ = ["demo", "rl", "train"]
 _OWN = {"rewards", "grades"}
 _EPISODES: Any = {"curve": {"__all__": _OWN}, "greedy_before": _OWN, "greedy_after": _OWN}
 """What a result holds of each single episode: too much for a terminal."""
-
-
-def _policy_flag(name: str, *names: str, show_default: bool = True) -> Any:
-    description = PolicyTrainingConfig.model_fields[name].description
-    return typer.Option(*names, help=description, show_default=show_default)
-
-
-def _policy_default(name: str) -> Any:
-    return PolicyTrainingConfig.model_fields[name].default
 
 
 @with_flags
@@ -93,38 +85,12 @@ def train(
         emit(result.model_dump(mode="json", exclude={"losses"}), as_json, format_result(result))
 
 
-def rl(
-    out: Annotated[Path, _policy_flag("out")] = Path("runs/rl"),
-    policy: Annotated[str, _policy_flag("policy", show_default=False)] = _policy_default("policy"),
-    reward: Annotated[str, _policy_flag("reward", show_default=False)] = _policy_default("reward"),
-    judge: Annotated[str | None, _policy_flag("judge")] = _policy_default("judge"),
-    user: Annotated[str, _policy_flag("user")] = _policy_default("user"),
-    seeds: Annotated[str | None, _policy_flag("seeds")] = _policy_default("seeds"),
-    personas: Annotated[Path | None, _policy_flag("personas")] = None,
-    eval_personas: Annotated[Path | None, _policy_flag("eval_personas")] = None,
-    num_turns: Annotated[int, _policy_flag("num_turns", "--turns")] = _policy_default("num_turns"),
-    reward_mode: Annotated[str, _policy_flag("reward_mode")] = _policy_default("reward_mode"),
-    discount: Annotated[float, _policy_flag("discount")] = _policy_default("discount"),
-    num_steps: Annotated[int, _policy_flag("num_steps")] = _policy_default("num_steps"),
-    num_groups: Annotated[int, _policy_flag("num_groups")] = _policy_default("num_groups"),
-    group_size: Annotated[int, _policy_flag("group_size")] = _policy_default("group_size"),
-    updates_per_step: Annotated[int, _policy_flag("updates_per_step")] = _policy_default("updates_per_step"),
-    micro_batch_size: Annotated[int, _policy_flag("micro_batch_size")] = _policy_default("micro_batch_size"),
-    learning_rate: Annotated[float | None, _policy_flag("learning_rate")] = _policy_default("learning_rate"),
-    kl_weight: Annotated[float, _policy_flag("kl_weight")] = _policy_default("kl_weight"),
-    max_reply_tokens: Annotated[int, _policy_flag("max_reply_tokens")] = _policy_default("max_reply_tokens"),
-    evaluate_every: Annotated[int, _policy_flag("evaluate_every")] = _policy_default("evaluate_every"),
-    num_evaluations: Annotated[int, _policy_flag("num_evaluations")] = _policy_default("num_evaluations"),
-    seed: Annotated[int, _policy_flag("seed")] = _policy_default("seed"),
-    overwrite: Annotated[bool, _policy_flag("overwrite", "--overwrite")] = _policy_default("overwrite"),
-    as_json: AsJson = False,
-) -> None:
+@with_flags
+def rl(config: PolicyTrainingConfig, as_json: AsJson = False) -> None:
     """Train a language model on the rewards of simulated conversations, by TRL's GRPO (the extra `trl`).
 
     Example: music rl --reward runs/rm --policy Qwen/Qwen2.5-0.5B-Instruct --user m@http://127.0.0.1:8000/v1 --out DIR
     """
-    values = locals()
-    config = PolicyTrainingConfig(**{name: values[name] for name in PolicyTrainingConfig.model_fields})
     # What can be wrong is found before anything is loaded.
     config.require_unfinished()
     require_model(config.policy)
@@ -132,7 +98,7 @@ def rl(
         require_reward(name)
     if find_spec("trl") is None:
         raise InvalidInputError("music rl needs TRL, which is not installed: pip install 'music-rm[trl]'")
-    from music_trainers.policy.progress import format_evaluation, format_policy_result
+    from music_trainers.policy.report import format_evaluation, format_policy_result
     from music_trainers.policy.run import train_policy
 
     def show(point: "PolicyEvaluation") -> None:
@@ -146,25 +112,25 @@ def rl(
     emit(result.model_dump(mode="json", exclude=_EPISODES), as_json, format_policy_result(result))
 
 
+@with_flags
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder of the report and of all that the demo makes.")] = Path("runs/demo"),
+    config: DemoConfig,
     quick: Annotated[bool, typer.Option("--quick", help="A smaller run, to see that everything works.")] = False,
-    seed: Annotated[int, typer.Option(help="Of everything in the demo.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Run the paper in miniature on the sandbox, and report the results.
 
     Example: music demo --quick
     """
-    from music_trainers.demo import FULL, QUICK, DemoConfig, run_demo
-    from music_trainers.demo.report import render_terminal
+    from music_trainers.demo import QUICK, run_demo
+    from music_trainers.demo.report import print_demo
 
-    require_output_folder(out)
-    result = run_demo(DemoConfig(out=out, seed=seed, sizes=QUICK if quick else FULL), console)
+    require_output_folder(config.out)
+    result = run_demo(config.model_copy(update={"sizes": QUICK}) if quick else config, console)
     if as_json:
         emit(result.model_dump(mode="json"), as_json)
     else:
-        render_terminal(result, Console(highlight=False, emoji=False))
+        print_demo(result, Console(highlight=False, emoji=False))
 
 
 def _source(spec: str, reading: Reading, margin_column: str | None) -> "PairSource":

@@ -17,13 +17,13 @@ __all__ = ["plain_reply", "read_prompt", "read_rendered_prompt", "replied", "rep
 
 
 def read_prompt(messages: object) -> Conversation:
-    """Return the prompt as a conversation that ends with the user, or with what a tool returned.
+    """Return the prompt as a conversation that ends with the user or with a tool's result.
 
     Args:
-        messages: A list of `{"role", "content"}`, as dicts or models, or JSON text of one; further keys are left out.
+        messages: A list of `{"role", "content"}`, as dicts or models, or JSON text of one; other keys are ignored.
 
     Raises:
-        InvalidInputError: It is none, or the assistant has answered already.
+        InvalidInputError: It is none, or it ends with the assistant.
     """
     try:
         plain = list(map(_plain, messages)) if isinstance(messages, list | tuple) else messages
@@ -39,12 +39,12 @@ def read_prompt(messages: object) -> Conversation:
 
 
 def _plain(message: object) -> object:
-    """Return a message as a dict where a library has a model of its own for them."""
+    """Return a message as a dict; some libraries have a model of their own."""
     return message.model_dump(exclude_none=True) if isinstance(message, BaseModel) else message
 
 
 def reply_text(content: object) -> str:
-    """Return the text of a reply's content: in parts perhaps, and none beside a tool call.
+    """Return the text of a reply's content, which may be in parts, or absent next to a tool call.
 
     Raises:
         InvalidInputError: It is neither, or a part is no text.
@@ -59,20 +59,20 @@ def reply_text(content: object) -> str:
 
 
 def replied(prompt: Conversation, reply: str) -> Conversation | None:
-    """Return the prompt with its reply, stripped as models' replies are; None if nothing is left to score."""
+    """Return the prompt with its reply, stripped; None if nothing is left to score."""
     return prompt.assistant(reply.strip()) if reply.strip() else None
 
 
 def read_rendered_prompt(tokenizer: "PreTrainedTokenizerBase", text: str, messages: object) -> Conversation:
-    """Return the conversation that a rendered prompt stands for.
+    """Return the conversation that a prompt was rendered from.
 
     Args:
         tokenizer: The policy's.
         text: The rendered prompt.
-        messages: Those it was rendered from, or JSON text of them.
+        messages: The messages it was rendered from, or JSON text of them.
 
     Raises:
-        InvalidInputError: The text is not, to the letter, what the tokenizer's chat template makes of the messages.
+        InvalidInputError: The text is not exactly what the tokenizer's chat template makes of the messages.
     """
     prompt = read_prompt(messages)
     made = tokenizer.apply_chat_template(prompt.to_messages(), tokenize=False, add_generation_prompt=True)
@@ -94,7 +94,7 @@ def reply_of_query(tokenizer: "PreTrainedTokenizerBase", query: str, prompt: str
     if not query.startswith(seen):
         raise InvalidInputError(
             f"expected a query that begins with its prompt, {seen[-100:]!r}, got {query[:200]!r}: was the prompt cut "
-            "to fit? Then allow longer ones, for a conversation without its beginning cannot be judged"
+            "to fit? Then allow longer ones: a conversation without its beginning cannot be judged"
         )
     return plain_reply(tokenizer, query[len(seen) :])
 

@@ -34,12 +34,12 @@ class ChatObservation(Observation):  # type: ignore[misc]
 class ChatEnvironment(Environment):  # type: ignore[misc]
     """A conversation with a user, in the form of OpenEnv's `Environment`.
 
-    OpenEnv knows `done` alone. `metadata["truncated"]` tells an episode that an error cut short (the user failed, or
-    the reply was blank or cannot be scored) from one that is over: its `reward` is None, it is not to be learned from,
-    and `metadata["error"]` says what went wrong.
+    OpenEnv has no `truncated`, only `done`. `metadata["truncated"]` is true if an error cut the episode short (the user
+    failed, or the reply was blank or cannot be scored). Its `reward` is then None, and `metadata["error"]` is the
+    reason; do not learn from it.
 
     Args:
-        world: The user and the reward, with all that `ChatEnv` takes. All sessions share it; it stays yours to close.
+        world: The user and the reward, with the arguments of `ChatEnv`. All sessions share it; you close it.
     """
 
     SUPPORTS_CONCURRENT_SESSIONS = True
@@ -56,11 +56,11 @@ class ChatEnvironment(Environment):  # type: ignore[misc]
 
         Args:
             seed: Fixes the draws and all of the user's sampling, as in `ChatEnv.reset`.
-            episode_id: A name of yours, given back in `state`.
+            episode_id: Your own name for it, returned in `state`.
             **options: Those of `ChatEnv.reset`: `seed_index`, which of the world's seeds to start from.
 
         Raises:
-            InvalidInputError: An option is unknown, or the index of no seed.
+            InvalidInputError: An option is unknown, or there is no such seed.
             EndpointError, RoleFailedError: The user gave no first message.
         """
         seed_index, generator = self._world.seed_index_of(options), generator_for(seed, self._generator)
@@ -70,7 +70,7 @@ class ChatEnvironment(Environment):  # type: ignore[misc]
         return ChatObservation(messages=episode.conversation.to_messages(), metadata=begin_info(episode))
 
     def step(self, action: ChatAction, timeout_s: float | None = None, **_: Any) -> ChatObservation:
-        """Reply to the user; `timeout_s` is not heeded, as OpenEnv's own clients never send it.
+        """Reply to the user; `timeout_s` is ignored, as OpenEnv's own clients never send it.
 
         Raises:
             InvalidInputError: A score is not finite.
@@ -80,21 +80,21 @@ class ChatEnvironment(Environment):  # type: ignore[misc]
         try:
             require_reply(action.message)
         except InvalidInputError as error:
-            return self._go_on(_cut_short(before, error), None)
+            return self._observe(_cut_short(before, error), None)
         after = run_in_background(self._world.reply(before, action.message))
         try:
             (reward,), (after,) = self._world.reward([before], [after])
         except UnscorableError as error:
-            return self._go_on(_cut_short(after, error), None)
-        return self._go_on(after, None if after.is_truncated else reward)
+            return self._observe(_cut_short(after, error), None)
+        return self._observe(after, None if after.is_truncated else reward)
 
     @property
     def state(self) -> State:
-        """How far the episode is."""
+        """The number of steps of the episode, and its name."""
         return State(episode_id=self._episode_id, step_count=self._episode.turn if self._episode else 0)
 
-    def _go_on(self, after: Episode, reward: float | None) -> ChatObservation:
-        """Take up where a step has led, and show it."""
+    def _observe(self, after: Episode, reward: float | None) -> ChatObservation:
+        """Keep the episode after a step, and return its observation."""
         self._episode = after
         return ChatObservation(
             messages=after.conversation.to_messages(),

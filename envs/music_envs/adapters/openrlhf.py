@@ -34,8 +34,8 @@ def as_reward_func(
     Args:
         reward: Scores conversations.
         tokenizer: The policy's.
-        floor: Of a reply that cannot be scored, a blank one for example: OpenRLHF has no way to leave it out. The log
-            `unscorable` counts them.
+        floor: The reward of a reply that cannot be scored, for example a blank one: OpenRLHF cannot leave it out. The
+            log `unscorable` counts them.
     """
 
     def reward_func(queries: Sequence[str], prompts: Sequence[str], labels: Sequence[str], **_: Any) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def as_reward_func(
 
 
 def agent_executor(world: ChatWorld, tokenizer: PreTrainedTokenizerBase, *, floor: float, seed: int = 0) -> type:
-    """Return the class that OpenRLHF looks for under the name `AgentExecutor`; see `ChatAgent` for the arguments."""
+    """Return the class that OpenRLHF imports as `AgentExecutor`; see `ChatAgent` for the arguments."""
     from openrlhf.utils.agent import AgentInstanceBase, MultiTurnAgentExecutor
 
     class AgentInstance(ChatAgent, AgentInstanceBase):  # type: ignore[misc]  # no types
@@ -71,7 +71,7 @@ class ChatAgent:
     """One conversation with a user, in the form of OpenRLHF's `AgentInstanceBase`.
 
     Args:
-        world: The user and the reward, with all that `ChatEnv` takes. OpenRLHF sums the rewards of the steps up.
+        world: The user and the reward, with the arguments of `ChatEnv`. OpenRLHF adds up the rewards of the steps.
         tokenizer: The policy's.
         floor: The reward of a reply that cannot be scored, which ends the conversation.
         seed: Of the users. Equal prompts meet the same persona with the same seed.
@@ -86,7 +86,7 @@ class ChatAgent:
         self._episode: Episode | None = None
 
     async def reset(self, states: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """Take up the prompt.
+        """Start from the prompt.
 
         Raises:
             InvalidInputError: The label does not hold the messages that the prompt was rendered from.
@@ -96,10 +96,10 @@ class ChatAgent:
         return {"observation": states["observation"]}
 
     async def step(self, states: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """Hear a reply, let the user go on, and reward.
+        """Add a reply and the user's answer, and reward it.
 
         Raises:
-            EndpointError: The user failed: OpenRLHF has no way to leave the conversation out.
+            EndpointError: The user failed: OpenRLHF cannot leave the conversation out.
         """
         before = require_running(self._episode)
         reply = plain_reply(self._tokenizer, states["action_text"])
@@ -113,9 +113,9 @@ class ChatAgent:
         except UnscorableError:
             return self._end_unscorable()
         self._episode = after
-        said = "" if after.is_terminated else after.conversation.messages[-1].content
-        # A reply that was cut off has filled the context, so what follows is dropped: all others are closed.
-        return _step(reward, self._template.between(said, closed=True) if said else "", done=after.is_terminated)
+        answer = "" if after.is_terminated else after.conversation.messages[-1].content
+        # A reply that was cut off has filled the context, so nothing follows it. All others are closed.
+        return _step(reward, self._template.between(answer, closed=True) if answer else "", done=after.is_terminated)
 
     def _end_unscorable(self) -> dict[str, Any]:
         return _step(self._floor, "", done=True, unscorable=True)

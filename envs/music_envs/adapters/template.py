@@ -1,6 +1,6 @@
-"""What a chat template writes between two replies, so that a user's turn can follow a policy's own tokens.
+"""`TurnTemplate`: what a chat template writes between two replies, so a user's turn can follow a policy's own tokens.
 
-The policy's tokens are kept as they were sampled. Rendering the whole conversation anew would tokenize them anew, and
+The policy's tokens are kept as they were sampled. Rendering the whole conversation again would tokenize it again, and
 the tokens that are trained on would not be those that were sampled.
 """
 
@@ -22,7 +22,7 @@ class TurnTemplate:
 
     Args:
         tokenizer: The policy's.
-        **options: Of `apply_chat_template`, the template's own as well.
+        **options: Of `apply_chat_template`, including the template's own.
 
     Raises:
         InvalidInputError: The template closes a reply differently once more follows, or leaves the reply out.
@@ -38,11 +38,11 @@ class TurnTemplate:
         """The same as text."""
 
     def between(self, user: str, *, closed: bool) -> str:
-        """Return what stands between a reply and the next one.
+        """Return the text between a reply and the next one.
 
         Args:
-            user: What the user says.
-            closed: Whether the reply ends with its closing token already; one that was cut off does not.
+            user: The user's message.
+            closed: Whether the reply already ends with its closing token; one that was cut off does not.
         """
         text = self._after_reply(user)
         return text.removeprefix(self.closing) if closed else text

@@ -21,14 +21,14 @@ __all__ = ["ChatUser"]
 
 
 class ChatUser(Transform):  # type: ignore[misc]  # no types
-    """Lets a user answer every reply, and rewards it, in a `ChatEnv` of input mode `history`.
+    """Lets a user answer every reply, and rewards it, in TorchRL's `ChatEnv` with the input mode `history`.
 
     All users of a batch are asked at once, and all its conversations scored in one call. `reward`, `terminated`,
     `truncated` and `done` have the shape `[batch, 1]`. A step that an error of the user cut short is `truncated`, with
     the reward 0; do not learn from it.
 
     Args:
-        world: The user and the reward, with all that music's `ChatEnv` takes; it stays yours to close.
+        world: The user and the reward, with the arguments of `music_envs.ChatEnv`; you close it.
         seed: Of the users.
     """
 
@@ -50,7 +50,7 @@ class ChatUser(Transform):  # type: ignore[misc]  # no types
         return done_spec
 
     def _reset(self, tensordict: TensorDictBase, tensordict_reset: TensorDictBase) -> TensorDictBase:
-        """Take up the prompts."""
+        """Start from the prompts."""
         histories = tensordict_reset["history"].prompt.unbind(0)
         self._num_resets += 1
         seeds = [derive_seed(self._seed, self._num_resets, row) for row in range(len(histories))]
@@ -59,7 +59,7 @@ class ChatUser(Transform):  # type: ignore[misc]  # no types
         return _ended(tensordict_reset, self._episodes)
 
     def _step(self, tensordict: TensorDictBase, next_tensordict: TensorDictBase) -> TensorDictBase:
-        """Hear the replies, let the users go on, and reward.
+        """Add the replies and the users' answers, and reward them.
 
         Raises:
             InvalidInputError: A reply is blank or too long, or a score is not finite.
@@ -88,7 +88,7 @@ def _history(conversation: Conversation) -> History:
 
 
 def _ended(tensordict: TensorDictBase, episodes: Sequence[Episode]) -> TensorDictBase:
-    """Say which conversations are over."""
+    """Set which conversations are over."""
     terminated = torch.tensor([[episode.is_terminated] for episode in episodes])
     truncated = torch.tensor([[episode.is_truncated] for episode in episodes])
     return tensordict.update({"terminated": terminated, "truncated": truncated, "done": terminated | truncated})

@@ -121,8 +121,8 @@ class ChatRollout:
         for trajectory in trajectories:
             if trajectory.is_running:
                 closed = trajectory.completion_ids[-1] == template.closing_id
-                said = template.between(trajectory.episode.conversation.messages[-1].content, closed=closed)
-                trajectory.add(template.encode(said), by_policy=False)
+                answer = template.between(trajectory.episode.conversation.messages[-1].content, closed=closed)
+                trajectory.add(template.encode(answer), by_policy=False)
 
     def _reward(self, trajectories: Sequence["_Trajectory"], after: Sequence[Episode]) -> None:
         """Reward one step of each, in one call if all can be scored."""

@@ -1,6 +1,6 @@
-"""verifiers: `UserSimulationEnv`, a `MultiTurnEnv` whose `env_response` is our user and whose rubric is our reward.
+"""verifiers: `UserSimulationEnv`, a `MultiTurnEnv` with our user as its `env_response` and our reward as its rubric.
 
-For the classic environments of verifiers before 0.4, which left them out.
+It needs verifiers before 0.4, which removed these classic environments.
 """
 
 import asyncio
@@ -25,13 +25,13 @@ EPISODES = "episodes"
 
 
 class UserSimulationEnv(vf.MultiTurnEnv):  # type: ignore[misc]  # no types
-    """Conversations that a user goes on with after every reply, rewarded by the world.
+    """Conversations in which a user answers every reply, rewarded by the world.
 
-    A rollout whose user fails, or in which a reply is blank, has `state["error"]` set, as rollouts of verifiers do that
-    are no use; its reward is 0, and is not to be learned from.
+    If the user fails or a reply is blank, `state["error"]` is set, as verifiers does for unusable rollouts. The reward
+    is then 0; do not learn from it.
 
     Args:
-        world: The user and the reward, with all that `ChatEnv` takes; it stays yours to close.
+        world: The user and the reward, with the arguments of `ChatEnv`; you close it.
         prompts: Where conversations start: each ends with the user.
         seed: Of the users. Rollouts of one example meet the same persona with the same seed.
     """
@@ -43,13 +43,13 @@ class UserSimulationEnv(vf.MultiTurnEnv):  # type: ignore[misc]  # no types
         super().__init__(dataset=Dataset.from_list(rows), rubric=ChatRubric(world))
 
     async def setup_state(self, state: vf.State) -> vf.State:
-        """Take up the prompt."""
+        """Start from the prompt."""
         seed = derive_seed(self._seed, state["example_id"])
         state[EPISODES] = [self._world.take_up(read_prompt(state["prompt"]), seed)]
         return state
 
     async def env_response(self, messages: vf.Messages, state: vf.State, **_: Any) -> vf.Messages:
-        """Return what the user says to the last reply; nothing once the conversation is over.
+        """Return the user's answer to the last reply; nothing once the conversation is over.
 
         Raises:
             InvalidModelResponseError: The reply is blank or too long.
@@ -65,16 +65,17 @@ class UserSimulationEnv(vf.MultiTurnEnv):  # type: ignore[misc]  # no types
             raise vf.InfraError(f"the user failed: {after.error}")
         state[EPISODES].append(after)
         last = after.conversation.messages[-1]
-        said: vf.Messages = [{"role": "user", "content": last.content}] if last.role == "user" else []
+        answer: vf.Messages = [{"role": "user", "content": last.content}] if last.role == "user" else []
         if after.is_terminated:
-            state["final_env_response"] = said
-        return said
+            state["final_env_response"] = answer
+        return answer
 
 
 class ChatRubric(vf.Rubric):  # type: ignore[misc]
-    """The world's rewards of all steps, summed up; every step of the trajectory has its own as well.
+    """The sum of the world's rewards of all steps; every step of the trajectory has its own reward as well.
 
-    A reward function that raises ends the run. Within verifiers' own reward functions it would be logged and count 0.
+    A reward function that raises ends the run. In verifiers' own reward functions the error would be logged and count
+    as 0.
     """
 
     def __init__(self, world: ChatWorld) -> None:
@@ -83,34 +84,34 @@ class ChatRubric(vf.Rubric):  # type: ignore[misc]
 
     async def score_rollout(self, state: vf.State) -> None:
         """Score one rollout."""
-        await asyncio.to_thread(self._pay, [state])
+        await asyncio.to_thread(self._reward, [state])
         await super().score_rollout(state)
 
     async def score_group(self, states: list[vf.State]) -> None:
-        """Score rollouts, those of one turn in one call."""
-        await asyncio.to_thread(self._pay, states)
+        """Score rollouts, all replies of one turn in one call."""
+        await asyncio.to_thread(self._reward, states)
         await super().score_group(states)
 
-    def _pay(self, states: list[vf.State]) -> None:
+    def _reward(self, states: list[vf.State]) -> None:
         """Reward turn by turn, as a turn's reward may need the score of the one before."""
         for turn in range(max(len(state[EPISODES]) for state in states) - 1):
             due = [state for state in states if turn + 1 < len(state[EPISODES]) and state["error"] is None]
             try:
-                self._pay_turn(due, turn)
+                self._reward_turn(due, turn)
             except UnscorableError:
                 for state in due:
-                    self._pay_alone(state, turn)
+                    self._reward_alone(state, turn)
 
-    def _pay_turn(self, states: Sequence[vf.State], turn: int) -> None:
+    def _reward_turn(self, states: Sequence[vf.State], turn: int) -> None:
         before: list[Episode] = [state[EPISODES][turn] for state in states]
         rewards, after = self._world.reward(before, [state[EPISODES][turn + 1] for state in states])
         for state, reward, episode in zip(states, rewards, after, strict=True):
             state[EPISODES][turn + 1] = episode
             state["trajectory"][turn]["reward"] = reward
 
-    def _pay_alone(self, state: vf.State, turn: int) -> None:
+    def _reward_alone(self, state: vf.State, turn: int) -> None:
         try:
-            self._pay_turn([state], turn)
+            self._reward_turn([state], turn)
         except UnscorableError as error:
             state["error"] = vf.InvalidModelResponseError(str(error))
 

@@ -11,19 +11,19 @@ from music_envs.scoring import scores_or_none
 __all__ = ["as_compute_score"]
 
 SINGLE_TURN = 2
-"""What verl counts in a rollout of one prompt and one reply."""
+"""What verl counts for a rollout of one prompt and one reply."""
 
 
 def as_compute_score(reward: RewardFunction, *, floor: float) -> Callable[..., dict[str, float]]:
     """Return a reward as verl's `compute_score`.
 
-    verl hands over the reply as text, but not the prompt: every row's `extra_info` must have the prompt's `messages`.
-    Rollouts of several turns are refused, as their text has lost who said what.
+    verl passes the reply as text, but not the prompt: every row's `extra_info` must have the prompt's `messages`.
+    Rollouts of several turns are refused, because their text no longer shows the speakers.
 
     Args:
         reward: Scores conversations.
-        floor: Of a reply that cannot be scored, a blank one for example: verl has no way to leave it out. It logs
-            `unscorable`, 1 for those.
+        floor: The score of a reply that cannot be scored, for example a blank one: verl cannot leave it out. The extra
+            value `unscorable` is 1 for those.
     """
 
     def compute_score(
@@ -33,7 +33,7 @@ def as_compute_score(reward: RewardFunction, *, floor: float) -> Callable[..., d
         if (info.get("num_turns") or SINGLE_TURN) > SINGLE_TURN:
             raise InvalidInputError(
                 f"expected a rollout of one prompt and one reply, got one of {info['num_turns']} turns, whose text "
-                "does not tell the user from the assistant: score it in the agent loop, where its messages are"
+                "does not distinguish the user from the assistant: score it in the agent loop, which has its messages"
             )
         if info.get("messages") is None:
             raise InvalidInputError(f"expected the prompt's `messages` in extra_info, got the keys {sorted(info)}")

@@ -1,8 +1,8 @@
-"""What each further candidate brings, by the reward that selects and by a judge: all N from one set of candidates.
+"""What each further candidate adds, by the reward that selects and by a judge: all n from one set of candidates.
 
 Of a decision between N candidates, the best of n is taken in expectation over all choices of n among them; with the
 candidates sorted by reward, the one of rank r (from 0) is the best of n with probability C(N-1-r, n-1) / C(N, n). So
-nothing is drawn anew for a smaller n, and every n rests on all candidates.
+no candidates are drawn again for a smaller n, and every n uses all candidates.
 
 The reward and a judge have different scales. Both gains over n = 1 are therefore counted in standard deviations of the
 candidates of one decision, and their gap is what selection gains in the reward alone. An imperfect reward has a gap
@@ -25,7 +25,7 @@ from music_envs.scoring import checked_scores
 __all__ = ["ScoreByN", "score_by_n"]
 
 EQUAL = 1e-9
-"""What is smaller is rounding."""
+"""Smaller gains are rounding errors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ def score_by_n(
 
     Args:
         rollouts: Of `Greedy` (the best of n replies to the same history) or `Whole` (of n whole conversations). The
-            candidates of `Beam` and `Anytime` depend on each other's scores, so that nothing follows from them for n.
+            candidates of `Beam` and `Anytime` depend on each other's scores and allow no estimate.
         num_candidates: N. Decisions in which a candidate failed are left out.
         judge: Grades all candidates, in one call.
 
@@ -67,7 +67,7 @@ def score_by_n(
         One estimate per n; none where no decision has N candidates.
 
     Raises:
-        InvalidInputError: The judge gave scores that are no use.
+        InvalidInputError: The judge returned unusable scores.
     """
     found = [(r.index, d) for r in rollouts for d in r.decisions if len(d.candidates) == num_candidates]
     if not found:
@@ -117,6 +117,6 @@ def _best_of(
     order = np.argsort(-scores_dn, axis=1, kind="stable")
     value = np.take_along_axis(values_dn, order, axis=1) @ chances
     deviation = float(np.sqrt(values_dn.var(axis=1).mean()))
-    # Where all candidates are worth the same, up to rounding, nothing can be gained.
+    # If all candidates are worth the same, up to rounding, nothing can be gained.
     gain = (value - values_dn.mean(axis=1)) / (deviation if deviation > EQUAL else 1.0)
     return value, np.where(np.abs(gain) > EQUAL, gain, 0.0)

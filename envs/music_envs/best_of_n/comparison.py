@@ -10,8 +10,8 @@ from pathlib import Path
 
 import orjson
 
+from music.aio import gather_all
 from music.errors import InvalidInputError
-from music.judges.gathering import gather_all
 from music.judges.judgement import Judgement
 from music.judges.pairwise import PairJudgement, PairwiseJudge
 from music.judges.reliability import pairwise_figures
@@ -182,8 +182,8 @@ def _row(index: int, judgement: PairJudgement | None) -> dict[str, object]:
     if judgement is None:
         return {"index": index, "score": None}
     orders = {"reward_first": judgement.forward, "baseline_first": judgement.backward}
-    said = {order: [_answer(sample) for sample in samples] for order, samples in orders.items()}
-    return {"index": index, "score": judgement.score, "is_identical": judgement.is_identical, **said}
+    answers = {order: [_answer(sample) for sample in samples] for order, samples in orders.items()}
+    return {"index": index, "score": judgement.score, "is_identical": judgement.is_identical, **answers}
 
 
 def _answer(judgement: Judgement[Choice]) -> str | None:

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from music.config import Config, Flag
+from music.registry import SANDBOX
 
 __all__ = ["BestOfNConfig", "BestOfNEvaluationConfig", "BestOfNMode"]
 
@@ -55,13 +56,13 @@ class BestOfNEvaluationConfig(Config):
     """anytime: tokens per conversation, including prompts and the user's calls."""
     round_size: int | None = Field(default=None, ge=1)
     """anytime: candidates per round; by default 1."""
-    seeds: str = "sandbox"
+    seeds: str = SANDBOX
     """Preference file, folder or hub id (its prompts), or sandbox."""
     num_conversations: int = Field(default=200, ge=1)
     """How many conversations."""
     assistant: str = "sandbox:fair"
     """Endpoint that offers the candidates."""
-    user: str = "sandbox"
+    user: str = SANDBOX
     """Endpoint that plays the user."""
     temperature: float | None = Field(default=None, ge=0)
     """The assistant's; by default the endpoint's own."""
@@ -72,3 +73,8 @@ class BestOfNEvaluationConfig(Config):
     compares each conversation with the baseline's, in both orders."""
     out: Path | None = None
     """Folder for the rollouts, as JSON lines, and for all replies."""
+
+    @property
+    def selectors(self) -> tuple[str, ...]:
+        """The reward, and the baseline if there is one."""
+        return (self.reward,) if self.baseline is None else (self.reward, self.baseline)

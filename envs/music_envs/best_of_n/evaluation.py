@@ -12,10 +12,9 @@ from typing import Protocol
 from music.conversation import Conversation
 from music.errors import InvalidInputError, MusicError
 from music.files import require_output_folder
-from music.judges.cli import read_judge
 from music.judges.model import open_judge_model
 from music.judges.pairwise import PairwiseJudge
-from music.judges.settings import JudgeSettings
+from music.judges.settings import JudgeSettings, read_judge
 from music.llm.openai import ClientSettings
 from music.registry import ORACLE, SANDBOX
 from music.reward.functions import RewardFunction, load_reward, require_reward
@@ -123,43 +122,34 @@ async def evaluate_best_of_n(
         >>> asyncio.run(evaluate_best_of_n(config)).judge
         'oracle'
     """
-    out, sizes, names = config.out, config.sizes, [name for name in (config.reward, config.baseline) if name]
-    if out is not None:
-        require_output_folder(out)
+    judge, endpoint, strategy = _check(config)
     sampling = {"temperature": config.temperature, "max_tokens": config.max_reply_tokens}
     player_options = read_player_options(options, client or ClientSettings(), **sampling)
-    endpoint = _judge_endpoint(config)
-    strategy_options = {name: getattr(config, name) for name in ("width", "margin", "token_budget", "round_size")}
-    strategy = make_strategy(config.mode, strategy_options)
-    for name in filter(None, (*names, None if endpoint else config.judge)):
-        require_reward(name)
-    seeds = load_prompts(config.seeds, config.num_conversations, sizes.seed)
+    seeds = load_prompts(config.seeds, config.num_conversations, config.sizes.seed)
     if len(seeds) < config.num_conversations:
         note(f"{config.num_conversations} conversations asked for; {config.seeds} has prompts for {len(seeds)}")
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-
-    judge = config.judge or (ORACLE if config.seeds == SANDBOX else None)
-    selectors = [await asyncio.to_thread(_load_selector, name, config.mode, note) for name in names]
+    if config.out is not None:
+        config.out.mkdir(parents=True, exist_ok=True)
+    selectors = [await asyncio.to_thread(_load_selector, name, config.mode, note) for name in config.selectors]
     grader = await asyncio.to_thread(load_reward, judge) if judge and not endpoint else None
+
     arms = await _run(config, seeds, selectors, strategy, player_options, progress, note)
     for rollouts in arms:
         if all(rollout.is_failed for rollout in rollouts):
             raise MusicError(f"all {len(rollouts)} conversations failed; the first: {rollouts[0].error}")
-    if out is not None:  # Before a judge that may fail: the replies were paid for.
-        _write(out, arms, [None] * len(arms))
+    _write(config.out, arms, [None] * len(arms))  # before a judge that may fail: the replies were paid for
     grades = [await asyncio.to_thread(grade_rollouts, arm, grader) if grader else None for arm in arms]
-    reports = await asyncio.to_thread(_report, config, names, arms, grades, grader)
-    files = _write(out, arms, grades) if out is not None else None
+    reports = await asyncio.to_thread(_report, config, arms, grades, grader)
+    files = _write(config.out, arms, grades)
     comparison: GradeComparison | RolloutComparison | None = None
     if endpoint:
-        comparison = await _judge(arms, endpoint, judge_settings or JudgeSettings(), out, progress)
+        comparison = await _judge(arms, endpoint, judge_settings or JudgeSettings(), config.out, progress)
     elif len(given := [each for each in grades if each is not None]) == 2:
         comparison = compare_grades(*given)
     return BestOfNEvaluation(
         mode=config.mode,
         strategy=strategy,
-        config=sizes,
+        config=config.sizes,
         assistant=config.assistant,
         user=config.user,
         seeds=config.seeds,
@@ -171,14 +161,19 @@ async def evaluate_best_of_n(
     )
 
 
-def _judge_endpoint(config: BestOfNEvaluationConfig) -> str | None:
-    """Return the endpoint of a judge that compares; None where a reward grades, or nobody does."""
-    found = read_judge(config.judge) if config.judge else None
+def _check(config: BestOfNEvaluationConfig) -> tuple[str | None, str | None, Strategy]:
+    """Return the judge, its endpoint if it is a language model that compares, and the strategy."""
+    if config.out is not None:
+        require_output_folder(config.out)
+    judge = config.judge or (ORACLE if config.seeds == SANDBOX else None)
+    found = read_judge(judge) if judge else None
     if found and config.baseline is None:
-        raise InvalidInputError(
-            f"--judge {config.judge}: expected --baseline too, as this judge compares two selectors"
-        )
-    return found[1] if found else None
+        raise InvalidInputError(f"--judge {judge}: expected --baseline too, as this judge compares two selectors")
+    options = {name: getattr(config, name) for name in ("width", "margin", "token_budget", "round_size")}
+    strategy = make_strategy(config.mode, options)
+    for name in filter(None, (*config.selectors, None if found else judge)):
+        require_reward(name)
+    return judge, found[1] if found else None, strategy
 
 
 def _load_selector(name: str, mode: BestOfNMode, note: Callable[[str], None]) -> RewardFunction:
@@ -218,7 +213,6 @@ async def _run(
 
 def _report(
     config: BestOfNEvaluationConfig,
-    names: Sequence[str],
     arms: Sequence[Sequence[Rollout]],
     grades: Sequence[Grades | None],
     grader: RewardFunction | None,
@@ -228,12 +222,16 @@ def _report(
     has_by_n = config.mode in (BestOfNMode.GREEDY, BestOfNMode.WHOLE)
     return tuple(
         report_selector(name, arm, graded, score_by_n(arm, num_candidates=num, judge=grader) if has_by_n else ())
-        for name, arm, graded in zip(names, arms, grades, strict=True)
+        for name, arm, graded in zip(config.selectors, arms, grades, strict=True)
     )
 
 
-def _write(out: Path, arms: Sequence[Sequence[Rollout]], grades: Sequence[Grades | None]) -> dict[str, str]:
-    """Write the rollouts of each selector; return the files by arm."""
+def _write(
+    out: Path | None, arms: Sequence[Sequence[Rollout]], grades: Sequence[Grades | None]
+) -> dict[str, str] | None:
+    """Write the rollouts of each selector and return the files by arm; None without an output folder."""
+    if out is None:
+        return None
     files = {}
     for label, arm, graded in zip(("reward", "baseline"), arms, grades, strict=False):
         path = out / f"{label}.jsonl"

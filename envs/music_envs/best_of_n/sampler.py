@@ -47,10 +47,10 @@ class CandidateSampler:
         """Add the user's message if it is the user's turn."""
         if rollout.stop_reason is not None or rollout.conversation.next_role != "user":
             return rollout
-        said = await self._ask(self._user, self._view(rollout, "user", turn, self.config.seed))
-        if not isinstance(said, RoleTurn):
-            return rollout.failed(said)
-        return replace(rollout, conversation=rollout.conversation.user(said.text), usage=rollout.usage + said.usage)
+        answer = await self._ask(self._user, self._view(rollout, "user", turn, self.config.seed))
+        if not isinstance(answer, RoleTurn):
+            return rollout.failed(answer)
+        return replace(rollout, conversation=rollout.conversation.user(answer.text), usage=rollout.usage + answer.usage)
 
     async def sample(self, rollout: Rollout, turn: int, numbers: Iterable[int]) -> list[Rollout]:
         """Return the rollout continued by the candidates of these numbers; only itself once it has ended.
@@ -78,11 +78,11 @@ class CandidateSampler:
     async def _reply(self, rollout: Rollout, turn: int, number: int) -> Rollout:
         """Add the assistant's candidate of this number."""
         seen = self._view(rollout, "assistant", turn, derive_seed(self.config.seed, "candidate", number))
-        said = await self._ask(self._assistant, seen)
-        if not isinstance(said, RoleTurn):
-            return rollout.failed(said)
-        conversation = rollout.conversation.assistant(said.text)
-        return replace(rollout, conversation=conversation, usage=rollout.usage + said.usage)
+        answer = await self._ask(self._assistant, seen)
+        if not isinstance(answer, RoleTurn):
+            return rollout.failed(answer)
+        conversation = rollout.conversation.assistant(answer.text)
+        return replace(rollout, conversation=conversation, usage=rollout.usage + answer.usage)
 
     def _view(self, rollout: Rollout, part: Literal["user", "assistant"], turn: int, seed: int) -> RoleView:
         """Return what a player may know."""

@@ -27,18 +27,24 @@ __all__ = ["AsyncChatEnv"]
 
 
 class AsyncChatEnv:
-    """A conversation with a simulated user, awaited; in all else as `ChatEnv`.
-
-    Example:
-        >>> env = AsyncChatEnv(num_turns=3)  # doctest: +SKIP
-        >>> conversation, info = await env.reset(seed=0)  # doctest: +SKIP
-        >>> conversation, reward, terminated, truncated, info = await env.step("Try a walk.")  # doctest: +SKIP
+    """A conversation with a simulated user whose `reset` and `step` are awaited; otherwise the same as `ChatEnv`.
 
     Args:
-        **arguments: As `ChatEnv` takes them.
+        num_turns, user, reward, reward_mode, seeds, personas, is_done: As for `ChatEnv`.
 
     Raises:
-        InvalidInputError: An argument is not what it should be.
+        InvalidInputError: An argument has a wrong value.
+
+    Example:
+        >>> import asyncio
+        >>> from music_envs import AsyncChatEnv
+        >>> async def play() -> bool:
+        ...     env = AsyncChatEnv(num_turns=1)
+        ...     await env.reset(seed=0)
+        ...     conversation, reward, terminated, truncated, info = await env.step("Try a walk.")
+        ...     return terminated
+        >>> asyncio.run(play())
+        True
     """
 
     @refuses_unknown_arguments
@@ -87,11 +93,11 @@ class AsyncChatEnv:
         return after.conversation, reward, after.is_terminated, after.is_truncated, step_info(after)
 
     def snapshot(self) -> ChatSnapshot:
-        """Return all that decides how the environment goes on; see `ChatEnv.snapshot`."""
+        """Return the state of the environment; see `ChatEnv.snapshot`."""
         return ChatSnapshot(episode=self._episode, generator=self._generator.bit_generator.state)
 
     def restore(self, snapshot: ChatSnapshot) -> tuple[Conversation, dict[str, Any]]:
-        """Go back, or over, to a snapshot; see `ChatEnv.restore`."""
+        """Return to a snapshot; see `ChatEnv.restore`."""
         episode = require_begun(snapshot)
         self._generator.bit_generator.state = snapshot.generator
         self._episode = episode

@@ -32,64 +32,72 @@ class ChatEnv(gymnasium.Env[Conversation, str]):
     """A conversation with a simulated user, rewarded as a whole.
 
     ## Description
-    The agent plays the assistant of a chat; a language model (or any role of `music_agents`) plays the user, who reads
-    every reply and goes on from there. After `num_turns` replies a reward model judges the whole conversation, as in
-    the multi-turn Best-of-N of the MUSIC paper (arXiv 2512.24693, H turns).
+    The agent plays the assistant of a chat. A language model (or any role of `music_agents`) plays the user, who reads
+    every reply and answers it. After `num_turns` replies a reward model judges the whole conversation, as in the
+    multi-turn Best-of-N of the MUSIC paper (arXiv 2512.24693, H turns).
 
     ## Action Space
     `ReplySpace`: the assistant's next message, a string that is not blank.
 
     ## Observation Space
-    `ConversationSpace`: the immutable `Conversation` so far. It ends with the user's latest message, which is to be
-    answered, and in the last observation of an episode with the last reply.
+    `ConversationSpace`: the immutable `Conversation` so far. It ends with the user's latest message, and in the last
+    observation of an episode with the last reply.
 
     ## Rewards
-    By `reward_mode`, all from scores of the conversation up to its last reply, as `reward` gives them:
-    - `terminal`: 0 before the end, and at the end the score (the paper's).
-    - `per_turn`: after every reply the score of the conversation so far.
-    - `difference`: after every reply what it added to the score, which is 0 before the first one. The rewards of an
-      episode sum up to the terminal one.
+    All rewards come from scores of the conversation up to its last reply. The `reward_mode` is one of:
+    - `terminal`: 0 before the end, and the score at the end (the paper's).
+    - `per_turn`: after every reply, the score of the conversation so far.
+    - `difference`: after every reply, what it added to the score, which is 0 before the first one. The rewards of an
+      episode add up to the terminal one.
 
     A step that an error cuts short has the reward 0, `truncated` and the stop reason `error`; do not learn from it.
 
     ## Starting State
-    One of `seeds`, drawn by the environment's generator, or number `options["seed_index"]`. Where the seed does not end
+    One of `seeds`, drawn by the environment's generator, or number `options["seed_index"]`. If the seed does not end
     with a user message, the user writes one first. `reset(seed=...)` fixes the draws and all of the user's sampling.
-    A `reset` that raises draws nothing. `snapshot` and `restore` go back to any moment.
+    A `reset` that raises draws nothing. `snapshot` and `restore` return to any earlier state.
 
     ## Episode End
-    - `terminated`: the task is over, and its reward paid: `num_turns` replies were given (stop reason `turn_limit`; the
-      horizon is part of the task, and no value should be bootstrapped beyond it), or `is_done` said that the user's
-      last message ends the conversation (`user_done`).
-    - `truncated`: the user failed for good (`error`). A wrapper such as `TimeLimit` may truncate as well; prefer
-      `num_turns`, since a wrapper's cut comes without the reward.
+    - `terminated`: the task is over and rewarded. Either `num_turns` replies were given (stop reason `turn_limit`; the
+      horizon is part of the task, so bootstrap no value beyond it), or `is_done` returned true after a user message
+      (`user_done`).
+    - `truncated`: the user failed permanently (`error`). A wrapper such as `TimeLimit` may truncate as well; prefer
+      `num_turns`, because a wrapper truncates without the reward.
 
     ## Information
-    Always `seed_index`, `turn` (replies so far), `user` (who plays the user), `persona` (who the user is, or None) and
-    `usage` (`num_calls`, `prompt_tokens` and `completion_tokens` of the user's calls); in every step `stop_reason`
-    (None while the episode goes on); `score` where the conversation was scored; `error` (text) after an error.
-
-    ## Arguments
-    ```python
-    import gymnasium
-    import music_envs  # registers the environment
-
-    env = gymnasium.make("music/Chat-v0", num_turns=3)
-    ```
-    - `num_turns`: replies per episode (the paper's H), at least 1.
-    - `user`: who plays the user: an endpoint as text (`sandbox`, `MODEL@BASE_URL`), which the environment opens and
-      closes; or a `ChatModel` or role, which stay yours. They run on a background event loop of this process.
-    - `reward`: a callable from conversations to scores, or its name for `music.reward.load_reward` (`oracle`, `length`,
-      the path of a reward model, `MODEL@BASE_URL` for one behind a server).
-    - `reward_mode`: see Rewards.
-    - `seeds`: the contexts to start from: conversations, or `sandbox`, or a preference file, folder or hub id, for the
-      prompts of its pairs. Default: one empty conversation, which the user opens.
-    - `personas`: who the users are, one drawn for each episode: personas, or a file of them. Default: anyone.
-    - `is_done`: given the conversation after a user message, whether that message ends it. Default: never.
-    - `render_mode`: None or `ansi`, a transcript.
+    Always `seed_index`, `turn` (replies so far), `user` (the user's name), `persona` (that of the user, or None) and
+    `usage` (`num_calls`, `prompt_tokens` and `completion_tokens` of the user's calls). In every step `stop_reason`
+    (None while the episode continues); `score` if the conversation was scored; `error` (text) after an error.
 
     ## Version History
     - v0: initial version.
+
+    Args:
+        num_turns: Replies per episode (the paper's H), at least 1.
+        user: Plays the user: an endpoint as text (`sandbox`, `MODEL@BASE_URL`), which the environment opens and closes;
+            or a `ChatModel` or role, which you close. They run on a background event loop of this process.
+        reward: A callable from conversations to scores, or its name for `music.reward.load_reward` (`oracle`, `length`,
+            the path of a reward model, `MODEL@BASE_URL` for one behind a server).
+        reward_mode: See Rewards.
+        seeds: The contexts to start from: conversations, or `sandbox`, or a preference file, folder or hub id, for the
+            prompts of its pairs. By default one empty conversation, which the user opens.
+        personas: Define the users, one drawn per episode: personas, or a file of them. By default anyone.
+        is_done: Whether a conversation ends after a user message. By default never.
+        render_mode: None or `ansi`, a transcript.
+
+    Raises:
+        TypeError: There is no such argument; the error names the nearest one.
+        InvalidInputError: An argument has a wrong value.
+
+    Example:
+        >>> import gymnasium
+        >>> import music_envs  # registers the environment
+        >>> env = gymnasium.make("music/Chat-v0", num_turns=1)
+        >>> conversation, info = env.reset(seed=0)
+        >>> conversation, reward, terminated, truncated, info = env.step("Let us begin with what you have.")
+        >>> terminated, reward == info["score"]
+        (True, True)
+        >>> env.close()
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012  # Gymnasium's own declaration
@@ -123,7 +131,7 @@ class ChatEnv(gymnasium.Env[Conversation, str]):
 
     @property
     def reward_mode(self) -> RewardMode:
-        """What a step's reward is; see Rewards."""
+        """How steps are rewarded; see Rewards."""
         return self._world.reward_mode
 
     def reset(
@@ -133,8 +141,8 @@ class ChatEnv(gymnasium.Env[Conversation, str]):
 
         Raises:
             InvalidInputError: `options["seed_index"]` is not the index of a seed, or there are other options.
-            EndpointError, RoleFailedError: The user gave no first message. No episode runs then, and the generator
-                stands where it stood: the same call, tried again, begins the same episode.
+            EndpointError, RoleFailedError: The user gave no first message. No episode runs then, and the generator is
+                unchanged: the same call begins the same episode when it is retried.
         """
         seed_index, generator = self._world.seed_index_of(options), generator_for(seed, self.np_random)
         self._episode = None
@@ -147,27 +155,27 @@ class ChatEnv(gymnasium.Env[Conversation, str]):
         """Reply to the user.
 
         Raises:
-            InvalidInputError: The action is not a reply (the episode goes on unharmed), or a score is not finite.
+            InvalidInputError: The action is not a reply (the episode is unchanged), or a score is not finite.
             ResetNeeded: No episode is running.
         """
         before = require_running(self._episode)
         require_reply(action)
         after = run_in_background(self._world.reply(before, action))
         (reward,), (after,) = self._world.reward([before], [after])
-        self._episode = after  # only now: a step that raises leaves the episode where it stood
+        self._episode = after  # only now: a step that raises leaves the episode unchanged
         return after.conversation, reward, after.is_terminated, after.is_truncated, step_info(after)
 
     def snapshot(self) -> ChatSnapshot:
-        """Return all that decides how the environment goes on; see `restore`."""
+        """Return the state of the environment: its episode and its generator; see `restore`."""
         return ChatSnapshot(episode=self._episode, generator=self.np_random.bit_generator.state)
 
     def restore(self, snapshot: ChatSnapshot) -> tuple[Conversation, dict[str, Any]]:
-        """Go back, or over, to a snapshot, of this environment or of one with the same arguments.
+        """Return to a snapshot, of this environment or of one with the same arguments.
 
-        The same replies then bring the same episode, as far as the user's endpoint answers the same requests alike.
+        The same replies then give the same episode, if the user's endpoint answers equal requests alike.
 
         Returns:
-            The observation and the info of that moment.
+            The observation and the info as of then.
 
         Raises:
             ResetNeeded: The snapshot was taken before the first reset.

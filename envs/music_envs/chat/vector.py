@@ -42,22 +42,30 @@ Steps = tuple[Conversations, NDArray[np.float64], NDArray[np.bool_], NDArray[np.
 
 
 class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
-    """Conversations with simulated users, all of which step at once; `gymnasium.make_vec("music/Chat-v0", ...)`.
+    """Conversations with simulated users that all step at once; `gymnasium.make_vec("music/Chat-v0", ...)`.
 
-    In a step the users of all conversations are asked concurrently, on one event loop, and all that is to be scored is
-    scored in one call. Observations and actions are tuples. Otherwise it is step for step what as many `ChatEnv` are,
-    in all of Gymnasium's autoreset modes. A step that raises leaves every conversation where it stood, and every
-    generator: tried again it begins the same episodes.
+    In a step all users are asked concurrently, on one event loop, and all scores are taken in one call. Observations
+    and actions are tuples. Step for step it gives what as many `ChatEnv` give, in all of Gymnasium's autoreset modes.
+    A step that raises changes no conversation and no generator: a retry begins the same episodes.
 
     Args:
         num_envs: How many.
-        autoreset_mode: When an episode that is over is followed by the next: in the next step, whose action for it is
-            ignored (the default), in the same one, or not at all.
+        num_turns, user, reward, reward_mode, seeds, personas, is_done: As for `ChatEnv`.
+        autoreset_mode: When the next episode follows one that is over: in the next step, which ignores its action (the
+            default), in the same step, or not at all.
         render_mode: None or `ansi`, transcripts.
-        **arguments: As `ChatEnv` takes them.
 
     Raises:
-        InvalidInputError: An argument is not what it should be.
+        InvalidInputError: An argument has a wrong value.
+
+    Example:
+        >>> from music_envs import ChatVectorEnv
+        >>> envs = ChatVectorEnv(4, num_turns=1)
+        >>> conversations, infos = envs.reset(seed=0)
+        >>> conversations, rewards, terminations, truncations, infos = envs.step(("Try a walk.",) * 4)
+        >>> rewards.shape
+        (4,)
+        >>> envs.close()
     """
 
     @refuses_unknown_arguments
@@ -105,7 +113,7 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
                 are reset.
 
         Raises:
-            InvalidInputError: Seeds or mask are not as many as the environments, or an option is none.
+            InvalidInputError: There is not one seed or mask value per environment, or an option is unknown.
             EndpointError, RoleFailedError: A user gave no first message.
         """
         options = dict(options or {})
@@ -114,7 +122,7 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
         own_seeds = seeds_by_env(self.num_envs, seed, chosen)
         drawing = {i: generator_for(own, self._generators[i]) for i, own in own_seeds.items()}
         for i in chosen:
-            self._episodes[i] = None  # as with one environment, none runs after a reset that fails
+            self._episodes[i] = None  # as with one environment, no episode runs after a reset that raises
         begun = run_in_background(all_at_once([self._world.begin(drawing[i], seed_index) for i in chosen]))
         for i, episode in zip(chosen, begun, strict=True):
             self._episodes[i], self._generators[i] = episode, drawing[i]
@@ -125,8 +133,8 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
 
         Raises:
             InvalidInputError: An action is not a reply, or a score is not finite.
-            ResetNeeded: An episode is over and resets are left to you, or never began.
-            EndpointError, RoleFailedError: A user gave no first message in an episode that was to begin.
+            ResetNeeded: An episode never began, or it is over and you do the resets.
+            EndpointError, RoleFailedError: The user of a new episode gave no first message.
         """
         require_num(self.num_envs, "replies", actions)
         fresh = self._over() if self.autoreset_mode is AutoresetMode.NEXT_STEP else []
@@ -145,13 +153,13 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
             *reached[len(going) :],
             *run_in_background(all_at_once([self._world.begin(drawing[i]) for i in again])),
         ]
-        for i, generator in drawing.items():  # only now: a step that raises has drawn nothing
+        for i, generator in drawing.items():  # only now: a step that raises draws nothing
             self._generators[i] = generator
         steps = dict(zip(going, zip(after, rewards, strict=True), strict=True))
         return self._taken(steps, dict(zip(drawing, begun, strict=True)))
 
     def snapshot(self) -> tuple[ChatSnapshot, ...]:
-        """Return all that decides how the environments go on; see `ChatEnv.snapshot`."""
+        """Return the state of each environment; see `ChatEnv.snapshot`."""
         states = [generator.bit_generator.state for generator in self._generators]
         return tuple(
             ChatSnapshot(episode=episode, generator=state)
@@ -159,13 +167,13 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
         )
 
     def restore(self, snapshots: Sequence[ChatSnapshot]) -> tuple[Conversations, dict[str, Any]]:
-        """Go back, or over, to snapshots, which may come from several moments; see `ChatEnv.restore`.
+        """Return to snapshots, which may have been taken at different times; see `ChatEnv.restore`.
 
         Returns:
-            The observations and the infos of those moments.
+            The observations and infos as of then.
 
         Raises:
-            InvalidInputError: They are not as many as the environments, or one is no snapshot.
+            InvalidInputError: There is not one per environment, or one is no snapshot.
             ResetNeeded: One was taken before the first reset of its environment.
         """
         require_num(self.num_envs, "snapshots", snapshots)
@@ -192,14 +200,14 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
         return tuple(episode.conversation if episode else Conversation() for episode in self._episodes)
 
     def _infos(self, chosen: Sequence[int], episodes: Sequence[Episode]) -> dict[str, Any]:
-        """Return the infos of environments whose episodes begin, or go on from a snapshot."""
+        """Return the infos of environments whose episodes begin or are restored."""
         infos: dict[str, Any] = {}
         for i, episode in zip(chosen, episodes, strict=True):
             infos = self._add_info(infos, episode.info, i)
         return infos
 
     def _taken(self, steps: Mapping[int, tuple[Episode, float]], begun: Mapping[int, Episode]) -> Steps:
-        """Take over what a step came to, for each environment a step, a beginning, or the one and then the other."""
+        """Store and return the result of a step: for each environment a step, a beginning, or both in this order."""
         rewards = np.zeros(self.num_envs)
         terminations, truncations = np.zeros((2, self.num_envs), dtype=np.bool_)
         infos: dict[str, Any] = {}

@@ -43,7 +43,7 @@ NUM_PER_ROUND = 16
 RewardMode = Literal["terminal", "per_turn", "difference"]
 """`terminal`: the score of the whole conversation, at its end (the paper's). `per_turn`: after every reply, the score
 of the conversation so far. `difference`: after every reply, what it added to that score, which before the first one is
-taken to be 0; so the rewards of an episode sum up to the terminal one (a potential-based reward, Ng et al. 1999)."""
+taken to be 0; so the rewards of an episode add up to the terminal one (a potential-based reward, Ng et al. 1999)."""
 
 
 class ChatWorld:
@@ -107,7 +107,7 @@ class ChatWorld:
         episode = self._draw(generator, seed_index)
         for attempt in range(1, MAX_OPENINGS + 1):
             try:
-                return await self._hear_user(episode) if episode.conversation.next_role == "user" else episode
+                return await self._ask_user(episode) if episode.conversation.next_role == "user" else episode
             except (EndpointError, RoleFailedError) as error:
                 if attempt == MAX_OPENINGS:
                     raise
@@ -145,15 +145,17 @@ class ChatWorld:
             ClosedEnvironmentError: The world is closed.
         """
         self._require_open()
-        said = replace(episode, conversation=episode.conversation.assistant(action), turn=episode.turn + 1, score=None)
-        if said.turn >= self._num_turns:
-            return replace(said, stop_reason=StopReason.TURN_LIMIT)
+        replied = replace(
+            episode, conversation=episode.conversation.assistant(action), turn=episode.turn + 1, score=None
+        )
+        if replied.turn >= self._num_turns:
+            return replace(replied, stop_reason=StopReason.TURN_LIMIT)
         try:
-            heard = await self._hear_user(said)
+            answered = await self._ask_user(replied)
         except (EndpointError, RoleFailedError) as error:
-            return replace(said, stop_reason=StopReason.ERROR, error=str(error))
-        is_done = self._is_done is not None and self._is_done(heard.conversation)
-        return replace(heard, stop_reason=StopReason.USER_DONE) if is_done else heard
+            return replace(replied, stop_reason=StopReason.ERROR, error=str(error))
+        is_done = self._is_done is not None and self._is_done(answered.conversation)
+        return replace(answered, stop_reason=StopReason.USER_DONE) if is_done else answered
 
     def reward(self, before: Sequence[Episode], after: Sequence[Episode]) -> tuple[list[float], list[Episode]]:
         """Reward one step of each episode; all conversations that need a score are scored in one call.
@@ -200,7 +202,7 @@ class ChatWorld:
             conversation=self._seeds[index], seed_index=index, seed=seed, user=self._user_name, persona=persona
         )
 
-    async def _hear_user(self, episode: Episode) -> Episode:
+    async def _ask_user(self, episode: Episode) -> Episode:
         seen = view(
             episode.conversation,
             "user",
@@ -210,8 +212,9 @@ class ChatWorld:
             seed=episode.seed,
             persona=episode.persona,
         )
-        said = await self._user(seen)
-        return replace(episode, conversation=episode.conversation.user(said.text), usage=episode.usage + said.usage)
+        answer = await self._user(seen)
+        conversation = episode.conversation.user(answer.text)
+        return replace(episode, conversation=conversation, usage=episode.usage + answer.usage)
 
 
 async def all_at_once(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

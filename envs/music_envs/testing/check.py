@@ -21,23 +21,28 @@ NO_REPLIES: tuple[object, ...] = (None, 7, "", " \n", "\ud800", "x" * 1_000_001)
 
 
 def check_chat_env(make: Callable[[], gymnasium.Env[Conversation, str]], *, seed: int = 0) -> None:
-    """Check that a chat environment keeps the rules on which agents, learners and searches rely.
+    """Check that a chat environment keeps the rules that agents, learners and searches rely on.
 
-    The rules, by name: `gymnasium` (its `check_env` passes), `turns` (observations go on from the reply by one message
-    of the user, until the end, which comes), `ends` (`terminated` and `truncated` apart, with their stop reasons),
+    The rules, by name: `gymnasium` (its `check_env` passes), `turns` (every observation adds the reply and one message
+    of the user, and the episode ends), `ends` (`terminated` and `truncated` apart, with their stop reasons),
     `info` (its keys; what an episode keeps, and usage that only grows), `reward` (what the attribute `reward_mode`
-    promises, if there is one; the rewards of `difference` sum up to the score), `determinism` (`reset(seed)` fixes this
+    promises, if there is one; the rewards of `difference` add up to the score), `determinism` (`reset(seed)` fixes this
     episode and the next), `options` (`seed_index` chooses where an episode starts), `independence` (environments
     neither change nor close one another), `snapshot` (`restore` goes back, here and in another environment, bit by bit
     and as often as asked, but not to before the start), `refusal` (what is no reply, or comes before the start or after
     the end, raises and harms nothing) and `close` (twice is fine).
 
     Args:
-        make: Returns a fresh environment, always with the same arguments; its wrappers are taken off.
+        make: Returns a fresh environment, always with the same arguments; its wrappers are removed.
         seed: Of the episodes that are played.
 
     Raises:
         BrokenRuleError: A rule is broken; the message names it and shows the values.
+
+    Example:
+        >>> from music_envs import ChatEnv
+        >>> from music_envs.testing import check_chat_env
+        >>> check_chat_env(lambda: ChatEnv(num_turns=2))
     """
     _check_gymnasium(make().unwrapped)
     first, second, third, fourth = (make().unwrapped for _ in range(4))
@@ -86,7 +91,7 @@ def _check_independence(
         try:
             played, after = play_on(env, [start]), play(env)
         except Exception as error:  # whatever it is, the rule is broken
-            raise BrokenRuleError("independence", f"to go on while another environment {what}", error) from error
+            raise BrokenRuleError("independence", f"no error while another environment {what}", error) from error
         require_same("independence", f"while another environment {what}", episode, played)
         require_same("independence", f"in the episode after another environment {what}", following, after)
 

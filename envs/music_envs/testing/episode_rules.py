@@ -11,28 +11,28 @@ from music_envs.testing.steps import BrokenRuleError, RecordedStep, shown
 __all__ = ["check_ends", "check_info", "check_reward", "check_turns"]
 
 TOLERANCE = 1e-6
-"""How far the reward may be from what its mode promises, relative to that."""
+"""How far a reward may be from what its mode promises, relative to it."""
 USAGE_KEYS = {"num_calls", "prompt_tokens", "completion_tokens"}
 RESET_KEYS = {"seed_index", "turn", "user", "persona", "usage"}
 LASTING_KEYS = ("seed_index", "user", "persona")
-"""What an episode keeps from its beginning to its end."""
+"""Keys that do not change during an episode."""
 
 
 def check_turns(episode: Sequence[RecordedStep]) -> None:
-    """Check that every turn is the reply, and until the end one message of the user."""
+    """Check that every turn adds the reply, and until the end one message of the user."""
     for turn, now in enumerate(episode):
         if not now.is_over and now.observation.next_role != "assistant":
             raise BrokenRuleError("turns", f"the user to speak last in turn {turn}", now.observation)
         if turn:
-            said = episode[turn - 1].observation.assistant(now.action)
-            if now.observation.prefix(len(said.messages)) != said:
-                raise BrokenRuleError("turns", f"turn {turn} to go on from {shown(said)}", now.observation)
-            if len(now.observation.messages) > len(said.messages) + 1:
-                raise BrokenRuleError("turns", f"at most one message behind {shown(said)}", now.observation)
+            replied = episode[turn - 1].observation.assistant(now.action)
+            if now.observation.prefix(len(replied.messages)) != replied:
+                raise BrokenRuleError("turns", f"turn {turn} to continue {shown(replied)}", now.observation)
+            if len(now.observation.messages) > len(replied.messages) + 1:
+                raise BrokenRuleError("turns", f"at most one message after {shown(replied)}", now.observation)
 
 
 def check_ends(episode: Sequence[RecordedStep]) -> None:
-    """Check that the stop reason says which end it is."""
+    """Check that the stop reason agrees with the kind of end."""
     for turn, now in enumerate(episode[1:], 1):
         reason = now.info.get("stop_reason")
         promised = (reason not in (None, StopReason.ERROR), reason == StopReason.ERROR)
@@ -42,7 +42,7 @@ def check_ends(episode: Sequence[RecordedStep]) -> None:
 
 
 def check_info(episode: Sequence[RecordedStep]) -> None:
-    """Check that every info has its keys, and goes on from the one before."""
+    """Check that every info has its keys, and continues the one before."""
     for turn, now in enumerate(episode):
         keys = RESET_KEYS | ({"stop_reason"} if turn else set())
         keys |= ({"score"} if now.terminated else set()) | ({"error"} if now.truncated else set())
@@ -53,10 +53,10 @@ def check_info(episode: Sequence[RecordedStep]) -> None:
         if now.info["turn"] != turn:
             raise BrokenRuleError("info", f"{turn} as 'turn', after as many replies", now.info["turn"])
     for turn, (was, now) in enumerate(pairwise(episode), 1):
-        _check_going_on(turn, was.info, now.info)
+        _check_continues(turn, was.info, now.info)
 
 
-def _check_going_on(turn: int, was: dict[str, Any], now: dict[str, Any]) -> None:
+def _check_continues(turn: int, was: dict[str, Any], now: dict[str, Any]) -> None:
     for key in LASTING_KEYS:
         if was[key] != now[key]:
             raise BrokenRuleError("info", f"{was[key]!r} as {key!r} in turn {turn}, as before", now[key])
@@ -66,7 +66,7 @@ def _check_going_on(turn: int, was: dict[str, Any], now: dict[str, Any]) -> None
 
 
 def check_reward(mode: RewardMode | None, episode: Sequence[RecordedStep]) -> None:
-    """Check that the rewards are what their mode promises; without a known mode they may be anything."""
+    """Check that the rewards are what their mode promises; without a known mode any reward is allowed."""
     if mode not in get_args(RewardMode):
         return
     total = 0.0
@@ -77,5 +77,5 @@ def check_reward(mode: RewardMode | None, episode: Sequence[RecordedStep]) -> No
         summed = mode == "difference" and not unpaid
         paid = total if summed else now.reward
         if not abs(paid - promised) <= TOLERANCE * max(1.0, abs(promised)):
-            what = "rewards that sum up to" if summed else "the reward"
+            what = "rewards that add up to" if summed else "the reward"
             raise BrokenRuleError("reward", f"{what} {promised} in turn {turn} with reward_mode {mode!r}", paid)

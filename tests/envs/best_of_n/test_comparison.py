@@ -3,14 +3,27 @@ import pytest
 
 from music.conversation import Conversation, StopReason
 from music.errors import InvalidInputError
+from music.judges.model import JudgeModel
+from music.judges.pairwise import PairwiseJudge
+from music.llm import ChatReply, ReplyOutcome
 from music.pairs import Usage
-from music_envs import Decision, Rollout, compare_grades, grade_rollouts, mean_grade, write_rollouts
+from music.prompts import read_prompt
+from music_envs import (
+    Decision,
+    Rollout,
+    compare_grades,
+    compare_rollouts,
+    grade_rollouts,
+    mean_grade,
+    write_rollouts,
+)
+from music_envs.best_of_n.comparison import write_judgements
 
 ASKED = Conversation().user("Which tea?")
 
 
-def rollout(index, reply, **fields):
-    return Rollout(index=index, conversation=ASKED.assistant(reply), stop_reason=StopReason.TURN_LIMIT, **fields)
+def rollout(index, reply, reason=StopReason.TURN_LIMIT, **fields):
+    return Rollout(index=index, conversation=ASKED.assistant(reply), stop_reason=reason, **fields)
 
 
 def by_length(conversations):
@@ -57,3 +70,45 @@ def test_rows_hold_every_candidate_and_what_they_share_once(tmp_path):
     (written,) = row["decisions"]
     assert [tail[0]["content"] for tail in written["candidates"]] == list(replies)
     assert (written["num_messages"], written["scores"], written["chosen"]) == (1, [0.1, 0.1, 0.9], 2)
+
+
+class Reader:
+    """Prefers `good` to anything else, and the first shown of what is not; cannot make up its mind over `odd`."""
+
+    name = "reader"
+
+    async def complete(self, request):
+        prompt = read_prompt(request.messages)
+        shown = [prompt.conversation.messages[-1].content, prompt.other.messages[-1].content]
+        mark = "hm" if "odd" in shown else "[[B]]" if shown[1] == "good" else "[[A]]"
+        return ChatReply(text=mark, outcome=ReplyOutcome.COMPLETE, model="reader")
+
+    async def aclose(self):
+        pass
+
+
+async def test_wins_ties_and_what_is_left_out(tmp_path):
+    first = ["good", "good", "bad", "fine", "same", "odd", "good"]
+    second = ["bad", "fine", "good", "well", "same", "bad", "bad"]
+    ours = [rollout(index, text) for index, text in enumerate(first)]
+    theirs = [rollout(index, text) for index, text in enumerate(second)]
+    theirs[6] = rollout(6, "bad", StopReason.ERROR)
+    found, judgements = await compare_rollouts(ours, theirs, PairwiseJudge(JudgeModel(Reader())))
+    assert [each and each.score for each in judgements] == [1.0, 1.0, 0.0, 0.5, 0.5, None, None]
+    assert (found.win_rate.value, found.win_rate.num) == (pytest.approx(3 / 5), 5)
+    assert (found.num_ties, found.num_identical, found.num_undecided, found.num_excluded) == (2, 1, 1, 1)
+    figures = {figure.name: figure.estimate for figure in found.judge.figures}
+    assert figures["first shown wins"].value == pytest.approx((3 + 2) / 8)
+    assert figures["winner goes with the order"].value == pytest.approx(1 / 4)
+    assert "win rate 0.600" in str(found)
+    assert "2 of 5 tied, 1 of them identical; left out: 1 undecided, 1 failed" in str(found)
+    write_judgements(tmp_path / "j.jsonl", judgements)
+    rows = [orjson.loads(line) for line in (tmp_path / "j.jsonl").read_text().splitlines()]
+    kept = {"index": 3, "score": 0.5, "is_identical": False, "reward_first": ["A"], "baseline_first": ["A"]}
+    assert (rows[3], rows[5]["reward_first"], rows[6]) == (kept, ["unreadable"], {"index": 6, "score": None})
+
+
+async def test_a_judge_that_decides_nothing_gives_no_win_rate():
+    odd = [rollout(0, "odd"), rollout(1, "same", StopReason.ERROR)]
+    with pytest.raises(InvalidInputError, match="at least one seed that the judge decides"):
+        await compare_rollouts(odd[1:], odd[1:], PairwiseJudge(JudgeModel(Reader())))

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 
 from music_trainers.experiment import Grid
-from music_trainers.experiment.cell import KINDS, Cell, CellResult, Readings
+from music_trainers.experiment.cell import KINDS, CellResult, GridCell, Readings
 
 SIZES = {"num_turns": 2, "num_defects": 1, "num_single_turn": 4, "num_conversations": 3}
 
@@ -41,7 +41,7 @@ def make_result() -> Callable[..., CellResult]:
 
     def make(grid, arm, seed, value):
         """`value(readout, index)` is a margin or a grade."""
-        cell = Cell.of(grid, next(a for a in grid.runs().values() if a.name == arm), seed)
+        cell = GridCell.of(grid, next(a for a in grid.runs().values() if a.name == arm), seed)
         readings = {}
         for readout in ("last", "turn_mean"):
             many = [value(readout, index) for index in range(40)]

@@ -4,7 +4,7 @@ import pytest
 
 from music_trainers.experiment import ExperimentResult
 from music_trainers.experiment.analysis import analyse
-from music_trainers.experiment.references import References
+from music_trainers.experiment.cell import References
 from music_trainers.experiment.values import CHANGED_BY_READOUT, MEASURES
 
 ARMS = {"base": {"pairs": {"base": 5}}, "music": {"pairs": {"instruction": 5}, "against": ["base"]}}
@@ -73,7 +73,10 @@ def test_arms_that_do_the_same_everywhere_have_no_smallest_difference(found):
 def test_one_seed_claims_nothing(found):
     result = found(better, seeds=(0,))
     assert not any(d.is_clear for d in result.differences)
-    assert "music against base, read with last: one seed, which tells no difference from noise." in result.findings
+    assert (
+        "music against base, read with last: one seed, too few to distinguish a difference from noise."
+        in result.findings
+    )
 
 
 def test_arms_are_compared_over_the_seeds_that_both_have(found):

@@ -1,8 +1,8 @@
 import pytest
 
 from music.errors import InvalidInputError
-from music_trainers.experiment.cell import Cell
-from music_trainers.experiment.slots import Failure
+from music_trainers.experiment.cell import GridCell
+from music_trainers.experiment.process_pool import Failure
 from music_trainers.experiment.store import CellStore
 
 
@@ -12,7 +12,7 @@ def grid(make_grid):
 
 
 def cells(grid):
-    return [Cell.of(grid, arm, seed) for (_, seed), arm in grid.runs().items()]
+    return [GridCell.of(grid, arm, seed) for (_, seed), arm in grid.runs().items()]
 
 
 def test_what_is_kept_is_found_again(tmp_path, grid, make_result):

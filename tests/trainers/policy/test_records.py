@@ -6,9 +6,8 @@ import vl_convert
 
 from music.statistics import mean
 from music_trainers.policy.config import PolicyTrainingConfig
-from music_trainers.policy.progress import format_policy_result
 from music_trainers.policy.records import PolicyEvaluation, PolicyTrainingResult, find_overoptimisation
-from music_trainers.policy.report import policy_report
+from music_trainers.policy.report import format_policy_result, policy_report
 
 NUM = 40
 

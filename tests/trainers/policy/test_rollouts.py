@@ -2,11 +2,12 @@ import math
 
 import pytest
 
+from music.conversation import Conversation
+from music.errors import InvalidInputError
 from music.llm.chat import EndpointError
 from music.sandbox import SandboxModel
 from music_envs import ChatVectorEnv
-from music_trainers.policy.rollouts import SILENCE, USER, play
-from music_trainers.policy.tokens import ChatTokens
+from music_trainers.policy.rollouts import SILENCE, USER, ChatTokens, roll_out
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ class FailingUser:
 
 def test_every_token_keeps_whose_it_is(tokenizer, tokens, say):
     env = ChatVectorEnv(2, num_turns=3, reward_mode="per_turn")
-    for row in play(env, tokens, say("Keep tomato gear simple."), [1, 2]):
+    for row in roll_out(env, tokens, say("Keep tomato gear simple."), [1, 2]):
         written = row.prompt_ids + row.completion_ids
         messages = row.conversation.to_messages()
         assert written == tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"]
@@ -64,27 +65,29 @@ def test_every_token_keeps_whose_it_is(tokenizer, tokens, say):
 
 def test_equal_seeds_meet_equal_users_and_others_do_not(tokens, say):
     env = ChatVectorEnv(3, num_turns=2)
-    first, same, other = (row.conversation for row in play(env, tokens, say("Keep it simple."), [7, 7, 8]))
+    first, same, other = (row.conversation for row in roll_out(env, tokens, say("Keep it simple."), [7, 7, 8]))
     assert first == same != other
 
 
 def test_a_reply_that_was_cut_is_ended_but_not_by_the_policy(tokenizer, tokens):
     cut = tokenizer("Keep tomato")["input_ids"]
-    (row,) = play(ChatVectorEnv(1, num_turns=2), tokens, lambda prompts: [list(cut) for _ in prompts], [1])
+    (row,) = roll_out(ChatVectorEnv(1, num_turns=2), tokens, lambda prompts: [list(cut) for _ in prompts], [1])
     ends = [turn for token, turn in zip(row.completion_ids, row.turns, strict=True) if token == tokens.closing_id]
     assert ends == [USER, USER]
     assert [message.content for message in row.conversation.messages[1::2]] == ["Keep tomato"] * 2
 
 
 def test_a_policy_that_says_nothing_goes_on(tokens):
-    (row,) = play(ChatVectorEnv(1, num_turns=2), tokens, lambda prompts: [[tokens.closing_id] for _ in prompts], [1])
+    (row,) = roll_out(
+        ChatVectorEnv(1, num_turns=2), tokens, lambda prompts: [[tokens.closing_id] for _ in prompts], [1]
+    )
     assert [message.content for message in row.conversation.messages[1::2]] == [SILENCE] * 2
     assert row.turns.count(0) == row.turns.count(1) == 1
 
 
 def test_a_user_who_breaks_down_ends_that_episode_alone(tokens, say):
     env = ChatVectorEnv(2, num_turns=2, user=FailingUser(), reward_mode="per_turn")
-    rows = play(env, tokens, say("Keep tomato gear simple."), [1, 2])
+    rows = roll_out(env, tokens, say("Keep tomato gear simple."), [1, 2])
     assert sorted(len(row.rewards) for row in rows) == [1, 2]
     for row in rows:
         assert math.isnan(row.rewards[-1]) == (len(row.rewards) == 1)
@@ -93,8 +96,87 @@ def test_a_user_who_breaks_down_ends_that_episode_alone(tokens, say):
 
 def test_a_user_who_is_done_ends_the_episode_with_its_reward(tokens, say):
     env = ChatVectorEnv(2, num_turns=3, reward_mode="per_turn", is_done=lambda c: c == first.conversation)
-    first = play(ChatVectorEnv(1, num_turns=2), tokens, say("Keep it simple."), [1])[0]
+    first = roll_out(ChatVectorEnv(1, num_turns=2), tokens, say("Keep it simple."), [1])[0]
     first.conversation = first.conversation.prefix(3)
-    rows = play(env, tokens, say("Keep it simple."), [1, 2])
+    rows = roll_out(env, tokens, say("Keep it simple."), [1, 2])
     assert [len(row.rewards) for row in rows] == [1, 3]
     assert all(math.isfinite(reward) for row in rows for reward in row.rewards)
+
+
+TALK = Conversation().user("Two tips for tomato gear?").assistant("Plan tomato gear early.").user("And the cost?")
+
+
+def whole(tokenizer, conversation):
+    return tokenizer.apply_chat_template(conversation.to_messages(), add_generation_prompt=True, return_dict=True)[
+        "input_ids"
+    ]
+
+
+def test_a_conversation_that_grows_is_what_the_template_makes_of_the_whole(tokenizer):
+    tokens = ChatTokens(tokenizer, [])
+    reply = tokenizer("Plan tomato gear early.")["input_ids"]
+    grown = [*tokens.opening(TALK.prefix(1)), *reply, tokens.closing_id, *tokens.between("And the cost?")]
+    assert grown == whole(tokenizer, TALK)
+
+
+def test_what_a_template_writes_behind_the_end_token_belongs_to_what_follows(make_tokenizer):
+    template = (
+        "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    )
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = template
+    tokens = ChatTokens(tokenizer, tokenizer.convert_tokens_to_ids(["<|end|>"]))
+    reply = tokenizer("Plan tomato gear early.", add_special_tokens=False)["input_ids"]
+    grown = [*tokens.opening(TALK.prefix(1)), *reply, tokens.closing_id, *tokens.between("And the cost?")]
+    assert tokenizer.decode(grown) == tokenizer.decode(whole(tokenizer, TALK))
+    assert grown == whole(tokenizer, TALK)
+
+
+def test_text_has_no_end_token(tokenizer):
+    tokens = ChatTokens(tokenizer, [])
+    assert tokens.text([*tokenizer("Plan it.")["input_ids"], tokens.closing_id]) == "Plan it."
+    assert tokens.text([tokens.closing_id]) == ""
+
+
+def test_a_template_that_never_ends_a_reply_is_refused(make_tokenizer):
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}\n{% endfor %}"
+    with pytest.raises(InvalidInputError, match="ends replies with a token"):
+        ChatTokens(tokenizer, [])
+
+
+def test_a_template_that_closes_a_reply_otherwise_once_more_follows_is_refused(make_tokenizer):
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}"
+        "{{ '<|end|>' if loop.last else '<|bos|>' }}{% endfor %}"
+    )
+    with pytest.raises(InvalidInputError, match="differently once more turns follow"):
+        ChatTokens(tokenizer, tokenizer.convert_tokens_to_ids(["<|end|>"]))
+
+
+def test_a_policy_reads_the_same_date_on_every_day_and_keeps_its_template(tokenizer, set_clock):
+    dated = "{{ strftime_now('%d %b %Y') }}" + tokenizer.chat_template
+    tokenizer.chat_template = dated
+    openings = []
+    for day in (2026, 3, 5), (2027, 11, 28):
+        set_clock(*day)
+        openings.append(ChatTokens(tokenizer, []).opening(TALK))
+    assert openings[0] == openings[1]
+    assert "26 Jul 2024" in tokenizer.decode(openings[0])
+    assert tokenizer.chat_template == dated
+
+
+def test_of_several_chat_templates_the_default_is_taken(make_tokenizer):
+    tokenizer = make_tokenizer()
+    end = tokenizer.convert_tokens_to_ids(["<|end|>"])
+    single = ChatTokens(tokenizer, end).opening(TALK)
+    tokenizer.chat_template = {"default": tokenizer.chat_template, "rag": "{{ messages | length }}"}
+    assert ChatTokens(tokenizer, end).opening(TALK) == single
+    tokenizer.chat_template = {"rag": "{{ messages | length }}"}
+    with pytest.raises(InvalidInputError, match="rag, is named default: save the policy's tokenizer with one"):
+        ChatTokens(tokenizer, end)
+    tokenizer.chat_template = None
+    with pytest.raises(InvalidInputError, match="no chat template: save the policy's tokenizer with one"):
+        ChatTokens(tokenizer, end)

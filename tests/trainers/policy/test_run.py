@@ -57,13 +57,13 @@ def test_held_out_users_are_none_of_those_in_training(tmp_path, monkeypatch):
 
     met = {"training": set(), "held out": set()}
     for module, name in ((trainer, "training"), (evaluation, "held out")):
-        play = module.play
+        roll_out = module.roll_out
 
-        def spied(env, tokens, generate, seeds, play=play, name=name):
+        def spied(env, tokens, generate, seeds, roll_out=roll_out, name=name):
             met[name] |= set(seeds)
-            return play(env, tokens, generate, seeds)
+            return roll_out(env, tokens, generate, seeds)
 
-        monkeypatch.setattr(module, "play", spied)
+        monkeypatch.setattr(module, "roll_out", spied)
     train_policy(PolicyTrainingConfig(out=tmp_path, **SMALL))
     assert len(met["training"]) == 3 * 2
     assert len(met["held out"]) == 4

@@ -5,7 +5,7 @@ import torch
 from music_envs import ChatVectorEnv
 from music_trainers.policy.advantages import turn_advantages
 from music_trainers.policy.config import PolicyTrainingConfig
-from music_trainers.policy.tokens import ChatTokens
+from music_trainers.policy.rollouts import ChatTokens
 from music_trainers.policy.trainer import TurnTrainer, mean_reward
 
 

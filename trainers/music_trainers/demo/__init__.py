@@ -1,10 +1,9 @@
 """`music demo`: the paper in miniature on the sandbox.
 
-`pairs` simulates what the arms train on, `arms` trains and measures them (by `music_trainers.miniature`)
-side by side, `findings` turns measures into figures and sentences, `report` shows them; `run` is the whole of it.
+`pairs` simulates what three arms train on, `run` trains and measures them side by side (as `music_trainers.arms` says),
+`results` turns measures into figures and sentences, `report` shows them.
 """
 
-from music_trainers.demo.records import FULL, QUICK, DemoConfig, DemoResult, DemoSizes
-from music_trainers.demo.run import run_demo
+import lazy_loader
 
-__all__ = ["FULL", "QUICK", "DemoConfig", "DemoResult", "DemoSizes", "run_demo"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

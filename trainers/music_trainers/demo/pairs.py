@@ -17,7 +17,7 @@ from music.preferences import read_preferences
 from music.sandbox import seed_pairs
 from music.sandbox.server import ServerConfig, sandbox_server
 from music_agents import InstructionContrast, RoleView, RunReport, SimulationConfig, run_simulation
-from music_trainers.demo.records import DemoConfig
+from music_trainers.demo.config import DemoConfig
 
 __all__ = ["ARMS", "simulate_arms"]
 

@@ -1,15 +1,18 @@
-"""The demo's result for people: tables in the terminal, and a report."""
+"""The demo's result for people: tables in the terminal, and a report of plots and the same tables.
+
+Nothing here computes a result, and nothing assumes which arms, kinds of defect, selectors or turns there are.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
-from rich.text import Text
 
-from music.report import Report
-from music_trainers.demo.plots import best_of_n_plot, defects_plot
-from music_trainers.demo.records import DemoResult
-from music_trainers.demo.tables import notes, tables
-from music_trainers.miniature.tables import list_grid, rich_table
+from music.report import Cell, Interval, Palette, Plot, Point, Report, Table, curves, intervals
+from music.report.terminal import print_result
+from music.statistics import Estimate
+from music_trainers.demo.results import DemoResult
 
-__all__ = ["REPORT_NAME", "demo_report", "render_terminal"]
+__all__ = ["REPORT_NAME", "best_of_n_plot", "defects_plot", "demo_report", "print_demo"]
 
 REPORT_NAME = "report.html"
 """The report's name in the demo's output folder."""
@@ -25,19 +28,17 @@ seed contexts, and measured them on held-out data. The arms differ only in which
 Error bars and brackets are 95% confidence intervals given the trained models: they do not cover another training seed.
 The models are tiny and the world is narrow; read differences between arms, not absolute figures."""
 
+_PROTOCOLS = {
+    "greedy": "Best-of-N, greedy: at each turn the best of N replies is kept",
+    "whole": "Best-of-N, whole conversations: the best of N finished ones",
+}
+"""Titles of the Best-of-N protocols."""
+_BLIND = 0.5
 
-def render_terminal(result: DemoResult, console: Console) -> None:
+
+def print_demo(result: DemoResult, console: Console) -> None:
     """Print tables, findings and notes; made for 100 columns, plain where the console is no terminal."""
-    for table in tables(result):
-        console.print(Text(table.title, style="bold"))
-        console.print(rich_table(table))
-        console.print(Text(table.caption, style="dim"), end="\n\n")
-    console.print(Text("Findings", style="bold"))
-    console.print(list_grid([("-", finding) for finding in result.findings]))
-    console.print()
-    console.print(list_grid([*notes(result).items()]))
-    # A path is for copying: never broken over lines.
-    console.print(Text(f"Report    {result.config.out / REPORT_NAME}"), soft_wrap=True)
+    print_result(console, _tables(result), result.findings, result.config.out / REPORT_NAME, _notes(result))
 
 
 def demo_report(result: DemoResult) -> Report:
@@ -46,6 +47,152 @@ def demo_report(result: DemoResult) -> Report:
         title="Reward models that judge whole conversations: the paper in miniature",
         intro=INTRO.format_map(result.config.sizes.model_dump()),
         findings=result.findings,
-        parts=[defects_plot(result), best_of_n_plot(result), *tables(result)],
-        notes=notes(result),
+        parts=[defects_plot(result), best_of_n_plot(result), *_tables(result)],
+        notes=_notes(result),
+    )
+
+
+def defects_plot(result: DemoResult) -> Plot:
+    """Draw accuracy by turn: a panel for each kind of defect, a line for each model."""
+    return curves(
+        [
+            Point(place=row.turn, estimate=row.estimate, series=row.model, panel=row.group, reference=_BLIND)
+            for row in result.defects
+        ],
+        title="Plot: accuracy by turn",
+        caption="How often a model ranks the flawless side above one with a single defect at that turn; the dashed "
+        "line is what a model blind to it would get. Hover a point for its interval, click a name to single it out.",
+        x="turn that holds the defect",
+        y="accuracy",
+        palette=_palette(result),
+        reference="blind",
+    )
+
+
+def best_of_n_plot(result: DemoResult) -> Plot:
+    """Draw mean oracle scores: a panel for each protocol, a row for each selector, a shape for each N."""
+    return intervals(
+        [
+            Point(
+                place=row.selector,
+                estimate=row.score,
+                series=row.selector,
+                panel=row.protocol,
+                variant=f"N={row.num_candidates}",
+            )
+            for row in result.best_of_n
+        ],
+        title="Plot: Best-of-N",
+        caption="What the true score of the selected conversations was. greedy: at each turn the best of N replies is "
+        "kept (the paper's protocol); whole: the best of N finished conversations.",
+        x="mean oracle score",
+        palette=_palette(result),
+        num_columns=2,
+    )
+
+
+def _palette(result: DemoResult) -> Palette:
+    """Return the colours of the models and of the other selectors."""
+    names = [*(row.model for row in result.defects), *(row.selector for row in result.best_of_n)]
+    return Palette(list(dict.fromkeys(names)))
+
+
+def _tables(result: DemoResult) -> list[Table]:
+    """Return all tables in the order of reading."""
+    protocols = dict.fromkeys(row.protocol for row in result.best_of_n)
+    return [
+        _defects_table(result),
+        _arms_table(result),
+        *(_best_of_n_table(result, protocol) for protocol in protocols),
+        _single_turn_table(result),
+    ]
+
+
+def _notes(result: DemoResult) -> dict[str, str]:
+    """Return what the run took and what it ran with, by name."""
+    sizes = ", ".join(f"{name} {value:,}" for name, value in result.config.sizes.model_dump().items())
+    phases = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in result.seconds.items())
+    return {
+        "Names": "prefix mean: the mean of a model's scores after each turn, which takes no training; "
+        "random, longest: a random or the longest candidate; oracle: the truly best one",
+        "Time": f"{phases}; {sum(result.seconds.values()):.1f} s in all",
+        "Calls": f"{result.num_calls:,} to the simulated language models, over HTTP",
+        "Settings": f"seed {result.config.seed}, {sizes}",
+        "Versions": ", ".join(f"{name} {version}" for name, version in result.versions.items()),
+    }
+
+
+def _units(estimates: Iterable[Estimate]) -> str:
+    """Say how many units the estimates rest on."""
+    nums = sorted({estimate.num for estimate in estimates})
+    return f"n = {nums[0]:,}" if len(nums) == 1 else f"n = {nums[0]:,} to {nums[-1]:,}"
+
+
+def _defects_table(result: DemoResult) -> Table:
+    """Return the headline table: models by kind of defect, a column per turn."""
+    cells = {(row.group, row.model, row.turn): Interval(estimate=row.estimate, digits=2) for row in result.defects}
+    turns = sorted({row.turn for row in result.defects})
+    groups: dict[str, list[list[Cell]]] = {}
+    for group, model in dict.fromkeys((row.group, row.model) for row in result.defects):
+        row: list[Cell] = [model, *(cells.get((group, model, turn)) for turn in turns)]
+        groups.setdefault(group, []).append(row)
+    return Table(
+        title="Accuracy by the turn that holds the only defect",
+        caption="How often the flawless side ranks above the one with a defect, [95% interval]; 0.5 = blind. "
+        "relevance: the reply misses the request; count: it has the wrong number of items; standing: it breaks a "
+        f"constraint stated in an earlier turn. {_units(row.estimate for row in result.defects)} pairs per cell.",
+        columns=["model", *(f"turn {turn}" for turn in turns)],
+        groups=groups,
+    )
+
+
+def _arms_table(result: DemoResult) -> Table:
+    """Return what each arm learned from, and its training figures."""
+    rows: list[list[Cell]] = [
+        [arm.name, arm.description, arm.num_pairs, arm.num_steps, arm.num_tokens, arm.seconds, arm.loss]
+        for arm in result.arms
+    ]
+    return Table(
+        title="Arms: the reward models that were trained",
+        caption="loss: mean Bradley-Terry loss over the last tenth of the steps, each arm on its own pairs.",
+        columns=["arm", "learned from", "pairs", "steps", "tokens", "seconds", "loss"],
+        groups={"": rows},
+    )
+
+
+def _best_of_n_table(result: DemoResult, protocol: str) -> Table:
+    """Return one protocol's selectors: the scores, then the paired differences, a column per N."""
+    rows = {(row.selector, row.num_candidates): row for row in result.best_of_n if row.protocol == protocol}
+    scores = {key: Interval(estimate=row.score) for key, row in rows.items()}
+    nums = sorted({num for _, num in rows})
+    # Of the finding only its verdict: before its colon it repeats the figures.
+    separator = "\n" if len(nums) > 1 else "  "
+    differences = {
+        key: Interval(estimate=row.difference, sign="+", verdict=row.finding.rpartition(": ")[2], separator=separator)
+        for key, row in rows.items()
+        if row.difference
+    }
+    groups = {"mean oracle score": _by_num(scores, nums), "difference to last-turn": _by_num(differences, nums)}
+    return Table(
+        title=_PROTOCOLS.get(protocol, f"Best-of-N, {protocol}"),
+        caption="Oracle score of the selected conversations in [0, 1], [95% interval]; differences are paired by "
+        f"conversation. {_units(row.score for row in rows.values())} conversations.",
+        columns=["selector", *(f"N={num}" for num in nums)],
+        groups={heading: body for heading, body in groups.items() if body},
+    )
+
+
+def _by_num(cells: Mapping[tuple[str, int], Interval], nums: Sequence[int]) -> list[list[Cell]]:
+    """Lay out cells by selector and number of candidates, in order of appearance."""
+    selectors = dict.fromkeys(selector for selector, _ in cells)
+    return [[selector, *(cells.get((selector, num)) for num in nums)] for selector in selectors]
+
+
+def _single_turn_table(result: DemoResult) -> Table:
+    """Return the accuracy on held-out single-turn pairs."""
+    return Table(
+        title="Accuracy on held-out single-turn pairs",
+        caption=f"[95% interval]; 0.5 = chance. {_units(result.single_turn.values())} pairs.",
+        columns=["model", "accuracy"],
+        groups={"": [[model, Interval(estimate=estimate)] for model, estimate in result.single_turn.items()]},
     )

@@ -1,30 +1,66 @@
-"""`run_demo`: the paper in miniature on the sandbox; nothing in it assumes what comes out."""
+"""`run_demo`: the paper in miniature on the sandbox; nothing in it assumes the results."""
 
 import asyncio
+import multiprocessing
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 
 from rich.console import Console
 
+from music.files import write_whole
 from music.pairs import PreferencePair
 from music.preferences import write_preferences
 from music.report import write_report
-from music.reward import RewardModel, length_reward, random_reward
-from music.sandbox import oracle_score, seed_pairs
+from music.reward import RewardModel
+from music.sandbox import seed_pairs
 from music.sandbox.artifacts import REWARD_MODEL
 from music.statistics import accuracy
-from music_trainers.demo.arms import Arm, train_arms
-from music_trainers.demo.findings import PREFIX_MEAN, accuracies, best_of_n_rows, findings
-from music_trainers.demo.pairs import simulate_arms
-from music_trainers.demo.records import DemoConfig, DemoResult
+from music_trainers.arms import (
+    Measures,
+    TestSets,
+    draw_test_sets,
+    last_loss,
+    measure_controls,
+    measure_readouts,
+    single_turn_margins,
+    train_arm,
+    use_one_thread,
+)
+from music_trainers.demo.config import DemoConfig
+from music_trainers.demo.pairs import ARMS, simulate_arms
 from music_trainers.demo.report import REPORT_NAME, demo_report
-from music_trainers.miniature.measures import Measures, TestSets, draw_test_sets, measure, single_turn_margins
+from music_trainers.demo.results import (
+    CONTROL,
+    PREFIX_MEAN,
+    DemoResult,
+    TrainedArm,
+    best_of_n_rows,
+    defect_accuracies,
+    describe_results,
+)
 
 __all__ = ["run_demo"]
 
 RESULT_NAME = "demo.json"
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredArm:
+    """A trained arm, and what was measured of it.
+
+    Attributes:
+        trained: How it was trained.
+        measures: Of its reward: one scalar for the whole conversation.
+        prefix_mean: Of the mean of its rewards over the turns, for the last-turn arm.
+    """
+
+    trained: TrainedArm
+    measures: Measures
+    prefix_mean: Measures | None
 
 
 def run_demo(config: DemoConfig, console: Console) -> DemoResult:
@@ -37,48 +73,47 @@ def run_demo(config: DemoConfig, console: Console) -> DemoResult:
     Raises:
         InvalidInputError: The folder holds the pairs of a demo with other settings.
     """
-    clock: dict[str, float] = {}
-    with _phase(console, clock, "simulate pairs over HTTP"):
+    seconds: dict[str, float] = {}
+    with _phase(console, seconds, "simulate pairs over HTTP"):
         contrastive, num_calls = asyncio.run(simulate_arms(config))
         base = _saved(config, contrastive)
-    with _phase(console, clock, "draw test sets and measure the controls"):
+    with _phase(console, seconds, "draw test sets and measure the controls"):
         sets = draw_test_sets(config.sizes, config.seed)
-        start = RewardModel.from_pretrained(REWARD_MODEL)
-        single_turn = {"start": single_turn_margins(start, sets)}
-        controls = _controls(config, sets)
-    arms: list[Arm] = []
-    with _phase(console, clock, "train and measure the reward models"):
-        for arm in train_arms(config, base, contrastive, sets):
-            arms.append(arm)
-            console.print(f"  {arm.trained.name}: {arm.trained.num_steps} steps in {arm.trained.seconds:.0f} s")
-    arms.sort(key=lambda arm: list(contrastive).index(arm.trained.name))
-    models = _by_model(arms)
+        single_turn = {"start": single_turn_margins(RewardModel.from_pretrained(REWARD_MODEL), sets)}
+        controls = measure_controls(sets, config.seed)
+    with _phase(console, seconds, "train and measure the reward models"):
+        arms = _train_arms(config, {name: [*base, *pairs] for name, pairs in contrastive.items()}, sets, console)
+    models: dict[str, Measures] = {}
+    for arm in arms:
+        single_turn[arm.trained.name] = arm.measures.single_turn
+        models[arm.trained.name] = arm.measures
+        if arm.prefix_mean is not None:
+            models[PREFIX_MEAN] = arm.prefix_mean
     rows = best_of_n_rows({**models, **controls})
-    single_turn |= {arm.trained.name: arm.measures.single_turn for arm in arms}
     result = DemoResult(
         config=config,
         arms=[arm.trained for arm in arms],
-        defects=accuracies(models),
+        defects=defect_accuracies(models),
         single_turn={name: accuracy(margins, [0.0] * len(margins)) for name, margins in single_turn.items()},
         best_of_n=rows,
-        findings=findings(models, rows),
+        findings=describe_results(models, rows),
         num_calls=num_calls,
-        seconds=clock,
+        seconds=seconds,
         versions={name: version(name) for name in ("music-rm", "torch", "transformers", "langgraph")},
     )
-    (config.out / RESULT_NAME).write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_whole(config.out / RESULT_NAME, result.model_dump_json(indent=2) + "\n")
     write_report(demo_report(result), config.out / REPORT_NAME)
     return result
 
 
 @contextmanager
-def _phase(console: Console, clock: dict[str, float], name: str) -> Iterator[None]:
+def _phase(console: Console, seconds: dict[str, float], name: str) -> Iterator[None]:
     """Announce a phase and take its time."""
     console.print(f"{name} ...", highlight=False)
     began = time.perf_counter()
     yield
-    clock[name] = time.perf_counter() - began
-    console.print(f"{name}: {clock[name]:.0f} s", highlight=False)
+    seconds[name] = time.perf_counter() - began
+    console.print(f"{name}: {seconds[name]:.0f} s", highlight=False)
 
 
 def _saved(config: DemoConfig, contrastive: Mapping[str, Sequence[PreferencePair]]) -> list[PreferencePair]:
@@ -89,17 +124,31 @@ def _saved(config: DemoConfig, contrastive: Mapping[str, Sequence[PreferencePair
     return base
 
 
-def _controls(config: DemoConfig, sets: TestSets) -> dict[str, Measures]:
-    """Measure the selectors that are no reward models."""
-    controls = {"random": random_reward(config.seed), "longest": length_reward, "oracle": oracle_score}
-    return {name: measure(reward, sets, config.seed, pairs=False) for name, reward in controls.items()}
+def _train_arms(
+    config: DemoConfig, pairs: Mapping[str, list[PreferencePair]], sets: TestSets, console: Console
+) -> list[MeasuredArm]:
+    """Train and measure all arms at once, each in a process of its own; return them in the order of `pairs`."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(len(pairs), mp_context=context, initializer=use_one_thread) as pool:
+        futures = [pool.submit(_train_arm, config, name, some, sets) for name, some in pairs.items()]
+        for future in as_completed(futures):
+            trained = future.result().trained
+            console.print(f"  {trained.name}: {trained.num_steps} steps in {trained.seconds:.0f} s")
+        return [future.result() for future in futures]
 
 
-def _by_model(arms: Sequence[Arm]) -> dict[str, Measures]:
-    """Return the measures of all reward models, the training-free control behind the model it is made of."""
-    models: dict[str, Measures] = {}
-    for arm in arms:
-        models[arm.trained.name] = arm.measures
-        if arm.prefix_mean is not None:
-            models[PREFIX_MEAN] = arm.prefix_mean
-    return models
+def _train_arm(config: DemoConfig, name: str, pairs: list[PreferencePair], sets: TestSets) -> MeasuredArm:
+    """Train one arm and measure it."""
+    out = config.out / "models" / name
+    result = train_arm(pairs, out, config.seed)
+    trained = TrainedArm(
+        name=name,
+        description=ARMS[name],
+        num_pairs=result.pairs.num_used,
+        num_steps=result.num_steps,
+        num_tokens=result.num_tokens,
+        seconds=result.seconds,
+        loss=last_loss(result),
+    )
+    by_readout = measure_readouts(RewardModel.from_pretrained(out), sets, config.seed)
+    return MeasuredArm(trained, by_readout["last"], by_readout["turn_mean"] if name == CONTROL else None)

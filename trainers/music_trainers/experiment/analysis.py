@@ -1,18 +1,22 @@
-"""From cells to figures: scores of each arm, paired differences between arms, and their multiplicity."""
+"""From cells to figures: scores of each arm, paired differences between arms, and what they show, in sentences."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, median
 
 from music.reward.tokens.contract import Readout
-from music.statistics import holm, mean, minimum_detectable_effect
-from music.statistics.two_level import two_level_difference, two_level_mean, two_level_p_value
-from music_trainers.experiment.cell import CellResult
-from music_trainers.experiment.findings import findings
+from music.statistics import (
+    holm,
+    mean,
+    minimum_detectable_effect,
+    two_level_difference,
+    two_level_mean,
+    two_level_p_value,
+)
+from music_trainers.experiment.cell import CellResult, References
 from music_trainers.experiment.grid import Arm, Grid
-from music_trainers.experiment.records import ArmSummary, Difference, ExperimentResult, KindAccuracy, Score
-from music_trainers.experiment.references import References
+from music_trainers.experiment.records import ArmDifference, ArmScore, ArmSummary, ExperimentResult, KindAccuracy
 from music_trainers.experiment.store import CellFailure
 from music_trainers.experiment.values import (
     CHANGED_BY_READOUT,
@@ -71,7 +75,7 @@ def analyse(
         },
         kinds=[accuracy for name in arms for accuracy in _kinds(name, list(by_arm[name].values()))],
         differences=differences,
-        findings=findings(grid, differences, failures),
+        findings=list(_findings(grid, differences, failures)),
         failures=list(failures),
         versions=dict(versions),
     )
@@ -92,13 +96,13 @@ def _summary(arm: Arm, cells: Mapping[int, CellResult]) -> ArmSummary:
     )
 
 
-def _scores(arm: str, seeds: Sequence[int], values: CellValues) -> Iterator[Score]:
+def _scores(arm: str, seeds: Sequence[int], values: CellValues) -> Iterator[ArmScore]:
     """Estimate every measure of an arm, with each readout."""
     for readout in READOUTS:
         for measure in MEASURES:
             table = values.table(arm, readout, measure, seeds)
             by_seed = tuple(float(mean) for mean in table.mean(axis=1))
-            yield Score(arm=arm, readout=readout, measure=measure, estimate=two_level_mean(table), by_seed=by_seed)
+            yield ArmScore(arm=arm, readout=readout, measure=measure, estimate=two_level_mean(table), by_seed=by_seed)
 
 
 def _kinds(arm: str, cells: Sequence[CellResult]) -> Iterator[KindAccuracy]:
@@ -131,9 +135,9 @@ def _of_arms(arm: str, against: str) -> Iterator[_Question]:
 
 def _differences(
     questions: Iterable[_Question], seeds: Mapping[str, tuple[int, ...]], values: CellValues
-) -> list[Difference]:
+) -> list[ArmDifference]:
     """Answer all questions, over the seeds that both sides have."""
-    found: list[Difference] = []
+    found: list[ArmDifference] = []
     for question in questions:
         shared = [seed for seed in seeds[question.arm] if seed in seeds[question.against]]
         if shared:
@@ -142,13 +146,13 @@ def _differences(
     return [d.model_copy(update={"adjusted_p_value": p}) for d, p in zip(found, together, strict=True)]
 
 
-def _difference(question: _Question, seeds: Sequence[int], values: CellValues) -> Difference:
+def _difference(question: _Question, seeds: Sequence[int], values: CellValues) -> ArmDifference:
     """Answer one question; its p value is adjusted later."""
     ours = values.table(question.arm, question.readout, question.measure, seeds)
     theirs = values.table(question.against, question.against_readout, question.measure, seeds)
     estimate, p_value = two_level_difference(ours, theirs), two_level_p_value(ours, theirs)
     smallest = minimum_detectable_effect(estimate)
-    return Difference(
+    return ArmDifference(
         arm=question.arm,
         against=question.against,
         readout=question.readout,
@@ -160,3 +164,55 @@ def _difference(question: _Question, seeds: Sequence[int], values: CellValues) -
         adjusted_p_value=p_value,
         smallest_found=smallest if math.isfinite(smallest) else None,
     )
+
+
+def _findings(grid: Grid, differences: Sequence[ArmDifference], failures: Sequence[CellFailure]) -> Iterator[str]:
+    """Say in sentences what the comparisons show, and what they rest on."""
+    by_pair: dict[str, list[ArmDifference]] = {}
+    for difference in differences:
+        by_pair.setdefault(difference.pair, []).append(difference)
+    if failures:
+        yield f"{len(failures)} of {len(grid.runs())} cells failed and are left out."
+    yield from (_compared(pair, of_pair) for pair, of_pair in by_pair.items())
+    yield from _limits(grid, differences)
+
+
+def _compared(pair: str, differences: Sequence[ArmDifference]) -> str:
+    """Say what two arms, or two readouts, differ in."""
+    if len(differences[0].by_seed) == 1:
+        return f"{pair}: one seed, too few to distinguish a difference from noise."
+    clear = [d for d in differences if d.is_clear]
+    if not clear:
+        return f"{pair}: within noise in all {len(differences)} measures."
+    shown = "; ".join(f"{d.measure} {_signed(d)}: {d.verdict}" for d in clear)
+    rest = len(differences) - len(clear)
+    return f"{pair}: {shown}; " + (f"within noise in the other {rest}." if rest else "no measure within noise.")
+
+
+def _limits(grid: Grid, differences: Sequence[ArmDifference]) -> Iterator[str]:
+    """Say what the sentences above rest on."""
+    by_measure: dict[str, list[float]] = {}
+    for difference in differences:
+        if difference.smallest_found is not None:
+            by_measure.setdefault(difference.measure, []).append(difference.smallest_found)
+    if differences:
+        yield (
+            f"{len(differences)} comparisons were made. Beyond noise: p < 0.05 after Holm's adjustment for all of them "
+            f"and the same sign in every seed. Unadjusted, about {0.05 * len(differences):.0f} would be significant by "
+            "chance alone."
+        )
+        smallest = ", ".join(f"{measure} {median(values):.3f}" for measure, values in by_measure.items())
+        yield (
+            "The true difference that one unadjusted comparison would find four times in five (median over arms): "
+            f"{smallest}."
+        )
+    shown = " ".join(map(str, grid.seeds))
+    yield (
+        f"Intervals cover the draw of pairs and their order (seeds {shown}) and of test conversations. All "
+        "arms start from the same model, in the same small world."
+    )
+
+
+def _signed(difference: ArmDifference) -> str:
+    estimate = difference.estimate
+    return f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"

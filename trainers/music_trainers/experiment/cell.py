@@ -1,4 +1,4 @@
-"""A cell of the grid: one arm with one seed, from its pairs to its margins and grades."""
+"""A cell of the grid: one arm with one seed, from its pairs to its margins and grades; and the references beside it."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -8,16 +8,24 @@ from tempfile import TemporaryDirectory
 
 from pydantic import BaseModel, ConfigDict
 
+from music.files import write_whole
 from music.reward.tokens.contract import Readout
 from music.sandbox.artifacts import REWARD_MODEL
 from music.sandbox.world.defects import DEFECT_KINDS
+from music_trainers.arms import (
+    Measures,
+    TestSets,
+    TestSizes,
+    draw_test_sets,
+    last_loss,
+    measure_controls,
+    measure_readouts,
+    train_arm,
+)
 from music_trainers.experiment.grid import Arm, ArmSettings, Grid
-from music_trainers.experiment.pairs import MadePairs
-from music_trainers.experiment.simulation import Simulation, simulations
-from music_trainers.miniature.measures import Measures, TestSets, TestSizes, draw_test_sets, measure_readouts
-from music_trainers.miniature.training import last_loss, train_arm
+from music_trainers.experiment.pairs import MadePairs, Simulation, simulations
 
-__all__ = ["KINDS", "Cell", "CellKey", "CellResult", "Readings", "readings", "run_cell"]
+__all__ = ["KINDS", "CellKey", "CellResult", "GridCell", "Readings", "References", "read_references", "run_cell"]
 
 KINDS = {str(kind): (kind,) for kind in DEFECT_KINDS}
 """The kinds of errors that are measured, each by itself."""
@@ -27,7 +35,7 @@ CellKey = tuple[str, int]
 """Name of the arm, and seed."""
 
 
-class Cell(BaseModel):
+class GridCell(BaseModel):
     """One arm with one seed, and all that its result depends on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,7 +49,7 @@ class Cell(BaseModel):
     test_seed: int
 
     @classmethod
-    def of(cls, grid: Grid, arm: Arm, seed: int) -> "Cell":
+    def of(cls, grid: Grid, arm: Arm, seed: int) -> "GridCell":
         """Return a cell of a grid."""
         matched = grid.arm(arm.settings.tokens_of).settings if arm.settings.tokens_of else None
         return cls(
@@ -82,11 +90,11 @@ class Readings(BaseModel):
 
 
 class CellResult(BaseModel):
-    """What came of a cell; its file."""
+    """The result of a cell; its file."""
 
     model_config = ConfigDict(frozen=True)
 
-    cell: Cell
+    cell: GridCell
     num_pairs: dict[str, int]
     """By source."""
     num_steps: int
@@ -98,7 +106,7 @@ class CellResult(BaseModel):
     readings: dict[Readout, Readings]
 
 
-def run_cell(cell: Cell, num_simulated: Mapping[Simulation, int], folder: Path) -> CellResult:
+def run_cell(cell: GridCell, num_simulated: Mapping[Simulation, int], folder: Path) -> CellResult:
     """Train and measure a cell.
 
     Args:
@@ -123,8 +131,32 @@ def run_cell(cell: Cell, num_simulated: Mapping[Simulation, int], folder: Path) 
         num_tokens=trained.num_tokens if trained else 0,
         loss=last_loss(trained) if trained else 0.0,
         seconds={"train": trained.seconds if trained else 0.0, "measure": time.perf_counter() - began},
-        readings={readout: readings(measures) for readout, measures in measured.items()},
+        readings={readout: _readings(measures) for readout, measures in measured.items()},
     )
+
+
+class References(BaseModel):
+    """What selectors that are no reward models reach in Best-of-N on the test conversations of a grid."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sizes: TestSizes
+    test_seed: int
+    readings: dict[str, Readings]
+    """By selector, `random`, `longest` or `oracle`; of Best-of-N alone."""
+
+
+def read_references(sizes: TestSizes, test_seed: int, path: Path) -> References:
+    """Read what was measured before on these test conversations, or measure it and keep it."""
+    if path.exists():
+        kept = References.model_validate_json(path.read_bytes())
+        if (kept.sizes, kept.test_seed) == (sizes, test_seed):
+            return kept
+    measured = measure_controls(draw_test_sets(sizes, test_seed, {}), test_seed)
+    readings = {name: _readings(measures) for name, measures in measured.items()}
+    found = References(sizes=sizes, test_seed=test_seed, readings=readings)
+    write_whole(path, found.model_dump_json() + "\n")
+    return found
 
 
 @cache
@@ -133,7 +165,7 @@ def _test_sets(sizes: TestSizes, seed: int) -> TestSets:
     return draw_test_sets(sizes, seed, KINDS)
 
 
-def readings(measures: Measures) -> Readings:
+def _readings(measures: Measures) -> Readings:
     """Return measures as they are kept."""
     margins: dict[str, dict[int, list[float]]] = {}
     for (kind, turn), values in measures.margins.items():

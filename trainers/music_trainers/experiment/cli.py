@@ -41,7 +41,7 @@ def experiment(
     Example: music experiment --quick --out runs/quick
     """
     from music_trainers.experiment.grid import GRIDS, read_grid
-    from music_trainers.experiment.report import render_terminal
+    from music_trainers.experiment.report import print_experiment
     from music_trainers.experiment.run import run_experiment
 
     require_output_folder(out)
@@ -57,7 +57,7 @@ def experiment(
     if as_json:
         emit(result.model_dump(mode="json"), as_json)
     else:
-        render_terminal(result, out, Console(highlight=False, emoji=False))
+        print_experiment(result, out, Console(highlight=False, emoji=False))
     if result.failures:
         first = result.failures[0]
         raise MusicError(

@@ -7,12 +7,13 @@ from math import ceil
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
+from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 
+from music.config import Config
 from music.errors import InvalidInputError
-from music.sandbox.model import SKILLS
+from music.sandbox import SKILLS
 from music_agents.contrasts import Schedule, check_mix
-from music_trainers.miniature.measures import TestSizes
+from music_trainers.arms import TestSizes
 
 __all__ = ["BASE", "GRIDS", "Ablation", "Arm", "ArmSettings", "Grid", "read_grid"]
 
@@ -25,11 +26,7 @@ QUICK_SHARE = 20
 """Of so many pairs, a quick run takes one."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class ArmSettings(_Model):
+class ArmSettings(Config):
     """What an arm's reward model is trained on."""
 
     pairs: dict[str, NonNegativeInt]
@@ -60,7 +57,7 @@ class ArmSettings(_Model):
         return {name: num for name, num in self.pairs.items() if name != BASE and num}
 
 
-class Arm(_Model):
+class Arm(Config):
     """A reward model of the grid, trained once for each seed."""
 
     name: str = Field(min_length=1)
@@ -73,7 +70,7 @@ class Arm(_Model):
     """The arms that it is compared with."""
 
 
-class Ablation(_Model):
+class Ablation(Config):
     """Variations of one arm, each with a few settings changed."""
 
     of: str
@@ -86,7 +83,7 @@ class Ablation(_Model):
     """Take only so many of the grid's seeds, the first ones; all by default."""
 
 
-class Grid(_Model):
+class Grid(Config):
     """An experiment, as it is declared."""
 
     name: str = Field(pattern=r"^[\w.-]+$")
@@ -100,7 +97,7 @@ class Grid(_Model):
     sizes: TestSizes
     """How much is measured."""
     arms: tuple[Arm, ...] = Field(min_length=1)
-    ablations: dict[str, Ablation] = {}
+    ablations: dict[str, Ablation] = Field(default={})
     """By name."""
 
     @model_validator(mode="after")

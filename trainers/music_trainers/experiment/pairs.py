@@ -1,17 +1,79 @@
-"""What an arm is trained on, by source: base pairs, simulated ones, and base pairs to match another arm's tokens."""
+"""What an arm is trained on, by source: base pairs, simulated ones, and base pairs to match another arm's tokens.
 
+A `Simulation` is made once for all arms that share it, as `music simulate` does but without a server between.
+"""
+
+import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 
-from music.pairs import PreferencePair
-from music.sandbox import seed_pairs
-from music.sandbox.artifacts import REWARD_MODEL
-from music_trainers.experiment.grid import BASE, ArmSettings
-from music_trainers.experiment.simulation import Simulation, simulated_pairs, simulations
+from pydantic import BaseModel, ConfigDict
 
-__all__ = ["MadePairs", "num_tokens"]
+from music.pairs import ContrastivePair, PreferencePair
+from music.preferences import read_preferences, write_preferences
+from music.sandbox import SandboxModel, seed_pairs
+from music.sandbox.artifacts import REWARD_MODEL
+from music_agents import AssistantRole, RoleSet, Schedule, UserRole, build_pair_graph, make_contrast, simulate
+from music_trainers.experiment.grid import BASE, ArmSettings
+
+__all__ = ["MadePairs", "Simulation", "num_tokens", "run_simulated", "simulated_pairs", "simulations"]
+
+NUM_CONTEXTS = 5000
+"""Seed conversations that simulations of a seed start from, whatever their number of pairs, so that arms share them."""
+
+
+class Simulation(BaseModel):
+    """One contrast, simulated with one seed under some settings."""
+
+    model_config = ConfigDict(frozen=True)
+
+    contrast: str
+    num_turns: int
+    schedule: str
+    skill: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """For people to read."""
+        return f"{self.contrast}, T={self.num_turns}, {self.schedule}, {self.skill}, seed {self.seed}"
+
+    def path(self, folder: Path, num: int) -> Path:
+        """Return the file of the first `num` pairs."""
+        name = f"{self.contrast}-{num}-turns{self.num_turns}-{self.schedule}-{self.skill}.parquet"
+        return folder / f"seed-{self.seed}" / name.replace(":", "_")
+
+
+def simulations(settings: ArmSettings, seed: int) -> dict[Simulation, slice]:
+    """Return what an arm takes its simulated pairs from: of each simulation, a part with seed contexts of its own."""
+    parts: dict[Simulation, slice] = {}
+    begin = 0
+    for contrast, num in settings.contrasts.items():
+        simulation = Simulation(
+            contrast=contrast,
+            num_turns=settings.num_turns,
+            schedule=settings.schedule,
+            skill=settings.skill,
+            seed=seed,
+        )
+        parts[simulation] = slice(begin, begin + num)
+        begin += num
+    return parts
+
+
+def run_simulated(simulation: Simulation, num: int, folder: Path) -> None:
+    """Simulate pairs and write their file."""
+    pairs = asyncio.run(_simulated(simulation, num))
+    write_preferences(sorted(pairs, key=lambda pair: pair.id), simulation.path(folder, num))
+
+
+def simulated_pairs(simulation: Simulation, num: int, part: slice, folder: Path) -> list[PreferencePair]:
+    """Read a part of what was simulated."""
+    return list(read_preferences(simulation.path(folder, num)).pairs[part])
+
 
 Pairs = dict[str, list[PreferencePair]]
 """By source."""
@@ -69,3 +131,16 @@ def _tokens(pairs: Sequence[PreferencePair]) -> list[int]:
 
     encoded, _ = encode_pairs(RewardModel.from_pretrained(REWARD_MODEL).tokens, pairs)
     return [pair.num_tokens for pair in encoded]
+
+
+async def _simulated(simulation: Simulation, num: int) -> list[ContrastivePair]:
+    model = SandboxModel(simulation.skill, simulation.seed)
+    models = {"contrast": model, "weaker": SandboxModel("weak", simulation.seed)}
+    roles = RoleSet(user=UserRole(model), assistant=AssistantRole(model), models=models)
+    contrast = make_contrast({simulation.contrast: 1.0}, roles, Schedule.parse(simulation.schedule))
+    graph = build_pair_graph(replace(roles, contrast=contrast))
+    # Seeds of base pairs are odd ones: no conversation serves two seeds, or both sources.
+    seeds = seed_pairs(NUM_CONTEXTS, 2 * simulation.seed, single_turn_share=1.0)
+    outcomes = simulate(seeds, graph, num_pairs=num, num_turns=simulation.num_turns, seed=simulation.seed)
+    async with aclosing(outcomes):
+        return [outcome async for outcome in outcomes if isinstance(outcome, ContrastivePair)]

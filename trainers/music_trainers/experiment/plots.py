@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from music.report import Palette, Plot, Point, curves, intervals, matrix
 from music.reward.tokens.contract import Readout
-from music_trainers.experiment.records import Difference, ExperimentResult, Score
+from music_trainers.experiment.records import ArmDifference, ArmScore, ExperimentResult
 from music_trainers.experiment.values import BEST_OF_N, CHANGED_BY_READOUT, MEASURES, READOUTS
 
 __all__ = ["plots"]
@@ -97,14 +97,14 @@ def _kinds(result: ExperimentResult, readout: Readout) -> Plot:
     return matrix(points, title=title, caption=caption, x="turn of the error")
 
 
-def _shown(result: ExperimentResult, arm: str) -> Iterator[Score]:
+def _shown(result: ExperimentResult, arm: str) -> Iterator[ArmScore]:
     """Yield an arm's scores, those that do not depend on the readout once."""
     for score in result.scores:
         if score.arm == arm and (score.readout == READOUTS[0] or score.measure in CHANGED_BY_READOUT):
             yield score
 
 
-def _point(score: Score, place: str | float) -> Point:
+def _point(score: ArmScore, place: str | float) -> Point:
     return Point(
         place=place,
         estimate=score.estimate,
@@ -119,7 +119,7 @@ def _by_measure(points: Iterable[Point]) -> list[Point]:
     return sorted(points, key=lambda point: MEASURES.index(point.panel))
 
 
-def _compared(each: Difference) -> str:
+def _compared(each: ArmDifference) -> str:
     if each.arm == each.against:
         return f"{each.arm}: {each.readout} against {each.against_readout}"
     return f"{each.arm} against {each.against}"

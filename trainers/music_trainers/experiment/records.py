@@ -7,7 +7,7 @@ from music.statistics import Estimate
 from music_trainers.experiment.grid import ArmSettings, Grid
 from music_trainers.experiment.store import CellFailure
 
-__all__ = ["ArmSummary", "Difference", "ExperimentResult", "KindAccuracy", "Score"]
+__all__ = ["ArmDifference", "ArmScore", "ArmSummary", "ExperimentResult", "KindAccuracy"]
 
 
 class _Record(BaseModel):
@@ -21,7 +21,7 @@ class ArmSummary(_Record):
     description: str
     settings: ArmSettings
     seeds: tuple[int, ...]
-    """Those that came out well."""
+    """Those without a failure."""
     num_pairs: dict[str, float]
     """By source."""
     num_steps: float
@@ -32,7 +32,7 @@ class ArmSummary(_Record):
     """Of `train` and `measure`."""
 
 
-class Score(_Record):
+class ArmScore(_Record):
     """How an arm does in one measure."""
 
     arm: str
@@ -55,7 +55,7 @@ class KindAccuracy(_Record):
     estimate: Estimate
 
 
-class Difference(_Record):
+class ArmDifference(_Record):
     """One arm less another in one measure, or the readout `turn_mean` less `last` of one arm."""
 
     arm: str
@@ -73,7 +73,7 @@ class Difference(_Record):
     """By Holm's method, for all comparisons of the experiment."""
     smallest_found: float | None
     """The true difference that such a comparison, taken alone, would find four times in five; None where no
-    conversation tells the two apart."""
+    conversation distinguishes the two."""
 
     @property
     def pair(self) -> str:
@@ -99,18 +99,18 @@ class Difference(_Record):
 
 
 class ExperimentResult(_Record):
-    """What came out."""
+    """What an experiment found; `NAME.json`."""
 
     grid: Grid
     arms: list[ArmSummary]
     """The grid's arms, then the variations of its ablations."""
     ablations: dict[str, dict[str, str]]
     """By ablation and label, the arm."""
-    scores: list[Score]
+    scores: list[ArmScore]
     references: dict[str, dict[str, Estimate]]
     """Mean oracle grade of what `random`, `longest` and `oracle` select, by measure."""
     kinds: list[KindAccuracy]
-    differences: list[Difference]
+    differences: list[ArmDifference]
     findings: list[str]
     """What the figures say, in sentences; computed, not assumed."""
     failures: list[CellFailure]

@@ -1,25 +1,30 @@
 """The experiment's result for people: tables in the terminal, a report, and Markdown to commit beside docs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.text import Text
 
-from music.report import Cell, Report, cell_text
+from music.files import write_whole
+from music.report import Cell, Interval, Report, Table, cell_text
+from music.report.terminal import print_result
+from music.sandbox.world.defects import ERROR_GROUPS
 from music_trainers.experiment.grid import Grid
 from music_trainers.experiment.plots import plots
-from music_trainers.experiment.records import ExperimentResult
-from music_trainers.experiment.store import write_whole
-from music_trainers.experiment.tables import headline_tables, tables
-from music_trainers.miniature.tables import list_grid, rich_table
+from music_trainers.experiment.records import ArmSummary, ExperimentResult
+from music_trainers.experiment.values import BEST_OF_N, CHANGED_BY_READOUT, MEASURES, READOUTS
 
-__all__ = ["experiment_report", "render_terminal", "report_path", "write_markdown"]
+__all__ = ["experiment_report", "print_experiment", "report_path", "write_markdown"]
 
 INTRO = (
     "Small reward models, trained on a declared grid of arms and seeds in the sandbox, measured on the same held-out "
     "conversations. All start from one model, in one small world, graded by the oracle that also labels the base "
     "pairs: read differences between arms, not absolute figures."
+)
+SCORES = (
+    "Accuracy on pairs with one error (0.5 = blind), before the last turn (early) and in it, and on single turns; mean "
+    "oracle grade of what Best-of-N selects. 95% intervals over training seeds and test conversations. What "
+    "does not depend on the readout stands once."
 )
 
 
@@ -35,20 +40,14 @@ def experiment_report(result: ExperimentResult) -> Report:
         title=result.grid.title,
         intro=INTRO,
         findings=result.findings,
-        parts=[*plots(result), *tables(result)],
+        parts=[*plots(result), *_tables(result)],
         notes={**_settings(result), **({"Cells that failed": "\n".join(failures)} if failures else {})},
     )
 
 
-def render_terminal(result: ExperimentResult, out: Path, console: Console) -> None:
-    """Print tables and findings, plain where the console is no terminal."""
-    for table in headline_tables(result):
-        console.print(Text(table.title, style="bold"))
-        console.print(rich_table(table))
-        console.print(Text(table.caption, style="dim"), end="\n\n")
-    console.print(Text("Findings", style="bold"))
-    console.print(list_grid([("-", finding) for finding in result.findings]))
-    console.print(Text(f"Report    {report_path(out, result.grid)}"), soft_wrap=True)
+def print_experiment(result: ExperimentResult, out: Path, console: Console) -> None:
+    """Print the main tables and findings, plain where the console is no terminal."""
+    print_result(console, _headline_tables(result), result.findings, report_path(out, result.grid))
 
 
 def write_markdown(result: ExperimentResult, path: Path) -> None:
@@ -69,7 +68,7 @@ def _lines(result: ExperimentResult) -> Iterator[str]:
     shown = f"Seeds {settings['Seeds']}; {settings['Sizes']}; {settings['Versions']}."
     yield from (f"# {result.grid.title}", "", shown, "", "## Findings", "")
     yield from (f"- {finding}" for finding in result.findings)
-    for table in tables(result):
+    for table in _tables(result):
         yield from ("", f"## {table.title}", "", table.caption, "")
         for heading, rows in table.groups.items():
             yield from ("", f"### {heading[:1].upper()}{heading[1:]}", "") if heading else ()
@@ -79,3 +78,115 @@ def _lines(result: ExperimentResult) -> Iterator[str]:
 def _row(cells: Sequence[Cell]) -> str:
     shown = (cell_text(cell).replace("|", "\\|").replace("\n", " ") for cell in cells)
     return f"| {' | '.join(shown)} |"
+
+
+def _tables(result: ExperimentResult) -> list[Table]:
+    """Return all tables in the order of reading."""
+    return [*_headline_tables(result), _differences_table(result), _arms_table(result), _kinds_table(result)]
+
+
+def _headline_tables(result: ExperimentResult) -> list[Table]:
+    """Return the scores of the grid's arms and of the variations of its ablations."""
+    declared = {arm.name: arm.name for arm in result.grid.arms if arm.name in {a.name for a in result.arms}}
+    return [
+        _scores_table(result, declared, "The arms"),
+        *([_references_table(result)] if result.references else []),
+        *_ablation_tables(result),
+    ]
+
+
+def _scores_table(result: ExperimentResult, arms: Mapping[str, str], title: str) -> Table:
+    """Return a row for each measure and a column for each arm, named by label."""
+    cells = {
+        (s.arm, s.readout, s.measure): Interval(estimate=s.estimate, digits=_digits(s.measure)) for s in result.scores
+    }
+    measures = {READOUTS[0]: MEASURES, READOUTS[1]: CHANGED_BY_READOUT}
+    groups: dict[str, list[list[Cell]]] = {
+        f"read with {readout}": [
+            [measure, *(cells[arm, readout, measure] for arm in arms.values())] for measure in measures[readout]
+        ]
+        for readout in READOUTS
+    }
+    return Table(title, SCORES, ["measure", *arms], groups)
+
+
+def _references_table(result: ExperimentResult) -> Table:
+    """Return what selectors reach that are no reward models."""
+    rows: list[list[Cell]] = [
+        [measure, *(Interval(estimate=by_measure[measure]) for by_measure in result.references.values())]
+        for measure in BEST_OF_N
+    ]
+    caption = "Mean oracle grade of what a random choice, the longest candidate and the oracle itself select."
+    return Table("Best-of-N without a reward model", caption, ["measure", *result.references], {"": rows})
+
+
+def _ablation_tables(result: ExperimentResult) -> Iterator[Table]:
+    """Return a table of scores for each ablation."""
+    for name, by_label in result.ablations.items():
+        ablation = result.grid.ablations[name]
+        yield _scores_table(result, by_label, f"Ablation of {ablation.of}: {ablation.axis}")
+
+
+def _differences_table(result: ExperimentResult) -> Table:
+    """Return all comparisons, with their verdicts."""
+    groups: dict[str, list[list[Cell]]] = {}
+    for d in result.differences:
+        by_seed = " ".join(f"{value:+.3f}" for value in d.by_seed)
+        figures: list[Cell] = [
+            Interval(estimate=d.estimate, sign="+"),
+            by_seed,
+            f"{d.p_value:.4f}",
+            f"{d.adjusted_p_value:.3f}",
+        ]
+        smallest = "-" if d.smallest_found is None else f"{d.smallest_found:.3f}"
+        groups.setdefault(d.pair, []).append([d.measure, *figures, smallest, d.verdict])
+    return Table(
+        title="Differences",
+        caption="Paired by training seed and conversation. Adjusted: by Holm's method for all comparisons here. "
+        "Smallest found: the true difference that an unadjusted comparison would find four times in five.",
+        columns=["measure", "difference", "by seed", "p", "adjusted p", "smallest found", "verdict"],
+        groups=groups,
+    )
+
+
+def _arms_table(result: ExperimentResult) -> Table:
+    """Return what each arm was trained on."""
+    return Table(
+        title="What the arms were trained on",
+        caption="Means over seeds; seconds are those of one core, training and measuring. Loss: over the last tenth of "
+        "the steps, on each arm's own pairs.",
+        columns=["arm", "what for", "pairs", "T", "contrasted", "skill", "seeds", "steps", "tokens", "loss", "seconds"],
+        groups={"": [_arm_row(arm) for arm in result.arms]},
+    )
+
+
+def _arm_row(arm: ArmSummary) -> list[Cell]:
+    pairs = " + ".join(f"{num:,.0f} {source}" for source, num in arm.num_pairs.items() if num)
+    settings = arm.settings
+    simulated = [str(settings.num_turns), settings.schedule, settings.skill] if settings.contrasts else ["", "", ""]
+    figures = [round(arm.num_steps), round(arm.num_tokens), arm.loss, round(sum(arm.seconds.values()))]
+    return [arm.name, arm.description, pairs, *simulated, len(arm.seeds), *figures]
+
+
+def _kinds_table(result: ExperimentResult) -> Table:
+    """Return the accuracy of all arms by kind of error and turn."""
+    cells = {(k.arm, k.readout, k.kind, k.turn): Interval(estimate=k.estimate, digits=2) for k in result.kinds}
+    turns = range(1, result.grid.sizes.num_turns + 1)
+    kinds = dict.fromkeys(k.kind for k in result.kinds)
+    shown = "; ".join(f"{group} is {', '.join(members)}" for group, members in ERROR_GROUPS.items())
+    return Table(
+        title="Accuracy by kind of error and turn",
+        caption=f"How often the flawless side wins, as in the first table. Groups: {shown}.",
+        columns=["arm", *(f"turn {turn}" for turn in turns)],
+        groups={
+            f"{kind}, read with {readout}": [
+                [arm.name, *(cells.get((arm.name, readout, kind, turn)) for turn in turns)] for arm in result.arms
+            ]
+            for kind in kinds
+            for readout in READOUTS
+        },
+    )
+
+
+def _digits(measure: str) -> int:
+    return 3 if measure in BEST_OF_N else 2

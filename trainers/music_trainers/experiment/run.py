@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from music.errors import InvalidInputError
+from music.files import write_whole
 from music_trainers.experiment.analysis import analyse
-from music_trainers.experiment.cell import Cell, CellKey, run_cell
+from music_trainers.experiment.cell import CellKey, GridCell, read_references, run_cell
 from music_trainers.experiment.grid import Grid
+from music_trainers.experiment.pairs import Simulation, run_simulated
+from music_trainers.experiment.process_pool import Failure, run_in_processes
 from music_trainers.experiment.records import ExperimentResult
-from music_trainers.experiment.references import read_references
-from music_trainers.experiment.simulation import Simulation, run_simulated
-from music_trainers.experiment.slots import Failure, run_in_slots
-from music_trainers.experiment.store import CellFailure, CellStore, write_whole
+from music_trainers.experiment.store import CellFailure, CellStore
 
 __all__ = ["Progress", "run_experiment"]
 
@@ -69,7 +69,7 @@ def run_experiment(grid: Grid, out: Path, num_jobs: int, on_progress: OnProgress
     from music_trainers.experiment.report import experiment_report, report_path, write_markdown
 
     store = CellStore(out)
-    cells = [Cell.of(grid, arm, seed) for (_, seed), arm in grid.runs().items()]
+    cells = [GridCell.of(grid, arm, seed) for (_, seed), arm in grid.runs().items()]
     done = store.read(cells)
     missing = {cell.key: cell for cell in cells if cell.key not in done}
     failures = _run_missing(missing, _num_simulated(cells), store, num_jobs, on_progress) if missing else []
@@ -85,7 +85,7 @@ def run_experiment(grid: Grid, out: Path, num_jobs: int, on_progress: OnProgress
     return result
 
 
-def _num_simulated(cells: Iterable[Cell]) -> dict[Simulation, int]:
+def _num_simulated(cells: Iterable[GridCell]) -> dict[Simulation, int]:
     """Return how many pairs to make in each simulation, for the cell that needs most of them.
 
     Counted over all cells, done or not, so that a resumed run asks for the files that it has.
@@ -98,7 +98,7 @@ def _num_simulated(cells: Iterable[Cell]) -> dict[Simulation, int]:
 
 
 def _run_missing(
-    missing: Mapping[CellKey, Cell],
+    missing: Mapping[CellKey, GridCell],
     num_simulated: Mapping[Simulation, int],
     store: CellStore,
     num_jobs: int,
@@ -134,7 +134,7 @@ def _followed(
 ) -> Iterator[tuple[K, T | Failure]]:
     """Run a phase's work, and tell of each piece when it is dealt with."""
     began = time.perf_counter()
-    for num_done, (key, outcome) in enumerate(run_in_slots(work, num_jobs), start=1):
+    for num_done, (key, outcome) in enumerate(run_in_processes(work, num_jobs), start=1):
         yield key, outcome
         error = outcome.error if isinstance(outcome, Failure) else ""
         on_progress(Progress(phase, _named(key), num_done, len(work), time.perf_counter() - began, error))

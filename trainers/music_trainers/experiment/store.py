@@ -1,4 +1,4 @@
-"""What an experiment keeps in its folder: a file for each cell, written whole, and what became of those that failed."""
+"""What an experiment keeps in its folder: a file for each cell, written whole, and the errors of those that failed."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -7,15 +7,15 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from music.errors import InvalidInputError
-from music.files import whole_file
-from music_trainers.experiment.cell import Cell, CellKey, CellResult
-from music_trainers.experiment.slots import Failure
+from music.files import write_whole
+from music_trainers.experiment.cell import CellKey, CellResult, GridCell
+from music_trainers.experiment.process_pool import Failure
 
-__all__ = ["CellFailure", "CellStore", "write_whole"]
+__all__ = ["CellFailure", "CellStore"]
 
 
 class CellFailure(BaseModel):
-    """A cell that brought no result."""
+    """A cell without a result."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -42,7 +42,7 @@ class CellStore:
         """Where simulated pairs lie."""
         return self._folder / "pairs"
 
-    def read(self, cells: Iterable[Cell]) -> dict[CellKey, CellResult]:
+    def read(self, cells: Iterable[GridCell]) -> dict[CellKey, CellResult]:
         """Return the results of those cells that are done, in the order given.
 
         Raises:
@@ -70,23 +70,17 @@ class CellStore:
         write_whole(self._path(result.cell), result.model_dump_json() + "\n")
         self._failure_path(result.cell).unlink(missing_ok=True)
 
-    def add_failure(self, cell: Cell, failure: Failure) -> CellFailure:
+    def add_failure(self, cell: GridCell, failure: Failure) -> CellFailure:
         """Keep what happened to a cell; it is run again next time."""
         record = CellFailure(arm=cell.arm, seed=cell.seed, error=failure.error, details=failure.details)
         write_whole(self._failure_path(cell), record.model_dump_json(indent=2) + "\n")
         return record
 
-    def _path(self, cell: Cell) -> Path:
+    def _path(self, cell: GridCell) -> Path:
         return self._cells / quote(cell.arm, safe=" ()=,") / f"seed-{cell.seed}.json"
 
-    def _failure_path(self, cell: Cell) -> Path:
+    def _failure_path(self, cell: GridCell) -> Path:
         return self._path(cell).with_suffix(".failed.json")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that appears only once it is whole, in place of any earlier one."""
-    with whole_file(path) as file:
-        file.write(text.encode())
 
 
 def _read(path: Path) -> CellResult:

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from music.reward.tokens.contract import Readout
 from music.sandbox.world.defects import ERROR_GROUPS
+from music_trainers.arms import GREEDY_CANDIDATES, NUM_CANDIDATES
 from music_trainers.experiment.cell import CellKey, CellResult, Readings
-from music_trainers.miniature.measures import GREEDY_CANDIDATES, NUM_CANDIDATES
 
 __all__ = [
     "BEST_OF_N",
@@ -31,7 +31,7 @@ MEASURES = (*(name for pair in zip(EARLY, LAST, strict=True) for name in pair), 
 """Accuracies on minimal pairs by group of errors, before the last turn and in it, and on single turns; mean oracle
 grades of Best-of-N."""
 COMPARED = tuple(name for name in MEASURES if name != f"Best-of-{min(NUM_CANDIDATES)}")
-"""The measures of which differences are told."""
+"""The measures of which differences are reported."""
 CHANGED_BY_READOUT = (*EARLY, *WHOLE)
 """The others compare what has the same turns before the last one, so both readouts rank alike."""
 
@@ -40,7 +40,7 @@ class CellValues:
     """The values of all cells, computed once.
 
     Args:
-        results: Those that came out well.
+        results: Of the cells that did not fail.
     """
 
     def __init__(self, results: Iterable[CellResult]) -> None:

@@ -1,8 +1,8 @@
 """Policy training: a language model plays the assistant of chat environments and learns from their rewards.
 
-- `config`: what shapes a run; `run`: `train_policy`; `records`: what comes out; `report`: its curves.
-- The rollouts: `tokens` (a conversation as the policy writes it), `sampling` (batched generation), `rollouts`.
-- The learning: `advantages` (one for each turn), `trainer` (TRL's GRPO with them), `evaluation` (held-out episodes).
+- `run`: `train_policy`; `config`: what shapes a run; `records`: what comes out; `report`: in words and as curves.
+- `trainer`: TRL's GRPO with an advantage for each turn; `advantages`: the formula.
+- `rollouts`: episodes as tokens, and sampled replies; `evaluation`: held-out episodes.
 """
 
 import lazy_loader

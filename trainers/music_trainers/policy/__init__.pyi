@@ -1,18 +1,17 @@
 from .advantages import turn_advantages
 from .config import PolicyTrainingConfig
-from .records import PolicyEvaluation, PolicyTrainingResult
-from .rollouts import Trajectory, play
+from .records import Overoptimisation, PolicyEvaluation, PolicyTrainingResult
+from .rollouts import ChatTokens, Trajectory, roll_out, sample_replies
 from .run import train_policy
-from .sampling import sample_replies
-from .tokens import ChatTokens
 
 __all__ = [
     "ChatTokens",
+    "Overoptimisation",
     "PolicyEvaluation",
     "PolicyTrainingConfig",
     "PolicyTrainingResult",
     "Trajectory",
-    "play",
+    "roll_out",
     "sample_replies",
     "train_policy",
     "turn_advantages",

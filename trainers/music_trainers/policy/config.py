@@ -1,12 +1,13 @@
-"""What shapes a run of policy training. Light: the command line imports it for its flags."""
+"""The settings of a run of policy training. Light: the command line imports them for its flags."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from music.config import Config, Flag
+from music.files import require_unfinished
 from music.registry import SANDBOX, load_built_in
-from music_trainers.outputs import require_unfinished
 
 __all__ = ["POLICY_FOLDER", "RECORD_FILE", "PolicyTrainingConfig"]
 
@@ -15,30 +16,34 @@ FULL_RATE, TINY_RATE = 1e-6, 3e-4
 SANDBOX_POLICY = str(load_built_in("language_model", SANDBOX))
 
 
-class PolicyTrainingConfig(BaseModel):
-    """Everything that shapes a run."""
+class PolicyTrainingConfig(Config):
+    """The settings of a run of `train_policy`.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    Example:
+        >>> PolicyTrainingConfig(out=Path("runs/rl"), num_steps=15).num_episodes
+        64
+    """
 
-    out: Path
+    out: Path = Path("runs/rl")
     """Folder of the trained policy, the curves and the held-out conversations."""
-    policy: str = SANDBOX_POLICY
+    policy: Annotated[str, Flag(show_default=False)] = SANDBOX_POLICY
     """Folder or hub id of the language model to train; by default the sandbox's backbone."""
-    reward: str = str(load_built_in("reward_model", SANDBOX))
-    """Who rewards: a reward model, MODEL@BASE_URL (one behind a server), oracle or length; by default the sandbox's
-    starting reward model."""
+    reward: Annotated[str, Flag(show_default=False)] = str(load_built_in("reward_model", SANDBOX))
+    """Reward: a reward model, MODEL@BASE_URL (one behind a server), oracle or length; by default the sandbox's starting
+    reward model."""
     judge: str | None = None
-    """Who else scores the held-out conversations, and is never learned from; by default oracle, if the user is the
-    sandbox's."""
+    """Second scorer of the held-out conversations, which the policy never learns from; by default oracle, if the user
+    is the sandbox's."""
     user: str = SANDBOX
     """Endpoint that plays the user."""
     seeds: str | None = None
-    """Preference file, folder or hub id whose prompts open the conversations; by default the user opens them."""
+    """Preference file, folder or hub id whose prompts open the conversations; every fifth is held out. By default the
+    user opens them."""
     personas: Path | None = None
-    """File of personas, of whom users are drawn in training; by default anyone."""
+    """File of personas from which users are drawn in training; by default the user is anyone."""
     eval_personas: Path | None = None
     """File of the personas in the held-out episodes; by default the same as in training."""
-    num_turns: int = Field(default=3, ge=1)
+    num_turns: Annotated[int, Flag(name="--turns")] = Field(default=3, ge=1)
     """Replies per conversation."""
     reward_mode: Literal["per_turn", "terminal"] = "per_turn"
     """`per_turn` rewards each reply by the score of the conversation up to it; `terminal` pays the whole
@@ -46,7 +51,7 @@ class PolicyTrainingConfig(BaseModel):
     discount: float = Field(default=0.0, ge=0, le=1)
     """How much of what later replies earn is credited to a reply. With `terminal` it has to be above 0."""
     num_steps: int = Field(default=60, ge=1)
-    """Steps; each plays new conversations."""
+    """Training steps; each plays new conversations."""
     num_groups: int = Field(default=8, ge=1)
     """Groups of conversations in a step; each group meets its own user."""
     group_size: int = Field(default=8, ge=2)
@@ -66,8 +71,8 @@ class PolicyTrainingConfig(BaseModel):
     num_evaluations: int = Field(default=200, ge=2)
     """Held-out episodes, the same at every evaluation."""
     seed: int = 0
-    """Of the users and of all sampling."""
-    overwrite: bool = False
+    """Seed of the users and of all sampling."""
+    overwrite: Annotated[bool, Flag(name="--overwrite")] = False
     """Replace what an earlier run left in `out`; without this, a folder with a finished run is refused."""
 
     def require_unfinished(self) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -12,54 +13,47 @@ from music.conversation import Conversation
 from music.reward.functions import RewardFunction
 from music.statistics import mean
 from music_envs import ChatVectorEnv
+from music_trainers.policy.config import PolicyTrainingConfig
 from music_trainers.policy.records import PolicyEvaluation
-from music_trainers.policy.rollouts import USER, Trajectory, play
-from music_trainers.policy.sampling import pad, sample_replies
-from music_trainers.policy.tokens import ChatTokens
+from music_trainers.policy.rollouts import USER, ChatTokens, Trajectory, pad, roll_out, sample_replies
 
-__all__ = ["HeldOut"]
+__all__ = ["HeldOutEpisodes"]
+
+FIRST_SEED = 10**12
+"""Of the held-out users, who are none of those in training."""
 
 
-class HeldOut:
+class HeldOutEpisodes:
     """Held-out episodes: always the same users, and the same sampling noise.
 
     Args:
+        config: The run.
         env: One environment for each of the episodes, whose reward is the one learned from.
-        seeds: Of the episodes.
         judge: Grades conversations, if there is one.
         start: The starting policy, which stays as it is.
         tokens: Its chat template.
-        max_tokens: Bound on a reply's tokens.
-        is_terminal: Whether the reward is paid at the end, for the conversation.
-        batch_size: Conversations in a forward pass.
-        seed: Of the sampling.
     """
 
     def __init__(
         self,
+        config: PolicyTrainingConfig,
         env: ChatVectorEnv,
-        seeds: Sequence[int],
         judge: RewardFunction | None,
         start: Any,
         tokens: ChatTokens,
-        *,
-        max_tokens: int,
-        is_terminal: bool,
-        batch_size: int,
-        seed: int,
     ) -> None:
-        self._env, self._seeds, self._judge = env, seeds, judge
-        self._start, self._tokens, self._max_tokens = start, tokens, max_tokens
-        self._is_terminal, self._batch_size, self._seed = is_terminal, batch_size, seed
+        self._config, self._env, self._judge = config, env, judge
+        self._start, self._tokens = start, tokens
 
     def evaluate(
         self, model: Any, step: int, *, greedy: bool = False
     ) -> tuple[PolicyEvaluation, tuple[Conversation, ...]]:
-        """Play all episodes with a policy; return what they came to, and the conversations that no error cut short."""
+        """Play all episodes with a policy; return the figures, and the conversations that no error cut short."""
         played = self._played(model, greedy)
         sound = [trajectory for trajectory in played if not math.isnan(trajectory.rewards[-1])]
         conversations = tuple(trajectory.conversation for trajectory in sound)
-        rewards = tuple((sum if self._is_terminal else fmean)(trajectory.rewards) for trajectory in sound)
+        total = sum if self._config.reward_mode == "terminal" else fmean
+        rewards = tuple(total(trajectory.rewards) for trajectory in sound)
         grades = tuple(self._judge(conversations)) if self._judge else None
         num_replies = sum(len(trajectory.rewards) for trajectory in sound)
         evaluation = PolicyEvaluation(
@@ -78,23 +72,20 @@ class HeldOut:
         was_training = model.training
         model.eval()
         with torch.random.fork_rng():
-            torch.manual_seed(self._seed)
-            played = play(
-                self._env,
-                self._tokens,
-                lambda prompts: sample_replies(
-                    model, self._tokens, prompts, max_tokens=self._max_tokens, greedy=greedy
-                ),
-                self._seeds,
+            torch.manual_seed(self._config.seed)
+            generate = partial(
+                sample_replies, model, self._tokens, max_tokens=self._config.max_reply_tokens, greedy=greedy
             )
+            seeds = range(FIRST_SEED, FIRST_SEED + self._config.num_evaluations)
+            played = roll_out(self._env, self._tokens, generate, seeds)
         model.train(was_training)
         return played
 
     def _divergences(self, model: Any, played: Sequence[Trajectory]) -> list[float]:
         """Return for each episode log(policy / start) of its replies, per reply: its mean estimates the KL."""
         divergences: list[float] = []
-        for first in range(0, len(played), self._batch_size):
-            batch = played[first : first + self._batch_size]
+        for first in range(0, len(played), self._config.micro_batch_size):
+            batch = played[first : first + self._config.micro_batch_size]
             gaps = self._log_likelihoods(model, batch) - self._log_likelihoods(self._start, batch)
             divergences += (gaps / torch.tensor([len(row.rewards) for row in batch])).tolist()
         return divergences
@@ -104,7 +95,7 @@ class HeldOut:
         """Return the log-likelihood of each episode's replies; shape `[episodes]`, on the CPU."""
         ids = pad([row.prompt_ids + row.completion_ids for row in batch], self._tokens.pad_id).to(model.device)
         owners = pad([[USER] * len(row.prompt_ids) + row.turns for row in batch], USER).to(model.device)
-        # Padding stands on the right, behind all that counts, so a causal model needs no mask.
+        # Padding is on the right, after everything that counts, so a causal model needs no mask.
         logits = model(input_ids=ids).logits[:, :-1].float()
         chosen = logits.log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
         totals: Tensor = (chosen * (owners[:, 1:] != USER)).sum(1)

@@ -1,21 +1,120 @@
-"""Rollouts: a policy plays episodes of a `ChatVectorEnv`, and every token keeps whose it is."""
+"""Rollouts: a policy plays episodes of a `ChatVectorEnv`, and every token keeps whose it is.
+
+- `ChatTokens`: a conversation as the tokens that a policy reads and writes, never decoded and encoded again.
+- `sample_replies`: replies of a local language model, many at once.
+- `roll_out`: episodes as `Trajectory`s.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import torch
+from torch import Tensor
+
+from music.chat_template import template_text
 from music.conversation import Conversation
+from music.errors import InvalidInputError
+from music.reward.tokens.fixed_date import with_fixed_date
 from music_envs import ChatVectorEnv
-from music_trainers.policy.tokens import ChatTokens
+from music_envs.adapters.template import TurnTemplate
 
-__all__ = ["USER", "Generate", "Trajectory", "play"]
+__all__ = ["USER", "ChatTokens", "Generate", "Trajectory", "pad", "roll_out", "sample_replies"]
+
 
 USER = -1
 """In place of a turn: a token that the policy did not write."""
 SILENCE = "..."
-"""What is said where the policy ended its reply at once: environments refuse a blank one, and so would users."""
+"""The text of an empty reply: environments refuse a blank one."""
 
 Generate = Callable[[Sequence[Sequence[int]]], list[list[int]]]
 """From prompts to replies, as token ids."""
+
+
+class ChatTokens:
+    """What a policy's chat template makes of a conversation that it takes part in.
+
+    Args:
+        tokenizer: With a chat template.
+        end_ids: Tokens that end a reply; the tokenizer's own end token is added.
+
+    Raises:
+        InvalidInputError: There is no template, or it ends the assistant's messages with none of them, or ends one
+            differently once more turns follow.
+    """
+
+    def __init__(self, tokenizer: Any, end_ids: Sequence[int]) -> None:
+        self._tokenizer = tokenizer
+        # Only while it trains: the tokenizer that is saved with the policy writes the date of the day.
+        template = template_text(tokenizer, "save the policy's tokenizer with one")
+        self._fixed = {"chat_template": with_fixed_date(template)}
+        self._template = TurnTemplate(tokenizer, **self._fixed)
+        own = () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,)
+        self.end_ids: tuple[int, ...] = tuple(dict.fromkeys((*end_ids, *own)))
+        self.closing_id: int = self._template.closing_id
+        if self.closing_id not in self.end_ids:
+            raise InvalidInputError(
+                f"expected a chat template that ends replies with a token at which the model stops, one of "
+                f"{tokenizer.convert_ids_to_tokens(list(self.end_ids))}, got {self._template.closing!r}"
+            )
+        self.pad_id: int = self.closing_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+
+    def opening(self, conversation: Conversation) -> list[int]:
+        """Return what the policy reads before its first reply."""
+        encoded = self._tokenizer.apply_chat_template(
+            conversation.to_messages(), add_generation_prompt=True, return_dict=True, **self._fixed
+        )
+        return list(encoded["input_ids"])
+
+    def between(self, message: str) -> list[int]:
+        """Return what stands between a reply, the token that ends it included, and the next one: a user message."""
+        return self._template.encode(self._template.between(message, closed=True))
+
+    def text(self, reply: Sequence[int]) -> str:
+        """Return a reply's text."""
+        text: str = self._tokenizer.decode(reply, skip_special_tokens=True)
+        return text.strip()
+
+
+def sample_replies(
+    model: Any, tokens: ChatTokens, prompts: Sequence[Sequence[int]], *, max_tokens: int, greedy: bool = False
+) -> list[list[int]]:
+    """Sample one reply to each prompt, from the model's own distribution: temperature 1, nothing cut off.
+
+    Args:
+        model: A causal language model, on its device.
+        tokens: Knows which tokens end a reply.
+        prompts: Token ids, each up to where the reply begins.
+        max_tokens: Bound on a reply's tokens.
+        greedy: Take the likeliest token each time instead.
+
+    Returns:
+        Token ids; the last is an end token unless the bound cut the reply.
+    """
+    ids = pad(prompts, tokens.pad_id, side="left")
+    mask = pad([[1] * len(prompt) for prompt in prompts], 0, side="left")
+    how = {"do_sample": False} if greedy else {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    with torch.no_grad():
+        output = model.generate(
+            input_ids=ids.to(model.device),
+            attention_mask=mask.to(model.device),
+            max_new_tokens=max_tokens,
+            eos_token_id=list(tokens.end_ids),
+            pad_token_id=tokens.pad_id,
+            **how,
+        )
+    replies = []
+    for reply in output[:, ids.shape[1] :].tolist():
+        end = next((place for place, token in enumerate(reply) if token in tokens.end_ids), len(reply))
+        replies.append(reply[: end + 1])
+    return replies
+
+
+def pad(rows: Sequence[Sequence[int | float]], value: float, side: str = "right") -> Tensor:
+    """Return rows of different lengths as one tensor; shape `[rows, longest]`."""
+    return torch.nn.utils.rnn.pad_sequence(
+        [torch.tensor(row) for row in rows], batch_first=True, padding_value=value, padding_side=side
+    )
 
 
 @dataclass(slots=True)
@@ -38,15 +137,15 @@ class Trajectory:
     rewards: list[float] = field(default_factory=list)
     is_over: bool = False
 
-    def say(self, reply: list[int], tokens: ChatTokens) -> str:
-        """Take the policy's reply and return its text; one that was cut is ended, not by the policy."""
+    def add_reply(self, reply: list[int], tokens: ChatTokens) -> str:
+        """Add the policy's reply and return its text; a reply that was cut is ended, but not by the policy."""
         self._write(reply, len(self.rewards))
         if reply[-1] not in tokens.end_ids:
             self._write([tokens.closing_id], USER)
         return tokens.text(reply) or SILENCE
 
-    def hear(self, conversation: Conversation, reward: float, is_over: bool, tokens: ChatTokens) -> None:
-        """Take what the environment made of the reply."""
+    def add_outcome(self, conversation: Conversation, reward: float, is_over: bool, tokens: ChatTokens) -> None:
+        """Add the reward of the reply and, unless the episode is over, the user's next message."""
         self.rewards.append(reward)
         self.is_over = is_over
         self.conversation = conversation
@@ -58,7 +157,7 @@ class Trajectory:
         self.turns += [turn] * len(ids)
 
 
-def play(env: ChatVectorEnv, tokens: ChatTokens, generate: Generate, seeds: Sequence[int]) -> list[Trajectory]:
+def roll_out(env: ChatVectorEnv, tokens: ChatTokens, generate: Generate, seeds: Sequence[int]) -> list[Trajectory]:
     """Play one episode in each environment.
 
     Args:
@@ -74,11 +173,11 @@ def play(env: ChatVectorEnv, tokens: ChatTokens, generate: Generate, seeds: Sequ
     played = [Trajectory(tokens.opening(conversation), conversation) for conversation in observations]
     while running := [i for i, trajectory in enumerate(played) if not trajectory.is_over]:
         replies = generate([played[i].prompt_ids + played[i].completion_ids for i in running])
-        actions = [SILENCE] * len(played)  # environments whose episode is over ignore it, or play on unheard
+        actions = [SILENCE] * len(played)  # ignored by environments whose episode is over
         for i, reply in zip(running, replies, strict=True):
-            actions[i] = played[i].say(reply, tokens)
+            actions[i] = played[i].add_reply(reply, tokens)
         observations, rewards, terminated, truncated, _ = env.step(actions)
         for i in running:
             reward = float("nan") if truncated[i] else float(rewards[i])
-            played[i].hear(observations[i], reward, bool(terminated[i] or truncated[i]), tokens)
+            played[i].add_outcome(observations[i], reward, bool(terminated[i] or truncated[i]), tokens)
     return played

@@ -20,29 +20,27 @@ from music.reward.loading import save_model
 from music_envs import ChatVectorEnv
 from music_envs.prompts import load_prompts
 from music_trainers.policy.config import POLICY_FOLDER, RECORD_FILE, PolicyTrainingConfig
-from music_trainers.policy.evaluation import HeldOut
+from music_trainers.policy.evaluation import HeldOutEpisodes
 from music_trainers.policy.records import PolicyEvaluation, PolicyTrainingResult, find_overoptimisation
 from music_trainers.policy.report import policy_report
-from music_trainers.policy.tokens import ChatTokens
+from music_trainers.policy.rollouts import ChatTokens
 from music_trainers.policy.trainer import TurnTrainer
 
 __all__ = ["train_policy"]
 
-SEEDS_PER_RUN, HELD_OUT = 10**6, 10**12
-"""Runs of different seeds meet different users, and held-out users are none of those."""
-
-OnEvaluation = Callable[[PolicyEvaluation], None]
+SEEDS_PER_RUN = 10**6
+"""Runs of different seeds meet different users."""
 
 
 def train_policy(
     config: PolicyTrainingConfig,
-    on_evaluation: OnEvaluation = lambda _: None,
+    on_evaluation: Callable[[PolicyEvaluation], None] = lambda _: None,
     on_step: Callable[[int], None] = lambda _: None,
 ) -> PolicyTrainingResult:
-    """Train a policy on the rewards of simulated conversations, and follow it on held-out ones.
+    """Train a policy on the rewards of simulated conversations, and evaluate it on held-out ones.
 
     Writes into `config.out`: the trained policy (`policy`), `result.json`, `report.html`, and the held-out
-    conversations with greedy replies, before and after (`before.jsonl`, `after.jsonl`).
+    conversations with greedy replies, before and after training (`before.jsonl`, `after.jsonl`). Needs the extra `trl`.
 
     Args:
         config: The run.
@@ -50,27 +48,40 @@ def train_policy(
         on_step: Called after each step with its number, from 1.
 
     Raises:
-        InvalidInputError: An argument is not what it should be, or the policy is no chat model, or `config.out` holds
-            a finished run.
+        InvalidInputError: An argument is invalid, or the policy is not a chat model, or `config.out` holds a finished
+            run.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from music_trainers import PolicyTrainingConfig, train_policy
+        >>> result = train_policy(PolicyTrainingConfig(out=Path("runs/rl"), num_steps=15))
+        >>> print([(point.step, point.reward.value) for point in result.curve])
     """
     config.require_unfinished()
     began = time.monotonic()
     model, tokenizer, tokens = _policy(config.policy)
     reward = load_reward(config.reward)
-    held_out = _held_out(config, reward, copy.deepcopy(model).eval(), tokens)
-    follow = _Follow(config, held_out, on_evaluation, on_step)
+    judge = config.judge or ("oracle" if config.user.startswith("sandbox") else None)
+    held_out = HeldOutEpisodes(
+        config,
+        _environment(config, reward, is_held_out=True),
+        load_reward(judge) if judge else None,
+        copy.deepcopy(model).eval(),
+        tokens,
+    )
+    callback = _EvaluationCallback(config, held_out, on_evaluation, on_step)
     greedy_before, before = held_out.evaluate(model, 0, greedy=True)
-    env = _environment(config, reward, config.num_episodes, is_held_out=False)
+    env = _environment(config, reward, is_held_out=False)
     first = config.seed * SEEDS_PER_RUN
     seeds = range(first, first + config.num_steps * config.num_groups)
-    TurnTrainer(config, env, model, tokenizer, tokens, seeds, [follow]).train()
+    TurnTrainer(config, env, model, tokenizer, tokens, seeds, [callback]).train()
     greedy_after, after = held_out.evaluate(model, config.num_steps, greedy=True)
     result = PolicyTrainingResult(
         config=config,
-        curve=tuple(follow.curve),
+        curve=tuple(callback.curve),
         greedy_before=greedy_before,
         greedy_after=greedy_after,
-        overoptimisation=find_overoptimisation(tuple(follow.curve)),
+        overoptimisation=find_overoptimisation(tuple(callback.curve)),
         seconds=time.monotonic() - began,
     )
     save_model(model, tokenizer, config.out / POLICY_FOLDER)
@@ -78,14 +89,14 @@ def train_policy(
     return result
 
 
-class _Follow(TrainerCallback):
+class _EvaluationCallback(TrainerCallback):
     """Reports steps, and evaluates the policy at the start, at intervals and at the end."""
 
     def __init__(
         self,
         config: PolicyTrainingConfig,
-        held_out: HeldOut,
-        on_evaluation: OnEvaluation,
+        held_out: HeldOutEpisodes,
+        on_evaluation: Callable[[PolicyEvaluation], None],
         on_step: Callable[[int], None],
     ) -> None:
         self.curve: list[PolicyEvaluation] = []
@@ -129,7 +140,7 @@ def _policy(name: str) -> tuple[Any, Any, ChatTokens]:
     return model, tokenizer, ChatTokens(tokenizer, ends)
 
 
-def _environment(config: PolicyTrainingConfig, reward: RewardFunction, num: int, *, is_held_out: bool) -> ChatVectorEnv:
+def _environment(config: PolicyTrainingConfig, reward: RewardFunction, *, is_held_out: bool) -> ChatVectorEnv:
     """Make the environments of training, or those of the held-out episodes: other prompts, if there are prompts."""
     arguments: dict[str, Any] = {}
     if config.seeds is not None:
@@ -141,29 +152,14 @@ def _environment(config: PolicyTrainingConfig, reward: RewardFunction, num: int,
     personas = (config.eval_personas or config.personas) if is_held_out else config.personas
     if personas is not None:
         arguments["personas"] = personas
+    num = config.num_evaluations if is_held_out else config.num_episodes
     return ChatVectorEnv(
         num, num_turns=config.num_turns, user=config.user, reward=reward, reward_mode=config.reward_mode, **arguments
     )
 
 
-def _held_out(config: PolicyTrainingConfig, reward: RewardFunction, start: Any, tokens: ChatTokens) -> HeldOut:
-    """Set the held-out episodes up."""
-    judge = config.judge or ("oracle" if config.user.startswith("sandbox") else None)
-    return HeldOut(
-        _environment(config, reward, config.num_evaluations, is_held_out=True),
-        range(HELD_OUT, HELD_OUT + config.num_evaluations),
-        load_reward(judge) if judge else None,
-        start,
-        tokens,
-        max_tokens=config.max_reply_tokens,
-        is_terminal=config.reward_mode == "terminal",
-        batch_size=config.micro_batch_size,
-        seed=config.seed,
-    )
-
-
 def _save(result: PolicyTrainingResult, held_out: dict[str, tuple[Conversation, ...]]) -> None:
-    """Write what came out."""
+    """Write the record, the report and the held-out conversations."""
     out = result.config.out
     (out / RECORD_FILE).write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
     write_report(policy_report(result), out / "report.html")

@@ -19,9 +19,7 @@ from music.errors import InvalidInputError
 from music_envs import ChatVectorEnv
 from music_trainers.policy.advantages import turn_advantages
 from music_trainers.policy.config import PolicyTrainingConfig
-from music_trainers.policy.rollouts import USER, Trajectory, play
-from music_trainers.policy.sampling import pad, sample_replies
-from music_trainers.policy.tokens import ChatTokens
+from music_trainers.policy.rollouts import USER, ChatTokens, Trajectory, pad, roll_out, sample_replies
 
 __all__ = ["TurnTrainer"]
 
@@ -78,7 +76,7 @@ class TurnTrainer(GRPOTrainer):
         """Play the episodes whose seeds TRL takes for prompts."""
         with unwrap_model_for_generation(self.model_wrapped, self.accelerator) as model:
             generate = partial(sample_replies, model, self._chat, max_tokens=self._config.max_reply_tokens)
-            self._played = play(self._env, self._chat, generate, [int(prompt) for prompt in prompts])
+            self._played = roll_out(self._env, self._chat, generate, [int(prompt) for prompt in prompts])
         return {
             "prompt_ids": [row.prompt_ids for row in self._played],
             "completion_ids": [row.completion_ids for row in self._played],

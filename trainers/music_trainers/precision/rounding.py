@@ -1,14 +1,22 @@
-"""From fp32 to bf16 without losing small updates: stochastic rounding, and a remainder that completes the value.
+"""Numbers in fewer bits, from fp32 and back, without losing small updates.
 
-A bf16 number has 8 significant bits. An update below 1/512 of a weight, as most are at rates about 1e-6, is lost when
-the sum is rounded to the nearest bf16; so is the decay of a moment by a factor of 0.999.
+- Stochastic rounding to bf16, and fp32 split into bf16 and a remainder of 16 bits. bf16 has 8 significant bits. An
+  update below 1/512 of a weight, as most are at rates about 1e-6, is lost when the sum is rounded to the nearest bf16;
+  so is the decay of a moment by a factor of 0.999.
+- `BlockCode`: moments in 8 bits, relative to the largest magnitude of a block, which is kept in fp32
+  [Dettmers et al., 8-bit Optimizers via Block-wise Quantization, 2021].
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-__all__ = ["join_master", "round_stochastically", "seed_of", "split_master"]
+from music_trainers.precision.policy import BLOCK_SIZE
+
+__all__ = ["MEAN_CODE", "SQUARE_CODE", "BlockCode", "join_master", "round_stochastically", "seed_of", "split_master"]
 
 
 def seed_of(*key: int) -> int:
@@ -47,3 +55,78 @@ def join_master(rounded: Tensor, remainder: Tensor) -> Tensor:
     """Return the fp32 values that `split_master` took apart."""
     upper = rounded.view(torch.int16).to(torch.int32) << 16
     return (upper + remainder).view(torch.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockCode:
+    """A code of 8 bits for the numbers of a block.
+
+    Blocks of `BLOCK_SIZE` lie within a row, so that sharding by rows cuts none, and a row that is seldom touched (an
+    embedding's) has scales of its own. A code c stands for (c / levels)^p of the scale: fine near the largest, and down
+    to 1e-8 of it. The codes of the second moment have twice the power of the first's, so that its root reaches as low
+    as the first moment does: a mean that is not zero never meets a spread that is. Codes are rounded stochastically.
+    Rounded to the nearest, a second moment at decay 0.999 would move by less than half a code in nearly every step and
+    so keep the proportions of its first steps.
+
+    Attributes:
+        dtype: int8 for numbers of either sign, uint8 for those >= 0.
+        levels: The code of the block's largest magnitude.
+        squarings: The power p is 2 to the power of this.
+        least: Codes of numbers other than zero are no smaller.
+    """
+
+    dtype: torch.dtype
+    levels: int
+    squarings: int
+    least: int
+
+    def encode(self, values: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return codes `[..., n]` of fp32 values `[..., n]`, and the scales of their blocks `[..., ceil(n / 256)]`.
+
+        In the mean, decoding gives back the values, but for those whose code `least` lifts.
+        """
+        blocks = _blocks(values)
+        magnitudes = blocks.abs()
+        scales = magnitudes.amax(-1)
+        magnitudes.div_(scales.clamp(min=torch.finfo(torch.float32).tiny).unsqueeze(-1))
+        codes = self._rounded(magnitudes, generator)
+        codes.clamp_(min=self.least).mul_(blocks.sign())
+        return codes.to(self.dtype).flatten(-2)[..., : values.shape[-1]], scales
+
+    def decode(self, codes: Tensor, scales: Tensor) -> Tensor:
+        """Return the fp32 values of codes `[..., n]` with the scales of their blocks."""
+        blocks = _blocks(codes.float())
+        values = self._power(blocks.abs()).mul_(blocks.sign()).mul_(scales.unsqueeze(-1))
+        return values.flatten(-2)[..., : codes.shape[-1]]
+
+    def _rounded(self, magnitudes: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the code below or above each magnitude in [0, 1], the nearer the likelier."""
+        roots = magnitudes
+        for _ in range(self.squarings):
+            roots = roots.sqrt()
+        codes = (roots * self.levels).floor_().clamp_(max=self.levels - 1)
+        below = self._power(codes)
+        chances = (magnitudes - below).div_(self._power(codes + 1).sub_(below))
+        draws = torch.rand(chances.shape, generator=generator, device=chances.device)
+        return codes.add_(draws < chances)
+
+    def _power(self, codes: Tensor) -> Tensor:
+        """Return the share of the scale that codes >= 0 stand for."""
+        powers = codes / self.levels
+        for _ in range(self.squarings):
+            powers.square_()
+        return powers
+
+
+def _blocks(values: Tensor) -> Tensor:
+    """Return `[..., n]` as `[..., blocks, BLOCK_SIZE]`, the last block filled up with zeros."""
+    missing = -values.shape[-1] % BLOCK_SIZE
+    whole = pad(values, (0, missing)) if missing else values
+    return whole.reshape(*values.shape[:-1], -1, BLOCK_SIZE)
+
+
+MEAN_CODE = BlockCode(dtype=torch.int8, levels=127, squarings=2, least=0)
+"""For the first moment."""
+SQUARE_CODE = BlockCode(dtype=torch.uint8, levels=255, squarings=3, least=4)
+"""For the second moment. Its smallest root, (4 / 255)^4, is above the smallest mean, 1 / 127^4, so that a mean that is
+noise cannot become a large update."""

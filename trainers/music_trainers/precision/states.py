@@ -12,8 +12,14 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from music_trainers.precision.policy import BLOCK_SIZE, StatesPolicy
-from music_trainers.precision.quantised import MEAN_CODE, SQUARE_CODE, BlockCode
-from music_trainers.precision.rounding import join_master, round_stochastically, split_master
+from music_trainers.precision.rounding import (
+    MEAN_CODE,
+    SQUARE_CODE,
+    BlockCode,
+    join_master,
+    round_stochastically,
+    split_master,
+)
 
 __all__ = ["State", "Stored", "local", "new_state", "stored_mean", "stored_square", "stored_weights"]
 

@@ -1,4 +1,4 @@
-"""What shapes a training run. Light: the command line imports it for its flags."""
+"""The settings of a training run. Light: the command line imports them for its flags."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -7,8 +7,8 @@ from pydantic import Field, model_validator
 
 from music.config import Config, Flag
 from music.errors import InvalidInputError
+from music.files import require_unfinished
 from music.reward.tokens.contract import ReadAt, Readout
-from music_trainers.outputs import require_unfinished
 from music_trainers.precision import StatesPolicy
 
 __all__ = ["CHECKPOINT_FOLDER", "RECORD_FILE", "Objective", "RewardTrainingConfig", "Scheduler"]
@@ -55,7 +55,12 @@ class Objective(Config):
 
 
 class RewardTrainingConfig(Config):
-    """Everything that shapes a run."""
+    """The settings of a run of `train_reward_model`.
+
+    Example:
+        >>> RewardTrainingConfig(base="google/gemma-2-9b-it", out=Path("runs/rm"), lora_rank=16).learning_rate
+        0.0001
+    """
 
     base: str
     """Folder or hub id of a language model, or of a reward model to train further (its head is kept)."""
@@ -65,8 +70,8 @@ class RewardTrainingConfig(Config):
     """Peak rate; by default 2e-6, the paper's for full fine-tuning of models of some billion parameters, or 1e-4 with
     LoRA."""
     allow_large_rate: Annotated[bool, STEPS] = False
-    """Take a rate of 1e-4 or more for full fine-tuning of a model of more than 100M parameters, which is refused
-    otherwise: rates of that size belong to LoRA and to small models, and wreck a large one."""
+    """Allow a rate of 1e-4 or more for full fine-tuning of a model of more than 100M parameters. It is refused
+    otherwise: such rates are for LoRA and small models, and ruin a large one."""
     chat_template: Annotated[str | None, CONVERSATIONS] = None
     """Chat template for a base that has none, or in place of its own: a file, one of the tokenizer's own by name, or
     one that is built in: `chatml`, `gemma`, `llama3` or `zephyr`. It is saved with the model."""
@@ -90,10 +95,10 @@ class RewardTrainingConfig(Config):
     eval_fraction: Annotated[float, EVALUATION] = Field(default=0.05, ge=0, lt=1)
     """Share of the seed conversations whose pairs are held out, where none are given."""
     evaluate_every: Annotated[int, EVALUATION] = Field(default=250, ge=0)
-    """Steps between evaluations on the held-out pairs; 0 for none but at both ends. The weights with the lowest
-    held-out NLL among these and the last are the result."""
+    """Steps between evaluations on the held-out pairs; with 0, only the start and the end are evaluated. The weights
+    with the lowest held-out NLL among these and the last are the result."""
     patience: Annotated[int, EVALUATION] = Field(default=0, ge=0)
-    """Stop after so many evaluations in a row without a new lowest NLL; 0 never does."""
+    """Stop after this many evaluations in a row without a new lowest NLL; with 0, never."""
     lora_rank: Annotated[int, MEMORY] = Field(default=0, ge=0)
     """Train adapters of this rank on all linear layers, and the head in full, in place of all weights; 0 for none.
     They are merged into the saved model, which is then fp32."""
@@ -105,7 +110,7 @@ class RewardTrainingConfig(Config):
     seed: Annotated[int, STEPS] = 0
     """Of a new head, the held-out split, the order of pairs, and dropout."""
     warmup_fraction: Annotated[float, STEPS] = Field(default=0.03, ge=0, le=1)
-    """Share of the steps over which the rate rises; the scheduler says what becomes of it then."""
+    """Share of the steps over which the rate rises; after that it follows the scheduler."""
     weight_decay: Annotated[float, STEPS] = Field(default=0.0, ge=0)
     """AdamW's decoupled decay."""
     max_grad_norm: Annotated[float, STEPS] = Field(default=1.0, gt=0)
@@ -126,8 +131,8 @@ class RewardTrainingConfig(Config):
     """How weights and AdamW's moments are kept: `fp32` (16 bytes a weight with its gradient), or in bf16 as
     `split_master` (10), `bf16_stochastic` (8) or `bf16_stochastic_8bit` (6)."""
     activation_checkpointing: Annotated[Literal["none", "full"], MEMORY] = "none"
-    """`full` keeps the input of each layer alone and computes the rest again: a third more compute, far less memory.
-    `none` keeps all."""
+    """`full` keeps only the input of each layer and computes the rest again: a third more compute, far less memory.
+    `none` keeps everything."""
     micro_batch_tokens: Annotated[int | None, MEMORY] = Field(default=None, ge=1)
     """Bound on the tokens of one forward pass; it changes memory and speed, not the result. By default 8192, and 2048
     on the CPU, where longer passes take more memory and are no faster."""
@@ -136,15 +141,15 @@ class RewardTrainingConfig(Config):
     keep_checkpoints: Annotated[int, CHECKPOINTS] = Field(default=2, ge=1)
     """How many of the latest checkpoints to keep."""
     resume: Annotated[bool, CHECKPOINTS] = False
-    """Go on from the last checkpoint in `out`, if there is one."""
+    """Resume from the last checkpoint in `out`, if there is one."""
     overwrite: Annotated[bool, Flag(name="--overwrite", panel="Checkpoints and tracking")] = False
     """Replace the model that `out` holds; without this, a folder with one is refused."""
     tracker: Annotated[Literal["tensorboard", "wandb", "trackio"] | None, CHECKPOINTS] = None
-    """Where the figures of each step go besides the display: `tensorboard` (into `out`), `wandb` or `trackio`, which
+    """Experiment tracker that gets the figures of each step: `tensorboard` (into `out`), `wandb` or `trackio`, which
     must be installed."""
     peak_tflops: Annotated[float | None, MEMORY] = Field(default=None, gt=0)
-    """What one device can do in bf16, in 1e12 operations a second, to tell what share of it the model gets; on CUDA it
-    is measured if not given."""
+    """Peak of one device in bf16, in 1e12 operations a second, from which the share that the model gets is computed; on
+    CUDA it is measured if not given."""
     device: Annotated[Literal["auto", "cpu", "cuda"], MEMORY] = "auto"
     """`auto` is CUDA, in bf16 over fp32 weights, where there is one; else the CPU, in fp32."""
 
@@ -161,7 +166,7 @@ class RewardTrainingConfig(Config):
         return self
 
     def require_unfinished(self) -> None:
-        """Refuse an output folder whose content would be lost: what may go on or be replaced is as the settings say.
+        """Refuse an output folder whose content would be lost: `resume` and `overwrite` allow more.
 
         Raises:
             InvalidInputError: It holds a model, or an unfinished run that is not to be resumed, or is the base's.

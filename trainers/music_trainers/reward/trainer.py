@@ -64,6 +64,14 @@ def train_reward_model(
         InvalidInputError: No pair is left to train or to measure on, or the base cannot be trained, or the run cannot
             resume, or `config.out` holds a model already.
         TrainingDivergedError: The loss is no longer finite, or far above what it was.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from music.preferences import read_preferences
+        >>> from music_trainers import RewardTrainingConfig, train_reward_model
+        >>> config = RewardTrainingConfig(base="Qwen/Qwen2.5-0.5B-Instruct", out=Path("runs/rm"))
+        >>> result = train_reward_model(config, read_preferences("pairs.parquet").pairs)
+        >>> print(result.before, result.after)
     """
     config.require_unfinished()
     set_seed(config.seed)

@@ -1,0 +1,137 @@
+"""The report of `music evaluate`."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from music.evaluation.comparison import FigureDifference, ModelComparison
+from music.evaluation.result import EvaluationResult
+from music.evaluation.tables import account
+from music.report import Cell, Interval, Palette, Plot, Point, Report, Table, intervals
+from music.statistics import Estimate, Figure
+
+__all__ = ["evaluation_report", "figure_table"]
+
+INTRO = (
+    "Intervals are of 95%, from resampling whole prompts. A figure must be read against what chance comes to, and "
+    "against a reward that only looks at length."
+)
+WITHIN = "within noise"
+
+
+def evaluation_report(result: EvaluationResult) -> Report:
+    """Return what `music evaluate` found as a report."""
+    comparison = result.comparison
+    palette = Palette([result.model, *([_named(comparison)] if comparison else [])])
+    parts: list[Plot | Table] = [_figures_plot(result, palette)] if any(f.estimate for f in result.figures) else []
+    if comparison is not None:
+        parts += _compared(result.model, comparison, palette)
+    return Report(
+        title=f"{result.benchmark}: {result.model}",
+        intro=INTRO,
+        findings=[*_findings(result)],
+        parts=[*parts, figure_table("Figures", result.figures)],
+        notes={
+            "Account": "\n".join(account(result)),
+            "Model": _described(result.model, result.description, result.fingerprint),
+            **({"Baseline": _described(*_identity(comparison))} if comparison else {}),
+            "Benchmark": f"{result.benchmark}, {result.source}: {', '.join(result.files)}",
+            "Versions": ", ".join(f"{name} {version}" for name, version in result.versions.items()),
+        },
+    )
+
+
+def figure_table(title: str, figures: Sequence[Figure]) -> Table:
+    """Return figures as a table, grouped as they say."""
+    groups: dict[str, list[list[Cell]]] = {}
+    for figure in figures:
+        shown = Interval(estimate=figure.estimate) if figure.estimate else None
+        chance = "" if figure.chance is None else figure.chance
+        groups.setdefault(figure.table, []).append([figure.name, shown, figure.num_items, chance, figure.note])
+    return Table(title, "With 95% intervals.", ["figure", "value", "items", "chance", "note"], groups)
+
+
+def _figures_plot(result: EvaluationResult, palette: Palette) -> Plot:
+    points = [
+        Point(
+            place=figure.name,
+            panel=figure.table,
+            series=result.model,
+            estimate=figure.estimate,
+            reference=figure.chance,
+        )
+        for figure in result.figures
+        if figure.estimate
+    ]
+    caption = "Grey ticks: what chance comes to."
+    if result.comparison is not None:
+        points += _baseline_points(result.comparison)
+        caption += (
+            " The baseline's values are over the items that both have scores of; differences have intervals, below."
+        )
+    return intervals(points, title="Plot: figures", caption=caption, x="value", palette=palette)
+
+
+def _baseline_points(comparison: ModelComparison) -> Iterator[Point]:
+    """Yield the baseline's values, which come without intervals."""
+    for each in comparison.differences:
+        if each.baseline is not None:
+            open_ended = Estimate(each.baseline, -math.inf, math.inf, comparison.num_items)
+            yield Point(place=each.name, panel=each.table, series=_named(comparison), estimate=open_ended)
+
+
+def _compared(model: str, comparison: ModelComparison, palette: Palette) -> Iterator[Plot | Table]:
+    """Yield the differences, drawn and as a table."""
+    points = [
+        Point(
+            place=each.name,
+            panel=each.table,
+            series=model,
+            estimate=each.estimate,
+            is_clear=each.verdict != WITHIN,
+            reference=0,
+        )
+        for each in comparison.differences
+        if each.estimate
+    ]
+    title = f"{model} less {comparison.baseline}"
+    if points:
+        caption = f"Filled: beyond noise; hollow: within noise. {comparison.note[:1].upper()}{comparison.note[1:]}."
+        yield intervals(points, title=f"Plot: {title}", caption=caption, x="difference", palette=palette)
+    groups: dict[str, list[list[Cell]]] = {}
+    for each in comparison.differences:
+        groups.setdefault(each.table, []).append(_difference_row(each))
+    columns = ["figure", "model", "baseline", "difference", "p", "adjusted p", "verdict"]
+    yield Table(title, comparison.note, columns, groups)
+
+
+def _difference_row(each: FigureDifference) -> list[Cell]:
+    shown = Interval(estimate=each.estimate, sign="+") if each.estimate else None
+    return [each.name, each.value, each.baseline, shown, each.p_value, each.adjusted_p_value, each.verdict]
+
+
+def _findings(result: EvaluationResult) -> Iterator[str]:
+    """Say what the first figure is, and in what two models differ."""
+    if result.figures:
+        first = result.figures[0]
+        chance = "" if first.chance is None else f"; chance: {first.chance:.3g}"
+        yield f"{first.name}: {first.estimate or first.note}{chance}."
+    if result.comparison is None or not result.comparison.differences:
+        return
+    first_difference = result.comparison.differences[0]
+    compared = [each for each in result.comparison.differences if each.estimate]
+    clear = [each for each in compared if each.verdict != WITHIN]
+    shown = Interval(estimate=first_difference.estimate, sign="+") if first_difference.estimate else "-"
+    yield f"Against {result.comparison.baseline}, {first_difference.name}: {shown}: {first_difference.verdict}."
+    yield f"{len(clear)} of {len(compared)} differences are beyond noise."
+
+
+def _named(comparison: ModelComparison) -> str:
+    return f"{comparison.baseline} (baseline)"
+
+
+def _identity(comparison: ModelComparison) -> tuple[str, str, str | None]:
+    return comparison.baseline, comparison.description, comparison.fingerprint
+
+
+def _described(name: str, description: str, fingerprint: str | None) -> str:
+    return "; ".join(filter(None, [name, description, fingerprint and f"fingerprint {fingerprint}"]))

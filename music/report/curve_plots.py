@@ -1,0 +1,156 @@
+"""Estimates along a number: accuracy by turn, reward by length, a training run by step."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import altair as alt
+
+from music.report.page import Plot
+from music.report.points import Point, names_of, numbers
+from music.report.style import GREY, INK, Palette, highlighted, legend, panelled, shape, styled, tooltip
+
+__all__ = ["curves"]
+
+MARGIN = 70
+WIDTH, HEIGHT = 270, 230
+DODGE = 1 / 60
+"""Distance of series that share their places, as a share of the axis, so that intervals do not cover each other."""
+MAX_TICKS = 10
+DASHES = ([1, 0], [5, 3], [2, 2])
+"""Of the variants."""
+
+Row = dict[str, Any]
+
+
+def curves(
+    points: Sequence[Point],
+    *,
+    title: str,
+    caption: str,
+    x: str,
+    y: str,
+    palette: Palette,
+    reference: str = "",
+    marks: Mapping[str, float] | None = None,
+    is_diagonal: bool = False,
+    shares_x: bool = True,
+    shares_y: bool = True,
+) -> Plot:
+    """Draw a line for each series, in a panel for each `Point.panel`.
+
+    Args:
+        points: `place` is where along the axis.
+        title: Of the plot.
+        caption: How to read it.
+        x: What the axis shows.
+        y: Likewise.
+        palette: The colours of the series.
+        reference: What `Point.reference` is, in a word.
+        marks: Places along the axis to point out, by what they are.
+        is_diagonal: Whether y should equal x; a line shows where it does.
+        shares_x: Whether all panels have one scale; otherwise `Point.panel` says what its axis shows.
+        shares_y: Likewise.
+    """
+    panels = names_of(points, "panel")
+    data = [*_data(points), *_marks(points, marks or {})]
+    layers = [*_references(points, reference), *(_pointed_out() if marks else []), *_lines(points, x, y, palette)]
+    if is_diagonal:
+        layers.insert(0, alt.Chart().mark_line(color=GREY, strokeDash=[4, 3]).encode(x="place:Q", y="place:Q"))
+    chart = panelled(layers, data, panels, width=WIDTH, height=HEIGHT)
+    if len(panels) > 1:
+        chart = chart.resolve_scale(x=_resolved(shares_x), y=_resolved(shares_y))
+    return Plot(title=title, caption=caption, chart=styled(chart, margin=MARGIN, panel=WIDTH), rows=numbers(points))
+
+
+def _lines(points: Sequence[Point], x: str, y: str, palette: Palette) -> list[alt.Chart]:
+    """Return the intervals, the lines and the values."""
+    series, variants = (names_of(points, field) for field in ("series", "variant"))
+    dash = alt.StrokeDash("variant:N", scale=alt.Scale(domain=variants, range=DASHES), legend=legend(variants))
+    chosen, opacity = highlighted()
+    scale = alt.Scale(zero=False, nice=False, padding=10)
+    shared: dict[str, Any] = {
+        "x": alt.X("dodged:Q", title=x or None, scale=scale, axis=_axis(points)),
+        "color": alt.Color("series:N", scale=palette.colors, legend=legend(series)),
+        "opacity": opacity,
+    }
+    value = alt.Y("value:Q", title=y or None, scale=alt.Scale(zero=False, nice=False, padding=8))
+    return [
+        alt.Chart().mark_rule(strokeWidth=1.2).encode(y="low:Q", y2="high:Q", **shared).add_params(chosen),
+        alt.Chart().mark_line(strokeWidth=1.6).encode(y=value, strokeDash=dash, **shared),
+        alt.Chart()
+        .mark_point(size=45, filled=True)
+        .encode(
+            y=value,
+            shape=shape(points, palette),
+            tooltip=tooltip(points),
+            **shared,
+        ),
+    ]
+
+
+def _references(points: Sequence[Point], name: str) -> list[alt.Chart]:
+    """Return the level that values must be read against, in each panel that has one."""
+    if all(point.reference is None for point in points):
+        return []
+    level = alt.Chart().mark_rule(color=GREY, strokeDash=[4, 3]).encode(y="mean(reference):Q")
+    if not name:
+        return [level]
+    look: Row = {"align": "right", "baseline": "top", "dy": 3, "color": INK, "fontSize": 11}
+    text = alt.Chart().mark_text(**look).encode(x=alt.value("width"), y="mean(reference):Q", text=alt.value(name))
+    return [level, text]
+
+
+def _pointed_out() -> list[alt.Chart]:
+    """Return lines at the places that are pointed out, with their names on top."""
+    shown = alt.Chart().transform_filter("isValid(datum.mark)")
+    look: Row = {"baseline": "top", "color": INK, "fontSize": 11}
+    side: Row = {"align": alt.expr("datum.is_late ? 'right' : 'left'"), "dx": alt.expr("datum.is_late ? -4 : 4")}
+    return [
+        shown.mark_rule(color=GREY, strokeDash=[2, 3]).encode(x="dodged:Q"),
+        shown.mark_text(**look, **side).encode(x="dodged:Q", y=alt.Y("row:Q", scale=None), text="mark:N"),
+    ]
+
+
+def _data(points: Sequence[Point]) -> list[Row]:
+    """Return the data, each line a little aside."""
+    lines = list(dict.fromkeys((point.series, point.variant) for point in points))
+    extents = {panel: _extent(points, panel) for panel in names_of(points, "panel")}
+    data: list[Row] = []
+    for point in points:
+        low, high = extents[point.panel]
+        aside = DODGE * (high - low) * (lines.index((point.series, point.variant)) - (len(lines) - 1) / 2)
+        data.append(point.row() | {"dodged": float(point.place) + aside, "estimate": str(point.estimate)})
+    return data
+
+
+def _extent(points: Sequence[Point], panel: str) -> tuple[float, float]:
+    """Return the first and the last place of a panel."""
+    places = [float(point.place) for point in points if point.panel == panel]
+    return min(places), max(places)
+
+
+def _marks(points: Sequence[Point], marks: Mapping[str, float]) -> list[Row]:
+    """Return the data of what is pointed out; names stand below each other, on the side that has room."""
+    return [
+        {
+            "panel": panel,
+            "mark": name,
+            "dodged": place,
+            "row": 14 * row,
+            "is_late": place > sum(_extent(points, panel)) / 2,
+        }
+        for panel in names_of(points, "panel")
+        for row, (name, place) in enumerate(marks.items())
+    ]
+
+
+def _axis(points: Sequence[Point]) -> alt.Axis:
+    """Return an axis with a tick at each place where they are few whole numbers, such as turns."""
+    places = sorted({float(point.place) for point in points})
+    if len(places) <= MAX_TICKS and all(place.is_integer() for place in places):
+        return alt.Axis(values=places, format="d", grid=False)
+    return alt.Axis(grid=False, tickCount=5, format=",~r")
+
+
+def _resolved(is_shared: bool) -> Literal["shared", "independent"]:
+    return "shared" if is_shared else "independent"
