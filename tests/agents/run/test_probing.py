@@ -7,7 +7,6 @@ import pytest
 from aiohttp import web
 
 from music.conversation import Message
-from music.llm.chat import Sampling
 from music.llm.openai import ClientSettings, OpenAIChatModel
 from music.llm.replicas import ReplicatedModel
 from music.llm.retry import RetryPolicy
@@ -152,7 +151,7 @@ async def test_a_refused_option_stops_the_run_whichever_role_has_it(serve, seeds
     with pytest.raises(EndpointNotReadyError, match=r"^user, assistant, contrast: .*leave out --temperature"):
         await simulate(tmp_path / "all", seeds, model, temperature=0.5)
     with pytest.raises(EndpointNotReadyError, match=r"^contrast: .*the server does not take 'temperature'"):
-        await simulate(tmp_path / "one", seeds, model, sampling={"contrast": Sampling(temperature=0.5)})
+        await simulate(tmp_path / "one", seeds, model, options=["contrast.temperature=0.5"])
     assert (server.probes, server.others) == (1, 0)  # user and assistant are asked together
 
 
