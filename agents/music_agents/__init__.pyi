@@ -22,6 +22,7 @@ from .roles import Answer, AssistantRole, RoleSet, RoleTurn, RoleView, SharedScr
 from .run import GraphFactory, RunReport, RunStatus, run_simulation
 from .simulation import simulate
 from .stall_detection import SimulationStalledError
+from .version import __version__
 
 __all__ = [
     "Answer",
@@ -64,6 +65,7 @@ __all__ = [
     "UnfitReplyError",
     "UserRole",
     "WeakerModelContrast",
+    "__version__",
     "answer_node",
     "ask",
     "build_pair_graph",

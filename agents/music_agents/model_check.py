@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from music.llm.chat import ChatModel, ChatReply, ChatRequest, EndpointError
 from music.llm.spending.records import Spending
+from music.seeding import derive_seed
 from music_agents.config import SimulationConfig
 from music_agents.contrasts.registry import ContrastSpec
 from music_agents.failures import FailureReason, RoleFailedError, failure_reason, remedy
@@ -25,7 +26,7 @@ from music_agents.roles import MAX_ATTEMPTS, RoleSet, RoleView, Speaker
 from music_agents.run.endpoints import load_models, paced_endpoints, probe_endpoints
 from music_agents.run.roles import make_roles
 from music_agents.run.run import Display, load_run_personas
-from music_agents.seeds import Seed, SeedContext, SeedContexts, derive_seed
+from music_agents.seeds import Seed, SeedContext, SeedContexts
 
 __all__ = ["Measure", "ModelCheck", "check_models", "sum_up"]
 

@@ -18,8 +18,9 @@ from music.llm.sanitise import neutralise
 from music.pairs import PreferencePair
 from music.preferences import Consecutive, Seed, SeedSet, parse_format, read_seeds
 from music.registry import SANDBOX, load_built_in
+from music.seeding import derive_seed
 
-__all__ = ["Seed", "SeedContext", "SeedContexts", "SeedSet", "derive_seed", "digest_seeds", "load_seeds"]
+__all__ = ["Seed", "SeedContext", "SeedContexts", "SeedSet", "digest_seeds", "load_seeds"]
 __all__ += ["neutralised"]
 
 NUM_SANDBOX_SEEDS = 1000
@@ -121,9 +122,3 @@ def neutralised(conversation: Conversation) -> Conversation:
         return conversation
     messages = zip(conversation.messages, texts, strict=True)
     return Conversation(messages=tuple(Message(role=message.role, content=text) for message, text in messages))
-
-
-def derive_seed(*parts: object) -> int:
-    """Return a seed in [0, 2**31) that depends on all parts and on nothing else."""
-    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=4).digest()
-    return int.from_bytes(digest, "big") >> 1

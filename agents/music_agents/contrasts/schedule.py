@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from music.errors import InvalidInputError
+from music.seeding import derive_seed
 from music_agents.contrasts.unprompted import answer_plainly
 from music_agents.roles import RoleTurn, RoleView, Speaker
-from music_agents.seeds import derive_seed
 
 __all__ = ["ALL_TURNS", "Schedule", "ScheduledContrast"]
 

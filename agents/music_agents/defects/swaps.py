@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.preferences import Consecutive, parse_format, read_seeds
-from music_agents.seeds import derive_seed, neutralised
+from music.seeding import derive_seed
+from music_agents.seeds import neutralised
 
 __all__ = ["Swap", "Swaps", "Transcript", "read_transcripts"]
 

@@ -14,9 +14,9 @@ from music.errors import InvalidInputError
 from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatModel, ChatRequest, Sampling
 from music.pairs import TurnContrast, Usage
 from music.prompts import ContrastFormat, PromptTemplate
+from music.seeding import derive_seed
 from music_agents.failures import RoleFailedError
 from music_agents.personas import Persona
-from music_agents.seeds import derive_seed
 
 __all__ = ["MAX_ATTEMPTS", "RoleSet", "RoleTurn", "RoleView", "Side", "Speaker", "nobody"]
 

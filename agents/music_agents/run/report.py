@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ConfigDict
 
+from music.files import replace_file
 from music.llm.spending.records import Spending
 from music_agents.failures import THINKING_OFF, FailureReason, remedy
-from music_agents.output.files import replace_file
 from music_agents.quality import Diagnostics, JudgeFigures
 
 __all__ = ["RunReport", "RunStatus", "drop_warnings", "read_report", "reply_warnings", "write_report"]

@@ -9,13 +9,13 @@ from torchrl.data import Unbounded
 from torchrl.data.llm import History
 from torchrl.envs import Transform
 
-from music.aio import run_in_background
+from music.aio import finish_all, run_in_background
 from music.conversation import Conversation
-from music_agents.seeds import derive_seed
+from music.seeding import derive_seed
 from music_envs.adapters.messages import read_prompt, reply_text
 from music_envs.chat.episode import Episode
 from music_envs.chat.validation import require_reply, require_running
-from music_envs.chat.world import ChatWorld, all_at_once
+from music_envs.chat.world import ChatWorld
 
 __all__ = ["ChatUser"]
 
@@ -70,7 +70,7 @@ class ChatUser(Transform):  # type: ignore[misc]  # no types
         before = [require_running(episode) for episode in self._episodes]
         for reply in replies:
             require_reply(reply)
-        answered = run_in_background(all_at_once(list(map(self._world.reply, before, replies))))
+        answered = run_in_background(finish_all(list(map(self._world.reply, before, replies))))
         rewards, after = self._world.reward(before, answered)
         self._episodes = list(after)
         chats.prompt = lazy_stack([_history(episode.conversation) for episode in after])

@@ -13,7 +13,7 @@ from datasets import Dataset
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.reward.tokens.contract import UnscorableError
-from music_agents.seeds import derive_seed
+from music.seeding import derive_seed
 from music_envs.adapters.messages import read_prompt, reply_text
 from music_envs.chat.episode import Episode
 from music_envs.chat.validation import require_reply

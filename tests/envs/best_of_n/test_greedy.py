@@ -1,6 +1,8 @@
 import threading
 
 import pytest
+from music_agents.roles.assistant import AssistantRole
+from music_agents.roles.user import UserRole
 from pydantic import ValidationError
 
 from music.conversation import StopReason
@@ -8,8 +10,7 @@ from music.errors import InvalidInputError
 from music.llm.chat import EndpointUnavailableError
 from music.sandbox import oracle_score as oracle
 from music.sandbox.model import SandboxModel
-from music_agents.roles.model_roles import AssistantRole, UserRole
-from music_agents.seeds import derive_seed
+from music.seeding import derive_seed
 from music_envs import BestOfNConfig, run_best_of_n
 from music_envs.players import view
 

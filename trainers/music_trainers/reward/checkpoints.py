@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from music.errors import InvalidInputError, MusicError
-from music.files import whole_file
+from music.files import PARTIAL_FILES, whole_file
 
 __all__ = ["Checkpoints"]
 
@@ -51,7 +51,7 @@ class Checkpoints:
             state: What the run goes on from.
             best_step: Of the best weights so far, if they were saved; see `save_best`.
         """
-        for left in self.directory.glob(".*.partial"):  # by a run that was killed while it wrote
+        for left in self.directory.glob(PARTIAL_FILES):  # by a run that was killed while it wrote
             left.unlink()
         whole = {**state, "identity": dict(self.identity), "best_step": best_step}
         self._write(self._path("step", step), whole)
@@ -124,7 +124,7 @@ class Checkpoints:
     def remove(self) -> None:
         """Remove all checkpoints, and the folder if nothing else is in it."""
         self._remove_best_but(set())
-        for path in [*self.paths, *self.directory.glob(".*.partial")]:
+        for path in [*self.paths, *self.directory.glob(PARTIAL_FILES)]:
             path.unlink()
         if self.directory.is_dir() and not any(self.directory.iterdir()):
             self.directory.rmdir()
