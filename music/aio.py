@@ -1,21 +1,31 @@
-"""One event loop on a thread of its own, on which synchronous code drives asynchronous clients.
+"""Many coroutines at once, and one event loop on a thread of its own, on which synchronous code drives clients.
 
-It works where `asyncio.run` cannot: inside a running loop, as in a notebook. All that a process runs there shares one
-pool of connections.
+The loop works where `asyncio.run` cannot: inside a running loop, as in a notebook. All that a process runs there
+shares one pool of connections.
 """
 
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
-__all__ = ["run_in_background"]
+__all__ = ["gather_all", "run_in_background"]
 
 T = TypeVar("T")
 
 _LOOPS: dict[int, asyncio.AbstractEventLoop] = {}
 """By process id: a forked child, which inherits no threads, starts a loop of its own."""
+
+
+async def gather_all(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Await all at once; the first that fails cancels the others, and its error is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in work]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 def run_in_background(work: Coroutine[Any, Any, T]) -> T:

@@ -4,11 +4,13 @@ Heavy imports wait until a test asks for one.
 """
 
 import atexit
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import datetime, tzinfo
@@ -245,3 +247,24 @@ def _save(model: Any, path: Path) -> Path:
     model.save_pretrained(path)
     _tokenizer().save_pretrained(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def judges() -> Iterator[str]:
+    """Serve judges of a fixed mind (`judges/judge_server.py`); return the base URL."""
+    pipe = subprocess.PIPE
+    command = [sys.executable, Path(__file__).parent / "judges" / "judge_server.py"]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        yield process.stdout.readline().strip()
+        process.stdin.close()
+
+
+@pytest.fixture(scope="session")
+def stats() -> Callable[[str], dict[str, Any]]:
+    """Return a reader of what a server has counted."""
+
+    def read(url: str) -> dict[str, Any]:
+        with urllib.request.urlopen(url.removesuffix("/v1") + "/stats", timeout=30) as response:
+            return json.load(response)
+
+    return read

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,7 @@ from music.cli import (
     counted,
     emit,
     report_reading,
+    run_async,
 )
 from music.errors import InvalidInputError
 from music.files import require_output_folder
@@ -105,13 +107,14 @@ def require_subjects(*names: str) -> None:
     Raises:
         InvalidInputError: There is no such file, judge or reward.
     """
+    from music.judges.settings import read_judge
     from music.reward.functions import require_reward
 
     for name in names:
         if name.endswith(SCORES):
             if not Path(name).is_file():
                 raise InvalidInputError(f"{name}: expected a file of scores that --out has kept; there is none")
-        elif not flags.read_judge(name):
+        elif not read_judge(name):
             require_reward(name)
 
 
@@ -139,12 +142,12 @@ def take_scores(
 ) -> ScoreSet:
     """Read the scores that a file holds, or take them from a reward or a judge."""
     from music.evaluation.scoring import load_scored_model, read_scores, score_items
-    from music.judges.settings import JudgeSettings
+    from music.judges.settings import JudgeSettings, read_judge
 
     if name.endswith(SCORES):
         return read_scores(Path(name), items)
-    if flags.read_judge(name):
-        return flags.judge_benchmark(items, name, judging or JudgeSettings(), path)
+    if read_judge(name):
+        return run_async(_judged(items, name, judging or JudgeSettings(), path))
     scored_model = load_scored_model(name)
     described = f": {scored_model.description}" if scored_model.description else ""
     console.print(f"{name}{described}", markup=False, highlight=False, soft_wrap=True)
@@ -152,12 +155,25 @@ def take_scores(
         return score_items(items, scored_model, path, strict=strict, on_scored=advance)
 
 
+async def _judged(items: ItemSet, name: str, settings: JudgeSettings, path: Path | None) -> ScoreSet:
+    """Score items by a judge, with a progress display; its replies are kept beside the file of scores."""
+    from music.evaluation.scoring.judged import describe_judge, judge_items, open_item_judge
+
+    async with open_item_judge(name, settings, path.with_suffix(".sqlite") if path else None) as judge:
+        num_calls = sum(map(judge.num_calls, items.items))
+        console.print(f"{name}: {num_calls:,} judgements at the most", markup=False, highlight=False, soft_wrap=True)
+        with counted("items", len(items.items)) as advance:
+            described = describe_judge(name, settings)
+            return await judge_items(items, described, judge, path, on_judged=partial(advance, 1))
+
+
 def _report(result: EvaluationResult, out: Path | None, json: bool) -> None:
     """Save the result and print it."""
     import orjson
 
+    from music.evaluation.report import evaluation_report
     from music.evaluation.tables import show_result
-    from music.report import evaluation_report, write_report
+    from music.report import write_report
 
     text = result.model_dump_json(indent=2)
     if out is not None:

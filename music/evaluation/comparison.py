@@ -8,11 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from music.evaluation.benchmarks.types import Benchmark, Item
 from music.evaluation.scoring.records import ScoreSet
-from music.statistics import Estimate
-from music.statistics.composite import composite
-from music.statistics.figures import Basis, Figure
-from music.statistics.multiplicity import holm
-from music.statistics.swaps import swap_p_value
+from music.statistics import Basis, Estimate, Figure, composite, holm, swap_p_value
 
 __all__ = ["FigureDifference", "ModelComparison", "compare_models"]
 

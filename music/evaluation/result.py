@@ -9,7 +9,7 @@ from music.evaluation.benchmarks.types import Benchmark, Item, ItemSet, Rejected
 from music.evaluation.comparison import ModelComparison, compare_models
 from music.evaluation.scoring.records import ItemScores, ScoreSet, require_scored
 from music.judges.report import JudgeReport
-from music.statistics.figures import Figure
+from music.statistics import Figure
 
 __all__ = ["EvaluationResult", "Exclusion", "evaluate", "exclusions", "require_differences"]
 

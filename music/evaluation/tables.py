@@ -9,7 +9,7 @@ from rich.text import Text
 
 from music.evaluation.comparison import FigureDifference, ModelComparison
 from music.evaluation.result import EvaluationResult
-from music.statistics.figures import Figure
+from music.statistics import Figure
 
 __all__ = ["account", "figure_table", "show_result"]
 

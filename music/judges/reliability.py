@@ -9,8 +9,7 @@ from music.judges.judgement import Judgement
 from music.judges.pairwise import PairJudgement
 from music.judges.pointwise import Rated
 from music.prompts import Choice
-from music.statistics import mean
-from music.statistics.figures import Figure
+from music.statistics import Figure, mean
 
 __all__ = ["Matches", "cyclic_triples", "pairwise_figures", "pointwise_figures"]
 

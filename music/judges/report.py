@@ -8,8 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from music.judges.model import JudgeModel
 from music.llm.spending.records import Spending
 from music.prompts import load_template
-from music.statistics import describe
-from music.statistics.figures import Figure
+from music.statistics import Figure, describe
 
 __all__ = ["JudgeReport"]
 

@@ -1,8 +1,8 @@
-"""`JudgeSettings`: how a judge is asked, how often, and what it may cost."""
+"""How a judge is named, how and how often it is asked, and what it may cost."""
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -12,7 +12,10 @@ from music.llm.options import RequestOptions
 from music.llm.spending.budget import PriceTable
 from music.prompts import load_template
 
-__all__ = ["JudgeSettings"]
+__all__ = ["JudgeKind", "JudgeSettings", "read_judge"]
+
+JudgeKind = Literal["rating", "comparing"]
+_KINDS: dict[str, JudgeKind] = {"judge:": "rating", "judge-pairs:": "comparing"}
 
 
 class JudgeSettings(BaseModel):
@@ -64,3 +67,11 @@ class JudgeSettings(BaseModel):
         if self.num_samples > 1 and self.sampling.temperature == 0:
             raise ValueError("expected a temperature above 0 with several samples, which 0 makes all the same")
         return self
+
+
+def read_judge(name: str) -> tuple[JudgeKind, str] | None:
+    """Return the kind and the endpoint of `judge:ENDPOINT` or `judge-pairs:ENDPOINT`; None for what is no judge."""
+    for prefix, kind in _KINDS.items():
+        if name.startswith(prefix):
+            return kind, name.removeprefix(prefix)
+    return None

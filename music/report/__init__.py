@@ -1,8 +1,10 @@
 """Reports: one HTML file with interactive plots, readable without a network, and its plots and numbers beside it.
 
-- `report` what a page holds: plots, tables, words; `table` tables of text and estimates; `points` what is plotted.
-- `intervals`, `curves`, `histograms`, `matrix` the kinds of plots; `style` their look, and the colour of each model.
-- `page` writes it. - `evaluation`, `diagnosis` what becomes of the results of `music evaluate` and `music diagnose`.
+- `page`: what a page holds, and `write_report`, which writes it.
+- `table`: text and estimates in rows. `points`: what plots draw.
+- `interval_plots`, `curve_plots`, `cell_plots`: the kinds of plots. `style`: their look, and each model's colour.
+
+`music.evaluation` and `music_trainers` make reports of their results.
 """
 
 import lazy_loader

@@ -1,15 +1,10 @@
-from .curves import curves
-from .diagnosis import diagnosis_report
-from .evaluation import evaluation_report
-from .histograms import histograms
-from .intervals import intervals
-from .matrix import matrix
-from .page import write_report
-from .points import Point
-from .report import Plot, Report
+from .cell_plots import histograms, matrix
+from .curve_plots import curves
+from .interval_plots import intervals
+from .page import Plot, Report, write_report
+from .points import Curve, CurvePoint, Histogram, Point
 from .style import Palette
 from .table import Cell, Interval, Table, cell_text, compact
 
-__all__ = ["Cell", "Interval", "Palette", "Plot", "Point", "Report", "Table"]
-__all__ += ["cell_text", "compact", "curves", "histograms", "intervals", "matrix"]
-__all__ += ["diagnosis_report", "evaluation_report", "write_report"]
+__all__ = ["Cell", "Curve", "CurvePoint", "Histogram", "Interval", "Palette", "Plot", "Point", "Report", "Table"]
+__all__ += ["cell_text", "compact", "curves", "histograms", "intervals", "matrix", "write_report"]

@@ -1,10 +1,11 @@
-"""`write_report`: a report as one HTML file that needs no network, with its plots and numbers in files beside it."""
+"""`Report`: what a page holds; `write_report`: one HTML file that needs no network, plots and numbers beside it."""
 
 import csv
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,51 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from music.report.report import Plot, Report
 from music.report.table import Table, cell_text
 
-__all__ = ["write_report"]
+__all__ = ["Plot", "Report", "write_report"]
 
 LONG = 60
 """Rows from which on a table is folded up."""
 SUFFIXES = (".csv", ".png", ".svg")
 SCALE = 2.0
 """Of PNG: pixels for each pixel of the page."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plot:
+    """A plot.
+
+    Attributes:
+        title: Stands above it.
+        caption: What is shown, and how to read it.
+        chart: The plot itself, in Vega-Lite; see `intervals`, `curves`, `histograms` and `matrix`.
+        rows: The numbers in it, for CSV; all rows have the same keys.
+    """
+
+    title: str
+    caption: str
+    chart: Mapping[str, Any]
+    rows: Sequence[Mapping[str, str | float | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A page.
+
+    Attributes:
+        title: Of the page.
+        intro: What was done, in a paragraph.
+        findings: What came out, in sentences.
+        parts: Plots and tables.
+        notes: What the figures rest on: exclusions with their counts, settings, versions; by name.
+    """
+
+    title: str
+    intro: str
+    findings: Sequence[str] = ()
+    parts: Sequence[Plot | Table]
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_report(report: Report, path: Path) -> None:

@@ -1,15 +1,14 @@
 """Statistics of evaluations: estimates with confidence intervals, tests, and noise in words.
 
-- `estimates` means, paired differences, win rates and accuracies, by resampling whole conversations. - `composite`
-  figures made of several means. - `correlation` rank correlation. - `two_level` training seeds and conversations at
-  once.
-- `paired` the test of two models on the same conversations, `swaps` the same for figures of several means.
-  - `multiplicity` many tests at once. - `power` what a comparison could have found. - `families` every pair of several
-  models, all three together.
+- `estimates`: means, paired differences, win rates and accuracies, by resampling whole conversations.
+- `composites`: figures made of several means, and rank correlation. `figures`: one number of a report.
+- `two_level`: training seeds and conversations at once.
+- `paired_tests`: two models on the same conversations. `families`: many tests at once, and their power.
 """
 
-from music.statistics.correlation import spearman
+from music.statistics.composites import Component, Statistic, composite, spearman, weighted_sum
 from music.statistics.estimates import (
+    CONFIDENCE,
     Estimate,
     accuracy,
     describe,
@@ -18,10 +17,12 @@ from music.statistics.estimates import (
     proportion,
     win_rate,
 )
-from music.statistics.families import PairedComparison, compare_all
-from music.statistics.multiplicity import holm
-from music.statistics.paired import paired_p_value
-from music.statistics.power import minimum_detectable_effect
+from music.statistics.families import PairedComparison, compare_all, holm, minimum_detectable_effect
+from music.statistics.figures import Basis, Figure
+from music.statistics.paired_tests import paired_p_value, swap_p_value
+from music.statistics.two_level import two_level_difference, two_level_mean, two_level_p_value
 
-__all__ = ["Estimate", "accuracy", "describe", "mean", "paired_difference", "proportion", "spearman", "win_rate"]
-__all__ += ["PairedComparison", "compare_all", "holm", "minimum_detectable_effect", "paired_p_value"]
+__all__ = ["CONFIDENCE", "Estimate", "accuracy", "describe", "mean", "paired_difference", "proportion", "win_rate"]
+__all__ += ["Basis", "Component", "Figure", "Statistic", "composite", "spearman", "weighted_sum"]
+__all__ += ["PairedComparison", "compare_all", "holm", "minimum_detectable_effect", "paired_p_value", "swap_p_value"]
+__all__ += ["two_level_difference", "two_level_mean", "two_level_p_value"]

@@ -8,7 +8,6 @@ Everything is deterministic by `seed`. The percentile interval is a little narro
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,11 +115,10 @@ def proportion(total: float, num: int) -> Estimate:
     """
     if not 0 <= total <= num or not num:
         raise InvalidInputError(f"expected a sum within [0, {num}] over at least one unit, got {total:g} over {num}")
-    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-    share = float(total) / num
-    centre = (share + z * z / (2 * num)) / (1 + z * z / num)
-    half = z * math.sqrt(share * (1 - share) / num + z * z / (4 * num * num)) / (1 + z * z / num)
-    return Estimate(share, max(0.0, centre - half), min(1.0, centre + half), num)
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(total, num, alpha=1 - CONFIDENCE, method="wilson")
+    return Estimate(float(total) / num, max(0.0, float(low)), min(1.0, float(high)), num)
 
 
 def describe(estimate: Estimate, *, null: float = 0.0) -> str:

@@ -1,17 +1,22 @@
-"""Several models on the same conversations: every pair of them compared, as one family of comparisons."""
+"""Many comparisons at once: p values adjusted for their number, and what each comparison could have found.
 
-from collections.abc import Mapping
+`compare_all` compares every two of several models on the same conversations, as one family of comparisons.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from statistics import NormalDist
 
-from music.statistics.estimates import Clusters, Estimate, Values, paired_difference
-from music.statistics.multiplicity import holm
-from music.statistics.paired import paired_p_value
-from music.statistics.power import minimum_detectable_effect
+from music.errors import InvalidInputError
+from music.statistics.estimates import CONFIDENCE, Clusters, Estimate, Values, paired_difference
+from music.statistics.paired_tests import paired_p_value
 
-__all__ = ["PairedComparison", "compare_all"]
+__all__ = ["POWER", "PairedComparison", "compare_all", "holm", "minimum_detectable_effect"]
 
 LEVEL = 0.05
+POWER = 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +72,45 @@ def compare_all(
             )
         )
     return tuple(found)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p values adjusted by Holm's step-down method, in the order given.
+
+    Below 0.05, each is beyond noise with at most one chance in twenty that any of the family is so by luck, however the
+    comparisons depend on each other.
+
+    Args:
+        p_values: Of all comparisons that were made, the family, not of those alone that look well.
+
+    Raises:
+        InvalidInputError: One of them is not within [0, 1].
+    """
+    if bad := [p for p in p_values if not 0 <= p <= 1]:
+        raise InvalidInputError(f"expected p values within [0, 1], got {bad[0]}")
+    if not p_values:
+        return []
+    from statsmodels.stats.multitest import multipletests
+
+    adjusted: list[float] = multipletests(p_values, method="holm")[1].tolist()
+    return adjusted
+
+
+def minimum_detectable_effect(difference: Estimate) -> float:
+    """Return the true difference that a comparison like this one would find four times in five.
+
+    That is `(z_0.975 + z_0.8) * SE`, 2.8 standard errors, for one comparison at the 5 % level; the standard error is
+    half the interval's width over 1.96, so that whatever the interval allows for (conversations, training seeds)
+    enters. Many comparisons together find less.
+
+    Args:
+        difference: Of two models or arms on the same conversations. Where nothing varied, or a single unit leaves the
+            interval open, it says nothing of the spread, and the effect is infinite.
+    """
+    normal = NormalDist()
+    z = normal.inv_cdf((1 + CONFIDENCE) / 2)
+    width = difference.high - difference.low
+    return (z + normal.inv_cdf(POWER)) * width / (2 * z) if width > 0 else math.inf
 
 
 def _verdict(value: float, p_value: float) -> str:

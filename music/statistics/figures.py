@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf
 
-from music.statistics import Estimate
-from music.statistics.composite import Part, Statistic
+from music.statistics.composites import Component, Statistic
+from music.statistics.estimates import Estimate
 
 __all__ = ["Basis", "Figure"]
 
@@ -19,7 +19,7 @@ class Basis:
         statistic: From the parts' means to the figure.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[Component, ...]
     statistic: Statistic
 
 

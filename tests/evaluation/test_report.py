@@ -4,9 +4,11 @@ from music.conversation import Conversation
 from music.evaluation.benchmarks.pairs import Preferences, pair_item
 from music.evaluation.benchmarks.types import ItemSet
 from music.evaluation.diagnostics import Diagnosis, diagnose, probe_pairs
+from music.evaluation.diagnostics.report import diagnosis_report
+from music.evaluation.report import evaluation_report
 from music.evaluation.result import Exclusion, evaluate
 from music.evaluation.scoring import ScoredModel, score_items
-from music.report import Plot, diagnosis_report, evaluation_report, write_report
+from music.report import Plot, write_report
 
 
 def parts_of(report):

@@ -1,10 +1,4 @@
-import json
-import subprocess
-import sys
-import urllib.request
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
@@ -14,27 +8,6 @@ from music.judges.pairwise import PairJudgement
 from music.prompts import Choice
 
 MARKS = {"A": Choice.FIRST, "B": Choice.SECOND, "C": Choice.TIE}
-
-
-@pytest.fixture(scope="module")
-def judges() -> Iterator[str]:
-    """Serve judges of a fixed mind (`judge_server.py`); return the base URL."""
-    pipe = subprocess.PIPE
-    command = [sys.executable, Path(__file__).with_name("judge_server.py")]
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
-        yield process.stdout.readline().strip()
-        process.stdin.close()
-
-
-@pytest.fixture(scope="session")
-def stats() -> Callable[[str], dict[str, Any]]:
-    """Return a reader of what a server has counted."""
-
-    def read(url: str) -> dict[str, Any]:
-        with urllib.request.urlopen(url.removesuffix("/v1") + "/stats", timeout=30) as response:
-            return json.load(response)
-
-    return read
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 import pytest
 
+from music.aio import gather_all
 from music.conversation import Message
 from music.errors import InvalidInputError, MusicError
-from music.judges.gathering import gather_all
 from music.judges.judgement import Problem
 from music.judges.model import JudgeModel, open_judge_model
 from music.judges.pairwise import PairwiseJudge

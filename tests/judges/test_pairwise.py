@@ -1,8 +1,8 @@
 import pytest
 
+from music.aio import gather_all
 from music.conversation import Conversation
 from music.errors import InvalidInputError
-from music.judges.gathering import gather_all
 from music.judges.model import open_judge_model
 from music.judges.pairwise import PairJudgement, PairwiseJudge
 from music.judges.reliability import pairwise_figures

@@ -5,8 +5,8 @@ from xml.etree import ElementTree
 import pytest
 import vl_convert
 
-from music.evaluation.curves import Histogram
 from music.report import Palette, Point, curves, histograms, intervals, matrix
+from music.report.points import Histogram
 from music.statistics import Estimate
 
 MODELS = ("a", "b")

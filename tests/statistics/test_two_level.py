@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from music.errors import InvalidInputError
-from music.statistics.two_level import two_level_difference, two_level_mean, two_level_p_value
+from music.statistics import two_level_difference, two_level_mean, two_level_p_value
 
 
 def crossed(rng, num_seeds=5, num_items=80, seed_spread=0.3, item_spread=0.5):

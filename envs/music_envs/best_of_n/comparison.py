@@ -10,8 +10,8 @@ from pathlib import Path
 
 import orjson
 
+from music.aio import gather_all
 from music.errors import InvalidInputError
-from music.judges.gathering import gather_all
 from music.judges.judgement import Judgement
 from music.judges.pairwise import PairJudgement, PairwiseJudge
 from music.judges.reliability import pairwise_figures

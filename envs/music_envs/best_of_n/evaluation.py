@@ -12,10 +12,9 @@ from typing import Protocol
 from music.conversation import Conversation
 from music.errors import InvalidInputError, MusicError
 from music.files import require_output_folder
-from music.judges.cli import read_judge
 from music.judges.model import open_judge_model
 from music.judges.pairwise import PairwiseJudge
-from music.judges.settings import JudgeSettings
+from music.judges.settings import JudgeSettings, read_judge
 from music.llm.openai import ClientSettings
 from music.registry import ORACLE, SANDBOX
 from music.reward.functions import RewardFunction, load_reward, require_reward

@@ -15,7 +15,7 @@ from music.evaluation.benchmarks.types import Item, LeftOutError, Scores, Tag
 from music.pairs import ContrastivePair, PreferencePair
 from music.preferences.messages import read_text
 from music.preferences.sources import Row
-from music.statistics.figures import Figure
+from music.statistics import Figure
 
 __all__ = ["MANY", "Defects", "find_defect", "position_name"]
 

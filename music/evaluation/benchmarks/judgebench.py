@@ -12,7 +12,7 @@ from music.evaluation.benchmarks.scored import ScoredItems
 from music.evaluation.benchmarks.types import Item, Scores
 from music.preferences.messages import read_text
 from music.preferences.sources import Row
-from music.statistics.figures import Figure
+from music.statistics import Figure
 
 __all__ = ["JudgeBench"]
 

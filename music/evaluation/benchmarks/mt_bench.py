@@ -20,8 +20,7 @@ from music.evaluation.benchmarks.types import Item, LeftOutError, Scores
 from music.preferences.messages import read_messages, read_side, read_text
 from music.preferences.rows import row_id
 from music.preferences.sources import Row
-from music.statistics import mean
-from music.statistics.figures import Figure
+from music.statistics import Figure, mean
 
 __all__ = ["MTBench"]
 

@@ -19,7 +19,7 @@ from music.preferences.rows import ReadRow, read_row, read_rows
 from music.preferences.shapes import PAIR_FORMATS, Format
 from music.preferences.sources import Row
 from music.preferences.split import seed_key
-from music.statistics.figures import Figure
+from music.statistics import Figure
 
 __all__ = ["PairBenchmark", "Preferences", "pair_item"]
 

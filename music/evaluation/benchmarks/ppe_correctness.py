@@ -17,8 +17,7 @@ from music.evaluation.benchmarks.scored import Floats, Places, ScoredItems, Weig
 from music.evaluation.benchmarks.types import Item
 from music.preferences.messages import read_text
 from music.preferences.sources import Row
-from music.statistics.composite import Statistic
-from music.statistics.figures import Figure
+from music.statistics import Figure, Statistic
 
 __all__ = ["areas_under_curve", "best_of_k", "correctness_figures", "read_correctness"]
 

@@ -16,7 +16,7 @@ from music.evaluation.benchmarks.scored import ScoredItems, WeightedMean
 from music.evaluation.benchmarks.types import Item, Scores
 from music.preferences.messages import read_text
 from music.preferences.sources import Row
-from music.statistics.figures import Figure
+from music.statistics import Figure
 
 __all__ = ["RMBench"]
 

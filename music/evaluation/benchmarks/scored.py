@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 
 from music.errors import InvalidInputError
 from music.evaluation.benchmarks.types import Item, Scores
-from music.statistics import Estimate, accuracy
-from music.statistics.composite import Part, Statistic, composite, weighted_sum
-from music.statistics.figures import Basis, Figure
+from music.statistics import Basis, Component, Estimate, Figure, Statistic, accuracy, composite, weighted_sum
 
 __all__ = ["Floats", "Places", "ScoredItems", "WeightedMean", "joined"]
 
@@ -141,7 +139,7 @@ class ScoredItems:
 
     def _basis(self, shares: Sequence[WeightedMean], statistic: Statistic | None) -> Basis:
         weights = np.array([share.weight for share in shares])
-        parts = tuple(Part(share.values, self._prompts[share.where]) for share in shares)
+        parts = tuple(Component(share.values, self._prompts[share.where]) for share in shares)
         return Basis(parts, statistic or (lambda means: means @ weights))
 
     def _mean(self, share: WeightedMean) -> Estimate:
@@ -152,7 +150,7 @@ class ScoredItems:
         if is_hit_or_miss and (num_prompts == len(values) or values.min() == values.max()):
             hits = values if num_prompts == len(values) else np.full(num_prompts, values[0])
             return accuracy(hits, np.zeros_like(hits))
-        return weighted_sum([Part(values, prompts)], [1.0])
+        return weighted_sum([Component(values, prompts)], [1.0])
 
     def _constant(self, wheres: Sequence[Places]) -> str:
         """Say so where scores are all the same, overall or in some of the parts."""

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from music.evaluation.benchmarks.scored import Floats, Places, ScoredItems
-from music.statistics import Estimate, accuracy
-from music.statistics.estimates import CONFIDENCE
+from music.statistics import CONFIDENCE, Estimate, accuracy
 
 __all__ = ["LabelledTurns", "area_under_curve", "changes", "rank_correlations", "worst_found"]
 

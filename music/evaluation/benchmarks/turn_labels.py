@@ -25,7 +25,7 @@ from music.evaluation.benchmarks.types import Item, LeftOutError, Scores
 from music.preferences.messages import read_messages, read_side
 from music.preferences.rows import row_id
 from music.preferences.sources import Row
-from music.statistics.figures import Figure
+from music.statistics import Figure
 
 __all__ = ["TurnLabels"]
 

@@ -7,7 +7,7 @@ from typing import Protocol, Self
 
 from music.conversation import Conversation
 from music.preferences.sources import Row
-from music.statistics.figures import Figure
+from music.statistics import Figure
 
 __all__ = ["Benchmark", "Item", "ItemSet", "LeftOutError", "RejectedItem", "Scores", "Tag"]
 

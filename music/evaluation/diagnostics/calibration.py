@@ -8,11 +8,10 @@ import math
 
 import numpy as np
 
-from music.evaluation.curves import Curve, CurvePoint
 from music.evaluation.diagnostics.scored_pairs import Floats, ScoredPairs, bins_of
 from music.evaluation.diagnostics.temperature import estimate_temperature, fit_temperature, sigmoid
-from music.statistics.composite import Part, composite, weighted_sum
-from music.statistics.figures import Figure
+from music.report.points import Curve, CurvePoint
+from music.statistics import Component, Figure, composite, weighted_sum
 
 __all__ = ["calibration_curve", "calibration_figures"]
 
@@ -43,7 +42,7 @@ def calibration_curve(pairs: ScoredPairs) -> Curve:
     points = tuple(
         CurvePoint(
             x=float(confidence[where].mean()),
-            estimate=weighted_sum([Part(right[where], pairs.prompts[where])], [1.0]),
+            estimate=weighted_sum([Component(right[where], pairs.prompts[where])], [1.0]),
             num=len(where),
         )
         for where in places
@@ -56,7 +55,7 @@ def _calibration_error(name: str, pairs: ScoredPairs, margins: Floats) -> Figure
     """Return the mean gap between confidence and accuracy over bins, and what of it chance alone would show."""
     confidence = sigmoid(np.abs(margins))
     bins, gaps = bins_of(confidence), _right(margins) - confidence
-    parts = [Part(gaps * (bins == number), pairs.prompts) for number in range(int(bins.max()) + 1)]
+    parts = [Component(gaps * (bins == number), pairs.prompts) for number in range(int(bins.max()) + 1)]
     estimate = composite(parts, lambda means: np.abs(means).sum(axis=1))
     by_chance = _by_chance(confidence, bins)
     note = f"in {len(parts)} bins; a calibrated model of such margins shows {by_chance:.3f} by chance"

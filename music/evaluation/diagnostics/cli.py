@@ -83,8 +83,9 @@ def _report(found: Diagnosis, out: Path | None, json: bool) -> None:
     """Save the diagnosis and print it."""
     import orjson
 
+    from music.evaluation.diagnostics.report import diagnosis_report
     from music.evaluation.diagnostics.tables import show_diagnosis
-    from music.report import diagnosis_report, write_report
+    from music.report import write_report
 
     text = found.model_dump_json(indent=2)
     if out is not None:

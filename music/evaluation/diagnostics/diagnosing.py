@@ -6,7 +6,6 @@ import numpy as np
 
 from music.errors import InvalidInputError
 from music.evaluation.benchmarks.types import Item, Scores
-from music.evaluation.curves import Curve
 from music.evaluation.diagnostics.calibration import calibration_curve, calibration_figures
 from music.evaluation.diagnostics.disagreement import Disagreement, disagree
 from music.evaluation.diagnostics.distribution import distribution_figures, reward_histogram
@@ -21,7 +20,8 @@ from music.evaluation.diagnostics.turns import turn_curves, turn_figures
 from music.evaluation.result import Exclusion, exclusions, require_differences
 from music.evaluation.scoring.records import ScoreSet, require_scored
 from music.pairs import PreferencePair
-from music.statistics.figures import Figure
+from music.report.points import Curve
+from music.statistics import Figure
 
 __all__ = ["diagnose"]
 

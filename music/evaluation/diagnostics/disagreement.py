@@ -10,11 +10,9 @@ from itertools import combinations
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from music.evaluation.curves import Curve
 from music.evaluation.diagnostics.scored_pairs import Floats, ScoredPairs
-from music.statistics import PairedComparison, compare_all
-from music.statistics.figures import Figure
-from music.statistics.two_level import two_level_mean
+from music.report.points import Curve
+from music.statistics import Figure, PairedComparison, compare_all, two_level_mean
 
 __all__ = ["Disagreement", "disagree"]
 

@@ -7,7 +7,7 @@ import numpy as np
 from music.evaluation.benchmarks.types import Item, Scores
 from music.evaluation.diagnostics.probes import CUT, SWAPPED, ProbedPairs
 from music.evaluation.diagnostics.scored_pairs import Floats, Mask, ScoredPairs
-from music.statistics.figures import Figure
+from music.statistics import Figure
 
 __all__ = ["history_figures"]
 

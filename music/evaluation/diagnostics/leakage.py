@@ -14,7 +14,7 @@ from music.evaluation.diagnostics.near_duplicates import NearDuplicates
 from music.evaluation.diagnostics.scored_pairs import Mask, ScoredPairs
 from music.pairs import PreferencePair
 from music.preferences.split import seed_key
-from music.statistics.figures import Figure
+from music.statistics import Figure
 
 __all__ = ["Leak", "Leakage", "SeedMatch", "find_leakage", "first_message", "leakage_figures", "side_key"]
 

@@ -2,12 +2,12 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from music.evaluation.curves import Curve, Histogram
 from music.evaluation.diagnostics.disagreement import Disagreement
 from music.evaluation.diagnostics.leakage import Leakage
 from music.evaluation.diagnostics.pair_set import PairSet
 from music.evaluation.result import Exclusion
-from music.statistics.figures import Figure
+from music.report.points import Curve, Histogram
+from music.statistics import Figure
 
 __all__ = ["Diagnosis", "ModelDiagnosis"]
 

@@ -8,10 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from music.errors import InvalidInputError
 from music.evaluation.benchmarks.scored import ScoredItems, joined
 from music.evaluation.benchmarks.types import Item, Scores
-from music.evaluation.curves import Curve, CurvePoint
-from music.statistics import Estimate, describe, spearman
-from music.statistics.composite import Part, Statistic, composite, weighted_sum
-from music.statistics.figures import Figure
+from music.report.points import Curve, CurvePoint
+from music.statistics import Component, Estimate, Figure, Statistic, composite, describe, spearman, weighted_sum
 
 __all__ = ["Floats", "Mask", "ScoredPairs", "verdict"]
 
@@ -71,7 +69,7 @@ class ScoredPairs:
 
     def mean(self, name: str, table: str, values: Floats, *, chance: float | None = None, note: str = "") -> Figure:
         """Return the mean of one number per pair; with `chance`, whether it stands clear of it is said."""
-        estimate = weighted_sum([Part(values, self.prompts)], [1.0])
+        estimate = weighted_sum([Component(values, self.prompts)], [1.0])
         said = "" if chance is None else verdict(estimate, chance)
         note = joined(said, note)
         return Figure(name=name, table=table, estimate=estimate, num_items=len(values), chance=chance, note=note)
@@ -85,7 +83,7 @@ class ScoredPairs:
         """
         if not all(among.any() for _, among in parts):
             return self.nothing(name, table, "no such pair in a part of it")
-        estimate = composite([Part(values[among], self.prompts[among]) for values, among in parts], statistic)
+        estimate = composite([Component(values[among], self.prompts[among]) for values, among in parts], statistic)
         num_items = int(np.logical_or.reduce([among for _, among in parts]).sum())
         note = "" if null is None else verdict(estimate, null)
         return Figure(name=name, table=table, estimate=estimate, num_items=num_items, note=note)
@@ -107,7 +105,7 @@ class ScoredPairs:
     def reward_curve(self, name: str, table: str, x: str, values: Floats) -> Curve:
         """Return the reward over a number per side, shape `[pairs, 2]`, in bins of equally many sides."""
         rewards, prompts = self.standardised.ravel(), np.repeat(self.prompts, 2)
-        points = _points(values.ravel(), lambda where: weighted_sum([Part(rewards[where], prompts[where])], [1.0]))
+        points = _points(values.ravel(), lambda where: weighted_sum([Component(rewards[where], prompts[where])], [1.0]))
         return Curve(name=name, table=table, x=x, y="reward, in standard deviations", points=points)
 
     def nothing(self, name: str, table: str, note: str) -> Figure:

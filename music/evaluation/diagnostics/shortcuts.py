@@ -17,10 +17,10 @@ from itertools import pairwise
 import numpy as np
 
 from music.conversation import Conversation
-from music.evaluation.curves import Curve
 from music.evaluation.diagnostics.scored_pairs import Floats, ScoredPairs
+from music.report.points import Curve
 from music.reward import length_reward
-from music.statistics.figures import Figure
+from music.statistics import Figure
 
 __all__ = ["CONTINUITY", "LENGTH", "Shortcut", "follow_shortcut"]
 

@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from music.evaluation.diagnostics.scored_pairs import Floats
-from music.statistics import Estimate
-from music.statistics.estimates import CONFIDENCE
+from music.statistics import CONFIDENCE, Estimate
 
 __all__ = ["estimate_temperature", "fit_temperature", "sigmoid"]
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from music.evaluation.curves import Curve
 from music.evaluation.diagnostics.scored_pairs import Floats, ScoredPairs
-from music.statistics.figures import Figure
+from music.report.points import Curve
+from music.statistics import Figure
 
 __all__ = ["turn_curves", "turn_figures"]
 

@@ -10,7 +10,7 @@ from music.evaluation.benchmarks.types import Item, ItemSet
 from music.evaluation.diagnostics import ProbedPairs, probe_pairs
 from music.evaluation.diagnostics.scored_pairs import ScoredPairs
 from music.evaluation.scoring import ScoredModel, ScoreSet, score_items
-from music.statistics.figures import Figure
+from music.statistics import Figure
 
 
 def _talk(*messages: str) -> Conversation:

@@ -6,8 +6,14 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 from music.reward.tokens.contract import Readout
-from music.statistics import holm, mean, minimum_detectable_effect
-from music.statistics.two_level import two_level_difference, two_level_mean, two_level_p_value
+from music.statistics import (
+    holm,
+    mean,
+    minimum_detectable_effect,
+    two_level_difference,
+    two_level_mean,
+    two_level_p_value,
+)
 from music_trainers.experiment.cell import CellResult, References
 from music_trainers.experiment.grid import Arm, Grid
 from music_trainers.experiment.records import ArmDifference, ArmScore, ArmSummary, ExperimentResult, KindAccuracy

@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 import altair as alt
 
+from music.report.page import Plot
 from music.report.points import Point, names_of, numbers
-from music.report.report import Plot
 from music.report.style import GREY, INK, Palette, highlighted, legend, panelled, shape, styled, tooltip
 
 __all__ = ["curves"]

@@ -6,13 +6,8 @@ from collections.abc import Iterator, Sequence
 from music.evaluation.comparison import FigureDifference, ModelComparison
 from music.evaluation.result import EvaluationResult
 from music.evaluation.tables import account
-from music.report.intervals import intervals
-from music.report.points import Point
-from music.report.report import Plot, Report
-from music.report.style import Palette
-from music.report.table import Cell, Interval, Table
-from music.statistics import Estimate
-from music.statistics.figures import Figure
+from music.report import Cell, Interval, Palette, Plot, Point, Report, Table, intervals
+from music.statistics import Estimate, Figure
 
 __all__ = ["evaluation_report", "figure_table"]
 

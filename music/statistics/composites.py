@@ -1,4 +1,4 @@
-"""Figures made of several means, for example a benchmark's average over its subsets, with honest intervals.
+"""Figures made of several means, such as an average over subsets or a rank correlation, with honest intervals.
 
 Prompts are resampled whole and for all parts at once, so that parts that share prompts (the same problem in six
 programming languages, the same answer under two margins) are not taken for independent. Of prompts with
@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from music.statistics.estimates import CONFIDENCE, NUM_RESAMPLES, Estimate
+from music.errors import InvalidInputError
+from music.statistics.estimates import CONFIDENCE, NUM_RESAMPLES, Clusters, Estimate
 
-__all__ = ["Part", "Statistic", "cluster_totals", "composite", "part_means", "weighted_sum"]
+__all__ = ["Component", "Statistic", "cluster_totals", "component_means", "composite", "spearman", "weighted_sum"]
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]
@@ -26,7 +27,7 @@ _FREQUENT = 50  # drawing the number of one kind costs about as much as this man
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Part:
+class Component:
     """One of the means that a figure is made of.
 
     Attributes:
@@ -38,12 +39,12 @@ class Part:
     clusters: NDArray[np.int64]
 
 
-def weighted_sum(parts: Sequence[Part], weights: Sequence[float], *, seed: int = 0) -> Estimate:
+def weighted_sum(parts: Sequence[Component], weights: Sequence[float], *, seed: int = 0) -> Estimate:
     """Estimate the sum of the parts' means, each times its weight."""
     return composite(parts, lambda means: means @ np.asarray(weights, dtype=np.float64), seed=seed)
 
 
-def composite(parts: Sequence[Part], statistic: Statistic, *, seed: int = 0) -> Estimate:
+def composite(parts: Sequence[Component], statistic: Statistic, *, seed: int = 0) -> Estimate:
     """Estimate a statistic of the parts' means.
 
     A resample that leaves a part without any unit says nothing and is not counted; where a part rests on a single unit
@@ -56,15 +57,35 @@ def composite(parts: Sequence[Part], statistic: Statistic, *, seed: int = 0) -> 
     """
     totals = cluster_totals(parts)
     num_units = np.count_nonzero(totals[:, len(parts) :], axis=0)
-    value = float(statistic(part_means(totals.sum(axis=0, keepdims=True)))[0])
+    value = float(statistic(component_means(totals.sum(axis=0, keepdims=True)))[0])
     if num_units.min() < 2:
         return Estimate(value, -math.inf, math.inf, len(totals))
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.nanquantile(statistic(part_means(_resampled(totals, seed))), [tail, 1 - tail])
+    low, high = np.nanquantile(statistic(component_means(_resampled(totals, seed))), [tail, 1 - tail])
     return Estimate(value, min(float(low), value), max(float(high), value), len(totals))  # rounding aside
 
 
-def cluster_totals(parts: Sequence[Part]) -> Floats:
+def spearman(first: ArrayLike, second: ArrayLike, *, clusters: Clusters | None = None, seed: int = 0) -> Estimate:
+    """Estimate Spearman's rank correlation; ranks are those of the whole set, also in resamples.
+
+    Args:
+        first: One finite number per observation; shape `[n]`.
+        second: Likewise, in the same order; shape `[n]`.
+        clusters: The conversation that each observation belongs to; by default each its own; shape `[n]`.
+        seed: Of the resampling.
+
+    Raises:
+        InvalidInputError: The lengths differ, a number is not finite, or all values of a side are the same.
+    """
+    left, right = _standardised_ranks(first, "first"), _standardised_ranks(second, "second")
+    if left.shape != right.shape or (clusters is not None and len(clusters) != len(left)):
+        raise InvalidInputError(f"expected sides and clusters of one length, got {len(left)} and {len(right)} values")
+    _, codes = np.unique(np.arange(len(left)) if clusters is None else np.asarray(clusters), return_inverse=True)
+    moments = (left, right, left * right, left * left, right * right)
+    return composite([Component(moment, codes.astype(np.int64)) for moment in moments], _correlation, seed=seed)
+
+
+def cluster_totals(parts: Sequence[Component]) -> Floats:
     """Return for each cluster the sums of its values and then their counts, by part; shape `[clusters, 2 * parts]`."""
     _, codes = np.unique(np.concatenate([part.clusters for part in parts]), return_inverse=True)
     num_clusters = int(codes.max()) + 1
@@ -98,8 +119,29 @@ def _drawn(rows: Floats, numbers: NDArray[np.int64], rng: np.random.Generator) -
     return np.asarray(times.astype(np.float64) @ rows)
 
 
-def part_means(totals: Floats) -> Floats:
+def component_means(totals: Floats) -> Floats:
     """Return the parts' means; not a number where a part has no unit."""
     num_parts = totals.shape[1] // 2
     with np.errstate(invalid="ignore"):
         return totals[:, :num_parts] / totals[:, num_parts:]
+
+
+def _standardised_ranks(values: ArrayLike, side: str) -> Floats:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or not np.isfinite(array).all():
+        raise InvalidInputError(f"expected finite numbers of shape [n] as the {side} side, got shape {array.shape}")
+    if not array.size or (array == array[0]).all():
+        raise InvalidInputError(f"expected values that differ as the {side} side, got {array.size} alike; none to rank")
+    from scipy.stats import rankdata
+
+    ranked = rankdata(array)
+    return np.asarray((ranked - ranked.mean()) / ranked.std())
+
+
+def _correlation(means: Floats) -> Floats:
+    """Return Pearson's correlation from the means of x, y, xy, xx and yy; shape `[resamples]`."""
+    x, y, xy, xx, yy = means.T
+    spread = np.sqrt(np.maximum((xx - x * x) * (yy - y * y), 0))
+    # A resample of which one side does not vary has no correlation, and is not counted.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.clip(np.where(spread > 1e-12, (xy - x * y) / spread, np.nan), -1, 1)

@@ -9,12 +9,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.evaluation.benchmarks.types import Item, ItemSet
 from music.evaluation.cli import evaluate
 from music.evaluation.scoring import read_scores
-from music.judges.by_item import ByComparing, ByRating
-from music.judges.items import judge_items
+from music.evaluation.scoring.judged import ByComparing, ByRating, judge_items
 from music.judges.model import open_judge_model
 from music.judges.pairwise import PairwiseJudge
 from music.judges.pointwise import PointwiseJudge
@@ -80,21 +80,13 @@ async def test_rating_scores_each_completion(triples):
     assert scores.judge.figures[0].estimate.value == 1.0
 
 
-async def test_an_item_that_cannot_be_judged_has_no_scores_and_says_why(judges, sides):
-    items = [
-        Item(id=str(n), subset="a", completions=pair, labels=(1.0, 0.0), prompt_id=str(n))
-        for n, pair in enumerate(sides(3))
-    ]
-    pear = items[0].completions[0].prefix(1)
-    items.append(
-        Item(
-            id="pear",
-            subset="a",
-            completions=(pear.assistant("right pear"), pear.assistant("wrong")),
-            labels=(1.0, 0.0),
-            prompt_id="pear",
-        )
-    )
+async def test_an_item_that_cannot_be_judged_has_no_scores_and_says_why(judges):
+    fruits = {str(n): (f"Question {n}?", "right") for n in range(3)} | {"pear": ("Question 0?", "right pear")}
+    items = []
+    for id, (question, right) in fruits.items():
+        prompt = Conversation().user(question)
+        pair = (prompt.assistant(right), prompt.assistant("wrong"))
+        items.append(Item(id=id, subset="a", completions=pair, labels=(1.0, 0.0), prompt_id=id))
     async with open_judge_model(f"mumbles-about-pears@{judges}") as model:
         judge = ByComparing(PairwiseJudge(model))
         scores = await judge_items(ItemSet("fruit", tuple(items)), "judge-pairs:m", judge)

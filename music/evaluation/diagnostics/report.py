@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from textwrap import fill
 
-from music.evaluation.curves import Curve
 from music.evaluation.diagnostics.disagreement import Disagreement
 from music.evaluation.diagnostics.records import Diagnosis
 from music.evaluation.diagnostics.tables import (
@@ -12,14 +11,8 @@ from music.evaluation.diagnostics.tables import (
     model_account,
     pair_account,
 )
-from music.report.curves import curves
-from music.report.evaluation import figure_table
-from music.report.histograms import histograms
-from music.report.intervals import intervals
-from music.report.points import Point
-from music.report.report import Plot, Report
-from music.report.style import Palette
-from music.report.table import Cell, Interval, Table
+from music.evaluation.report import figure_table
+from music.report import Cell, Curve, Interval, Palette, Plot, Point, Report, Table, curves, histograms, intervals
 
 __all__ = ["diagnosis_report"]
 

@@ -1,0 +1,113 @@
+"""Paired tests of two models on the same conversations.
+
+If two models are equally good, it is chance which of them made which scores of a conversation. `paired_p_value`, of a
+difference of means, flips the signs of whole conversations' differences. `swap_p_value`, of any figure made of several
+means, swaps the two models on whole prompts; for the mean of one value per prompt the two tests agree. Where values are
+hits and misses, one conversation each, both are McNemar's exact test. For several training seeds see
+`two_level_p_value`.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from music.statistics.composites import Component, Statistic, cluster_totals, component_means
+from music.statistics.estimates import Clusters, Values, checked_pair, cluster_sums
+
+__all__ = ["paired_p_value", "swap_p_value"]
+
+NUM_DRAWS = 10_000
+_MAX_DRAWS = 2_000_000  # numbers held at once
+_SLACK = 1e-9  # of rounding; of flips relative to the largest sum that there could be
+
+Floats = NDArray[np.float64]
+
+
+def paired_p_value(first: Values, second: Values, *, clusters: Clusters | None = None, seed: int = 0) -> float:
+    """Return the two-sided p value that two models, or arms, do equally well.
+
+    It is exact where all conversations that tell the two apart do so by the same amount; else it comes from 10,000
+    random flips and is never below 1 / 10,001.
+
+    Args:
+        first: One finite number per observation, for example 1 for a hit and 0 for a miss; shape `[n]`.
+        second: Those of the other, in the same order; shape `[n]`.
+        clusters: The conversation that each belongs to; by default each its own; shape `[n]`.
+        seed: Of the flips.
+
+    Raises:
+        InvalidInputError: There are no values, some are not finite, or the lengths differ.
+    """
+    left, right = checked_pair(first, second)
+    differences, _ = cluster_sums(left - right, clusters)
+    differences = differences[np.abs(differences) > _SLACK * max(1.0, float(np.abs(differences).max()))]
+    if not len(differences):
+        return 1.0
+    sizes = Counter(np.abs(differences).tolist())
+    if len(sizes) == 1:
+        from scipy.stats import binomtest
+
+        return float(binomtest(int((differences > 0).sum()), len(differences)).pvalue)
+    return _flipped(abs(float(differences.sum())), sizes, seed)
+
+
+def swap_p_value(parts: Sequence[Component], difference: Statistic, *, seed: int = 0) -> float:
+    """Return the two-sided p value that two models do equally well.
+
+    Prompts on which the models do the same say nothing; those that swap alike are drawn together, by their number.
+
+    Args:
+        parts: The first model's, then as many of the second's, in the same order.
+        difference: Of the parts' means, shape `[draws, parts]`, the first model's figure less the second's.
+        seed: Of the draws.
+
+    Returns:
+        From 10,000 draws, so never below 1 / 10,001; 1 if no prompt tells the two apart.
+    """
+    totals = cluster_totals(parts)
+    swapped = _swapped(totals)
+    is_telling = (totals != swapped).any(axis=1)
+    if not is_telling.any():
+        return 1.0
+    whole = totals.sum(axis=0)
+    least = abs(float(difference(component_means(whole[None]))[0])) - _SLACK
+    kinds = Counter(row.tobytes() for row in (swapped - totals)[is_telling])
+    changes = np.frombuffer(b"".join(kinds), dtype=np.float64).reshape(len(kinds), -1)
+    numbers = np.fromiter(kinds.values(), np.int64, len(kinds))
+    rng = np.random.default_rng(seed)
+    block = max(1, _MAX_DRAWS // len(kinds))
+    num_as_far = 0
+    for start in range(0, NUM_DRAWS, block):
+        draws = rng.binomial(numbers, 0.5, (min(block, NUM_DRAWS - start), len(kinds)))
+        num_as_far += int((np.abs(difference(component_means(whole + draws @ changes))) >= least).sum())
+    return (num_as_far + 1) / (NUM_DRAWS + 1)
+
+
+def _flipped(observed: float, sizes: Counter[float], seed: int) -> float:
+    """Return how often a sum with signs drawn anew is as far from 0; of equal sizes only the number is drawn."""
+    rng = np.random.default_rng(seed)
+    amounts, numbers = np.array(list(sizes.keys())), np.array(list(sizes.values()))
+    least = observed - _SLACK * float(amounts @ numbers)
+    block = max(1, _MAX_DRAWS // len(amounts))
+    num_as_far = 0
+    for start in range(0, NUM_DRAWS, block):
+        sums = _flips(rng, numbers, min(block, NUM_DRAWS - start)) @ amounts
+        num_as_far += int((np.abs(sums) >= least).sum())
+    return (num_as_far + 1) / (NUM_DRAWS + 1)
+
+
+def _flips(rng: np.random.Generator, numbers: NDArray[np.int64], num: int) -> Floats:
+    """Return how many more signs of each size fall up than down; shape `[num, sizes]`."""
+    shape = (num, len(numbers))
+    if numbers.max() == 1:  # coins cost a tenth of binomial draws
+        return np.asarray(2.0 * rng.integers(2, size=shape, dtype=np.int8) - 1)
+    return np.asarray(2.0 * rng.binomial(numbers, 0.5, shape) - numbers)
+
+
+def _swapped(totals: Floats) -> Floats:
+    """Return the totals with the two models' columns exchanged, sums and counts alike."""
+    sums, counts = np.split(totals, 2, axis=1)
+    num = sums.shape[1] // 2
+    return np.concatenate([np.roll(sums, num, axis=1), np.roll(counts, num, axis=1)], axis=1)
