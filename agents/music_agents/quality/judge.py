@@ -14,9 +14,10 @@ from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatModel, ChatRequest, ReplyOu
 from music.pairs import ContrastivePair, Usage
 from music.prompts import Choice, parse_judgement, render_judge
 from music.registry import ORACLE, load_built_in
+from music.seeding import derive_seed
 from music_agents.failures import FailureReason
 from music_agents.quality.gates import PASSED, GateVerdict, GateView
-from music_agents.roles import MAX_ATTEMPTS, derive_seed
+from music_agents.roles import MAX_ATTEMPTS
 
 __all__ = ["JudgeFigures", "JudgeGate", "Judgement", "ModelJudge", "OracleJudge", "Order", "PairJudge"]
 
