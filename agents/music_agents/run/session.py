@@ -14,7 +14,7 @@ from music_agents.output.failure_log import FailureLog
 from music_agents.output.shard_folder import pair_index
 from music_agents.output.shards import PairTable
 from music_agents.progress import RunProgress, StopReason
-from music_agents.quality import Diagnostics, JudgeFigures, diagnose, read_saved_pairs
+from music_agents.quality import JudgeFigures, PairDiagnostics, diagnose_pairs, read_saved_pairs
 from music_agents.run.config import FREE_WITHOUT_ROWS, SimulationConfig
 from music_agents.run.report import RunReport, RunStatus, read_report, versions, write_report
 from music_agents.run.share import Share
@@ -208,6 +208,6 @@ class Session:
         judgements = self._table.judgements + self._failures.judgements
         return JudgeFigures.of(judgements) if "judge" in self._endpoints else None
 
-    def _diagnose(self) -> Diagnostics | None:
+    def _diagnose(self) -> PairDiagnostics | None:
         """Look at the finished set; a share of one is not looked at."""
-        return None if self._share else diagnose(read_saved_pairs(self._directory), self._failures.reasons)
+        return None if self._share else diagnose_pairs(read_saved_pairs(self._directory), self._failures.reasons)

@@ -17,12 +17,10 @@ from music.errors import InvalidInputError
 from music.evaluation.benchmarks.types import Item, ItemSet
 from music.evaluation.scoring.records import ItemScores, ScoreSet, ScoresHeader
 from music.evaluation.scoring.store import ScoreStore
-from music.judges.judgement import Judgement
-from music.judges.model import JudgeModel, open_judge_model
+from music.judges.model import Judgement, JudgeModel, open_judge_model
 from music.judges.pairwise import PairwiseJudge
 from music.judges.pointwise import PointwiseJudge, Rated
-from music.judges.reliability import Matches, pairwise_figures, pointwise_figures
-from music.judges.report import JudgeReport
+from music.judges.reliability import JudgeReport, Matches, pairwise_figures, pointwise_figures
 from music.judges.settings import JudgeSettings, read_judge
 from music.statistics import Figure
 
