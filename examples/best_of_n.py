@@ -1,7 +1,7 @@
 """Multi-turn Best-of-N as a library: selectors and strategies compared over the same seeds, by one judge.
 
 The selector is the sandbox's small reward model; put `RewardModel.from_pretrained("runs/rm")` in its place. The judge
-is the sandbox's oracle, so selecting by the oracle shows how much there is to gain.
+is the sandbox's oracle, so selecting by the oracle shows the largest possible gain.
 
 Run it: python examples/best_of_n.py
 """
@@ -27,7 +27,7 @@ from music_envs import (
 )
 
 MODEL = RewardModel.from_pretrained(REWARD_MODEL)
-ARMS: dict[str, tuple[RewardFunction, Strategy]] = {
+SELECTORS: dict[str, tuple[RewardFunction, Strategy]] = {
     "random": (random_reward(0), Greedy()),
     "greedy": (MODEL, Greedy()),
     "anytime": (MODEL, Anytime(margin=2.0)),
@@ -38,11 +38,11 @@ ARMS: dict[str, tuple[RewardFunction, Strategy]] = {
 
 
 async def main() -> None:
-    """Let every arm make its conversations, and print what they are worth and what they cost."""
+    """Let every selector make conversations, and print what they are worth and what they cost."""
     assistant, user = load_model("sandbox:fair"), load_model("sandbox")
     config = BestOfNConfig(num_candidates=4, num_turns=3, seed=0)
     random = None
-    for name, (reward, strategy) in ARMS.items():
+    for name, (reward, strategy) in SELECTORS.items():
         rollouts = await run_best_of_n(
             load_prompts("sandbox", 30), assistant=assistant, user=user, reward=reward, config=config, strategy=strategy
         )

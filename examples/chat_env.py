@@ -1,8 +1,8 @@
-"""A conversation as a Gymnasium environment: a policy is anything from conversations to replies.
+"""A conversation as a Gymnasium environment: a policy is any callable from conversations to replies.
 
-Two policies play the same ten episodes against the sandbox's user, and its oracle rewards whole conversations. Put any
+Two policies play the same ten episodes with the sandbox's user, and its oracle rewards whole conversations. Put any
 chat model in the careful policy's place (`ModelPolicy("MODEL@http://host/v1")`) or in the user's (`user="..."`), and a
-reward model in the oracle's (`reward="runs/rm"`). The loop by hand is what `play_episodes` does for many at once.
+reward model in the oracle's (`reward="runs/rm"`). `play_episodes` runs the same loop for many episodes at once.
 
 Run it: python examples/chat_env.py
 """
@@ -17,7 +17,7 @@ from music_envs import ModelPolicy, Policy
 
 
 def echo(conversations: Sequence[Conversation]) -> list[str]:
-    """Repeat what the user said: on topic, and no answer."""
+    """Repeat the user's message: on topic, but no answer."""
     return [conversation.messages[-1].content for conversation in conversations]
 
 

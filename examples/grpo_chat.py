@@ -1,7 +1,8 @@
 """GRPO over whole conversations: TRL trains a policy, a simulated user answers its replies, and a reward judges them.
 
-The policy is the sandbox's small language model, the judge the sandbox's oracle, and two steps show the loop at work,
-not progress. Put a model, an endpoint (`user="MODEL@BASE_URL"`) and `reward="runs/rm"` of your own in their places.
+The policy is the sandbox's small language model, the judge the sandbox's oracle. Two steps show that the loop works;
+they are too few to learn from. Put a model, an endpoint (`user="MODEL@BASE_URL"`) and `reward="runs/rm"` of your own in
+their places.
 
 Run it: python examples/grpo_chat.py (needs the extra `trl`)
 """
@@ -19,7 +20,7 @@ from music_envs.adapters.trl import ChatRollout, episode_reward
 
 
 def shown_reward(*, conversation: list[list[dict[str, str]]], **fields: Any) -> list[float | None]:
-    """Hand on the rewards, and show the first conversation that was paid for."""
+    """Return the rewards, and show the first conversation."""
     rewards = episode_reward(**fields)
     for message in conversation[0]:
         print(f"{message['role']:10} {message['content']}")

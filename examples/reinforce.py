@@ -1,7 +1,7 @@
 """REINFORCE by hand on the vector environment: what `music rl` does with TRL, in one page.
 
 Conversations of a group meet the same user, so a reply's advantage is its reward less the group's mean at that turn.
-A reward model rewards; the oracle only watches. Users are new in every step.
+A reward model rewards; the oracle is only shown. Users are new in every step.
 
 Run it (half a minute on one core): python examples/reinforce.py
 """
@@ -23,7 +23,7 @@ NUM_STEPS, NUM_GROUPS, GROUP_SIZE, NUM_ENVS = 8, 8, 8, 64
 def sample(policy: Any, tokenizer: Any, conversations: tuple[Conversation, ...]) -> tuple[list[str], torch.Tensor]:
     """Return a reply to each conversation, and its log-likelihood with a gradient."""
     how = {"add_generation_prompt": True, "padding": True, "return_tensors": "pt", "return_dict": True}
-    prompts = tokenizer.apply_chat_template([talk.to_messages() for talk in conversations], **how)
+    prompts = tokenizer.apply_chat_template([conversation.to_messages() for conversation in conversations], **how)
     ids = policy.generate(**prompts, do_sample=True, top_k=0, max_new_tokens=48)
     replies = ids[:, prompts["input_ids"].shape[1] :]
     is_reply = replies != tokenizer.pad_token_id

@@ -6,11 +6,15 @@ shares one pool of connections.
 
 import asyncio
 import os
+import signal
+import sys
 import threading
 from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
-__all__ = ["gather_all", "run_in_background"]
+from music.interrupts import is_command, on_signals
+
+__all__ = ["gather_all", "run_async", "run_in_background"]
 
 T = TypeVar("T")
 
@@ -26,6 +30,38 @@ async def gather_all(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end on a new event loop, uvloop's where there is one.
+
+    In a command's process Ctrl-C cancels it.
+
+    Raises:
+        KeyboardInterrupt: It was cancelled so, or cancelled itself as a simulation does at the second Ctrl-C.
+    """
+    run = _interruptible(coroutine) if is_command() else coroutine
+    if sys.platform == "win32":
+        return asyncio.run(run)
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run)
+
+
+async def _interruptible(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Await a coroutine as a task that Ctrl-C cancels."""
+    task = asyncio.current_task()
+    assert task is not None
+
+    def cancel() -> None:
+        task.cancel()
+
+    with on_signals(cancel, signal.SIGINT):
+        try:
+            return await coroutine
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
 
 
 def run_in_background(work: Coroutine[Any, Any, T]) -> T:

@@ -20,6 +20,7 @@ the function becomes a command with subcommands. `music --help` shows the first 
 raised in it ends the command with one line and exit code 1.
 """
 
+from music.aio import run_async
 from music.cli.code import ImportFlag
 from music.cli.endpoints import MaxTries, Options, Patience, Requests, client_settings, options_flag
 from music.cli.flags import with_flags
@@ -34,7 +35,6 @@ from music.cli.pairs import (
     read_pairs,
     report_reading,
 )
-from music.cli.run import run_async
 from music.cli.shell import build_shell, main
 
 __all__ = ["AsJson", "ConsecutiveFlag", "ConsecutiveWord", "FormatFlag", "ImportFlag", "MaxTries", "Options"]

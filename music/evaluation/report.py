@@ -1,21 +1,99 @@
-"""The report of `music evaluate`."""
+"""An evaluation for people: tables in the terminal (`show_result`), and a page with plots (`evaluation_report`)."""
 
 import math
 from collections.abc import Iterator, Sequence
 
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text
+
 from music.evaluation.comparison import FigureDifference, ModelComparison
 from music.evaluation.result import EvaluationResult
-from music.evaluation.tables import account
 from music.report import Cell, Interval, Palette, Plot, Point, Report, Table, intervals
 from music.statistics import Estimate, Figure
 
-__all__ = ["evaluation_report", "figure_table"]
+__all__ = ["account", "evaluation_report", "figure_table", "show_result", "terminal_table"]
 
 INTRO = (
     "Intervals are of 95%, from resampling whole prompts. A figure must be read against what chance comes to, and "
     "against a reward that only looks at length."
 )
 WITHIN = "within noise"
+
+
+def show_result(result: EvaluationResult) -> RenderableType:
+    """Lay a result out: the figures, the comparison if there is one, then the account."""
+    shown: list[RenderableType] = [terminal_table(f"{result.benchmark}: {result.model}", result.figures)]
+    if result.comparison is not None:
+        shown.append(_differences(result.model, result.comparison))
+    return Group(*shown, *map(Text, account(result)))
+
+
+def terminal_table(title: str, figures: Sequence[Figure]) -> RichTable:
+    """Lay figures out, with their intervals, what they rest on and what they must be read with."""
+    table = _begin(title, "95% interval", "items", "chance")
+    _fill(table, [(figure.table, _row(figure)) for figure in figures])
+    return table
+
+
+def _begin(title: str, *columns: str) -> RichTable:
+    """Begin a table: a column of names, columns of numbers, and one of words."""
+    table = RichTable(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("")
+    return table
+
+
+def _differences(model: str, comparison: ModelComparison) -> RichTable:
+    table = _begin(f"{model} less {comparison.baseline}", "model", "baseline", "difference")
+    _fill(table, [(difference.table, _difference_cells(difference)) for difference in comparison.differences])
+    return table
+
+
+def _fill(table: RichTable, rows: Sequence[tuple[str, Sequence[str]]]) -> None:
+    """Add the rows, those of one section below each other and, but for the first section, below its name."""
+    for section in dict.fromkeys(name for name, _ in rows):
+        if table.row_count:
+            table.add_row(Text(section, style="italic"))
+        for row in (row for name, row in rows if name == section):
+            table.add_row(*map(Text, row))
+
+
+def _row(figure: Figure) -> tuple[str, ...]:
+    value = str(figure.estimate) if figure.estimate else "-"
+    chance = "" if figure.chance is None else f"{figure.chance:.3g}"
+    return figure.name, value, str(figure.num_items), chance, figure.note
+
+
+def _difference_cells(difference: FigureDifference) -> tuple[str, ...]:
+    sides = (_number(side) for side in (difference.value, difference.baseline))
+    sign = "+" if difference.estimate and difference.estimate.value >= 0 else ""
+    return difference.name, *sides, f"{sign}{difference.estimate or '-'}", difference.verdict
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def account(result: EvaluationResult) -> Iterator[str]:
+    """Yield what the figures rest on, and what they do not, in sentences."""
+    yield f"{result.num_items} items, {result.num_completions} completions"
+    if result.num_items_of_all is not None:
+        yield f"a draw of prompts from {result.num_items_of_all} items, so not the figures of the benchmark itself"
+    for exclusion in result.exclusions:
+        yield f"left out in {exclusion.stage}: {exclusion.num} for {exclusion.reason} (first: {exclusion.example})"
+    if result.num_truncated:
+        yield f"{result.num_truncated} completions were scored without their oldest exchanges"
+    if comparison := result.comparison:
+        yield f"compared over the {comparison.num_items} items of which both have scores"
+        yield from filter(None, [comparison.note])
+    if result.judge is not None:
+        yield from result.judge.lines()
+    if result.seconds:
+        yield f"scored in {result.seconds:.1f} s"
 
 
 def evaluation_report(result: EvaluationResult) -> Report:

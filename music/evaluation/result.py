@@ -1,4 +1,4 @@
-"""`evaluate`: scores to an `EvaluationResult`, the figures with an account of what they do not rest on."""
+"""`evaluate`: scores to an `EvaluationResult`: the figures, and an account of what they do not rest on."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -28,7 +28,7 @@ class Exclusion(BaseModel):
 
 
 class EvaluationResult(BaseModel):
-    """What a model's scores of a benchmark come to."""
+    """The figures of a model's scores of a benchmark; it is printed, saved and drawn."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -82,8 +82,15 @@ def evaluate(
 
     Raises:
         UnscoredError: A completion has no score, and `strict`.
-        InvalidInputError: The scores tell no completion from another, no item is left, or the figures cannot be
+        InvalidInputError: The scores distinguish no completions of any item, no item is left, or the figures cannot be
             computed.
+
+    Example:
+        >>> benchmark = load_benchmark("preferences")
+        >>> items = read_benchmark(benchmark, ["held_out.jsonl"])  # doctest: +SKIP
+        >>> result = evaluate(benchmark, items, score_items(items, load_scored_model("length")))  # doctest: +SKIP
+        >>> print(result.figures[0].estimate)  # doctest: +SKIP
+        0.750 [0.468, 0.911]
     """
     both = [scores] if baseline is None else [scores, baseline]
     for each in both:

@@ -118,7 +118,8 @@ def proportion(total: float, num: int) -> Estimate:
     from statsmodels.stats.proportion import proportion_confint
 
     low, high = proportion_confint(total, num, alpha=1 - CONFIDENCE, method="wilson")
-    return Estimate(float(total) / num, max(0.0, float(low)), min(1.0, float(high)), num)
+    low, high = 0.0 if total == 0 else float(low), 1.0 if total == num else float(high)  # rounding aside
+    return Estimate(float(total) / num, low, high, num)
 
 
 def describe(estimate: Estimate, *, null: float = 0.0) -> str:

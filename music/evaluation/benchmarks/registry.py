@@ -5,6 +5,7 @@ Benchmarks are those of this package, those registered by a program, and those o
 
 from collections.abc import Iterator, Sequence
 from importlib.metadata import entry_points
+from typing import TypeVar
 
 from music.errors import InvalidInputError
 from music.evaluation.benchmarks.defects import Defects
@@ -24,6 +25,8 @@ from music.preferences.sources import Row, iter_rows
 
 __all__ = ["benchmark_names", "load_benchmark", "read_benchmark", "register_benchmark"]
 
+AnyBenchmark = TypeVar("AnyBenchmark", bound=Benchmark | type[Benchmark])
+
 _GROUP = "music.benchmarks"
 _OWN: tuple[Benchmark, ...] = (
     RewardBench(),
@@ -40,17 +43,41 @@ _OWN: tuple[Benchmark, ...] = (
 _benchmarks = {benchmark.name: benchmark for benchmark in _OWN}
 
 
-def register_benchmark(benchmark: Benchmark) -> None:
-    """Make a benchmark of your own known by its name, in this process.
+def register_benchmark(benchmark: AnyBenchmark) -> AnyBenchmark:
+    """Make a benchmark of your own known by its name in this process; also as a decorator of its class.
 
     A package makes one known everywhere by an entry point of the group `music.benchmarks` that names the object.
 
+    Args:
+        benchmark: The benchmark, or its class, which is called without arguments.
+
+    Returns:
+        What was given.
+
     Raises:
         InvalidInputError: There is one of that name.
+
+    Example:
+        >>> @register_benchmark
+        ... class Fruit:
+        ...     name, source, split = "fruit", "rows of `question`, `good` and `bad`", "test"
+        ...
+        ...     def read(self, row):
+        ...         prompt = Conversation().user(row.content["question"])
+        ...         sides = prompt.assistant(row.content["good"]), prompt.assistant(row.content["bad"])
+        ...         return [pair_item(row.content["question"], "fruit", *sides)]
+        ...
+        ...     def figures(self, items, scores):
+        ...         scored = ScoredItems(items, scores)
+        ...         return [scored.accuracy("overall", scored.places)]
+        >>> load_benchmark("fruit").split
+        'test'
     """
-    if benchmark.name in benchmark_names():
-        raise InvalidInputError(f"expected a name of its own, got {benchmark.name!r}, which is taken; choose another")
-    _benchmarks[benchmark.name] = benchmark
+    made: Benchmark = benchmark() if isinstance(benchmark, type) else benchmark
+    if made.name in benchmark_names():
+        raise InvalidInputError(f"expected a name of its own, got {made.name!r}, which is taken; choose another")
+    _benchmarks[made.name] = made
+    return benchmark
 
 
 def benchmark_names() -> tuple[str, ...]:
@@ -59,10 +86,14 @@ def benchmark_names() -> tuple[str, ...]:
 
 
 def load_benchmark(name: str) -> Benchmark:
-    """Return a benchmark by name.
+    """Return a benchmark by name: one of this package's, or a registered one.
 
     Raises:
         InvalidInputError: There is none of that name.
+
+    Example:
+        >>> load_benchmark("rewardbench2").split
+        'test'
     """
     if name in _benchmarks:
         return _benchmarks[name]
@@ -89,6 +120,9 @@ def read_benchmark(
 
     Raises:
         InvalidInputError: A source cannot be read, no row is left, an id stands twice, or, if `strict`, a row is bad.
+
+    Example:
+        >>> items = read_benchmark(load_benchmark("preferences"), ["held_out.jsonl"])  # doctest: +SKIP
     """
     items: list[Item] = []
     rejected: list[RejectedItem] = []

@@ -1,5 +1,5 @@
-from .diagnosing import diagnose
-from .probes import ProbedPairs, probe_pairs
-from .records import Diagnosis, ModelDiagnosis
+from .diagnosis import Diagnosis, ModelDiagnosis, diagnose
+from .history import ProbedPairs, probe_pairs
+from .run import run_diagnosis
 
-__all__ = ["Diagnosis", "ModelDiagnosis", "ProbedPairs", "diagnose", "probe_pairs"]
+__all__ = ["Diagnosis", "ModelDiagnosis", "ProbedPairs", "diagnose", "probe_pairs", "run_diagnosis"]

@@ -1,42 +1,48 @@
 """Calibration: does `sigmoid(margin)` say how often the chosen side is really the better one?
 
 Every pair is looked at from the side that the model prefers: its confidence is `sigmoid(|margin|)`, from 0.5, and it is
-right if that is the chosen side. A tie is half right at a confidence of 0.5.
+right if that is the chosen side. A tie is half right at a confidence of 0.5. The temperature that makes margins
+log-odds is fitted by likelihood, with an interval over prompts.
 """
 
 import math
+from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import expit
 
 from music.evaluation.diagnostics.scored_pairs import Floats, ScoredPairs, bins_of
-from music.evaluation.diagnostics.temperature import estimate_temperature, fit_temperature, sigmoid
 from music.report.points import Curve, CurvePoint
-from music.statistics import Component, Figure, composite, weighted_sum
+from music.statistics import CONFIDENCE, Component, Estimate, Figure, composite, weighted_sum
 
-__all__ = ["calibration_curve", "calibration_figures"]
+__all__ = ["calibration_curve", "calibration_figures", "estimate_temperature", "fit_temperature"]
 
 TABLE = "calibration"
 NO_TEMPERATURE = "no temperature fits: no pair is ranked wrongly, or the margins point to the wrong side"
 _NUM_SIMULATED = 200
+_RANGE = 1e6
+"""The temperature is looked for within this factor of the margins' own scale."""
 
 
 def calibration_figures(pairs: ScoredPairs) -> list[Figure]:
-    """Return the errors of the probabilities, and the temperature that would mend their scale."""
-    margins, right, confidence = pairs.margins, _right(pairs.margins), sigmoid(np.abs(pairs.margins))
+    """Return the errors of the probabilities, and the temperature that would fix their scale."""
+    margins, right, confidence = pairs.margins, _right(pairs.margins), expit(np.abs(pairs.margins))
     nll: Floats = np.logaddexp(0, -margins)
     return [
         _calibration_error("expected calibration error", pairs, margins),
         pairs.mean("confidence less accuracy", TABLE, confidence - right, chance=0.0),
-        pairs.mean("Brier score", TABLE, sigmoid(-margins) ** 2, note="0.25 at a probability of one half throughout"),
+        pairs.mean("Brier score", TABLE, expit(-margins) ** 2, note="0.25 at a probability of one half throughout"),
         pairs.mean("negative log-likelihood", TABLE, nll, note=f"{math.log(2):.3f} at one half throughout"),
         _temperature(pairs),
-        _mended(pairs),
+        _with_temperature(pairs),
     ]
 
 
 def calibration_curve(pairs: ScoredPairs) -> Curve:
     """Return the reliability curve: how often the model is right, over how sure it is."""
-    confidence, right = sigmoid(np.abs(pairs.margins)), _right(pairs.margins)
+    confidence, right = expit(np.abs(pairs.margins)), _right(pairs.margins)
     bins = bins_of(confidence)
     places = [np.flatnonzero(bins == number) for number in range(int(bins.max()) + 1)]
     points = tuple(
@@ -53,7 +59,7 @@ def calibration_curve(pairs: ScoredPairs) -> Curve:
 
 def _calibration_error(name: str, pairs: ScoredPairs, margins: Floats) -> Figure:
     """Return the mean gap between confidence and accuracy over bins, and what of it chance alone would show."""
-    confidence = sigmoid(np.abs(margins))
+    confidence = expit(np.abs(margins))
     bins, gaps = bins_of(confidence), _right(margins) - confidence
     parts = [Component(gaps * (bins == number), pairs.prompts) for number in range(int(bins.max()) + 1)]
     estimate = composite(parts, lambda means: np.abs(means).sum(axis=1))
@@ -80,7 +86,7 @@ def _temperature(pairs: ScoredPairs) -> Figure:
     return Figure(name="temperature", table=TABLE, estimate=estimate, num_items=num_items, note=note)
 
 
-def _mended(pairs: ScoredPairs) -> Figure:
+def _with_temperature(pairs: ScoredPairs) -> Figure:
     """Return the calibration error left with a temperature; that of each half of the prompts is fitted on the other."""
     name = "expected calibration error, with a temperature"
     order = np.random.default_rng(0).permutation(int(pairs.prompts.max()) + 1)
@@ -97,3 +103,38 @@ def _right(margins: Floats) -> Floats:
     """Return 1 where the model prefers the chosen side, 0.5 for a tie."""
     right: Floats = (np.sign(margins) + 1) / 2
     return right
+
+
+def fit_temperature(margins: Floats) -> float | None:
+    """Return the T at which `sigmoid(margin / T)` gives the chosen sides the highest likelihood.
+
+    None if there is none: no pair is ranked wrongly, so that a smaller T is ever better, or the margins point to the
+    wrong side so much that no T is better than to know nothing.
+    """
+    if margins.min() >= 0 or margins.sum() <= 0:
+        return None
+    scale = float(np.abs(margins).mean())
+
+    def slope(log_inverse: float) -> float:
+        """Return how the log-likelihood changes with the inverse temperature; it falls throughout."""
+        return float((margins * expit(-math.exp(log_inverse) * margins / scale)).sum())
+
+    end = math.log(_RANGE)
+    if slope(end) >= 0 or slope(-end) <= 0:
+        return scale / _RANGE if slope(end) >= 0 else scale * _RANGE
+    return scale / math.exp(brentq(slope, -end, end))
+
+
+def estimate_temperature(margins: Floats, prompts: NDArray[np.int64]) -> Estimate | None:
+    """Fit the temperature, with the interval of a maximum likelihood estimate over whole prompts (the sandwich)."""
+    temperature = fit_temperature(margins)
+    if temperature is None:
+        return None
+    scores = margins * expit(-margins / temperature)
+    information = float((margins**2 * expit(margins / temperature) * expit(-margins / temperature)).sum())
+    by_prompt = np.bincount(prompts, weights=scores)
+    error = float(np.sqrt((by_prompt**2).sum())) / information
+    reach = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * error
+    inverse = 1 / temperature
+    high = 1 / (inverse - reach) if inverse > reach else math.inf
+    return Estimate(temperature, 1 / (inverse + reach), high, len(np.unique(prompts)))

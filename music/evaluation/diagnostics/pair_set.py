@@ -8,8 +8,14 @@ from pydantic import BaseModel, ConfigDict
 
 from music.conversation import Conversation
 from music.evaluation.benchmarks.types import Item
-from music.evaluation.diagnostics.leakage import MAX_EXAMPLES, SeedMatch, first_message, seed_match, side_key
-from music.evaluation.diagnostics.near_duplicates import NearDuplicates
+from music.evaluation.diagnostics.leakage import (
+    MAX_EXAMPLES,
+    NearDuplicates,
+    SeedMatch,
+    first_message,
+    seed_match,
+    side_key,
+)
 from music.evaluation.diagnostics.scored_pairs import verdict
 from music.report.points import Histogram
 from music.reward import length_reward

@@ -24,7 +24,7 @@ from music.judges.reliability import JudgeReport, Matches, pairwise_figures, poi
 from music.judges.settings import JudgeSettings, read_judge
 from music.statistics import Figure
 
-__all__ = ["ByComparing", "ByRating", "ItemJudge", "describe_judge", "judge_items", "open_item_judge"]
+__all__ = ["ByComparing", "ByRating", "ItemJudge", "PairwiseJudge", "describe_judge", "judge_items", "open_item_judge"]
 
 Said = TypeVar("Said")
 

@@ -93,12 +93,16 @@ def score_items(
         path: File of scores (see `ScoreStore`); items that it holds are not scored again. Without it, nothing is kept.
         strict: Whether a completion without a score is an error, as soon as it is met; otherwise its item's row says
             why.
-        on_scored: Told how many items were scored or taken up, as it goes.
+        on_scored: Called with how many more items are scored, those of an earlier run included.
 
     Raises:
         InvalidInputError: A completion does not end with the assistant, a score is no finite number, or the file is not
             of this model and these items.
         UnscoredError: A completion has no score, and `strict`.
+
+    Example:
+        >>> shorter = ScoredModel(name="shorter", reward=lambda cs: [-len(c.messages[-1].content) for c in cs])
+        >>> scores = score_items(items, shorter)  # doctest: +SKIP
     """
     began = time.perf_counter()
     _require_replies(items)
@@ -107,8 +111,8 @@ def score_items(
     rows = dict(store.rows) if store is not None else {}
     if strict:
         require_scored(rows.values())
-    tell = on_scored or (lambda _: None)
-    tell(len(rows))
+    advance = on_scored or (lambda num: None)
+    advance(len(rows))
     known: dict[Conversation, _Outcome] = {}
     for chunk in plan_chunks(item for item in items.items if item.id not in rows):
         new = _score_chunk(chunk, scored_model, known)
@@ -117,7 +121,7 @@ def score_items(
         if strict:
             require_scored(new)
         rows |= {row.id: row for row in new}
-        tell(len(new))
+        advance(len(new))
     return ScoreSet(header=header, rows=rows, seconds=time.perf_counter() - began)
 
 

@@ -1,9 +1,20 @@
+import re
+from pathlib import Path
+
 import pytest
 
 from music.errors import InvalidInputError
 from music_envs import BestOfNConfig, BestOfNEvaluationConfig, evaluate_best_of_n
 
 SMALL = {"num_conversations": 4, "sizes": BestOfNConfig(num_candidates=3, num_turns=2)}
+
+PAGE = (Path(__file__).parents[3] / "docs" / "best-of-n.md").read_text(encoding="utf-8")
+
+
+def test_the_code_of_the_page_runs(capsys):
+    for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+        exec(block, {})
+    assert "win rate" in capsys.readouterr().out
 
 
 async def test_an_evaluation_is_one_call_with_one_config(tmp_path, capsys):

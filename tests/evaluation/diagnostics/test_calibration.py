@@ -3,8 +3,12 @@ import math
 import numpy as np
 import pytest
 
-from music.evaluation.diagnostics.calibration import calibration_curve, calibration_figures
-from music.evaluation.diagnostics.temperature import estimate_temperature, fit_temperature
+from music.evaluation.diagnostics.calibration import (
+    calibration_curve,
+    calibration_figures,
+    estimate_temperature,
+    fit_temperature,
+)
 
 
 def sigmoid(x):

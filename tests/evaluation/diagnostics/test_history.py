@@ -3,8 +3,7 @@ import pytest
 from music.conversation import Conversation, Message
 from music.evaluation.benchmarks.pairs import pair_item
 from music.evaluation.benchmarks.types import ItemSet
-from music.evaluation.diagnostics.history import history_figures
-from music.evaluation.diagnostics.probes import CUT, SWAPPED, probe_pairs
+from music.evaluation.diagnostics.history import CUT, SWAPPED, history_figures, probe_pairs
 from music.evaluation.diagnostics.scored_pairs import ScoredPairs
 
 NAMES = ("Ann", "Bob", "Cid", "Dan", "Eve", "Fay", "Gus", "Hal")

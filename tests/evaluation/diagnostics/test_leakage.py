@@ -2,8 +2,7 @@ import random
 
 import pytest
 
-from music.evaluation.diagnostics.leakage import find_leakage, leakage_figures
-from music.evaluation.diagnostics.near_duplicates import MIN_SIMILARITY, NearDuplicates, phrases
+from music.evaluation.diagnostics.leakage import MIN_SIMILARITY, NearDuplicates, find_leakage, leakage_figures, phrases
 from music.evaluation.diagnostics.pair_set import survey_pairs
 from music.pairs import PreferencePair
 

@@ -1,31 +1,75 @@
-"""`diagnose`: from scores of pairs and their probes to all that diagnostics say; no model is needed."""
+"""`diagnose`: scores of pairs and their probes to a `Diagnosis`; no model is needed."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from music.errors import InvalidInputError
 from music.evaluation.benchmarks.types import Item, Scores
 from music.evaluation.diagnostics.calibration import calibration_curve, calibration_figures
 from music.evaluation.diagnostics.disagreement import Disagreement, disagree
-from music.evaluation.diagnostics.distribution import distribution_figures, reward_histogram
-from music.evaluation.diagnostics.history import history_figures
-from music.evaluation.diagnostics.leakage import Leak, find_leakage, leakage_figures
-from music.evaluation.diagnostics.pair_set import survey_pairs
-from music.evaluation.diagnostics.probes import ProbedPairs
-from music.evaluation.diagnostics.records import Diagnosis, ModelDiagnosis
+from music.evaluation.diagnostics.distribution import distribution_figures, reward_histogram, turn_curves, turn_figures
+from music.evaluation.diagnostics.history import ProbedPairs, history_figures
+from music.evaluation.diagnostics.leakage import Leak, Leakage, find_leakage, leakage_figures
+from music.evaluation.diagnostics.pair_set import PairSet, survey_pairs
 from music.evaluation.diagnostics.scored_pairs import ScoredPairs
 from music.evaluation.diagnostics.shortcuts import CONTINUITY, LENGTH, follow_shortcut
-from music.evaluation.diagnostics.turns import turn_curves, turn_figures
 from music.evaluation.result import Exclusion, exclusions, require_differences
 from music.evaluation.scoring.records import ScoreSet, require_scored
 from music.pairs import PreferencePair
-from music.report.points import Curve
+from music.report.points import Curve, Histogram
 from music.statistics import Figure
 
-__all__ = ["diagnose"]
+__all__ = ["Diagnosis", "ModelDiagnosis", "diagnose"]
 
 LEVEL = 0.05
+
+
+class ModelDiagnosis(BaseModel):
+    """What is the matter with a reward model, as a set of pairs shows it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    """As the user named it."""
+    description: str
+    fingerprint: str | None
+    num_pairs: int
+    """That the figures rest on."""
+    figures: tuple[Figure, ...]
+    """Accuracy first; then by `Figure.table`: length, continuity, turns, history, calibration, distribution, and the
+    training set where one was given."""
+    curves: tuple[Curve, ...]
+    histograms: tuple[Histogram, ...]
+    note: str
+    """How many verdicts there are, and how many chance alone would put beyond noise."""
+    exclusions: tuple[Exclusion, ...]
+    """Pairs, and probes, without a score."""
+    num_truncated: int
+    """Conversations whose score does not see their oldest exchanges, probes included."""
+    seconds: float
+    """Of scoring; 0 where all scores were there."""
+
+
+class Diagnosis(BaseModel):
+    """What `diagnose` found."""
+
+    model_config = ConfigDict(frozen=True)
+
+    files: tuple[str, ...]
+    pair_set: PairSet
+    num_pairs_of_all: int | None = None
+    """Before prompts were drawn from them; None if none were."""
+    leakage: Leakage | None
+    """None if no training set was given."""
+    models: tuple[ModelDiagnosis, ...]
+    disagreement: Disagreement | None
+    """None for fewer than two models."""
+    exclusions: tuple[Exclusion, ...]
+    """Rows that were read as no pair."""
+    versions: dict[str, str]
+    """Of the packages that the scores were taken with."""
 
 
 def diagnose(

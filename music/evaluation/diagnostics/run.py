@@ -1,0 +1,80 @@
+"""`run_diagnosis`: a diagnosis from its config to the files in its folder; `music diagnose` is thin over it."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+
+from music.errors import InvalidInputError
+from music.evaluation.benchmarks.pairs import Preferences
+from music.evaluation.config import DiagnosisConfig
+from music.evaluation.diagnostics.diagnosis import Diagnosis, diagnose
+from music.evaluation.diagnostics.history import probe_pairs
+from music.evaluation.diagnostics.report import diagnosis_report
+from music.evaluation.run import read_items, write_outputs
+from music.evaluation.scoring.by_name import Progress, no_progress, require_scorers, scores_by_name
+from music.files import require_output_folder
+from music.pairs import PreferencePair
+from music.preferences import Consecutive, read_preferences
+
+__all__ = ["run_diagnosis"]
+
+logger = logging.getLogger(__name__)
+
+
+def run_diagnosis(
+    config: DiagnosisConfig,
+    *,
+    progress: Progress = no_progress,
+    note: Callable[[str], None] = logger.info,
+) -> Diagnosis:
+    """Diagnose reward models on preference pairs, or the pairs alone.
+
+    With `config.out`, scores, `diagnosis.json` and `report.html` are kept there, and a killed run resumes.
+
+    Args:
+        config: What is diagnosed, on what.
+        progress: Shows how many pairs and probes are scored.
+        note: Called with what a user should know: what was read, which model is in use, where the files are.
+
+    Raises:
+        InvalidInputError: There is no such model, a file cannot be read, or there is nothing to diagnose; see
+            `diagnose`.
+        UnscoredError: A conversation has no score, and `config.reading.strict`.
+
+    Example:
+        >>> config = DiagnosisConfig(files=("held_out.jsonl",), models=("runs/rm",), train=("pairs.parquet",))
+        >>> found = run_diagnosis(config)  # doctest: +SKIP
+        >>> [figure.name for figure in found.models[0].figures if "noise" in figure.note]  # doctest: +SKIP
+    """
+    if config.out is not None:
+        require_output_folder(config.out)
+    require_scorers(*config.models)
+    strict = config.reading.strict
+    items, num_pairs_of_all = read_items(Preferences(), config.files, config.reading, note)
+    probed = probe_pairs(items)
+    paths = [config.out and config.out / f"scores-{number}.jsonl" for number in range(1, len(config.models) + 1)]
+    found = diagnose(
+        probed,
+        [
+            scores_by_name(name, probed.scored, path, strict=strict, progress=progress, note=note)
+            for name, path in zip(config.models, paths, strict=True)
+        ],
+        train=_training_pairs(config.train, Consecutive(config.reading.consecutive), note) if config.train else None,
+        files=config.files,
+        num_pairs_of_all=num_pairs_of_all,
+        strict=strict,
+    )
+    if config.out is not None:
+        write_outputs(config.out, "diagnosis.json", found, diagnosis_report(found))
+        note(f"scores, diagnosis and report: {config.out}")
+    return found
+
+
+def _training_pairs(
+    sources: Sequence[str], consecutive: Consecutive, note: Callable[[str], None]
+) -> Iterator[PreferencePair]:
+    for source in sources:
+        found = read_preferences(source, consecutive=consecutive)
+        note(found.summary())
+        if not found.pairs:
+            raise InvalidInputError(f"{source}: expected at least one usable preference pair, got none")
+        yield from found.pairs

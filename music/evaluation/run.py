@@ -1,0 +1,112 @@
+"""`run_evaluation`: an evaluation from its config to the files in its folder; `music evaluate` is thin over it."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from music.errors import InvalidInputError
+from music.evaluation.benchmarks.pairs import PairBenchmark
+from music.evaluation.benchmarks.registry import load_benchmark, read_benchmark
+from music.evaluation.benchmarks.types import Benchmark, ItemSet
+from music.evaluation.config import BenchmarkReading, EvaluationConfig
+from music.evaluation.report import evaluation_report
+from music.evaluation.result import EvaluationResult, evaluate
+from music.evaluation.scoring.by_name import Progress, no_progress, require_scorers, scores_by_name
+from music.evaluation.scoring.records import ScoreSet
+from music.files import require_output_folder
+from music.judges.settings import JudgeSettings
+from music.preferences import Consecutive, parse_format
+from music.report import Report, write_report
+
+__all__ = ["read_items", "run_evaluation", "write_outputs"]
+
+logger = logging.getLogger(__name__)
+
+
+def run_evaluation(
+    config: EvaluationConfig,
+    *,
+    judge_settings: JudgeSettings | None = None,
+    progress: Progress = no_progress,
+    note: Callable[[str], None] = logger.info,
+) -> EvaluationResult:
+    """Evaluate a reward model, or a judge, on a benchmark.
+
+    With `config.out`, scores, `result.json` and `report.html` are kept there, and a killed run resumes.
+
+    Args:
+        config: What is evaluated, on what.
+        judge_settings: How a judge is asked, where `model` or `baseline` is one.
+        progress: Shows how many items are scored.
+        note: Called with what a user should know: what was read, which model is in use, where the files are.
+
+    Raises:
+        InvalidInputError: There is no such benchmark or model, a file cannot be read, or the figures cannot be
+            computed; see `read_benchmark` and `evaluate`.
+        UnscoredError: A completion has no score, and `config.reading.strict`.
+
+    Example:
+        >>> config = EvaluationConfig(benchmark="preferences", files=("held_out.jsonl",), model="length")
+        >>> print(run_evaluation(config).figures[0].estimate)  # doctest: +SKIP
+        0.750 [0.468, 0.911]
+    """
+    benchmark = load_benchmark(config.benchmark)
+    if config.out is not None:
+        require_output_folder(config.out)
+    require_scorers(*filter(None, [config.model, config.baseline]))
+    items, num_items_of_all = read_items(benchmark, config.files, config.reading, note)
+
+    def scores(name: str, file: str) -> ScoreSet:
+        path = config.out and config.out / file
+        strict = config.reading.strict
+        return scores_by_name(
+            name, items, path, strict=strict, judge_settings=judge_settings, progress=progress, note=note
+        )
+
+    result = evaluate(
+        benchmark,
+        items,
+        scores(config.model, "scores.jsonl"),
+        baseline=scores(config.baseline, "baseline.jsonl") if config.baseline else None,
+        files=config.files,
+        num_items_of_all=num_items_of_all,
+        strict=config.reading.strict,
+    )
+    if config.out is not None:
+        write_outputs(config.out, "result.json", result, evaluation_report(result))
+        note(f"scores, result and report: {config.out}")
+    return result
+
+
+def read_items(
+    benchmark: Benchmark, files: Sequence[str], reading: BenchmarkReading, note: Callable[[str], None]
+) -> tuple[ItemSet, int | None]:
+    """Return a benchmark's items and, where only some prompts were drawn, how many items there are in all.
+
+    Raises:
+        InvalidInputError: A file cannot be read, or `format` or `consecutive` is set for a benchmark with a format of
+            its own.
+    """
+    if isinstance(benchmark, PairBenchmark):
+        benchmark = replace(
+            benchmark,
+            format=parse_format(reading.format),
+            consecutive=Consecutive(reading.consecutive),
+            on_read=lambda found: note(found.summary()),
+        )
+    elif reading.format is not None or reading.consecutive != "refuse":
+        raise InvalidInputError(
+            f"--format and --consecutive are for `preferences` and `defects`; {benchmark.name} has its own format"
+        )
+    items = read_benchmark(benchmark, files, split=reading.split, strict=reading.strict)
+    return (items, None) if reading.limit is None else (items.draw_prompts(reading.limit), len(items.items))
+
+
+def write_outputs(out: Path, name: str, result: BaseModel, report: Report) -> None:
+    """Write a result as JSON under its name, and its report as `report.html`."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / name).write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_report(report, out / "report.html")

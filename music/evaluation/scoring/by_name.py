@@ -1,0 +1,103 @@
+"""Scores by name: of a reward model, of a judge, or of a file that an earlier run has kept."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from music.aio import run_async
+from music.errors import InvalidInputError
+from music.evaluation.benchmarks.types import ItemSet
+from music.evaluation.scoring.judged import describe_judge, judge_items, open_item_judge
+from music.evaluation.scoring.records import ScoreSet
+from music.evaluation.scoring.scorer import load_scored_model, score_items
+from music.evaluation.scoring.store import read_scores
+from music.judges.settings import JudgeSettings, read_judge
+from music.reward.functions import require_reward
+
+__all__ = ["Progress", "no_progress", "require_scorers", "scores_by_name"]
+
+SCORES = ".jsonl"
+logger = logging.getLogger(__name__)
+
+
+class Progress(Protocol):
+    """Shows how far a count is for as long as a block lasts; `music.cli.counted` is one."""
+
+    def __call__(self, label: str, total: int, /) -> AbstractContextManager[Callable[[int], None]]:
+        """Return what yields a function to call with how many more are done."""
+        ...
+
+
+@contextmanager
+def no_progress(label: str, total: int, /) -> Iterator[Callable[[int], None]]:
+    """Show nothing."""
+    yield lambda num: None
+
+
+def require_scorers(*names: str) -> None:
+    """Refuse at once what is neither a file of scores nor a judge nor a reward, before anything is read.
+
+    Raises:
+        InvalidInputError: There is no such file, judge or reward.
+    """
+    for name in names:
+        if name.endswith(SCORES):
+            if not Path(name).is_file():
+                raise InvalidInputError(f"{name}: expected a file of scores that --out has kept; there is none")
+        elif not read_judge(name):
+            require_reward(name)
+
+
+def scores_by_name(
+    name: str,
+    items: ItemSet,
+    path: Path | None = None,
+    *,
+    strict: bool = True,
+    judge_settings: JudgeSettings | None = None,
+    progress: Progress = no_progress,
+    note: Callable[[str], None] = logger.info,
+) -> ScoreSet:
+    """Take the scores of all items from whatever has this name.
+
+    Args:
+        name: A file of scores (`.jsonl`), a judge (see `read_judge`) or a reward (see `load_reward`).
+        items: What to score.
+        path: File that keeps the scores; a judge's replies are kept beside it. A file of scores is only read.
+        strict: Whether a completion without a score is an error; see `score_items`.
+        judge_settings: How a judge is asked.
+        progress: Shows how many items are scored.
+        note: Called with what is in use, and how many judgements there will be at the most.
+
+    Raises:
+        InvalidInputError: There is no such scorer, or the scores are of other items or of another model.
+        UnscoredError: A completion has no score, and `strict`.
+        MusicError: A judge could not judge; see `judge_items`.
+    """
+    if name.endswith(SCORES):
+        return read_scores(Path(name), items)
+    if read_judge(name):
+        return run_async(_judged(name, items, path, judge_settings or JudgeSettings(), progress, note))
+    model = load_scored_model(name)
+    note(f"{name}: {model.description}" if model.description else name)
+    with progress("items", len(items.items)) as advance:
+        return score_items(items, model, path, strict=strict, on_scored=advance)
+
+
+async def _judged(
+    name: str,
+    items: ItemSet,
+    path: Path | None,
+    settings: JudgeSettings,
+    progress: Progress,
+    note: Callable[[str], None],
+) -> ScoreSet:
+    async with open_item_judge(name, settings, path.with_suffix(".sqlite") if path else None) as judge:
+        num_calls = sum(map(judge.num_calls, items.items))
+        note(f"{name}: {num_calls:,} judgements at the most")
+        with progress("items", len(items.items)) as advance:
+            described = describe_judge(name, settings)
+            return await judge_items(items, described, judge, path, on_judged=partial(advance, 1))
