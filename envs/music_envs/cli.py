@@ -25,7 +25,7 @@ GAP = (
 def best_of_n(
     config: BestOfNEvaluationConfig,
     requests: Requests,
-    judge: Annotated[JudgeSettings, "judge"],
+    judge_settings: Annotated[JudgeSettings, "judge"],
     as_json: AsJson = False,
 ) -> None:
     """Multi-turn Best-of-N: a reward chooses among N candidates.
@@ -36,13 +36,15 @@ def best_of_n(
     """
     from music_envs.best_of_n.evaluation import evaluate_best_of_n
 
-    require_judge(judge, [config.judge])
+    require_judge(judge_settings, [config.judge])
     client = requests.client_settings()
     evaluation = evaluate_best_of_n(
         config,
         options=requests.options,
         client=client,
-        judge_settings=judge.model_copy(update={"client": client, "max_in_flight": config.sizes.max_in_flight}),
+        judge_settings=judge_settings.model_copy(
+            update={"client": client, "max_in_flight": config.sizes.max_in_flight}
+        ),
         progress=counted,
         note=lambda text: console.print(text, markup=False),
     )

@@ -124,7 +124,8 @@ async def compare_in_both_orders(
     """
     prompts = render_judge(first, second, template), render_judge(second, first, template)
     if at_once:
-        return PairJudgement(*await asyncio.gather(*(ask(*each) for each in zip(prompts, Order, strict=True))))
+        forward, backward = await asyncio.gather(ask(prompts[0], Order.FORWARD), ask(prompts[1], Order.BACKWARD))
+        return PairJudgement(forward, backward)
     return PairJudgement(await ask(prompts[0], Order.FORWARD), await ask(prompts[1], Order.BACKWARD))
 
 
