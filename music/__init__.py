@@ -1,22 +1,15 @@
 """Reward models for multi-turn conversations (MUSIC, arXiv 2512.24693): the vocabulary.
 
-Conversations and preference pairs are here; the rooms below hold LLM clients (`music.llm`), preference data
-(`music.preferences`), the reward model (`music.reward`), the sandbox (`music.sandbox`) and evaluation.
+Conversations and preference pairs are here. The packages below hold LLM clients (`music.llm`), preference data
+(`music.preferences`), the reward model (`music.reward`), judges, evaluation and the sandbox. Names are imported on
+first use.
+
+Example:
+    >>> from music import Conversation
+    >>> Conversation().user("Hi!").assistant("Hello.").num_turns
+    1
 """
 
-from music.conversation import Conversation, Message, Role, StopReason
-from music.errors import InvalidInputError, MusicError
-from music.pairs import ContrastivePair, PreferencePair, TurnContrast, Usage
+import lazy_loader
 
-__all__ = [
-    "ContrastivePair",
-    "Conversation",
-    "InvalidInputError",
-    "Message",
-    "MusicError",
-    "PreferencePair",
-    "Role",
-    "StopReason",
-    "TurnContrast",
-    "Usage",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,7 +1,7 @@
-"""Many coroutines at once, and one event loop on a thread of its own, on which synchronous code drives clients.
+"""Asynchronous work: gathered, awaited by a command, and run from synchronous code.
 
-The loop works where `asyncio.run` cannot: inside a running loop, as in a notebook. All that a process runs there
-shares one pool of connections.
+`run_in_background` works where `asyncio.run` cannot: inside a running loop, as in a notebook. It has one event loop on
+a thread of its own; all that a process runs there shares one pool of connections.
 """
 
 import asyncio
@@ -9,15 +9,18 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Coroutine, Iterable
-from typing import Any, TypeVar
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any, TypeVar, cast
 
+from music.gc import relaxed
 from music.interrupts import is_command, on_signals
 
-__all__ = ["gather_all", "run_async", "run_in_background"]
+__all__ = ["finish_all", "gather_all", "run_async", "run_in_background"]
 
 T = TypeVar("T")
 
+NUM_PER_ROUND = 16
+"""How many coroutines `finish_all` starts in one round of the event loop."""
 _LOOPS: dict[int, asyncio.AbstractEventLoop] = {}
 """By process id: a forked child, which inherits no threads, starts a loop of its own."""
 
@@ -82,6 +85,30 @@ def run_in_background(work: Coroutine[Any, Any, T]) -> T:
         return future.result()
     finally:
         future.cancel()  # a no-op unless the wait itself was interrupted, by Ctrl-C for example
+
+
+async def finish_all(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Await all at once; if some fail, the first error is raised after all have ended.
+
+    They start a few at a time. An event loop writes to its sockets between rounds: if all start in one round, the first
+    request leaves only when the last has been made.
+    """
+    tasks: list[asyncio.Future[T]] = []
+    with relaxed():
+        try:
+            for start in range(0, len(work), NUM_PER_ROUND):
+                tasks += map(asyncio.ensure_future, work[start : start + NUM_PER_ROUND])
+                await asyncio.sleep(0)
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            for task in tasks:
+                task.cancel()  # this and what follows do nothing unless this was cancelled itself
+            for unbegun in work[len(tasks) :]:
+                unbegun.close()
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return cast(list[T], results)
 
 
 def _loop() -> asyncio.AbstractEventLoop:

@@ -12,6 +12,15 @@ __all__ = ["InvalidInputError", "MusicError"]
 class MusicError(Exception):
     """Root of all errors that a user of the toolkit can fix; the command line shows it without a traceback.
 
+    Example:
+        >>> from music import MusicError
+        >>> from music.preferences import read_preferences
+        >>> try:
+        ...     read_preferences("no/such/file.jsonl")
+        ... except MusicError as error:
+        ...     print(str(error)[:35])
+        no/such/file.jsonl: expected a file
+
     Every child survives pickling, whatever the arguments of its `__init__`: worker processes send errors home.
     """
 

@@ -4,12 +4,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from music.errors import InvalidInputError
+from music.errors import InvalidInputError, MusicError
 
-__all__ = ["require_output_file", "require_output_folder", "require_unfinished", "set_ordinary_modes", "sync_folder"]
-__all__ += ["whole_file", "write_whole"]
+__all__ = ["PARTIAL_FILES", "append_to_file", "remove_file", "replace_file", "require_output_file"]
+__all__ += ["require_output_folder", "require_unfinished", "set_ordinary_modes", "sync_folder", "whole_file"]
+
+PARTIAL_FILES = ".*.partial"
+"""Pattern of what `whole_file` leaves of a file if its process is killed."""
 
 
 def require_output_folder(path: Path) -> None:
@@ -64,7 +67,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         path: Its name; its folder is made if it is not there.
 
     Yields:
-        What to write to. An error within the block leaves an earlier file as it was.
+        What to write to. An error within the block leaves an earlier file unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -74,15 +77,52 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())  # a name may reach the disk before the content does
         partial.replace(path)
-    finally:
+    except BaseException:
         partial.unlink(missing_ok=True)
+        raise
     _sync(path.parent)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text as `whole_file` does."""
-    with whole_file(path) as file:
-        file.write(text.encode())
+def replace_file(path: Path, content: Any) -> None:
+    """Write bytes, or text as UTF-8, to a file that appears whole or not at all.
+
+    Raises:
+        MusicError: It could not be written; what was there before is unchanged.
+    """
+    try:
+        with whole_file(path) as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise MusicError(f"could not write {path} ({error}): make room on the disk and run again") from error
+
+
+def append_to_file(path: Path, content: bytes, *, is_durable: bool = True) -> None:
+    """Append bytes to a file, all or none of them.
+
+    Args:
+        path: The file, which is there.
+        content: What is appended.
+        is_durable: Whether the content is on disk when this returns.
+
+    Raises:
+        MusicError: It could not be written; the file is unchanged.
+    """
+    size = path.stat().st_size
+    try:
+        with path.open("ab") as file:
+            file.write(content)
+            file.flush()
+            if is_durable:
+                os.fsync(file.fileno())
+    except OSError as error:
+        os.truncate(path, size)
+        raise MusicError(f"could not write to {path} ({error}): make room and run again") from error
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file; it is gone from the disk when this returns."""
+    path.unlink()
+    _sync(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

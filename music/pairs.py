@@ -1,7 +1,7 @@
 """Preference pairs: what reward models learn from.
 
-`PreferencePair` is any pair with a better and a worse side. `ContrastivePair` is one that was simulated: both sides
-grow from the same seed messages, and every rejected turn carries the record of its contrast.
+`PreferencePair` is any pair of a better and a worse conversation. `ContrastivePair` is a simulated one: both sides grow
+from the same seed messages, and every rejected turn carries the record of its contrast.
 """
 
 import json
@@ -58,7 +58,18 @@ class TurnContrast(BaseModel):
 
 
 class PreferencePair(BaseModel):
-    """Two conversations, of which the first is preferred. Both end with the assistant."""
+    """Two conversations, of which the first is preferred; both end with the assistant.
+
+    Example:
+        >>> from music import Conversation, PreferencePair
+        >>> asked = Conversation().user("What is 2 + 2?")
+        >>> pair = PreferencePair(id="sum", chosen=asked.assistant("4"), rejected=asked.assistant("5"))
+        >>> pair.chosen.num_turns
+        1
+
+    Raises:
+        pydantic.ValidationError: A side does not end with the assistant, or both sides are equal.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -78,7 +89,26 @@ class PreferencePair(BaseModel):
 
 
 class ContrastivePair(PreferencePair):
-    """A simulated pair (paper, Algorithm 1): one row of `music simulate`'s output."""
+    """A simulated pair (paper, Algorithm 1): one row of `music simulate`'s output.
+
+    Example:
+        >>> from music import Conversation, ContrastivePair, TurnContrast, Usage
+        >>> asked = Conversation().user("What is 2 + 2?")
+        >>> contrast = TurnContrast(turn=0, strategy="instruction", modified_instruction="What is 2 + 3?")
+        >>> pair = ContrastivePair(
+        ...     id="sum/0",
+        ...     chosen=asked.assistant("4"),
+        ...     rejected=asked.assistant("5"),
+        ...     seed_id="sum",
+        ...     num_seed_messages=1,
+        ...     contrasts=(contrast,),
+        ...     models={"assistant": "sandbox"},
+        ...     usage=Usage(),
+        ...     seed=0,
+        ... )
+        >>> pair.to_row()["rejected"][-1]
+        {'role': 'assistant', 'content': '5'}
+    """
 
     seed_id: str
     num_seed_messages: int
@@ -88,9 +118,9 @@ class ContrastivePair(PreferencePair):
     usage: Usage
     seed: int
     persona: str = ""
-    """Who the user was, as the JSON of a persona; empty for anyone."""
+    """The user's persona, as JSON; empty for none."""
     retries: tuple[str, ...] = ()
-    """Replies that were of no use and asked for again, each as `role:reason`."""
+    """Replies that were unusable and asked for again, each as `role:reason`."""
     judgement: str = ""
     """What a judge said with the chosen side first and then second, for example `first,second`; empty if not asked."""
 

@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import multiprocessing
 import os
 import signal
@@ -10,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 import pytest
 
 from music import aio
-from music.aio import run_in_background
+from music.aio import finish_all, run_in_background
 
 NUM_THREADS = 4
 
@@ -91,3 +92,65 @@ def test_a_forked_child_starts_a_loop_of_its_own():
         _, child, known = pool.submit(loop_number).result(timeout=60)
     assert known[-1] == child != os.getpid()
     assert child not in aio._LOOPS
+
+
+async def test_first_is_on_its_way_before_the_last_has_set_out():
+    events = []
+
+    async def call(number):
+        events.append(("made", number))
+        await asyncio.sleep(0)  # aiohttp writes a request in the round after the one that made it
+        events.append(("sent", number))
+        return number
+
+    assert await finish_all([call(number) for number in range(100)]) == list(range(100))
+    assert events.index(("sent", 0)) < events.index(("made", 99))
+
+
+async def test_first_error_is_raised_when_nothing_is_under_way_any_more():
+    ended = []
+
+    async def fail(rounds):
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        ended.append(rounds)
+        raise ValueError(f"after {rounds}")
+
+    with pytest.raises(ValueError, match="after 20"):
+        await finish_all([fail(20), fail(0), fail(50)])
+    assert ended == [0, 20, 50]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("num_rounds", [1, 2, 100])
+async def test_cancelling_leaves_nothing_behind(num_rounds):
+    begun, ended = [], []
+
+    async def wait_for_ever(number):
+        begun.append(number)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(number)
+
+    others = asyncio.all_tasks()
+    task = asyncio.create_task(finish_all([wait_for_ever(number) for number in range(200)]))
+    for _ in range(num_rounds):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == others
+    assert sorted(ended) == sorted(begun)
+
+
+async def test_garbage_is_collected_as_before_afterwards():
+    before = gc.get_threshold()
+
+    async def look():
+        return gc.get_threshold()
+
+    (within,) = await finish_all([look()])
+    assert within != before
+    assert gc.get_threshold() == before

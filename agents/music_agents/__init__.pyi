@@ -32,6 +32,7 @@ from .run import (
 )
 from .simulation import simulate
 from .stalling import SimulationStalledError
+from .version import __version__
 
 __all__ = [
     "Answer",
@@ -78,6 +79,7 @@ __all__ = [
     "UnfitReplyError",
     "UserRole",
     "WeakerModelContrast",
+    "__version__",
     "answer_node",
     "ask",
     "build_pair_graph",

@@ -15,7 +15,7 @@ from music.conversation import Conversation, Message
 from music.errors import InvalidInputError
 from music.llm.sanitise import neutralise
 from music.pairs import PreferencePair
-from music_agents.roles import derive_seed
+from music.seeding import derive_seed
 from music_agents.seeds import Seed
 
 __all__ = ["SeedContext", "SeedContexts", "neutralised"]

@@ -25,6 +25,7 @@ from .policies import ModelPolicy, Policy
 from .prompts import load_prompts
 from .registration import register_envs
 from .spaces import ConversationSpace, ReplySpace
+from .version import __version__
 
 __all__ = [
     "Anytime",
@@ -52,6 +53,7 @@ __all__ = [
     "ScoreByN",
     "Strategy",
     "Whole",
+    "__version__",
     "compare_grades",
     "compare_rollouts",
     "evaluate_best_of_n",

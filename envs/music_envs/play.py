@@ -5,15 +5,15 @@ from dataclasses import dataclass, replace
 
 from gymnasium.utils import seeding
 
-from music.aio import run_in_background
+from music.aio import finish_all, run_in_background
 from music.conversation import StopReason
 from music.errors import InvalidInputError
 from music.llm.chat import EndpointError
 from music.reward.tokens.contract import UnscorableError
 from music_agents.failures import RoleFailedError
 from music_envs.chat.episode import Episode
-from music_envs.chat.validation import require_num, require_reply
-from music_envs.chat.world import ChatWorld, all_at_once
+from music_envs.chat.validation import require_action, require_num
+from music_envs.chat.world import ChatWorld
 from music_envs.policies import Policy
 
 __all__ = ["PlayedEpisode", "play_episodes"]
@@ -59,7 +59,7 @@ def play_episodes(world: ChatWorld, policy: Policy, seeds: Sequence[int]) -> lis
         EndpointError, RoleFailedError: A user gave no first message.
     """
     generators = [seeding.np_random(seed)[0] for seed in seeds]
-    begun = run_in_background(all_at_once([world.begin(generator) for generator in generators]))
+    begun = run_in_background(finish_all([world.begin(generator) for generator in generators]))
     played = [PlayedEpisode(seed, episode) for seed, episode in zip(seeds, begun, strict=True)]
     while live := [place for place, each in enumerate(played) if each.episode.stop_reason is None]:
         for place, after in zip(live, _take_turn(world, policy, [played[place] for place in live]), strict=True):
@@ -75,7 +75,7 @@ def _take_turn(world: ChatWorld, policy: Policy, live: Sequence[PlayedEpisode]) 
         return await world.reply(episode, reply) if isinstance(reply, str) else _cut_short(episode, reply)
 
     answers = [answer(episode, reply) for episode, reply in zip(before, _replies(policy, before), strict=True)]
-    rewarded = _rewarded(world, before, run_in_background(all_at_once(answers)))
+    rewarded = _rewarded(world, before, run_in_background(finish_all(answers)))
     return [
         replace(each, episode=after, rewards=(*each.rewards, reward))
         for each, (reward, after) in zip(live, rewarded, strict=True)
@@ -94,7 +94,7 @@ def _replies(policy: Policy, episodes: Sequence[Episode]) -> list[str | Exceptio
 
 def _checked(reply: str) -> str | Exception:
     try:
-        require_reply(reply)
+        require_action(reply)
     except InvalidInputError as error:
         return error
     return reply

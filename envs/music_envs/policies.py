@@ -20,7 +20,7 @@ from music.llm.chat import (
 from music.llm.endpoints import load_model
 from music.llm.local import LocalChatModel
 from music.prompts import render_assistant
-from music_agents.roles import derive_seed
+from music.seeding import derive_seed
 
 __all__ = ["ModelPolicy", "Policy"]
 

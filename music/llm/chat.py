@@ -179,7 +179,17 @@ class Payer(Protocol):
 
 
 class ChatModel(Protocol):
-    """Anything that answers chat requests."""
+    """Anything that answers chat requests.
+
+    Example:
+        >>> import asyncio
+        >>> from music.conversation import Message
+        >>> from music.llm import ChatRequest, load_model
+        >>> request = ChatRequest(messages=(Message(role="user", content="Hi!"),), seed=0)
+        >>> reply = asyncio.run(load_model("sandbox").complete(request))
+        >>> reply.outcome
+        <ReplyOutcome.COMPLETE: 'complete'>
+    """
 
     @property
     def name(self) -> str:

@@ -157,7 +157,18 @@ def read_preferences(
     limit: int | None = None,
     consecutive: Consecutive = Consecutive.REFUSE,
 ) -> PreferenceSet:
-    """Read a preference set.
+    """Read a preference set: every row becomes pairs or is accounted for.
+
+    Example:
+        >>> from music.preferences import read_preferences, write_preferences
+        >>> from music.sandbox.world.seeds import seed_pairs
+        >>> write_preferences(seed_pairs(3, 0), "/tmp/music-pairs.jsonl")
+        3
+        >>> read = read_preferences("/tmp/music-pairs.jsonl")
+        >>> read.summary()
+        '3 pairs from music-pairs.jsonl (skywork)'
+        >>> read.pairs[0].chosen.next_role
+        'user'
 
     Args:
         source: A file, a folder of them or the hub id of a data set, as `iter_rows` takes it.

@@ -23,6 +23,12 @@ class PairSplit(NamedTuple):
 def split_pairs(pairs: Sequence[PreferencePair], fraction: float, seed: int = 0) -> PairSplit:
     """Hold out about `fraction` of the pairs, and never more.
 
+    Example:
+        >>> from music.sandbox.world.seeds import seed_pairs
+        >>> train, held_out = split_pairs(seed_pairs(10, 0), fraction=0.2)
+        >>> len(train), len(held_out)
+        (8, 2)
+
     Pairs whose first user message is the same (blanks and case aside) stay together: the pair of a preference set
     and all that was simulated from it. A pair simulated from no user message at all goes by its `seed_id`.
     The split depends on the pairs and the seed only, not on the pairs' order.

@@ -1,15 +1,15 @@
-"""Writing pairs as tables that this room and other trainers read back unchanged."""
+"""Writing pairs as tables that this package and other trainers read back unchanged."""
 
 import gzip
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import orjson
 
 from music.errors import InvalidInputError
+from music.files import whole_file
 from music.pairs import PreferencePair
 
 __all__ = ["write_preferences", "write_rows"]
@@ -19,6 +19,13 @@ _BATCH_ROWS = 1024
 
 def write_preferences(pairs: Iterable[PreferencePair], path: str | Path) -> int:
     """Write the columns `id`, `source`, `chosen` and `rejected` (lists of messages); return how many rows.
+
+    Example:
+        >>> from music import Conversation, PreferencePair
+        >>> asked = Conversation().user("What is 2 + 2?")
+        >>> pair = PreferencePair(id="sum", chosen=asked.assistant("4"), rejected=asked.assistant("5"))
+        >>> write_preferences([pair], "/tmp/music-pairs.parquet")
+        1
 
     The file appears only once it is whole, in place of any earlier one. What a `ContrastivePair` records beyond these
     columns is not written.
@@ -50,14 +57,8 @@ def _write(rows: Iterator[Mapping[str, Any]], path: Path, writers: Mapping[str, 
     write = next((w for suffix, w in writers.items() if path.name.endswith(suffix)), None)
     if write is None:
         raise InvalidInputError(f"{path}: expected a path ending in one of {', '.join(writers)}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        num_rows = write(rows, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return num_rows
+    with whole_file(path) as file:
+        return write(rows, file)
 
 
 def _row(pair: PreferencePair) -> dict[str, Any]:
@@ -65,41 +66,31 @@ def _row(pair: PreferencePair) -> dict[str, Any]:
     return {"id": pair.id, "source": pair.source, **sides}
 
 
-def _write_parquet(rows: Iterator[Mapping[str, Any]], path: Path) -> int:
+def _write_parquet(rows: Iterator[Mapping[str, Any]], file: BinaryIO) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     messages = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
     schema = pa.schema([("id", pa.string()), ("source", pa.string()), ("chosen", messages), ("rejected", messages)])
     num_rows = 0
-    with pq.ParquetWriter(path, schema) as writer:
+    with pq.ParquetWriter(file, schema) as writer:
         while batch := list(islice(rows, _BATCH_ROWS)):
-            _require_plain(batch, path)
+            if any(len(message) > 2 for row in batch for side in ("chosen", "rejected") for message in row[side]):
+                raise InvalidInputError("expected pairs without tool messages for a table; write them as .jsonl")
             writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
             num_rows += len(batch)
     return num_rows
 
 
-def _require_plain(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
-    """Refuse what the table has no columns for, which would be left out."""
-    if any(len(message) > 2 for row in rows for side in ("chosen", "rejected") for message in row[side]):
-        raise InvalidInputError(f"{path}: expected pairs without tool messages for a table; write them as .jsonl")
+def _write_jsonl(rows: Iterator[Mapping[str, Any]], file: BinaryIO) -> int:
+    return sum(file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)) > 0 for row in rows)
 
 
-def _write_jsonl(rows: Iterator[Mapping[str, Any]], path: Path) -> int:
-    with path.open("wb") as file:
-        return sum(file.write(_line(row)) > 0 for row in rows)
+def _write_jsonl_gz(rows: Iterator[Mapping[str, Any]], file: BinaryIO) -> int:
+    with gzip.open(file, "wb") as packed:
+        return _write_jsonl(rows, cast(BinaryIO, packed))
 
 
-def _write_jsonl_gz(rows: Iterator[Mapping[str, Any]], path: Path) -> int:
-    with gzip.open(path, "wb") as file:
-        return sum(file.write(_line(row)) > 0 for row in rows)
-
-
-def _line(row: Mapping[str, Any]) -> bytes:
-    return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
-
-
-_Writer = Callable[[Iterator[Mapping[str, Any]], Path], int]
+_Writer = Callable[[Iterator[Mapping[str, Any]], BinaryIO], int]
 _LINE_WRITERS: dict[str, _Writer] = {".jsonl": _write_jsonl, ".jsonl.gz": _write_jsonl_gz}
 _WRITERS: dict[str, _Writer] = {".parquet": _write_parquet, **_LINE_WRITERS}

@@ -7,12 +7,11 @@ tells whether the server heeded that, so the first use asks about a few conversa
 import asyncio
 import atexit
 import logging
-from collections.abc import Coroutine, Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from music.aio import run_in_background
+from music.aio import gather_all, run_in_background
 from music.conversation import Conversation
 from music.llm.chat import EndpointTimeoutError, EndpointUnavailableError, MalformedReplyError, RequestRejectedError
 from music.llm.http import JsonEndpoint, PostSettings
@@ -114,7 +113,9 @@ class RemoteReward:
             if not self._is_checked:
                 await self._check()
                 self._is_checked = True
-        return await _all(self._score_one(index, conversation) for index, conversation in enumerate(conversations))
+        return await gather_all(
+            self._score_one(index, conversation) for index, conversation in enumerate(conversations)
+        )
 
     async def _score_one(self, index: int, conversation: Conversation) -> float:
         """Ask about one conversation, of a server that has scored others."""
@@ -139,13 +140,13 @@ class RemoteReward:
         Raises:
             EndpointError: They cannot be, or the server gave no usable answer.
         """
-        raw = await _all(self._ask(probe) for probe in _PROBES)
+        raw = await gather_all(self._ask(probe) for probe in _PROBES)
         if all(score == 1.0 for score in raw):
             raise MalformedReplyError(
                 f"{self.name}: expected raw rewards, got 1.0 for {len(raw)} different conversations, as a softmax over "
                 "the one label gives (SGLang's /v1/classify) or a sigmoid of large rewards: serve the model with vLLM"
             )
-        activated = await _all(self._ask(probe, use_activation=True) for probe in _PROBES)
+        activated = await gather_all(self._ask(probe, use_activation=True) for probe in _PROBES)
         if all(0 <= a <= 1 and abs(a - b) <= _ROUNDING for a, b in zip(raw, activated, strict=True)):
             logger.warning(
                 "%s: scores may not be raw rewards: those of %d conversations are between 0 and 1, and the same with "
@@ -197,13 +198,3 @@ class _Classification(BaseModel):
     """The body of vLLM's answer, as far as it is read."""
 
     data: list[_Result]
-
-
-async def _all(work: Iterable[Coroutine[Any, Any, float]]) -> list[float]:
-    """Await all at once; the first that fails ends the others."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one) for one in work]
-    except ExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]

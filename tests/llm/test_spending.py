@@ -109,7 +109,7 @@ async def journal(tmp_path):
 
 
 async def session(journal, price, *replies, num_failed=0):
-    """Spend on an account as one session does, and return its books."""
+    """Spend on an account as one session does, and return its spending."""
     ledger = Ledger(prices=PriceTable.parse([price] if price else []))
     account = ledger.open("user", REMOTE, journal)
     number = itertools.count(sum(tally.num_calls for tally in journal.spent("user").values()))

@@ -15,6 +15,7 @@ from .reward import (
     TrainingStep,
     train_reward_model,
 )
+from .version import __version__
 
 __all__ = [
     "HeldOutEvaluation",
@@ -32,6 +33,7 @@ __all__ = [
     "TrainingDivergedError",
     "TrainingStart",
     "TrainingStep",
+    "__version__",
     "train_policy",
     "train_reward_model",
 ]

@@ -66,7 +66,7 @@ def train(
     # What can be wrong is found before anything is read.
     config.require_unfinished()
     require_model(config.base)
-    # As accelerate and torchrun number processes; the others work in silence.
+    # As accelerate and torchrun number processes; only the first one prints.
     is_main = os.environ.get("RANK", "0") == "0"
     console.quiet = not is_main
     logging.disable(logging.NOTSET if is_main else logging.WARNING)

@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping
 
 from music.errors import InvalidInputError
+from music.seeding import derive_seed
 from music_agents.contrasts.registry import Cast, ContrastSpec, contrast_names
 from music_agents.contrasts.schedule import ALL_TURNS, Schedule, ScheduledContrast
-from music_agents.roles import Role, RoleTurn, RoleView, derive_seed
+from music_agents.roles import Role, RoleTurn, RoleView
 
 __all__ = ["ContrastMix", "check_mix", "make_contrast", "parse_mix"]
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from music.errors import InvalidInputError
+from music.seeding import derive_seed
 from music_agents.contrasts.plain import answer_plainly
-from music_agents.roles import Role, RoleTurn, RoleView, derive_seed
+from music_agents.roles import Role, RoleTurn, RoleView
 
 __all__ = ["ALL_TURNS", "Schedule", "ScheduledContrast"]
 

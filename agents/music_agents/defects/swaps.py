@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
+from music.seeding import derive_seed
 from music_agents.defects.transcripts import Transcript
-from music_agents.roles import derive_seed
 from music_agents.seed_contexts import neutralised
 
 __all__ = ["Swap", "Swaps"]

@@ -6,7 +6,6 @@ dropped pair, in the order of the indices. `retries.json` keeps how often the re
 asked for anew, and so which replies its pair is made of.
 """
 
-import os
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -15,8 +14,8 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from music.errors import MusicError
+from music.files import append_to_file, replace_file
 from music_agents.failures import FailedPair
-from music_agents.output.files import replace_file
 from music_agents.output.shard_folder import drop_rows
 
 __all__ = ["MAX_REOPENED", "FailureLog", "read_failures"]
@@ -87,16 +86,8 @@ class FailureLog:
         """
         if not failures:
             return
-        size = self._path.stat().st_size
-        try:
-            with self._path.open("ab") as file:
-                file.writelines(orjson.dumps(failure, option=orjson.OPT_APPEND_NEWLINE) for failure in failures)
-                file.flush()
-                if durable:
-                    os.fsync(file.fileno())
-        except OSError as error:
-            os.truncate(self._path, size)
-            raise MusicError(f"could not write to {self._path} ({error}): make room and run again") from error
+        lines = (orjson.dumps(failure, option=orjson.OPT_APPEND_NEWLINE) for failure in failures)
+        append_to_file(self._path, b"".join(lines), is_durable=durable)
         for failure in failures:
             if failure.dropped:
                 self._count(failure.index, str(failure.reason), failure.retries, failure.judgement)

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from music.errors import MusicError
-from music_agents.output.files import TEMPORARY_SUFFIX, remove_file, replace_file
+from music.files import PARTIAL_FILES, remove_file, replace_file
 from music_agents.output.schema import PAIR_SCHEMA
 
 __all__ = [
@@ -66,8 +66,9 @@ class ShardFolder:
 
     def remove_torn(self) -> None:
         """Remove what a crash left half written."""
-        for left_over in self._directory.glob(f"*{TEMPORARY_SUFFIX}"):
-            left_over.unlink()
+        for pattern in (PARTIAL_FILES, "*.tmp"):  # the second is what older versions left
+            for left_over in self._directory.glob(pattern):
+                left_over.unlink()
 
     def path(self, number: int) -> Path:
         """Return where the shard with a number is, or is to be."""

@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 
 from music.errors import InvalidInputError
+from music.seeding import derive_seed
 from music_agents.personas.persona import Patience, Persona
-from music_agents.roles import derive_seed
 from music_agents.seeds import Seed
 
 __all__ = ["PersonaSampler", "Weighted"]

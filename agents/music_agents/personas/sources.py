@@ -19,9 +19,9 @@ from music.preferences.problems import RowError
 from music.preferences.rows import read_column
 from music.preferences.sources import iter_rows
 from music.registry import SANDBOX, load_built_in
+from music.seeding import derive_seed
 from music_agents.personas.persona import Persona, PersonaSource
 from music_agents.personas.sampler import PersonaSampler
-from music_agents.roles import derive_seed
 from music_agents.seeds import Seed
 
 __all__ = ["ColumnPersonas", "ListedPersonas", "SandboxPersonas", "load_personas", "read_persona_file"]

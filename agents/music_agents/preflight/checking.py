@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from music.llm.chat import ChatModel, ChatReply, ChatRequest, EndpointError
+from music.seeding import derive_seed
 from music_agents.contrasts.registry import Cast, ContrastSpec
 from music_agents.failures import FailureReason, RoleFailedError, failure_reason
 from music_agents.personas import PersonaSource
@@ -18,7 +19,7 @@ from music_agents.preflight.verdict import Preflight, sum_up
 from music_agents.progress import RunProgress
 from music_agents.progress.events import Watch
 from music_agents.progress.metering import MeteredModel
-from music_agents.roles import MAX_ATTEMPTS, Role, RoleView, derive_seed
+from music_agents.roles import MAX_ATTEMPTS, Role, RoleView
 from music_agents.run import Casting, RoleModels, SimulationConfig, SimulationJob
 from music_agents.run.casting import cast
 from music_agents.run.probing import probe_endpoints

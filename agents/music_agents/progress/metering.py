@@ -1,51 +1,40 @@
-"""`MeteredModel`: every call of a role is admitted, counted and charged.
-
-It stands under the journal, so that replayed replies are neither counted nor paid for, and above retries and routing,
-so that one call is one outcome. Tries that fail are no outcome, but they too are admitted and paid for one by one.
-"""
+"""`MeteredModel`: every call of a role is admitted, counted and charged."""
 
 import time
-from dataclasses import replace
 
 from music.llm.chat import ChatModel, ChatReply, ChatRequest, EndpointError, StoppedWaitingError, TryUsage
 from music.llm.spending.ledger import Account
+from music.llm.spending.model import BudgetedModel
 from music_agents.progress.progress import RunProgress
 
 __all__ = ["MeteredModel"]
 
 
-class MeteredModel:
-    """A `ChatModel` that counts what becomes of its calls, and sends none once the run is to stop.
+class MeteredModel(BudgetedModel):
+    """A `BudgetedModel` that counts how its calls end, and sends none once the run is to stop.
 
     Args:
-        inner: The role's model.
-        progress: Of the run.
+        model: The role's model.
+        progress: The run's.
         account: The role's, from `RunProgress.open_account`.
     """
 
-    def __init__(self, inner: ChatModel, progress: RunProgress, account: Account) -> None:
-        self._inner = inner
+    def __init__(self, model: ChatModel, progress: RunProgress, account: Account) -> None:
+        super().__init__(model, account, progress.ledger)
         self._progress = progress
-        self._account = account
-
-    @property
-    def name(self) -> str:
-        """The inner model's name."""
-        return self._inner.name
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         """Answer one request.
 
         Raises:
             RoleFailedError: The run was asked to stop.
-            EndpointError: As the inner model's.
+            EndpointError: As the model's.
         """
         progress = self._progress
-        self.admit(request)
         started = time.perf_counter()
         progress.num_in_flight += 1
         try:
-            reply = await self._inner.complete(replace(request, payer=self))
+            reply = await super().complete(request)
         except StoppedWaitingError:
             progress.admit()  # it never was sent, and no endpoint failed
             raise
@@ -54,7 +43,6 @@ class MeteredModel:
             raise
         finally:
             progress.num_in_flight -= 1
-        self._account.charge(request.route, reply)
         progress.note_reply(self._account.name, reply)
         progress.call_answered(time.perf_counter() - started)
         return reply
@@ -69,9 +57,5 @@ class MeteredModel:
 
     async def pay(self, request: ChatRequest, usage: TryUsage) -> None:
         """Book a try that brought no reply; see `music.llm.chat.Payer`."""
-        await self._account.pay(request.route, request.key, usage)
+        await super().pay(request, usage)
         self._progress.keep_budget()
-
-    async def aclose(self) -> None:
-        """Release the inner model."""
-        await self._inner.aclose()

@@ -12,7 +12,7 @@ from typing import Any
 
 from music.interrupts import on_signals
 from music.llm.chat import ChatReply, ChatRequest, EndpointError
-from music.llm.spending.ledger import Account, Books, Ledger
+from music.llm.spending.ledger import Account, Ledger, SpendingStore
 from music.llm.spending.records import Projection
 from music_agents.failures import FailureReason, RoleFailedError, failure_reason
 from music_agents.progress.distribution import Distribution
@@ -103,9 +103,9 @@ class RunProgress:
         self.num_pairs = self.num_earlier = num_pairs
         self.failures.update(failures or {})
 
-    def open_account(self, name: str, endpoint: str, books: Books | None = None) -> Account:
+    def open_account(self, name: str, endpoint: str, store: SpendingStore | None = None) -> Account:
         """Open a role's account, as `Ledger.open` does; the run is to stop if earlier sessions spent the budget."""
-        account = self.ledger.open(name, endpoint, books)
+        account = self.ledger.open(name, endpoint, store)
         self.keep_budget()
         return account
 

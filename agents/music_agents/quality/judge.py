@@ -16,9 +16,10 @@ from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatModel, ChatRequest, Samplin
 from music.pairs import ContrastivePair
 from music.prompts import Choice
 from music.registry import ORACLE, load_built_in
+from music.seeding import derive_seed
 from music_agents.failures import FailureReason
 from music_agents.quality.gates import PASSED, GateVerdict, GateView
-from music_agents.roles import MAX_ATTEMPTS, derive_seed
+from music_agents.roles import MAX_ATTEMPTS
 
 __all__ = ["JudgeFigures", "JudgeGate", "ModelJudge", "OracleJudge", "PairJudge"]
 

@@ -4,7 +4,6 @@ A role is any async callable from a `RoleView` (what it may know) to a `RoleTurn
 function or a class with `__call__`; `ask` asks a model for a turn. Contrasts are roles too: `music_agents.contrasts`.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -12,9 +11,10 @@ from typing import Any, Literal, Protocol
 from music.conversation import Conversation, Message
 from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatRequest, Sampling
 from music.pairs import TurnContrast, Usage
+from music.seeding import derive_seed
 from music_agents.personas import Persona
 
-__all__ = ["MAX_ATTEMPTS", "Role", "RoleTurn", "RoleView", "Roles", "Side", "derive_seed"]
+__all__ = ["MAX_ATTEMPTS", "Role", "RoleTurn", "RoleView", "Roles", "Side"]
 
 Side = Literal["chosen", "rejected"]
 
@@ -130,9 +130,3 @@ class Roles:
     user: Role
     assistant: Role
     contrast: Role
-
-
-def derive_seed(*parts: object) -> int:
-    """Return a seed in [0, 2**31) that depends on all parts and on nothing else."""
-    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=4).digest()
-    return int.from_bytes(digest, "big") >> 1

@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ConfigDict
 
+from music.files import replace_file
 from music.llm.spending.records import Spending
 from music_agents.failures import FailureReason
-from music_agents.output.files import replace_file
 from music_agents.quality import JudgeFigures, PairDiagnostics
 from music_agents.remedies import THINKING_OFF, remedy
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import orjson
 
 from music.errors import InvalidInputError
+from music.files import replace_file
 from music.llm.journal import Journal
 from music.llm.spending.ledger import Ledger
 from music.llm.spending.records import Spending
 from music.pairs import ContrastivePair
 from music_agents.failures import FailedPair
 from music_agents.output.failure_log import FailureLog, read_failures
-from music_agents.output.files import replace_file
 from music_agents.output.shard_folder import close_gap, has_rows
 from music_agents.output.shards import PairTable
 from music_agents.quality import read_saved_pairs

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from music.llm.chat import EndpointError
 from music.reward.functions import RewardFunction
 from music.reward.tokens.contract import UnscorableError
-from music_agents.roles import derive_seed
+from music.seeding import derive_seed
 from music_envs.adapters.messages import plain_reply, read_rendered_prompt, replied, reply_of_query
 from music_envs.adapters.template import TurnTemplate
 from music_envs.chat.episode import Episode

@@ -6,15 +6,15 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from music.aio import run_in_background
+from music.aio import finish_all, run_in_background
 from music.errors import InvalidInputError
 from music.reward.functions import RewardFunction
 from music.reward.tokens.contract import UnscorableError
-from music_agents.roles import derive_seed
-from music_envs.adapters.messages import read_prompt, replied, reply_text
+from music.seeding import derive_seed
+from music_envs.adapters.messages import as_prompt, replied, reply_text
 from music_envs.adapters.template import TurnTemplate
 from music_envs.chat.episode import Episode
-from music_envs.chat.world import ChatWorld, all_at_once
+from music_envs.chat.world import ChatWorld
 from music_envs.scoring import scores_or_none
 
 __all__ = ["ChatRollout", "as_trl_reward", "episode_reward"]
@@ -36,7 +36,7 @@ def as_trl_reward(reward: RewardFunction) -> Callable[..., list[float | None]]:
         **_: Any,
     ) -> list[float | None]:
         pairs = zip(prompts, completions, strict=True)
-        scores = scores_or_none(reward, [replied(read_prompt(prompt), _reply(made)) for prompt, made in pairs])
+        scores = scores_or_none(reward, [replied(as_prompt(prompt), _reply(made)) for prompt, made in pairs])
         if log_metric is not None:
             log_metric("unscorable", scores.count(None) / len(scores))
         return scores
@@ -104,7 +104,7 @@ class ChatRollout:
         return _rollout_fields(trajectories, has_logprobs=sampled is not None)
 
     def _begin(self, prompt: object, tokenizer: PreTrainedTokenizerBase, options: dict[str, Any]) -> "_Trajectory":
-        conversation = read_prompt(prompt)
+        conversation = as_prompt(prompt)
         episode = self._world.take_up(conversation, derive_seed(self._seed, self._num_calls, conversation))
         rendered: Any = tokenizer.apply_chat_template(
             conversation.to_messages(), tokenize=True, return_dict=True, add_generation_prompt=True, **options
@@ -116,7 +116,7 @@ class ChatRollout:
         for trajectory, reply in zip(trajectories, replies, strict=True):
             trajectory.turn_rewards = trajectory.turn_rewards if reply else None
         replied_to = [(each, reply) for each, reply in zip(trajectories, replies, strict=True) if reply]
-        after = run_in_background(all_at_once([self._world.reply(each.episode, reply) for each, reply in replied_to]))
+        after = run_in_background(finish_all([self._world.reply(each.episode, reply) for each, reply in replied_to]))
         self._reward([trajectory for trajectory, _ in replied_to], after)
         for trajectory in trajectories:
             if trajectory.is_running:

@@ -13,8 +13,9 @@ from typing import Literal
 from music.conversation import Conversation
 from music.llm.chat import EndpointError
 from music.pairs import Usage
+from music.seeding import derive_seed
 from music_agents.failures import RoleFailedError
-from music_agents.roles import Role, RoleTurn, RoleView, derive_seed
+from music_agents.roles import Role, RoleTurn, RoleView
 from music_envs.best_of_n.config import BestOfNConfig
 from music_envs.best_of_n.rollout import Rollout
 from music_envs.players import Player, as_assistant, as_user, view

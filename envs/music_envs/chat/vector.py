@@ -9,7 +9,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from music.aio import run_in_background
+from music.aio import finish_all, run_in_background
 from music.conversation import Conversation
 from music_envs.chat.env import ChatEnv
 from music_envs.chat.episode import ChatSnapshot, Episode, begin_info, step_info, transcript
@@ -23,16 +23,16 @@ from music_envs.chat.validation import (
     autoreset_mode_of,
     generator_for,
     refuses_unknown_arguments,
+    require_action,
     require_begun,
     require_count,
     require_num,
     require_render_mode,
-    require_reply,
     require_running,
     seeds_by_env,
     unmasked,
 )
-from music_envs.chat.world import ChatWorld, RewardMode, all_at_once
+from music_envs.chat.world import ChatWorld, RewardMode
 from music_envs.spaces import ConversationSpace, ReplySpace
 
 __all__ = ["ChatVectorEnv"]
@@ -123,7 +123,7 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
         drawing = {i: generator_for(own, self._generators[i]) for i, own in own_seeds.items()}
         for i in chosen:
             self._episodes[i] = None  # as with one environment, no episode runs after a reset that raises
-        begun = run_in_background(all_at_once([self._world.begin(drawing[i], seed_index) for i in chosen]))
+        begun = run_in_background(finish_all([self._world.begin(drawing[i], seed_index) for i in chosen]))
         for i, episode in zip(chosen, begun, strict=True):
             self._episodes[i], self._generators[i] = episode, drawing[i]
         return self._observations(), self._infos(chosen, begun)
@@ -141,17 +141,17 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
         going = [i for i in range(self.num_envs) if i not in fresh]
         before = [require_running(self._episodes[i], i) for i in going]
         for i in going:
-            require_reply(actions[i], i)
+            require_action(actions[i], i)
         replies = [self._world.reply(episode, actions[i]) for i, episode in zip(going, before, strict=True)]
         drawing = {i: generator_for(None, self._generators[i]) for i in fresh}
-        reached = run_in_background(all_at_once([*replies, *map(self._world.begin, drawing.values())]))
+        reached = run_in_background(finish_all([*replies, *map(self._world.begin, drawing.values())]))
         rewards, after = self._world.reward(before, reached[: len(going)])
         over = [i for i, episode in zip(going, after, strict=True) if episode.stop_reason is not None]
         again = over if self.autoreset_mode is AutoresetMode.SAME_STEP else []
         drawing |= {i: generator_for(None, self._generators[i]) for i in again}
         begun = [
             *reached[len(going) :],
-            *run_in_background(all_at_once([self._world.begin(drawing[i]) for i in again])),
+            *run_in_background(finish_all([self._world.begin(drawing[i]) for i in again])),
         ]
         for i, generator in drawing.items():  # only now: a step that raises draws nothing
             self._generators[i] = generator

@@ -1,16 +1,15 @@
 """`ChatWorld`: the user and the reward of a chat, which environments of every kind share."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, TypeVar, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from gymnasium.error import ClosedEnvironmentError
 
 from music.conversation import Conversation, StopReason
 from music.errors import InvalidInputError
-from music.gc import relaxed
 from music.llm.chat import ChatModel, EndpointError, RequestRejectedError
 from music.llm.endpoints import load_model
 from music.reward.functions import load_reward
@@ -23,9 +22,9 @@ from music_envs.chat.validation import (
     RewardLike,
     SeedsLike,
     UserLike,
-    read_personas,
+    read_persona_argument,
+    read_seed_argument,
     read_seed_index,
-    read_seeds,
     refuses_unknown_arguments,
     require_callable,
     require_count,
@@ -33,12 +32,10 @@ from music_envs.chat.validation import (
 from music_envs.players import as_user, view
 from music_envs.scoring import checked_scores, load_growing_reward
 
-__all__ = ["ChatWorld", "RewardMode", "all_at_once"]
+__all__ = ["ChatWorld", "RewardMode"]
 
-T = TypeVar("T")
 
 MAX_OPENINGS = 3
-NUM_PER_ROUND = 16
 
 RewardMode = Literal["terminal", "per_turn", "difference"]
 """`terminal`: the score of the whole conversation, at its end (the paper's). `per_turn`: after every reply, the score
@@ -73,8 +70,8 @@ class ChatWorld:
             modes = ", ".join(get_args(RewardMode))
             raise InvalidInputError(f"expected a reward mode of {modes}, got {reward_mode!r}")
         self.reward_mode: RewardMode = reward_mode
-        self._seeds = read_seeds(seeds)
-        self._personas = read_personas(personas)
+        self._seeds = read_seed_argument(seeds)
+        self._personas = read_persona_argument(personas)
         if is_done is not None:
             require_callable("is_done", is_done, "a callable from a conversation to whether it ends there, or None")
         self._is_done = is_done
@@ -215,27 +212,3 @@ class ChatWorld:
         answer = await self._user(seen)
         conversation = episode.conversation.user(answer.text)
         return replace(episode, conversation=conversation, usage=episode.usage + answer.usage)
-
-
-async def all_at_once(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """Await all at once; if some fail, the first error is raised after all have ended.
-
-    They start a few at a time. An event loop writes to its sockets between rounds: if all start in one round, the first
-    request leaves only when the last has been made.
-    """
-    tasks: list[asyncio.Future[T]] = []
-    with relaxed():
-        try:
-            for start in range(0, len(work), NUM_PER_ROUND):
-                tasks += map(asyncio.ensure_future, work[start : start + NUM_PER_ROUND])
-                await asyncio.sleep(0)
-            results = await asyncio.gather(*tasks, return_exceptions=True)
-        finally:
-            for task in tasks:
-                task.cancel()  # this and what follows do nothing unless this was cancelled itself
-            for unbegun in work[len(tasks) :]:
-                unbegun.close()
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return cast(list[T], results)

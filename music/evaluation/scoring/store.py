@@ -11,9 +11,10 @@ from typing import Self
 
 from pydantic import ValidationError
 
-from music.errors import InvalidInputError, MusicError
+from music.errors import InvalidInputError
 from music.evaluation.benchmarks.types import ItemSet
 from music.evaluation.scoring.records import ItemScores, ScoreSet, ScoresHeader, hash_items
+from music.files import append_to_file
 
 __all__ = ["ScoreStore", "read_scores"]
 
@@ -57,16 +58,8 @@ class ScoreStore:
         Raises:
             MusicError: They could not be written; the file is as it was.
         """
-        size = self._path.stat().st_size
         lines = "".join(row.model_dump_json(exclude_defaults=True) + "\n" for row in rows)
-        try:
-            with self._path.open("ab") as file:
-                file.write(lines.encode())
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            os.truncate(self._path, size)
-            raise MusicError(f"could not write to {self._path} ({error}): make room and run again") from error
+        append_to_file(self._path, lines.encode())
         self._rows |= {row.id: row for row in rows}
 
 

@@ -1,8 +1,8 @@
-"""The ledger of a run: what its paid replies and failed tries came to, and what the whole run will come to.
+"""The ledger of a run: what its paid replies and failed tries cost, and what the whole run will cost.
 
-An account is a role's, or that of a judge or of a weaker model. What is charged gets its cost at once, at the prices of
-the session, and keeps it. Replies that were replayed are not paid for again and never get here; those of earlier
-sessions come in as sums from the books, as a rule the run's journal.
+An account is a role's, or that of a judge or of a weaker model. A charge gets its cost at once, at the prices of the
+session, and keeps it. Replayed replies are not paid for again and never get here; those of earlier sessions come in as
+sums from a `SpendingStore`, as a rule the run's journal.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from music.llm.chat import ChatReply, TryUsage
 from music.llm.spending.budget import FREE, Budget, Price, PriceTable
 from music.llm.spending.records import AccountSpending, Charges, Projection, Spending
 
-__all__ = ["Account", "Books", "Ledger"]
+__all__ = ["Account", "Ledger", "SpendingStore"]
 
 MIN_PAIRS = 5
 """Pairs that must have ended before the whole run is projected from them."""
@@ -20,11 +20,11 @@ MIN_UNCOUNTED = 20
 """Replies without token counts that a budget bears with."""
 
 
-class Books(Protocol):
-    """What keeps charges beyond this process; `music.llm.journal.Journal` does."""
+class SpendingStore(Protocol):
+    """Keeps charges beyond this process; `music.llm.journal.Journal` is one."""
 
     def spent(self, account: str) -> Mapping[str, Charges]:
-        """Return what an account came to by model, as the replies name it."""
+        """Return what an account was charged by model, as the replies name it."""
         ...
 
     def fix_costs(self, account: str, model: str, price: Price) -> None:
@@ -37,7 +37,7 @@ class Books(Protocol):
 
 
 class Ledger:
-    """The books of one run.
+    """The accounts of one run.
 
     Args:
         budget: What may be spent; by default anything.
@@ -58,13 +58,13 @@ class Ledger:
         self._ended = Charges()
         self._open_pairs: dict[str, Charges] = {}
 
-    def open(self, account: str, endpoint: str, books: Books | None = None) -> "Account":
+    def open(self, account: str, endpoint: str, store: SpendingStore | None = None) -> "Account":
         """Open an account.
 
         Args:
             account: Its name.
             endpoint: The name of its model, `MODEL@BASE_URL` or several of them, separated by commas.
-            books: What earlier sessions spent under this name, and where failed tries are written down; None for
+            store: What earlier sessions spent under this name, and where failed tries are written down; None for
                 an account that lasts as long as this process.
 
         Raises:
@@ -72,19 +72,19 @@ class Ledger:
         """
         prices = self._prices.find(endpoint)
         self.budget.check_priced(account, prices)
-        opened = Account(account, prices, self, books)
+        opened = Account(account, prices, self, store)
         self._accounts.append(opened)
         self._ended.add(opened.take_over())
         return opened
 
-    def tally_of(self, pair: str) -> Charges:
+    def charges_of(self, pair: str) -> Charges:
         """Return the sum that a pair's calls enter; that of ended pairs, which count in projections, if it is empty."""
         if not pair:
             return self._ended
-        tally = self._open_pairs.get(pair)
-        if tally is None:
-            tally = self._open_pairs[pair] = Charges()
-        return tally
+        charges = self._open_pairs.get(pair)
+        if charges is None:
+            charges = self._open_pairs[pair] = Charges()
+        return charges
 
     def exhausted(self) -> str:
         """Say why nothing more may be spent; nothing if more may."""
@@ -94,9 +94,9 @@ class Ledger:
 
     def end_pair(self, index: int) -> None:
         """Settle a pair that ended, whole or failed: from now on it counts in projections."""
-        tally = self._open_pairs.pop(str(index), None)
-        if tally is not None:
-            self._ended.add(tally)
+        charges = self._open_pairs.pop(str(index), None)
+        if charges is not None:
+            self._ended.add(charges)
 
     def project(self, num_wanted: int, num_pairs: int, num_failed: int) -> Projection | None:
         """Project the whole run from the pairs that ended; None while they are too few.
@@ -134,27 +134,31 @@ class Account:
         name: The role's.
     """
 
-    def __init__(self, name: str, prices: dict[str, Price | None], ledger: Ledger, books: Books | None = None) -> None:
+    def __init__(
+        self, name: str, prices: dict[str, Price | None], ledger: Ledger, store: SpendingStore | None = None
+    ) -> None:
         self.name = name
         self._prices = prices
         # What does not name one of several models is booked under the dearest: a budget must not be passed unseen.
-        self._default = max(prices, key=lambda model: sum(_parts(prices[model])))
-        self._tallies = {model: Charges() for model in prices}
+        self._default = max(
+            prices, key=lambda model: price.prompt + price.completion if (price := prices[model]) else 0.0
+        )
+        self._charges = {model: Charges() for model in prices}
         self._ledger = ledger
-        self._books = books
+        self._store = store
 
     def take_over(self) -> Charges:
         """Enter what earlier sessions spent, at what it cost then, and return its sum."""
         total = Charges()
-        if self._books is None:
+        if self._store is None:
             return total
-        for model, spent in self._books.spent(self.name).items():
+        for model, spent in self._store.spent(self.name).items():
             price = self._price(model)
             if spent.num_unpriced and price is not None:
-                self._books.fix_costs(self.name, model, price)
-        for model, spent in self._books.spent(self.name).items():
-            for tally in (self._tallies[self._booked(model)], self._ledger.total, total):
-                tally.add(spent)
+                self._store.fix_costs(self.name, model, price)
+        for model, spent in self._store.spent(self.name).items():
+            for charges in (self._charges[self._booked(model)], self._ledger.total, total):
+                charges.add(spent)
         return total
 
     def cost(self, used: ChatReply | TryUsage) -> float | None:
@@ -166,13 +170,13 @@ class Account:
         """Book a reply that was paid for under a pair's index; empty for none."""
         model = self._booked(reply.model)
         used = (reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens, self.cost(reply))
-        for tally in (self._tallies[model], self._ledger.total, self._ledger.tally_of(pair)):
-            tally.add_reply(*used)
+        for charges in (self._charges[model], self._ledger.total, self._ledger.charges_of(pair)):
+            charges.add_reply(*used)
         if not reply.prompt_tokens and not reply.completion_tokens:
             self._miss_count(model)
 
     async def pay(self, pair: str, key: str, usage: TryUsage) -> None:
-        """Book a try that brought no reply and is paid for; return once that is in the books.
+        """Book a try that brought no reply and is paid for; return once that is on record.
 
         Args:
             pair: The pair's index; empty for none.
@@ -180,56 +184,38 @@ class Account:
             usage: What it used.
         """
         used, cost = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens), self.cost(usage)
-        for tally in (self._tallies[self._booked(usage.model)], self._ledger.total, self._ledger.tally_of(pair)):
-            tally.add_failed_try(*used, cost, usage.is_estimate)
-        if self._books is not None:
-            await self._books.charge(key, self.name, usage, cost)
+        for charges in (self._charges[self._booked(usage.model)], self._ledger.total, self._ledger.charges_of(pair)):
+            charges.add_failed_try(*used, cost, usage.is_estimate)
+        if self._store is not None:
+            await self._store.charge(key, self.name, usage, cost)
 
     def reuse(self, reply: ChatReply) -> None:
         """Count a reply that came from a cache."""
-        for tally in (self._tallies[self._booked(reply.model)], self._ledger.total):
-            tally.add_reused(reply.prompt_tokens + reply.completion_tokens)
+        for charges in (self._charges[self._booked(reply.model)], self._ledger.total):
+            charges.add_reused(reply.prompt_tokens + reply.completion_tokens)
 
     def rows(self) -> list[AccountSpending]:
         """Return what was spent on each model that was called."""
         return [
-            AccountSpending(
-                account=self.name,
-                model=model,
-                num_calls=tally.num_calls,
-                prompt_tokens=tally.prompt_tokens,
-                completion_tokens=tally.completion_tokens,
-                cached_tokens=tally.cached_tokens,
-                cost=None if tally.num_unpriced else round(tally.cost, 9),
-                num_uncounted=tally.num_uncounted,
-                num_failed_tries=tally.num_failed_tries,
-                num_estimated=tally.num_estimated,
-                estimated_tokens=tally.estimated_tokens,
-                num_reused=tally.num_reused,
-                reused_tokens=tally.reused_tokens,
-            )
-            for model, tally in self._tallies.items()
-            if tally.num_calls or tally.num_failed_tries or tally.num_reused
+            AccountSpending.of(self.name, model, charges)
+            for model, charges in self._charges.items()
+            if charges.num_calls or charges.num_failed_tries or charges.num_reused
         ]
 
     def _booked(self, model: str) -> str:
         """Return the model of the price list under which one is booked."""
-        return model if model in self._tallies else self._default
+        return model if model in self._charges else self._default
 
     def _price(self, model: str) -> Price | None:
         return self._prices[self._booked(model)]
 
     def _miss_count(self, model: str) -> None:
         """Note a reply without token counts; most of an account's replies being so blinds the budget."""
-        tally, ledger = self._tallies[model], self._ledger
-        tally.num_uncounted += 1
+        charges, ledger = self._charges[model], self._ledger
+        charges.num_uncounted = num = charges.num_uncounted + 1
         matters = ledger.budget.max_total_tokens is not None or self._prices[model] != FREE
-        if matters and tally.num_uncounted >= max(MIN_UNCOUNTED, tally.num_calls / 2):
+        if matters and num >= max(MIN_UNCOUNTED, charges.num_calls / 2):
             ledger.blind = (
-                f"{tally.num_uncounted} replies of {model!r} (role {self.name}) did not say how many tokens they took, "
+                f"{num} replies of {model!r} (role {self.name}) did not say how many tokens they took, "
                 "so the budget cannot be kept: let the server report usage, or run without a budget"
             )
-
-
-def _parts(price: Price | None) -> tuple[float, float]:
-    return (price.prompt, price.completion) if price else (0.0, 0.0)

@@ -16,12 +16,13 @@ class BudgetReachedError(MusicError):
 class BudgetedModel:
     """A `ChatModel` within a budget; calls that are in flight when it is spent are finished.
 
-    It stands under the journal, so that replies that are replayed are not paid for.
+    It stands under the journal, so that replayed replies are not paid for, and above retries and routing. It is the
+    `Payer` of its requests: tries that fail are admitted and paid for one by one.
 
     Args:
         model: Answers.
-        account: Where its replies are charged.
-        ledger: Of the account.
+        account: Where its replies are charged, to the pair that a request's route names.
+        ledger: The account's.
     """
 
     def __init__(self, model: ChatModel, account: Account, ledger: Ledger) -> None:
@@ -43,7 +44,7 @@ class BudgetedModel:
         """
         self.admit(request)
         reply = await self._model.complete(replace(request, payer=self))
-        self._account.charge("", reply)
+        self._account.charge(request.route, reply)
         return reply
 
     def admit(self, request: ChatRequest) -> None:
@@ -57,7 +58,7 @@ class BudgetedModel:
 
     async def pay(self, request: ChatRequest, usage: TryUsage) -> None:
         """Book a try that brought no reply; see `music.llm.chat.Payer`."""
-        await self._account.pay("", request.key, usage)
+        await self._account.pay(request.route, request.key, usage)
 
     async def aclose(self) -> None:
         """Release the model."""

@@ -1,6 +1,7 @@
 """What a run spent and will spend: running sums, and records for `run.json` and for the display."""
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -109,6 +110,13 @@ class AccountSpending(BaseModel):
     """Replies that came from a cache of earlier runs; they are not paid for and in no other figure."""
     reused_tokens: int = 0
     """What they came to when they were paid for."""
+
+    @classmethod
+    def of(cls, account: str, model: str, charges: Charges) -> Self:
+        """Return the record of an account's charges for a model."""
+        counts = asdict(charges)
+        cost = None if counts.pop("num_unpriced") else round(counts.pop("cost"), 9)
+        return cls(account=account, model=model, **counts | {"cost": cost})
 
 
 class Spending(BaseModel):

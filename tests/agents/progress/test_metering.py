@@ -40,14 +40,14 @@ class Scripted:
 
 
 class SpentBefore:
-    """Books of earlier sessions."""
+    """What earlier sessions spent."""
 
     def spent(self, account: str) -> dict[str, Charges]:
         return {"m": Charges(num_calls=9, prompt_tokens=900, completion_tokens=100)}
 
 
-def metered(inner: Scripted, progress: RunProgress, books: Any = None) -> MeteredModel:
-    return MeteredModel(inner, progress, progress.open_account("user", inner.name, books))
+def metered(inner: Scripted, progress: RunProgress, store: Any = None) -> MeteredModel:
+    return MeteredModel(inner, progress, progress.open_account("user", inner.name, store))
 
 
 def request(pair: int = 0) -> ChatRequest:

@@ -8,7 +8,7 @@ from music.errors import InvalidInputError
 from music.llm.chat import EndpointUnavailableError
 from music.sandbox import oracle_score as oracle
 from music.sandbox.model import SandboxModel
-from music_agents.roles import derive_seed
+from music.seeding import derive_seed
 from music_agents.roles.assistant import AssistantRole
 from music_agents.roles.user import UserRole
 from music_envs import BestOfNConfig, run_best_of_n

@@ -2,7 +2,7 @@ import pytest
 
 from music.errors import InvalidInputError
 from music.reward.tokens.encoding import ConversationTokenizer
-from music_trainers.reward.mixture import Mixture, PairSource, check_overlap, encode_mixture
+from music_trainers.reward.mixture import Mixture, PairSource, TrainingData, check_overlap
 
 
 def test_every_source_is_accounted_for(make_tokenizer, make_pairs):
@@ -11,7 +11,8 @@ def test_every_source_is_accounted_for(make_tokenizer, make_pairs):
     mixture = Mixture(
         (PairSource("a", make_pairs(10), 0.5, margins), PairSource("b", make_pairs(4, seed=1), 2.0)),
     )
-    encoded, accounts = encode_mixture(tokens, mixture, every_turn=False)
+    data = TrainingData.encode(tokens, mixture, [])
+    encoded, accounts = data.train, data.sources
     assert len(encoded) == 14
     assert [pair.margin for pair in encoded[:3]] == [0.5, 1.5, 0.0]
     assert [(a.name, a.pairs.num_used, a.num_drawn, a.num_with_margin) for a in accounts] == [

@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 from rich.console import Console
 
-from music.files import write_whole
+from music.files import replace_file
 from music.pairs import PreferencePair
 from music.preferences import write_preferences
 from music.report import write_report
@@ -101,7 +101,7 @@ def run_demo(config: DemoConfig, console: Console) -> DemoResult:
         seconds=seconds,
         versions={name: version(name) for name in ("music-rm", "torch", "transformers", "langgraph")},
     )
-    write_whole(config.out / RESULT_NAME, result.model_dump_json(indent=2) + "\n")
+    replace_file(config.out / RESULT_NAME, result.model_dump_json(indent=2) + "\n")
     write_report(demo_report(result), config.out / REPORT_NAME)
     return result
 

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from pydantic import BaseModel, ConfigDict
 
-from music.files import write_whole
+from music.files import replace_file
 from music.reward.tokens.contract import Readout
 from music.sandbox.artifacts import REWARD_MODEL
 from music.sandbox.world.defects import DEFECT_KINDS
@@ -155,7 +155,7 @@ def read_references(sizes: TestSizes, test_seed: int, path: Path) -> References:
     measured = measure_controls(draw_test_sets(sizes, test_seed, {}), test_seed)
     readings = {name: _readings(measures) for name, measures in measured.items()}
     found = References(sizes=sizes, test_seed=test_seed, readings=readings)
-    write_whole(path, found.model_dump_json() + "\n")
+    replace_file(path, found.model_dump_json() + "\n")
     return found
 
 

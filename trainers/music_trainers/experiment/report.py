@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from music.files import write_whole
+from music.files import replace_file
 from music.report import Cell, Interval, Report, Table, cell_text
 from music.report.terminal import print_result
 from music.sandbox.world.defects import ERROR_GROUPS
@@ -52,7 +52,7 @@ def print_experiment(result: ExperimentResult, out: Path, console: Console) -> N
 
 def write_markdown(result: ExperimentResult, path: Path) -> None:
     """Write the report as one Markdown file."""
-    write_whole(path, "\n".join(_lines(result)) + "\n")
+    replace_file(path, "\n".join(_lines(result)) + "\n")
 
 
 def _settings(result: ExperimentResult) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from music.errors import InvalidInputError
-from music.files import write_whole
+from music.files import replace_file
 from music_trainers.experiment.analysis import analyse
 from music_trainers.experiment.cell import CellKey, GridCell, read_references, run_cell
 from music_trainers.experiment.grid import Grid
@@ -79,7 +79,7 @@ def run_experiment(grid: Grid, out: Path, num_jobs: int, on_progress: OnProgress
     references = read_references(grid.sizes, grid.test_seed, out / REFERENCES_NAME)
     versions = {name: version(name) for name in ("music-rm", "torch", "transformers")}
     result = analyse(grid, list(done.values()), references, failures, versions)
-    write_whole(out / f"{grid.name}.json", result.model_dump_json(indent=1) + "\n")
+    replace_file(out / f"{grid.name}.json", result.model_dump_json(indent=1) + "\n")
     write_markdown(result, out / f"{grid.name}.md")
     write_report(experiment_report(result), report_path(out, grid))
     return result

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from music.errors import InvalidInputError
-from music.files import write_whole
+from music.files import replace_file
 from music_trainers.experiment.cell import CellKey, CellResult, GridCell
 from music_trainers.experiment.process_pool import Failure
 
@@ -67,13 +67,13 @@ class CellStore:
 
     def add(self, result: CellResult) -> None:
         """Keep a result."""
-        write_whole(self._path(result.cell), result.model_dump_json() + "\n")
+        replace_file(self._path(result.cell), result.model_dump_json() + "\n")
         self._failure_path(result.cell).unlink(missing_ok=True)
 
     def add_failure(self, cell: GridCell, failure: Failure) -> CellFailure:
         """Keep what happened to a cell; it is run again next time."""
         record = CellFailure(arm=cell.arm, seed=cell.seed, error=failure.error, details=failure.details)
-        write_whole(self._failure_path(cell), record.model_dump_json(indent=2) + "\n")
+        replace_file(self._failure_path(cell), record.model_dump_json(indent=2) + "\n")
         return record
 
     def _path(self, cell: GridCell) -> Path:

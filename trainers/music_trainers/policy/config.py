@@ -101,5 +101,7 @@ class PolicyTrainingConfig(Config):
                 "step (num_groups * group_size)"
             )
         if self.reward_mode == "terminal" and not self.discount:
-            raise ValueError("terminal rewards reach the earlier replies through the discount: set it above 0, or to 1")
+            raise ValueError(
+                "terminal rewards are credited to earlier replies by the discount: set it above 0, for example to 1"
+            )
         return self

@@ -1,4 +1,4 @@
-"""The policy on held-out episodes: what it is rewarded, what the judge says, how far it has moved."""
+"""The policy on held-out episodes: its reward, the judge's grade, and its divergence from the start."""
 
 import math
 from collections.abc import Sequence

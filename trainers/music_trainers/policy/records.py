@@ -1,4 +1,4 @@
-"""What comes out of policy training."""
+"""The results of policy training."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -13,8 +13,8 @@ class PolicyEvaluation(BaseModel):
 
     Attributes:
         step: Steps of training so far.
-        rewards: Of each episode, by what it learns from: the mean over its turns where every reply is rewarded, else
-            the conversation's.
+        rewards: Of each episode, as the policy learns from it: the mean over its turns if every reply is rewarded,
+            else the conversation's.
         grades: Of each episode, by the judge; None without one.
         kl: Estimate of the divergence from the starting policy, in nats per reply; None where replies were greedy.
         reply_tokens: Mean length of a reply.
@@ -34,7 +34,7 @@ class PolicyEvaluation(BaseModel):
 
 
 class Overoptimisation(BaseModel):
-    """Where the judge's grade was best, and what became of it while the reward went on.
+    """Where the judge's grade was best, and whether it fell afterwards.
 
     Attributes:
         best_step: The evaluation with the highest grade. As it is picked, its grade is a little flattered.
@@ -50,13 +50,13 @@ class Overoptimisation(BaseModel):
 
 
 class PolicyTrainingResult(BaseModel):
-    """A run.
+    """The result of a run; `result.json`.
 
     Attributes:
         curve: Evaluations with sampled replies, from the starting policy (step 0) to the last step.
         greedy_before: The starting policy where it always takes the likeliest token, which is the bar that mere
             sharpening has to clear.
-        greedy_after: The trained policy, likewise.
+        greedy_after: The trained policy, evaluated in the same way.
         overoptimisation: None without a judge.
         seconds: Of the whole run, evaluations included.
     """

@@ -20,7 +20,7 @@ def format_evaluation(point: PolicyEvaluation) -> str:
 
 
 def format_policy_result(result: PolicyTrainingResult) -> str:
-    """Write what a run came to in a few lines."""
+    """Summarise a run in a few lines."""
     start, end = result.curve[0], result.curve[-1]
     lines = [f"{result.config.num_steps} steps, {result.seconds:.0f} s; held-out episodes:"]
     for name, first, last in (("sampled", start, end), ("greedy", result.greedy_before, result.greedy_after)):

@@ -32,7 +32,7 @@ Generate = Callable[[Sequence[Sequence[int]]], list[list[int]]]
 
 
 class ChatTokens:
-    """What a policy's chat template makes of a conversation that it takes part in.
+    """A conversation as a policy's chat template writes it, turn by turn.
 
     Args:
         tokenizer: With a chat template.
@@ -67,7 +67,7 @@ class ChatTokens:
         return list(encoded["input_ids"])
 
     def between(self, message: str) -> list[int]:
-        """Return what stands between a reply, the token that ends it included, and the next one: a user message."""
+        """Return the tokens between a reply, its end token included, and the next reply: a user message."""
         return self._template.encode(self._template.between(message, closed=True))
 
     def text(self, reply: Sequence[int]) -> str:

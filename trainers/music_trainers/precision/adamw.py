@@ -51,7 +51,7 @@ def make_optimizer(
 class CompactAdamW(Optimizer):
     """`torch.optim.AdamW` for bf16 parameters, plain or DTensors, with the states of a policy other than `fp32`.
 
-    What a step rounds to follows from the seed, the parameter's place, its step and its shard. So a run that goes on
+    What a step rounds to depends on the seed, the parameter's place, its step and its shard. So a run that resumes
     from a `state_dict`, which holds the seed, gives the same weights as one that was never interrupted, and the
     replicas of a data-parallel run stay the same.
     """

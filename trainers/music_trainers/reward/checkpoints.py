@@ -1,6 +1,6 @@
-"""Checkpoints of a training run: on disk whole or not at all, the last few kept, refused by another run.
+"""Checkpoints of a training run: written whole or not at all, the last few kept, refused by another run.
 
-A checkpoint that can no longer be read, and one whose best weights cannot, is passed over for an earlier one.
+A checkpoint that cannot be read, or whose best weights cannot, is skipped for an earlier one.
 """
 
 import logging
@@ -14,14 +14,14 @@ from typing import Any
 import torch
 
 from music.errors import InvalidInputError, MusicError
-from music.files import whole_file
+from music.files import PARTIAL_FILES, whole_file
 
 __all__ = ["Checkpoints"]
 
 logger = logging.getLogger(__name__)
 
 _UNREADABLE = (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError)
-"""What torch raises over a file that is cut off, or is none of its own."""
+"""What torch raises for a file that is cut off or is not a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Checkpoints:
 
     Attributes:
         directory: Holds one file per checkpoint, the best weights, and nothing else.
-        identity: What the run's course depends on, by name; a checkpoint with another identity is not continued.
+        identity: What the course of the run depends on, by name; a checkpoint with another identity is refused.
         keep: How many of the latest to keep.
     """
 
@@ -44,14 +44,14 @@ class Checkpoints:
         return sorted(self.directory.glob("step-*.pt"))
 
     def save(self, step: int, state: Mapping[str, Any], best_step: int | None) -> None:
-        """Write a checkpoint, then remove those that are too old, and best weights that none of the kept ones needs.
+        """Write a checkpoint, then remove those that are too old and best weights that no kept checkpoint needs.
 
         Args:
             step: Steps taken.
-            state: What the run goes on from.
+            state: What the run resumes from.
             best_step: Of the best weights so far, if they were saved; see `save_best`.
         """
-        for left in self.directory.glob(".*.partial"):  # by a run that was killed while it wrote
+        for left in self.directory.glob(PARTIAL_FILES):  # by a run that was killed while it wrote
             left.unlink()
         whole = {**state, "identity": dict(self.identity), "best_step": best_step}
         self._write(self._path("step", step), whole)
@@ -75,7 +75,7 @@ class Checkpoints:
         return next((path for path in reversed(self.paths) if path < bound), None)
 
     def load_last(self) -> dict[str, Any] | None:
-        """Read the latest checkpoint that is whole, or return None if there is none at all.
+        """Read the latest checkpoint that can be read; return None if there is none at all.
 
         Raises:
             InvalidInputError: It belongs to a run with another configuration or other pairs, or not one is whole.
@@ -124,7 +124,7 @@ class Checkpoints:
     def remove(self) -> None:
         """Remove all checkpoints, and the folder if nothing else is in it."""
         self._remove_best_but(set())
-        for path in [*self.paths, *self.directory.glob(".*.partial")]:
+        for path in [*self.paths, *self.directory.glob(PARTIAL_FILES)]:
             path.unlink()
         if self.directory.is_dir() and not any(self.directory.iterdir()):
             self.directory.rmdir()
@@ -142,7 +142,7 @@ class Checkpoints:
             with whole_file(path) as file:
                 torch.save(dict(state), file)
         except (OSError, RuntimeError) as error:
-            # torch fails once more when it closes its archive, and that is what it raises.
+            # torch fails again when it closes its archive, and raises that error.
             cause = error if isinstance(error, OSError) else error.__context__
             if not isinstance(cause, OSError):
                 raise

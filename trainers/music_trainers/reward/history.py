@@ -28,7 +28,7 @@ class History:
         losses: Of every step.
         evaluations: In order.
         num_tokens: Tokens of all sides of all steps, shared ones as often as they are shared.
-        packing: What packing came to.
+        packing: Tokens that packing saved so far.
     """
 
     losses: list[float] = field(default_factory=list)

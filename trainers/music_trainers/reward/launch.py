@@ -79,8 +79,8 @@ def _prepare_sharding(accelerator: Accelerator) -> None:
     plugin = accelerator.state.fsdp_plugin
     # By default no layer is sharded by itself, so that all are gathered at once.
     plugin.auto_wrap_policy = plugin.auto_wrap_policy or transformer_auto_wrap_policy
-    # The main process loads the base (see `load_once`) and accelerate sends its weights; without the variable,
-    # transformers loads what it is told to.
+    # The main process loads the base (see `load_once`) and accelerate sends its weights. transformers has its own way
+    # to do that, which a variable switches off.
     plugin.cpu_ram_efficient_loading = True
     disable_fsdp_ram_efficient_loading()
     if accelerator.mixed_precision == "bf16":

@@ -23,7 +23,7 @@ def train(run: TrainingRun, history: History, speed: Throughput, on_step: Callab
     batches = run.schedule.batches(start=history.step)
     while history.step < run.num_steps and not 0 < config.patience <= history.num_stale:
         rate = learning_rate_at(history.step, run.num_steps, config)
-        outcome = _take_step(run, history, [run.train[i] for i in next(batches)], rate)
+        outcome = _take_step(run, history, [run.data.train[i] for i in next(batches)], rate)
         speed.num_tokens += outcome.packing.num_sequence_tokens
         speed.num_computed += outcome.packing.num_tokens
         evaluation = _evaluate_if_due(run, history)

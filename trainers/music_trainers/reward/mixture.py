@@ -1,8 +1,10 @@
-"""What a run learns from: `Mixture`, pairs from several sources with weights, and checks of all pairs of a run."""
+"""What a run learns from: `Mixture`, pairs from several sources with weights; `TrainingData`, all of them as tokens."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import add
 
 from music.errors import InvalidInputError
 from music.pairs import PreferencePair
@@ -13,7 +15,7 @@ from music_trainers.reward.pairs import EncodedPair, encode_pairs
 from music_trainers.reward.records import PairAccounting, SourceAccounting
 from music_trainers.reward.schedule import num_drawn
 
-__all__ = ["Mixture", "PairSource", "check_overlap", "encode_mixture", "require_pairs"]
+__all__ = ["Mixture", "PairSource", "TrainingData", "check_overlap"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,31 +78,82 @@ class Mixture:
         return Mixture(tuple(rest)), list(held_out)
 
 
-def encode_mixture(
-    tokens: ConversationTokenizer, mixture: Mixture, *, every_turn: bool
-) -> tuple[list[EncodedPair], tuple[SourceAccounting, ...]]:
-    """Tokenize the pairs of all sources, in order, with an account of each.
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """The pairs of a run as tokens, with an account of all that were read.
 
-    Args:
-        tokens: The path from messages to tokens.
-        mixture: The sources.
-        every_turn: Whether rewards are read after every assistant turn.
+    Attributes:
+        train: The pairs to learn from, source by source.
+        held_out: The pairs to measure on.
+        sources: Accounts of the training pairs, by source.
+        held_out_accounting: Account of the held-out pairs.
     """
-    encoded: list[EncodedPair] = []
-    accounts: list[SourceAccounting] = []
-    for source in mixture.sources:
-        pairs, accounting = encode_pairs(tokens, source.pairs, every_turn=every_turn, margins=source.margins)
-        encoded += pairs
-        accounts.append(
-            SourceAccounting(
-                name=source.name,
-                weight=source.weight,
-                pairs=accounting,
-                num_drawn=num_drawn(len(pairs), source.weight),
-                num_with_margin=sum(pair.margin != 0 for pair in pairs),
+
+    train: list[EncodedPair]
+    held_out: list[EncodedPair]
+    sources: tuple[SourceAccounting, ...]
+    held_out_accounting: PairAccounting
+
+    @classmethod
+    def encode(
+        cls,
+        tokens: ConversationTokenizer,
+        mixture: Mixture,
+        eval_pairs: Sequence[PreferencePair],
+        *,
+        every_turn: bool = False,
+    ) -> "TrainingData":
+        """Tokenize the pairs of all sources, in order, and the held-out pairs.
+
+        Args:
+            tokens: The path from messages to tokens.
+            mixture: The sources.
+            eval_pairs: The held-out pairs.
+            every_turn: Whether rewards are read after every assistant turn.
+        """
+        train: list[EncodedPair] = []
+        sources: list[SourceAccounting] = []
+        for source in mixture.sources:
+            pairs, accounting = encode_pairs(tokens, source.pairs, every_turn=every_turn, margins=source.margins)
+            train += pairs
+            sources.append(
+                SourceAccounting(
+                    name=source.name,
+                    weight=source.weight,
+                    pairs=accounting,
+                    num_drawn=num_drawn(len(pairs), source.weight),
+                    num_with_margin=sum(pair.margin != 0 for pair in pairs),
+                )
             )
-        )
-    return encoded, tuple(accounts)
+        held_out, held_out_accounting = encode_pairs(tokens, eval_pairs, every_turn=every_turn)
+        return cls(train, held_out, tuple(sources), held_out_accounting)
+
+    @property
+    def accounting(self) -> PairAccounting:
+        """The account of all training pairs."""
+        return reduce(add, [source.pairs for source in self.sources])
+
+    def require_pairs(self, config: RewardTrainingConfig) -> None:
+        """Refuse a run that lacks the pairs it needs.
+
+        Raises:
+            InvalidInputError: No pair is left to learn from or to measure on, or margins would be ignored.
+        """
+        if not self.train:
+            raise InvalidInputError(f"no pair is left to train on: {self.accounting}")
+        if not any(source.num_drawn for source in self.sources):
+            listed = "; ".join(map(str, self.sources))
+            raise InvalidInputError(f"no pair is drawn in an epoch, give larger weights: {listed}")
+        if self.held_out_accounting.num_read and not self.held_out:
+            raise InvalidInputError(f"no held-out pair is left to measure on: {self.held_out_accounting}")
+        if config.patience and not self.held_out:
+            raise InvalidInputError(
+                "patience counts evaluations on held-out pairs: give some (--eval or --eval-fraction)"
+            )
+        if config.objective.ranking == "groups" and any(source.num_with_margin for source in self.sources):
+            raise InvalidInputError(
+                "ranking by groups knows no margins: leave them out (--margin-column), or rank pairs"
+            )
 
 
 def check_overlap(training: Iterable[PreferencePair], held_out: Sequence[PreferencePair]) -> str | None:
@@ -132,23 +185,3 @@ def check_overlap(training: Iterable[PreferencePair], held_out: Sequence[Prefere
 def _content(pair: PreferencePair) -> tuple[bytes, bytes]:
     chosen, rejected = (side.model_dump_json().encode() for side in (pair.chosen, pair.rejected))
     return chosen, rejected
-
-
-def require_pairs(
-    config: RewardTrainingConfig, pairs: PairAccounting, sources: Sequence[SourceAccounting], held_out: PairAccounting
-) -> None:
-    """Refuse a run without pairs for what it is to do.
-
-    Raises:
-        InvalidInputError: None is left to learn from or to measure on, or they have margins that would be ignored.
-    """
-    if not pairs.num_used:
-        raise InvalidInputError(f"no pair is left to train on: {pairs}")
-    if not any(source.num_drawn for source in sources):
-        raise InvalidInputError(f"no pair is drawn in an epoch, give larger weights: {'; '.join(map(str, sources))}")
-    if held_out.num_read and not held_out.num_used:
-        raise InvalidInputError(f"no held-out pair is left to measure on: {held_out}")
-    if config.patience and not held_out.num_used:
-        raise InvalidInputError("patience counts evaluations on held-out pairs: give some (--eval or --eval-fraction)")
-    if config.objective.ranking == "groups" and any(source.num_with_margin for source in sources):
-        raise InvalidInputError("ranking by groups knows no margins: leave them out (--margin-column), or rank pairs")

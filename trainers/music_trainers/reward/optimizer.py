@@ -43,7 +43,7 @@ _MICRO_BATCH_TOKENS = {"cpu": 2048, "cuda": 8192}
 
 
 class TrainingDivergedError(MusicError):
-    """Loss, gradient or rewards are no finite numbers, or the loss has grown far beyond what it was."""
+    """Loss, gradient or rewards are not finite, or the loss has grown far above what it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class StepOutcome:
         loss: Mean over the step's pairs, or over its groups if these are ranked; without an auxiliary loss.
         accuracy: Share of pairs whose chosen side scored higher.
         grad_norm: Before clipping.
-        packing: What packing came to.
+        packing: Tokens that packing saved in the step.
     """
 
     loss: float

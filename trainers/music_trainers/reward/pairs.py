@@ -23,7 +23,7 @@ class EncodedPair:
         chosen: The better side, and where its rewards are read.
         rejected: The worse side.
         turns: Which reads of the two sides belong to the same turn, where the sides already differ by then.
-        seed: Names the seed conversation; pairs that share it begin alike, as a rule.
+        seed: Names the seed conversation; pairs that share it usually have the same beginning.
         margin: By how much the chosen side should win.
     """
 
@@ -69,7 +69,7 @@ def encode_pairs(
             dropped[str(worse if isinstance(better, Encoding) else better)] += 1
             continue
         is_truncated = better.num_dropped_turns > 0 or worse.num_dropped_turns > 0
-        better, worse = _cut_alike(tokens, pair, better, worse, every_turn)
+        better, worse = _cut_equally(tokens, pair, better, worse, every_turn)
         if better.ids == worse.ids:
             dropped["identical_after_truncation" if is_truncated else "identical_as_tokens"] += 1
             continue
@@ -83,7 +83,7 @@ def encode_pairs(
     return encoded, accounting
 
 
-def _cut_alike(
+def _cut_equally(
     tokens: ConversationTokenizer, pair: PreferencePair, better: Encoding, worse: Encoding, every_turn: bool
 ) -> tuple[Encoding, Encoding]:
     """Drop as many exchanges on one side as on the other, so that both still have the same history.
@@ -132,7 +132,7 @@ class PairGroup:
     pairs: tuple[EncodedPair, ...]
 
     def sequences(self) -> list[TokenSequence]:
-        """Return chosen and rejected side of each pair in turn; a side that stands twice is stored once."""
+        """Return the chosen and the rejected side of each pair; a side that occurs twice is stored once."""
         return [sequence for pair in self.pairs for sequence in (pair.chosen, pair.rejected)]
 
 

@@ -20,7 +20,7 @@ __all__ = ["Tracking", "TrainingDisplay", "format_metrics", "format_result"]
 PROJECT = "music-rm"
 """In a tracker."""
 PLAIN_LINES = 20
-"""Lines in all for the steps, where there is no terminal."""
+"""Number of lines for all steps where there is no terminal."""
 
 
 class _Bar(Progress):
@@ -54,7 +54,7 @@ class TrainingDisplay:
         self._progress.stop()
 
     def on_start(self, start: TrainingStart) -> None:
-        """Say what is trained, on what."""
+        """Show the model, the pairs and the figures before training."""
         self._print(start.description)
         for note in start.notes:
             self._print(note)
@@ -106,7 +106,7 @@ def format_metrics(metrics: HeldOutMetrics | None) -> str:
 
 
 def format_result(result: RewardTrainingResult) -> str:
-    """Write what a run came to in a few lines."""
+    """Summarise a run in a few lines."""
     stopped = ", stopped early" if result.stopped_early else ""
     merged = " with the adapters merged" if result.merged_adapters else ""
     is_last = result.saved_step == result.num_steps

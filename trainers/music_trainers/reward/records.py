@@ -1,4 +1,4 @@
-"""What is known of a training run before, during and after it, and what became of the pairs and tokens in it."""
+"""What is known of a training run before, during and after it, with accounts of its pairs and tokens."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +13,7 @@ __all__ += ["SourceAccounting", "TrainingStart", "TrainingStep"]
 
 
 class PairAccounting(BaseModel):
-    """What became of the pairs that were read."""
+    """How many of the pairs that were read are used, cut and dropped."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -26,7 +26,7 @@ class PairAccounting(BaseModel):
     both are `identical_as_tokens` or became `identical_after_truncation`."""
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Summarise it in one line."""
         dropped = ", ".join(f"{n} {reason}" for reason, n in sorted(self.num_dropped.items())) or "none"
         return f"{self.num_read} read, {self.num_used} used ({self.num_truncated} truncated), dropped: {dropped}"
 
@@ -55,13 +55,13 @@ class SourceAccounting(BaseModel):
     """Of the pairs used, those with a margin of their own."""
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Summarise it in one line."""
         margins = f", {self.num_with_margin} with a margin" if self.num_with_margin else ""
         return f"{self.name}: {self.pairs}; weight {self.weight:g}, {self.num_drawn} an epoch{margins}"
 
 
 class PackingAccounting(BaseModel):
-    """What packing came to in the steps so far."""
+    """How many tokens the steps so far computed, and how many packing saved."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -91,7 +91,7 @@ class PackingAccounting(BaseModel):
         )
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Summarise it in one line."""
         return (
             f"{self.num_tokens:,} tokens computed for {self.num_sequence_tokens:,} "
             f"({self.saved:.1%} saved by sharing), rows {self.fill:.1%} full"
@@ -110,7 +110,7 @@ class HeldOutMetrics(BaseModel):
     """Mean Bradley-Terry loss."""
     mean_margin: float
     num_ties: int = 0
-    """Pairs whose sides score alike."""
+    """Pairs whose sides have the same score."""
 
 
 class HeldOutEvaluation(BaseModel):
@@ -131,12 +131,12 @@ class TrainingStart:
 
     Attributes:
         description: Model, device and precision, for people to read.
-        pairs: What became of the training pairs.
+        pairs: Account of the training pairs.
         sources: The same by source.
-        held_out: What became of the held-out pairs.
+        held_out: Account of the held-out pairs.
         before: Held-out metrics of the base; None without held-out pairs.
-        first_step: 0, or where the run goes on.
-        num_steps: Optimizer steps in all.
+        first_step: 0, or the step after which the run resumes.
+        num_steps: Total number of optimizer steps.
         notes: What else is worth knowing, a sentence each.
     """
 
@@ -156,13 +156,13 @@ class TrainingStep:
 
     Attributes:
         step: From 1.
-        num_steps: Optimizer steps in all.
+        num_steps: Total number of optimizer steps.
         loss: Mean over the step's pairs, before the update.
-        accuracy: Likewise, the share of pairs ranked rightly.
+        accuracy: Share of the step's pairs that were ranked correctly, before the update.
         learning_rate: Of this step.
         grad_norm: Before clipping.
         num_tokens: Tokens of all sides so far, shared ones as often as they are shared.
-        tokens_per_second: Likewise, since this process began.
+        tokens_per_second: Of these tokens, since this process began.
         model_flops_share: Of the peak, since this process began; None where the peak is not known.
         evaluation: Made after this step, if any.
     """

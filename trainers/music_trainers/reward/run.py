@@ -18,9 +18,10 @@ from music_trainers.reward.checkpoints import Checkpoints
 from music_trainers.reward.config import CHECKPOINT_FOLDER, RewardTrainingConfig
 from music_trainers.reward.distributed import gather_optimizer, gather_weights, scatter_optimizer, scatter_weights
 from music_trainers.reward.history import History
+from music_trainers.reward.mixture import TrainingData
 from music_trainers.reward.optimizer import PairOptimizer
 from music_trainers.reward.pairs import EncodedPair
-from music_trainers.reward.records import HeldOutEvaluation, SourceAccounting
+from music_trainers.reward.records import HeldOutEvaluation
 from music_trainers.reward.schedule import BatchSchedule
 from music_trainers.reward.trainable import make_trainable, quantise, require_fitting_rate
 
@@ -42,8 +43,7 @@ class TrainingRun:
         accelerator: Device and processes.
         optimizer: Holds the model.
         tokens: The path from messages to tokens.
-        train: The pairs to learn from, source by source.
-        held_out: The pairs to measure on.
+        data: The pairs to learn from and to measure on.
         schedule: Which pairs each step sees.
         checkpoints: From which it can resume.
         num_steps: Optimizer steps, unless it stops early.
@@ -55,8 +55,7 @@ class TrainingRun:
     accelerator: Accelerator
     optimizer: PairOptimizer
     tokens: ConversationTokenizer
-    train: list[EncodedPair]
-    held_out: list[EncodedPair]
+    data: TrainingData
     schedule: BatchSchedule
     checkpoints: Checkpoints
     num_steps: int
@@ -69,9 +68,7 @@ class TrainingRun:
         config: RewardTrainingConfig,
         accelerator: Accelerator,
         loaded: LoadedCheckpoint,
-        train: list[EncodedPair],
-        sources: Sequence[SourceAccounting],
-        held_out: list[EncodedPair],
+        data: TrainingData,
     ) -> "TrainingRun":
         """Prepare the model for training and plan the steps.
 
@@ -86,23 +83,22 @@ class TrainingRun:
         adapters = make_trainable(classifier, config)
         checkpoints = Checkpoints(
             config.out / CHECKPOINT_FOLDER,
-            identity=_identity(config, train, held_out, sources),
+            identity=_identity(config, data),
             keep=config.keep_checkpoints,
         )
         schedule = BatchSchedule(
-            lengths=[pair.length for pair in train],
+            lengths=[pair.length for pair in data.train],
             batch_size=config.batch_size,
             seed=config.seed,
-            sources=[(source.pairs.num_used, source.weight) for source in sources],
-            clusters=[pair.seed for pair in train] if config.keeps_seeds_together else None,
+            sources=[(source.pairs.num_used, source.weight) for source in data.sources],
+            clusters=[pair.seed for pair in data.train] if config.keeps_seeds_together else None,
         )
         return cls(
             config,
             accelerator,
             PairOptimizer(classifier, accelerator, config),
             loaded.tokens,
-            train,
-            held_out,
+            data,
             schedule,
             checkpoints,
             config.max_steps or config.num_epochs * schedule.num_batches,
@@ -112,9 +108,9 @@ class TrainingRun:
 
     def evaluate(self, step: int) -> HeldOutEvaluation | None:
         """Measure on the held-out pairs, if there are any."""
-        if not self.held_out:
+        if not self.data.held_out:
             return None
-        metrics, rewards = self.optimizer.evaluate(self.held_out)
+        metrics, rewards = self.optimizer.evaluate(self.data.held_out)
         return HeldOutEvaluation(step=step, metrics=metrics, rewards=rewards)
 
     def seed_noise(self, step: int) -> None:
@@ -154,16 +150,12 @@ class TrainingRun:
         return History.from_state(state["history"])
 
 
-def _identity(
-    config: RewardTrainingConfig,
-    train: Sequence[EncodedPair],
-    held_out: Sequence[EncodedPair],
-    sources: Sequence[SourceAccounting],
-) -> dict[str, str]:
+def _identity(config: RewardTrainingConfig, data: TrainingData) -> dict[str, str]:
     """Return what the course of a run depends on, by name."""
     settings = {name: str(value) for name, value in config.model_dump(exclude=WITHOUT_INFLUENCE).items()}
-    weights = ", ".join(f"{source.pairs.num_used} x {source.weight:g}" for source in sources)
-    return settings | {"training pairs": _digest(train), "held-out pairs": _digest(held_out), "sources": weights}
+    weights = ", ".join(f"{source.pairs.num_used} x {source.weight:g}" for source in data.sources)
+    digests = {"training pairs": _digest(data.train), "held-out pairs": _digest(data.held_out)}
+    return settings | digests | {"sources": weights}
 
 
 def _digest(pairs: Sequence[EncodedPair]) -> str:

@@ -1,4 +1,4 @@
-"""`BatchSchedule`: which pairs each step sees. It follows from a seed alone, so a resumed run goes on as it would have.
+"""`BatchSchedule`: which pairs each step sees. It depends only on a seed, so a resumed run sees the same pairs.
 
 Sources have weights. In an epoch a source of weight 2 gives each of its pairs twice; one of weight 0.5 gives half of
 them, drawn anew in every epoch.
@@ -111,7 +111,7 @@ def _copies_apart(order: Sequence[int]) -> list[int]:
 
 
 def _together(order: Sequence[int], clusters: Sequence[str]) -> list[int]:
-    """Bring each cluster together where its first member stands; copies of it stay apart."""
+    """Move the members of each cluster to its first one; copies of a cluster stay apart."""
     members: dict[tuple[str, int], list[int]] = defaultdict(list)
     seen: Counter[int] = Counter()
     for index in order:

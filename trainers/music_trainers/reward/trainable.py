@@ -1,4 +1,4 @@
-"""What of a classifier is trained: all weights, or LoRA adapters with the head, over a base in 4 bits if wanted.
+"""Which weights of a classifier are trained: all, or LoRA adapters with the head, over a base that may be in 4 bits.
 
 Adapters and head are fp32 whatever the frozen weights are. An adapter's part of a weight is mostly smaller than half a
 step of bf16, so a sum rounded to bf16 would lose it: what is merged is fp32 too. With QLoRA (NF4 by bitsandbytes), that
@@ -137,6 +137,9 @@ def quantise(classifier: Any, accelerator: Accelerator) -> None:
         quantised = make(*sizes, bias=False, compute_dtype=computes_in, device="meta")
         quantised.weight = Params4bit(weights["weight"], requires_grad=False, quant_type="nf4")
         quantised.bias = nn.Parameter(weights["bias"]) if "bias" in weights else None
+        # On some CPUs, weights would be packed for a faster kernel where no gradient is computed. That fails for layers
+        # with fewer than 32 outputs, and packed weights cannot be merged.
+        quantised.support_avx512bf16_for_cpu = False
         classifier.set_submodule(name, quantised.to(accelerator.device))
     classifier.is_loaded_in_4bit = True  # where peft looks
 

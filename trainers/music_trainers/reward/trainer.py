@@ -8,9 +8,8 @@ see the folder of the run.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial, reduce
+from functools import partial
 from importlib.metadata import version
-from operator import add
 
 import torch
 from accelerate import Accelerator
@@ -26,9 +25,8 @@ from music_trainers.reward.distributed import gather_weights
 from music_trainers.reward.history import History, Throughput
 from music_trainers.reward.launch import load_once, start_accelerator
 from music_trainers.reward.loop import train
-from music_trainers.reward.mixture import Mixture, check_overlap, encode_mixture, require_pairs
+from music_trainers.reward.mixture import Mixture, TrainingData, check_overlap
 from music_trainers.reward.optimizer import TrainingDivergedError
-from music_trainers.reward.pairs import encode_pairs
 from music_trainers.reward.progress import Tracking
 from music_trainers.reward.records import (
     HeldOutEvaluation,
@@ -82,20 +80,17 @@ def train_reward_model(
         mixture, eval_pairs = mixture.split(config.eval_fraction, config.seed)
     asked_length = config.max_length
     config, loaded = load_once(accelerator, partial(_load, config))
-    every_turn = config.objective.reads_turns
-    encoded, sources = encode_mixture(loaded.tokens, mixture, every_turn=every_turn)
-    held_out, held_out_accounting = encode_pairs(loaded.tokens, eval_pairs, every_turn=every_turn)
-    accounting = reduce(add, [source.pairs for source in sources])
-    require_pairs(config, accounting, sources, held_out_accounting)
+    data = TrainingData.encode(loaded.tokens, mixture, eval_pairs, every_turn=config.objective.reads_turns)
+    data.require_pairs(config)
     description = _description(loaded, accelerator, config)
-    run = TrainingRun.prepare(config, accelerator, loaded, encoded, sources, held_out)
+    run = TrainingRun.prepare(config, accelerator, loaded, data)
     before = _evaluate_base(run)
     history = run.resume() if config.resume else History()
     start = TrainingStart(
         description=description,
-        pairs=accounting,
-        sources=sources,
-        held_out=held_out_accounting,
+        pairs=data.accounting,
+        sources=data.sources,
+        held_out=data.held_out_accounting,
         before=before.metrics if before else None,
         first_step=history.step,
         num_steps=run.num_steps,
@@ -214,7 +209,7 @@ def _save(run: TrainingRun, best: HeldOutEvaluation | None, result: RewardTraini
         try:
             save_model(classifier, tokens.tokenizer, out, state_dict=weights)
             tokens.contract.save(out)
-            sync_folder(out)  # the record says that all is there, and then the checkpoints go
+            sync_folder(out)  # before the record, after which the checkpoints are removed
             with whole_file(out / RECORD_FILE) as file:
                 file.write(result.model_dump_json(indent=2).encode() + b"\n")
         except (OSError, SafetensorError) as error:

@@ -1,0 +1,28 @@
+"""The examples in the docstrings of the public face are right."""
+
+import doctest
+import importlib
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "music",
+        "music.conversation",
+        "music.errors",
+        "music.llm.chat",
+        "music.llm.endpoints",
+        "music.pairs",
+        "music.preferences.reader",
+        "music.preferences.split",
+        "music.preferences.writer",
+        "music.registry",
+        "music.seeding",
+    ],
+)
+def test_examples_are_right(name):
+    tested = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
+    assert tested.attempted > 0
+    assert tested.failed == 0
