@@ -20,6 +20,8 @@ import pytest
         "music.preferences.writer",
         "music.registry",
         "music.seeding",
+        "music_trainers.policy.config",
+        "music_trainers.reward.config",
     ],
 )
 def test_examples_are_right(name):
