@@ -12,7 +12,7 @@ from music.llm.chat import EndpointError
 from music.reward.tokens.contract import UnscorableError
 from music_agents.failures import RoleFailedError
 from music_envs.chat.episode import Episode
-from music_envs.chat.validation import require_num, require_reply
+from music_envs.chat.validation import require_action, require_num
 from music_envs.chat.world import ChatWorld
 from music_envs.policies import Policy
 
@@ -94,7 +94,7 @@ def _replies(policy: Policy, episodes: Sequence[Episode]) -> list[str | Exceptio
 
 def _checked(reply: str) -> str | Exception:
     try:
-        require_reply(reply)
+        require_action(reply)
     except InvalidInputError as error:
         return error
     return reply

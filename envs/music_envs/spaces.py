@@ -70,8 +70,6 @@ class ReplySpace(Space[str]):
         """Two reply spaces of one length are equal."""
         return isinstance(other, ReplySpace) and self.max_chars == other.max_chars
 
-    __hash__ = None  # type: ignore[assignment]  # spaces are mutable: they hold a random generator
-
     def __repr__(self) -> str:
         """Return the constructor's call."""
         return f"ReplySpace({self.max_chars})"
@@ -107,8 +105,6 @@ class ConversationSpace(Space[Conversation]):
     def __eq__(self, other: object) -> bool:
         """All conversation spaces are equal."""
         return isinstance(other, ConversationSpace)
-
-    __hash__ = None  # type: ignore[assignment]  # spaces are mutable: they hold a random generator
 
     def __repr__(self) -> str:
         """Return the constructor's call."""

@@ -14,11 +14,12 @@ from music.evaluation.benchmarks.types import Benchmark, ItemSet
 from music.evaluation.config import BenchmarkReading, EvaluationConfig
 from music.evaluation.report import evaluation_report
 from music.evaluation.result import EvaluationResult, evaluate
-from music.evaluation.scoring.by_name import Progress, no_progress, require_scorers, scores_by_name
+from music.evaluation.scoring.by_name import require_scorers, scores_by_name
 from music.evaluation.scoring.records import ScoreSet
 from music.files import require_output_folder
 from music.judges.settings import JudgeSettings
 from music.preferences import Consecutive, parse_format
+from music.progress import ProgressBar, no_progress
 from music.report import Report, write_report
 
 __all__ = ["read_items", "run_evaluation", "write_outputs"]
@@ -30,7 +31,7 @@ def run_evaluation(
     config: EvaluationConfig,
     *,
     judge_settings: JudgeSettings | None = None,
-    progress: Progress = no_progress,
+    progress: ProgressBar = no_progress,
     note: Callable[[str], None] = logger.info,
 ) -> EvaluationResult:
     """Evaluate a reward model, or a judge, on a benchmark.

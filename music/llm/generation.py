@@ -1,6 +1,6 @@
 """How a model in this process draws tokens, and where it stops: a request's `Sampling` as transformers takes it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from music.llm.chat import Sampling
@@ -8,13 +8,68 @@ from music.llm.chat import Sampling
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["before_stop", "drawing", "stopping", "up_to_stop"]
+__all__ = ["before_stop", "generate", "up_to_stop"]
 
 _DEFAULT_TEMPERATURE = 1.0
 """Of a model that would be greedy: whoever asks again for a reply that was of no use must get another."""
 
 
-def drawing(sampling: Sampling, *, is_greedy: bool) -> dict[str, Any]:
+def generate(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[list[int]],
+    sampling: Sampling,
+    seed: int | None,
+    options: Mapping[str, Any],
+) -> list[list[int]]:
+    """Return the new tokens of a batch; the process's random state is left as it was found.
+
+    Args:
+        model: A causal language model of transformers.
+        tokenizer: Its tokenizer.
+        prompts: The tokens of each prompt.
+        sampling: How tokens are drawn, and where a reply stops.
+        seed: Of the batch; None for the process's random state.
+        options: Further ones of `generate`: `max_new_tokens`, and `pad_token_id`, None if there is none.
+
+    Returns:
+        `[num_prompts, num_new]`, padded behind.
+    """
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    rows = [torch.tensor(ids) for ids in prompts]
+    pad = options["pad_token_id"] or 0
+    ids = pad_sequence(rows, batch_first=True, padding_value=pad, padding_side="left")
+    mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True, padding_side="left")
+    drawing = _drawing(sampling, is_greedy=not model.generation_config.do_sample)
+    if sampling.stop:
+        drawing["stopping_criteria"] = [_stopping(sampling.stop, tokenizer, ids.shape[1])]
+    inputs = {"input_ids": ids.to(model.device), "attention_mask": mask.to(model.device)}
+    with torch.inference_mode(), torch.random.fork_rng(enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        output = model.generate(**inputs, **options, **drawing)
+    tokens: list[list[int]] = output[:, ids.shape[1] :].tolist()
+    return tokens
+
+
+def before_stop(text: str, stop: Sequence[str]) -> str:
+    """Return a text up to the first of the texts that end it."""
+    places = [place for end in stop if (place := text.find(end)) >= 0]
+    return text[: min(places)] if places else text
+
+
+def up_to_stop(tokens: list[int], stop: Sequence[str], tokenizer: Any) -> list[int]:
+    """Return the tokens that were generated until a text that ends the reply was whole; padding follows them."""
+    for num in range(1, len(tokens)):
+        text = tokenizer.decode(tokens[:num], skip_special_tokens=True)
+        if before_stop(text, stop) != text:
+            return tokens[:num]
+    return tokens
+
+
+def _drawing(sampling: Sampling, *, is_greedy: bool) -> dict[str, Any]:
     """Return how `generate` is to draw tokens.
 
     Args:
@@ -32,7 +87,7 @@ def drawing(sampling: Sampling, *, is_greedy: bool) -> dict[str, Any]:
     return options
 
 
-def stopping(stop: Sequence[str], tokenizer: Any, num_prompt: int) -> Callable[..., "torch.Tensor"]:
+def _stopping(stop: Sequence[str], tokenizer: Any, num_prompt: int) -> Callable[..., "torch.Tensor"]:
     """Return what tells `generate` which rows hold a text that ends them, behind a prompt of so many tokens.
 
     transformers' own `stop_strings` rebuild the vocabulary as text, and fail for some tokenizers.
@@ -44,18 +99,3 @@ def stopping(stop: Sequence[str], tokenizer: Any, num_prompt: int) -> Callable[.
         return torch.tensor([before_stop(text, stop) != text for text in texts], device=input_ids.device)
 
     return ended
-
-
-def before_stop(text: str, stop: Sequence[str]) -> str:
-    """Return a text up to the first of the texts that end it."""
-    places = [place for end in stop if (place := text.find(end)) >= 0]
-    return text[: min(places)] if places else text
-
-
-def up_to_stop(tokens: list[int], stop: Sequence[str], tokenizer: Any) -> list[int]:
-    """Return the tokens that were generated until a text that ends the reply was whole; padding follows them."""
-    for num in range(1, len(tokens)):
-        text = tokenizer.decode(tokens[:num], skip_special_tokens=True)
-        if before_stop(text, stop) != text:
-            return tokens[:num]
-    return tokens

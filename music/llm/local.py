@@ -11,20 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby, islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from music.chat_template import BUILT_IN, RENDERING_FAULTS, choose_template, template_text
 from music.errors import InvalidInputError
 from music.llm.chat import ChatReply, ChatRequest, ReplyOutcome, RequestRejectedError, Sampling, StoppedWaitingError
 from music.llm.endpoints import FORMS
-from music.llm.generation import before_stop, drawing, stopping, up_to_stop
+from music.llm.generation import before_stop, generate, up_to_stop
 from music.llm.reading import read_text
 from music.llm.thinking import find_open_mark
 from music.names import require_model
 from music.quiet import quiet_transformers
-
-if TYPE_CHECKING:
-    import torch
 
 __all__ = ["TEMPLATE_QUERY", "LocalChatModel", "load_local_model"]
 
@@ -86,6 +83,7 @@ class LocalChatModel:
     """
 
     def __init__(self, path_or_hub_id: str, chat_template: str | None = None) -> None:
+        import torch
         from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -98,14 +96,15 @@ class LocalChatModel:
                     path_or_hub_id, dtype="auto", use_safetensors=True, trust_remote_code=False
                 )
         except (OSError, ValueError, SafetensorError) as error:
+            reason = str(error).strip().partition("\n")[0][:300]
             raise InvalidInputError(
-                f"{self._name}: expected a causal language model (safetensors): {_first_line(error)}"
+                f"{self._name}: expected a causal language model (safetensors): {reason}"
             ) from error
         try:
             self._closing = self._set_template(chat_template)
         except InvalidInputError as error:
             raise InvalidInputError(f"{self._name}: {error}") from error
-        self._model = model.to(_device()).eval()
+        self._model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
         self._is_stopped = False
 
     def _set_template(self, choice: str | None) -> tuple[int, ...]:
@@ -175,7 +174,12 @@ class LocalChatModel:
 
     def _answer(self, prompts: Sequence[_Prompt]) -> list[ChatReply]:
         """Answer prompts of one kind as one batch."""
-        generated = self._generate(prompts).tolist()
+        first = prompts[0]
+        options: dict[str, Any] = {"max_new_tokens": first.max_tokens, "pad_token_id": self._pad_token()}
+        if self._closing:
+            options["eos_token_id"] = list(self._end_tokens())
+        ids = [prompt.ids for prompt in prompts]
+        generated = generate(self._model, self._tokenizer, ids, first.sampling, first.seed, options)
         return [self._read(prompt, row) for prompt, row in zip(prompts, generated, strict=True)]
 
     def _read(self, prompt: _Prompt, row: list[int]) -> ChatReply:
@@ -238,28 +242,6 @@ class LocalChatModel:
             raise RequestRejectedError(f"{self._name}: the prompt's {num_prompt} tokens fill the context of {limit}")
         return room
 
-    def _generate(self, prompts: Sequence[_Prompt]) -> "torch.Tensor":
-        """Return the new tokens, `[num_prompts, num_new]`; the process's random state is left as it was found."""
-        import torch
-        from torch.nn.utils.rnn import pad_sequence
-
-        first, pad = prompts[0], self._pad_token()
-        options: dict[str, Any] = {"max_new_tokens": first.max_tokens, "pad_token_id": pad}
-        if self._closing:
-            options["eos_token_id"] = list(self._end_tokens())
-        options |= drawing(first.sampling, is_greedy=not self._model.generation_config.do_sample)
-        rows = [torch.tensor(prompt.ids) for prompt in prompts]
-        ids = pad_sequence(rows, batch_first=True, padding_value=pad or 0, padding_side="left")
-        mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True, padding_side="left")
-        if first.sampling.stop:
-            options["stopping_criteria"] = [stopping(first.sampling.stop, self._tokenizer, ids.shape[1])]
-        inputs = {"input_ids": ids.to(self._model.device), "attention_mask": mask.to(self._model.device)}
-        with torch.inference_mode(), torch.random.fork_rng(enabled=first.seed is not None):
-            if first.seed is not None:
-                torch.manual_seed(first.seed)
-            output: torch.Tensor = self._model.generate(**inputs, **options)
-        return output[:, ids.shape[1] :]
-
     def _end_tokens(self) -> tuple[int, ...]:
         """Return the tokens that end a reply."""
         end = self._model.generation_config.eos_token_id
@@ -287,13 +269,3 @@ def _batches(places: Iterable[int], size: int) -> Iterator[list[int]]:
     rest = iter(places)
     while batch := list(islice(rest, size)):
         yield batch
-
-
-def _device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:300]

@@ -25,12 +25,6 @@ __all__ = ["Pacer", "PacingSettings"]
 
 _SLACK_SECONDS = 0.05
 """How late a send may be without being lost for the rate: event loops are not punctual."""
-_STRAY_SHARE = 0.25
-"""429s in fewer of the replies than this are stray: others' traffic, or a limit that is just met, and no storm."""
-_MEMORY = 64
-"""Replies over which that share is taken, as a running mean."""
-_BENEFIT_OF_DOUBT = 8
-"""Replies that an endpoint is thought to have given before its first, so that its first 429 may be a stray one."""
 _Waiter = tuple[asyncio.Future[int], float]
 
 
@@ -86,7 +80,6 @@ class Pacer:
         self._tokens_in_flight = 0.0
         self.usage = UsageEstimate()
         """What requests use, as their replies teach it."""
-        self._limited_mean, self._mean_weight = 0.0, _BENEFIT_OF_DOUBT / _MEMORY
         self._sends: TokenBucket | None = None
         self._paused_until = 0.0
         self._num_pauses = 0
@@ -150,7 +143,11 @@ class Pacer:
             self._last_ticket += 1
             return self._last_ticket
         self.sleep.refuse_if_stopped()
-        self._adopt_loop(loop := asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:  # the waiters and the timer of a loop that has ended are gone
+            self._loop, self._timer = loop, None
+            self._again.clear()
+            self._new.clear()
         waiter: asyncio.Future[int] = loop.create_future()
         if not self.num_waiting:
             self._moved_at = self._clock()
@@ -189,7 +186,11 @@ class Pacer:
         """
         is_held_back = False
         if isinstance(end, ChatReply):
-            self._note_reply(end, tokens)
+            now, limit = self._clock(), self.limit
+            self._num_pauses = 0
+            self._throttle.served(now, limit is not None and self.in_flight >= limit)
+            if tokens and end.prompt_tokens:
+                self._tokens.take(now, end.prompt_tokens + end.completion_tokens - tokens)
         elif isinstance(end, EndpointError):
             error = end.error if isinstance(end, FailedTryError) else end
             self.errors[type(error).__name__.removesuffix("Error")] += 1
@@ -206,22 +207,11 @@ class Pacer:
         if self._is_free:
             self._note_limits()
 
-    def _note_reply(self, reply: ChatReply, tokens: float) -> None:
-        now, limit = self._clock(), self._throttle.limit
-        self._num_pauses = 0
-        self._limited_mean -= self._limited_mean / _MEMORY
-        self._mean_weight += (1 - self._mean_weight) / _MEMORY
-        self._throttle.served(now, limit is not None and self.in_flight >= limit)
-        if tokens and reply.prompt_tokens:
-            self._tokens.take(now, reply.prompt_tokens + reply.completion_tokens - tokens)
-
     def _note_429(self, ticket: int, retry_after: float | None) -> bool:
         """Pause and cut, and return True; but a stray 429 changes nothing."""
         now = self._clock()
         self.num_rate_limited += 1
-        self._limited_mean += (1 - self._limited_mean) / _MEMORY
-        self._mean_weight += (1 - self._mean_weight) / _MEMORY
-        if self._limited_mean < _STRAY_SHARE * self._mean_weight:
+        if self._throttle.is_stray():
             return False
         has_cut = self._throttle.limited(now, ticket, self._last_ticket, self.in_flight)
         if has_cut:
@@ -246,6 +236,7 @@ class Pacer:
 
     def _pump(self) -> None:
         """Admit whom the limits let through, and come back when they let through the next."""
+        self._timer = None
         now = self._clock()
         while lane := self._again or self._new:
             waiter, tokens = lane[0]
@@ -255,14 +246,10 @@ class Pacer:
                 seconds, self._held_by = self._wait(now, tokens)
                 if seconds > 0:
                     self._held_until = now + seconds
-                    self._timer = waiter.get_loop().call_later(seconds, self._wake)
+                    self._timer = waiter.get_loop().call_later(seconds, self._pump)
                     return
                 waiter.set_result(self._admit(now, tokens))
             lane.popleft()
-
-    def _wake(self) -> None:
-        self._timer = None
-        self._pump()
 
     def _wait(self, now: float, tokens: float) -> tuple[float, str]:
         """Return the seconds until a request may be sent, as far as time decides, and what it waits for."""
@@ -297,10 +284,3 @@ class Pacer:
         self._is_free = not (has_throttle or self._requests.is_known or self._tokens.is_known or self._is_stopped)
         if not self._throttle.num_cuts:
             self._sends = None
-
-    def _adopt_loop(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Forget the waiters and the timer of an event loop that has ended."""
-        if self._loop is not loop:
-            self._loop, self._timer = loop, None
-            self._again.clear()
-            self._new.clear()

@@ -36,6 +36,12 @@ _MAX_DOUBLINGS = 20.0
 """After the first cut the rate doubles each second, until the second cut tells where the limit is."""
 _MIN_RATE = 1.0
 """Requests per second, however bad things are."""
+_STRAY_SHARE = 0.25
+"""429s in fewer of the replies than this are stray: others' traffic, or a limit that is just met, and no storm."""
+_MEMORY = 64
+"""Replies over which that share is taken, as a running mean."""
+_BENEFIT_OF_DOUBT = 8
+"""Replies that an endpoint is thought to have given before its first, so that its first 429 may be a stray one."""
 
 
 class TokenBucket:
@@ -164,6 +170,7 @@ class Throttle:
         self._counted_since = -math.inf
         self._num_served = 0
         self._round = 0
+        self._limited_mean, self._mean_weight = 0.0, _BENEFIT_OF_DOUBT / _MEMORY
 
     def rate(self, now: float) -> float | None:
         """Return the requests per second that may be sent now; None for no limit."""
@@ -178,6 +185,8 @@ class Throttle:
 
     def served(self, now: float, is_full: bool) -> None:
         """Note a reply; `is_full` if more requests would be in flight if the limit let them."""
+        self._limited_mean -= self._limited_mean / _MEMORY
+        self._mean_weight += (1 - self._mean_weight) / _MEMORY
         if not self.num_cuts and now - self._counted_since > _WINDOW:
             self._counted_since, self._num_served = now, 0
         self._num_served += 1
@@ -188,6 +197,12 @@ class Throttle:
             self._round = 0
             grown = self.limit + max(1, int(self.limit * _GROWTH))
             self.limit = grown if self._ceiling is None else min(grown, self._ceiling)
+
+    def is_stray(self) -> bool:
+        """Count a 429, and return whether it is a stray one among many replies, which says nothing of the limit."""
+        self._limited_mean += (1 - self._limited_mean) / _MEMORY
+        self._mean_weight += (1 - self._mean_weight) / _MEMORY
+        return self._limited_mean < _STRAY_SHARE * self._mean_weight
 
     def limited(self, now: float, ticket: int, last_ticket: int, num_in_flight: int) -> bool:
         """Note a 429 and return whether it cut.

@@ -1,7 +1,6 @@
 """What a model in this process writes is read as a server's replies are: its special tokens are not dropped unseen."""
 
 import pytest
-import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -48,10 +47,10 @@ def thinker(tmp_path_factory):
 @pytest.fixture
 def ask(monkeypatch):
     async def ask(model, written):
-        ids = torch.tensor([[WORDS.index(word) for word in written.split()]])
-        monkeypatch.setattr(model, "_generate", lambda prompts: ids)
+        ids = [[WORDS.index(word) for word in written.split()]]
+        monkeypatch.setattr("music.llm.local.generate", lambda *_: ids)
         request = ChatRequest(
-            messages=(Message(role="user", content="kettle"),), sampling=Sampling(max_tokens=ids.numel())
+            messages=(Message(role="user", content="kettle"),), sampling=Sampling(max_tokens=len(ids[0]))
         )
         return await model.complete(request)
 

@@ -13,10 +13,10 @@ from music.preferences.row_messages import to_conversation
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["plain_reply", "read_prompt", "read_rendered_prompt", "replied", "reply_of_query", "reply_text"]
+__all__ = ["as_prompt", "plain_reply", "read_rendered_prompt", "replied", "reply_of_query", "reply_text"]
 
 
-def read_prompt(messages: object) -> Conversation:
+def as_prompt(messages: object) -> Conversation:
     """Return the prompt as a conversation that ends with the user or with a tool's result.
 
     Args:
@@ -74,7 +74,7 @@ def read_rendered_prompt(tokenizer: "PreTrainedTokenizerBase", text: str, messag
     Raises:
         InvalidInputError: The text is not exactly what the tokenizer's chat template makes of the messages.
     """
-    prompt = read_prompt(messages)
+    prompt = as_prompt(messages)
     made = tokenizer.apply_chat_template(prompt.to_messages(), tokenize=False, add_generation_prompt=True)
     if made != text:
         raise InvalidInputError(

@@ -13,7 +13,7 @@ from music.conversation import StopReason
 from music.errors import InvalidInputError
 from music.reward.tokens.contract import UnscorableError
 from music_envs.chat.episode import Episode, begin_info, step_info
-from music_envs.chat.validation import generator_for, require_reply, require_running
+from music_envs.chat.validation import generator_for, require_action, require_running
 from music_envs.chat.world import ChatWorld
 
 __all__ = ["ChatAction", "ChatEnvironment", "ChatObservation"]
@@ -78,7 +78,7 @@ class ChatEnvironment(Environment):  # type: ignore[misc]
         """
         before = require_running(self._episode)
         try:
-            require_reply(action.message)
+            require_action(action.message)
         except InvalidInputError as error:
             return self._observe(_cut_short(before, error), None)
         after = run_in_background(self._world.reply(before, action.message))

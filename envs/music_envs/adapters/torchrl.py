@@ -12,9 +12,9 @@ from torchrl.envs import Transform
 from music.aio import finish_all, run_in_background
 from music.conversation import Conversation
 from music.seeding import derive_seed
-from music_envs.adapters.messages import read_prompt, reply_text
+from music_envs.adapters.messages import as_prompt, reply_text
 from music_envs.chat.episode import Episode
-from music_envs.chat.validation import require_reply, require_running
+from music_envs.chat.validation import require_action, require_running
 from music_envs.chat.world import ChatWorld
 
 __all__ = ["ChatUser"]
@@ -54,7 +54,7 @@ class ChatUser(Transform):  # type: ignore[misc]  # no types
         histories = tensordict_reset["history"].prompt.unbind(0)
         self._num_resets += 1
         seeds = [derive_seed(self._seed, self._num_resets, row) for row in range(len(histories))]
-        prompts = [read_prompt(_messages(history)) for history in histories]
+        prompts = [as_prompt(_messages(history)) for history in histories]
         self._episodes = [self._world.take_up(prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
         return _ended(tensordict_reset, self._episodes)
 
@@ -69,7 +69,7 @@ class ChatUser(Transform):  # type: ignore[misc]  # no types
         replies = [reply_text(_messages(history)[-1]["content"]).strip() for history in chats.prompt.unbind(0)]
         before = [require_running(episode) for episode in self._episodes]
         for reply in replies:
-            require_reply(reply)
+            require_action(reply)
         answered = run_in_background(finish_all(list(map(self._world.reply, before, replies))))
         rewards, after = self._world.reward(before, answered)
         self._episodes = list(after)

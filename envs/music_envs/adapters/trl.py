@@ -11,7 +11,7 @@ from music.errors import InvalidInputError
 from music.reward.functions import RewardFunction
 from music.reward.tokens.contract import UnscorableError
 from music.seeding import derive_seed
-from music_envs.adapters.messages import read_prompt, replied, reply_text
+from music_envs.adapters.messages import as_prompt, replied, reply_text
 from music_envs.adapters.template import TurnTemplate
 from music_envs.chat.episode import Episode
 from music_envs.chat.world import ChatWorld
@@ -36,7 +36,7 @@ def as_trl_reward(reward: RewardFunction) -> Callable[..., list[float | None]]:
         **_: Any,
     ) -> list[float | None]:
         pairs = zip(prompts, completions, strict=True)
-        scores = scores_or_none(reward, [replied(read_prompt(prompt), _reply(made)) for prompt, made in pairs])
+        scores = scores_or_none(reward, [replied(as_prompt(prompt), _reply(made)) for prompt, made in pairs])
         if log_metric is not None:
             log_metric("unscorable", scores.count(None) / len(scores))
         return scores
@@ -104,7 +104,7 @@ class ChatRollout:
         return _rollout_fields(trajectories, has_logprobs=sampled is not None)
 
     def _begin(self, prompt: object, tokenizer: PreTrainedTokenizerBase, options: dict[str, Any]) -> "_Trajectory":
-        conversation = read_prompt(prompt)
+        conversation = as_prompt(prompt)
         episode = self._world.take_up(conversation, derive_seed(self._seed, self._num_calls, conversation))
         rendered: Any = tokenizer.apply_chat_template(
             conversation.to_messages(), tokenize=True, return_dict=True, add_generation_prompt=True, **options

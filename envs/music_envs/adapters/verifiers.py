@@ -14,9 +14,9 @@ from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.reward.tokens.contract import UnscorableError
 from music.seeding import derive_seed
-from music_envs.adapters.messages import read_prompt, reply_text
+from music_envs.adapters.messages import as_prompt, reply_text
 from music_envs.chat.episode import Episode
-from music_envs.chat.validation import require_reply
+from music_envs.chat.validation import require_action
 from music_envs.chat.world import ChatWorld
 
 __all__ = ["ChatRubric", "UserSimulationEnv"]
@@ -45,7 +45,7 @@ class UserSimulationEnv(vf.MultiTurnEnv):  # type: ignore[misc]  # no types
     async def setup_state(self, state: vf.State) -> vf.State:
         """Start from the prompt."""
         seed = derive_seed(self._seed, state["example_id"])
-        state[EPISODES] = [self._world.take_up(read_prompt(state["prompt"]), seed)]
+        state[EPISODES] = [self._world.take_up(as_prompt(state["prompt"]), seed)]
         return state
 
     async def env_response(self, messages: vf.Messages, state: vf.State, **_: Any) -> vf.Messages:
@@ -57,7 +57,7 @@ class UserSimulationEnv(vf.MultiTurnEnv):  # type: ignore[misc]  # no types
         """
         reply = reply_text(cast(Mapping[str, Any], messages[-1])["content"]).strip()
         try:
-            require_reply(reply)
+            require_action(reply)
         except InvalidInputError as error:
             raise vf.InvalidModelResponseError(str(error)) from error
         after = await self._world.reply(state[EPISODES][-1], reply)

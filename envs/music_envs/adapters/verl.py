@@ -5,7 +5,7 @@ from typing import Any
 
 from music.errors import InvalidInputError
 from music.reward.functions import RewardFunction
-from music_envs.adapters.messages import read_prompt, replied
+from music_envs.adapters.messages import as_prompt, replied
 from music_envs.scoring import scores_or_none
 
 __all__ = ["as_compute_score"]
@@ -37,7 +37,7 @@ def as_compute_score(reward: RewardFunction, *, floor: float) -> Callable[..., d
             )
         if info.get("messages") is None:
             raise InvalidInputError(f"expected the prompt's `messages` in extra_info, got the keys {sorted(info)}")
-        (score,) = scores_or_none(reward, [replied(read_prompt(info["messages"]), solution_str)])
+        (score,) = scores_or_none(reward, [replied(as_prompt(info["messages"]), solution_str)])
         return {"score": floor if score is None else score, "unscorable": float(score is None)}
 
     return compute_score

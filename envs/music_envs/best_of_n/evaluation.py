@@ -2,12 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError, MusicError
@@ -16,6 +14,7 @@ from music.judges.model import open_judge_model
 from music.judges.pairwise import PairwiseJudge
 from music.judges.settings import JudgeSettings, read_judge
 from music.llm.openai import ClientSettings
+from music.progress import ProgressBar, no_progress
 from music.registry import ORACLE, SANDBOX
 from music.reward.functions import RewardFunction, load_reward, require_reward
 from music_envs.best_of_n.by_n import score_by_n
@@ -36,27 +35,11 @@ from music_envs.players import PlayerOptions, open_players, read_player_options
 from music_envs.prompts import load_prompts
 from music_envs.scoring import load_growing_reward
 
-__all__ = ["BestOfNEvaluation", "Progress", "evaluate_best_of_n"]
+__all__ = ["BestOfNEvaluation", "evaluate_best_of_n"]
 
 logger = logging.getLogger(__name__)
 
 Grades = Sequence[float | None]
-
-
-class Progress(Protocol):
-    """Shows how far a count is, for as long as its context lasts; `music.cli.counted` is one."""
-
-    def __call__(
-        self, label: str, total: int, /, *, is_bound: bool = False
-    ) -> AbstractContextManager[Callable[[int], None]]:
-        """Return a context that yields what to call with how many more are done; `total` may be a bound."""
-        ...
-
-
-@contextmanager
-def no_progress(label: str, total: int, /, *, is_bound: bool = False) -> Iterator[Callable[[int], None]]:
-    """Show nothing."""
-    yield lambda num: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +79,7 @@ async def evaluate_best_of_n(
     options: Sequence[str] = (),
     client: ClientSettings | None = None,
     judge_settings: JudgeSettings | None = None,
-    progress: Progress = no_progress,
+    progress: ProgressBar = no_progress,
     note: Callable[[str], None] = logger.info,
 ) -> BestOfNEvaluation:
     """Let a reward, and perhaps a baseline, select over the same seeds, and have a judge grade what they made.
@@ -192,7 +175,7 @@ async def _run(
     selectors: Sequence[RewardFunction],
     strategy: Strategy,
     options: dict[str, PlayerOptions],
-    progress: Progress,
+    progress: ProgressBar,
     note: Callable[[str], None],
 ) -> list[list[Rollout]]:
     """Run Best-of-N with each selector; equal requests are sent once."""
@@ -241,7 +224,7 @@ def _write(
 
 
 async def _judge(
-    arms: Sequence[Sequence[Rollout]], endpoint: str, settings: JudgeSettings, out: Path | None, progress: Progress
+    arms: Sequence[Sequence[Rollout]], endpoint: str, settings: JudgeSettings, out: Path | None, progress: ProgressBar
 ) -> RolloutComparison:
     """Let the model behind an endpoint compare; its replies and judgements are kept in the output folder."""
     async with open_judge_model(endpoint, settings, out and out / "judge.sqlite") as model:

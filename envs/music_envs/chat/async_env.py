@@ -16,8 +16,8 @@ from music_envs.chat.validation import (
     UserLike,
     generator_for,
     refuses_unknown_arguments,
+    require_action,
     require_begun,
-    require_reply,
     require_running,
 )
 from music_envs.chat.world import ChatWorld, RewardMode
@@ -86,7 +86,7 @@ class AsyncChatEnv:
     async def step(self, action: str) -> tuple[Conversation, float, bool, bool, dict[str, Any]]:
         """Reply to the user; see `ChatEnv.step`. The reward function runs on a thread."""
         before = require_running(self._episode)
-        require_reply(action)
+        require_action(action)
         after = await self._world.reply(before, action)
         (reward,), (after,) = await asyncio.to_thread(self._world.reward, [before], [after])
         self._episode = after

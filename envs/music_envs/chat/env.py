@@ -17,9 +17,9 @@ from music_envs.chat.validation import (
     generator_for,
     plain_seed,
     refuses_unknown_arguments,
+    require_action,
     require_begun,
     require_render_mode,
-    require_reply,
     require_running,
 )
 from music_envs.chat.world import ChatWorld, RewardMode
@@ -100,7 +100,7 @@ class ChatEnv(gymnasium.Env[Conversation, str]):
         >>> env.close()
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012  # Gymnasium's own declaration
+    metadata = gymnasium.Env.metadata | {"render_modes": ["ansi"], "render_fps": 1}
 
     @refuses_unknown_arguments
     def __init__(
@@ -159,7 +159,7 @@ class ChatEnv(gymnasium.Env[Conversation, str]):
             ResetNeeded: No episode is running.
         """
         before = require_running(self._episode)
-        require_reply(action)
+        require_action(action)
         after = run_in_background(self._world.reply(before, action))
         (reward,), (after,) = self._world.reward([before], [after])
         self._episode = after  # only now: a step that raises leaves the episode unchanged

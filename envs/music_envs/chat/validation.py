@@ -23,20 +23,20 @@ from music.names import did_you_mean
 from music.reward.functions import RewardFunction
 from music_agents.personas import Persona
 from music_agents.personas.sources import read_persona_file
-from music_agents.roles import Role
+from music_agents.roles import Speaker
 from music_envs.chat.episode import ChatSnapshot, Episode
 from music_envs.prompts import load_prompts
 from music_envs.spaces import ReplySpace, is_encodable
 
 __all__ = ["NO_CONTEXT", "IsDone", "PersonasLike", "RewardLike", "SeedsLike", "UserLike"]
-__all__ += ["autoreset_mode_of", "generator_for", "plain_seed", "read_personas", "read_seed_index", "read_seeds"]
-__all__ += ["refuses_unknown_arguments", "require_begun", "require_callable", "require_count", "require_num"]
-__all__ += ["require_render_mode", "require_reply", "require_running", "seeds_by_env", "unmasked"]
+__all__ += ["autoreset_mode_of", "generator_for", "plain_seed", "read_persona_argument", "read_seed_argument"]
+__all__ += ["read_seed_index", "refuses_unknown_arguments", "require_action", "require_begun", "require_callable"]
+__all__ += ["require_count", "require_num", "require_render_mode", "require_running", "seeds_by_env", "unmasked"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-UserLike: TypeAlias = str | ChatModel | Role
+UserLike: TypeAlias = str | ChatModel | Speaker
 RewardLike: TypeAlias = str | RewardFunction
 SeedsLike: TypeAlias = str | Path | Sequence[Conversation]
 PersonasLike: TypeAlias = str | Path | Sequence[Persona]
@@ -86,7 +86,7 @@ def require_callable(name: str, value: object, expected: str) -> None:
         raise InvalidInputError(f"expected {name} to be {expected}, got {value!r}")
 
 
-def read_seeds(seeds: SeedsLike) -> tuple[Conversation, ...]:
+def read_seed_argument(seeds: SeedsLike) -> tuple[Conversation, ...]:
     """Return the conversations to start from.
 
     Raises:
@@ -100,7 +100,7 @@ def read_seeds(seeds: SeedsLike) -> tuple[Conversation, ...]:
     return read
 
 
-def read_personas(personas: PersonasLike) -> tuple[Persona, ...]:
+def read_persona_argument(personas: PersonasLike) -> tuple[Persona, ...]:
     """Return the personas that users may have; none for anyone.
 
     Raises:
@@ -181,7 +181,7 @@ def read_seed_index(options: Mapping[str, Any], num_seeds: int) -> int | None:
 # Actions and snapshots; `env` is which of many environments they are for
 
 
-def require_reply(action: object, env: int | None = None) -> None:
+def require_action(action: object, env: int | None = None) -> None:
     """Refuse what is no reply.
 
     Raises:

@@ -23,11 +23,11 @@ from music_envs.chat.validation import (
     autoreset_mode_of,
     generator_for,
     refuses_unknown_arguments,
+    require_action,
     require_begun,
     require_count,
     require_num,
     require_render_mode,
-    require_reply,
     require_running,
     seeds_by_env,
     unmasked,
@@ -141,7 +141,7 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
         going = [i for i in range(self.num_envs) if i not in fresh]
         before = [require_running(self._episodes[i], i) for i in going]
         for i in going:
-            require_reply(actions[i], i)
+            require_action(actions[i], i)
         replies = [self._world.reply(episode, actions[i]) for i, episode in zip(going, before, strict=True)]
         drawing = {i: generator_for(None, self._generators[i]) for i in fresh}
         reached = run_in_background(finish_all([*replies, *map(self._world.begin, drawing.values())]))

@@ -22,9 +22,9 @@ from music_envs.chat.validation import (
     RewardLike,
     SeedsLike,
     UserLike,
-    read_personas,
+    read_persona_argument,
+    read_seed_argument,
     read_seed_index,
-    read_seeds,
     refuses_unknown_arguments,
     require_callable,
     require_count,
@@ -70,8 +70,8 @@ class ChatWorld:
             modes = ", ".join(get_args(RewardMode))
             raise InvalidInputError(f"expected a reward mode of {modes}, got {reward_mode!r}")
         self.reward_mode: RewardMode = reward_mode
-        self._seeds = read_seeds(seeds)
-        self._personas = read_personas(personas)
+        self._seeds = read_seed_argument(seeds)
+        self._personas = read_persona_argument(personas)
         if is_done is not None:
             require_callable("is_done", is_done, "a callable from a conversation to whether it ends there, or None")
         self._is_done = is_done

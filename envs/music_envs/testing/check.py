@@ -12,8 +12,8 @@ from gymnasium.utils.env_checker import check_env
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
-from music_envs.testing.episode_rules import check_ends, check_info, check_reward, check_turns
-from music_envs.testing.steps import BrokenRuleError, RecordedStep, begin, play, play_on, require_same, shown
+from music_envs.testing.episode_rules import check_ends, check_info, check_step_rewards, check_turns
+from music_envs.testing.steps import BrokenRuleError, RecordedStep, begin, play, play_on, require_same, shorten
 
 __all__ = ["check_chat_env"]
 
@@ -49,7 +49,7 @@ def check_chat_env(make: Callable[[], gymnasium.Env[Conversation, str]], *, seed
     episode = play(first, seed)
     for check in (check_turns, check_ends, check_info):
         check(episode)
-    check_reward(getattr(first, "reward_mode", None), episode)
+    check_step_rewards(getattr(first, "reward_mode", None), episode)
     following = play(first)
     _check_determinism(second, seed, episode, following)
     _check_options(second, seed, [episode[0], following[0]])
@@ -123,7 +123,7 @@ def _check_refusal(env: Any, seed: int, episode: Sequence[RecordedStep]) -> None
     start = begin(env, seed)
     for action in NO_REPLIES:
         if action not in env.action_space:
-            _require_raises("refusal", InvalidInputError, f"the reply {shown(action)}", partial(env.step, action))
+            _require_raises("refusal", InvalidInputError, f"the reply {shorten(action)}", partial(env.step, action))
     require_same("refusal", "after actions that were refused", episode, play_on(env, [start]))
     _require_raises("refusal", ResetNeeded, "a reply after the end", partial(env.step, "Too late."))
 

@@ -6,9 +6,9 @@ from typing import Any, get_args
 
 from music.conversation import StopReason
 from music_envs.chat.world import RewardMode
-from music_envs.testing.steps import BrokenRuleError, RecordedStep, shown
+from music_envs.testing.steps import BrokenRuleError, RecordedStep, shorten
 
-__all__ = ["check_ends", "check_info", "check_reward", "check_turns"]
+__all__ = ["check_ends", "check_info", "check_step_rewards", "check_turns"]
 
 TOLERANCE = 1e-6
 """How far a reward may be from what its mode promises, relative to it."""
@@ -26,9 +26,9 @@ def check_turns(episode: Sequence[RecordedStep]) -> None:
         if turn:
             replied = episode[turn - 1].observation.assistant(now.action)
             if now.observation.prefix(len(replied.messages)) != replied:
-                raise BrokenRuleError("turns", f"turn {turn} to continue {shown(replied)}", now.observation)
+                raise BrokenRuleError("turns", f"turn {turn} to continue {shorten(replied)}", now.observation)
             if len(now.observation.messages) > len(replied.messages) + 1:
-                raise BrokenRuleError("turns", f"at most one message after {shown(replied)}", now.observation)
+                raise BrokenRuleError("turns", f"at most one message after {shorten(replied)}", now.observation)
 
 
 def check_ends(episode: Sequence[RecordedStep]) -> None:
@@ -37,7 +37,7 @@ def check_ends(episode: Sequence[RecordedStep]) -> None:
         reason = now.info.get("stop_reason")
         promised = (reason not in (None, StopReason.ERROR), reason == StopReason.ERROR)
         if (now.terminated, now.truncated) != promised:
-            expected = f"(terminated, truncated) = {promised} in turn {turn} with the stop reason {shown(reason)}"
+            expected = f"(terminated, truncated) = {promised} in turn {turn} with the stop reason {shorten(reason)}"
             raise BrokenRuleError("ends", expected, (now.terminated, now.truncated))
 
 
@@ -65,7 +65,7 @@ def _check_continues(turn: int, was: dict[str, Any], now: dict[str, Any]) -> Non
             raise BrokenRuleError("info", f"a {key!r} that is not below that before turn {turn}", now["usage"])
 
 
-def check_reward(mode: RewardMode | None, episode: Sequence[RecordedStep]) -> None:
+def check_step_rewards(mode: RewardMode | None, episode: Sequence[RecordedStep]) -> None:
     """Check that the rewards are what their mode promises; without a known mode any reward is allowed."""
     if mode not in get_args(RewardMode):
         return

@@ -7,14 +7,14 @@ from typing import Any
 from gymnasium.utils.env_checker import data_equivalence
 
 from music.conversation import Conversation
-from music.errors import MusicError
+from music.testing import CheckError
 
-__all__ = ["BrokenRuleError", "RecordedStep", "begin", "play", "play_on", "require_same", "shown"]
+__all__ = ["BrokenRuleError", "RecordedStep", "begin", "play", "play_on", "require_same", "shorten"]
 
 MAX_TURNS = 100
 
 
-class BrokenRuleError(MusicError, AssertionError):
+class BrokenRuleError(CheckError):
     """An environment breaks a rule of chat environments.
 
     Attributes:
@@ -27,10 +27,10 @@ class BrokenRuleError(MusicError, AssertionError):
 
     def __str__(self) -> str:
         """Name the rule, what it expects, and what came."""
-        return f"rule {self.rule!r}: expected {self.args[1]}, got {shown(self.args[2])}"
+        return f"rule {self.rule!r}: expected {self.args[1]}, got {shorten(self.args[2])}"
 
 
-def shown(value: object) -> str:
+def shorten(value: object) -> str:
     """Return a value for a message, cut where it is long."""
     if isinstance(value, Exception):
         value = f"{type(value).__name__}: {value}"
@@ -85,6 +85,6 @@ def require_same(rule: str, when: str, expected: Sequence[RecordedStep], got: Se
         for name in (field.name for field in fields(RecordedStep)):
             one, another = getattr(wanted, name), getattr(came, name)
             if not data_equivalence(one, another, exact=True):
-                raise BrokenRuleError(rule, f"{name} {shown(one)} in turn {turn} {when}", another)
+                raise BrokenRuleError(rule, f"{name} {shorten(one)} in turn {turn} {when}", another)
     if len(expected) != len(got):
         raise BrokenRuleError(rule, f"{len(expected) - 1} replies {when}", len(got) - 1)

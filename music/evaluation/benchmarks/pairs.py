@@ -54,7 +54,7 @@ class PairBenchmark(ABC):
         """
 
     def read(self, row: Row) -> Iterable[Item]:
-        """Return the items of a row on its own, in which ids are as they stand.
+        """Return the items of a single row; its ids are kept unchanged.
 
         Raises:
             RowError: The row is bad.

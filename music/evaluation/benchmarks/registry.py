@@ -119,7 +119,7 @@ def read_benchmark(
             rows are counted.
 
     Raises:
-        InvalidInputError: A source cannot be read, no row is left, an id stands twice, or, if `strict`, a row is bad.
+        InvalidInputError: A source cannot be read, no row is left, an id is repeated, or, if `strict`, a row is bad.
 
     Example:
         >>> items = read_benchmark(load_benchmark("preferences"), ["held_out.jsonl"])  # doctest: +SKIP

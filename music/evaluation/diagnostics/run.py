@@ -10,10 +10,11 @@ from music.evaluation.diagnostics.diagnosis import Diagnosis, diagnose
 from music.evaluation.diagnostics.history import probe_pairs
 from music.evaluation.diagnostics.report import diagnosis_report
 from music.evaluation.run import read_items, write_outputs
-from music.evaluation.scoring.by_name import Progress, no_progress, require_scorers, scores_by_name
+from music.evaluation.scoring.by_name import require_scorers, scores_by_name
 from music.files import require_output_folder
 from music.pairs import PreferencePair
 from music.preferences import Consecutive, read_preferences
+from music.progress import ProgressBar, no_progress
 
 __all__ = ["run_diagnosis"]
 
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 def run_diagnosis(
     config: DiagnosisConfig,
     *,
-    progress: Progress = no_progress,
+    progress: ProgressBar = no_progress,
     note: Callable[[str], None] = logger.info,
 ) -> Diagnosis:
     """Diagnose reward models on preference pairs, or the pairs alone.

@@ -1,11 +1,9 @@
 """Scores by name: of a reward model, of a judge, or of a file that an earlier run has kept."""
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from music.aio import run_async
 from music.errors import InvalidInputError
@@ -15,26 +13,13 @@ from music.evaluation.scoring.records import ScoreSet
 from music.evaluation.scoring.scorer import load_scored_model, score_items
 from music.evaluation.scoring.store import read_scores
 from music.judges.settings import JudgeSettings, read_judge
+from music.progress import ProgressBar, no_progress
 from music.reward.functions import require_reward
 
-__all__ = ["Progress", "no_progress", "require_scorers", "scores_by_name"]
+__all__ = ["require_scorers", "scores_by_name"]
 
 SCORES = ".jsonl"
 logger = logging.getLogger(__name__)
-
-
-class Progress(Protocol):
-    """Shows how far a count is for as long as a block lasts; `music.cli.counted` is one."""
-
-    def __call__(self, label: str, total: int, /) -> AbstractContextManager[Callable[[int], None]]:
-        """Return what yields a function to call with how many more are done."""
-        ...
-
-
-@contextmanager
-def no_progress(label: str, total: int, /) -> Iterator[Callable[[int], None]]:
-    """Show nothing."""
-    yield lambda num: None
 
 
 def require_scorers(*names: str) -> None:
@@ -58,7 +43,7 @@ def scores_by_name(
     *,
     strict: bool = True,
     judge_settings: JudgeSettings | None = None,
-    progress: Progress = no_progress,
+    progress: ProgressBar = no_progress,
     note: Callable[[str], None] = logger.info,
 ) -> ScoreSet:
     """Take the scores of all items from whatever has this name.
@@ -92,7 +77,7 @@ async def _judged(
     items: ItemSet,
     path: Path | None,
     settings: JudgeSettings,
-    progress: Progress,
+    progress: ProgressBar,
     note: Callable[[str], None],
 ) -> ScoreSet:
     async with open_item_judge(name, settings, path.with_suffix(".sqlite") if path else None) as judge:

@@ -1,6 +1,6 @@
 """`ScoreStore`: the file of scores, one JSON line for each item behind a header.
 
-Rows are on the disk before the next ones are computed. A run that was killed goes on behind the last whole line. A file
+Rows are on the disk before the next ones are computed. A killed run resumes after the last whole line. A file
 belongs to one model and one set of items; no other's rows are ever added to it or read from it.
 """
 
@@ -28,7 +28,7 @@ class ScoreStore:
 
     @classmethod
     def open(cls, path: Path, header: ScoresHeader, items: ItemSet) -> Self:
-        """Begin a file, or take up the one that is there; a line that a crash tore is cut off.
+        """Begin a file, or continue an existing one; an incomplete last line is cut off.
 
         A file of a reward without a fingerprint is begun anew.
 

@@ -5,7 +5,7 @@ import pytest
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music_agents.personas import Persona
-from music_envs.adapters.messages import read_prompt
+from music_envs.adapters.messages import as_prompt
 from music_envs.adapters.template import TurnTemplate
 from music_envs.chat.world import ChatWorld
 
@@ -27,7 +27,7 @@ THINKING = (  # as Qwen3 does
     "given", [MESSAGES, tuple(MESSAGES), json.dumps(MESSAGES), [m | {"name": "x"} for m in MESSAGES]]
 )
 def test_a_prompt_is_read_from_messages_or_their_json(given):
-    assert read_prompt(given).to_messages() == MESSAGES
+    assert as_prompt(given).to_messages() == MESSAGES
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_a_prompt_is_read_from_messages_or_their_json(given):
 )
 def test_what_is_no_prompt_is_refused(given):
     with pytest.raises(InvalidInputError, match="expected"):
-        read_prompt(given)
+        as_prompt(given)
 
 
 async def test_a_world_goes_on_from_a_conversation_that_ends_with_the_user(scripted):
