@@ -67,11 +67,11 @@ class _Prompt:
 class LocalChatModel:
     """A causal language model with a chat template, on the GPU if there is one.
 
-    Weights are read from safetensors only, and code that comes with a model is never run. A request's `seed` makes
-    its sampling reproducible on the same machine; without one, it follows the process's random state. `temperature` 0
-    is greedy; without one, the model's own generation settings hold, but if they are greedy it is 1: asking again for an
-    unusable reply must give another. `max_tokens` defaults to the model's own bound, else 512. A JSON schema is ignored.
-    Of `extra_body`, `chat_template_kwargs` is passed to the chat template.
+    Weights are read from safetensors only, and code that comes with a model is never run. A request's `seed` makes its
+    sampling reproducible on the same machine; without one, it follows the process's random state. `temperature` 0 is
+    greedy; without one, the model's own generation settings hold, but if they are greedy it is 1: asking again for an
+    unusable reply must give another. `max_tokens` defaults to the model's own bound, else 512. A JSON schema is
+    ignored. Of `extra_body`, `chat_template_kwargs` is passed to the chat template.
 
     Args:
         path_or_hub_id: A folder, or the name of a model on the Hugging Face hub. Loaded at once.
