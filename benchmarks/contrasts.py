@@ -33,9 +33,9 @@ from music.sandbox.artifacts import REWARD_MODEL
 from music.sandbox.world.defects import draw_defects
 from music.sandbox.world.language import read_reply
 from music.sandbox.world.oracle import ErrorKind
-from music_agents.contrasts import Cast, Schedule, make_contrast, parse_mix
+from music_agents.contrasts import Schedule, make_contrast, parse_mix
 from music_agents.graph import build_pair_graph
-from music_agents.roles import AssistantRole, Roles, UserRole
+from music_agents.roles import AssistantRole, RoleSet, UserRole
 from music_agents.simulation import simulate
 from music_envs import grade_rollouts, select_best
 from music_trainers.arms import HELD_OUT, TestSets, draw_test_sets, single_turn_margins, train_arm, use_one_thread
@@ -123,11 +123,11 @@ def run_arm(arm: str, sizes: DemoSizes, seed: int, sets: TestSets) -> Result:
 async def simulated(arm: str, sizes: DemoSizes, seed: int) -> list[ContrastivePair]:
     """Simulate an arm's pairs, as `music simulate` does but without a server between."""
     model = SandboxModel("good", seed)
-    assistant = AssistantRole(model)
-    cast = Cast(contrast=model, assistant=assistant, weaker=SandboxModel("weak", seed))
+    models = {"contrast": model, "weaker": SandboxModel("weak", seed)}
+    roles = RoleSet(user=UserRole(model), assistant=AssistantRole(model), models=models)
     schedule = Schedule.parse("last" if arm == LAST_TURN else "all")
-    contrast = make_contrast(parse_mix(ARMS[arm]), cast, schedule)
-    graph = build_pair_graph(Roles(user=UserRole(model), assistant=assistant, contrast=contrast))
+    contrast = make_contrast(parse_mix(ARMS[arm]), roles, schedule)
+    graph = build_pair_graph(replace(roles, contrast=contrast))
     num = sizes.num_contrastive_pairs
     seeds = seed_pairs(num, seed, single_turn_share=1.0)
     outcomes = simulate(seeds, graph, num_pairs=num, num_turns=sizes.num_turns, seed=seed)

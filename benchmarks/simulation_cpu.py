@@ -19,10 +19,11 @@ from music.llm.chat import ChatModel, ChatReply, ChatRequest
 from music.llm.endpoints import load_model
 from music.llm.journal import Journal
 from music.sandbox.world.seeds import seed_pairs
+from music_agents import SimulationConfig, run_simulation
 from music_agents.contrasts import InstructionContrast
 from music_agents.graph import build_pair_graph
-from music_agents.roles import AssistantRole, Roles, UserRole
-from music_agents.run import RoleModels, SimulationConfig, run_simulation
+from music_agents.roles import AssistantRole, RoleSet, UserRole
+from music_agents.run import Models
 from music_agents.simulation import simulate
 
 __all__ = [
@@ -114,7 +115,7 @@ async def run_product(model: ChatModel, num_pairs: int, in_flight: int = IN_FLIG
     """Simulate as `music simulate` does."""
     config = SimulationConfig(num_pairs=num_pairs, num_turns=NUM_TURNS, max_in_flight=in_flight)
     with tempfile.TemporaryDirectory() as directory:
-        await run_simulation(Path(directory), SEEDS, same_model(model), config)
+        await run_simulation(config, Path(directory), models=same_model(model), seeds=SEEDS)
 
 
 async def run_plain_loop(base_url: str, requests: list[ChatRequest], in_flight: int = IN_FLIGHT) -> None:
@@ -178,15 +179,15 @@ async def run_journal(replies: dict[str, ChatReply], num_callers: int) -> None:
 
 async def drain(model: ChatModel, num_pairs: int) -> None:
     """Simulate in memory."""
-    roles = Roles(user=UserRole(model), assistant=AssistantRole(model), contrast=InstructionContrast(model))
+    roles = RoleSet(user=UserRole(model), assistant=AssistantRole(model), contrast=InstructionContrast(model))
     graph = build_pair_graph(roles)
     async for _ in simulate(SEEDS, graph, num_pairs=num_pairs, num_turns=NUM_TURNS, max_in_flight=IN_FLIGHT):
         pass
 
 
-def same_model(model: ChatModel) -> RoleModels:
+def same_model(model: ChatModel) -> Models:
     """Let one model play every role."""
-    return RoleModels(user=model, assistant=model, contrast=model)
+    return {"user": model, "assistant": model, "contrast": model}
 
 
 @asynccontextmanager

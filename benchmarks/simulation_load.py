@@ -17,8 +17,8 @@ from benchmarks.simulation_cpu import NUM_TURNS, SEEDS, MemoryModel, drain, remo
 from music.cli import run_async
 from music.llm.chat import ChatModel, ChatReply, ChatRequest, ReplyOutcome
 from music.prompts import render_contrast_reply
+from music_agents import SimulationConfig, run_simulation
 from music_agents.progress import RunProgress
-from music_agents.run import SimulationConfig, run_simulation
 
 __all__ = ["Load", "measure_load", "measure_memory"]
 
@@ -88,7 +88,9 @@ async def measure_load(base_url: str, in_flight: int, latency: float) -> Load:
         progress = RunProgress()
         config = SimulationConfig(num_pairs=in_flight, num_turns=NUM_TURNS, max_in_flight=in_flight)
         with tempfile.TemporaryDirectory() as directory:
-            run = asyncio.create_task(run_simulation(Path(directory), SEEDS, same_model(model), config, progress))
+            run = asyncio.create_task(
+                run_simulation(config, Path(directory), models=same_model(model), seeds=SEEDS, progress=progress)
+            )
             ticks = await watch(run, progress, in_flight * (NUM_TURNS * 4 - 1))
             await run
         memory = MemoryModel(model)
@@ -135,7 +137,9 @@ async def park(base_url: str | None, num_pairs: int) -> float:
             model = ParkingModel(remote if base_url else None, num)
             with tempfile.TemporaryDirectory() as directory:
                 config = SimulationConfig(num_pairs=num, num_turns=NUM_TURNS, max_in_flight=num, gates=False)
-                run = asyncio.create_task(run_simulation(Path(directory), SEEDS, same_model(model), config))
+                run = asyncio.create_task(
+                    run_simulation(config, Path(directory), models=same_model(model), seeds=SEEDS)
+                )
                 parked = asyncio.create_task(model.parked.wait())
                 await asyncio.wait([run, parked], return_when=asyncio.FIRST_COMPLETED)
                 if run.done():

@@ -21,25 +21,25 @@ from music.sandbox import oracle_score
 from music.sandbox.model import SandboxModel
 from music.sandbox.world.seeds import seed_pairs
 from music_agents import (
-    Casting,
     PairContext,
     PairGraph,
     PairState,
-    RoleModels,
+    RoleSet,
     RoleTurn,
     RoleView,
     SimulationConfig,
     answer_node,
     ask,
+    build_pair_graph,
     run_simulation,
     speak,
     user_node,
 )
 from music_agents.quality import read_saved_pairs
-from music_agents.run import GraphFactory, standard_graph
+from music_agents.run import GraphFactory
 
 
-def critic_graph(casting: Casting) -> PairGraph:
+def critic_graph(roles: RoleSet) -> PairGraph:
     async def critic(state: PairState, runtime: Runtime[PairContext]) -> Command[Literal["contrast"]]:
         draft = state["chosen"]
         history = draft.prefix(len(draft.messages) - 1)
@@ -47,7 +47,7 @@ def critic_graph(casting: Casting) -> PairGraph:
         async def revise(view: RoleView) -> RoleTurn:
             prompt = render_assistant(view.conversation)
             answer = await ask(
-                casting.models.assistant, view, prompt, casting.sampling_of("assistant"), str.strip, step="critic"
+                roles.model("assistant"), view, prompt, roles.sampling_of("assistant"), str.strip, step="critic"
             )
             drafts = [draft, history.assistant(answer.content)]
             best, _ = max(zip(drafts, oracle_score(drafts), strict=True), key=lambda graded: graded[1])
@@ -56,7 +56,6 @@ def critic_graph(casting: Casting) -> PairGraph:
         update = await speak(revise, "critic", state | {"chosen": history}, "chosen", runtime.context)
         return Command(update=update, goto="contrast")
 
-    roles = casting.roles
     graph = StateGraph(PairState, context_schema=PairContext)
     graph.add_node("user", user_node(roles.user, then="assistant"), destinations=("assistant",))
     graph.add_node("assistant", answer_node(roles.assistant, "chosen", then="critic"), destinations=("critic",))
@@ -67,9 +66,9 @@ def critic_graph(casting: Casting) -> PairGraph:
 
 
 async def mean_grade(graph: GraphFactory, directory: Path) -> float:
-    models = RoleModels(user=SandboxModel(), assistant=SandboxModel("weak"), contrast=SandboxModel())
+    models = {"user": SandboxModel(), "assistant": SandboxModel("weak"), "contrast": SandboxModel()}
     config = SimulationConfig(num_pairs=40, num_turns=3)
-    report = await run_simulation(directory, seed_pairs(40, seed=0), models, config, graph=graph)
+    report = await run_simulation(config, directory, models=models, seeds=seed_pairs(40, seed=0), graph=graph)
     print(f"{directory.name:>8}: {report.num_pairs} pairs, {report.spending.num_calls} calls")
     grades = oracle_score([pair.chosen for pair in read_saved_pairs(directory)])
     return sum(grades) / len(grades)
@@ -77,6 +76,6 @@ async def mean_grade(graph: GraphFactory, directory: Path) -> float:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        for name, factory in {"standard": standard_graph, "critic": critic_graph}.items():
+        for name, factory in {"standard": build_pair_graph, "critic": critic_graph}.items():
             grade = asyncio.run(mean_grade(factory, Path(folder, name)))
             print(f"{name:>8}: the oracle gives the chosen sides {grade:.3f} on average")

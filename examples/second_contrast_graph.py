@@ -16,20 +16,17 @@ from typing import Literal
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command
 
-from music.llm import Sampling
 from music.pairs import ContrastivePair
 from music.sandbox.model import SandboxModel
 from music.sandbox.world.seeds import seed_pairs
 from music_agents import (
     AssistantRole,
-    Casting,
     DropConstraintContrast,
     InstructionContrast,
     PairContext,
     PairGraph,
     PairState,
-    RoleModels,
-    Roles,
+    RoleSet,
     UserRole,
     answer_node,
     simulate,
@@ -39,14 +36,13 @@ from music_agents import (
 WISH = re.compile(r"\b(each time|always|never|leave out|from now on)\b", re.IGNORECASE)
 
 
-def two_contrasts(casting: Casting) -> PairGraph:
-    drop_wish = DropConstraintContrast(casting.models.contrast, casting.sampling_of("contrast"))
+def two_contrasts(roles: RoleSet) -> PairGraph:
+    drop_wish = DropConstraintContrast(roles.model("contrast"), roles.sampling_of("contrast"))
 
     async def choose(state: PairState) -> Command[Literal["contrast", "drop_wish"]]:
         said = " ".join(message.content for message in state["rejected"].messages if message.role == "user")
         return Command(goto="drop_wish" if WISH.search(said) else "contrast")
 
-    roles = casting.roles
     graph = StateGraph(PairState, context_schema=PairContext)
     graph.add_node("user", user_node(roles.user, then="assistant"), destinations=("assistant",))
     graph.add_node("assistant", answer_node(roles.assistant, "chosen", then="choose"), destinations=("choose",))
@@ -59,9 +55,8 @@ def two_contrasts(casting: Casting) -> PairGraph:
 
 async def main() -> None:
     model = SandboxModel()
-    roles = Roles(user=UserRole(model), assistant=AssistantRole(model), contrast=InstructionContrast(model))
-    models = RoleModels(user=model, assistant=model, contrast=model)
-    graph = two_contrasts(Casting(roles=roles, models=models, sampling=Sampling()))
+    user, assistant, contrast = UserRole(model), AssistantRole(model), InstructionContrast(model)
+    graph = two_contrasts(RoleSet(user=user, assistant=assistant, contrast=contrast, models={"contrast": model}))
     num_turns = Counter[tuple[int, str]]()
     async for pair in simulate(seed_pairs(50, seed=0), graph, num_turns=4):
         assert isinstance(pair, ContrastivePair), pair

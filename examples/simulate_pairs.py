@@ -13,7 +13,7 @@ from music_agents import (
     AssistantRole,
     InstructionContrast,
     Persona,
-    Roles,
+    RoleSet,
     RoleTurn,
     RoleView,
     UserRole,
@@ -33,7 +33,7 @@ async def main() -> None:
             return RoleTurn(text="Thanks, that is all. Sum it up in one line, please.", usage=Usage())
         return await user(view)
 
-    roles = Roles(user=user_who_leaves, assistant=AssistantRole(model), contrast=InstructionContrast(model))
+    roles = RoleSet(user=user_who_leaves, assistant=AssistantRole(model), contrast=InstructionContrast(model))
     graph = build_pair_graph(roles)
     personas = ListedPersonas((Persona.of("A beginner who asks short questions."),))
     async for outcome in simulate(seed_pairs(20, seed=0), graph, num_pairs=3, num_turns=3, personas=personas):

@@ -1,7 +1,7 @@
-"""Which chat template a tokenizer renders with: its own, one of its named ones, a file, or one of a few built in.
+"""The chat template of a tokenizer: its own, one of its named ones, a file, or a built-in one.
 
-Chosen alike wherever conversations become tokens: in training, scoring and policy training, and by local models.
-Templates are untrusted: only transformers renders them, in Jinja's sandbox.
+Training, scoring, policy training and local models all choose templates here. Templates are untrusted: only
+transformers renders them, in Jinja's sandbox.
 """
 
 from pathlib import Path
@@ -13,10 +13,10 @@ from music.names import did_you_mean
 __all__ = ["BUILT_IN", "RENDERING_FAULTS", "choose_template", "template_text"]
 
 RENDERING_FAULTS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-"""What rendering raises, besides Jinja's own errors, where a template does with messages what cannot be done."""
+"""Errors that rendering raises, besides Jinja's own, when a template does something impossible with messages."""
 
-# What stands between messages comes before a message, not behind it: conversations end with the closing token, and a
-# conversation cut after a reply is the beginning of the whole.
+# Separators come before a message, not after it: so conversations end with the closing token, and a conversation that
+# is cut after a reply is a prefix of the whole.
 _CHATML = r"""{%- for message in messages -%}
 {{- ('' if loop.first else '\n') + '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' -}}
 {%- endfor -%}
@@ -49,18 +49,18 @@ BUILT_IN: dict[str, tuple[str, tuple[str, ...]]] = {
     "llama3": (_LLAMA3, ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")),
     "zephyr": (_ZEPHYR, ()),
 }
-"""Templates by name, each with the tokens that it needs. `zephyr` needs EOS alone, which nearly every tokenizer has."""
+"""Templates by name, each with the tokens that it needs. `zephyr` needs only EOS, which nearly every tokenizer has."""
 
 
 def template_text(tokenizer: Any, remedy: str) -> str:
-    """Return the template with which a tokenizer renders if it is told nothing else, as transformers chooses it.
+    """Return the template with which a tokenizer renders by default, as transformers chooses it.
 
     Args:
         tokenizer: Its `chat_template` may hold several by name.
-        remedy: What a user can do where there is none.
+        remedy: What a user can do if there is none; it ends the error.
 
     Raises:
-        InvalidInputError: It has none, or several of which none is its `default`.
+        InvalidInputError: It has none, or several and no `default` among them.
     """
     own = tokenizer.chat_template
     if isinstance(own, dict) and "default" not in own:

@@ -1,5 +1,5 @@
+from .config import DefectsConfig, SimulationConfig
 from .contrasts import (
-    Cast,
     ContrastMix,
     DropConstraintContrast,
     ForgetContrast,
@@ -18,28 +18,17 @@ from .personas import Persona, PersonaSource
 from .personas.sampler import PersonaSampler
 from .personas.sources import load_personas
 from .quality import GateVerdict, GateView, JudgeGate, ModelJudge, OracleJudge, PairGate, default_gates, diagnose
-from .roles import Answer, AssistantRole, Role, Roles, RoleTurn, RoleView, SharedScript, UserRole, ask
-from .run import (
-    Casting,
-    GraphFactory,
-    RoleEndpoints,
-    RoleModels,
-    RunReport,
-    RunStatus,
-    SimulationConfig,
-    SimulationJob,
-    run_simulation,
-)
+from .roles import Answer, AssistantRole, RoleSet, RoleTurn, RoleView, SharedScript, Speaker, UserRole, ask
+from .run import GraphFactory, RunReport, RunStatus, run_simulation
 from .simulation import simulate
-from .stalling import SimulationStalledError
+from .stall_detection import SimulationStalledError
 from .version import __version__
 
 __all__ = [
     "Answer",
     "AssistantRole",
-    "Cast",
-    "Casting",
     "ContrastMix",
+    "DefectsConfig",
     "DropConstraintContrast",
     "FailedPair",
     "FailureReason",
@@ -60,20 +49,17 @@ __all__ = [
     "PersonaSampler",
     "PersonaSource",
     "PersonaSwapContrast",
-    "Role",
-    "RoleEndpoints",
     "RoleFailedError",
-    "RoleModels",
+    "RoleSet",
     "RoleTurn",
     "RoleView",
-    "Roles",
     "RunReport",
     "RunStatus",
     "Schedule",
     "SharedScript",
     "SimulationConfig",
-    "SimulationJob",
     "SimulationStalledError",
+    "Speaker",
     "StaleContrast",
     "TwoCallContrast",
     "UnfitReplyError",

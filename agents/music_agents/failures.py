@@ -15,8 +15,20 @@ from music.llm.chat import (
 )
 from music.pairs import Usage
 
-__all__ = ["FailedPair", "FailureReason", "RoleFailedError", "RoleStopError", "UnfitReplyError"]
-__all__ += ["failure_of", "failure_reason", "shown"]
+__all__ = [
+    "FORMAT_FREE",
+    "THINKING_OFF",
+    "FailedPair",
+    "FailureReason",
+    "RoleFailedError",
+    "RoleStopError",
+    "UnfitReplyError",
+    "advise",
+    "failure_of",
+    "failure_reason",
+    "remedy",
+    "shown",
+]
 
 MAX_TEXT = 2000
 """Characters of a reply that a failure keeps."""
@@ -69,12 +81,12 @@ _ENDPOINT_REASONS: dict[type[EndpointError], FailureReason] = {
 
 
 class RoleFailedError(MusicError):
-    """A role gives its pair up; the pair fails as data and the run goes on.
+    """A role gives its pair up; the pair fails as data and the run continues.
 
     Attributes:
-        reason: The account that the failure goes under.
-        text: The last reply that was of no use; empty if there was none.
-        attempts: Why each reply was of no use, as failure reasons.
+        reason: The reason that the failure is counted under.
+        text: The last unusable reply; empty if there was none.
+        attempts: Why each reply was unusable, as failure reasons.
     """
 
     def __init__(
@@ -95,10 +107,10 @@ class RoleFailedError(MusicError):
 
 
 class UnfitReplyError(MusicError):
-    """A reply came whole but is of no use; the role asks again, as often as it may.
+    """A reply is complete but unusable; the role asks again, as often as it may.
 
     Attributes:
-        reason: The account that the pair goes under if no further reply is any better.
+        reason: The reason that the pair is counted under if no further reply is any better.
     """
 
     def __init__(self, reason: FailureReason, detail: str) -> None:
@@ -107,7 +119,7 @@ class UnfitReplyError(MusicError):
         self.detail = detail
 
     def __str__(self) -> str:
-        """Say what is wrong with the reply."""
+        """Return what is wrong with the reply."""
         return self.detail
 
 
@@ -116,7 +128,7 @@ class RoleStopError(MusicError):
 
     Attributes:
         error: Why it gave up.
-        reason: The account that the pair goes under.
+        reason: The reason that the pair is counted under.
         side: The rollout in which it spoke.
         role: Its name.
         turn: Index of the simulated turn.
@@ -133,19 +145,19 @@ class RoleStopError(MusicError):
         self.turn = turn
 
     def __str__(self) -> str:
-        """Say what the role said."""
+        """Return the words of the role's error."""
         return str(self.error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedPair:
-    """A pair that came to nothing; one line of `failures.jsonl`.
+    """A pair that failed; one line of `failures.jsonl`.
 
     Attributes:
         index: Index of the pair in its run.
         id: The id that the pair would have had.
         seed_id: The preference pair that it started from.
-        reason: The account that it goes under.
+        reason: The reason that it is counted under.
         detail: What happened, for people.
         role: `user`, `assistant` or `contrast`; empty where no role is to blame.
         side: `chosen` or `rejected`; empty likewise.
@@ -153,8 +165,8 @@ class FailedPair:
         usage: Of a whole pair that a gate dropped.
         retries: As a pair's, for a pair that a gate dropped.
         judgement: Likewise.
-        text: The reply that was of no use, as far as `MAX_TEXT` characters; empty if none came.
-        attempts: Why each reply of the role's last turn was of no use, as failure reasons.
+        text: The unusable reply, up to `MAX_TEXT` characters; empty if none came.
+        attempts: Why each reply of the role's last turn was unusable, as failure reasons.
         dropped: Whether the next index has taken the pair's place; if not, it is simulated again when the run resumes.
     """
 
@@ -190,7 +202,54 @@ def failure_of(error: RoleFailedError | EndpointError | RoleStopError) -> dict[s
 
 
 def failure_reason(error: RoleFailedError | EndpointError) -> FailureReason:
-    """Return the account that an error of a role goes under."""
+    """Return the reason that an error of a role is counted under."""
     if isinstance(error, RoleFailedError):
         return error.reason
     return next(reason for kind, reason in _ENDPOINT_REASONS.items() if isinstance(error, kind))
+
+
+FORMAT_FREE = ("forget", "stale")
+"""Contrasts in which the assistant answers as usual, so that no reply has to keep to a format."""
+THINKING_OFF = "--option extra_body.chat_template_kwargs.enable_thinking=false"
+"""Switches thinking off, on most servers."""
+
+_NO_THINKING = f"or switch thinking off, on most servers by {THINKING_OFF}"
+_OTHER_CONTRAST = f"--strategy {','.join(FORMAT_FREE)} needs no format; or name a stronger --contrast"
+_OTHER_USER = "name another --user, or turn the gates off with --no-gates"
+_REMEDIES = {
+    FailureReason.REPLY_UNPARSED: f"this model does not keep to the contrast's format: {_OTHER_CONTRAST}",
+    FailureReason.REPLY_CUT: f"raise --max-reply-tokens, or the server's own limit of a reply; {_NO_THINKING}",
+    FailureReason.REPLY_THOUGHT: f"raise --max-reply-tokens; {_NO_THINKING}",
+    FailureReason.REPLY_EMPTY: "try a prompt on the server by hand, and see its log: often it is the chat template",
+    FailureReason.REPLY_FILTERED: "the endpoint's filter stops these replies: take other seeds, or another endpoint",
+    FailureReason.REPLY_TOOL_CALL: "serve the model without tools",
+    FailureReason.REQUEST_REJECTED: "fix what the server's message names",
+    FailureReason.RATE_LIMITED: "lower --max-in-flight, or set --requests-per-minute to what the endpoint allows",
+    FailureReason.ENDPOINT_UNAVAILABLE: "see the server's log; --patience SECONDS waits out an outage",
+    FailureReason.ENDPOINT_TIMEOUT: "raise --timeout, or lower --max-in-flight",
+    FailureReason.MALFORMED_REPLY: "ask the server by hand: expected are chat completions as OpenAI's, not streamed",
+    FailureReason.ENDPOINT_ERROR: "see the server's log",
+    FailureReason.USER_ROLE_FLIP: f"as the user this model speaks as the assistant: {_OTHER_USER}",
+    FailureReason.USER_REPEATS: f"as the user this model repeats itself: raise its temperature, or {_OTHER_USER}",
+    FailureReason.USER_STOPPED: f"as the user this model ends the conversation too early: lower --turns, {_OTHER_USER}",
+    FailureReason.USER_LEAKS: f"as the user this model recites its instructions: {_OTHER_USER}",
+    FailureReason.NOT_CONTRASTED: "contrast more turns (--schedule all), or name another --strategy",
+    FailureReason.IDENTICAL_SIDES: "give seeds of more turns, or name another --strategy",
+    FailureReason.GATE_REFUSAL: "take other seeds, or another --contrast; --no-gates keeps such pairs",
+    FailureReason.GATE_LEAK: "name a stronger --contrast, or another --strategy; --no-gates keeps such pairs",
+    FailureReason.GATE_FORMAT: "check the server's chat template and stop tokens; --no-gates keeps such pairs",
+    FailureReason.GATE_LENGTH: "bound replies with --max-reply-tokens; --no-gates keeps such pairs",
+    FailureReason.JUDGE_DISAGREES: "read some of the pairs: the contrast may be too weak for this judge",
+    FailureReason.ROLE_FAILED: "see what the role's own code reports",
+}
+
+
+def remedy(reason: FailureReason) -> str:
+    """Return what to do about an account of failures, naming flags; nothing for pairs that were interrupted."""
+    return _REMEDIES.get(reason, "")
+
+
+def advise(reason: FailureReason) -> str:
+    """Return the end of a message of a run that stopped: what to do about the reason before running again."""
+    told = remedy(reason) or "fix the cause"
+    return f"{told[0].upper()}{told[1:]}. Then run again"

@@ -9,11 +9,13 @@ pair, and the number of pairs in flight is the number of calls in flight. Concur
 
 A graph of your own takes a `PairState`, knows a `PairContext`, and ends when both sides have `num_turns` turns; build
 it from `user_node`, `answer_node` and nodes of yours, in which roles `speak`. Nodes go on by `Command`, cheaper than
-conditional edges. What a graph came to is checked; docs/graphs.md has the rules.
+conditional edges. The end of a graph is checked; docs/graphs.md has the rules.
 """
 
+import operator
 from collections.abc import Awaitable
-from typing import Any, Literal, Protocol, TypeAlias, cast
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Protocol, TypeAlias, TypedDict, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphRecursionError
@@ -23,22 +25,104 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command
 
 from music.conversation import Conversation
+from music.errors import InvalidInputError, MusicError
 from music.llm.chat import EndpointError
-from music.pairs import Usage
+from music.pairs import TurnContrast, Usage
 from music_agents.failures import RoleFailedError, RoleStopError
-from music_agents.pair_state import (
-    PairContext,
-    PairGraphError,
-    PairState,
-    check_end,
-    is_over,
-    record_turn,
-    view_of,
-)
-from music_agents.roles import Role, Roles, RoleTurn, Side
+from music_agents.personas import Persona
+from music_agents.roles import MAX_ATTEMPTS, RoleSet, RoleTurn, RoleView, Side, Speaker
+from music_agents.roles.speaker import nobody
 
-__all__ = ["PairContext", "PairGraph", "PairGraphError", "PairState", "answer_node", "build_pair_graph", "check_graph"]
-__all__ += ["record_turn", "run_pair_graph", "speak", "user_node", "view_of"]
+__all__ = ["PairContext", "PairGraph", "PairGraphError", "PairState", "answer_node", "build_pair_graph", "check_end"]
+__all__ += ["check_graph", "record_turn", "run_pair_graph", "speak", "user_node", "view_of"]
+
+SIDES: tuple[Side, Side] = ("chosen", "rejected")
+
+
+class PairGraphError(MusicError):
+    """A pair graph does not do what every pair graph must do."""
+
+
+class PairState(TypedDict):
+    """What a pair graph carries from step to step; the last three add up."""
+
+    chosen: Conversation
+    rejected: Conversation
+    contrasts: Annotated[tuple[TurnContrast, ...], operator.add]
+    usage: Annotated[Usage, operator.add]
+    retries: Annotated[tuple[str, ...], operator.add]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairContext:
+    """What is fixed for one run of the graph.
+
+    Attributes:
+        pair: Index of the pair in its run.
+        run_seed: The run's seed.
+        num_seed_messages: Length of the seed context.
+        num_turns: Simulated turns of each side.
+        persona: Who the user is; None for anyone.
+        num_attempts: How often a role asks for one turn before the pair is given up.
+        opening: What the user says first on both sides; empty if that is simulated.
+    """
+
+    pair: int
+    run_seed: int
+    num_seed_messages: int
+    num_turns: int
+    persona: Persona | None = None
+    num_attempts: int = MAX_ATTEMPTS
+    opening: str = ""
+
+
+def view_of(state: PairState, side: Side, context: PairContext) -> RoleView:
+    """Return what the role that is to speak next on a side may know."""
+    conversation = state[side]
+    num_simulated = len(conversation.messages) - context.num_seed_messages
+    return RoleView(
+        conversation=conversation,
+        other=state["rejected" if side == "chosen" else "chosen"],
+        side=side,
+        part="assistant" if num_simulated % 2 else "user",
+        turn=num_simulated // 2,
+        num_turns=context.num_turns,
+        pair=context.pair,
+        run_seed=context.run_seed,
+        persona=context.persona,
+        num_attempts=context.num_attempts,
+    )
+
+
+def record_turn(view: RoleView, said: RoleTurn, name: str) -> dict[str, Any]:
+    """Return what a turn adds to the state."""
+    conversation = view.conversation
+    spoken = conversation.user(said.text) if view.part == "user" else conversation.assistant(said.text)
+    retries = tuple(f"{name}:{reason}" for reason in said.retries)
+    update: dict[str, Any] = {view.side: spoken, "usage": said.usage, "retries": retries}
+    return update if said.contrast is None else update | {"contrasts": (said.contrast,)}
+
+
+def check_end(state: PairState, seed: Conversation, context: PairContext) -> None:
+    """Check the end of a graph.
+
+    Raises:
+        PairGraphError: A key is missing, or a side is not the seed context and all its turns.
+    """
+    if missing := PairState.__annotations__.keys() - state.keys():
+        raise PairGraphError(
+            f"the pair graph ended without {', '.join(sorted(missing))}: build it over PairState, or a subclass"
+        )
+    num_seed = len(seed.messages)
+    for side in SIDES:
+        messages = state[side].messages
+        num_simulated = len(messages) - num_seed
+        if num_simulated != 2 * context.num_turns or messages[:num_seed] != seed.messages:
+            raise PairGraphError(
+                f"the pair graph ended with {num_simulated} messages on the {side} side after the seed context: "
+                f"expected the seed context as it was and {2 * context.num_turns} messages ({context.num_turns} turns)"
+            )
+
 
 MAX_STEPS_PER_TURN = 20
 """A graph that takes more does not end by itself; the standard one takes three."""
@@ -53,8 +137,23 @@ class PairNode(Protocol):
     def __call__(self, state: PairState, *, runtime: Runtime[PairContext]) -> Awaitable[Command[Any]]: ...
 
 
-def build_pair_graph(roles: Roles) -> PairGraph:
-    """Return the compiled graph of a pair."""
+def build_pair_graph(roles: RoleSet) -> PairGraph:
+    """Return the compiled graph of a pair (paper, Algorithm 1).
+
+    Args:
+        roles: The user, the assistant and the contrast.
+
+    Raises:
+        InvalidInputError: One of them is missing.
+
+    Example:
+        >>> roles = RoleSet(
+        ...     user=UserRole(model), assistant=AssistantRole(model), contrast=InstructionContrast(model)
+        ... )
+        >>> graph = build_pair_graph(roles)
+    """
+    if nobody in (roles.user, roles.assistant, roles.contrast):
+        raise InvalidInputError("expected a RoleSet with user, assistant and contrast; one of them is missing")
     graph = StateGraph(PairState, context_schema=PairContext)
     graph.add_node("user", user_node(roles.user, then="assistant"), destinations=("assistant",))
     graph.add_node("assistant", answer_node(roles.assistant, "chosen", then="contrast"), destinations=("contrast",))
@@ -68,7 +167,7 @@ async def run_pair_graph(graph: PairGraph, seed: Conversation, context: PairCont
 
     Raises:
         RoleStopError: A role gave the pair up.
-        PairGraphError: The graph does not end, or what it came to is no pair.
+        PairGraphError: The graph does not end, or its end is no pair.
     """
     state = PairState(chosen=seed, rejected=seed, contrasts=(), usage=Usage(), retries=())
     config: RunnableConfig = {"recursion_limit": MAX_STEPS_PER_TURN * (context.num_turns + 1)}
@@ -97,7 +196,7 @@ def check_graph(graph: object) -> None:
         raise PairGraphError(f"expected a compiled LangGraph graph over PairState, got {got}")
 
 
-def user_node(role: Role, then: str) -> PairNode:
+def user_node(role: Speaker, then: str) -> PairNode:
     """Return the node in which the user speaks, first on the chosen side and then on the rejected one.
 
     Where both sides have the same history, the user is asked once.
@@ -113,7 +212,7 @@ def user_node(role: Role, then: str) -> PairNode:
     return node
 
 
-def answer_node(role: Role, side: Side, then: str, name: str = "") -> PairNode:
+def answer_node(role: Speaker, side: Side, then: str, name: str = "") -> PairNode:
     """Return the node in which a side is answered.
 
     Args:
@@ -127,13 +226,16 @@ def answer_node(role: Role, side: Side, then: str, name: str = "") -> PairNode:
     async def node(state: PairState, *, runtime: Runtime[PairContext]) -> Command[Any]:
         context = runtime.context
         update = await speak(role, name, state, side, context)
-        return Command(update=update, goto=END if is_over(state | cast(PairState, update), context) else then)
+        sides = state | cast(PairState, update)
+        num_messages = min(len(sides["chosen"].messages), len(sides["rejected"].messages))
+        is_over = num_messages >= context.num_seed_messages + 2 * context.num_turns
+        return Command(update=update, goto=END if is_over else then)
 
     return node
 
 
 async def speak(
-    role: Role,
+    role: Speaker,
     name: str,
     state: PairState,
     side: Side,

@@ -13,12 +13,11 @@ from typing import Protocol
 from music.pairs import PreferencePair
 from music_agents.failures import FailedPair, FailureReason
 from music_agents.graph import PairGraph
+from music_agents.pair_simulator import Outcome, PairSimulator
 from music_agents.personas import PersonaSource
 from music_agents.quality import PairGate
-from music_agents.seed_contexts import SeedContexts
-from music_agents.seeds import Seed
-from music_agents.simulator import Outcome, PairSimulator
-from music_agents.stalling import Streak
+from music_agents.seeds import Seed, SeedContexts
+from music_agents.stall_detection import FailureStreak
 
 __all__ = ["PairIndices", "PairMaker", "run_pairs", "simulate"]
 
@@ -37,7 +36,7 @@ class PairMaker(Protocol):
 
 
 class PairIndices:
-    """The indices that are to come to an outcome, lowest first.
+    """The indices that still need an outcome, lowest first.
 
     Args:
         candidates: Indices in rising order.
@@ -76,7 +75,7 @@ async def simulate(
     """Simulate contrastive pairs (paper, Algorithm 1).
 
     Exactly `num_pairs` pairs come out, in the order in which they finish. A failed pair comes out too, as data, and the
-    next unused index takes its place; so which pairs come out depends on what each index came to, not on timing.
+    next unused index takes its place; so which pairs come out depends on the outcome of each index, not on timing.
     Close the iterator early (`contextlib.aclosing`) and what is in flight is cancelled.
 
     Args:
@@ -93,7 +92,11 @@ async def simulate(
         Each pair, or what is left of one that failed.
 
     Raises:
-        SimulationStalledError: Next to nothing but failures came for a while (`music_agents.stalling`).
+        SimulationStalledError: Nearly all recent pairs failed (`music_agents.stall_detection`).
+
+    Example:
+        >>> async for pair in simulate(seed_pairs(10, seed=0), build_pair_graph(roles), num_turns=3):
+        ...     print(pair.id, "failed" if isinstance(pair, FailedPair) else pair.chosen.messages[-1].content)
     """
     simulator = PairSimulator(
         graph=graph,
@@ -109,7 +112,7 @@ async def simulate(
 
 
 async def run_pairs(
-    maker: PairMaker, indices: PairIndices, max_in_flight: int, streak: Streak | None = None
+    maker: PairMaker, indices: PairIndices, max_in_flight: int, streak: FailureStreak | None = None
 ) -> AsyncGenerator[Outcome, None]:
     """Make the pairs of all indices; see `simulate`, which this does the work of.
 
@@ -117,20 +120,20 @@ async def run_pairs(
         maker: Makes the pair of an index.
         indices: Which pairs are wanted.
         max_in_flight: Bound on pairs started and not yet taken.
-        streak: Knows what earlier sessions came to; None if there was none.
+        streak: Knows the outcomes of earlier sessions; None if there was none.
     """
-    crew, streak = _Crew(maker, indices, max_in_flight), streak or Streak()
+    pool, streak = _PairPool(maker, indices, max_in_flight), streak or FailureStreak()
     try:
-        while (outcome := await crew.next_outcome()) is not None:
+        while (outcome := await pool.next_outcome()) is not None:
             streak.add(outcome)
             yield outcome
-            if not crew.interrupted:
+            if not pool.interrupted:
                 streak.check()
     finally:
-        await crew.cancel()
+        await pool.cancel()
 
 
-class _Crew:
+class _PairPool:
     """The pairs in flight."""
 
     def __init__(self, maker: PairMaker, indices: PairIndices, max_in_flight: int) -> None:

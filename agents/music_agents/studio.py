@@ -9,10 +9,9 @@ from pydantic import BaseModel, Field, PositiveInt
 from music.conversation import Conversation
 from music.llm import load_model
 from music.registry import SANDBOX
-from music_agents.graph import PairContext, run_pair_graph
-from music_agents.run.casting import GraphFactory, cast, standard_graph
-from music_agents.run.config import SimulationConfig
-from music_agents.run.models import RoleModels
+from music_agents.config import SimulationConfig
+from music_agents.graph import PairContext, build_pair_graph, run_pair_graph
+from music_agents.run.roles import GraphFactory, make_roles
 
 __all__ = ["StudioPair", "StudioSeed", "for_studio", "pair_graph"]
 
@@ -41,7 +40,7 @@ StudioGraph = CompiledStateGraph[StudioPair, None, StudioSeed, StudioPair]
 
 def pair_graph() -> StudioGraph:
     """Return the standard pair graph for Studio."""
-    return for_studio(standard_graph)
+    return for_studio(build_pair_graph)
 
 
 def for_studio(factory: GraphFactory) -> StudioGraph:
@@ -51,8 +50,7 @@ def for_studio(factory: GraphFactory) -> StudioGraph:
         factory: Builds the pair graph, as `--graph` takes it.
     """
     model = load_model(SANDBOX)
-    models = RoleModels(user=model, assistant=model, contrast=model)
-    inner = factory(cast(models, SimulationConfig(num_pairs=1)))
+    inner = factory(make_roles({"user": model, "assistant": model, "contrast": model}, SimulationConfig()))
 
     async def pair(state: StudioSeed) -> StudioPair:
         seed = Conversation.from_messages(state.seed_messages)

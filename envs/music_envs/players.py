@@ -19,23 +19,22 @@ from music.llm.journal import Journal
 from music.llm.openai import ClientSettings
 from music.llm.options import parse_options
 from music_agents.personas import Persona
-from music_agents.roles import Role, RoleView
-from music_agents.roles.assistant import AssistantRole
-from music_agents.roles.user import UserRole
+from music_agents.roles import RoleView, Speaker
+from music_agents.roles.model_roles import AssistantRole, UserRole
 
 __all__ = ["Player", "PlayerOptions", "Players", "as_assistant", "as_user", "open_players", "read_player_options"]
 __all__ += ["view"]
 
-Player: TypeAlias = Role | ChatModel
+Player: TypeAlias = Speaker | ChatModel
 PARTS = ("assistant", "user")
 
 
-def as_user(player: Player) -> Role:
+def as_user(player: Player) -> Speaker:
     """Return the player as a user; a model plays it through `UserRole`."""
     return UserRole(cast(ChatModel, player)) if hasattr(player, "complete") else player
 
 
-def as_assistant(player: Player) -> Role:
+def as_assistant(player: Player) -> Speaker:
     """Return the player as an assistant; a model plays it through `AssistantRole`."""
     return AssistantRole(cast(ChatModel, player)) if hasattr(player, "complete") else player
 

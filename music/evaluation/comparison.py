@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from music.evaluation.benchmarks.scored import Floats
 from music.evaluation.benchmarks.types import Benchmark, Item
 from music.evaluation.scoring.records import ScoreSet
 from music.statistics import Basis, Estimate, Figure, composite, holm, swap_p_value
@@ -13,8 +12,6 @@ from music.statistics import Basis, Estimate, Figure, composite, holm, swap_p_va
 __all__ = ["FigureDifference", "ModelComparison", "compare_models"]
 
 LEVEL = 0.05
-
-Floats = NDArray[np.float64]
 
 
 class FigureDifference(BaseModel):

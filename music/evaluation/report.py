@@ -16,8 +16,8 @@ from music.statistics import Estimate, Figure
 __all__ = ["account", "evaluation_report", "figure_table", "show_result", "terminal_table"]
 
 INTRO = (
-    "Intervals are of 95%, from resampling whole prompts. A figure must be read against what chance comes to, and "
-    "against a reward that only looks at length."
+    "Intervals are of 95%, from resampling whole prompts. Compare a figure with its chance value, and "
+    "with a reward that only looks at length."
 )
 WITHIN = "within noise"
 
@@ -79,7 +79,7 @@ def _number(value: float | None) -> str:
 
 
 def account(result: EvaluationResult) -> Iterator[str]:
-    """Yield what the figures rest on, and what they do not, in sentences."""
+    """Yield in sentences what the figures rest on, and what was left out."""
     yield f"{result.num_items} items, {result.num_completions} completions"
     if result.num_items_of_all is not None:
         yield f"a draw of prompts from {result.num_items_of_all} items, so not the figures of the benchmark itself"
@@ -97,7 +97,7 @@ def account(result: EvaluationResult) -> Iterator[str]:
 
 
 def evaluation_report(result: EvaluationResult) -> Report:
-    """Return what `music evaluate` found as a report."""
+    """Return a result as a page."""
     comparison = result.comparison
     palette = Palette([result.model, *([_named(comparison)] if comparison else [])])
     parts: list[Plot | Table] = [_figures_plot(result, palette)] if any(f.estimate for f in result.figures) else []
@@ -119,7 +119,7 @@ def evaluation_report(result: EvaluationResult) -> Report:
 
 
 def figure_table(title: str, figures: Sequence[Figure]) -> Table:
-    """Return figures as a table, grouped as they say."""
+    """Return figures as a table of the page, grouped by `Figure.table`."""
     groups: dict[str, list[list[Cell]]] = {}
     for figure in figures:
         shown = Interval(estimate=figure.estimate) if figure.estimate else None
@@ -140,7 +140,7 @@ def _figures_plot(result: EvaluationResult, palette: Palette) -> Plot:
         for figure in result.figures
         if figure.estimate
     ]
-    caption = "Grey ticks: what chance comes to."
+    caption = "Grey ticks: chance."
     if result.comparison is not None:
         points += _baseline_points(result.comparison)
         caption += (
@@ -188,7 +188,7 @@ def _difference_row(each: FigureDifference) -> list[Cell]:
 
 
 def _findings(result: EvaluationResult) -> Iterator[str]:
-    """Say what the first figure is, and in what two models differ."""
+    """Yield the first figure, and in what two models differ."""
     if result.figures:
         first = result.figures[0]
         chance = "" if first.chance is None else f"; chance: {first.chance:.3g}"

@@ -11,7 +11,7 @@ from music.evaluation.scoring.records import ItemScores, ScoreSet, require_score
 from music.judges.report import JudgeReport
 from music.statistics import Figure
 
-__all__ = ["EvaluationResult", "Exclusion", "evaluate", "exclusions", "require_differences"]
+__all__ = ["EvaluationResult", "Exclusion", "evaluate", "exclusions", "require_differences", "scored_by_all"]
 
 
 class Exclusion(BaseModel):
@@ -86,18 +86,23 @@ def evaluate(
             computed.
 
     Example:
+        >>> from music.evaluation import load_benchmark, load_scored_model, read_benchmark, score_items
+        >>> from music.preferences import write_preferences
+        >>> from music.sandbox.world.seeds import seed_pairs
+        >>> write_preferences(seed_pairs(20, 0), "/tmp/music-evaluated.jsonl")
+        20
         >>> benchmark = load_benchmark("preferences")
-        >>> items = read_benchmark(benchmark, ["held_out.jsonl"])  # doctest: +SKIP
-        >>> result = evaluate(benchmark, items, score_items(items, load_scored_model("length")))  # doctest: +SKIP
-        >>> print(result.figures[0].estimate)  # doctest: +SKIP
-        0.750 [0.468, 0.911]
+        >>> items = read_benchmark(benchmark, ["/tmp/music-evaluated.jsonl"])
+        >>> result = evaluate(benchmark, items, score_items(items, load_scored_model("oracle")))
+        >>> print(result.figures[0].estimate)
+        0.850 [0.640, 0.948]
     """
     both = [scores] if baseline is None else [scores, baseline]
     for each in both:
         if strict:
             require_scored(each.rows.values())
         require_differences(each)
-    usable = _scored_by(items, [scores])
+    usable = scored_by_all(items.items, [scores])
     header, rows = scores.header, [scores.rows[item.id] for item in usable]
     return EvaluationResult(
         benchmark=items.benchmark,
@@ -112,23 +117,28 @@ def evaluate(
         num_completions=sum(len(row.scores) for row in rows),
         num_truncated=sum(row.num_truncated for row in rows),
         exclusions=tuple(exclusions(items.rejected, (scores.rows[item.id] for item in items.items))),
-        comparison=compare_models(benchmark, _scored_by(items, both), *both) if len(both) == 2 else None,
+        comparison=compare_models(benchmark, scored_by_all(items.items, both), *both) if len(both) == 2 else None,
         judge=scores.judge,
         seconds=scores.seconds,
         versions=header.versions,
     )
 
 
-def _scored_by(items: ItemSet, sets: Sequence[ScoreSet]) -> list[Item]:
-    usable = [item for item in items.items if all(scores.rows[item.id].problem is None for scores in sets)]
+def scored_by_all(items: Sequence[Item], sets: Sequence[ScoreSet]) -> list[Item]:
+    """Return the items that have a score in every set.
+
+    Raises:
+        InvalidInputError: There are none.
+    """
+    usable = [item for item in items if all(scores.rows[item.id].problem is None for scores in sets)]
     if not usable:
         names = " and ".join(scores.header.model for scores in sets)
-        raise InvalidInputError(f"{items.benchmark}: expected items that {names} can score, got none")
+        raise InvalidInputError(f"{sets[0].header.benchmark}: expected items that {names} can score, got none")
     return usable
 
 
 def require_differences(scores: ScoreSet) -> None:
-    """Refuse scores by which no item's completions differ: every comparison would be a tie.
+    """Refuse scores that are the same for all completions of every item: every comparison would be a tie.
 
     Raises:
         InvalidInputError: They are all the same within each item.

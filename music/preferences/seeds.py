@@ -1,7 +1,7 @@
 """`Seed`: what conversations start from; and the reading of seeds from pairs, conversations and prompts.
 
 A seed is the chosen side of a preference pair, a conversation, or a prompt: a conversation that ends with the user.
-`music_agents.seed_contexts` defines what both sides of a simulated pair take from it.
+`music_agents.seeds` defines what both sides of a simulated pair take from it.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Rewards as plain callables: the protocol, the baselines, and how users name a reward on the command line."""
+"""Rewards as plain callables: the protocol, two baselines, and the names by which users choose a reward."""
 
 import random
 from collections.abc import Sequence
@@ -18,24 +18,46 @@ WORDS = (ORACLE, "length", "random")
 
 
 class RewardFunction(Protocol):
-    """Anything that gives one reward per conversation: a `RewardModel`, a `RemoteReward`, the sandbox's oracle."""
+    """A callable that gives one reward per conversation: a `RewardModel`, a `RemoteReward` or a function of your own.
+
+    A conversation's reward must not depend on the other conversations in the call. `music.testing.check_reward` checks
+    this and the rest of the contract.
+
+    Example:
+        >>> def brevity(conversations: Sequence[Conversation]) -> list[float]:
+        ...     return [-float(len(c.messages[-1].content)) for c in conversations]
+        >>> reward: RewardFunction = brevity
+        >>> reward([Conversation().user("Hi!").assistant("Hello.")])
+        [-6.0]
+    """
 
     def __call__(self, conversations: Sequence[Conversation]) -> list[float]:
-        """Return one reward per conversation, higher for better.
+        """Return one finite reward per conversation, in their order. Higher is better.
 
         Raises:
-            UnscorableError: A conversation has none.
+            UnscorableError: A conversation has no reward.
         """
         ...
 
 
 def length_reward(conversations: Sequence[Conversation]) -> list[float]:
-    """Reward the characters that the assistant wrote: among replies to one history, the longest wins."""
+    """Return the number of characters that the assistant wrote: among replies to one history, the longest wins.
+
+    Example:
+        >>> length_reward([Conversation().user("Hi!").assistant("Hello.")])
+        [6.0]
+    """
     return [float(sum(len(m.content) for m in c.messages if m.role == "assistant")) for c in conversations]
 
 
 def random_reward(seed: int = 0) -> RewardFunction:
-    """Return a reward drawn uniformly from [0, 1); the sequence of draws follows from the seed."""
+    """Return a function whose rewards are drawn uniformly from [0, 1), from a seed.
+
+    Example:
+        >>> reward = random_reward(seed=0)
+        >>> round(reward([Conversation().user("Hi!").assistant("Hello.")])[0], 3)
+        0.844
+    """
     rng = random.Random(seed)
 
     def reward(conversations: Sequence[Conversation]) -> list[float]:
@@ -45,13 +67,13 @@ def random_reward(seed: int = 0) -> RewardFunction:
 
 
 def require_reward(spec: str) -> None:
-    """Refuse at once a reward that cannot be opened, as far as that shows without loading anything.
+    """Refuse a reward that cannot be loaded, as far as its name shows it; nothing is loaded.
 
     Args:
         spec: As for `load_reward`.
 
     Raises:
-        InvalidInputError: It is no reward's name, or there is no such folder.
+        InvalidInputError: The name is not that of a reward, or there is no such folder.
     """
     from music.llm.endpoints import read_remote
 
@@ -60,16 +82,28 @@ def require_reward(spec: str) -> None:
 
 
 def load_reward(spec: str) -> RewardFunction:
-    """Open the reward that a user named.
+    """Load a reward by its name, as commands and environments take it.
+
+    | name | reward |
+    |---|---|
+    | a folder or hub id | the reward model there, a `RewardModel` |
+    | `prefix-mean:` and a folder or hub id | the same with the readout `turn_mean`: a control that needs no training |
+    | `MODEL@BASE_URL` | a model behind a server, a `RemoteReward` |
+    | `oracle` | the sandbox's own grade |
+    | `length` | `length_reward` |
+    | `random`, `random:SEED` | `random_reward` |
+
+    Example:
+        >>> load_reward("length")([Conversation().user("Hi!").assistant("Hello.")])
+        [6.0]
+        >>> reward = load_reward("runs/rm")  # doctest: +SKIP
 
     Args:
-        spec: `oracle` (the sandbox's), `length`, `random` or `random:SEED`, the path or hub id of a reward model,
-            `MODEL@BASE_URL` for one that a server has (see `music.reward.remote`), or `prefix-mean:` and a path or hub
-            id, for the model with the readout `turn_mean`: a control that needs no training.
+        spec: The name.
 
     Raises:
-        InvalidInputError: The seed is not a number, or there is no such reward model, or it cannot have that readout,
-            or the URL is none.
+        InvalidInputError: There is no such reward model, it cannot have that readout, the seed is not a whole number,
+            or the URL is not valid.
     """
     if spec == ORACLE:
         oracle: RewardFunction = load_built_in("reward", ORACLE)

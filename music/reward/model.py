@@ -29,7 +29,7 @@ __all__ = ["RewardModel"]
 class RewardModel:
     """A reward model for whole conversations.
 
-    It is itself a plain callable reward: `model(conversations)` is `model.score(conversations)`.
+    It is a plain callable reward too: `model(conversations)` is `model.score(conversations)`.
 
     Example:
         >>> model = RewardModel.from_pretrained("runs/rm")  # doctest: +SKIP
@@ -47,10 +47,10 @@ class RewardModel:
         """Wrap a causal sequence classifier with one label and its path from messages to tokens.
 
         Args:
-            classifier: Its attention is replaced by a back-end for packed rows; what is saved does not mention it.
-            tokens: Its score contract says how rewards become scores.
+            classifier: Its attention is replaced by a back-end for packed rows. A saved checkpoint does not mention it.
+            tokens: The path from messages to tokens; its score contract says how rewards become scores.
             device: As in `from_pretrained`.
-            attention: Likewise.
+            attention: As in `from_pretrained`.
         """
         self._device = resolve_device(device)
         self._classifier = classifier
@@ -75,10 +75,10 @@ class RewardModel:
 
         Args:
             path: Folder or hub id of a sequence classifier with one label, in safetensors.
-            device: CUDA where there is one, else the CPU, if not given.
-            dtype: On CUDA that of the saved weights, on the CPU fp32, if not given. Of merged adapters, bf16 can leave
-                out most of what they learnt.
-            attention: Back-end (see `music.reward.attention`); the fastest that works on the device, if not given.
+            device: Where to compute. By default CUDA where there is one, else the CPU.
+            dtype: Type of the weights. By default that of the saved weights on CUDA, and fp32 on the CPU. With merged
+                adapters, bf16 can lose most of what they learnt.
+            attention: Back-end (see `music.reward.attention`). By default the fastest that works on the device.
             chat_template: A file or a name (see `music.chat_template`), for a checkpoint without a chat template.
             read_at: Where the reward is read, for a checkpoint without a score contract that does not itself say (see
                 `ScoreContract.read_at`).
@@ -115,7 +115,7 @@ class RewardModel:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of what scores depend on: weights, configuration and contract; it is computed anew each time."""
+        """A hash of what scores depend on: weights, configuration and contract. It is computed at each access."""
         return fingerprint(self._classifier, self.contract)
 
     def __call__(self, conversations: Sequence[Conversation]) -> list[float]:
@@ -126,11 +126,11 @@ class RewardModel:
         """Return one score per conversation, each of which must end with the assistant.
 
         The contract's `readout` says how rewards become the score. Scores do not depend on what else is in the batch,
-        beyond rounding; what conversations share at their beginning is computed once where they fit into one row.
+        beyond rounding. Beginnings that conversations share are computed once if they fit into one row.
 
         Args:
-            conversations: In any order.
-            names: What an error calls them.
+            conversations: Conversations in any order.
+            names: Their names in errors.
 
         Raises:
             UnscorableError: A conversation has no score (see `Unscorable`).
@@ -141,9 +141,9 @@ class RewardModel:
         return [fmean(each) for each in rewards]
 
     def score_each(self, conversations: Sequence[Conversation]) -> list[Scored]:
-        """Score conversations as `score` does; one without a score has its `problem` in place of it.
+        """Score conversations as `score` does, but return the problem of one without a score instead of raising.
 
-        A conversation that is empty or ends with the user has none (`Unscorable.NO_REPLY`).
+        A conversation that is empty or ends with the user has no score (`Unscorable.NO_REPLY`).
 
         Raises:
             ContractError: As `score`.
@@ -187,7 +187,7 @@ class RewardModel:
         return self.session(history).score_candidates(candidates)
 
     def session(self, history: Conversation) -> RewardSession:
-        """Begin to score candidates turn after turn; what was computed of the history is kept.
+        """Start a session, which scores candidates turn after turn and keeps what it computed of the history.
 
         Raises:
             InvalidInputError: The history does not end with the user.
@@ -195,18 +195,18 @@ class RewardModel:
         return RewardSession(self if self._sequences.max_cached_tokens else self.with_prefix_cache(), history)
 
     def with_prefix_cache(self, max_tokens: int | None = None) -> "RewardModel":
-        """Return this model, its weights shared, with a cache: what it has computed is not computed again.
+        """Return this model with a prefix cache, which keeps what was computed; the weights are shared.
 
-        For scoring conversations as they grow, as in Best-of-N or with rewards per turn. From call to call, the keys
-        and values of all tokens are kept, the least recently used ones given up first; of every conversation, only what
-        lies behind the longest kept beginning is computed. Scores stay those of whole conversations, up to rounding.
-        Where a template writes a history in another way, or exchanges are dropped from the left, only what comes before
-        the difference is used.
+        Use it to score conversations as they grow, as in Best-of-N or with rewards per turn. The keys and values of all
+        tokens are kept from call to call, and the least recently used ones are given up first. Of each conversation,
+        only what follows its longest cached beginning is computed. Scores are the same, up to rounding. If a template
+        renders a history differently, or exchanges are dropped from the left, only what precedes the difference is
+        reused.
 
-        Weights may change: they are compared at every call, and what was computed with others is dropped.
+        Weights may change. They are compared at every call, and what was computed with others is dropped.
 
         Args:
-            max_tokens: Bound on the tokens that are kept; by default what takes 1 GiB, or on CUDA a quarter of the
+            max_tokens: Most tokens to keep. By default as many as fit into 1 GiB, or on CUDA into a quarter of the
                 memory that is free now (see `affordable_tokens`).
 
         Raises:
@@ -219,7 +219,7 @@ class RewardModel:
         return model
 
     def with_readout(self, readout: Readout) -> "RewardModel":
-        """Return this model, its weights and cache shared, with another readout; reference statistics no longer hold.
+        """Return this model with another readout and without reference statistics; weights and cache are shared.
 
         Raises:
             ContractError: The readout needs every turn, and the chat template rewrites a history.
@@ -237,7 +237,7 @@ class RewardModel:
 
 
 def _sequences_of_turns(prefixes: Sequence[Encoding]) -> list[TokenSequence]:
-    """Return the sequences that give every prefix's reward: all untruncated prefixes are read in the longest one."""
+    """Return the sequences that give every prefix's reward; untruncated prefixes are all read in the longest one."""
     whole = [prefix.ids for prefix in prefixes if not prefix.num_dropped_turns]
     shared = [TokenSequence(whole[-1], tuple(ends_of_prefixes(whole[-1], whole)))] if whole else []
     return shared + [prefix.sequence for prefix in prefixes if prefix.num_dropped_turns]

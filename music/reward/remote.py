@@ -1,7 +1,7 @@
 """`RemoteReward`: a reward model behind vLLM's `POST BASE_URL/classify`, as a plain reward function.
 
-A conversation is one request, in the chat form; the reward is `data[0].probs[0]` with `use_activation` false. No reply
-tells whether the server heeded that, so the first use asks about a few conversations both ways (`_check`).
+Each conversation is one request in the chat form. The reward is `data[0].probs[0]` with `use_activation` false. Replies
+do not reveal whether the server obeys that flag, so the first call asks about a few conversations with and without it.
 """
 
 import asyncio
@@ -37,19 +37,25 @@ _ROUNDING = 0.02
 
 
 class RemoteRewardSettings(PostSettings):
-    """Settings of a reward model behind a server."""
+    """Settings of a reward model behind a server.
+
+    Example:
+        >>> RemoteRewardSettings(max_in_flight=128).max_in_flight
+        128
+    """
 
     max_in_flight: int = Field(default=64, ge=1)
-    """Bound on simultaneous requests."""
+    """Most requests at a time."""
     retry: RetryPolicy = RetryPolicy()
-    """When a failed try is repeated."""
+    """When a failed request is repeated."""
 
 
 class RemoteReward:
-    """A reward model behind a server, as a plain callable: for synchronous code, in a running loop and on threads.
+    """A reward model behind a server, as a plain callable.
 
-    Requests run on the background event loop of the process; a forked child goes on with one of its own. A call gives
-    all scores or raises, and can then be made again: nothing is scored 0 for want of a score.
+    Call it from synchronous code, within a running event loop, on threads or in a forked child: requests run on a
+    background event loop of the process. A call returns all scores, or it raises and can be made again. Nothing is
+    scored 0 because its score is missing.
 
     Example:
         >>> reward = RemoteReward("runs/rm", "http://127.0.0.1:8000")  # doctest: +SKIP
@@ -57,8 +63,9 @@ class RemoteReward:
         [0.73]
 
     Args:
-        model: Name of the model, as the server knows it.
-        base_url: What `/classify` stands under, without `/v1`; keys come from the environment (`music.llm.connection`).
+        model: The model's name on the server.
+        base_url: The URL in front of `/classify`, without `/v1`. Keys come from the environment (see
+            `music.llm.connection`).
         settings: Time-outs, bounds and retries.
 
     Raises:
@@ -89,8 +96,7 @@ class RemoteReward:
 
         Raises:
             UnscorableError: The server refuses a conversation: too long for it, or not for its chat template.
-            EndpointError: The server gave no usable answer, after the bounded tries that the kind of failure allows, or
-                what it gives are no rewards.
+            EndpointError: The server gave no usable answer within the allowed tries, or its numbers are not rewards.
         """
         for index, conversation in enumerate(conversations):
             if not conversation.messages or conversation.messages[-1].role != "assistant":
@@ -98,11 +104,11 @@ class RemoteReward:
         try:
             return run_in_background(self._score(conversations))
         except (EndpointUnavailableError, EndpointTimeoutError) as error:
-            advice = "nothing was scored; see that the server is up, and call again"
+            advice = "nothing was scored; check that the server is up, and call again"
             raise type(error)(f"{error}: {advice}") from None
 
     def close(self) -> None:
-        """Let go of the connections; closing again is fine, and so is a call after it, which opens new ones."""
+        """Close the connections. You may close twice, and a later call opens new ones."""
         atexit.unregister(self.close)
         self._loop = None
         run_in_background(self._endpoint.aclose())
@@ -118,7 +124,7 @@ class RemoteReward:
         )
 
     async def _score_one(self, index: int, conversation: Conversation) -> float:
-        """Ask about one conversation, of a server that has scored others."""
+        """Score one conversation with a server that has scored others."""
         try:
             return await self._ask(conversation)
         except RequestRejectedError as error:
@@ -127,18 +133,18 @@ class RemoteReward:
             raise UnscorableError(f"conversation {index} cannot be scored: {error}") from None
 
     def _adopt_loop(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Make what belongs to an event loop; a forked child must not wait for what its parent holds."""
+        """Create what belongs to an event loop; a forked child must not wait for what its parent holds."""
         if self._loop is not loop:
             self._loop = loop
             self._slots = asyncio.Semaphore(self._settings.max_in_flight)
             self._checking = asyncio.Lock()
-            atexit.register(self.close)  # whoever is handed a reward function closes nothing
+            atexit.register(self.close)  # users of a plain reward function close nothing
 
     async def _check(self) -> None:
-        """Find out whether scores are raw.
+        """Find out whether the scores are raw.
 
         Raises:
-            EndpointError: They cannot be, or the server gave no usable answer.
+            EndpointError: They are not, or the server gave no usable answer.
         """
         raw = await gather_all(self._ask(probe) for probe in _PROBES)
         if all(score == 1.0 for score in raw):
@@ -149,10 +155,10 @@ class RemoteReward:
         activated = await gather_all(self._ask(probe, use_activation=True) for probe in _PROBES)
         if all(0 <= a <= 1 and abs(a - b) <= _ROUNDING for a, b in zip(raw, activated, strict=True)):
             logger.warning(
-                "%s: scores may not be raw rewards: those of %d conversations are between 0 and 1, and the same with "
-                "use_activation. This is well if the model's config.json has problem_type regression; else the server "
-                "ignores the flag and applies a sigmoid, which wipes out differences between good conversations. "
-                "Compare with what `music score` gives.",
+                "%s: scores may not be raw rewards: those of %d conversations are between 0 and 1, and use_activation "
+                "changes none of them. That is right if the model's config.json has problem_type regression. Otherwise "
+                "the server ignores the flag and applies a sigmoid, which hides differences between good "
+                "conversations. Compare with the scores of `music score`.",
                 self.name,
                 len(raw),
             )
@@ -186,7 +192,7 @@ class RemoteReward:
 
 
 class _Result(BaseModel):
-    """What vLLM says of one conversation, as far as it is read."""
+    """The part of vLLM's answer about one conversation that is read."""
 
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
@@ -195,6 +201,6 @@ class _Result(BaseModel):
 
 
 class _Classification(BaseModel):
-    """The body of vLLM's answer, as far as it is read."""
+    """The part of vLLM's answer that is read."""
 
     data: list[_Result]

@@ -1,4 +1,4 @@
-"""`RewardSession`: candidates scored turn after turn, over keys and values that are kept."""
+"""`RewardSession`: the candidates of one conversation, scored turn after turn."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -18,8 +18,8 @@ class _Scorer(Protocol):
 class RewardSession:
     """Scores candidate replies to a history that grows turn by turn; each token of the history is computed once.
 
-    One conversation's use of `RewardModel.with_prefix_cache`, which says what is kept; the scores are those of whole
-    conversations. For many conversations at once, use such a model itself.
+    The scores are those of whole conversations. A session is a convenience for one conversation over
+    `RewardModel.with_prefix_cache`; for many conversations at once, call such a model yourself.
 
     Example:
         >>> session = model.session(Conversation().user("Hi!"))  # doctest: +SKIP
@@ -29,11 +29,11 @@ class RewardSession:
     """
 
     def __init__(self, model: _Scorer, history: Conversation) -> None:
-        """Begin with a history; nothing is computed yet.
+        """Start with a history; nothing is computed yet.
 
         Args:
-            model: With a prefix cache.
-            history: It ends with the user.
+            model: A model with a prefix cache.
+            history: A conversation that ends with the user.
 
         Raises:
             InvalidInputError: The history does not end with the user.
@@ -49,7 +49,7 @@ class RewardSession:
         return self._history
 
     def extend(self, reply: str, user: str) -> None:
-        """Go on with the assistant's reply, a candidate or any other, and the user's next message."""
+        """Append the assistant's reply, a candidate or any other, and the user's next message."""
         self._history = self._history.assistant(reply).user(user)
 
     def score_candidates(self, candidates: Sequence[str]) -> list[float]:

@@ -7,7 +7,7 @@ from music.conversation import Conversation
 from music.llm.chat import ChatReply, ChatRequest, ReplyOutcome
 from music.pairs import PreferencePair
 from music.prompts import PromptKind, read_prompt, render_contrast_reply
-from music_agents import AssistantRole, InstructionContrast, PairGraph, Roles, UserRole, build_pair_graph
+from music_agents import AssistantRole, InstructionContrast, PairGraph, RoleSet, UserRole, build_pair_graph
 
 Answer = Callable[[PromptKind, Conversation, ChatRequest], str | ChatReply]
 
@@ -66,9 +66,9 @@ class FakeModel:
         return read_prompt(request.messages).conversation
 
 
-def make_roles(model: FakeModel) -> Roles:
+def make_roles(model: FakeModel) -> RoleSet:
     user = UserRole(model, gates=())  # the fake user says what it pleases
-    return Roles(user=user, assistant=AssistantRole(model), contrast=InstructionContrast(model))
+    return RoleSet(user=user, assistant=AssistantRole(model), contrast=InstructionContrast(model))
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def graph_over() -> Callable[[FakeModel], PairGraph]:
 
 
 @pytest.fixture
-def roles_over() -> Callable[[FakeModel], Roles]:
+def roles_over() -> Callable[[FakeModel], RoleSet]:
     return make_roles
 
 

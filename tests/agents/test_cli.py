@@ -108,18 +108,18 @@ def test_a_budget_stops_the_command_with_a_code_of_its_own_and_a_higher_one_goes
 GRAPH = """
 from dataclasses import replace
 
-from music_agents import Roles, ask, build_pair_graph
+from music_agents import ask, build_pair_graph
 
 
-def build(casting):
+def build(roles):
     async def critic(view):
-        draft = await casting.roles.assistant(view)
+        draft = await roles.assistant(view)
         prompt = view.conversation.messages
-        sampling = casting.sampling_of("assistant")
-        better = await ask(casting.models.assistant, view, prompt, sampling, str.strip, step="critic/")
+        sampling = roles.sampling_of("assistant")
+        better = await ask(roles.models["assistant"], view, prompt, sampling, str.strip, step="critic/")
         return replace(draft, text="Well: " + better.content, usage=draft.usage + better.usage)
 
-    return build_pair_graph(replace(casting.roles, assistant=critic))
+    return build_pair_graph(replace(roles, assistant=critic))
 """
 
 

@@ -23,8 +23,7 @@ from music_agents import (
     PairContext,
     PairGraphError,
     PairState,
-    RoleModels,
-    Roles,
+    RoleSet,
     RoleTurn,
     SimulationConfig,
     UnfitReplyError,
@@ -55,7 +54,7 @@ def graph_with(roles, **nodes):
     return graph
 
 
-def critic_graph(casting):
+def critic_graph(roles):
     """Lets the assistant's model say a second time what it said."""
 
     async def critic(state: PairState, runtime: Runtime[PairContext]) -> Command[Literal["contrast"]]:
@@ -64,7 +63,7 @@ def critic_graph(casting):
         async def revise(view):
             messages = draft.messages
             answer = await ask(
-                casting.models.assistant, view, messages, casting.sampling_of("assistant"), str.strip, step="critic"
+                roles.models["assistant"], view, messages, roles.sampling_of("assistant"), str.strip, step="critic"
             )
             return RoleTurn(text=f"revised: {answer.content}", usage=answer.usage, retries=answer.retries)
 
@@ -72,14 +71,14 @@ def critic_graph(casting):
         update = await speak(revise, "critic", state | {"chosen": history}, "chosen", runtime.context)
         return Command(update=update, goto="contrast")
 
-    assistant = answer_node(casting.roles.assistant, "chosen", then="critic")
-    return graph_with(casting.roles, assistant=assistant, critic=critic).compile()
+    assistant = answer_node(roles.assistant, "chosen", then="critic")
+    return graph_with(roles, assistant=assistant, critic=critic).compile()
 
 
 @pytest.fixture
 def roles(fake_model):
     model = fake_model()
-    return Roles(user=UserRole(model, gates=()), assistant=AssistantRole(model), contrast=InstructionContrast(model))
+    return RoleSet(user=UserRole(model, gates=()), assistant=AssistantRole(model), contrast=InstructionContrast(model))
 
 
 async def outcomes(seeds, graph, **settings):
@@ -88,9 +87,9 @@ async def outcomes(seeds, graph, **settings):
 
 async def test_a_critic_revises_what_the_other_roles_then_see(seeds, fake_model, tmp_path):
     model = fake_model()
-    models = RoleModels(user=model, assistant=model, contrast=model)
+    models = {"user": model, "assistant": model, "contrast": model}
     config = SimulationConfig(num_pairs=3, num_turns=2, gates=False)
-    report = await run_simulation(tmp_path, seeds, models, config, graph=critic_graph)
+    report = await run_simulation(config, tmp_path, models=models, seeds=seeds, graph=critic_graph)
     assert report.spending.num_calls == 3 * (2 * 5 - 1)
     for pair in read_saved_pairs(tmp_path):
         said = [m.content for m in pair.chosen.messages[pair.num_seed_messages :] if m.role == "assistant"]
@@ -104,7 +103,7 @@ async def test_a_critic_revises_what_the_other_roles_then_see(seeds, fake_model,
 
 async def test_replies_of_a_node_of_ones_own_are_resumed_and_not_paid_for_twice(seeds, fake_model, tmp_path):
     model = fake_model()
-    models = RoleModels(user=model, assistant=model, contrast=model)
+    models = {"user": model, "assistant": model, "contrast": model}
     config = SimulationConfig(num_pairs=4, num_turns=2, gates=False)
     progress = RunProgress()
 
@@ -115,10 +114,10 @@ async def test_replies_of_a_node_of_ones_own_are_resumed_and_not_paid_for_twice(
             return await super().complete(request)
 
     stopping = Stopping()
-    first = RoleModels(user=stopping, assistant=stopping, contrast=stopping)
-    report = await run_simulation(tmp_path, seeds, first, config, progress, graph=critic_graph)
+    first = {"user": stopping, "assistant": stopping, "contrast": stopping}
+    report = await run_simulation(config, tmp_path, models=first, seeds=seeds, progress=progress, graph=critic_graph)
     assert (report.status, report.num_pairs) == ("interrupted", 0)
-    report = await run_simulation(tmp_path, seeds, models, config, graph=critic_graph)
+    report = await run_simulation(config, tmp_path, models=models, seeds=seeds, graph=critic_graph)
     assert (report.status, report.num_pairs, report.spending.num_calls) == ("complete", 4, 36)
     assert len(stopping.requests) + len(model.requests) == 36
 

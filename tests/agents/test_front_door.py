@@ -7,8 +7,8 @@ import pytest
 from music.cli import main
 from music.llm.spending.records import AccountSpending, Spending
 from music.sandbox.server import ServerConfig, sandbox_server
-from music_agents import SimulationConfig, SimulationJob
-from music_agents.doing import describe
+from music_agents import SimulationConfig
+from music_agents.cli.texts import describe_report
 from music_agents.quality import read_saved_pairs
 from music_agents.run import RunReport
 
@@ -162,26 +162,27 @@ from dataclasses import replace
 from music_agents import build_pair_graph
 
 
-def build(casting):
+def build(roles):
     async def critic(view):
         notes = {}
         return notes["missing"]
 
-    return build_pair_graph(replace(casting.roles, assistant=critic))
+    return build_pair_graph(replace(roles, assistant=critic))
 """
 
 
 def test_workers_in_another_folder_find_what_the_job_names(prompts, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "users.jsonl").write_text('"A gardener."\n')
-    config = SimulationConfig(num_pairs=1)
-    files = {"seeds": "prompts.jsonl", "personas": "users.jsonl", "graph": "g.py:build", "imports": ("c.py", "module")}
-    job = SimulationJob(config=config, **files).located()
-    assert (job.seeds, job.personas) == (prompts, str(tmp_path / "users.jsonl"))
-    assert (job.graph, job.imports) == (f"{tmp_path}/g.py:build", (f"{tmp_path}/c.py", "module"))
+    (tmp_path / "g_located.py").write_text("def build(roles): ...\n")
+    (tmp_path / "c_located.py").touch()
+    files = {"graph": "g_located.py:build", "imports": ("c_located.py", "json")}
+    config = SimulationConfig(seeds="prompts.jsonl", personas="users.jsonl", **files).located()
+    assert (config.seeds, config.personas) == (prompts, str(tmp_path / "users.jsonl"))
+    assert (config.graph, config.imports) == (f"{tmp_path}/g_located.py:build", (f"{tmp_path}/c_located.py", "json"))
     (tmp_path / "sandbox").mkdir()
-    words = {"seeds": "sandbox", "personas": "sandbox", "graph": "module:build"}
-    assert SimulationJob(config=config, **words).located() == SimulationJob(config=config, **words)
+    words = {"seeds": "sandbox", "personas": "sandbox", "graph": "json:loads"}
+    assert SimulationConfig(**words).located() == SimulationConfig(**words)
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -247,7 +248,7 @@ def test_rows_of_no_known_shape_are_told_with_the_shapes_of_prompts_too(tmp_path
 def test_a_contrast_that_lacks_its_model_is_found_before_anything_is_asked(prompts, tmp_path, capsys):
     nobody = "m@http://127.0.0.1:9/v1"
     assert simulate(prompts, "--out", tmp_path, f"--assistant={nobody}", "--strategy=weaker_model") == 1
-    assert "needs a weaker model to answer: name its endpoint (--weaker)" in capsys.readouterr().err
+    assert "expected a model for the role 'weaker', got none: name its endpoint (--weaker)" in capsys.readouterr().err
 
 
 def test_replies_without_usage_are_reported(tmp_path):
@@ -258,7 +259,7 @@ def test_replies_without_usage_are_reported(tmp_path):
         status="complete", num_pairs=1, num_wanted=1, failures={}, replies={}, wall_seconds=1.0, diagnostics=None,
         spending=Spending(accounts=(spent,)),
     )  # fmt: skip
-    told = describe(tmp_path, report).splitlines()
+    told = describe_report(tmp_path, report).splitlines()
     assert told[2] == "not among these tokens: 4 replies for which the endpoint reported no usage"
 
 

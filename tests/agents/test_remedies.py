@@ -2,10 +2,9 @@
 
 import pytest
 
-from music_agents.failures import FailedPair, FailureReason
-from music_agents.preflight import Measure, Preflight
-from music_agents.remedies import advise, remedy
-from music_agents.stalling import SimulationStalledError
+from music_agents.failures import FailedPair, FailureReason, advise, remedy
+from music_agents.model_check import Measure, ModelCheck
+from music_agents.stall_detection import SimulationStalledError
 
 REASONS = [reason for reason in FailureReason if reason is not FailureReason.INTERRUPTED]
 
@@ -18,7 +17,7 @@ def test_a_stall_and_a_check_name_the_same_remedy(reason):
     assert told == f"the last 1 pairs all failed, 1 of them by {reason} (so it was). {advise(reason)}"
     assert remedy(reason)[1:] in told
     measure = Measure(num_asked=10, num_fit=0, unfit={reason: 10})
-    found = Preflight.model_construct(roles={"user": measure}, contrasts={}, share_kept=0.0, notes={})
+    found = ModelCheck.model_construct(roles={"user": measure}, contrasts={}, share_kept=0.0, notes={})
     assert found.advice() == [f"user: {remedy(reason)}"]
 
 

@@ -8,8 +8,7 @@ import pytest
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music_agents import simulate
-from music_agents.seed_contexts import SeedContexts
-from music_agents.seeds import Seed, digest_seeds, load_seeds
+from music_agents.seeds import Seed, SeedContexts, digest_seeds, load_seeds
 
 
 def test_a_seed_context_is_a_prefix_of_the_chosen_side_that_ends_with_the_assistant(seeds):

@@ -7,9 +7,9 @@ from music.llm.chat import EndpointUnavailableError
 from music.pairs import ContrastivePair
 from music.prompts import PromptKind
 from music_agents import FailedPair, FailureReason, SimulationStalledError, simulate
-from music_agents.seed_contexts import SeedContexts
+from music_agents.pair_simulator import PairSimulator
+from music_agents.seeds import SeedContexts
 from music_agents.simulation import MAX_AHEAD, STARTS_AT_ONCE, PairIndices, run_pairs
-from music_agents.simulator import PairSimulator
 
 
 def failing_at(indices, plain):

@@ -154,7 +154,9 @@ def test_a_dead_server_is_named_and_the_same_call_works_once_it_is_back(killable
     reward = RemoteReward("rm", server.url, QUICK)
     before = reward(CONVERSATIONS)
     server.kill()
-    with pytest.raises(EndpointUnreachableError, match=rf"rm@{server.url}: .*tried 3 times\): nothing was scored; see"):
+    with pytest.raises(
+        EndpointUnreachableError, match=rf"rm@{server.url}: .*tried 3 times\): nothing was scored; check"
+    ):
         reward(CONVERSATIONS)
     server.start()
     assert reward(CONVERSATIONS) == before

@@ -232,7 +232,6 @@ def _greedy(reward: RewardFunction, num_conversations: int, seed: int) -> list[f
 
 def _players() -> dict[str, Any]:
     """Return who talks in Best-of-N: an assistant of middling skill, and a user."""
-    from music_agents.roles.assistant import AssistantRole
-    from music_agents.roles.user import UserRole
+    from music_agents.roles import AssistantRole, UserRole
 
     return {"assistant": AssistantRole(SandboxModel(CANDIDATE_SKILL)), "user": UserRole(SandboxModel())}

@@ -1,26 +1,24 @@
 """Contrasts: how a rejected assistant turn is made worse than the chosen one, yet fluent on its own.
 
-A contrast is a role that stands in the assistant's place in the rejected rollout and records what it did; a turn that
-it could not make worse is answered by the assistant, and is not on record. Contrasts are plug-ins with typed
-parameters: `register_contrast` adds one by name. `make_contrast` mixes them by weight, one for each pair, and holds
-them to a schedule of turns.
+A contrast speaks in the assistant's place in the rejected rollout, and records what it did. It lets the assistant
+answer a turn that it cannot make worse, and records nothing then. Contrasts are plug-ins with typed parameters:
+`register_contrast` adds one by name. `make_contrast` mixes them by weight, one for each pair, and restricts them to a
+schedule of turns.
 """
 
-from music_agents.contrasts.history import ForgetContrast, StaleContrast
 from music_agents.contrasts.mix import ContrastMix, check_mix, make_contrast, parse_mix
-from music_agents.contrasts.models import WeakerModelContrast
-from music_agents.contrasts.plain import answer_plainly
 from music_agents.contrasts.prompted import (
     DropConstraintContrast,
     InstructionContrast,
     PersonaSwapContrast,
     TwoCallContrast,
 )
-from music_agents.contrasts.registry import Cast, ContrastFactory, ContrastSpec, contrast_names, register_contrast
+from music_agents.contrasts.registry import ContrastFactory, ContrastSpec, contrast_names, register_contrast
 from music_agents.contrasts.schedule import ALL_TURNS, Schedule, ScheduledContrast
+from music_agents.contrasts.unprompted import ForgetContrast, StaleContrast, WeakerModelContrast, answer_plainly
 
 __all__ = ["DropConstraintContrast", "InstructionContrast", "PersonaSwapContrast", "TwoCallContrast"]
 __all__ += ["ForgetContrast", "StaleContrast", "WeakerModelContrast"]
-__all__ += ["Cast", "ContrastFactory", "ContrastSpec", "contrast_names", "register_contrast"]
+__all__ += ["ContrastFactory", "ContrastSpec", "contrast_names", "register_contrast"]
 __all__ += ["ContrastMix", "check_mix", "make_contrast", "parse_mix"]
 __all__ += ["ALL_TURNS", "Schedule", "ScheduledContrast", "answer_plainly"]

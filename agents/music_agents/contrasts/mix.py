@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 from music.errors import InvalidInputError
 from music.seeding import derive_seed
-from music_agents.contrasts.registry import Cast, ContrastSpec, contrast_names
+from music_agents.contrasts.registry import ContrastSpec, contrast_names
 from music_agents.contrasts.schedule import ALL_TURNS, Schedule, ScheduledContrast
-from music_agents.roles import Role, RoleTurn, RoleView
+from music_agents.roles import RoleSet, RoleTurn, RoleView, Speaker
 
 __all__ = ["ContrastMix", "check_mix", "make_contrast", "parse_mix"]
 
@@ -20,33 +20,33 @@ _WEIGHTED = re.compile(r"([^(=]+(?:\([^()]*\))?)\s*(?:=(.*))?")
 class ContrastMix:
     """Draws one contrast for each pair, by weight and by the run's seed, and keeps to it."""
 
-    def __init__(self, weighted: Mapping[str, tuple[float, Role]]) -> None:
+    def __init__(self, weighted: Mapping[str, tuple[float, Speaker]]) -> None:
         """Take contrasts by name, each with its weight (any positive scale)."""
-        self._roles = [role for _, role in weighted.values()]
+        self._contrasts = [contrast for _, contrast in weighted.values()]
         self._weights = [weight for weight, _ in weighted.values()]
 
     async def __call__(self, view: RoleView) -> RoleTurn:
         """Answer as the contrast drawn for this pair."""
         rng = random.Random(derive_seed(view.run_seed, view.pair, "contrast"))
-        (role,) = rng.choices(self._roles, self._weights)
-        return await role(view)
+        (contrast,) = rng.choices(self._contrasts, self._weights)
+        return await contrast(view)
 
 
-def make_contrast(mix: Mapping[str, float], cast: Cast, schedule: Schedule = ALL_TURNS) -> Role:
+def make_contrast(mix: Mapping[str, float], roles: RoleSet, schedule: Schedule = ALL_TURNS) -> Speaker:
     """Return the contrast, or the mixture of contrasts by weight.
 
     Args:
         mix: Contrasts as they are written (`forget(turns=2)`), each with its weight.
-        cast: Who plays them.
+        roles: The assistant and the models that play them.
         schedule: The turns that are contrasted; in the others the assistant answers.
 
     Raises:
-        InvalidInputError: As `check_mix`, or the cast lacks whom a contrast needs.
+        InvalidInputError: As `check_mix`, or there is no model for a role that a contrast needs.
     """
     check_mix(mix)
-    roles = {text: (weight, ContrastSpec.parse(text).make(cast)) for text, weight in mix.items()}
-    role = ContrastMix(roles) if len(roles) > 1 else next(iter(roles.values()))[1]
-    return role if schedule == ALL_TURNS else ScheduledContrast(role, cast.assistant, schedule)
+    weighted = {text: (weight, ContrastSpec.parse(text).make(roles)) for text, weight in mix.items()}
+    contrast = ContrastMix(weighted) if len(weighted) > 1 else next(iter(weighted.values()))[1]
+    return contrast if schedule == ALL_TURNS else ScheduledContrast(contrast, roles.assistant, schedule)
 
 
 def check_mix(mix: Mapping[str, float]) -> None:

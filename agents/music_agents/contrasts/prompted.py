@@ -19,8 +19,8 @@ from music.prompts import (
     render_rewrite,
 )
 from music_agents.failures import FailureReason, UnfitReplyError
-from music_agents.roles import Role, RoleTurn, RoleView
-from music_agents.roles.asking import ask
+from music_agents.roles import RoleTurn, RoleView, Speaker
+from music_agents.roles.model_roles import ask
 
 __all__ = ["DropConstraintContrast", "InstructionContrast", "PersonaSwapContrast", "TwoCallContrast"]
 
@@ -35,7 +35,7 @@ class _PromptedContrast:
         model: Whom to ask.
         sampling: How the model samples.
         form: What the reply is asked for in; any other that is plain is read too.
-        template: A prompt of one's own; None for this package's.
+        template: A prompt of your own; None for this package's.
     """
 
     strategy: ClassVar[ContrastStrategy]
@@ -100,7 +100,7 @@ class TwoCallContrast:
     """
 
     model: ChatModel
-    assistant: Role
+    assistant: Speaker
     sampling: Sampling = AS_THE_ENDPOINT_DOES
     form: ContrastFormat = ContrastFormat.TAGS
 

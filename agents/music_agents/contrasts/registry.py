@@ -1,7 +1,7 @@
 """The contrasts by name, with their parameters; `register_contrast` adds one.
 
-A factory takes the `Cast` of a run and the contrast's parameters, and returns the role. Its annotations and defaults
-are the parameters' types and defaults: what the command line gives is checked against them.
+A factory takes the `RoleSet` of a run and the contrast's parameters, and returns the contrast. Its annotations and
+defaults are the parameters' types and defaults: what the command line gives is checked against them.
 """
 
 import inspect
@@ -13,85 +13,52 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, create_model
 
 from music.errors import InvalidInputError
-from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatModel, Sampling
 from music.names import did_you_mean
-from music.prompts import ContrastFormat, PromptTemplate
-from music_agents.contrasts.history import ForgetContrast, StaleContrast
-from music_agents.contrasts.models import WeakerModelContrast
 from music_agents.contrasts.prompted import (
     DropConstraintContrast,
     InstructionContrast,
     PersonaSwapContrast,
     TwoCallContrast,
 )
-from music_agents.roles import Role
+from music_agents.contrasts.unprompted import ForgetContrast, StaleContrast, WeakerModelContrast
+from music_agents.roles import RoleSet, Speaker
 
-__all__ = ["Cast", "ContrastFactory", "ContrastSpec", "contrast_names", "register_contrast"]
+__all__ = ["ContrastFactory", "ContrastSpec", "contrast_names", "register_contrast"]
 
-ContrastFactory = Callable[..., Role]
-"""Takes a `Cast` and, by name, the contrast's parameters."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cast:
-    """Who stands ready to play a contrast.
-
-    Attributes:
-        contrast: Plays the contrasts that have a prompt of their own.
-        assistant: Answers on the chosen side; contrasts that only withhold or rewrite let it answer here too.
-        weaker: Answers for `weaker_model`; None if that is not used.
-        sampling: How the contrast's model samples.
-        weaker_sampling: How the weaker one does.
-        form: What contrasts with a prompt of their own ask for their reply in.
-        template: A prompt of one's own for those that take one call; None for this package's.
-    """
-
-    contrast: ChatModel
-    assistant: Role
-    weaker: ChatModel | None = None
-    sampling: Sampling = AS_THE_ENDPOINT_DOES
-    weaker_sampling: Sampling = AS_THE_ENDPOINT_DOES
-    form: ContrastFormat = ContrastFormat.TAGS
-    template: PromptTemplate | None = None
+ContrastFactory = Callable[..., Speaker]
+"""Takes a `RoleSet`, whose contrast is not there yet, and by name the contrast's parameters."""
 
 
-def _instruction(cast: Cast) -> Role:
-    return InstructionContrast(cast.contrast, cast.sampling, cast.form, cast.template)
+def _prompted(kind: type[InstructionContrast | DropConstraintContrast | PersonaSwapContrast]) -> ContrastFactory:
+    def make(roles: RoleSet) -> Speaker:
+        sampling = roles.sampling_of("contrast")
+        return kind(roles.model("contrast"), sampling, roles.contrast_format, roles.contrast_template)
+
+    return make
 
 
-def _instruction_two_call(cast: Cast) -> Role:
-    return TwoCallContrast(cast.contrast, cast.assistant, cast.sampling, cast.form)
+def _instruction_two_call(roles: RoleSet) -> Speaker:
+    sampling = roles.sampling_of("contrast")
+    return TwoCallContrast(roles.model("contrast"), roles.assistant, sampling, roles.contrast_format)
 
 
-def _drop_constraint(cast: Cast) -> Role:
-    return DropConstraintContrast(cast.contrast, cast.sampling, cast.form, cast.template)
+def _forget(roles: RoleSet, turns: PositiveInt = 1) -> Speaker:
+    return ForgetContrast(roles.assistant, turns)
 
 
-def _persona_swap(cast: Cast) -> Role:
-    return PersonaSwapContrast(cast.contrast, cast.sampling, cast.form, cast.template)
+def _stale(roles: RoleSet) -> Speaker:
+    return StaleContrast(roles.assistant)
 
 
-def _forget(cast: Cast, turns: PositiveInt = 1) -> Role:
-    return ForgetContrast(cast.assistant, turns)
-
-
-def _stale(cast: Cast) -> Role:
-    return StaleContrast(cast.assistant)
-
-
-def _weaker_model(cast: Cast) -> Role:
-    if cast.weaker is None:
-        raise InvalidInputError(
-            "the contrast 'weaker_model' needs a weaker model to answer: name its endpoint (--weaker)"
-        )
-    return WeakerModelContrast(cast.weaker, cast.weaker_sampling)
+def _weaker_model(roles: RoleSet) -> Speaker:
+    return WeakerModelContrast(roles.model("weaker"), roles.sampling_of("weaker"))
 
 
 _REGISTRY: dict[str, ContrastFactory] = {
-    "instruction": _instruction,
+    "instruction": _prompted(InstructionContrast),
     "instruction_two_call": _instruction_two_call,
-    "drop_constraint": _drop_constraint,
-    "persona_swap": _persona_swap,
+    "drop_constraint": _prompted(DropConstraintContrast),
+    "persona_swap": _prompted(PersonaSwapContrast),
     "forget": _forget,
     "stale": _stale,
     "weaker_model": _weaker_model,
@@ -105,10 +72,15 @@ def register_contrast(name: str, factory: ContrastFactory) -> None:
 
     Args:
         name: As the command line and the output write it.
-        factory: Takes a `Cast` and the contrast's parameters (`str`, `int` or `float`), and returns the role.
+        factory: Takes a `RoleSet` and the contrast's parameters (`str`, `int` or `float`), and returns the contrast.
 
     Raises:
         InvalidInputError: The name is taken, or the command line could not write it.
+
+    Example:
+        >>> from music_agents import ForgetContrast
+        >>> register_contrast("amnesia", lambda roles, turns=1: ForgetContrast(roles.assistant, turns))
+        >>> make_contrast({"amnesia(turns=3)": 1.0}, RoleSet(assistant=AssistantRole(model)))
     """
     if name in _REGISTRY:
         raise InvalidInputError(f"the contrast {name!r} is registered already: give yours another name")
@@ -171,14 +143,13 @@ class ContrastSpec:
                 f"the contrast {self.name!r} takes {takes or 'no parameters'}; got {self} ({wrong})"
             ) from error
 
-    def make(self, cast: Cast) -> Role:
-        """Return the contrast's role.
+    def make(self, roles: RoleSet) -> Speaker:
+        """Return the contrast.
 
         Raises:
-            InvalidInputError: As `check`, or the cast lacks whom the contrast needs.
+            InvalidInputError: As `check`, or there is no model for a role that the contrast needs.
         """
-        parameters = self.check()
-        return _REGISTRY[self.name](cast, **parameters)
+        return _REGISTRY[self.name](roles, **self.check())
 
 
 def _parameters(factory: ContrastFactory) -> type[BaseModel]:

@@ -7,8 +7,8 @@ from typing import Any, Literal, Self
 
 from music.errors import InvalidInputError
 from music.seeding import derive_seed
-from music_agents.contrasts.plain import answer_plainly
-from music_agents.roles import Role, RoleTurn, RoleView
+from music_agents.contrasts.unprompted import answer_plainly
+from music_agents.roles import RoleTurn, RoleView, Speaker
 
 __all__ = ["ALL_TURNS", "Schedule", "ScheduledContrast"]
 
@@ -122,8 +122,8 @@ class ScheduledContrast:
         schedule: Which turns those are.
     """
 
-    contrast: Role
-    assistant: Role
+    contrast: Speaker
+    assistant: Speaker
     schedule: Schedule
 
     async def __call__(self, view: RoleView) -> RoleTurn:

@@ -1,5 +1,4 @@
 """Defects: pairs for `music evaluate defects` from any multi-turn conversations, by a contrast at one turn.
 
-- `swaps`: conversations and turns, by index. - `swapper`: one pair, from its index to its outcome. - `run`: many, on
-  disk, as a simulation is. - `cli`: `music defects`.
+- `swaps`: conversations and their turns, by index; `run`: one pair, and many on disk; `cli`: `music defects`.
 """

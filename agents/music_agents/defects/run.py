@@ -1,55 +1,143 @@
-"""A set of defects on disk: the files of a simulation, resumed as one."""
+"""Pairs with a defect at one turn, on disk: the files of a simulation, resumed as one."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from music.errors import InvalidInputError
-from music.llm.cache import ReplyCache
-from music_agents.contrasts import make_contrast
-from music_agents.defects.swapper import DefectSwapper
-from music_agents.defects.swaps import Swaps
-from music_agents.defects.transcripts import Transcript
+from music.llm.chat import EndpointError
+from music.pairs import ContrastivePair, TurnContrast, Usage
+from music_agents.config import DefectsConfig
+from music_agents.defects.swaps import Swap, Swaps, Transcript
+from music_agents.failures import FailedPair, FailureReason, RoleFailedError, RoleStopError, failure_of
+from music_agents.pair_simulator import Outcome, pair_id, pass_gates
 from music_agents.progress import RunProgress
-from music_agents.run import RoleModels, RunReport, SimulationConfig
-from music_agents.run.casting import cast_contrasts, make_gates
-from music_agents.run.fingerprint import common_settings
-from music_agents.run.run import run_session
+from music_agents.quality import GateView, PairGate
+from music_agents.roles import MAX_ATTEMPTS, RoleTurn, RoleView, Side, Speaker
+from music_agents.run.endpoints import Models, model_names
+from music_agents.run.report import RunReport
+from music_agents.run.roles import make_gates, make_progress, make_roles
+from music_agents.run.run import Display, models_of_run, run_session
+from music_agents.run.settings import common_settings
 
-__all__ = ["make_defects"]
+__all__ = ["DefectSwapper", "make_defects"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DefectSwapper:
+    """Makes the pair of any index: a conversation as it is, and with a contrast in place of one reply.
+
+    Attributes:
+        swaps: The turn of each index.
+        contrast: Answers the turn on the rejected side.
+        assistant: Answers it on the chosen side; None keeps the reply that stands there.
+        run_seed: The run's seed.
+        gates: What a pair must pass.
+        models: Name of each role's model, for the output.
+        num_attempts: How often a role may ask for its turn, by index.
+    """
+
+    swaps: Swaps
+    contrast: Speaker
+    assistant: Speaker | None
+    run_seed: int
+    gates: Sequence[PairGate] = ()
+    models: Mapping[str, str] = field(default_factory=dict)
+    num_attempts: Callable[[int], int] = lambda _: MAX_ATTEMPTS
+
+    async def run(self, index: int) -> Outcome:
+        """Make the pair with this index, or say why there is none."""
+        swap = self.swaps[index]
+        failed = partial(FailedPair, index=index, id=pair_id(self.run_seed, index), seed_id=swap.transcript.id)
+        turns: dict[str, RoleTurn] = {}
+        try:
+            if self.assistant is not None:
+                turns["assistant"] = await self._ask(self.assistant, "assistant", "chosen", swap, index)
+            turns["contrast"] = await self._ask(self.contrast, "contrast", "rejected", swap, index)
+        except RoleStopError as error:
+            return failed(**failure_of(error), role=error.role, side=error.side, turn=error.turn)
+        good = turns["assistant"].text if self.assistant else swap.reply
+        bad, contrast = turns["contrast"].text, turns["contrast"].contrast
+        if contrast is None:
+            return failed(reason=FailureReason.NOT_CONTRASTED, detail=f"nothing to change in turn {swap.turn + 1}")
+        if bad.strip() == good.strip():
+            return failed(reason=FailureReason.IDENTICAL_SIDES, detail="the contrast says what the other side says")
+        pair = self._pair(index, swap, (good, bad), contrast, turns)
+        return await pass_gates(pair, self.gates, GateView(pair=index, run_seed=self.run_seed), failed)
+
+    async def _ask(self, role: Speaker, name: str, side: Side, swap: Swap, index: int) -> RoleTurn:
+        """Let a role answer the turn, the only one of its side.
+
+        Raises:
+            RoleStopError: It gave up.
+        """
+        view = RoleView(
+            conversation=swap.history,
+            side=side,
+            part="assistant",
+            turn=0,
+            num_turns=1,
+            pair=index,
+            run_seed=self.run_seed,
+            num_attempts=self.num_attempts(index),
+        )
+        try:
+            return await role(view)
+        except (RoleFailedError, EndpointError) as error:
+            raise RoleStopError(error, side, name, swap.turn) from error
+
+    def _pair(
+        self,
+        index: int,
+        swap: Swap,
+        replies: tuple[str, str],
+        contrast: TurnContrast,
+        turns: Mapping[str, RoleTurn],
+    ) -> ContrastivePair:
+        return ContrastivePair(
+            id=pair_id(self.run_seed, index),
+            chosen=swap.with_reply(replies[0]),
+            rejected=swap.with_reply(replies[1]),
+            source=swap.transcript.source,
+            seed_id=swap.transcript.id,
+            num_seed_messages=swap.place - 1,
+            contrasts=(contrast,),
+            models=dict(self.models),
+            usage=sum((turn.usage for turn in turns.values()), Usage()),
+            seed=self.run_seed,
+            retries=tuple(f"{role}:{reason}" for role, turn in turns.items() for reason in turn.retries),
+        )
 
 
 async def make_defects(
-    directory: Path,
+    config: DefectsConfig,
+    out: Path,
     transcripts: Sequence[Transcript],
-    models: RoleModels,
-    config: SimulationConfig,
-    progress: RunProgress | None = None,
     *,
-    same_author: bool = False,
+    models: Models | None = None,
+    progress: RunProgress | None = None,
     retry_failed: bool = False,
-    cache: ReplyCache | None = None,
-    imports: Mapping[str, str] | None = None,
     probe: bool = False,
+    display: Display | None = None,
 ) -> RunReport:
-    """Make pairs with a contrast at one turn into a directory, or go on where an earlier session ended.
+    """Make pairs with a contrast at one turn into a directory, or resume where an earlier session ended.
 
     Args:
-        directory: Where the run is, or is to be; laid out as a simulation's.
+        config: What is asked for.
+        out: Where the run is, or is to be; laid out as a simulation's.
         transcripts: The conversations; all of their turns are taken.
-        models: Who plays the contrast; and the assistant, for contrasts that need one and for `same_author`.
-        config: The settings; one turn of each side is made, whatever `num_turns` says.
+        models: Who plays the contrast, and the assistant for contrasts that need one and for `same_author`; in place of
+            the config's endpoints.
         progress: Live counts and the budget.
-        same_author: Whether the assistant answers the turn of the chosen side, too.
         retry_failed: Whether failed pairs are tried again.
-        cache: Replies of other runs, which are not asked for again.
-        imports: As for `run_simulation`.
-        probe: Likewise.
+        probe: Whether every endpoint over HTTP is asked once before the first pair.
+        display: Shows the progress.
 
     Raises:
         InvalidInputError: More pairs are wanted than there are turns; and as for `run_simulation`.
     """
-    config = config.model_copy(update={"num_turns": 1})
-    progress = progress or RunProgress()
+    simulation, progress = config.as_simulation(), progress or make_progress(config)
     swaps = Swaps(transcripts, config.seed)
     if config.num_pairs > len(swaps):
         raise InvalidInputError(
@@ -57,20 +145,29 @@ async def make_defects(
             f"got {config.num_pairs}: ask for fewer, or give more conversations"
         )
 
-    def swapper(ledgered: RoleModels, num_attempts: Callable[[int], int]) -> DefectSwapper:
-        players = cast_contrasts(ledgered, config)
+    def swapper(ledgered: Models, num_attempts: Callable[[int], int]) -> DefectSwapper:
+        roles = make_roles(ledgered, simulation)
         return DefectSwapper(
             swaps=swaps,
-            contrast=make_contrast(config.strategy, players),
-            assistant=players.assistant if same_author else None,
+            contrast=roles.contrast,
+            assistant=roles.assistant if config.same_author else None,
             run_seed=config.seed,
-            gates=make_gates(ledgered, config),
-            models=models.names(),
+            gates=make_gates(ledgered, simulation),
+            models=model_names(ledgered),
             num_attempts=num_attempts,
         )
 
-    own = {"transcripts": swaps.digest(), "same_author": same_author}
-    settings = common_settings(models, config, imports) | own
-    return await run_session(
-        directory, models, config, settings, swapper, progress, retry_failed=retry_failed, cache=cache, probe=probe
-    )
+    async with models_of_run(config, models) as loaded:
+        own = {"transcripts": swaps.digest(), "same_author": config.same_author}
+        settings = common_settings(loaded, simulation) | own
+        return await run_session(
+            simulation,
+            out,
+            loaded,
+            settings,
+            swapper,
+            progress,
+            retry_failed=retry_failed,
+            probe=probe,
+            display=display,
+        )

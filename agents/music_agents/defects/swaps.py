@@ -1,4 +1,4 @@
-"""Where defects are put: every assistant turn of every conversation, by index."""
+"""Where defects are put: conversations, and every assistant turn of each, by index."""
 
 import hashlib
 import random
@@ -7,11 +7,60 @@ from dataclasses import dataclass
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
+from music.preferences import Consecutive, parse_format, read_seeds
 from music.seeding import derive_seed
-from music_agents.defects.transcripts import Transcript
-from music_agents.seed_contexts import neutralised
+from music_agents.seeds import neutralised
 
-__all__ = ["Swap", "Swaps"]
+__all__ = ["Swap", "Swaps", "Transcript", "read_transcripts"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transcript:
+    """A conversation that defects are put into.
+
+    Attributes:
+        id: Unique among those of a run.
+        source: Where it is from.
+        conversation: It ends with the assistant.
+    """
+
+    id: str
+    source: str
+    conversation: Conversation
+
+
+def read_transcripts(
+    source: str,
+    format: str | None = None,
+    split: str | None = None,
+    consecutive: str = Consecutive.REFUSE,
+    strict: bool = False,
+) -> tuple[list[Transcript], str]:
+    """Read conversations: rows of one each, or the chosen sides of preference pairs.
+
+    Args:
+        source: A file, a folder or a hub id.
+        format: Of its rows; None to detect it.
+        split: Which split of a folder or hub data set.
+        consecutive: How two messages in a row by one speaker are treated: refused or merged.
+        strict: Whether the first bad row is an error.
+
+    Returns:
+        The conversations that end with the assistant, and what was read and left out, for people.
+
+    Raises:
+        InvalidInputError: The source cannot be read, or holds no conversation that ends with the assistant.
+    """
+    found = read_seeds(
+        source, format=parse_format(format), split=split, strict=strict, consecutive=Consecutive(consecutive)
+    )
+    whole = [seed for seed in found.seeds if seed.conversation.next_role == "user"]
+    if not whole:
+        raise InvalidInputError(f"{source}: expected conversations that end with the assistant, got none")
+    num_left_out, summary = len(found.seeds) - len(whole), found.summary
+    if num_left_out:
+        summary += f"\n{num_left_out} conversations left out, as they do not end with the assistant"
+    return [Transcript(id=one.id, source=one.source, conversation=one.conversation) for one in whole], summary
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""What a run writes: `shards` of pairs (columns in `schema`), and the `failure_log`."""
+"""What a run writes: the `pair_table`, whose shards a `shard_folder` keeps, and the `failure_log`."""

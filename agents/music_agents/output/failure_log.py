@@ -1,4 +1,4 @@
-"""`FailureLog`: the pairs that came to nothing, written as they fail, and how often each was tried anew.
+"""`FailureLog`: the failed pairs, written as they fail, and how often each was tried again.
 
 `failures.jsonl` holds a line each time that a pair fails. The last line of an index counts: it is `dropped` once the
 next index has taken its place; else it is simulated again when the run resumes. A complete run keeps a line for each
@@ -21,7 +21,7 @@ from music_agents.output.shard_folder import drop_rows
 __all__ = ["MAX_REOPENED", "FailureLog", "read_failures"]
 
 MAX_REOPENED = 3
-"""How often a pair whose replies were of no use is tried anew without being asked to."""
+"""How often a pair whose replies were unusable is tried again without being asked to."""
 
 _RETRIES = "retries.json"
 _COUNTS = TypeAdapter(dict[int, int])
@@ -119,7 +119,7 @@ class FailureLog:
     def reopen(self, failures: Collection[FailedPair]) -> None:
         """Take up again the pairs with which a run stalled: the fault may be elsewhere, and no row stands behind them.
 
-        Those that an endpoint failed are tried again as if nothing had been; those whose replies were of no use with
+        Those that an endpoint failed are tried again as if nothing had been; those whose replies were unusable with
         as many attempts more, `MAX_REOPENED` times at most. After that they stay dropped.
 
         Raises:

@@ -1,7 +1,6 @@
-"""`ShardFolder`: the shards of a directory as files, each known again by its content.
+"""The columns of the output table of a simulation.
 
-`manifest.json` holds the checksum of every shard. It is written before a shard is replaced, and then lists the new
-content beside the old: whichever of the two a crash leaves is right, and anything else is not this run's.
+They load with `datasets.load_dataset("parquet", ...)`, which knows no map type, and feed TRL's trainers as they are.
 """
 
 import hashlib
@@ -18,9 +17,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from music.errors import MusicError
 from music.files import PARTIAL_FILES, remove_file, replace_file
-from music_agents.output.schema import PAIR_SCHEMA
 
 __all__ = [
+    "PAIR_SCHEMA",
     "ShardError",
     "ShardFolder",
     "close_gap",
@@ -30,6 +29,39 @@ __all__ = [
     "shard_indices",
     "shard_paths",
 ]
+
+_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+_CONTRAST = pa.struct(
+    [
+        ("turn", pa.int64()),
+        ("strategy", pa.string()),
+        ("modified_instruction", pa.string()),
+        ("parameters", pa.string()),
+    ]
+)
+# A role that a run does without is null.
+_MODELS = pa.struct([(role, pa.string()) for role in ("user", "assistant", "contrast", "weaker", "judge")])
+_USAGE = pa.struct([("num_calls", pa.int64()), ("prompt_tokens", pa.int64()), ("completion_tokens", pa.int64())])
+
+PAIR_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("chosen", _MESSAGES),
+        ("rejected", _MESSAGES),
+        ("source", pa.string()),
+        ("seed_id", pa.string()),
+        ("num_seed_messages", pa.int64()),
+        ("contrasts", pa.list_(_CONTRAST)),
+        ("models", _MODELS),
+        ("usage", _USAGE),
+        ("seed", pa.int64()),
+        ("persona", pa.string()),
+        ("retries", pa.list_(pa.string())),
+        ("judgement", pa.string()),
+    ]
+)
+"""Columns of the output; a contrast's `parameters` and the `persona` are JSON objects."""
+
 
 MANIFEST = "manifest.json"
 _SHARD_NAME = re.compile(r"pairs-\d{5}\.parquet")

@@ -74,7 +74,7 @@ class Persona(BaseModel):
         return cls(who=sentence)
 
     def describe(self) -> str:
-        """Say who the user is, as the user simulator's prompt tells it, a thing a line.
+        """Return who the user is, as the user simulator's prompt words it, one thing a line.
 
         Chat templates' control tokens are neutralised, as they are in replies: personas may come from anywhere.
         """

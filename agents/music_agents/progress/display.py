@@ -14,8 +14,8 @@ from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from music_agents.progress.events import EndpointFigures, Snapshot
-from music_agents.progress.progress import StopReason
+from music_agents.progress.events import EndpointFigures, ProgressEvent
+from music_agents.progress.progress import StopCause
 
 __all__ = ["Watched", "describe", "panel", "show_progress"]
 
@@ -27,16 +27,16 @@ _CASE = re.compile("(?<=[a-z])(?=[A-Z])")
 _RATE_LIMITED = "RateLimited"
 """The kind of the tries that are counted as 429s."""
 
-Show = Callable[[Snapshot], None]
+Show = Callable[[ProgressEvent], None]
 
 
 class Watched(Protocol):
-    """What is shown: a `Watch`, or what sums up several of them."""
+    """What is shown: a `ProgressWatch`, or what sums up several of them."""
 
     def sample(self, lag: float) -> None:
         """Note the figures so far, and by how many seconds the event loop was late."""
 
-    def snapshot(self, event: Literal["progress", "end"] = "progress") -> Snapshot:
+    def snapshot(self, event: Literal["progress", "end"] = "progress") -> ProgressEvent:
         """Return the figures of this moment."""
 
 
@@ -63,14 +63,14 @@ async def show_progress(watch: Watched, console: Console, *, as_json: bool = Fal
                     show(last)
 
 
-def describe(snapshot: Snapshot) -> str:
-    """Say in one line how far a run is."""
+def describe(snapshot: ProgressEvent) -> str:
+    """Return in one line how far a run is."""
     parts = [_pairs(snapshot), *_failures(snapshot), *_calls(snapshot), *_spending(snapshot)]
     held_up = [", ".join(_endpoint(figures)) for figures in snapshot.endpoints if _is_held_up(figures)]
     return ", ".join(["; ".join([", ".join(parts), *held_up]), *_stopping(snapshot)])
 
 
-def panel(snapshot: Snapshot) -> RenderableType:
+def panel(snapshot: ProgressEvent) -> RenderableType:
     """Draw how far a run is."""
     lines = [
         _Line([_pairs(snapshot), *_failures(snapshot)]),
@@ -151,7 +151,7 @@ async def _keep_showing(watch: Watched, show: Show, seconds: float) -> None:
             show(watch.snapshot())
 
 
-def _pairs(snapshot: Snapshot) -> str:
+def _pairs(snapshot: ProgressEvent) -> str:
     is_over = snapshot.num_pairs >= snapshot.num_wanted
     # Few pairs have no projection; and where the last ones take longer than those before, its calls are used up early.
     seconds = 0.0 if is_over else snapshot.eta_seconds or None
@@ -159,12 +159,12 @@ def _pairs(snapshot: Snapshot) -> str:
     return f"{snapshot.num_pairs:,}/{snapshot.num_wanted:,} pairs, ETA {eta}"
 
 
-def _failures(snapshot: Snapshot) -> list[str]:
+def _failures(snapshot: ProgressEvent) -> list[str]:
     num = snapshot.num_failed
     return [f"{num:,} failed ({_by_kind(snapshot.failures)})"] if num else ["0 failed"]
 
 
-def _calls(snapshot: Snapshot) -> list[str]:
+def _calls(snapshot: ProgressEvent) -> list[str]:
     parts = [f"{snapshot.calls_per_second:,.1f} calls/s", f"{snapshot.num_in_flight:,} in flight"]
     if snapshot.latency_p50 is not None and snapshot.latency_p95 is not None:
         parts.append(f"latency p50 {_seconds(snapshot.latency_p50)} p95 {_seconds(snapshot.latency_p95)}")
@@ -173,7 +173,7 @@ def _calls(snapshot: Snapshot) -> list[str]:
     return parts
 
 
-def _spending(snapshot: Snapshot) -> list[str]:
+def _spending(snapshot: ProgressEvent) -> list[str]:
     spending, projection = snapshot.spending, snapshot.projection
     of_tokens = "" if snapshot.max_total_tokens is None else f" of {snapshot.max_total_tokens:,}"
     of_cost = "" if snapshot.max_cost is None else f" of {snapshot.max_cost:,.2f}"
@@ -202,10 +202,10 @@ def _is_held_up(figures: EndpointFigures) -> bool:
     return bool(figures.num_rate_limited or figures.num_waiting or figures.waits or figures.errors)
 
 
-def _stopping(snapshot: Snapshot) -> list[str]:
+def _stopping(snapshot: ProgressEvent) -> list[str]:
     if snapshot.stop_reason is None:
         return []
-    if snapshot.event == "end" and snapshot.stop_reason is StopReason.STALLED:
+    if snapshot.event == "end" and snapshot.stop_reason is StopCause.STALLED:
         return ["stopped (stalled)"]  # the error that follows says why, at length
     waiting = ", once calls in flight are answered" if snapshot.num_in_flight else ""
     return [f"stopping ({snapshot.stop_reason}: {snapshot.stop_detail}){waiting}"]

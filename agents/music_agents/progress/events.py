@@ -9,15 +9,15 @@ from typing import Literal, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from music.llm.spending.records import Projection, Spending
-from music_agents.progress.progress import RunProgress, StopReason
+from music_agents.progress.progress import RunProgress, StopCause
 
-__all__ = ["EndpointFigures", "PacedEndpoint", "Pacer", "Snapshot", "Watch", "eta"]
+__all__ = ["EndpointFigures", "EndpointPace", "PacedEndpoint", "ProgressEvent", "ProgressWatch", "eta"]
 
 RATE_SECONDS = 10.0
 _USERINFO = re.compile(r"(https?://)[^/\s]*@", re.IGNORECASE)
 
 
-class Pacer(Protocol):
+class EndpointPace(Protocol):
     """What keeps an endpoint's pace, as far as it is shown."""
 
     @property
@@ -57,12 +57,12 @@ class PacedEndpoint(Protocol):
         """How the user wrote it."""
 
     @property
-    def pacer(self) -> Pacer:
+    def pacer(self) -> EndpointPace:
         """What keeps its pace."""
 
 
 class EndpointFigures(BaseModel):
-    """One endpoint at one moment; the fields are as in `Pacer`."""
+    """One endpoint at one moment; the fields are as in `EndpointPace`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -76,7 +76,7 @@ class EndpointFigures(BaseModel):
     waits: str = ""
 
 
-class Snapshot(BaseModel):
+class ProgressEvent(BaseModel):
     """A run at one moment; as JSON, one event."""
 
     model_config = ConfigDict(frozen=True)
@@ -110,7 +110,7 @@ class Snapshot(BaseModel):
     eta_seconds: float | None
     """Likewise, and None while no calls are answered."""
     endpoints: tuple[EndpointFigures, ...]
-    stop_reason: StopReason | None
+    stop_reason: StopCause | None
     stop_detail: str
 
     @property
@@ -119,7 +119,7 @@ class Snapshot(BaseModel):
         return sum(self.failures.values())
 
 
-class Watch:
+class ProgressWatch:
     """Watches a run: takes samples of it, and snapshots.
 
     Args:
@@ -140,11 +140,11 @@ class Watch:
         while self._samples[0][0] < now - RATE_SECONDS:
             self._samples.popleft()
 
-    def snapshot(self, event: Literal["progress", "end"] = "progress") -> Snapshot:
+    def snapshot(self, event: Literal["progress", "end"] = "progress") -> ProgressEvent:
         """Return the run's figures of this moment."""
         progress, ledger = self._progress, self._progress.ledger
         pace, projection = self._calls_per_second(), progress.projection
-        return Snapshot(
+        return ProgressEvent(
             event=event,
             seconds=round(progress.seconds, 3),
             num_wanted=progress.num_wanted,

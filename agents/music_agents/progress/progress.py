@@ -1,6 +1,7 @@
 """The progress of a run: what it has done so far, and whether and why it is to stop."""
 
 import asyncio
+import math
 import signal
 import time
 from collections import Counter
@@ -15,13 +16,36 @@ from music.llm.chat import ChatReply, ChatRequest, EndpointError
 from music.llm.spending.ledger import Account, Ledger, SpendingStore
 from music.llm.spending.records import Projection
 from music_agents.failures import FailureReason, RoleFailedError, failure_reason
-from music_agents.progress.distribution import Distribution
-from music_agents.progress.recent_calls import RecentCalls
+from music_agents.stall_detection import RecentCalls
 
-__all__ = ["RunProgress", "StopReason", "stop_on_signals"]
+__all__ = ["Distribution", "RunProgress", "StopCause", "stop_on_signals"]
 
 
-class StopReason(StrEnum):
+BUCKETS_PER_E = 20
+SMALLEST = 1e-6
+
+
+class Distribution:
+    """Quantiles of a stream of positive values, right to 5 %."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[int] = Counter()
+
+    def add(self, value: float) -> None:
+        """Count a value; those below a millionth count as that."""
+        self._counts[int(math.log(max(value, SMALLEST)) * BUCKETS_PER_E // 1)] += 1
+
+    def quantile(self, share: float) -> float | None:
+        """Return the value that this share of the values does not pass; None if there are none."""
+        wanted = share * self._counts.total()
+        for bucket, num in sorted(self._counts.items()):
+            wanted -= num
+            if wanted <= 0:
+                return math.exp((bucket + 1) / BUCKETS_PER_E)
+        return None
+
+
+class StopCause(StrEnum):
     """Why no further call is sent."""
 
     USER = "user"
@@ -72,7 +96,7 @@ class RunProgress:
     loop_lag: Distribution = field(default_factory=Distribution)
     started: float = field(default_factory=time.monotonic)
     models: list[Any] = field(default_factory=list)
-    stop_reason: StopReason | None = None
+    stop_reason: StopCause | None = None
     stop_detail: str = ""
     _asked: dict[str, bool] = field(default_factory=dict)
 
@@ -93,7 +117,7 @@ class RunProgress:
 
     @property
     def projection(self) -> Projection | None:
-        """What the whole run will come to; None while too few pairs have ended."""
+        """What the whole run will take; None while too few pairs have ended."""
         return self.ledger.project(self.num_wanted, self.num_pairs, self.num_failed)
 
     def begin(self, num_wanted: int, num_pairs: int = 0, failures: Mapping[str, int] | None = None) -> None:
@@ -154,9 +178,9 @@ class RunProgress:
         self.errors[failure_reason(error)] += 1
         self.recent.add(error)
         if complaint := self.recent.complaint():
-            self.stop(StopReason.STALLED, complaint)
+            self.stop(StopCause.STALLED, complaint)
 
-    def stop(self, reason: StopReason = StopReason.USER, detail: str = "as asked") -> None:
+    def stop(self, reason: StopCause = StopCause.USER, detail: str = "as asked") -> None:
         """Ask the run to stop: calls in flight are finished and journaled, no other is sent. The first reason stays.
 
         Calls that wait to be sent, for the first time or again, give up at once.
@@ -191,7 +215,7 @@ class RunProgress:
     def keep_budget(self) -> None:
         """Ask the run to stop if its budget is reached."""
         if detail := self.ledger.exhausted():
-            self.stop(StopReason.BUDGET, detail)
+            self.stop(StopCause.BUDGET, detail)
 
 
 @contextmanager

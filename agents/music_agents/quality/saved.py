@@ -9,8 +9,7 @@ import pyarrow.parquet as pq
 
 from music.conversation import Conversation, Message
 from music.pairs import ContrastivePair, TurnContrast, Usage
-from music_agents.output.schema import PAIR_SCHEMA
-from music_agents.output.shard_folder import shard_paths
+from music_agents.output.shard_folder import PAIR_SCHEMA, shard_paths
 
 __all__ = ["read_saved_pairs"]
 

@@ -1,6 +1,6 @@
-"""Who speaks, to judge by a message: a user who asks, an assistant who answers, or a program that hangs up.
+"""Who speaks, judged by a message: a user who asks, an assistant who answers, or a program that ends the call.
 
-In English, by what is plain to see. All but the functions of stop marks take what `plain` returns.
+English phrases decide. All but the functions of stop marks take what `plain` returns.
 """
 
 import re

@@ -1,8 +1,8 @@
 """User gates: what a simulated user must not do, each a small check of one message.
 
-A gate takes a message and the view that it was written from, and raises `UnfitReplyError` if the message is of no use;
-the role then asks again. These gates refuse what is plain to see and let everything else pass: a user turned away
-without reason costs calls. A plain substring test comes before anything slow, as users speak in half of all calls.
+A gate takes a message and the view that it was written from, and raises `UnfitReplyError` if the message is unusable;
+the role then asks again. These gates refuse what is obvious and let everything else pass: refusing a user without
+reason costs calls. A plain substring test comes before anything slow, as users speak in half of all calls.
 """
 
 import re
@@ -14,7 +14,7 @@ from music.llm.thinking import find_thinking_mark
 from music.prompts.dialogue import INSTRUCTION_PHRASES
 from music_agents.failures import FailureReason, UnfitReplyError
 from music_agents.personas import PERSONA_HEADINGS
-from music_agents.roles.role import RoleView
+from music_agents.roles.speaker import RoleView
 from music_agents.roles.speech import first_of, plain, speaks_as_assistant, stop_mark
 
 __all__ = ["DEFAULT_USER_GATES", "UserGate", "refuse_leaks", "refuse_marks", "refuse_repeats", "refuse_role_flips"]

@@ -1,30 +1,14 @@
-"""A simulation on disk, resumable: settings, models, casting, session, report."""
+"""A simulation on disk, resumable.
 
-from music_agents.run.casting import Casting, GraphFactory, standard_graph
-from music_agents.run.config import OwnPrompt, SimulationConfig
-from music_agents.run.job import SimulationJob, load_graph
-from music_agents.run.models import RoleEndpoints, RoleModels
-from music_agents.run.options import RoleOptions, read_options
+- `run`: `run_simulation`, the one way in; `session`: one session, from the opening of its files to their closing.
+- `endpoints`: the models of a run; `roles`: the roles, gates and journaled models that it is built from.
+- `settings`: what sessions of a run share; `report`: `run.json`.
+"""
+
+from music_agents.run.endpoints import EndpointNotReadyError, Models
 from music_agents.run.report import RunReport, RunStatus
+from music_agents.run.roles import GraphFactory
 from music_agents.run.run import run_simulation
-from music_agents.run.share import Share
+from music_agents.run.settings import Partition
 
-__all__ = [
-    "Casting",
-    "GraphFactory",
-    "OwnPrompt",
-    "RoleEndpoints",
-    "RoleModels",
-    "RoleOptions",
-    "RunReport",
-    "RunStatus",
-]
-__all__ += [
-    "Share",
-    "SimulationConfig",
-    "SimulationJob",
-    "load_graph",
-    "read_options",
-    "run_simulation",
-    "standard_graph",
-]
+__all__ = ["EndpointNotReadyError", "GraphFactory", "Models", "Partition", "RunReport", "RunStatus", "run_simulation"]

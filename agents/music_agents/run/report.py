@@ -13,9 +13,8 @@ from pydantic import BaseModel, ConfigDict
 
 from music.files import replace_file
 from music.llm.spending.records import Spending
-from music_agents.failures import FailureReason
+from music_agents.failures import THINKING_OFF, FailureReason, remedy
 from music_agents.quality import Diagnostics, JudgeFigures
-from music_agents.remedies import THINKING_OFF, remedy
 
 __all__ = ["RunReport", "RunStatus", "drop_warnings", "read_report", "reply_warnings", "write_report"]
 
@@ -56,7 +55,7 @@ class RunReport(BaseModel):
     failures: dict[str, int]
     """Dropped pairs by reason."""
     retries: dict[str, int]
-    """Replies of pairs that were simulated to their end, which were of no use and asked for again, by `role:reason`."""
+    """Replies of pairs that were simulated to their end, which were unusable and asked for again, by `role:reason`."""
     replies: dict[str, dict[str, int]] = {}
     """By role, how many of its replies held `thinking`, or lost a `role_header` or an `end_mark`, or held a
     `control_token`: of all that were paid for, in all sessions."""
@@ -73,7 +72,7 @@ class RunReport(BaseModel):
     unsupported: dict[str, tuple[str, ...]] = {}
     """What endpoints refused to take and were asked without, by endpoint, as this session found out."""
     settings: dict[str, Any]
-    """What a session that goes on must share."""
+    """What a session that resumes the run must share."""
     versions: dict[str, str]
 
 

@@ -1,82 +1,90 @@
-"""A simulation on disk: `run_simulation` writes a directory that any interruption leaves ready to go on.
+"""A simulation on disk: `run_simulation` writes a directory that any interruption leaves ready to resume.
 
     pairs-00000.parquet, ...   the pairs, in the order of their indices
     manifest.json              their checksums
-    failures.jsonl             pairs that came to nothing, and why (retries.json: how often they were tried again)
+    failures.jsonl             failed pairs, and why (retries.json: how often they were tried again)
     run.json                   settings, status, counts, costs, diagnostics, wall time
     journal.sqlite             every reply that was paid for
 
-Going on is running the same again: shards stay, all else is replayed from the journal, and only what was never
+To resume a run, run the same again: shards stay, all else is replayed from the journal, and only what was never
 answered is asked. The output is the first `num_pairs` indices that come out well, in order, whatever the concurrency.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from music.errors import InvalidInputError
 from music.gc import relaxed
 from music.llm.cache import ReplyCache
 from music.llm.journal import Journal
 from music.pairs import PreferencePair
+from music.registry import SANDBOX
+from music_agents.config import SimulationConfig
 from music_agents.contrasts import Schedule
-from music_agents.contrasts.watched import WatchedContrast
+from music_agents.graph import build_pair_graph
 from music_agents.output.failure_log import FailureLog
 from music_agents.output.shard_folder import close_gap, has_rows
+from music_agents.pair_simulator import PairSimulator
 from music_agents.personas import PersonaSource
+from music_agents.personas.sources import load_personas
 from music_agents.progress import RunProgress
+from music_agents.progress.events import ProgressWatch
 from music_agents.roles import MAX_ATTEMPTS
-from music_agents.run.casting import GraphFactory, cast, keep_ledger, make_gates, standard_graph
-from music_agents.run.changes import free_settings, has_changed
-from music_agents.run.config import SimulationConfig
-from music_agents.run.fingerprint import fingerprint
-from music_agents.run.models import RoleModels
-from music_agents.run.probing import probe_endpoints
+from music_agents.run.endpoints import (
+    Models,
+    checked_models,
+    load_models,
+    model_names,
+    paced_endpoints,
+    probe_endpoints,
+)
 from music_agents.run.report import RunReport, read_report
-from music_agents.run.session import FAILURES, JOURNAL, REPORT, SHARES, Session
-from music_agents.run.share import Share
-from music_agents.seed_contexts import SeedContexts
-from music_agents.seeds import Seed
+from music_agents.run.roles import GraphFactory, WatchedContrast, make_gates, make_progress, make_roles, wrap_models
+from music_agents.run.session import FAILURES, JOURNAL, PARTITIONS, REPORT, Session
+from music_agents.run.settings import Partition, fingerprint, free_settings, has_changed
+from music_agents.run_config import RunConfig, load_graph
+from music_agents.seeds import Seed, SeedContexts, load_seeds
 from music_agents.simulation import PairMaker
-from music_agents.simulator import PairSimulator
 
-__all__ = ["MakerFactory", "run_session", "run_simulation"]
+__all__ = ["Display", "MakerFactory", "load_run_personas", "models_of_run", "run_session", "run_simulation"]
 
-MakerFactory = Callable[[RoleModels, Callable[[int], int]], PairMaker]
+Display: TypeAlias = Callable[[ProgressWatch], AbstractAsyncContextManager[None]]
+"""Shows the progress for as long as a block lasts."""
+MakerFactory: TypeAlias = Callable[[Models, Callable[[int], int]], PairMaker]
 """Builds what makes the pairs from the metered and journaled models, and from how often a role may ask, by index."""
 
 
 async def run_simulation(
-    directory: Path,
-    seeds: Sequence[Seed | PreferencePair],
-    models: RoleModels,
     config: SimulationConfig,
-    progress: RunProgress | None = None,
+    out: Path,
     *,
+    models: Models | None = None,
+    seeds: Sequence[Seed | PreferencePair] | None = None,
     personas: PersonaSource | None = None,
-    graph: GraphFactory = standard_graph,
+    graph: GraphFactory | None = None,
+    progress: RunProgress | None = None,
     retry_failed: bool = False,
-    share: Share | None = None,
-    cache: ReplyCache | None = None,
-    imports: Mapping[str, str] | None = None,
     probe: bool = False,
+    partition: Partition | None = None,
+    display: Display | None = None,
 ) -> RunReport:
-    """Simulate pairs into a directory, or go on where an earlier session of the same run ended.
+    """Simulate pairs into a directory, or resume where an earlier session of the same run ended.
 
     Args:
-        directory: Where the run is, or is to be.
-        seeds: Preference pairs, prompts and conversations to grow from.
-        models: Who plays which role.
-        config: The settings.
+        config: What is asked for.
+        out: Where the run is, or is to be.
+        models: Who plays which role, in place of the config's endpoints; they stay open.
+        seeds: Preference pairs, prompts and conversations to grow from, in place of the config's.
+        personas: Who the users are, in place of the config's.
+        graph: Builds the pair graph, in place of the config's.
         progress: Live counts and the budget; its `stop()` ends the session in order, with nothing paid for lost.
-        personas: Who the users are; None for anyone.
-        graph: Builds the pair graph.
         retry_failed: Whether failed pairs are tried again; those that come out well take their place in the order.
-        share: Simulate these indices and no other, in place of the first that come to `num_pairs` pairs.
-        cache: Replies of other runs, which are not asked for again.
-        imports: Digests of the user's own code that registered contrasts, by module; part of the settings.
         probe: Whether every endpoint over HTTP is asked once before the first pair.
+        partition: Simulate these indices and no other, in place of the first that come to `num_pairs` pairs.
+        display: Shows the progress while the session lasts.
 
     Returns:
         What `run.json` holds; its status says whether the run is complete or why it stopped.
@@ -84,104 +92,135 @@ async def run_simulation(
     Raises:
         ChangedSettingsError: The directory holds a run with other settings.
         JournalLockedError: Another process is at work on it.
-        InvalidInputError: It holds other files, or more pairs than are wanted; or the instructions of one's own for the
-            user show no persona, though there are personas.
+        InvalidInputError: It holds other files, or more pairs than are wanted; something that the config names is not
+            there; or the user's own instructions show no persona, though there are personas.
         EndpointNotReadyError: An endpoint did not answer the probe.
-        SimulationStalledError: Next to nothing but failures came for a while, most of the last calls failed, or the
-            contrast came to nothing from the start.
-    """
-    progress = progress or RunProgress()
+        SimulationStalledError: Nearly all recent pairs or calls failed, or the contrast failed from the start.
 
-    def simulator(ledgered: RoleModels, num_attempts: Callable[[int], int]) -> PairSimulator:
-        casting = cast(ledgered, config)
-        schedule = Schedule.parse(config.schedule)
-        watched = replace(casting.roles, contrast=WatchedContrast(casting.roles.contrast, progress, schedule))
+    Example:
+        >>> config = SimulationConfig(num_pairs=20, num_turns=3)  # the sandbox plays every role
+        >>> report = asyncio.run(run_simulation(config, Path("runs/a")))
+        >>> report.status
+        <RunStatus.COMPLETE: 'complete'>
+    """
+    progress = progress or make_progress(config)
+    # A file of the user's own may register contrasts: it comes first.
+    graph = graph or (load_graph(config.graph) if config.graph else build_pair_graph)
+    seeds = seeds or load_seeds(*config.seed_source()).seeds
+    personas = personas or load_run_personas(config)
+    config.user_template(shows_persona=personas is not None)
+    contexts = SeedContexts(seeds, config.seed)
+
+    def simulator(ledgered: Models, num_attempts: Callable[[int], int]) -> PairSimulator:
+        if "user" not in ledgered:
+            raise InvalidInputError("expected a model that plays the user, got none: name its endpoint (--user)")
+        roles = make_roles(ledgered, config)
+        watched = WatchedContrast(roles.contrast, progress, Schedule.parse(config.schedule))
         return PairSimulator(
-            graph=graph(replace(casting, roles=watched)),
-            contexts=SeedContexts(seeds, config.seed),
+            graph=graph(replace(roles, contrast=watched)),
+            contexts=contexts,
             num_turns=config.num_turns,
             run_seed=config.seed,
             personas=personas,
             gates=make_gates(ledgered, config),
-            models=models.names(),
+            models=model_names(ledgered),
             num_attempts=num_attempts,
         )
 
-    config.user_template(shows_persona=personas is not None)
-    settings = fingerprint(seeds, models, config, personas, graph, str(share or "all"), imports)
-    return await run_session(
-        directory,
-        models,
-        config,
-        settings,
-        simulator,
-        progress,
-        retry_failed=retry_failed,
-        share=share,
-        cache=cache,
-        probe=probe,
-    )
+    async with models_of_run(config, models) as loaded:
+        settings = fingerprint(seeds, loaded, config, personas, graph, partition)
+        return await run_session(
+            config,
+            out,
+            loaded,
+            settings,
+            simulator,
+            progress,
+            retry_failed=retry_failed,
+            probe=probe,
+            partition=partition,
+            display=display,
+        )
 
 
 async def run_session(
-    directory: Path,
-    models: RoleModels,
     config: SimulationConfig,
+    out: Path,
+    models: Models,
     settings: Mapping[str, Any],
     maker: MakerFactory,
-    progress: RunProgress | None = None,
+    progress: RunProgress,
     *,
     retry_failed: bool = False,
-    share: Share | None = None,
-    cache: ReplyCache | None = None,
     probe: bool = False,
+    partition: Partition | None = None,
+    display: Display | None = None,
 ) -> RunReport:
-    """Make pairs into a directory, or go on; `run_simulation` says how, for whatever makes the pairs.
+    """Make pairs into a directory, or resume, as `run_simulation` does, for whatever makes the pairs.
 
     Args:
-        directory: As for `run_simulation`, and so are the others that are not named here.
+        config: As for `run_simulation`, and so are the others that are not named here.
+        out: The directory.
         models: Who plays which role.
-        config: The settings.
         settings: What every session of the run must share, as JSON values.
         maker: Builds what makes the pairs.
         progress: Live counts and the budget.
         retry_failed: Whether failed pairs are tried again.
-        share: Make these indices and no other.
-        cache: Replies of other runs.
         probe: Whether every endpoint is asked once before the first pair.
+        partition: Make these indices and no other.
+        display: Shows the progress.
     """
-    _prepare(directory)
-    progress = progress or RunProgress()
-    free = free_settings(directory, settings)
-    async with Journal.open(directory / JOURNAL, settings, free) as journal:
-        failures = FailureLog(directory / FAILURES)
-        if has_changed(read_report(directory / REPORT), settings, free):
+    async with AsyncExitStack() as stack:
+        cache = await stack.enter_async_context(ReplyCache(config.cache)) if config.cache else None
+        if display is not None:
+            await stack.enter_async_context(display(ProgressWatch(progress, paced_endpoints(models))))
+        _prepare(out)
+        free = free_settings(out, settings)
+        journal = await stack.enter_async_context(Journal.open(out / JOURNAL, settings, free))
+        failures = FailureLog(out / FAILURES)
+        if has_changed(read_report(out / REPORT), settings, free):
             failures.start_over()
         if retry_failed:
             failures.retry()
-        wrap = keep_ledger(models, journal, progress, cache)
-        ledgered = models.wrapped(wrap)
-        endpoints = {role: model.name for role, model in models.by_role().items()}
-        session = Session(directory, endpoints, config, dict(settings), failures, progress, share)
+        wrap = wrap_models(models, journal, progress, cache)
+        endpoints = {role: model.name for role, model in models.items()}
+        session = Session(out, endpoints, config, dict(settings), failures, progress, partition)
+        ledgered = {role: wrap(role, model) for role, model in models.items()}
         made = maker(ledgered, lambda index: MAX_ATTEMPTS * (1 + failures.num_retries(index)))  # may find a mistake
-        with relaxed(), progress.asking(models.by_role().values()):
+        with relaxed(), progress.asking(models.values()):
             if probe and not progress.stopping and progress.num_pairs < progress.num_wanted:
                 await probe_endpoints(models, wrap, config.sampling_of)
             return await session.run(made)
 
 
-def _prepare(directory: Path) -> None:
+@asynccontextmanager
+async def models_of_run(config: RunConfig, models: Models | None) -> AsyncIterator[Models]:
+    """Give the models of a run: the caller's, which stay open, or those of the config."""
+    if models is not None:
+        yield checked_models(models)
+        return
+    async with load_models(config) as loaded:
+        yield loaded
+
+
+def load_run_personas(config: SimulationConfig) -> PersonaSource | None:
+    """Load who the users of a run are; None for anyone."""
+    seeds = None if config.seeds == SANDBOX else config.seeds
+    return load_personas(config.personas, seeds, split=config.split) if config.personas else None
+
+
+def _prepare(out: Path) -> None:
     """Make the directory, and refuse one whose pairs have lost their journal."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise InvalidInputError(f"{directory}: expected a folder to write to (--out), but that is a file") from None
-    if (directory / SHARES).exists():
+        raise InvalidInputError(f"{out}: expected a folder to write to (--out), but that is a file") from None
+    if (out / PARTITIONS).exists():
         raise InvalidInputError(
-            f"{directory} holds a run that was begun in shares: resume it with --processes or --ray, "
+            f"{out} holds a run that was begun in shares: resume it with --processes or --ray, "
             "or give another output directory"
         )
-    journal = directory / JOURNAL
-    if has_rows(directory) and not (journal.exists() and journal.stat().st_size):
-        raise InvalidInputError(f"{directory} holds pairs but no {JOURNAL}: give another output directory")
-    close_gap(directory)
+    journal = out / JOURNAL
+    if has_rows(out) and not (journal.exists() and journal.stat().st_size):
+        raise InvalidInputError(f"{out} holds pairs but no {JOURNAL}: give another output directory")
+    close_gap(out)

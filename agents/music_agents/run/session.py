@@ -1,4 +1,4 @@
-"""`Session`: one go at a run, from the opening of its files to their closing."""
+"""`Session`: one session of a run, from the opening of its files to their closing."""
 
 import asyncio
 import time
@@ -9,32 +9,32 @@ from pathlib import Path
 from typing import Any
 
 from music.errors import InvalidInputError, MusicError
+from music_agents.config import FREE_WITHOUT_ROWS, SimulationConfig
 from music_agents.failures import FailedPair, FailureReason
 from music_agents.output.failure_log import FailureLog
+from music_agents.output.pair_table import PairTable
 from music_agents.output.shard_folder import pair_index
-from music_agents.output.shards import PairTable
-from music_agents.progress import RunProgress, StopReason
+from music_agents.pair_simulator import Outcome
+from music_agents.progress import RunProgress, StopCause
 from music_agents.quality import Diagnostics, JudgeFigures, diagnose, read_saved_pairs
-from music_agents.run.config import FREE_WITHOUT_ROWS, SimulationConfig
 from music_agents.run.report import RunReport, RunStatus, read_report, versions, write_report
-from music_agents.run.share import Share
+from music_agents.run.settings import Partition
 from music_agents.simulation import PairIndices, PairMaker, run_pairs
-from music_agents.simulator import Outcome
-from music_agents.stalling import SimulationStalledError, Streak
+from music_agents.stall_detection import FailureStreak, SimulationStalledError
 
-__all__ = ["FAILURES", "JOURNAL", "REPORT", "SHARES", "Session"]
+__all__ = ["FAILURES", "JOURNAL", "PARTITIONS", "REPORT", "Session"]
 
 JOURNAL = "journal.sqlite"
 FAILURES = "failures.jsonl"
 REPORT = "run.json"
-SHARES = "shares.json"
-"""Is in the directory of a run that `music_agents.scaleout` deals out to workers."""
+PARTITIONS = "shares.json"
+"""Is in the directory of a run whose partitions `music_agents.scaleout` allocates to workers."""
 
 FLUSH_SECONDS = 5.0
 """From a pair's end to its being on disk, if all with a lower index have ended."""
 FLUSH_SHARE = 500
 """Writing the shard that grows takes one part in so many of a session's time, at most; so rarely that `loop_lag_p99`
-shows no pause above 0.05 s that comes of it."""
+shows no pause above 0.05 s because of it."""
 
 
 class Session:
@@ -48,7 +48,7 @@ class Session:
         settings: dict[str, Any],
         failures: FailureLog,
         progress: RunProgress,
-        share: Share | None,
+        partition: Partition | None,
     ) -> None:
         self._directory = directory
         self._endpoints = endpoints
@@ -56,8 +56,8 @@ class Session:
         self._settings = settings
         self._failures = failures
         self._progress = progress
-        self._share = share
-        order = share.indices() if share else count()
+        self._partition = partition
+        order = partition.indices() if partition else count()
         self._table = PairTable(directory, config.shard_size, failures.indices, order)
         self._unsettled: list[FailedPair] = []
         self._was_interrupted = False
@@ -65,8 +65,9 @@ class Session:
         self._flush_seconds = FLUSH_SECONDS
         earlier = read_report(directory / REPORT)
         self._earlier_seconds = earlier.wall_seconds if earlier else 0.0
-        num_wanted = len(share.indices()) if share else config.num_pairs
-        if share is None and self._table.num_pairs > num_wanted:  # a share may be ahead when failed pairs are retried
+        num_wanted = len(partition.indices()) if partition else config.num_pairs
+        # A partition may be ahead when failed pairs are retried.
+        if partition is None and self._table.num_pairs > num_wanted:
             raise InvalidInputError(
                 f"{directory} holds {self._table.num_pairs} pairs already, more than the {num_wanted} wanted: "
                 "ask for at least as many, or give another output directory"
@@ -81,7 +82,7 @@ class Session:
             await self._make(maker)
             status = self._end()
         except SimulationStalledError as error:
-            self._progress.stop(StopReason.STALLED, str(error))
+            self._progress.stop(StopCause.STALLED, str(error))
             status = RunStatus.STALLED
             self._table.flush()
             self._reopen()
@@ -96,24 +97,24 @@ class Session:
     async def _make(self, maker: PairMaker) -> None:
         """Take and record outcomes until all pairs are there or the session is to stop."""
         progress = self._progress
-        streak = Streak(self._table.num_pairs, len(self._failures.indices), progress.is_replayed)
+        streak = FailureStreak(self._table.num_pairs, len(self._failures.indices), progress.is_replayed)
         outcomes = run_pairs(maker, self._indices(), self._config.max_in_flight, streak)
         async with aclosing(outcomes):
             async for outcome in outcomes:
                 self._record(outcome)
 
     def _indices(self) -> PairIndices:
-        """Return the indices that are still to come to an outcome."""
+        """Return the indices that still need an outcome."""
         ended = self._table.ended
-        if self._share is not None:
-            return PairIndices((index for index in self._share.indices() if index not in ended), None)
+        if self._partition is not None:
+            return PairIndices((index for index in self._partition.indices() if index not in ended), None)
         missing = self._config.num_pairs - self._table.num_pairs
         return PairIndices((index for index in count() if index not in ended), missing)
 
     def _record(self, outcome: Outcome) -> None:
         """Take one outcome.
 
-        A pair whose replies are of no use is dropped at once, as they stay so. One that an endpoint failed is dropped
+        A pair whose replies are unusable is dropped at once, as they stay so. One that an endpoint failed is dropped
         when the next pair comes out well; those that a session ends with, as it does when an endpoint is down, are
         tried again when the run resumes. Both are written down as they happen.
         """
@@ -140,9 +141,9 @@ class Session:
             SimulationStalledError: It stopped as most calls failed.
         """
         if self._was_interrupted:
-            if self._progress.stop_reason is StopReason.STALLED:
+            if self._progress.stop_reason is StopCause.STALLED:
                 raise SimulationStalledError(self._progress.stop_detail)
-            return RunStatus.BUDGET if self._progress.stop_reason is StopReason.BUDGET else RunStatus.INTERRUPTED
+            return RunStatus.BUDGET if self._progress.stop_reason is StopCause.BUDGET else RunStatus.INTERRUPTED
         self._settle()
         self._failures.put_in_order()
         return RunStatus.COMPLETE
@@ -173,7 +174,7 @@ class Session:
         self._flush_seconds = max(FLUSH_SECONDS, FLUSH_SHARE * (time.monotonic() - started))
 
     def _advice(self) -> str:
-        """Say where to look, and what may change."""
+        """Return where to look, and what may change."""
         advice = f"{self._directory / FAILURES} lists what failed"
         if all(failure.reason.is_of_endpoint for failure in self._unsettled):
             return advice  # another server or pace is no other setting
@@ -204,10 +205,10 @@ class Session:
         return report
 
     def _judge_figures(self) -> JudgeFigures | None:
-        """Count what the judge said of the pairs that came to an outcome, if there is one."""
+        """Count what the judge said of the pairs with an outcome, if there is one."""
         judgements = self._table.judgements + self._failures.judgements
         return JudgeFigures.of(judgements) if "judge" in self._endpoints else None
 
     def _diagnose(self) -> Diagnostics | None:
-        """Look at the finished set; a share of one is not looked at."""
-        return None if self._share else diagnose(read_saved_pairs(self._directory), self._failures.reasons)
+        """Look at the finished set; a partition of one is not looked at."""
+        return None if self._partition else diagnose(read_saved_pairs(self._directory), self._failures.reasons)

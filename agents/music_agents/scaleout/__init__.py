@@ -1,14 +1,16 @@
 """One run spread over worker processes on one machine, or over a Ray cluster.
 
-- `coordinator`: deals shares of the run's indices to a crew of workers until enough pairs came out well, and merges.
-- `dealing`, `orders`: what a worker is told to do; `board`: the figures that it sends meanwhile.
-- `part`: a share on disk; `outcomes`: all shares together.
-- `processes`, `cluster`: the two crews.
+- `coordinator`: allocates partitions of the run's indices to a pool of workers until there are enough good pairs, and
+  merges the results.
+- `tasks`: what a worker is told to do, and doing it; `aggregate`: the figures that workers send meanwhile.
+- `partitions`: one partition on disk, and the outcomes of all of them.
+- `processes`, `cluster`: the two pools.
 """
 
-from music_agents.scaleout.coordinator import simulate_in_shares
-from music_agents.scaleout.orders import Crew, ShareFailedError, ShareFailure, ShareOrder
-from music_agents.scaleout.part import is_shared
-from music_agents.scaleout.processes import ProcessCrew
+from music_agents.scaleout.coordinator import run_distributed
+from music_agents.scaleout.partitions import is_partitioned
+from music_agents.scaleout.processes import ProcessWorkerPool
+from music_agents.scaleout.tasks import PartitionFailedError, PartitionFailure, PartitionTask, WorkerPool
 
-__all__ = ["Crew", "ProcessCrew", "ShareFailedError", "ShareFailure", "ShareOrder", "is_shared", "simulate_in_shares"]
+__all__ = ["PartitionFailedError", "PartitionFailure", "PartitionTask", "ProcessWorkerPool", "WorkerPool"]
+__all__ += ["is_partitioned", "run_distributed"]

@@ -1,6 +1,6 @@
-"""`RayCrew`: workers all over a Ray cluster, through Ray Data.
+"""`RayWorkerPool`: workers all over a Ray cluster, through Ray Data.
 
-A worker that dies is started again by Ray, three times at most, and goes on from its share's journal.
+A worker that dies is started again by Ray, three times at most, and resumes from its partition's journal.
 """
 
 import asyncio
@@ -13,23 +13,22 @@ from types import TracebackType
 from typing import Any, Self
 
 from music.errors import InvalidInputError, MusicError
-from music_agents.progress.events import Snapshot
-from music_agents.run import RunReport
-from music_agents.scaleout.board import Board
-from music_agents.scaleout.orders import ShareFailure, ShareOrder, work
+from music_agents.progress.events import ProgressEvent
+from music_agents.scaleout.aggregate import ProgressAggregate
+from music_agents.scaleout.tasks import PartitionFailure, PartitionTask, TaskResult, run_task
 
-__all__ = ["RayCrew"]
+__all__ = ["RayWorkerPool"]
 
 LOCAL = "local"
 EXCHANGE_SECONDS = 0.25
 
 
-class RayCrew:
+class RayWorkerPool:
     """Workers on a Ray cluster, one CPU each; an async context manager.
 
     Args:
         address: `auto` for the cluster that this machine is part of, `local` for one of its own, or an address.
-        num_workers: How many shares are simulated at a time; by default as many as the cluster has CPUs.
+        num_workers: How many partitions are simulated at a time; by default as many as the cluster has CPUs.
     """
 
     def __init__(self, address: str, num_workers: int | None = None) -> None:
@@ -40,7 +39,7 @@ class RayCrew:
 
     @property
     def num_workers(self) -> int:
-        """How many shares are simulated at a time."""
+        """How many partitions are simulated at a time."""
         return self._num_workers
 
     async def __aenter__(self) -> Self:
@@ -79,8 +78,8 @@ class RayCrew:
         ray.shutdown()
         self._stdout.__exit__(None, None, None)
 
-    async def run(self, orders: Sequence[ShareOrder], board: Board) -> dict[int, RunReport | ShareFailure]:
-        """Have all orders done; see `Crew`.
+    async def run(self, tasks: Sequence[PartitionTask], aggregate: ProgressAggregate) -> dict[int, TaskResult]:
+        """Have all tasks done; see `WorkerPool`.
 
         Raises:
             MusicError: A worker died more often than Ray starts it again.
@@ -88,15 +87,15 @@ class RayCrew:
         import ray
 
         relay = ray.remote(num_cpus=0)(_Relay).remote()
-        exchange = asyncio.create_task(_keep_exchanging(relay, board))
+        exchange = asyncio.create_task(_keep_exchanging(relay, aggregate))
         try:
-            rows = await asyncio.to_thread(_map, orders, relay, self._num_workers)
+            rows = await asyncio.to_thread(_map, tasks, relay, self._num_workers)
         except ray.exceptions.RayError as error:
             raise MusicError(f"the Ray cluster gave up: {error}") from error
         finally:
             exchange.cancel()
             await asyncio.gather(exchange, return_exceptions=True)
-        results: dict[int, RunReport | ShareFailure] = {row["number"]: row["result"] for row in rows}
+        results: dict[int, TaskResult] = {row["number"]: row["result"] for row in rows}
         return {number: result for number, result in results.items() if result is not None}
 
     def _options(self) -> dict[str, Any]:
@@ -111,15 +110,15 @@ class _Relay:
     """Stands between workers and coordinator: keeps the latest figures, and whether to stop. A Ray actor."""
 
     def __init__(self) -> None:
-        self._latest: dict[int, Snapshot] = {}
+        self._latest: dict[int, ProgressEvent] = {}
         self._is_stopped = False
 
-    def post(self, number: int, snapshot: Snapshot) -> bool:
+    def post(self, number: int, snapshot: ProgressEvent) -> bool:
         """Take a worker's figures; say whether it is to stop."""
         self._latest[number] = snapshot
         return self._is_stopped
 
-    def exchange(self, is_stopped: bool) -> dict[int, Snapshot]:
+    def exchange(self, is_stopped: bool) -> dict[int, ProgressEvent]:
         """Return the figures that came since the last time; take whether the workers are to stop."""
         self._is_stopped |= is_stopped
         latest, self._latest = self._latest, {}
@@ -134,42 +133,42 @@ class _Relay:
         self._is_stopped = True
 
 
-async def _keep_exchanging(relay: Any, board: Board) -> None:
-    """Carry figures from the relay to the board, and the board's wish to stop to the relay."""
+async def _keep_exchanging(relay: Any, aggregate: ProgressAggregate) -> None:
+    """Carry figures from the relay to the aggregate, and the aggregate's wish to stop to the relay."""
     while True:
-        for number, snapshot in (await relay.exchange.remote(board.stopping)).items():
-            board.post(number, snapshot)
+        for number, snapshot in (await relay.exchange.remote(aggregate.stopping)).items():
+            aggregate.post(number, snapshot)
         await asyncio.sleep(EXCHANGE_SECONDS)
 
 
-def _map(orders: Sequence[ShareOrder], relay: Any, num_workers: int) -> list[dict[str, Any]]:
-    """Map orders to results on the cluster, one task each; blocks until all are done."""
+def _map(tasks: Sequence[PartitionTask], relay: Any, num_workers: int) -> list[dict[str, Any]]:
+    """Map tasks to results on the cluster, one task each; blocks until all are done."""
     import ray.data
 
-    by_number = {order.share.number: order for order in orders}
+    by_number = {task.partition.number: task for task in tasks}
     place = os.getcwd()
 
     def simulate(row: dict[str, Any]) -> dict[str, Any]:
-        return {"number": row["number"], "result": _work(by_number[row["number"]], relay, place)}
+        return {"number": row["number"], "result": _run_task(by_number[row["number"]], relay, place)}
 
-    shares = ray.data.from_items([{"number": number} for number in by_number], override_num_blocks=len(orders))
+    rows = ray.data.from_items([{"number": number} for number in by_number], override_num_blocks=len(tasks))
     pool = ray.data.TaskPoolStrategy(size=num_workers)
-    return list(shares.map(simulate, compute=pool, num_cpus=1).iter_rows())
+    return list(rows.map(simulate, compute=pool, num_cpus=1).iter_rows())
 
 
-def _work(order: ShareOrder, relay: Any, place: str) -> RunReport | ShareFailure | None:
-    """Do an order in a Ray worker; None if the run was stopped before it was begun."""
+def _run_task(task: PartitionTask, relay: Any, place: str) -> TaskResult | None:
+    """Run a task in a Ray worker; None if the run was stopped before it was begun."""
     with suppress(OSError):  # relative paths mean there what they mean here
         os.chdir(place)
 
-    async def post(snapshot: Snapshot) -> bool:
-        return bool(await relay.post.remote(order.share.number, snapshot))
+    async def post(snapshot: ProgressEvent) -> bool:
+        return bool(await relay.post.remote(task.partition.number, snapshot))
 
     import ray
 
     if ray.get(relay.is_stopped.remote()):
         return None
-    result = work(order, post)
-    if isinstance(result, ShareFailure):
+    result = run_task(task, post)
+    if isinstance(result, PartitionFailure):
         ray.get(relay.give_up.remote())
     return result

@@ -1,10 +1,10 @@
-"""`simulate_in_shares`: one run, its indices dealt out to workers.
+"""`run_distributed`: one run, its indices partitioned among workers.
 
-    shares.json        how many shares the run was begun with
-    share-0000, ...    a run of its own for every share: journal, shards, failures, run.json
-    all else           as a run in one process leaves it, merged from the shares; its journal is but a lock
+    shares.json        how many partitions the run was begun with
+    share-0000, ...    a run of its own for every partition: journal, shards, failures, run.json
+    all else           as a run in one process leaves it, merged from the partitions; its journal is but a lock
 
-The shares are simulated up to a common end, the number of pairs wanted; as many indices as failed are added, until
+The partitions are simulated up to a common end, the number of pairs wanted; as many indices as failed are added, until
 none fails any more. So the output is that of one process: the first indices that come out well, in order.
 """
 
@@ -16,99 +16,103 @@ from pathlib import Path
 from music.errors import InvalidInputError
 from music.llm.journal import Journal
 from music.llm.spending.budget import Budget
+from music_agents.config import SimulationConfig
 from music_agents.output.failure_log import FailureLog
+from music_agents.output.pair_table import PairTable
 from music_agents.output.shard_folder import close_gap
-from music_agents.output.shards import PairTable
-from music_agents.progress import RunProgress, StopReason
+from music_agents.progress import RunProgress, StopCause
 from music_agents.quality import JudgeFigures, diagnose, read_saved_pairs
-from music_agents.run import RunReport, RunStatus, SimulationJob
+from music_agents.run import RunReport, RunStatus
 from music_agents.run.report import read_report, versions, write_report
 from music_agents.run.session import FAILURES, JOURNAL, REPORT
-from music_agents.scaleout.board import Board
-from music_agents.scaleout.dealing import deal
-from music_agents.scaleout.orders import Crew, ShareFailedError, ShareFailure
-from music_agents.scaleout.outcomes import Outcomes
-from music_agents.scaleout.part import Part, open_partitions
-from music_agents.stalling import SimulationStalledError, Streak
+from music_agents.scaleout.aggregate import ProgressAggregate
+from music_agents.scaleout.partitions import Outcomes, PartitionFolder, load_partitions
+from music_agents.scaleout.tasks import PartitionFailedError, PartitionFailure, WorkerPool, allocate
+from music_agents.stall_detection import FailureStreak, SimulationStalledError
 
-__all__ = ["Display", "simulate_in_shares"]
+__all__ = ["Display", "run_distributed"]
 
-Display = Callable[[Board], AbstractAsyncContextManager[None]]
+Display = Callable[[ProgressAggregate], AbstractAsyncContextManager[None]]
 """Shows the figures of a run for as long as a block lasts."""
 
 
-async def simulate_in_shares(
-    job: SimulationJob,
+async def run_distributed(
+    config: SimulationConfig,
     directory: Path,
-    crew: Crew,
+    pool: WorkerPool,
     progress: RunProgress,
     *,
     retry_failed: bool = False,
     probe: bool = False,
     display: Display,
 ) -> RunReport:
-    """Do a job with a crew of workers, or go on with it; see `music_agents.run.run_simulation`.
+    """Simulate pairs with a pool of workers, or resume; otherwise as `music_agents.run_simulation`.
 
-    A run begins with as many shares as the crew has workers and keeps them; it may go on with another crew.
+    A run begins with as many partitions as the pool has workers and keeps them; it may resume with another pool.
 
     Args:
-        job: What is asked for.
+        config: What is asked for.
         directory: Where the run is, or is to be; all workers see it under the same path.
-        crew: The workers.
+        pool: The workers.
         progress: Of the whole run; its `stop()` ends all workers in order.
         retry_failed: Whether failed pairs are tried again.
         probe: Whether every endpoint over HTTP is asked once before the first pair.
         display: Shows the progress.
 
     Raises:
-        ShareFailedError: A worker died or gave up; running the same again goes on.
+        PartitionFailedError: A worker died or gave up; running the same again resumes.
         SimulationStalledError: Next to nothing but failures came for a while.
         JournalLockedError: Another process is at work on the directory.
         InvalidInputError: It holds a run that was begun in one process, or more pairs than are wanted.
     """
-    parts = open_partitions(directory, crew.num_workers)
+    folders = load_partitions(directory, pool.num_workers)
     async with Journal.open(directory / JOURNAL, {}):
-        for part in parts:
-            part.prepare(job)
+        for folder in folders:
+            folder.prepare(config)
         close_gap(directory)
         if retry_failed:
             FailureLog(directory / FAILURES).retry()
-        coordinator = _Coordinator(job, directory, parts, crew, progress)
-        await coordinator.open_books()
-        async with display(coordinator.board):
+        coordinator = _Coordinator(config, directory, folders, pool, progress)
+        await coordinator.load_spending()
+        async with display(coordinator.aggregate):
             return await coordinator.run(retry_failed, probe)
 
 
 class _Coordinator:
-    """One go at a run in shares."""
+    """One session of a run in partitions."""
 
     def __init__(
-        self, job: SimulationJob, directory: Path, parts: list[Part], crew: Crew, progress: RunProgress
+        self,
+        config: SimulationConfig,
+        directory: Path,
+        folders: list[PartitionFolder],
+        pool: WorkerPool,
+        progress: RunProgress,
     ) -> None:
-        self._job = job
+        self._config = config
         self._directory = directory
-        self._parts = parts
-        self._crew = crew
+        self._folders = folders
+        self._pool = pool
         self._progress = progress
-        self._budget = Budget(max_cost=job.config.max_cost, max_total_tokens=job.config.max_total_tokens)
-        self.board = Board(progress, self._budget)
+        self._budget = Budget(max_cost=config.max_cost, max_total_tokens=config.max_total_tokens)
+        self.aggregate = ProgressAggregate(progress, self._budget)
         earlier = read_report(directory / REPORT)
         self._earlier_seconds = earlier.wall_seconds if earlier else 0.0
         log = FailureLog(directory / FAILURES)
-        table = PairTable(directory, job.config.shard_size, log.indices)
-        if table.num_pairs > job.config.num_pairs:
+        table = PairTable(directory, config.shard_size, log.indices)
+        if table.num_pairs > config.num_pairs:
             raise InvalidInputError(
-                f"{directory} holds {table.num_pairs} pairs already, more than the {job.config.num_pairs} wanted: "
+                f"{directory} holds {table.num_pairs} pairs already, more than the {config.num_pairs} wanted: "
                 "ask for at least as many, or give another output directory"
             )
         self._known = self._outcomes().dropped
-        progress.begin(job.config.num_pairs, table.num_pairs, log.reasons)
+        progress.begin(config.num_pairs, table.num_pairs, log.reasons)
 
-    async def open_books(self) -> None:
-        """Find out what the shares have spent."""
+    async def load_spending(self) -> None:
+        """Find out what the partitions have spent."""
         # Those with pairs first: if they refuse the job, no other has changed its settings.
-        for part in sorted(self._parts, key=lambda part: not part.has_rows):
-            self.board.rest(part.number, part.report, await part.spending(self._job))
+        for folder in sorted(self._folders, key=lambda folder: not folder.has_rows):
+            self.aggregate.rest(folder.number, folder.report, await folder.spending(self._config))
 
     async def run(self, retry_failed: bool, probe: bool) -> RunReport:
         """Simulate what is missing, and leave the files in order however that ends."""
@@ -118,7 +122,7 @@ class _Coordinator:
             await self._simulate(retry_failed, probe)
             status = self._status()
         except SimulationStalledError as error:
-            self._progress.stop(StopReason.STALLED, str(error))
+            self._progress.stop(StopCause.STALLED, str(error))
             status = RunStatus.STALLED
             raise
         finally:
@@ -127,44 +131,46 @@ class _Coordinator:
 
     async def _simulate(self, retry_failed: bool, probe: bool) -> None:
         """Have rounds of work done until nothing more is wanted, or the run is to stop."""
-        end = self._job.config.num_pairs if retry_failed else self._outcomes().end
+        end = self._config.num_pairs if retry_failed else self._outcomes().end
         while not self._progress.stopping and (todo := self._todo(end, retry_failed)):
             if detail := self._exhausted():
-                self._progress.stop(StopReason.BUDGET, detail)
+                self._progress.stop(StopCause.BUDGET, detail)
                 return
             await self._round(todo, end, retry_failed, probe)
             retry_failed = probe = False
             self._give_up_at_dead_end(end)
             end = self._outcomes().end
 
-    def _todo(self, end: int, retry_failed: bool) -> list[Part]:
-        """Return the shares that are to be simulated up to an index."""
-        size = self._job.config.shard_size
-        return [part for part in self._parts if not part.has_ended(end, size) or (retry_failed and part.dropped())]
+    def _todo(self, end: int, retry_failed: bool) -> list[PartitionFolder]:
+        """Return the partitions that are to be simulated up to an index."""
+        size = self._config.shard_size
+        return [
+            folder for folder in self._folders if not folder.has_ended(end, size) or (retry_failed and folder.dropped())
+        ]
 
-    async def _round(self, todo: list[Part], end: int, retry_failed: bool, probe: bool) -> None:
-        """Have shares simulated, each until it ends or may spend no more.
+    async def _round(self, todo: list[PartitionFolder], end: int, retry_failed: bool, probe: bool) -> None:
+        """Have partitions simulated, each until it ends or may spend no more.
 
         Raises:
-            ShareFailedError: A worker died or gave up.
+            PartitionFailedError: A worker died or gave up.
         """
-        spent = {part.number: self.board.spending_of(part.number) for part in self._parts}
-        orders = deal(self._job, todo, end, self._crew.num_workers, spent, retry_failed=retry_failed, probe=probe)
-        results = await self._crew.run(orders, self.board)
+        spent = {folder.number: self.aggregate.spending_of(folder.number) for folder in self._folders}
+        tasks = allocate(self._config, todo, end, self._pool.num_workers, spent, retry_failed=retry_failed, probe=probe)
+        results = await self._pool.run(tasks, self.aggregate)
         for number, result in results.items():
-            spending = result.spending if isinstance(result, RunReport) else self.board.spending_of(number)
-            self.board.rest(number, self._parts[number].report, spending)
+            spending = result.spending if isinstance(result, RunReport) else self.aggregate.spending_of(number)
+            self.aggregate.rest(number, self._folders[number].report, spending)
         for number, result in results.items():
-            if isinstance(result, ShareFailure):
-                raise ShareFailedError(f"share {number} of {len(self._parts)}: {result.detail}")
+            if isinstance(result, PartitionFailure):
+                raise PartitionFailedError(f"share {number} of {len(self._folders)}: {result.detail}")
         reports = [result for result in results.values() if isinstance(result, RunReport)]
         at_bound = [report for report in reports if report.status is RunStatus.BUDGET]
         if at_bound and len(at_bound) == len(reports):  # else those that ended left something for another round
-            self._progress.stop(StopReason.BUDGET, self._exhausted() or at_bound[0].detail)
+            self._progress.stop(StopCause.BUDGET, self._exhausted() or at_bound[0].detail)
 
     def _exhausted(self) -> str:
-        """Say which bound of the budget is reached; nothing if none is."""
-        spending = self.board.spending()
+        """Return which bound of the budget is reached; nothing if none is."""
+        spending = self.aggregate.spending()
         return self._budget.reached(spending.cost or 0.0, spending.num_tokens)
 
     def _give_up_at_dead_end(self, end: int) -> None:
@@ -176,41 +182,41 @@ class _Coordinator:
         outcomes = self._outcomes()
         failures = outcomes.streak(end, self._known)
         num_failed = len(outcomes.dropped) - len(failures)
-        streak = Streak(end - len(outcomes.dropped), num_failed)
+        streak = FailureStreak(end - len(outcomes.dropped), num_failed)
         for failure in failures:
             streak.add(failure)
         try:
             streak.check()
         except SimulationStalledError:
-            for part in self._parts:
-                part.reopen(failures)
+            for folder in self._folders:
+                folder.reopen(failures)
             raise
 
     def _judge_figures(self, table: PairTable, failures: FailureLog) -> JudgeFigures | None:
         """Count what the judge said, if there is one."""
-        return JudgeFigures.of(table.judgements + failures.judgements) if self._job.endpoints.judge else None
+        return JudgeFigures.of(table.judgements + failures.judgements) if self._config.judge else None
 
     def _replies(self) -> dict[str, Counter[str]]:
-        """Add up what was taken out of the replies of all shares, by role."""
+        """Add up what was taken out of the replies of all partitions, by role."""
         total: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        for part in self._parts:
-            for role, kinds in (part.report.replies if part.report else {}).items():
+        for folder in self._folders:
+            for role, kinds in (folder.report.replies if folder.report else {}).items():
                 total[role].update(kinds)
         return total
 
     def _outcomes(self) -> Outcomes:
-        return Outcomes(self._parts, self._job.config.num_pairs, self._job.config.shard_size)
+        return Outcomes(self._folders, self._config.num_pairs, self._config.shard_size)
 
     def _status(self) -> RunStatus:
-        """Say where the run stands."""
+        """Return where the run stands."""
         if not self._progress.stopping:
             return RunStatus.COMPLETE
-        return RunStatus.BUDGET if self._progress.stop_reason is StopReason.BUDGET else RunStatus.INTERRUPTED
+        return RunStatus.BUDGET if self._progress.stop_reason is StopCause.BUDGET else RunStatus.INTERRUPTED
 
     def _save(self, status: RunStatus) -> RunReport:
-        """Merge what the shares hold, and write `run.json`."""
+        """Merge what the partitions hold, and write `run.json`."""
         table, failures = self._outcomes().merge(self._directory)
-        reports = [report for part in self._parts if (report := part.report)]
+        reports = [report for folder in self._folders if (report := folder.report)]
         first = next(iter(reports), None)
         if status is RunStatus.COMPLETE:
             failures.put_in_order()
@@ -218,18 +224,18 @@ class _Coordinator:
         report = RunReport(
             status=status,
             detail=self._progress.stop_detail,
-            num_wanted=self._job.config.num_pairs,
+            num_wanted=self._config.num_pairs,
             num_pairs=table.num_pairs,
             failures=failures.reasons,
             retries=table.retries + failures.retries,
             replies=self._replies(),
             judge=self._judge_figures(table, failures),
-            spending=self.board.spending(),
+            spending=self.aggregate.spending(),
             wall_seconds=round(self._earlier_seconds + self._progress.seconds, 3),
             diagnostics=diagnose(read_saved_pairs(self._directory), failures.reasons) if is_complete else None,
-            endpoints=first.endpoints if first else self._job.endpoints.by_role(),
+            endpoints=first.endpoints if first else self._config.endpoints(),
             unsupported={name: refused for report in reports for name, refused in report.unsupported.items()},
-            settings=(first.settings if first else {}) | {"share": f"all, in {len(self._parts)} shares"},
+            settings=(first.settings if first else {}) | {"share": f"all, in {len(self._folders)} shares"},
             versions=versions(),
         )
         write_report(self._directory / REPORT, report)

@@ -1,4 +1,4 @@
-"""`ProcessCrew`: workers as processes of this machine, started afresh (not forked), each asked through a pipe.
+"""`ProcessWorkerPool`: workers as processes of this machine, started afresh (not forked), each asked through a pipe.
 
 A worker ignores Ctrl-C, which a terminal sends to all: the coordinator tells it when to stop. If the coordinator dies,
 its end of the pipe closes, and the worker ends in order: calls in flight are finished and journaled.
@@ -15,18 +15,18 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self
 
-from music_agents.progress.events import Snapshot
+from music_agents.progress.events import ProgressEvent
 from music_agents.run import RunReport
-from music_agents.scaleout.board import Board
-from music_agents.scaleout.orders import ShareFailure, ShareOrder, work
+from music_agents.scaleout.aggregate import ProgressAggregate
+from music_agents.scaleout.tasks import PartitionFailure, PartitionTask, TaskResult, run_task
 
-__all__ = ["ProcessCrew"]
+__all__ = ["ProcessWorkerPool"]
 
 STOP = None
-"""What is sent in place of an order, or while one is being done, to stop."""
+"""What is sent in place of an task, or while one is being done, to stop."""
 
 
-class ProcessCrew:
+class ProcessWorkerPool:
     """So many worker processes; an async context manager.
 
     Args:
@@ -39,11 +39,11 @@ class ProcessCrew:
 
     @property
     def num_workers(self) -> int:
-        """How many shares are simulated at a time."""
+        """How many partitions are simulated at a time."""
         return self._num_workers
 
     async def __aenter__(self) -> Self:
-        """Take up nothing yet: processes start with the first orders."""
+        """Take up nothing yet: processes start with the first tasks."""
         return self
 
     async def __aexit__(
@@ -53,15 +53,15 @@ class ProcessCrew:
         for worker in self._workers:
             worker.dismiss(kill=kind is not None)
 
-    async def run(self, orders: Sequence[ShareOrder], board: Board) -> dict[int, RunReport | ShareFailure]:
-        """Have all orders done; see `Crew`."""
-        waiting, results = deque(orders), dict[int, RunReport | ShareFailure]()
-        self._hire(min(len(orders), self._num_workers))
+    async def run(self, tasks: Sequence[PartitionTask], aggregate: ProgressAggregate) -> dict[int, TaskResult]:
+        """Have all tasks done; see `WorkerPool`."""
+        waiting, results = deque(tasks), dict[int, TaskResult]()
+        self._hire(min(len(tasks), self._num_workers))
 
         async def serve(worker: _Worker) -> None:
-            while waiting and not board.stopping:
-                order = waiting.popleft()
-                results[order.share.number] = await worker.run(order, board)
+            while waiting and not aggregate.stopping:
+                task = waiting.popleft()
+                results[task.partition.number] = await worker.run(task, aggregate)
 
         await asyncio.gather(*map(serve, self._workers))
         return results
@@ -84,20 +84,20 @@ class _Worker:
         theirs.close()
         self._thread = ThreadPoolExecutor(1)  # the loop's own threads may be fewer than the workers
 
-    async def run(self, order: ShareOrder, board: Board) -> RunReport | ShareFailure:
-        """Have an order done."""
+    async def run(self, task: PartitionTask, aggregate: ProgressAggregate) -> TaskResult:
+        """Have a task done."""
         loop, was_told = asyncio.get_running_loop(), False
-        message: Snapshot | RunReport | ShareFailure
+        message: ProgressEvent | RunReport | PartitionFailure
         try:
-            self._connection.send(order)
-            while isinstance(message := await loop.run_in_executor(self._thread, self._connection.recv), Snapshot):
-                if board.post(order.share.number, message) and not was_told:
+            self._connection.send(task)
+            while isinstance(message := await loop.run_in_executor(self._thread, self._connection.recv), ProgressEvent):
+                if aggregate.post(task.partition.number, message) and not was_told:
                     was_told = True
                     self._connection.send(STOP)
         except (EOFError, OSError):
             message = self._died()
-        if isinstance(message, ShareFailure):
-            board.give_up(order.share.number, message.detail)
+        if isinstance(message, PartitionFailure):
+            aggregate.give_up(task.partition.number, message.detail)
         return message
 
     def dismiss(self, *, kill: bool) -> None:
@@ -109,12 +109,12 @@ class _Worker:
         self._process.join()
         self._thread.shutdown()
 
-    def _died(self) -> ShareFailure:
-        """Say how the process ended."""
+    def _died(self) -> PartitionFailure:
+        """Return how the process ended."""
         self._process.join()
         code = self._process.exitcode or 0
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        return ShareFailure(f"its process {how}")
+        return PartitionFailure(f"its process {how}")
 
 
 @contextmanager
@@ -131,11 +131,11 @@ def _without_interrupts() -> Iterator[None]:
 
 
 def _serve(connection: "Connection[Any, Any]") -> None:
-    """Do orders until there are no more; the worker process's main function."""
+    """Do tasks until there are no more; the worker process's main function."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
-    async def post(snapshot: Snapshot) -> bool:
+    async def post(snapshot: ProgressEvent) -> bool:
         try:
             connection.send(snapshot)
             return bool(connection.poll()) and connection.recv() is STOP
@@ -144,6 +144,6 @@ def _serve(connection: "Connection[Any, Any]") -> None:
 
     with suppress(EOFError, OSError):
         while True:
-            order = connection.recv()
-            if order is not STOP:
-                connection.send(work(order, post))
+            task = connection.recv()
+            if task is not STOP:
+                connection.send(run_task(task, post))

@@ -15,7 +15,7 @@ from music.llm.chat import EndpointError
 from music.pairs import Usage
 from music.seeding import derive_seed
 from music_agents.failures import RoleFailedError
-from music_agents.roles import Role, RoleTurn, RoleView
+from music_agents.roles import RoleTurn, RoleView, Speaker
 from music_envs.best_of_n.config import BestOfNConfig
 from music_envs.best_of_n.rollout import Rollout
 from music_envs.players import Player, as_assistant, as_user, view
@@ -89,7 +89,7 @@ class CandidateSampler:
         num_turns = self.config.num_turns
         return view(rollout.conversation, part, turn=turn, num_turns=num_turns, index=rollout.index, seed=seed)
 
-    async def _ask(self, role: Role, seen: RoleView) -> RoleTurn | EndpointError | RoleFailedError:
+    async def _ask(self, role: Speaker, seen: RoleView) -> RoleTurn | EndpointError | RoleFailedError:
         """Return what a role says, or why it says nothing."""
         async with self._in_flight:
             try:

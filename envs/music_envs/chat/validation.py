@@ -23,7 +23,7 @@ from music.names import did_you_mean
 from music.reward.functions import RewardFunction
 from music_agents.personas import Persona
 from music_agents.personas.sources import read_persona_file
-from music_agents.roles import Role
+from music_agents.roles import Speaker
 from music_envs.chat.episode import ChatSnapshot, Episode
 from music_envs.prompts import load_prompts
 from music_envs.spaces import ReplySpace, is_encodable
@@ -36,7 +36,7 @@ __all__ += ["require_count", "require_num", "require_render_mode", "require_runn
 P = ParamSpec("P")
 T = TypeVar("T")
 
-UserLike: TypeAlias = str | ChatModel | Role
+UserLike: TypeAlias = str | ChatModel | Speaker
 RewardLike: TypeAlias = str | RewardFunction
 SeedsLike: TypeAlias = str | Path | Sequence[Conversation]
 PersonasLike: TypeAlias = str | Path | Sequence[Persona]

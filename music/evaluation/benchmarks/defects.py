@@ -67,7 +67,7 @@ def find_defect(pair: PreferencePair) -> int:
     """Return the assistant turn, from 0, in which alone the two sides differ.
 
     Raises:
-        LeftOutError: There is no such turn; says where else they differ.
+        LeftOutError: There is no such turn; the text is where else they differ.
     """
     chosen, rejected = pair.chosen.messages, pair.rejected.messages
     if len(chosen) != len(rejected):

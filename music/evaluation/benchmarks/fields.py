@@ -57,7 +57,7 @@ def wrong(name: str, expected: str, got: str) -> RowError:
 
 
 def _came(fields: Mapping[str, Any], name: str) -> str:
-    """Say what stands in a field."""
+    """Describe the value of a field."""
     if (value := fields.get(name)) is None:
         return "null" if name in fields else "no such field"
     return repr(value)[:40]

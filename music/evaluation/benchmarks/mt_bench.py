@@ -77,7 +77,7 @@ class MTBench:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Matches:
-    """What the votes on each match come to; a match stands at the place of one of its votes.
+    """The votes of each match, summed up; a match is found at the place of one of its votes.
 
     Attributes:
         decided: A vote for the winner of each match that has a majority.
@@ -119,7 +119,7 @@ def _cut(fields: Mapping[str, Any], name: str, turn: int) -> Conversation:
 
 
 def _judge(fields: Mapping[str, Any]) -> str:
-    """Return the kind of a judge: experts are humans, authors are told apart, GPT-4 is a list of words."""
+    """Return the kind of a judge: experts are humans, authors are a kind of their own, GPT-4 is a list of words."""
     judge = fields.get("judge")
     if isinstance(judge, list):
         return "-".join(map(str, judge))

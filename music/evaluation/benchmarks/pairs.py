@@ -54,7 +54,7 @@ class PairBenchmark(ABC):
         """
 
     def read(self, row: Row) -> Iterable[Item]:
-        """Return the items of a row on its own, in which ids are as they stand.
+        """Return the items of a single row; its ids are kept unchanged.
 
         Raises:
             RowError: The row is bad.
@@ -106,7 +106,15 @@ def pair_item(
     prompt_id: str | None = None,
     tags: Mapping[str, Tag] | None = None,
 ) -> Item:
-    """Return the item of a pair; without `prompt_id` it is a unit of its own."""
+    """Return the item of a pair; without `prompt_id` it is a unit of its own.
+
+    Example:
+        >>> from music import Conversation
+        >>> from music.evaluation import pair_item
+        >>> prompt = Conversation().user("Tea or coffee?")
+        >>> pair_item("1", "drinks", prompt.assistant("Tea, please."), prompt.assistant("No.")).labels
+        (1.0, 0.0)
+    """
     return Item(
         id=id,
         subset=subset,

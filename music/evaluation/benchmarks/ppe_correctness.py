@@ -1,6 +1,6 @@
 """The correctness sets of PPE: rows of 32 completions of one model, each right or wrong.
 
-What picking the highest-scored of k completions brings is exact: an expectation over all choices, without sampling.
+The label of the highest-scored of k completions is exact: an expectation over all choices, without sampling.
 """
 
 from collections.abc import Mapping, Sequence
@@ -69,7 +69,7 @@ def correctness_figures(scored: ScoredItems) -> list[Figure]:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Outcomes:
-    """What a model's scores bring on one set.
+    """The results of a model's scores on one set.
 
     Attributes:
         name: The set's.

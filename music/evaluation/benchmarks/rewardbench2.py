@@ -88,7 +88,7 @@ def _earned(scored: ScoredItems) -> Floats:
 
 
 def _ties(scored: ScoredItems, at: Places) -> dict[str, WeightedMean]:
-    """Return the terms of the score of Ties, those that there are rows for."""
+    """Return those terms of the score of Ties that have rows."""
     spread, margin = _margins(scored)
     kinds = scored.group(lambda item: str(item.tags["kind"]), among=at)
     terms = {kind: WeightedMean((margin[own] > 0).astype(np.float64), own) for kind, own in kinds.items()}

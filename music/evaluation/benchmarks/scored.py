@@ -71,7 +71,7 @@ class ScoredItems:
         return WeightedMean(self.hits[where], where, weight)
 
     def accuracy(self, name: str, where: Places | None, *, table: str = "overall", note: str = "") -> Figure:
-        """Return the share of hits among some items; None if there are none of what is named, which is told."""
+        """Return the share of hits among some items; without any (None) it has no value, and a note says why."""
         if where is None:
             return self.figure(name, table=table, note=joined("missing: no rows", note))
         chance = float((1 / self._sizes[where]).mean())
@@ -122,7 +122,7 @@ class ScoredItems:
             statistic: Of their means; by default their weighted sum.
             table: The table that it stands in.
             chance: What random scores come to.
-            note: What it must be read with; scores that are all the same are told in any case.
+            note: What it must be read with; scores that are all the same are always noted.
         """
         where = np.unique(np.concatenate([share.where for share in shares])) if shares else self.places[:0]
         basis = self._basis(shares, statistic) if shares else None

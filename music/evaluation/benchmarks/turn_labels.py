@@ -2,7 +2,7 @@
 
 A conversation is scored after each of its turns: the completions of an item are its beginnings, which share their
 tokens, so that they cost little more than the whole. Two readings of these rewards are measured. *After the turn* is
-the reward itself: it tells bad turns in a reward model that reads the last turn alone. *Change by the turn* is the
+the reward itself: it reveals bad turns in a reward model that reads the last turn alone. *Change by the turn* is the
 reward less that after the turn before, for a reward of all that was said; the first turn has none.
 """
 
@@ -107,7 +107,7 @@ def _agreement(scored: ScoredItems, turns: LabelledTurns, table: str, reading: s
 
 
 def _by_place(scored: ScoredItems, turns: LabelledTurns, title: str) -> Iterator[Figure]:
-    """Yield the AUC among the turns of each place, and how often the worst turn is found where it stands there."""
+    """Yield the AUC among the turns of each place, and how often the worst turn is found if it is there."""
     followers = np.minimum(turns.followers, MANY)
     for place in np.unique(followers).tolist():
         here = turns.where(followers == place)

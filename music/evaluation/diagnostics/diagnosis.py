@@ -15,7 +15,7 @@ from music.evaluation.diagnostics.leakage import Leak, Leakage, find_leakage, le
 from music.evaluation.diagnostics.pair_set import PairSet, survey_pairs
 from music.evaluation.diagnostics.scored_pairs import ScoredPairs
 from music.evaluation.diagnostics.shortcuts import CONTINUITY, LENGTH, follow_shortcut
-from music.evaluation.result import Exclusion, exclusions, require_differences
+from music.evaluation.result import Exclusion, exclusions, require_differences, scored_by_all
 from music.evaluation.scoring.records import ScoreSet, require_scored
 from music.pairs import PreferencePair
 from music.report.points import Curve, Histogram
@@ -27,7 +27,7 @@ LEVEL = 0.05
 
 
 class ModelDiagnosis(BaseModel):
-    """What is the matter with a reward model, as a set of pairs shows it."""
+    """What a set of pairs reveals of a reward model."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -116,9 +116,9 @@ def diagnose(
 
 
 def _of_model(probed: ProbedPairs, scores: ScoreSet, leak: Leak | None) -> ModelDiagnosis:
-    """Say what one model's scores show."""
-    by_id = scores.of(_scored_by(probed.scored.items, [scores]))
-    pairs = ScoredPairs(_scored_by(probed.items.items, [scores]), by_id)
+    """Diagnose one model."""
+    by_id = scores.of(scored_by_all(probed.scored.items, [scores]))
+    pairs = ScoredPairs(scored_by_all(probed.items.items, [scores]), by_id)
     truncated = {id: row.num_truncated for id, row in scores.rows.items() if row.num_truncated}
     history = history_figures(pairs, probed, by_id, truncated)
     figures, curves = _figures(pairs, history, leak)
@@ -165,17 +165,9 @@ def _note(num_verdicts: int) -> str:
 
 def _disagreement(pairs: Sequence[Item], scores: Sequence[ScoreSet]) -> Disagreement:
     """Compare the models on the pairs that all of them have scored."""
-    shared = _scored_by(pairs, scores)
+    shared = scored_by_all(pairs, scores)
     by_model: dict[str, Scores] = {each.header.model: each.of(shared) for each in scores}
     return disagree({name: ScoredPairs(shared, by_id) for name, by_id in by_model.items()})
-
-
-def _scored_by(items: Sequence[Item], sets: Sequence[ScoreSet]) -> list[Item]:
-    usable = [item for item in items if all(scores.rows[item.id].problem is None for scores in sets)]
-    if not usable:
-        names = " and ".join(scores.header.model for scores in sets)
-        raise InvalidInputError(f"expected pairs that {names} can score, got none")
-    return usable
 
 
 def _require_own_names(names: Sequence[str]) -> None:

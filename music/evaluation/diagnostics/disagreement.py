@@ -80,7 +80,7 @@ def _together(ensemble: ScoredPairs, hits: Floats) -> list[Figure]:
 
 
 def _agreement(ensemble: ScoredPairs, margins: Floats) -> list[Figure]:
-    """Return how often all models rank alike, and whether it tells when they are right."""
+    """Return how often all models rank alike, and whether they are right more often where they do."""
     alike = (np.sign(margins) == np.sign(margins[0])).all(axis=0)
     return [
         ensemble.mean("all rank alike", TABLE, alike.astype(float)),

@@ -103,11 +103,11 @@ class Leakage(BaseModel):
     num_near_seed: int
     """Of the others, those whose first user message is nearly that of a training pair."""
     num_same_side: int
-    """Test pairs of which a side, a whole conversation, stands in the training set on either side."""
+    """Test pairs with a side, a whole conversation, that the training set has on either side."""
     num_same_pair: int
-    """Test pairs that stand in the training set as they are."""
+    """Test pairs that the training set has unchanged."""
     num_swapped_pair: int
-    """Test pairs that stand in the training set the other way round."""
+    """Test pairs that the training set has with the sides swapped."""
     examples: tuple[SeedMatch, ...]
     """The nearest of the near-duplicates; `other` is the training pair."""
 
@@ -128,7 +128,7 @@ class Leak:
 
 
 def find_leakage(items: Sequence[Item], train: Iterable[PreferencePair]) -> Leak:
-    """Look for a test set's pairs in a training set, which is gone through once and not kept.
+    """Look for a test set's pairs in a training set, which is read once and not kept in memory.
 
     Args:
         items: The test pairs.

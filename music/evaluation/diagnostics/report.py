@@ -18,8 +18,8 @@ from music.statistics import PairedComparison
 __all__ = ["diagnosis_report", "show_diagnosis"]
 
 INTRO = (
-    "What reward models rank right, and what they go by. Intervals are of 95%, from resampling whole prompts. A reward "
-    "may go along with a shortcut because better replies do; what tells is where the shortcut points to the wrong side."
+    "What reward models rank correctly, and what they rely on. Intervals are of 95%, from resampling whole prompts. A "
+    "reward may agree with a shortcut because better replies do; trust the rows where the shortcut is wrong."
 )
 PANEL_CHARACTERS = 40
 EVEN = 0.5
@@ -58,7 +58,7 @@ def pair_account(diagnosis: Diagnosis) -> Iterator[str]:
 
 
 def leakage_account(found: Leakage) -> Iterator[str]:
-    """Yield what of the pairs the training set has, in sentences."""
+    """Yield in sentences which pairs the training set has."""
     yield (
         f"against {found.num_train_pairs} training pairs of {found.num_train_prompts} seeds: {found.num_same_seed} "
         f"pairs share a seed, {found.num_near_seed} more nearly do, {found.num_same_side} share a side, "
@@ -93,7 +93,7 @@ def _together(found: Disagreement) -> list[RenderableType]:
 
 
 def family_note(found: Disagreement) -> str:
-    """Say how the comparisons of every two models are to be read."""
+    """Return how to read the comparisons of every two models."""
     return (
         f"comparisons: {len(found.comparisons)}, as one family; p by sign flips of whole prompts, adjusted by Holm's "
         "method. Smallest found: the true difference that one such comparison would find four times in five."

@@ -1,4 +1,4 @@
-"""`ScoredPairs`: pairs that a model has scored, and what diagnostics make of them: figures and curves."""
+"""`ScoredPairs`: pairs that a model has scored, as arrays; makes the figures and curves of diagnostics."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,14 +6,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from music.errors import InvalidInputError
-from music.evaluation.benchmarks.scored import ScoredItems, joined
+from music.evaluation.benchmarks.scored import Floats, ScoredItems, joined
 from music.evaluation.benchmarks.types import Item, Scores
 from music.report.points import Curve, CurvePoint
 from music.statistics import Component, Estimate, Figure, Statistic, composite, describe, spearman, weighted_sum
 
 __all__ = ["Floats", "Mask", "ScoredPairs", "verdict"]
 
-Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 NUM_BINS = 10
@@ -61,14 +60,14 @@ class ScoredPairs:
         return ScoredPairs(items, self._scores) if items else None
 
     def accuracy(self, name: str, table: str, among: Mask | None = None, *, note: str = "") -> Figure:
-        """Return how often the chosen side wins among some pairs; a tie is a miss, and told."""
+        """Return how often the chosen side wins among some pairs; a tie is a miss, and is noted."""
         if among is not None and not among.any():
             return self.nothing(name, table, joined("no such pair", note))
         where = self._scored.places if among is None else np.flatnonzero(among)
         return self._scored.accuracy(name, where, table=table, note=note)
 
     def mean(self, name: str, table: str, values: Floats, *, chance: float | None = None, note: str = "") -> Figure:
-        """Return the mean of one number per pair; with `chance`, whether it stands clear of it is said."""
+        """Return the mean of one number per pair; with `chance`, the note says whether it differs from that."""
         estimate = weighted_sum([Component(values, self.prompts)], [1.0])
         said = "" if chance is None else verdict(estimate, chance)
         note = joined(said, note)
@@ -79,7 +78,7 @@ class ScoredPairs:
     ) -> Figure:
         """Return a statistic of means of one number per pair, each over some pairs; none where a part has no pair.
 
-        With `null`, whether it stands clear of it is said.
+        With `null`, the note says whether it differs from that.
         """
         if not all(among.any() for _, among in parts):
             return self.nothing(name, table, "no such pair in a part of it")
@@ -128,7 +127,7 @@ def bins_of(values: ArrayLike) -> NDArray[np.int64]:
 
 
 def verdict(estimate: Estimate, null: float) -> str:
-    """Say in words whether an estimate stands clear of a value."""
+    """Return in words whether an estimate differs from a value."""
     return describe(estimate, null=null).rpartition(": ")[2]
 
 

@@ -1,10 +1,10 @@
-"""Shortcuts: what can be seen of a reply without understanding it, and how far a reward follows it.
+"""Shortcuts: properties of a reply that can be seen without understanding it, and how far a reward follows them.
 
 - *length*: characters that the assistant wrote. - *continuity*: what consecutive replies share of their words, blind to
 the user. A conversation may well change its topic; a reward that counts topic jumps punishes that.
 
-A reward that knows quality may go along with a shortcut, as better replies may be longer. What tells is accuracy where
-the shortcut points to the wrong side, and where it points nowhere.
+A reward that knows quality may agree with a shortcut, as better replies may be longer. What matters is the accuracy
+where the shortcut points to the wrong side, and where it points nowhere.
 """
 
 import math
@@ -48,7 +48,7 @@ class Shortcut:
 
 
 def follow_shortcut(pairs: ScoredPairs, shortcut: Shortcut) -> tuple[list[Figure], list[Curve]]:
-    """Return how well a shortcut alone ranks, how the reward goes along with it, and accuracy where it misleads."""
+    """Return how well a shortcut alone ranks, how the reward correlates with it, and accuracy where it misleads."""
     sides = [side for item in pairs.items for side in item.completions]
     values = shortcut.measure(sides).reshape(-1, 2)
     return _figures(pairs, shortcut, values), _curves(pairs, shortcut, values)

@@ -36,7 +36,7 @@ class ScoredModel:
         reward: Gives the scores.
         description: Architecture, device and the like, for people; empty for a baseline.
         fingerprint: Changes whenever the scores may; of a model behind a server, its name there. None for what is no
-            model, such as `length`: its scores cost nothing, so they are never taken up from an earlier run.
+            model, such as `length`: its scores cost nothing, so those of an earlier run are never used again.
     """
 
     name: str
@@ -50,9 +50,14 @@ def load_scored_model(name: str) -> ScoredModel:
 
     Raises:
         InvalidInputError: There is no such reward.
+
+    Example:
+        >>> from music.evaluation import load_scored_model
+        >>> load_scored_model("length").name
+        'length'
     """
     reward = load_reward(name)
-    server = getattr(reward, "name", None)  # what a server has can be told by its name alone
+    server = getattr(reward, "name", None)  # a model behind a server is known by its name alone
     return ScoredModel(
         name=name,
         reward=reward,
@@ -62,7 +67,7 @@ def load_scored_model(name: str) -> ScoredModel:
 
 
 class _Outcome(NamedTuple):
-    """What came of a conversation."""
+    """The score of a conversation, or why it has none."""
 
     score: float | None
     problem: str | None = None
@@ -101,8 +106,17 @@ def score_items(
         UnscoredError: A completion has no score, and `strict`.
 
     Example:
+        >>> from music.evaluation import ScoredModel, load_benchmark, read_benchmark, score_items
+        >>> from music.preferences import write_preferences
+        >>> from music.sandbox.world.seeds import seed_pairs
+        >>> write_preferences(seed_pairs(20, 0), "/tmp/music-evaluated.jsonl")
+        20
+        >>> benchmark = load_benchmark("preferences")
+        >>> items = read_benchmark(benchmark, ["/tmp/music-evaluated.jsonl"])
         >>> shorter = ScoredModel(name="shorter", reward=lambda cs: [-len(c.messages[-1].content) for c in cs])
-        >>> scores = score_items(items, shorter)  # doctest: +SKIP
+        >>> scores = score_items(items, shorter)
+        >>> len(scores.rows)
+        20
     """
     began = time.perf_counter()
     _require_replies(items)
@@ -153,7 +167,7 @@ def _outcomes(reward: RewardFunction, conversations: Sequence[Conversation]) -> 
     except music.reward.UnscorableError as error:
         if len(conversations) == 1:
             return [_Outcome(None, "refused", str(error))]
-    half = len(conversations) // 2  # it does not say which one
+    half = len(conversations) // 2  # the error does not name the conversation
     return [*_outcomes(reward, conversations[:half]), *_outcomes(reward, conversations[half:])]
 
 
@@ -177,7 +191,7 @@ def _row(item: Item, outcomes: Sequence[_Outcome], model: str) -> ItemScores:
 def plan_chunks(items: Iterable[Item], max_characters: int = CHUNK_CHARACTERS) -> Iterator[list[Item]]:
     """Yield all items in chunks that are scored in one call each.
 
-    Items whose conversations open alike come together, so that what they share is computed once; the longest come
+    Items whose conversations open alike are neighbours, so that what they share is computed once. The longest are
     first, so that a conversation that is too long, or a memory that is too small, shows at once.
 
     Args:
@@ -202,7 +216,7 @@ def plan_chunks(items: Iterable[Item], max_characters: int = CHUNK_CHARACTERS) -
 
 
 def _opening(conversation: Conversation) -> tuple[str, ...]:
-    """Return what is said before the assistant's first word."""
+    """Return the messages before the assistant's first one."""
     return tuple(m.content for m in takewhile(lambda m: m.role != "assistant", conversation.messages))
 
 

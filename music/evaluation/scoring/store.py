@@ -1,6 +1,6 @@
 """`ScoreStore`: the file of scores, one JSON line for each item behind a header.
 
-Rows are on the disk before the next ones are computed. A run that was killed goes on behind the last whole line. A file
+Rows are on the disk before the next ones are computed. A killed run resumes after the last whole line. A file
 belongs to one model and one set of items; no other's rows are ever added to it or read from it.
 """
 
@@ -28,7 +28,7 @@ class ScoreStore:
 
     @classmethod
     def open(cls, path: Path, header: ScoresHeader, items: ItemSet) -> Self:
-        """Begin a file, or take up the one that is there; a line that a crash tore is cut off.
+        """Begin a file, or continue an existing one; an incomplete last line is cut off.
 
         A file of a reward without a fingerprint is begun anew.
 
@@ -68,6 +68,20 @@ def read_scores(path: Path, items: ItemSet) -> ScoreSet:
 
     Raises:
         InvalidInputError: The file is no file of scores, is of other items, or lacks some of them.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from music.evaluation import load_benchmark, load_scored_model, read_benchmark, read_scores, score_items
+        >>> from music.preferences import write_preferences
+        >>> from music.sandbox.world.seeds import seed_pairs
+        >>> write_preferences(seed_pairs(20, 0), "/tmp/music-evaluated.jsonl")
+        20
+        >>> benchmark = load_benchmark("preferences")
+        >>> items = read_benchmark(benchmark, ["/tmp/music-evaluated.jsonl"])
+        >>> path = Path("/tmp/music-scores.jsonl")
+        >>> scores = score_items(items, load_scored_model("length"), path)
+        >>> read_scores(path, items).rows == scores.rows
+        True
     """
     if not path.is_file():
         raise InvalidInputError(f"{path}: expected a file of scores, found none there")

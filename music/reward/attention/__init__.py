@@ -2,7 +2,7 @@
 
 - `table`: `SegmentTable`, which keys the tokens of each segment see; all back-ends read it.
 - `gather`, `flex`, `varlen`: the back-ends.
-- `backends`: how a model is given one.
+- `backends`: which back-end a model uses, and which models are refused.
 """
 
 from music.reward.attention.backends import BACKENDS, Past, choose_backend, use_backend

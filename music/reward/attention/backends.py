@@ -1,4 +1,9 @@
-"""How a model is given an attention back-end for packed rows, and what is refused because rewards would be wrong."""
+"""How a model gets an attention back-end for packed rows, and which models are refused because rewards would be wrong.
+
+transformers also asks a registered function for the mask of each kind of layer. Ours returns a `CausalMask`, which is a
+description instead of a tensor, and layers pass it to the back-end. So the window is the one that the model would use,
+even if its layers do not name it.
+"""
 
 from collections.abc import Callable
 from functools import wraps
@@ -21,7 +26,7 @@ Attention = Callable[..., tuple[Tensor, Tensor | None]]
 
 
 class Past(Protocol):
-    """Where the keys and values of earlier tokens are."""
+    """The keys and values of earlier tokens."""
 
     def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Return a layer's keys and values, `[1, key_heads, keys, head_dim]`, the cached ones before those given."""
@@ -40,13 +45,13 @@ _EXPECTED = (
     "expected a causal model whose layers attend through transformers' AttentionInterface (Gemma2, Qwen3, Llama)"
 )
 _LAYER_TYPES = {"full_attention", "sliding_attention"}
-# What layers pass on that changes nothing about who sees whom, or how much.
+# Arguments of layers that do not change which tokens see which, or how much.
 _HARMLESS = {"position_ids", "use_cache", "cache_position", "output_attentions", "output_hidden_states", "return_dict"}
 _HEEDED = {"scaling", "dropout", "sliding_window", "softcap", "is_causal"}
 
 
 def choose_backend(device: torch.device, name: str | None = None) -> str:
-    """Return the back-end asked for, or the fastest that works here.
+    """Return the back-end of this name; by default the fastest that works here.
 
     Raises:
         InvalidInputError: There is no such back-end, or it does not work here.
@@ -67,7 +72,7 @@ def _why_not(name: str, device: torch.device) -> str | None:
 
 
 def use_backend(classifier: PreTrainedModel, name: str) -> None:
-    """Let a model attend by a back-end from now on; checkpoints saved from it do not mention it.
+    """Let a model attend by a back-end from now on; its saved checkpoints do not mention it.
 
     Raises:
         PackedAttentionError: The model cannot attend to packed rows.
@@ -83,13 +88,13 @@ def use_backend(classifier: PreTrainedModel, name: str) -> None:
         classifier.set_attn_implementation(_PREFIX + name)
     except ValueError as error:
         raise PackedAttentionError(f"{kind} cannot be packed: {error}; {_EXPECTED}") from error
-    # transformers warns, and goes on, where a class does not take registered attention functions.
+    # transformers only warns if a class does not take registered attention functions.
     if config._attn_implementation != _PREFIX + name:
         raise PackedAttentionError(f"{kind} cannot be packed: its attention cannot be replaced; {_EXPECTED}")
 
 
 def _guarded(attend: Attention) -> Attention:
-    """Make of a back-end what transformers calls: refuse what it would get wrong, and note which layer attended."""
+    """Wrap a back-end for transformers: refuse what it would get wrong, and note which layer attended."""
 
     @wraps(attend)
     def attention(
@@ -125,7 +130,7 @@ def _guarded(attend: Attention) -> Attention:
 
 
 def _require_row(query: Tensor, key: Tensor, segments: SegmentTable) -> None:
-    """Refuse tensors that are not those of the row, which may be filled up at its end."""
+    """Refuse tensors that do not belong to the row, which may be padded at its end."""
     num_filled = query.shape[2] - segments.num_queries
     if query.shape[0] != 1 or num_filled < 0:
         raise PackedAttentionError(
@@ -140,7 +145,7 @@ def _require_row(query: Tensor, key: Tensor, segments: SegmentTable) -> None:
 
 
 def _require_known(module: nn.Module, kwargs: dict[str, Any]) -> None:
-    """Refuse attention that is not causal, or that is steered by what back-ends would ignore, such as sinks."""
+    """Refuse attention that is not causal, or that depends on what back-ends would ignore, such as sinks."""
     unknown = sorted(name for name, value in kwargs.items() if value is not None and name not in _HEEDED | _HARMLESS)
     if unknown:
         raise PackedAttentionError(f"{type(module).__name__} cannot be packed: it uses {', '.join(unknown)}")

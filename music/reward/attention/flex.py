@@ -1,6 +1,11 @@
 """The back-end on FlexAttention: one kernel for sharing, softcap and sliding window, without gathered copies (GPU).
 
 On the CPU it runs forward only.
+
+The block mask is built from the segments alone. `create_block_mask` would evaluate the mask for every pair of a query
+and a key: at 64k tokens 4 GB and several times that in temporaries, for each window. Here queries and keys are cut
+wherever a block or a segment begins. Two such pieces hold consecutive positions of one segment each. So four
+comparisons of their ends say whether all of one sees all of the other, or some, or none.
 """
 
 from collections import Counter
@@ -22,7 +27,7 @@ BLOCK = 128
 """Tokens of a block, for queries as for keys."""
 
 _NARROWEST_HEAD = 16
-"""Triton multiplies no smaller matrices."""
+"""Triton does not multiply smaller matrices."""
 
 
 def why_no_flex(device: torch.device) -> str | None:
@@ -33,7 +38,7 @@ def why_no_flex(device: torch.device) -> str | None:
 
 
 def _require_possible(query: Tensor, value: Tensor, dropout: float) -> None:
-    """Refuse what FlexAttention refuses in words of its own, some of them from within its compiler."""
+    """Refuse with a clear message what FlexAttention would refuse, partly from within its compiler."""
     if dropout:
         raise InvalidInputError(
             f"attention back-end flex: cannot drop out {dropout:g} of the attention, as the model's config asks: train "
@@ -76,7 +81,7 @@ def flex_attention(
 
 @dataclass(frozen=True, slots=True)
 class _Keys:
-    """What the mask knows of each key.
+    """The properties of each key that the mask needs.
 
     Attributes:
         enters: When a walk down the trees enters the key's segment.
@@ -90,7 +95,7 @@ class _Keys:
 
     @classmethod
     def of(cls, segments: SegmentTable, num_keys: int) -> "_Keys":
-        """Return those of a row. What fills the row up behind the segments sees itself."""
+        """Return those of a row. Padding after the segments sees itself."""
         both = segments.both
         enters = torch.full((num_keys,), len(both), dtype=torch.int32)
         leaves = enters + 1
@@ -105,7 +110,7 @@ class _Keys:
         return cls(enters, leaves, positions)
 
     def to(self, device: torch.device) -> "_Keys":
-        """Return them on a device; a copy from plain memory needs no one to wait for the device."""
+        """Return them on a device, without waiting for it."""
         return _Keys(*(each.to(device, non_blocking=True) for each in (self.enters, self.leaves, self.positions)))
 
 
@@ -178,7 +183,7 @@ def _seen_blocks(segments: SegmentTable, keys: _Keys, offset: int, window: int) 
 
 def _by_block(values: Tensor, query_blocks: Tensor, key_blocks: Tensor) -> Tensor:
     """Add up what pieces have, `[query pieces, key pieces]`, to `[query blocks, key blocks]`."""
-    for blocks in (query_blocks, key_blocks):  # transposed twice, for it is rows that are added fast
+    for blocks in (query_blocks, key_blocks):  # transposed twice, because adding rows is fast
         num_blocks = int(blocks[-1]) + 1
         values = values.new_zeros(num_blocks, values.shape[1], dtype=torch.int32).index_add_(0, blocks, values.int()).T
     return values
@@ -187,17 +192,17 @@ def _by_block(values: Tensor, query_blocks: Tensor, key_blocks: Tensor) -> Tenso
 def _ordered(blocks: Tensor) -> tuple[Tensor, Tensor]:
     """Return the number of blocks that are set in each row, and their indices in front, `[1, 1, ...]`.
 
-    Kernels take the indices of a row to lie one behind the other in memory, and do not check it.
+    Kernels assume that the indices of a row are contiguous in memory, and do not check it.
     """
     indices = blocks.int().argsort(dim=-1, descending=True, stable=True)
     return blocks.sum(-1, dtype=torch.int32)[None, None], indices.int().contiguous()[None, None]
 
 
 def _mask_mod(keys: _Keys, offset: int, window: int) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
-    """Return what says whether a query sees a key: the key is on its path, not behind it, nor out of the window.
+    """Return a function that says whether a query sees a key: the key is on its path, not after it, and in the window.
 
-    Numbers are tensors, for a kernel is compiled anew for each number it captures: for each window, for each length of
-    a cache.
+    Numbers are tensors, because a kernel is compiled anew for each number that it captures: for each window and each
+    length of a cache.
     """
     enters, leaves, positions = keys.enters, keys.leaves, keys.positions
     device = enters.device

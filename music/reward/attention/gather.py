@@ -14,7 +14,7 @@ from music.reward.attention.table import SegmentTable
 __all__ = ["gather_attention"]
 
 _BLOCK = 128
-"""Queries at a time where scores are written out or a window bounds them, so that what nobody sees is not computed."""
+"""Queries at a time if scores are written out or a window bounds them, so that few unseen scores are computed."""
 
 
 def gather_attention(

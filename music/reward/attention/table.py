@@ -3,9 +3,9 @@
 The keys that a segment sees lie on its path from the root. Gathered in the path's order they stand at the logical
 positions 0, 1, ..., and the segment's own tokens are the last of them. So attention within a packed row is plain causal
 attention of the last queries of a shorter sequence, and a sliding window counts logical positions by itself. On indices
-of the packed row both would be wrong, in silence.
+of the packed row both would be silently wrong.
 
-Keys from a cache stand before the row's own. Cached segments are seen and see nothing.
+Keys from a cache come before the row's own. Cached segments are seen, and see nothing.
 """
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class PackedAttentionError(InvalidInputError):
-    """A model's attention cannot be told, or was not told, who sees whom."""
+    """A model cannot attend to packed rows, or was called without the table that says which tokens see which."""
 
 
 class CachedTokens(Hashable, Protocol):
@@ -50,12 +50,12 @@ class SegmentKeys:
 
     @property
     def num_tokens(self) -> int:
-        """Its tokens."""
+        """Number of its tokens."""
         return self.stop - self.start
 
     @property
     def num_keys(self) -> int:
-        """Keys that its last token sees, where no window bounds it."""
+        """Number of keys that its last token sees without a window."""
         return self.position + self.num_tokens
 
 
@@ -67,7 +67,7 @@ class SegmentTable:
 
     Attributes:
         cached: The segments from a cache.
-        own: The row's own, whose tokens are the queries. Both lie one behind the other, without a gap.
+        own: The row's own, whose tokens are the queries. Both are contiguous.
         attended: Indices of the layers that have attended by the table. Being a set, it is the same when gradient
             checkpointing runs a layer twice.
     """
@@ -84,8 +84,8 @@ class SegmentTable:
 
         Args:
             row: The row.
-            prefixes: Per group, the cached tokens that its sequences go on from, from their beginning. What stands in
-                several prefixes stands once among the keys, which are in the order of first appearance.
+            prefixes: For each group, the cached segments that its sequences continue, from the beginning. A segment of
+                several prefixes has its keys once. Keys are in the order of first appearance.
         """
         cached, paths = _cached_keys(prefixes or [()] * len(row.trees))
         return cls(cached, list(_own_keys(row, cached, paths)))
@@ -97,21 +97,21 @@ class SegmentTable:
 
     @property
     def num_cached(self) -> int:
-        """Keys from a cache."""
+        """Number of keys from a cache."""
         return self.cached[-1].stop if self.cached else 0
 
     @property
     def num_queries(self) -> int:
-        """Tokens of the row."""
+        """Number of tokens in the row."""
         return self.num_keys - self.num_cached
 
     @property
     def num_keys(self) -> int:
-        """Keys, cached ones included."""
+        """Number of keys, cached ones included."""
         return self.own[-1].stop
 
     def once(self, what: Hashable, make: Callable[[], T]) -> T:
-        """Return what `make` returned the first time: masks are the same in every layer."""
+        """Return what `make` returned the first time, because masks are the same in every layer."""
         if what not in self._made:
             self._made[what] = make()
         made: T = self._made[what]

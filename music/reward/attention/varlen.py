@@ -1,8 +1,8 @@
 """The back-end on flash-attn's variable-length kernel, over gathered keys and values (GPU with flash-attn installed).
 
 flash-attn aligns a causal mask to the bottom right, so with the keys of each segment in the order of its path, the
-mask, the sliding window and the softcap are exactly those of the whole sequence. What its kernel does not take,
-FlexAttention does.
+mask, the sliding window and the softcap are exactly those of the whole sequence. FlexAttention takes what this kernel
+does not support.
 """
 
 from collections.abc import Callable
@@ -22,10 +22,10 @@ from music.reward.attention.table import SegmentTable
 __all__ = ["DTYPES", "varlen_attention", "why_no_flash"]
 
 DTYPES = (torch.float16, torch.bfloat16)
-"""What the kernel takes."""
+"""The dtypes that the kernel takes."""
 _WIDEST_HEAD = 256
 _MIN_VERSION = "2.6.2"
-"""2.6.0 and 2.6.1 bound the scores in the forward pass and leave the bound out of the gradients."""
+"""2.6.0 and 2.6.1 apply the softcap in the forward pass and omit it from the gradients."""
 
 
 def why_no_flash(device: torch.device) -> str | None:
@@ -89,7 +89,7 @@ def _in_one_dtype(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Te
 
 
 def _is_taken(query: Tensor, value: Tensor, dropout: float, softcap: float | None) -> bool:
-    """Say whether the kernel takes such heads."""
+    """Return whether the kernel takes such heads."""
     is_narrow = query.shape[3] == value.shape[3] <= _WIDEST_HEAD
     return query.dtype in DTYPES and is_narrow and not (softcap and dropout)
 
@@ -126,8 +126,8 @@ class _Layout:
     ) -> Tensor:
         """Call the kernel; tensors are `[tokens, heads, head_dim]`.
 
-        A history stands among the gathered keys once for each segment that continues it. These copies are not kept
-        for the backward pass, which gathers and attends again.
+        The gathered keys contain a history once for each segment that continues it. These copies are not kept for the
+        backward pass, which gathers and attends again.
         """
         again = partial(self._gather_and_attend, kernel)
         if self.index is None or not torch.is_grad_enabled():

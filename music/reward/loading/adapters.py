@@ -1,6 +1,6 @@
-"""PEFT adapters in: a base model and what was trained on top of it, merged into one classifier.
+"""PEFT adapters: a base model and what was trained on top of it, merged into one classifier.
 
-Base and adapters are merged in fp32, whatever they are stored in: a LoRA update is often smaller than half a step of
+Base and adapters are merged in fp32, whatever their own dtype: a LoRA update is often smaller than half a step of
 bf16.
 """
 
@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from music.errors import InvalidInputError
 from music.names import require_model
 from music.reward.loading.classifier import load_classifier
-from music.reward.loading.weights import find_file, has_weights, read_file, text_weights, told
+from music.reward.loading.weights import find_file, has_weights, listed, read_file, text_weights
 
 __all__ = ["ADAPTER_CONFIG", "is_adapter", "load_adapted"]
 
@@ -82,7 +82,7 @@ def _read_weights(path: str) -> dict[str, Any]:
 
 
 def _of_text(weights: dict[str, Any]) -> dict[str, Any]:
-    """Return what belongs to the text model, by its own names: of a multimodal base, that is what is loaded."""
+    """Return what belongs to the text model, under its own names: of a multimodal base, only that is loaded."""
     named = {name.removeprefix(_WRAPPER): tensor for name, tensor in weights.items()}
     text = text_weights(named, "model")
     if text is named:
@@ -92,7 +92,7 @@ def _of_text(weights: dict[str, Any]) -> dict[str, Any]:
 
 
 def _base(path: str, settings: Any) -> str:
-    """Return the base's path: the folder itself where a whole model is beside the adapters, as in transformers."""
+    """Return the base's path: the folder itself if it also holds a whole model, as in transformers."""
     if (Path(path) / "config.json").is_file() and has_weights(path):
         return path
     base = settings.base_model_name_or_path
@@ -102,7 +102,7 @@ def _base(path: str, settings: Any) -> str:
         require_model(base)
     except InvalidInputError as error:
         raise InvalidInputError(
-            f"{path}: it is an adapter for {base}, which cannot be loaded: {error}. Write where the base is into "
+            f"{path}: it is an adapter for {base}, which cannot be loaded: {error}. Write its path into "
             f"base_model_name_or_path of {path}/{ADAPTER_CONFIG}"
         ) from error
     if not find_file(base, "config.json"):
@@ -111,7 +111,7 @@ def _base(path: str, settings: Any) -> str:
 
 
 def _attach(path: str, classifier: PreTrainedModel, settings: Any, weights: dict[str, Any]) -> Any:
-    """Put adapters with these weights into a classifier; none may be left over or missing."""
+    """Attach adapters with these weights to a classifier; none may be left over or missing."""
     from peft import PeftModel, set_peft_model_state_dict
 
     _resize(classifier, weights)
@@ -127,10 +127,9 @@ def _attach(path: str, classifier: PreTrainedModel, settings: Any, weights: dict
         raise InvalidInputError(f"{path}: its adapters do not fit {classifier.config.name_or_path}: {why}") from error
     missing = [name for name in result.missing_keys if ".default" in name]
     if missing or result.unexpected_keys:
-        raise InvalidInputError(
-            f"{path}: its adapters do not fit {classifier.config.name_or_path}: "
-            f"{told(result.unexpected_keys or missing)} {'has no place there' if result.unexpected_keys else 'missing'}"
-        )
+        names = listed(result.unexpected_keys or missing)
+        why = "has no place there" if result.unexpected_keys else "missing"
+        raise InvalidInputError(f"{path}: its adapters do not fit {classifier.config.name_or_path}: {names} {why}")
     return adapted
 
 

@@ -1,7 +1,7 @@
-"""What model a checkpoint's configuration names, and the sequence classifier of that architecture.
+"""The model that a checkpoint's configuration names, and the sequence classifier of that architecture.
 
-`transformers` has a classifier for most architectures. For the others one is made here in the same layout: the backbone
-under its usual name, and a linear head called `score`.
+`transformers` has a classifier for most architectures. For the others this module makes one in the same layout: the
+backbone under its usual name, and a linear head called `score`.
 """
 
 import logging
@@ -80,10 +80,10 @@ def classifier_class(path: str, config: PretrainedConfig) -> type[PreTrainedMode
 
 
 def without_language_head(config: PretrainedConfig, names: set[str]) -> set[str]:
-    """Leave out, of weights that a classifier has no place for, those that its scores do not depend on.
+    """Remove the names of weights that a classifier lacks and that its scores do not depend on.
 
-    They are a language model's own head, whatever the architecture calls it, and what transformers leaves out of a
-    language model, such as layers for the prediction of several tokens, or the causal masks of old checkpoints.
+    These are a language model's own head, under any name, and what transformers ignores in a language model, such as
+    layers that predict several tokens, or the causal masks of old checkpoints.
     """
     causal: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
     if not names or causal is None:
@@ -96,7 +96,7 @@ def without_language_head(config: PretrainedConfig, names: set[str]) -> set[str]
 
 
 def __getattr__(name: str) -> type[PreTrainedModel]:
-    """Give classifiers that are made here a place of their own, by which they can be pickled."""
+    """Let classifiers that are made here be found by name, so that they can be pickled."""
     if name.endswith(_SUFFIX):
         return _made(name)
     raise AttributeError(name)

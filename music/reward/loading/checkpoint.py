@@ -33,9 +33,9 @@ class LoadedCheckpoint:
     """A sequence classifier with one label, and how to feed it.
 
     Attributes:
-        classifier: On the CPU, in eval mode.
+        classifier: The model, on the CPU and in eval mode.
         tokens: Its path from messages to tokens.
-        new_head: Whether the checkpoint had no score head and got one from the seed.
+        new_head: Whether the checkpoint had no score head and got a new one.
     """
 
     classifier: PreTrainedModel
@@ -55,24 +55,23 @@ def load_checkpoint(
 ) -> LoadedCheckpoint:
     """Load a reward model, or a language model that is to become one.
 
-    Only safetensors are read, and no code of the checkpoint is run. PEFT adapters are merged into the base that they
-    name.
+    Only safetensors are read, and the checkpoint's own code is never run. PEFT adapters are merged into their base.
 
     Args:
         path: A local folder or a hub id.
-        dtype: Of the weights in memory.
-        head_seed: Seed of the score head for a language model; without it, a model without a head is refused.
-        max_length: Bound on conversations in tokens, for a checkpoint that is to be trained: a contract found beside
-            it keeps its other choices. By default the contract's, else the model's own limit.
-        readout: For a checkpoint that is to be trained, likewise. By default the contract's, else `last`.
-        chat_template: A file, or a name (see `music.chat_template`); by default the tokenizer's own. A contract beside
+        dtype: Type of the weights in memory.
+        head_seed: Seed of a new score head for a language model. Without it, a model without a head is refused.
+        max_length: Most tokens of a conversation, for a checkpoint that is to be trained; a contract beside it keeps
+            its other choices. By default that of the contract, else the model's own limit.
+        readout: The readout, for a checkpoint that is to be trained. By default that of the contract, else `last`.
+        chat_template: A file or a name (see `music.chat_template`). By default the tokenizer's own. A contract beside
             the checkpoint must have been made with it.
-        read_at: At which token rewards are read; by default as the contract or else the checkpoint says (see
-            `music.reward.loading.reading`). A contract must not say otherwise.
+        read_at: The token at which rewards are read. By default as the contract or else the checkpoint says (see
+            `music.reward.loading.reading`). It must not contradict a contract.
 
     Raises:
-        InvalidInputError: There is no such checkpoint, or it is no causal model with one reward.
-        ContractError: Tokenizer and contract do not fit each other, or no contract can be kept.
+        InvalidInputError: There is no such checkpoint, or it is not a causal model with one reward.
+        ContractError: Tokenizer and contract do not match, or the tokenizer can keep no contract.
     """
     require_model(str(path))
     with quiet_transformers():
@@ -98,7 +97,7 @@ def load_checkpoint(
 
 
 def saved_dtype(path: str | Path) -> torch.dtype:
-    """Return the type of a checkpoint's weights; fp32 for adapters, whose part of a weight bf16 would round away.
+    """Return the type of a checkpoint's weights; fp32 for adapters, because bf16 would round their updates away.
 
     Raises:
         InvalidInputError: There is no such checkpoint.
@@ -109,7 +108,7 @@ def saved_dtype(path: str | Path) -> torch.dtype:
 
 
 def _load_weights(path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, bool, str]:
-    """Load a classifier, whether it has a reward head, and where its tokenizer is."""
+    """Return a classifier, whether it has a reward head, and the path of its tokenizer."""
     if not is_adapter(path):
         return *load_classifier(path, dtype), path
     classifier, has_head, base = load_adapted(path, dtype)
@@ -127,13 +126,13 @@ def _no_head(path: str | Path, classifier: PreTrainedModel) -> str:
 
 
 def save_model(model: Any, tokenizer: Any, directory: str | Path, **options: Any) -> None:
-    """Save a model and its tokenizer to a folder.
+    """Save a model and its tokenizer to a folder, without progress bars and with ordinary file modes.
 
     Args:
         model: Any `PreTrainedModel`.
         tokenizer: Its tokenizer.
-        directory: Where to.
-        **options: As `PreTrainedModel.save_pretrained` takes them.
+        directory: The folder.
+        **options: Options of `PreTrainedModel.save_pretrained`.
     """
     with quiet_transformers():
         model.save_pretrained(directory, **options)
@@ -142,9 +141,9 @@ def save_model(model: Any, tokenizer: Any, directory: str | Path, **options: Any
 
 
 def fingerprint(classifier: PreTrainedModel, contract: ScoreContract) -> str:
-    """Return a hash of the weights as they are in memory, the model's configuration and the score contract.
+    """Return a hash of the weights in memory, the model's configuration and the score contract.
 
-    Where a checkpoint lies, on which device it runs and its reference statistics do not enter.
+    The checkpoint's path, the device and the reference statistics do not enter.
     """
     config: dict[str, Any] = {k: v for k, v in classifier.config.to_dict().items() if k not in _INCIDENTAL}
     choices = [config, contract.model_dump(exclude={"reference"})]
@@ -158,6 +157,6 @@ def fingerprint(classifier: PreTrainedModel, contract: ScoreContract) -> str:
 
 
 def count_text(classifier: PreTrainedModel) -> str:
-    """Write a model's number of parameters for people."""
+    """Return a model's number of parameters as text for people."""
     count = classifier.num_parameters()
     return f"{count / 1e6:,.1f}M parameters" if count >= 1_000_000 else f"{count / 1e3:.0f}k parameters"

@@ -1,4 +1,4 @@
-"""Weights in: a sequence classifier with one label from a checkpoint, exactly, or a reason."""
+"""Weights to a sequence classifier with one label, exactly, or an error that says why not."""
 
 from typing import Any
 
@@ -8,16 +8,16 @@ from transformers import PreTrainedModel
 from music.errors import InvalidInputError
 from music.reward.loading.architecture import classifier_class, read_config, without_language_head
 from music.reward.loading.heads import put_head, take_head
-from music.reward.loading.weights import load_weights, text_weights, told
+from music.reward.loading.weights import listed, load_weights, text_weights
 
 __all__ = ["load_classifier", "require_finite"]
 
 
 def load_classifier(path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, bool]:
-    """Load a classifier, and whether the checkpoint has a reward head; without one, the head's weights mean nothing.
+    """Return a classifier, and whether the checkpoint has a reward head; without one, the head is meaningless.
 
-    Every weight of the model comes from the checkpoint, and every weight of the checkpoint is one of the model, but
-    for a language model's own head and the parts of a multimodal model that do not read text.
+    Every weight of the model comes from the checkpoint, and every weight of the checkpoint belongs to the model, except
+    a language model's own head and the parts of a multimodal model that do not read text.
 
     Raises:
         InvalidInputError: The checkpoint is no causal model with one linear reward head or none, or is damaged.
@@ -39,7 +39,7 @@ def load_classifier(path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, boo
 
 
 def require_finite(path: str, classifier: PreTrainedModel) -> None:
-    """Refuse weights that are no numbers: every score would be none.
+    """Refuse weights that are not finite numbers.
 
     Raises:
         InvalidInputError: A weight is NaN or infinite.
@@ -93,8 +93,8 @@ def _require_all(path: str, classifier: PreTrainedModel, info: dict[str, Any]) -
             f"{path}: expected weights that fit its config.json, got {key} of shape {saved}, where {own} is asked for"
         )
     if missing := set(info["missing_keys"]) - {"score.weight"}:
-        raise InvalidInputError(f"{path}: expected all weights of {name}, but the checkpoint lacks {told(missing)}")
+        raise InvalidInputError(f"{path}: expected all weights of {name}, but the checkpoint lacks {listed(missing)}")
     if unexpected := without_language_head(classifier.config, set(info["unexpected_keys"])):
         raise InvalidInputError(
-            f"{path}: it has weights for which {name} has no place, so its scores would be others: {told(unexpected)}"
+            f"{path}: it has weights for which {name} has no place, so its scores would be others: {listed(unexpected)}"
         )

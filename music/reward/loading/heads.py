@@ -1,8 +1,8 @@
-"""Reward heads in: where a checkpoint keeps one, whether it is linear, and what its trainer adds to it.
+"""Reward heads: where a checkpoint keeps one, whether it is linear, and what its trainer adds to it.
 
 TRL and transformers call the head `score`, OpenRLHF `score` or `value_head`, DeepSpeed-Chat and InternLM `v_head`, and
 TRL's models with a value head `v_head.summary`. All are `weight . hidden + bias` at one token, and become a head called
-`score`. Every other head needs code that is not in the weights, and is refused by what it is.
+`score`. Every other head needs code that is not in the weights. It is refused, and the message describes it.
 """
 
 import logging
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from music.errors import InvalidInputError
-from music.reward.loading.weights import Weights, told
+from music.reward.loading.weights import Weights, listed
 
 __all__ = ["Head", "init_head", "put_head", "take_head"]
 
@@ -47,18 +47,18 @@ class Head:
 
 
 def take_head(path: str, weights: dict[str, Any], config: Any) -> Head | None:
-    """Take a checkpoint's reward head out of its weights; None if it has none, as a language model.
+    """Remove a checkpoint's reward head from its weights and return it; None if it has none, as a language model.
 
-    OpenRLHF keeps mean and standard deviation of rewards with a model, and scores `(reward - mean) / std` where the
-    configuration says `normalize_reward`. This is put into weight and bias, in fp64.
+    OpenRLHF saves mean and standard deviation of rewards with a model, and scores `(reward - mean) / std` if the
+    configuration sets `normalize_reward`. Weight and bias of the result include this, in fp64.
 
     Args:
-        path: What errors call the checkpoint.
-        weights: All of its weights; those of the head are taken out.
-        config: Its configuration; what it says of head and normalisation is changed to what is so afterwards.
+        path: The checkpoint's name in errors.
+        weights: All of its weights; those of the head are removed.
+        config: Its configuration; settings of head and normalisation are adjusted to the result.
 
     Raises:
-        InvalidInputError: It has another head than a linear one with one output.
+        InvalidInputError: Its head is not linear with one output.
     """
     names = [name for name in weights if _HEADS.match(name)]
     statistics = _take_statistics(path, weights, config)
@@ -79,7 +79,7 @@ def put_head(path: str, classifier: Any, head: Head) -> None:
     """Give a classifier this head, in its own dtype.
 
     Raises:
-        InvalidInputError: It is made for another hidden size.
+        InvalidInputError: The head is for another hidden size.
     """
     old = classifier.score.weight
     if head.weight.shape != old.shape:
@@ -135,18 +135,18 @@ def _normalised(head: Head, statistics: tuple[Tensor, Tensor] | None) -> Head:
 
 
 def _kind(weights: Weights, names: list[str]) -> str:
-    """Say what a head is that cannot be read from weights alone."""
+    """Describe a head that cannot be read from weights alone."""
     modules = sorted({name.rpartition(".")[0] or name for name in names})
     roots = {name.partition(".")[0] for name in names}
     if roots.intersection(_OBJECTIVES):
         shape = next((weights[n].get_shape() for n in names if n.startswith("regression_layer.weight")), None)
-        return f"a head of {shape[0] if shape else 'several'} objectives ({told(modules)})"
+        return f"a head of {shape[0] if shape else 'several'} objectives ({listed(modules)})"
     linear = [each for each in _LINEAR if f"{each}.weight" in weights]
     if len(roots) > 1:
-        return f"several heads ({told(modules)})"
+        return f"several heads ({listed(modules)})"
     if len(modules) > 1 and not linear:
-        return f"an MLP head ({told(modules)})"
-    return f"a head with the weights {told(names)}"
+        return f"an MLP head ({listed(modules)})"
+    return f"a head with the weights {listed(names)}"
 
 
 def _number(tensor: Any) -> Tensor:

@@ -1,8 +1,10 @@
-"""Where a checkpoint without a score contract has its reward, as far as the checkpoint itself says.
+"""Where the reward of a checkpoint without a score contract is read, as far as the checkpoint reveals it.
 
-Vanilla `transformers` reads one sequence at its last token that is not `pad_token_id` of the model's configuration:
-before the end of the conversation where the pad token also closes messages, as TRL leaves it for Llama 3. OpenRLHF
-reads at EOS.
+Vanilla `transformers` reads a sequence at its last token that is not the configuration's `pad_token_id`. That is before
+the end of the conversation if the pad token also closes messages, as TRL leaves it for Llama 3.
+
+OpenRLHF reads at EOS: it strips newlines from the end of the rendered text, and appends a space and EOS if the text
+does not end with EOS. `with_eos_ending` writes this into the template, so that all software renders it so.
 """
 
 import logging
@@ -36,14 +38,14 @@ _SPARE = (re.compile("pad", re.IGNORECASE), re.compile("unused|reserved", re.IGN
 def settle_reading(
     tokenizer: PreTrainedTokenizerBase, config: Any, read_at: ReadAt | None, *, path: str, new_head: bool
 ) -> ReadAt:
-    """Return where the reward is read, and give the tokenizer the pad token and the template that go with it.
+    """Return where the reward is read, and set the tokenizer's pad token and template accordingly.
 
     Args:
         tokenizer: It is changed.
-        config: Of the model.
-        read_at: What the user chose, if anything.
-        path: Of the checkpoint, for messages.
-        new_head: Whether the head is still to be trained, so that no reading is right or wrong yet.
+        config: The model's configuration.
+        read_at: The user's choice, if any.
+        path: The checkpoint's name in messages.
+        new_head: Whether the head is still to be trained, so that any place will do.
 
     Raises:
         ContractError: There is no such place, or no token to pad with.
@@ -92,7 +94,7 @@ def _pad_of(config: Any, tokenizer: PreTrainedTokenizerBase) -> int | None:
 
 
 def _spare_tokens(tokenizer: PreTrainedTokenizerBase) -> Iterator[int]:
-    """Yield tokens to pad with, the best first: only the last token of a conversation must be another."""
+    """Yield tokens to pad with, the best first: they only need to differ from the last token of a conversation."""
     added = tokenizer.added_tokens_decoder
     for pattern in _SPARE:
         yield from (index for index, token in added.items() if token.special and pattern.search(token.content))
@@ -100,7 +102,7 @@ def _spare_tokens(tokenizer: PreTrainedTokenizerBase) -> Iterator[int]:
 
 
 def _set_pad(tokenizer: PreTrainedTokenizerBase, pad: int, path: str) -> None:
-    """Let the tokenizer pad with the token that the model's pooling steps over."""
+    """Let the tokenizer pad with the token that the model's pooling skips."""
     if tokenizer.pad_token_id == pad:
         return
     before, token = tokenizer.pad_token, str(tokenizer.convert_ids_to_tokens(pad))
@@ -109,5 +111,5 @@ def _set_pad(tokenizer: PreTrainedTokenizerBase, pad: int, path: str) -> None:
 
 
 def with_eos_ending(template: str) -> str:
-    """Return a chat template whose conversations end with EOS; one that is made so already is returned unchanged."""
+    """Return a chat template whose conversations end with EOS; a template from here is returned unchanged."""
     return template if template.startswith(_COMMENT) else _BEGIN + template + _END

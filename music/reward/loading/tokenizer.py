@@ -1,4 +1,4 @@
-"""Tokenizers in: a checkpoint's tokenizer and chat template, under its score contract."""
+"""A checkpoint's tokenizer and chat template, under its score contract."""
 
 import json
 import logging
@@ -12,7 +12,7 @@ from transformers.utils.hub import cached_file
 from music.chat_template import choose_template
 from music.errors import InvalidInputError
 from music.reward.loading.reading import settle_reading
-from music.reward.loading.weights import told
+from music.reward.loading.weights import listed
 from music.reward.tokens.contract import CONTRACT_FILE, ContractError, ReadAt, Readout, ScoreContract
 from music.reward.tokens.encoding import ConversationTokenizer
 from music.reward.tokens.fixed_date import FIXED_DATE, with_fixed_date
@@ -33,16 +33,16 @@ def load_tokens(
     chat_template: str | None = None,
     read_at: ReadAt | None = None,
 ) -> ConversationTokenizer:
-    """Load tokenizer and contract; derive a contract where there is none.
+    """Load tokenizer and contract; derive a contract if there is none.
 
     Args:
         path: Folder or hub id.
-        config: Of the model.
-        max_length: As in `load_checkpoint`, and so the others.
-        readout: Likewise.
+        config: The model's configuration.
+        max_length: As in `load_checkpoint`.
+        readout: As in `load_checkpoint`.
         new_head: Whether the head is still to be trained.
-        chat_template: Likewise.
-        read_at: Likewise.
+        chat_template: As in `load_checkpoint`.
+        read_at: As in `load_checkpoint`.
     """
     tokenizer = load_tokenizer(path, config.get_text_config())
     limit = min(tokenizer.model_max_length, getattr(config.get_text_config(), "max_position_embeddings", 1 << 31))
@@ -88,7 +88,7 @@ def _require_place(contract: ScoreContract, read_at: ReadAt | None) -> None:
 
 
 def _fix_date(tokenizer: Any, path: str) -> None:
-    """Let the template write the same date on every day; a template under a contract stays what it was in training."""
+    """Let the template write the same date every day. A template under a contract stays as it was in training."""
     template = own_template(tokenizer)
     if (fixed := with_fixed_date(template)) != template:
         tokenizer.chat_template = fixed
@@ -96,14 +96,14 @@ def _fix_date(tokenizer: Any, path: str) -> None:
 
 
 def load_tokenizer(path: str, config: Any) -> Any:
-    """Load a checkpoint's tokenizer; none of the checkpoint's own code is run.
+    """Load a checkpoint's tokenizer; the checkpoint's own code is never run.
 
     Args:
         path: Folder or hub id.
-        config: Of the model that reads the tokens.
+        config: The configuration of the model that reads the tokens.
 
     Raises:
-        InvalidInputError: There is none, or it gives tokens that the model does not know.
+        InvalidInputError: There is none, or it has tokens that the model does not know.
     """
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
@@ -119,7 +119,7 @@ def load_tokenizer(path: str, config: Any) -> Any:
 
 
 def _fit(path: str, tokenizer: Any, num_rows: int) -> None:
-    """Take out added tokens that the model has no embedding for; only text that spells them out would give them.
+    """Remove added tokens without an embedding in the model, if only text that spells them out could produce them.
 
     Gemma-3's text models, for example, come with a token for images and no embedding for it.
     """
@@ -132,10 +132,10 @@ def _fit(path: str, tokenizer: Any, num_rows: int) -> None:
     if not tokenizer.is_fast or set(beyond) - added or needed:
         raise InvalidInputError(
             f"{path}: its tokenizer gives tokens up to {max(beyond.values())}, but the model knows {num_rows} "
-            f"(0 to {num_rows - 1}): {told(needed or beyond)}. Take the tokenizer that the model was trained "
+            f"(0 to {num_rows - 1}): {listed(needed or beyond)}. Take the tokenizer that the model was trained "
             "with, or resize the model's embedding (resize_token_embeddings) and train it"
         )
     settings = json.loads(tokenizer.backend_tokenizer.to_str())
     settings["added_tokens"] = [each for each in settings["added_tokens"] if each["id"] < num_rows]
     tokenizer._tokenizer = Tokenizer.from_str(json.dumps(settings))
-    logger.warning("%s: %s is plain text here, as the model has no embedding for it", path, told(beyond))
+    logger.warning("%s: %s is plain text here, as the model has no embedding for it", path, listed(beyond))

@@ -1,6 +1,6 @@
 """A checkpoint's weights by name, read from safetensors and from nothing else.
 
-Names are those of the model itself: what trainers put around a model when they save it is taken off.
+Names are those of the model itself: the wrappers that trainers add when they save a model are removed.
 """
 
 import re
@@ -14,16 +14,16 @@ from transformers.utils.hub import cached_file, get_checkpoint_shard_files
 
 from music.errors import InvalidInputError
 
-__all__ = ["find_file", "has_weights", "load_weights", "read_file", "text_weights", "told"]
+__all__ = ["find_file", "has_weights", "listed", "load_weights", "read_file", "text_weights"]
 
 Weights = Mapping[str, Any]
-"""Slices of safetensors: shapes are known, numbers are read when they are asked for."""
+"""Slices of safetensors: shapes are known, numbers are read on access."""
 
 # Of DeepSpeed and DDP, torch.compile, FSDP, TRL's value-head models, PEFT, and DeepSpeed-Chat (as it is spelt there).
 _WRAPPERS = re.compile(
     r"^(?:(?:module|_orig_mod|_fsdp_wrapped_module|pretrained_model|base_model\.model|rwtransformer|rwtranrsformer)\.)+"
 )
-# Where multimodal models keep their text model; the longer name first.
+# Where multimodal models keep their text model, the longest name first.
 _TEXT_MODELS = (
     "model.language_model.model.",
     "language_model.model.",
@@ -32,14 +32,14 @@ _TEXT_MODELS = (
     "model.text_model.",
     "text_model.model.",
 )
-_MAX_TOLD = 3
+_MAX_SHOWN = 3
 
 
 def find_file(path: str, name: str) -> str | None:
-    """Return where a file of a checkpoint lies on this machine, if the checkpoint has it; the hub is asked for it.
+    """Return the path of a checkpoint's file on this machine, or None if the checkpoint lacks it; the hub is asked.
 
     Raises:
-        InvalidInputError: The hub refuses to say.
+        InvalidInputError: The hub refuses access.
     """
     try:
         found: str | None = cached_file(
@@ -71,7 +71,7 @@ def load_weights(path: str) -> dict[str, Any]:
 
 
 def read_file(path: str, file: str) -> dict[str, Any]:
-    """Open the weights of one file, under the names that they have there.
+    """Open the weights of one file, under the names in that file.
 
     Raises:
         InvalidInputError: The file is missing or damaged.
@@ -90,11 +90,11 @@ def read_file(path: str, file: str) -> dict[str, Any]:
 
 
 def text_weights(weights: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """Return the weights of a multimodal model's text model, under its own names; those of a text model as they are.
+    """Return the weights of a multimodal model's text model under its own names; those of a text model unchanged.
 
     Args:
         weights: All of a checkpoint's weights.
-        prefix: Under which a text model alone keeps its backbone, such as `model`.
+        prefix: The name of the backbone in a plain text model, such as `model`.
     """
     for within in _TEXT_MODELS:
         if text := {n.removeprefix(within): w for n, w in weights.items() if n.startswith(within)}:
@@ -102,11 +102,11 @@ def text_weights(weights: dict[str, Any], prefix: str) -> dict[str, Any]:
     return weights
 
 
-def told(names: Any) -> str:
+def listed(names: Any) -> str:
     """Return the first few names, and how many more there are."""
     names = sorted(names)
-    more = f" and {len(names) - _MAX_TOLD} more" if len(names) > _MAX_TOLD else ""
-    return ", ".join(names[:_MAX_TOLD]) + more
+    more = f" and {len(names) - _MAX_SHOWN} more" if len(names) > _MAX_SHOWN else ""
+    return ", ".join(names[:_MAX_SHOWN]) + more
 
 
 def _files(path: str) -> list[str]:
@@ -125,7 +125,8 @@ def _files(path: str) -> list[str]:
     others = [each.name for kind in ("*.bin", "*.pt", "*.pth", "*.gguf") for each in sorted(folder.glob(kind))]
     if others:
         raise InvalidInputError(
-            f"{path}: expected weights in safetensors, got {told(others)}. Reading a pickle can run code, so it is not "
-            "read. Where you trust it, load it with transformers' AutoModel class of its kind, and save_pretrained it"
+            f"{path}: expected weights in safetensors, got {listed(others)}. Reading a pickle can run code, so "
+            "it is not read. If you trust it, load it with transformers' AutoModel class of its kind, and "
+            "save_pretrained it"
         )
     raise InvalidInputError(f"{path}: expected weights in safetensors, but {SAFE_WEIGHTS_NAME} is not there")

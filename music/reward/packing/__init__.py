@@ -1,4 +1,4 @@
-"""Packing: token sequences into rows without padding, in which what sequences share at their beginning stands once.
+"""Packing: token sequences into rows without padding, in which shared beginnings are stored once.
 
 Two words run through this package and those above it. A *sequence* is a conversation as tokens (`TokenSequence`). A
 *segment* is a run of consecutive tokens that is stored once, for all sequences that have it on their path: in a row

@@ -1,4 +1,4 @@
-"""`PrefixCache`: which tokens of earlier sequences are kept, and in which slots; what is kept of them lies elsewhere.
+"""`PrefixCache`: which tokens of earlier sequences are kept, and in which slots. It holds no states of its own.
 
 A tree of segments, in which a path from the root spells the beginning of sequences, as in SGLang's RadixAttention. Each
 token of a segment has a slot, and the number of slots is bounded. When no slot is left, segments that nothing continues
@@ -20,9 +20,9 @@ class CachedSegment:
 
     Attributes:
         ids: Token ids.
-        slots: Where they are, one for each.
+        slots: Their slots, one for each.
         parent: The segment that it continues; None for the root, which has no tokens.
-        stop: Tokens from the beginning of the sequence up to its end.
+        stop: Number of tokens from the beginning of the sequence to the end of the segment.
         used: The scoring in which it was last used.
         children: The segments that continue it, by their first token.
     """
@@ -56,9 +56,9 @@ class PrefixCache:
     Sequences of more than `boundary` tokens share nothing with shorter ones: their model reads them in another way.
 
     Attributes:
-        max_tokens: How many slots there are.
-        boundary: See above; None where all sequences are read in the same way.
-        num_slots: Slots used so far, the highest number of one plus 1.
+        max_tokens: The number of slots.
+        boundary: See above; None if all sequences are read in the same way.
+        num_slots: One more than the highest slot used so far.
     """
 
     def __init__(self, max_tokens: int, boundary: int | None = None) -> None:
@@ -75,16 +75,16 @@ class PrefixCache:
         self._idle: list[_Aged] | None = None
 
     def begin(self) -> None:
-        """Begin a scoring: what was used before it may be given up, what is used in it may not."""
+        """Begin a scoring: segments used before it may be given up, segments used in it may not."""
         self._now += 1
         self._idle = None
 
     def root(self, ids: tuple[int, ...]) -> CachedSegment:
-        """Return the beginning of all sequences that are read as this one is; it has no tokens."""
+        """Return the root of all sequences that are read in the same way as this one; it has no tokens."""
         return self._roots[self.boundary is not None and len(ids) > self.boundary]
 
     def find(self, ids: tuple[int, ...]) -> CachedSegment:
-        """Return the segment with which the longest kept beginning of a sequence ends; the root for none."""
+        """Return the segment that ends the longest kept beginning of a sequence; the root if nothing is kept."""
         segment, at = self.root(ids), 0
         while at < len(ids) and (child := segment.children.get(ids[at])) is not None:
             own = ids[at : at + len(child)]
@@ -97,10 +97,10 @@ class PrefixCache:
         return segment
 
     def add(self, ids: tuple[int, ...]) -> tuple[int, list[int]]:
-        """Keep a sequence, as far as there is room for it.
+        """Keep a sequence, as far as there is room.
 
         Returns:
-            How many of its first tokens were kept already, and the slots of those that follow.
+            How many of its first tokens were kept already, and the slots of the tokens that follow.
         """
         segment = self.find(ids)
         slots = self._take(len(ids) - segment.stop)
@@ -123,7 +123,7 @@ class PrefixCache:
         return upper
 
     def _take(self, num: int) -> list[int]:
-        """Return as many slots, or as few, as there are."""
+        """Return up to this many slots; give up segments if slots are short."""
         while num > len(self._free) + self.max_tokens - self.num_slots and self._evict():
             pass
         taken = [self._free.pop() for _ in range(min(num, len(self._free)))]
@@ -158,7 +158,7 @@ class PrefixCache:
 
 
 def _by_age(segment: CachedSegment) -> _Aged:
-    """Return what sorts segments by when they were used; of those used at once, the longest path goes first."""
+    """Return a key that sorts segments by last use; among those used together, the longest path comes first."""
     return segment.used, -segment.stop, id(segment), segment
 
 

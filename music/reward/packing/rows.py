@@ -1,7 +1,7 @@
 """Groups into packed rows: one sequence dimension, no padding, about the same number of tokens in each row.
 
 A row is `[tree | tree | ...]` and a tree `[segment | segment | ...]`. A group stays within one row, so that a loss
-over its rewards needs one forward pass; groups of a row that begin alike lie in one tree.
+over its rewards needs one forward pass. Groups of a row that begin alike share one tree.
 """
 
 from bisect import insort
@@ -22,8 +22,8 @@ __all__ = ["PackedRow", "RowPlan", "plan_rows"]
 T = TypeVar("T")
 
 CACHED_PER_TOKEN = 16
-"""Cached tokens that take as much room in a row as a token that is computed: of them, one layer's keys and values at a
-time are gathered."""
+"""Number of cached tokens that count as one computed token in a row: only one layer's keys and values at a time are
+gathered."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class PackedRow:
 
     Attributes:
         groups: Index of each group among those that were planned.
-        sizes: Number of sequences of each group.
-        trees: The sequences of the groups, group after group, as they lie in the row.
+        sizes: Number of sequences in each group.
+        trees: The sequences of the groups, in the order of the row.
     """
 
     groups: tuple[int, ...]
@@ -42,12 +42,12 @@ class PackedRow:
 
     @cached_property
     def num_tokens(self) -> int:
-        """Tokens in the row."""
+        """Number of tokens in the row."""
         return sum(tree.num_tokens for tree in self.trees)
 
     @cached_property
     def starts(self) -> list[list[int]]:
-        """Where each segment begins in the row, by tree."""
+        """The index in the row at which each segment begins, by tree."""
         starts, at = [], 0
         for tree in self.trees:
             begun = []
@@ -67,11 +67,11 @@ class PackedRow:
         return torch.cat([torch.arange(start, stop) for start, stop in spans])
 
     def places(self) -> list[list[Tensor]]:
-        """Return where the stored tokens of each sequence stand in the row, by group and sequence."""
+        """Return the indices in the row of each sequence's stored tokens, by group and sequence."""
         return self._by_group(self._places())
 
     def reads(self) -> Tensor:
-        """Return the place in the row of each reward: by group, sequence and read, `[num_reads]`."""
+        """Return the index in the row of each reward: by group, sequence and read, `[num_reads]`."""
         return torch.cat(list(self._reads()))
 
     def split(self, rewards: Tensor) -> list[list[Tensor]]:
@@ -80,7 +80,7 @@ class PackedRow:
         return self._by_group(torch.split(rewards, num_reads))
 
     def _by_group(self, items: Iterable[T]) -> list[list[T]]:
-        """Sort what there is for each sequence by group."""
+        """Split items, one for each sequence, by group."""
         left = iter(items)
         return [list(islice(left, size)) for size in self.sizes]
 
@@ -97,11 +97,11 @@ class PackedRow:
 
 @dataclass(frozen=True, slots=True)
 class RowPlan:
-    """What a plan came to.
+    """A plan of rows.
 
     Attributes:
-        rows: The rows, each with one group at least.
-        num_sequence_tokens: Tokens of all sequences, shared ones as often as they are shared.
+        rows: The rows, each with at least one group.
+        num_sequence_tokens: Number of tokens of all sequences; shared tokens count for every sequence.
     """
 
     rows: tuple[PackedRow, ...]
@@ -109,12 +109,12 @@ class RowPlan:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens stored."""
+        """Number of tokens stored."""
         return sum(row.num_tokens for row in self.rows)
 
     @property
     def fill(self) -> float:
-        """Tokens stored, of as many rows of the longest one's length; 1 if there are no rows."""
+        """Share of the plan that is filled if every row is as long as the longest; 1 if there are no rows."""
         longest = max((row.num_tokens for row in self.rows), default=0)
         return self.num_tokens / (len(self.rows) * longest) if self.rows else 1.0
 
@@ -126,17 +126,16 @@ def plan_rows(
     min_saved: int | None = MIN_SAVED,
     num_cached: Sequence[int] | None = None,
 ) -> RowPlan:
-    """Pack groups into as few rows as will do, of about the same length, the longest first.
+    """Pack groups into as few rows as possible, of about the same length, the longest first.
 
     Args:
         groups: Sequences that belong together; shared prefixes are found among them.
-        max_tokens: Bound on a row's tokens, or the largest group's where that has more: no row can be shorter than it,
-            so the others may as well be as long. `RowPlan.fill` falls short of 1 where single groups are about as
-            long as a row; with several groups to a row it is over 0.97.
-        min_saved: Tokens that sharing a segment must save; None to share nothing. Groups of a row that begin with as
-            many equal tokens share these.
-        num_cached: Per group, the tokens with which its sequences begin and that a cache holds. They are not stored,
-            and `CACHED_PER_TOKEN` of them count as one for the bound. Groups behind a cache share nothing more.
+        max_tokens: Bound on a row's tokens. If the largest group is longer, its length is the bound for all rows.
+            `RowPlan.fill` is over 0.97 with several groups to a row, and less if groups are about as long as a row.
+        min_saved: Fewest tokens that sharing a segment must save; None to share nothing. Groups of a row that begin
+            with as many equal tokens share these.
+        num_cached: For each group, how many tokens its sequences begin with that a cache holds. They are not stored,
+            and `CACHED_PER_TOKEN` of them count as one for the bound. Groups then share nothing with each other.
     """
     before = num_cached or [0] * len(groups)
     trees = [PrefixTree.grow(group, min_saved, num) for group, num in zip(groups, before, strict=True)]
@@ -147,7 +146,7 @@ def plan_rows(
 
 
 def _row(groups: Sequence[int], trees: Sequence[PrefixTree], min_length: int | None) -> PackedRow:
-    """Lay groups into a row, those that begin alike beside each other and in one tree."""
+    """Put groups into a row; those that begin alike share a tree."""
     alike = [[i] for i in range(len(trees))] if min_length is None else families(trees, max(min_length, 1))
     order = [i for family in alike for i in family]
     return PackedRow(
@@ -164,23 +163,25 @@ class _Bin:
 
 
 def balance(sizes: Sequence[int], limit: int) -> list[list[int]]:
-    """Deal indices out to as few bins as are found to do, the fullest first.
+    """Distribute items over few bins of about the same load; return their indices by bin, the fullest bin first.
+
+    The largest item goes first, each to the emptiest bin; then bins exchange items.
 
     Args:
-        sizes: Of the items.
+        sizes: The sizes of the items.
         limit: Bound on a bin's load, or the largest size if that is more.
     """
     if not sizes:
         return []
     limit = max(limit, max(sizes))
     num_bins = -(-sum(sizes) // limit)
-    while (bins := _dealt(sizes, num_bins))[-1].load > limit:
+    while (bins := _distribute(sizes, num_bins))[-1].load > limit:
         num_bins += 1
     return [sorted(each.items) for each in reversed(bins)]
 
 
-def _dealt(sizes: Sequence[int], num_bins: int) -> list[_Bin]:
-    """Deal indices out to so many bins, the emptiest first."""
+def _distribute(sizes: Sequence[int], num_bins: int) -> list[_Bin]:
+    """Distribute items over this many bins; the emptiest comes first."""
     bins = [_Bin() for _ in range(num_bins)]
     emptiest = [(0, index) for index in range(num_bins)]
     for item in sorted(range(len(sizes)), key=lambda item: -sizes[item]):
@@ -195,14 +196,14 @@ def _dealt(sizes: Sequence[int], num_bins: int) -> list[_Bin]:
 
 
 def _exchange(bins: list[_Bin], sizes: Sequence[int]) -> bool:
-    """Relieve the fullest bin in favour of the emptiest that can help, and keep the order; say whether one could.
+    """Move load from the fullest bin to the emptiest one that can take some; return whether there was one.
 
-    Every exchange brings two loads closer together, so there is an end to it.
+    Every exchange brings two loads closer together, so exchanges end.
     """
     fullest = bins[-1]
     for place, other in enumerate(bins[:-1]):
         gap = fullest.load - other.load
-        # What moves over is an item, or the difference of two; moving half the gap would even the two out.
+        # An item moves over, or two are swapped; moving half the gap would balance the two bins.
         options = [(abs(gap - 2 * sizes[a]), a, -1) for a in fullest.items]
         options += [(abs(gap - 2 * (sizes[a] - sizes[b])), a, b) for a in fullest.items for b in other.items]
         left, given, taken = min(options)

@@ -1,8 +1,8 @@
-"""`PrefixTree`: the sequences of a group, with what they share at their beginning stored once.
+"""`PrefixTree`: the sequences of a group, with their shared beginnings stored once.
 
-A path from a root to a segment spells a prefix of a sequence; the logical position of a token is its place on that
-path. Sharing saves the computation of the shared tokens, and costs a further segment in every attention layer. A
-segment is shared where it saves `min_saved` tokens at least, so a group with little in common is stored as it is.
+A path from a root to a segment spells a prefix of a sequence. The logical position of a token is its place on that
+path. Sharing saves the computation of the shared tokens, and costs one more segment in every attention layer. So a
+segment is shared only if that saves at least `min_saved` tokens.
 """
 
 from collections import defaultdict
@@ -16,7 +16,7 @@ import numpy as np
 __all__ = ["MIN_SAVED", "PrefixTree", "Segment", "TokenSequence", "families", "join"]
 
 MIN_SAVED = 24
-"""Tokens that sharing a segment must save; training small models on the CPU breaks even at about 20."""
+"""Fewest tokens that sharing a segment must save; training small models on the CPU breaks even at about 20."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,9 @@ class PrefixTree:
     """A group of sequences as segments.
 
     Attributes:
-        segments: Each after its parent, and before whatever else does not go on from it (a walk, depth first).
-        leaves: Per sequence, the segment in which it ends.
-        reads: Per sequence, the logical positions at which rewards are read.
+        segments: The segments, depth first: each comes after its parent.
+        leaves: For each sequence, the segment in which it ends.
+        reads: For each sequence, the logical positions at which rewards are read.
     """
 
     segments: tuple[Segment, ...]
@@ -81,8 +81,8 @@ class PrefixTree:
 
         Args:
             group: At least one sequence.
-            min_saved: Tokens that sharing a segment must save; None to share nothing.
-            num_cached: Tokens with which all sequences begin and that need not be stored; each has more than these.
+            min_saved: Fewest tokens that sharing a segment must save; None to share nothing.
+            num_cached: Number of tokens with which all sequences begin and that a cache holds; each has more.
 
         Raises:
             ValueError: The group is empty.
@@ -109,7 +109,7 @@ class PrefixTree:
 
 
 class _Branch(NamedTuple):
-    """Sequences in lexicographic order that are equal up to `depth`, which `parent` ends at."""
+    """Sequences in lexicographic order that are equal up to `depth`, where `parent` ends."""
 
     members: list[int]
     depth: int
@@ -135,10 +135,10 @@ class _Grower:
                 for index in branch.members:
                     self._end(index, branch)
             else:
-                pending.extend(reversed(self._parted(branch, self._min_saved)))
+                pending.extend(reversed(self._split(branch, self._min_saved)))
 
-    def _parted(self, branch: _Branch, min_saved: int) -> list[_Branch]:
-        """Store what all members share if it is worth it, end those that end there, and part the others."""
+    def _split(self, branch: _Branch, min_saved: int) -> list[_Branch]:
+        """Store what all members share if that pays, end those that end there, and split the others."""
         members, depth, parent = branch
         common = self._common(members[0], members[-1])
         if (common - depth) * (len(members) - 1) >= max(min_saved, 1):
@@ -154,13 +154,13 @@ class _Grower:
         return branches
 
     def _common(self, first: int, last: int) -> int:
-        """Return how many tokens two sequences share; of a sorted range, what all of it shares."""
+        """Return how many tokens two sequences share; for the ends of a sorted range, what all of it shares."""
         length = min(len(self._ids[first]), len(self._ids[last]))
         differing = np.flatnonzero(self._ids[first][:length] != self._ids[last][:length])
         return int(differing[0]) if len(differing) else length
 
     def _end(self, index: int, branch: _Branch) -> None:
-        """Store what is left of a sequence, if anything is."""
+        """Store the rest of a sequence, if there is any."""
         length = len(self._ids[index])
         if branch.parent is not None and length == branch.depth:
             self.leaves[index] = branch.parent
@@ -173,11 +173,11 @@ class _Grower:
 
 
 def families(trees: Sequence[PrefixTree], min_length: int) -> list[list[int]]:
-    """Sort trees by their first tokens, in order of first appearance; return their indices.
+    """Group trees that begin alike, in order of first appearance; return their indices.
 
     Args:
-        trees: None of them behind cached tokens.
-        min_length: Tokens in which trees of a family must agree; a tree whose root is no longer stands alone.
+        trees: Trees that do not follow cached tokens.
+        min_length: Number of tokens that trees of a family share. A tree whose root is no longer than that is alone.
     """
     found: dict[Hashable, list[int]] = defaultdict(list)
     for index, tree in enumerate(trees):
@@ -188,10 +188,10 @@ def families(trees: Sequence[PrefixTree], min_length: int) -> list[list[int]]:
 
 
 def join(trees: Sequence[PrefixTree]) -> PrefixTree:
-    """Return one tree of the sequences of several that have one root each and begin alike, in their order."""
+    """Return one tree with the sequences of several, in their order; each has one root, and all begin alike."""
     if len(trees) == 1:
         return trees[0]
-    # Each root keeps a token of its own, so that trees stay as they are behind what they share.
+    # Each root keeps a token of its own, so that trees are unchanged after what they share.
     columns = zip(*(tree.segments[0].ids[:-1] for tree in trees), strict=False)
     shared = [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]
     segments = [Segment(None, 0, shared)]
@@ -204,7 +204,7 @@ def join(trees: Sequence[PrefixTree]) -> PrefixTree:
 
 
 def _moved(tree: PrefixTree, num_shared: int, offset: int) -> Iterator[Segment]:
-    """Yield a tree's segments behind a shared beginning, which its root leaves out."""
+    """Yield a tree's segments after a shared beginning, which its root omits."""
     for segment in tree.segments:
         if segment.parent is None:
             yield Segment(0, num_shared, segment.ids[num_shared:])

@@ -1,7 +1,7 @@
 """`CachedScorer`: a `SequenceScorer` that keeps what it computed, for sequences that grow from call to call.
 
-A cache holds the keys and values of as many tokens as it is made for. Of every sequence, only what lies behind its
-longest cached beginning is computed.
+A cache holds the keys and values of a bounded number of tokens. Of every sequence, only what follows its longest cached
+beginning is computed.
 """
 
 from collections.abc import Hashable, Sequence
@@ -28,9 +28,9 @@ def make_sequence_scorer(
     """Return a scorer with a cache of this size, or without a cache if that is 0.
 
     Args:
-        scorer: In eval mode.
-        max_cached_tokens: Bound on what is kept from call to call, in tokens.
-        max_tokens: About the tokens of a row; by default what suits the device.
+        scorer: The model, in eval mode.
+        max_cached_tokens: Most tokens to keep from call to call.
+        max_tokens: Approximate number of tokens in a row; by default what suits the device.
     """
     if max_cached_tokens:
         return CachedScorer(scorer, max_cached_tokens, max_tokens)
@@ -51,9 +51,9 @@ class CachedScorer(SequenceScorer):
     What is kept is dropped as soon as a weight has changed, and when a call fails. A copy begins with an empty cache.
 
     Args:
-        scorer: In eval mode.
-        max_cached_tokens: Bound on what is kept, in tokens; at least 1.
-        max_tokens: About the tokens of a row; by default what suits the device.
+        scorer: The model, in eval mode.
+        max_cached_tokens: Most tokens to keep, at least 1.
+        max_tokens: Approximate number of tokens in a row; by default what suits the device.
     """
 
     def __init__(self, scorer: PackedScorer, max_cached_tokens: int, max_tokens: int | None = None) -> None:
@@ -64,7 +64,7 @@ class CachedScorer(SequenceScorer):
         self._weights: Hashable = None
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Copy and pickle without what is kept."""
+        """Copy and pickle with an empty cache."""
         return type(self), (self._scorer, self.max_cached_tokens, self._max_tokens)
 
     def _score(self, sequences: Sequence[Ids]) -> dict[Ids, Tensor]:
@@ -97,7 +97,7 @@ class CachedScorer(SequenceScorer):
         return found
 
     def _groups(self, sequences: Sequence[tuple[Ids, CachedSegment]]) -> tuple[list[_Group], list[Ids]]:
-        """Group what shares a beginning; return the groups, and what is to wait until theirs is in the cache."""
+        """Return groups that share a beginning, and the sequences that wait until their beginning is cached."""
         members: dict[CachedSegment, list[Ids]] = {}
         for ids, end in sequences:
             # A few tokens are not worth a further segment in every attention layer.
@@ -110,7 +110,7 @@ class CachedScorer(SequenceScorer):
             for first, *others in group_alike(own, self._max_tokens):
                 found.append(first)
                 waiting += [alike[i] for other in others for i in other]
-            if end.parent is not None:  # they see the same cached tokens, which stand once in a row
+            if end.parent is not None:  # they see the same cached tokens, which a row holds once
                 found = merge_groups(found, [len(ids) for ids in own], self._max_tokens)
             groups += [_Group(end, tuple(alike[i] for i in group)) for group in found]
         return groups, waiting
@@ -121,7 +121,7 @@ class CachedScorer(SequenceScorer):
         return plan_rows(sequences, self._max_tokens, min_saved=MIN_SAVED, num_cached=num_cached).rows
 
     def _compute(self, row: PackedRow, groups: Sequence[_Group]) -> dict[Ids, Tensor]:
-        """Compute a row, and keep what there is room for."""
+        """Compute a row, and keep as much as there is room for."""
         device = self._scorer.classifier.device
         prefixes = [group.behind.path() for group in groups]
         table = SegmentTable.of(row, prefixes)
@@ -155,12 +155,12 @@ class CachedScorer(SequenceScorer):
 
 
 def merge_groups(groups: Sequence[Sequence[int]], sizes: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Put groups together in their order.
+    """Merge neighbouring groups.
 
     Args:
-        groups: Indices.
-        sizes: By index.
-        max_tokens: Bound on the sizes of what is put together.
+        groups: Indices of each group's members.
+        sizes: The size of each member, by index.
+        max_tokens: Bound on the total size of a merged group.
     """
     merged: list[list[int]] = []
     room = 0
@@ -179,10 +179,10 @@ def _index(numbers: Sequence[int]) -> Tensor:
 
 
 def _fingerprint(classifier: PreTrainedModel) -> Hashable:
-    """Return what reveals whether weights are those of before, and are used in the same way.
+    """Return a value that changes with the weights and with the way in which they are used.
 
-    Weights are compared by sums over all their bits, for fused optimizers and writes to `.data` leave no other trace.
-    It takes as long as to read the weights once, so less than a forward pass of a few tokens.
+    Weights are compared by sums over all their bits, because fused optimizers and writes to `.data` leave no other
+    trace. It takes as long as reading the weights once, so less than a forward pass of a few tokens.
     """
     device = classifier.device
     sums = [_sum_of_bits(each).to(device) for each in (*classifier.parameters(), *classifier.buffers())]
@@ -191,7 +191,7 @@ def _fingerprint(classifier: PreTrainedModel) -> Hashable:
 
 
 def _sum_of_bits(tensor: Tensor) -> Tensor:
-    """Return a tensor's bits, summed up as 64-bit integers, with what wraps around."""
+    """Return the sum of a tensor's bits as 64-bit integers, which wraps around."""
     octets = tensor.detach().reshape(-1).view(torch.uint8)
     octets = octets.clone() if octets.storage_offset() % 8 else octets
     num = len(octets) // 8 * 8

@@ -1,4 +1,4 @@
-"""Where a reward model computes: the device asked for, and whether this process can use it."""
+"""The device on which a reward model computes, and whether this process can use it."""
 
 import os
 from functools import cache
@@ -14,7 +14,7 @@ _PROCESS = os.getpid()
 
 
 def resolve_device(name: str | None = None) -> torch.device:
-    """Return the device asked for, or CUDA where there is one, or else the CPU.
+    """Return the device of this name; by default CUDA where there is one, else the CPU.
 
     Raises:
         InvalidInputError: There is no such device here, or this process cannot use it.
@@ -30,10 +30,10 @@ def resolve_device(name: str | None = None) -> torch.device:
 
 
 def ensure_usable(device: torch.device) -> None:
-    """Make sure that this process can compute on a device, though it may have been forked.
+    """Make sure that this process can compute on a device, even if it was forked.
 
-    CUDA does not work any more where a parent had initialised it. On the CPU PyTorch would wait for ever for threads
-    that stayed behind in the parent, so a forked process computes on one, as PyTorch's data loaders do.
+    CUDA does not work in a process whose parent had initialised it. On the CPU, PyTorch would wait forever for threads
+    of the parent, so a forked process computes on one thread, as PyTorch's data loaders do.
 
     Raises:
         InvalidInputError: The device is CUDA, and a parent had initialised it.
@@ -54,7 +54,7 @@ def _fastest() -> str:
     return "cuda" if is_out_of_reach or torch.cuda.is_available() else "cpu"
 
 
-@cache  # once: whoever sets another number later means it
+@cache  # once: a number that is set later is meant
 def _settle(pid: int) -> None:
     if pid != _PROCESS:
         torch.set_num_threads(1)

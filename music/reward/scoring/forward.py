@@ -1,4 +1,4 @@
-"""Rewards from token ids: packed rows through the backbone, the head in fp32 at the tokens where rewards are read."""
+"""Packed rows to rewards: the backbone, then the head in fp32 at the tokens where rewards are read."""
 
 from typing import Any
 
@@ -19,21 +19,19 @@ _MAX_TOKENS = {"cpu": 2_048, "cuda": 16_384}
 
 
 def row_tokens(device: torch.device) -> int:
-    """Return about how many tokens a row should have on a device."""
+    """Return the approximate number of tokens that a row should have on a device."""
     return _MAX_TOKENS.get(device.type, _MAX_TOKENS["cpu"])
 
 
 class PackedScorer(nn.Module):
-    """A sequence classifier that reads packed rows.
-
-    Its parameters are the classifier's. What is saved is the classifier.
+    """A sequence classifier that reads packed rows. Its parameters are those of the classifier.
 
     Args:
         classifier: A causal sequence classifier with one label, whose head is called `score`.
-        backend: Of attention; by default the fastest that works on the classifier's device.
+        backend: Back-end of attention; by default the fastest that works on the classifier's device.
 
     Raises:
-        InvalidInputError: It is no model of transformers itself.
+        InvalidInputError: The classifier is not itself a model of transformers.
         PackedAttentionError: The classifier's class cannot attend to packed rows.
     """
 
@@ -54,7 +52,7 @@ class PackedScorer(nn.Module):
         self.use(choose_backend(classifier.device, backend))
 
     def use(self, backend: str) -> None:
-        """Attend by another back-end from now on.
+        """Switch to another back-end of attention.
 
         Raises:
             PackedAttentionError: The classifier's class cannot attend to packed rows.
@@ -63,10 +61,10 @@ class PackedScorer(nn.Module):
         use_backend(self.classifier, backend)
 
     def forward(self, row: PackedRow) -> Tensor:
-        """Return the raw rewards of a row, `[num_reads]` in fp32 whatever the backbone computes in.
+        """Return the raw rewards of a row, `[num_reads]`, in fp32 whatever the backbone computes in.
 
         Raises:
-            PackedAttentionError: A layer of the model did not heed the segments, so the rewards would be wrong.
+            PackedAttentionError: A layer of the model ignored the segments, so the rewards would be wrong.
         """
         passes = split_row(row, self.rope.boundary)
         rewards = torch.cat([self._rewards(each) for each, _ in passes])
@@ -84,8 +82,8 @@ class PackedScorer(nn.Module):
 
         Args:
             row: The row.
-            table: Who sees whom in it.
-            past: The keys and values of cached tokens, where the table has any.
+            table: Which tokens see which.
+            past: The keys and values of cached tokens, if the table has any.
 
         Raises:
             PackedAttentionError: As `forward`.
@@ -107,7 +105,7 @@ class PackedScorer(nn.Module):
         return hidden
 
     def _require_length(self, row: PackedRow) -> None:
-        """Refuse a sequence whose score would depend on what else the model has read."""
+        """Refuse a sequence whose score would depend on its length in `dynamic` rope."""
         longest = max(segment.position + len(segment.ids) for tree in row.trees for segment in tree.segments)
         if self.rope.longest is not None and longest > self.rope.longest:
             raise PackedAttentionError(

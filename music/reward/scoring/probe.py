@@ -34,11 +34,12 @@ _CUDA_UNIT = 12
 def measure_errors(scorer: PackedScorer) -> dict[str, float]:
     """Return how far scores are from those of the model's own forward passes.
 
-    Of the last third of each sequence's tokens the median counts, and of the sequences the worst: in bf16 a
-    mixture of experts may send single tokens elsewhere.
+    An error is the worst over the sequences of the median over the last third of a sequence's tokens. The median,
+    because a mixture of experts in bf16 may route single tokens differently.
 
     Returns:
-        Errors as shares of the scores' standard deviation: `alone` in a row, `packed` into one, `cached`.
+        Errors as shares of the scores' standard deviation: each sequence `alone` in a row, all `packed` into one, and
+        `cached`.
     """
     was_training = scorer.training
     scorer.eval()
@@ -64,7 +65,7 @@ def _worst(scores: Sequence[Tensor], plain: Sequence[Tensor]) -> float:
 
 
 def _scored(scorer: PackedScorer, batches: Iterable[Sequence[Tensor]], max_cached_tokens: int = 0) -> list[Tensor]:
-    """Return the rewards at all tokens of sequences that are scored batch by batch."""
+    """Return the rewards at all tokens of sequences, scored batch by batch."""
     sequences = make_sequence_scorer(scorer, max_cached_tokens)
     batch_rewards = (
         sequences.rewards([TokenSequence(each.tolist(), tuple(range(len(each)))) for each in batch])
@@ -74,7 +75,7 @@ def _scored(scorer: PackedScorer, batches: Iterable[Sequence[Tensor]], max_cache
 
 
 def _plain(scorer: PackedScorer, sequences: Sequence[Tensor]) -> list[Tensor]:
-    """Return the rewards at all tokens by the model's own forward passes of the sequences and their beginnings."""
+    """Return the rewards at all tokens from the model's own forward passes of the sequences and their beginnings."""
     classifier: Any = scorer.classifier
     backbone = getattr(classifier, classifier.base_model_prefix)
     classifier.set_attn_implementation("eager")
@@ -93,14 +94,14 @@ def _own_rewards(scorer: PackedScorer, backbone: nn.Module, ids: Tensor) -> Tens
 
 
 def _cuts(scorer: PackedScorer, length: int) -> list[tuple[int, int]]:
-    """Return where the beginnings end that are passed through the model, each with the end of the one before."""
+    """Return where the beginnings end that the model reads, each with the end of the one before."""
     unit, boundary = _unit(scorer), scorer.rope.boundary
     stops = sorted({stop for stop in (_CUT * unit, boundary, length) if stop is not None and stop <= length})
     return list(zip([0, *stops], stops, strict=False))
 
 
 def _sequences(scorer: PackedScorer) -> list[Tensor]:
-    """Return random token ids: two sequences that begin alike, and another."""
+    """Return three sequences of random token ids, two of which begin alike."""
     classifier: Any = scorer.classifier
     generator, unit = torch.Generator().manual_seed(0), _unit(scorer)
     num_tokens = len(classifier.get_input_embeddings().weight)
@@ -126,7 +127,7 @@ def _length_limit(scorer: PackedScorer) -> int:
 
 @contextmanager
 def _probed(scorer: PackedScorer) -> Iterator[None]:
-    """Narrow window and boundary, and put on a head by which no two tokens are alike."""
+    """Narrow window and boundary, and attach a random head."""
     classifier: Any = scorer.classifier
     config, head, rope, unit = classifier.config.get_text_config(), classifier.score, scorer.rope, _unit(scorer)
     narrowed = [*_attributes(classifier, config, _WINDOW * unit), *_rope_entries(config, _BOUNDARY * unit)]
@@ -161,7 +162,7 @@ def _rope_entries(config: Any, boundary: int) -> Iterator[_Change]:
     for each in entries:
         if each[name] > boundary:
             yield each, name, each[name], boundary
-    # Phi-3's configuration has the boundary itself, too, and transformers writes it over the entries as it goes.
+    # Phi-3's configuration has the boundary itself too, and transformers copies it over the entries.
     if entries and (getattr(config, name, None) or 0) > boundary:
         yield config, name, getattr(config, name), boundary
 

@@ -1,11 +1,11 @@
-"""Rotary embeddings whose frequencies depend on how long the sequence is.
+"""Rotary embeddings whose frequencies depend on the length of the sequence.
 
-transformers picks them by the greatest position of a forward pass, for all that is in it. In a packed row a short
+transformers picks them by the greatest position of a forward pass, for all sequences in it. In a packed row a short
 conversation would be read with the frequencies of a long one. So each kind of sequence gets a pass of its own:
 
 - `longrope` (Phi-3 and Phi-4 with 128k positions) has one set for sequences up to a boundary, and one for longer ones.
   A turn's reward is that of the conversation cut there, so a long conversation can have turns of both kinds.
-- `dynamic` changes them with every length beyond the model's own, so such sequences have no score of their own at all.
+- `dynamic` changes them with every length beyond the model's own, so such sequences are refused.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,11 +22,11 @@ __all__ = ["RopeLimits", "split_row", "split_sequence"]
 
 @dataclass(frozen=True, slots=True)
 class RopeLimits:
-    """At which lengths a model's frequencies change.
+    """The lengths at which a model's frequencies change.
 
     Attributes:
-        boundary: Tokens up to which a sequence is read with the short set; None if there is one set alone.
-        longest: Tokens that a sequence may have; None for no bound.
+        boundary: Most tokens of a sequence that is read with the short set; None if there is only one set.
+        longest: Most tokens of any sequence; None for no bound.
     """
 
     boundary: int | None = None
@@ -60,7 +60,7 @@ def _original_length(parameters: dict[str, Any], config: Any) -> int:
 
 
 def split_sequence(sequence: TokenSequence, boundary: int | None) -> list[TokenSequence]:
-    """Return a sequence in parts whose reads are all of one kind, together in the order of its reads."""
+    """Return a sequence as parts whose reads are all of one kind, in the order of its reads."""
     if boundary is None or len(sequence.ids) <= boundary or not sequence.reads:
         return [sequence]
     short = tuple(read for read in sequence.reads if read < boundary)
@@ -71,7 +71,7 @@ def split_sequence(sequence: TokenSequence, boundary: int | None) -> list[TokenS
 
 
 def split_row(row: PackedRow, boundary: int | None) -> list[tuple[PackedRow, Tensor]]:
-    """Return rows of one kind of sequence each, and which of the row's rewards each of them gives."""
+    """Return one row for each kind of sequence, and the indices of its rewards among those of the whole row."""
     parts = list(_parts(row, boundary)) if boundary is not None else []
     kinds = sorted({boundary is not None and len(part.ids) > boundary for part in parts})
     if kinds in ([], [False]):
@@ -88,7 +88,7 @@ def _parts(row: PackedRow, boundary: int | None) -> Iterator[TokenSequence]:
 
 
 def _row_of(parts: Sequence[TokenSequence], are_long: Sequence[bool], kind: bool) -> tuple[PackedRow, Tensor]:
-    """Return the row of one kind of parts, and the places of its rewards among those of all parts."""
+    """Return the row of one kind of parts, and the indices of its rewards among those of all parts."""
     num_reads = [len(part.reads) for part in parts]
     places = torch.split(torch.arange(sum(num_reads)), num_reads)
     own = [number for number, is_long in enumerate(are_long) if is_long == kind]

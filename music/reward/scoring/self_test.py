@@ -1,10 +1,9 @@
-"""The self-test: whether packed rows of this very model score as plain forward passes do, before any score is given.
+"""The self-test: whether packed rows of a model score as its plain forward passes do, before any score is given.
 
-transformers has some hundred architectures and grows by several a month. Rules about them cannot keep up: a window that
-is in the mask alone, frequencies that depend on the longest sequence, a layer that attends twice give scores that are
-wrong without a sign. So a few random sequences are scored packed, one by one, and behind a cache, and compared with the
-model's own forward passes, on the device, in the dtype and by the attention back-end in use. Window and rope boundary
-are narrowed meanwhile, so that short sequences cross them. A model that passed is remembered, by weights and versions.
+transformers has some hundred architectures and gains several a month, so rules about them cannot keep up. A window that
+only the mask contains, frequencies that depend on the longest sequence, or a layer that attends twice give wrong scores
+without any sign. So `probe` compares scores of a few random sequences with the model's own forward passes, on the
+device, in the dtype and by the attention back-end in use. Models that passed are remembered by weights and versions.
 """
 
 import hashlib
@@ -30,21 +29,21 @@ __all__ = ["make_scorer", "require_exact", "settle_backend"]
 logger = logging.getLogger(__name__)
 
 _LOCK = threading.Lock()
-"""A model that is tested attends in other ways meanwhile: threads must not test one at the same time."""
+"""A model attends in other ways during its test, so threads must not test one at the same time."""
 _TOLERANCE, _ROUGH_TOLERANCE = 1e-4, 0.1
-"""Of errors as `measure_errors` gives them, in fp32 and in types of 16 bits, TF32 among them. Rounding alone gives 1e-6
-and 0.03. Faults in all layers give about 1; those in one layer of 30 from 2e-4 in fp32, and as little as rounding in
-bf16."""
+"""Bounds on the errors of `measure_errors`, in fp32 and in types of 16 bits or TF32. Rounding alone gives 1e-6 and
+0.03. Faults in all layers give about 1. Those in one of 30 layers give 2e-4 or more in fp32, and as little as rounding
+in bf16."""
 _FAILURES = (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError, AssertionError)
-"""What layers raise on rows of another form than they expect, and kernels on what they are not made for."""
+"""Errors that layers raise on rows of an unexpected form, and kernels on unsupported input."""
 
 
 def make_scorer(classifier: PreTrainedModel, backend: str | None = None) -> PackedScorer:
     """Return a scorer that has passed the self-test, in eval mode.
 
     Args:
-        classifier: On its device.
-        backend: Of attention. By default the fastest here, or `gather` where that one fails the test.
+        classifier: The model, on its device.
+        backend: Back-end of attention. By default the fastest here, or `gather` if that one fails the test.
 
     Raises:
         PackedAttentionError: The model cannot be packed, or fails the test.
@@ -55,11 +54,11 @@ def make_scorer(classifier: PreTrainedModel, backend: str | None = None) -> Pack
 
 
 def settle_backend(scorer: PackedScorer, *, is_chosen: bool = False) -> None:
-    """Test a model; let it attend by `gather` where another back-end fails.
+    """Test a model, and switch it to `gather` if another back-end fails.
 
     Args:
-        scorer: It keeps its mode.
-        is_chosen: Whether the back-end was asked for, so that another one will not do.
+        scorer: The model; it keeps its mode.
+        is_chosen: Whether the user chose the back-end, so that another one must not replace it.
 
     Raises:
         PackedAttentionError: It fails the test.
@@ -77,7 +76,7 @@ def settle_backend(scorer: PackedScorer, *, is_chosen: bool = False) -> None:
 
 
 def require_exact(scorer: PackedScorer) -> None:
-    """Test a model, unless it is known to have passed.
+    """Test a model, unless it is remembered to have passed.
 
     Raises:
         PackedAttentionError: Its scores would be wrong, or it cannot be packed at all.
@@ -124,7 +123,7 @@ def _folder() -> Path:
 
 
 def _key(scorer: PackedScorer) -> str:
-    """Return what names model, weights, device, dtype, back-end and versions."""
+    """Return a hash of model, weights, device, dtype, back-end and versions."""
     classifier = scorer.classifier
     device = classifier.device
     place = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
@@ -141,14 +140,14 @@ def _key(scorer: PackedScorer) -> str:
 
 @cache
 def _own_version() -> str:
-    """Return a hash of this package's code: what passed by other code proves nothing."""
+    """Return a hash of the code of `music.reward`: a test of other code proves nothing."""
     files = sorted(Path(__file__).parents[1].rglob("*.py"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 @cache
 def _flash_version() -> str | None:
-    """Return the version of the kernels that torch does not bring itself."""
+    """Return the version of flash-attn, whose kernels are not torch's."""
     try:
         return version("flash-attn")
     except PackageNotFoundError:
@@ -156,7 +155,7 @@ def _flash_version() -> str | None:
 
 
 def _sample(weight: Tensor) -> list[float]:
-    """Return a few of a weight's numbers: enough to tell checkpoints apart, and nothing to read."""
+    """Return a few of a weight's numbers: enough to distinguish checkpoints, and quick to read."""
     flat = weight.detach().reshape(-1)
     taken: list[float] = flat[:: max(1, len(flat) // 16)][:16].float().tolist()
     return taken

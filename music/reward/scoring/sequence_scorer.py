@@ -20,9 +20,9 @@ from music.reward.scoring.rope import split_sequence
 __all__ = ["MIN_SAVED", "Ids", "SequenceScorer", "group_alike"]
 
 MIN_SAVED = 8
-"""Tokens that sharing a segment must save. Less than in training: there is no backward pass to pay for."""
+"""Fewest tokens that sharing a segment must save; fewer than in training, as there is no backward pass."""
 _MIN_SHARE = 0.1
-"""Share of a sequence's tokens that it must have in common with its neighbour, to be kept in one row with it."""
+"""Share of its tokens that a sequence must have in common with its neighbour to join its group."""
 
 Ids = tuple[int, ...]
 
@@ -31,8 +31,8 @@ class SequenceScorer:
     """Scores token sequences with a model.
 
     Args:
-        scorer: In eval mode.
-        max_tokens: About the tokens of a row; by default what suits the device.
+        scorer: The model, in eval mode.
+        max_tokens: Approximate number of tokens in a row; by default what suits the device.
 
     Attributes:
         max_cached_tokens: Bound on the tokens whose states are kept from call to call: 0.
@@ -52,7 +52,7 @@ class SequenceScorer:
 
     @torch.no_grad()
     def rewards(self, sequences: Sequence[TokenSequence]) -> list[list[float]]:
-        """Return the rewards at each sequence's reads; equal sequences have equal rewards, to the last bit.
+        """Return the rewards at each sequence's reads. Equal sequences have equal rewards, to the last bit.
 
         Raises:
             InvalidInputError: The model is on a GPU that this forked process cannot use.

@@ -1,6 +1,6 @@
-"""What is kept of cached tokens, by slot: the keys and values of every layer, and the reward.
+"""The states of cached tokens, by slot: the keys and values of every layer, and the reward.
 
-Which tokens these are is known to `music.reward.packing.prefix_cache`.
+`music.reward.packing.prefix_cache` knows which token is in which slot.
 """
 
 from collections import Counter
@@ -36,7 +36,7 @@ def affordable_tokens(classifier: PreTrainedModel) -> int:
 
 
 class StatePool:
-    """States of tokens by slot. It grows as slots are used, at a stroke by a multiple, for growing is copying."""
+    """States of tokens by slot. It grows as slots are used, by a large factor at a time, because growing copies."""
 
     def __init__(self) -> None:
         self.clear()
@@ -48,19 +48,19 @@ class StatePool:
         self._rewards = torch.empty(0)
 
     def make_room(self, num_slots: int, limit: int) -> None:
-        """See to it that there are so many slots, and never more than `limit`."""
+        """Provide at least this many slots, and never more than `limit`."""
         if num_slots > self._num_slots:
             self._num_slots = min(limit, max(num_slots, _GROWTH * self._num_slots))
             self._rewards = _enlarged(self._rewards, 0, self._num_slots)
 
     def layer(self, index: int, call: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Return keys and values by slot, `[key_heads, slots, head_dim]`, of the kind of those given.
+        """Return keys and values by slot, `[key_heads, slots, head_dim]`, like those given.
 
         Args:
-            index: Of the layer.
+            index: The layer's index.
             call: How often the layer has attended before in the same forward pass; some attend twice.
-            key: `[1, key_heads, tokens, head_dim]`.
-            value: Likewise.
+            key: Keys, `[1, key_heads, tokens, head_dim]`.
+            value: Values of the same shape.
         """
         keys, values = self._layers.get((index, call), (key[0, :, :0], value[0, :, :0]))
         if keys.shape[1] < self._num_slots:
@@ -88,13 +88,13 @@ def _enlarged(states: Tensor, dim: int, num_slots: int) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class CachedPast:
-    """The cached tokens that a row continues, and which of its own are to be kept; for one forward pass.
+    """The cached tokens that a row continues, and those of its own that are kept, for one forward pass.
 
     Attributes:
-        pool: Where states are.
+        pool: The states.
         seen: Slots of the cached tokens, in the order of the table's keys.
-        places: Of the row's tokens, those to be kept.
-        slots: Where these go.
+        places: Indices of the row's tokens that are kept.
+        slots: The slots into which these go.
         calls: How often each layer has attended.
     """
 
@@ -105,7 +105,7 @@ class CachedPast:
     calls: Counter[int] = field(default_factory=Counter)
 
     def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the keys and values of all tokens, and keep those of the row's tokens that are to be kept."""
+        """Return the keys and values of all tokens, and store those of the row's tokens that are kept."""
         keys, values = self.pool.layer(layer, self.calls[layer], key, value)
         self.calls[layer] += 1
         return self._extended(keys, key), self._extended(values, value)

@@ -1,8 +1,10 @@
 """The score contract: the choices on which a score depends, saved beside the weights and enforced at load.
 
-A reward model's number depends on more than its weights: on the chat template, on whether a BOS token stands in front,
-on the tokens whose hidden states are read, and on what happens to conversations that are too long. Trained with one set
-of choices and served with another, a model ranks worse without any sign of it. So the choices travel with the model.
+A score depends on more than weights: on the chat template, on whether BOS comes first, on the tokens at which rewards
+are read, and on what happens to conversations that are too long. A model that is trained with one set of choices and
+served with another ranks worse, without any sign of it. So the choices are saved with the model.
+
+This module also holds what scoring yields: `Scored`, a score or the reason why there is none (`Unscorable`).
 """
 
 from dataclasses import dataclass
@@ -39,7 +41,13 @@ class ContractError(InvalidInputError):
 
 
 class RewardStatistics(BaseModel):
-    """Mean and standard deviation of the raw rewards of a reference set, for those who normalise."""
+    """Mean and standard deviation of the raw rewards of a reference set, for users who normalise scores.
+
+    Example:
+        >>> statistics = RewardStatistics(mean=0.5, std=2.0, num_conversations=100)
+        >>> (1.5 - statistics.mean) / statistics.std
+        0.5
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -51,8 +59,12 @@ class RewardStatistics(BaseModel):
 class ScoreContract(BaseModel):
     """What a score depends on besides the weights.
 
-    The fields without alternatives (`over_long`, `activation`) are written out for those who serve the checkpoint with
-    other software.
+    Fields with a single value (`over_long`, `activation`) inform users who serve the checkpoint with other software.
+
+    Example:
+        >>> contract = ScoreContract.load(Path("runs/rm/score_contract.json"))  # doctest: +SKIP
+        >>> contract.readout, contract.read_at, contract.max_length  # doctest: +SKIP
+        ('last', 'last', 4096)
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -142,16 +154,21 @@ class ScoreContract(BaseModel):
 
 
 class Unscorable(StrEnum):
-    """Why a conversation has no encoding."""
+    """Why a conversation has no score.
+
+    Example:
+        >>> Unscorable.NO_REPLY
+        <Unscorable.NO_REPLY: 'no_reply'>
+    """
 
     NO_REPLY = "no_reply"
-    """It is empty, or ends with another than the assistant."""
+    """It is empty, or does not end with the assistant."""
     OVER_LONG = "over_long"
     """Its last exchange alone is longer than the contract's `max_length`."""
     TEMPLATE_REFUSED = "template_refused"
     """The chat template raises on it; Gemma's, for example, on a system message."""
     TOOL_CALLS_NOT_RENDERED = "tool_calls_not_rendered"
-    """It holds tool calls, and the chat template has no place for any: they would be left out of the score."""
+    """It holds tool calls, and the chat template does not render them: the score would ignore them."""
     REWARD_TOKEN_MISSING = "reward_token_missing"
     """It does not end with the contract's reward token, or a turn that is read does not. Where a template closes
     messages with plain text, a newline for example, the tokenizer can merge that text with the reply's own end into
@@ -159,18 +176,28 @@ class Unscorable(StrEnum):
 
 
 class UnscorableError(InvalidInputError):
-    """A conversation has no score: it is too long, or the model's chat template refuses it."""
+    """A conversation has no score; `Unscorable` lists the reasons of a `RewardModel`.
+
+    Example:
+        >>> raise UnscorableError("conversation 3 is too long")
+        Traceback (most recent call last):
+        music.reward.tokens.contract.UnscorableError: conversation 3 is too long
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What a model makes of one conversation.
+    """A conversation's score, or why it has none.
 
     Attributes:
-        score: By the readout of the model's contract; None if there is a problem.
+        score: The score by the readout of the model's contract; None if there is a problem.
         turns: The reward after each assistant turn, if they were asked for.
-        num_dropped_turns: Oldest exchanges that the score does not see.
-        problem: Why there is no score.
+        num_dropped_turns: Number of oldest exchanges that were dropped, so that the score does not see them.
+        problem: Why there is no score; None if there is one.
+
+    Example:
+        >>> Scored(None, problem=Unscorable.OVER_LONG).problem
+        <Unscorable.OVER_LONG: 'over_long'>
     """
 
     score: float | None

@@ -1,7 +1,7 @@
 """The one path from messages to tokens, used by trainer, scorer, environments and evaluation.
 
-`ConversationTokenizer` renders a conversation through the model's chat template, once, and keeps it within the score
-contract's length. What cannot be encoded is data (`Unscorable`), so that callers count it or refuse it, never lose it.
+`ConversationTokenizer` renders a conversation by the model's chat template, once, and keeps it within the score
+contract's length. A conversation that cannot be encoded gives an `Unscorable`, which callers count or refuse.
 """
 
 from collections.abc import Sequence
@@ -32,10 +32,14 @@ class Encoding:
     """A conversation as tokens.
 
     Attributes:
-        ids: Token ids, at most `max_length`, up to the last at which a reward is read.
-        reads: Indices of the tokens at which rewards are read, rising: the last one alone, or one for each assistant
+        ids: Token ids, at most `max_length`, up to the last one at which a reward is read.
+        reads: Rising indices of the tokens at which rewards are read: the last token alone, or one for each assistant
             turn in `ids`. The score is the mean of the rewards there.
-        num_dropped_turns: Exchanges dropped from the left to fit.
+        num_dropped_turns: Number of exchanges that were dropped from the left.
+
+    Example:
+        >>> Encoding([5, 8, 2], reads=(2,)).sequence.reads
+        (2,)
     """
 
     ids: list[int]
@@ -64,13 +68,20 @@ class _Fit:
 
 
 class ConversationTokenizer:
-    """Conversations to token ids, under a score contract."""
+    """Turns conversations into token ids, under a score contract.
+
+    Example:
+        >>> tokens = RewardModel.from_pretrained("runs/rm").tokens  # doctest: +SKIP
+        >>> tokens.encode([Conversation().user("Hi!").assistant("Hello.")])  # doctest: +SKIP
+        [Encoding(ids=[...], reads=(11,), num_dropped_turns=0)]
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, contract: ScoreContract) -> None:
-        """Take a tokenizer that keeps `contract`.
+        """Wrap a tokenizer under a contract.
 
         Raises:
-            ContractError: It does not, or the contract's readout needs turns that its template does not keep.
+            ContractError: The tokenizer does not keep the contract, or the contract's readout needs a template that
+                renders a history in the same way whatever follows.
         """
         contract.require(derive_contract(tokenizer, contract.max_length, read_at=contract.read_at))
         self.tokenizer = tokenizer
@@ -91,7 +102,7 @@ class ConversationTokenizer:
         return cls(tokenizer, derive_contract(tokenizer, max_length, readout, read_at))
 
     def with_contract(self, **changes: Any) -> Self:
-        """Return the same path under a contract that differs in some fields.
+        """Return the same tokenizer under a contract that differs in some fields.
 
         Raises:
             ContractError: The tokenizer cannot keep it.
@@ -112,11 +123,11 @@ class ConversationTokenizer:
     def encode(
         self, conversations: Sequence[Conversation], *, every_turn: bool | None = None
     ) -> list[Encoding | Unscorable]:
-        """Render conversations, dropping the oldest exchanges of those that are too long.
+        """Render conversations, and drop the oldest exchanges of those that are too long.
 
         Args:
-            conversations: Those that do not end with the assistant are `Unscorable`.
-            every_turn: Whether rewards are read at the end of every assistant turn, not at the last token alone; by
+            conversations: Any; those that do not end with the assistant give an `Unscorable`.
+            every_turn: Whether rewards are read at the end of every assistant turn, not at the last token alone. By
                 default as the contract's readout needs.
 
         Raises:
@@ -140,12 +151,12 @@ class ConversationTokenizer:
         every_turn: bool | None = None,
         names: Sequence[str] | None = None,
     ) -> list[Encoding]:
-        """Render conversations as `encode` does, of which every one must have a score.
+        """Render conversations as `encode` does, and raise if one of them has no score.
 
         Args:
             conversations: Each ends with the assistant.
             every_turn: As in `encode`.
-            names: What an error calls the conversations.
+            names: Names of the conversations in errors.
 
         Raises:
             UnscorableError: A conversation is `Unscorable`.
@@ -159,7 +170,7 @@ class ConversationTokenizer:
         return [encoding for encoding in encodings if isinstance(encoding, Encoding)]
 
     def _fit(self, conversation: Conversation, ids: list[int] | Unscorable) -> "_Fit | Unscorable":
-        """Drop as few of the oldest exchanges as will do; one remains at least."""
+        """Drop as few of the oldest exchanges as possible; at least one remains."""
         if isinstance(ids, Unscorable) or len(ids) <= self.contract.max_length:
             return ids if isinstance(ids, Unscorable) else _Fit(conversation, ids)
         shorter = [conversation.without_exchanges(num) for num in range(1, conversation.num_turns)]

@@ -1,8 +1,8 @@
-"""Chat templates that read the clock, or chance: a date is fixed in their place, and the rest is refused.
+"""Chat templates that read the clock get a fixed date; those that draw at random are refused.
 
 transformers gives every chat template `strftime_now`, and many write today's date into the system message. The score of
 the same text would then change with the day. `with_fixed_date` puts a macro of that name in front of the template. The
-date is then part of the template, so whatever software renders it writes the same one.
+date is then part of the template, so all software that renders it writes the same one.
 """
 
 from functools import lru_cache
@@ -16,7 +16,7 @@ from music.reward.tokens.contract import ContractError
 __all__ = ["FIXED_DATE", "require_no_clock", "with_fixed_date"]
 
 FIXED_DATE = "26 Jul 2024"
-"""The date on which the templates of Llama 3 fall back where there is no clock, a Friday; the hour is noon, UTC."""
+"""The date to which the templates of Llama 3 fall back without a clock, a Friday; the hour is noon, UTC."""
 
 _CLOCK = "strftime_now"
 _VALUES = (
@@ -28,7 +28,7 @@ _VALUES = (
     | {"%r": "12:00:00 PM", "%c": "Fri Jul 26 12:00:00 2024", "%z": "", "%Z": "", "%s": "1721995200"}
     | {"%n": "\n", "%t": "\t"}
 )
-"""What a format code stands for. No value holds a per cent sign, so their order does not matter."""
+"""The value of each format code. No value contains a per cent sign, so their order does not matter."""
 
 
 class _Generation(jinja2.ext.Extension):
@@ -43,9 +43,9 @@ class _Generation(jinja2.ext.Extension):
 
 @lru_cache(maxsize=64)
 def _sources(template: str) -> frozenset[str]:
-    """Name what a template reads besides the conversation: `strftime_now`, `lipsum`, the filter `random`.
+    """Return what a template reads besides the conversation: `strftime_now`, `lipsum`, the filter `random`.
 
-    The names are looked up in the syntax tree: what a template defines itself, or merely writes, does not count.
+    The syntax tree is searched, so what a template defines itself, or merely writes, does not count.
     """
     environment = Environment(extensions=[jinja2.ext.loopcontrols, _Generation])
     environment.globals.clear()  # else the names that it gives count as known
@@ -59,7 +59,7 @@ def _sources(template: str) -> frozenset[str]:
 
 
 def _may_be_random(node: nodes.Filter) -> bool:
-    """Whether this filter is `random`, or `map` with it or with a filter that is not known before it is rendered."""
+    """Whether this filter is `random`, or `map` with it or with a filter that is known only during rendering."""
     if node.name == "map" and (node.args or node.dyn_args):
         applied = node.args[0] if node.args else None
         return not isinstance(applied, nodes.Const) or applied.value == "random"
@@ -67,7 +67,7 @@ def _may_be_random(node: nodes.Filter) -> bool:
 
 
 def _macro(template: str) -> str:
-    """Return a macro in the place of the clock that knows the format codes in the template."""
+    """Return a macro that replaces the clock and knows the format codes in the template."""
     steps = [(code, value) for code, value in _VALUES.items() if code in template]
     if "%%" in template:
         steps = [("%%", "\0"), *steps, ("\0", "%")]
@@ -87,7 +87,7 @@ def with_fixed_date(template: str) -> str:
 
 
 def require_no_clock(template: str) -> None:
-    """Refuse a chat template that renders the same conversation differently at another time.
+    """Refuse a chat template that may render the same conversation differently at another time.
 
     Raises:
         ContractError: It reads the clock or draws at random.

@@ -1,6 +1,6 @@
-"""What a chat template makes of conversations, and the score contract that follows from it.
+"""How a chat template renders conversations, and the score contract that follows from it.
 
-Templates that would give wrong scores in silence are refused here.
+Templates that would silently give wrong scores are refused here.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]{4,}")
 
 
 def template_ids(tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation]) -> list[list[int]]:
-    """Render and tokenize through the template alone, so that no tokenizer adds a second BOS.
+    """Render and tokenize conversations by the template alone, so that no tokenizer adds a second BOS.
 
     Raises:
         jinja2.TemplateError: The template refuses a conversation.
@@ -74,7 +74,7 @@ def closing_token(tokenizer: PreTrainedTokenizerBase) -> int:
     """Return the token with which the chat template ends every conversation.
 
     Raises:
-        ContractError: It reads the clock, draws at random, refuses plain conversations, or ends with no such token.
+        ContractError: It reads the clock, draws at random, refuses plain conversations, or has no such token.
     """
     return _closing_token(_render_probes(tokenizer))
 
@@ -88,8 +88,8 @@ def _render_probes(tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
         raise ContractError(f"the chat template refuses plain conversations of user and assistant: {error}") from error
     if any(map(_ADDRESS.search, texts)):
         raise ContractError(
-            "the chat template writes a memory address, which is another in each process, so the score of the same "
-            "text would be, too: it writes out a function or an object; take that out of the template"
+            "the chat template writes a memory address, which differs in each process, and so would the score of the "
+            "same text: it writes out a function or an object; remove that from the template"
         )
     return rendered
 
@@ -101,9 +101,9 @@ def derive_contract(
 
     Args:
         tokenizer: With a chat template and a pad token.
-        max_length: In tokens.
-        readout: Of the contract.
-        read_at: Of the contract; by default where vanilla `transformers` reads.
+        max_length: Most tokens of a conversation.
+        readout: The contract's readout.
+        read_at: Where rewards are read; by default where vanilla `transformers` reads.
 
     Raises:
         ContractError: There is no chat template or no pad token, the template refuses plain conversations, it reads the
@@ -158,7 +158,7 @@ def _place(tokenizer: PreTrainedTokenizerBase, closing: int, pad: int, read_at: 
 
 
 def up_to_read(ids: list[int], contract: ScoreContract) -> list[int]:
-    """Return a rendered conversation up to the token at which its reward is read: what follows changes nothing."""
+    """Return a rendered conversation up to the token at which its reward is read; later tokens change nothing."""
     if contract.read_at != "last_non_pad":
         return ids
     end = next((place for place in range(len(ids), 1, -1) if ids[place - 1] != contract.pad_token_id), 1)
@@ -173,7 +173,7 @@ def ends_of_prefixes(ids: Sequence[int], prefixes: Sequence[Sequence[int]]) -> l
         prefixes: The conversation cut after some of its turns, rendered.
 
     Raises:
-        ContractError: One of them is no prefix of the ids.
+        ContractError: One of them is not a prefix of the ids.
     """
     if any(ids[: len(prefix)] != prefix for prefix in prefixes):
         raise ContractError(
@@ -188,7 +188,7 @@ def require_stable_prefixes(tokenizer: PreTrainedTokenizerBase, contract: ScoreC
     """Refuse a template that renders a history differently once more turns follow.
 
     Raises:
-        ContractError: It does so with plain conversations.
+        ContractError: It does so for plain conversations.
     """
     for probe in _PROBES:
         cut = template_ids(tokenizer, [probe, *(probe.prefix(end) for end in probe.turn_ends)])

@@ -1,7 +1,7 @@
 import pytest
 
 from music.conversation import Conversation
-from music_agents.defects.transcripts import Transcript
+from music_agents.defects.swaps import Transcript
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from music.errors import InvalidInputError
 from music.evaluation.benchmarks.defects import find_defect
 from music.prompts import PromptKind, render_contrast_reply
 from music_agents import AssistantRole, ForgetContrast, InstructionContrast
-from music_agents.defects.swapper import DefectSwapper
+from music_agents.defects.run import DefectSwapper
 from music_agents.defects.swaps import Swaps
 from music_agents.failures import FailedPair, FailureReason
 

@@ -14,10 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from music.llm.openai import ClientSettings
 from music.sandbox.world.seeds import seed_pairs
+from music_agents import SimulationConfig, run_simulation
 from music_agents.progress import RunProgress
-from music_agents.run import RoleEndpoints, RoleModels, RunReport, SimulationConfig, SimulationJob, run_simulation
+from music_agents.run import Models, RunReport
+from music_agents.run.roles import make_progress
 
 SEEDS = seed_pairs(200, 0)
 
@@ -25,24 +26,21 @@ SEEDS = seed_pairs(200, 0)
 class Run:
     """A simulation against endpoints, in a directory."""
 
-    def __init__(self, directory: Path, endpoint: str, client: ClientSettings | None = None, **settings: Any) -> None:
+    def __init__(self, directory: Path, endpoint: str, **settings: Any) -> None:
         self.directory = directory
-        self.job = SimulationJob(
-            seeds="sandbox",
-            endpoints=RoleEndpoints(
-                user=endpoint, assistant=endpoint, contrast=endpoint, client=client or ClientSettings()
-            ),
-            config=SimulationConfig(**{"num_turns": 2, "max_in_flight": 16, **settings}),
-        )
+        roles = dict.fromkeys(("user", "assistant", "contrast"), endpoint)
+        self.config = SimulationConfig(**roles, **{"num_turns": 2, "max_in_flight": 16, **settings})
 
     async def go(self, seeds=SEEDS, progress: RunProgress | None = None, retry_failed: bool = False) -> RunReport:
         """Run a session in this process."""
-        progress = progress or self.job.progress()
-        return await self.job.run(self.directory, seeds, progress, retry_failed=retry_failed)
+        progress = progress or make_progress(self.config)
+        return await run_simulation(
+            self.config, self.directory, seeds=seeds, progress=progress, retry_failed=retry_failed
+        )
 
-    async def go_with(self, models: RoleModels) -> RunReport:
+    async def go_with(self, models: Models) -> RunReport:
         """Run a session with models that stay the caller's."""
-        return await run_simulation(self.directory, SEEDS, models, self.job.config)
+        return await run_simulation(self.config, self.directory, models=models, seeds=SEEDS)
 
     @property
     def table(self) -> pa.Table:
@@ -70,7 +68,7 @@ class Run:
         assert sorted(indices) == list(range(len(indices)))
         for row in self.rows.values():
             start, num_messages = row["num_seed_messages"], len(row["chosen"])
-            assert num_messages == len(row["rejected"]) == start + 2 * self.job.config.num_turns
+            assert num_messages == len(row["rejected"]) == start + 2 * self.config.num_turns
             assert row["chosen"][:start] == row["rejected"][:start]
             for side in (row["chosen"], row["rejected"]):
                 assert [message["role"] for message in side] == ["user", "assistant"] * (num_messages // 2)
@@ -104,7 +102,7 @@ class Sessions:
     """Starts sessions of one run in processes that can be killed."""
 
     def __init__(self, run) -> None:
-        command = [sys.executable, Path(__file__).with_name("sessions.py"), run.job.model_dump_json(), run.directory]
+        command = [sys.executable, Path(__file__).with_name("sessions.py"), run.config.model_dump_json(), run.directory]
         env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
 

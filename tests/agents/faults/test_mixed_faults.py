@@ -2,14 +2,12 @@
 
 import pytest
 
-from music.llm.openai import ClientSettings
-from music.llm.retry import RetryPolicy
 from music.sandbox.server import ServerConfig, sandbox_server
 
 NUM_PAIRS = 100
 FAULTS = ("error", "reset", "hang", "truncate", "invalid_json", "no_choices", "wrong_types")
 REASONS = {"endpoint_unavailable", "endpoint_timeout", "malformed_reply"}
-CLIENT = ClientSettings(timeout=1.0, retry=RetryPolicy(max_tries=2, backoff=0.05))
+CLIENT = {"timeout": 1.0, "max_tries": 2, "backoff": 0.05}
 """Few tries, so that some pairs fail."""
 
 
@@ -32,7 +30,7 @@ async def test_every_pair_is_whole_or_listed_and_what_failed_can_be_made_good(
     sound = make_run(tmp_path / "sound", f"m@{sound_url}", num_pairs=NUM_PAIRS)
     assert set((await sound.go()).failures) <= {"identical_sides"}
 
-    run = make_run(tmp_path / "run", f"m@{faulty_url}", CLIENT, num_pairs=NUM_PAIRS)
+    run = make_run(tmp_path / "run", f"m@{faulty_url}", **CLIENT, num_pairs=NUM_PAIRS)
     report = await run.go()
     assert set(stats(faulty_url)["by_fault"]) == set(FAULTS)
     assert (report.status, report.num_pairs) == ("complete", NUM_PAIRS)

@@ -2,12 +2,11 @@
 
 import pytest
 
-from music.llm.openai import ClientSettings
 from music.llm.retry import RetryPolicy
 from music.sandbox.server import ServerConfig, sandbox_server
 
 POISON = "a zirconium kettle"
-CLIENT = ClientSettings(retry=RetryPolicy(backoff=0.02))
+CLIENT = {"backoff": 0.02}
 
 
 @pytest.fixture
@@ -25,7 +24,7 @@ def poisoned_seeds(seeds):
 @pytest.mark.parametrize("max_in_flight", [1, 16])
 async def test_one_pair_is_lost_and_the_run_goes_on(poisoned_seeds, max_in_flight, make_run, stats, tmp_path):
     with sandbox_server(ServerConfig(poison=POISON)) as url:
-        run = make_run(tmp_path, f"m@{url}", CLIENT, num_pairs=7, max_in_flight=max_in_flight)
+        run = make_run(tmp_path, f"m@{url}", **CLIENT, num_pairs=7, max_in_flight=max_in_flight)
         report = await run.go(poisoned_seeds)
         by_fault = stats(url)["by_fault"]
     assert (report.status, report.num_pairs, report.failures) == ("complete", 7, {"endpoint_unavailable": 1})
@@ -33,13 +32,13 @@ async def test_one_pair_is_lost_and_the_run_goes_on(poisoned_seeds, max_in_fligh
     (failure,) = run.failures
     assert (failure["seed_id"], failure["role"], failure["side"]) == ("seed-3", "user", "chosen")
     assert "HTTP 500" in failure["detail"]
-    assert by_fault == {"poison": CLIENT.retry.max_tries}
+    assert by_fault == {"poison": RetryPolicy().max_tries}
 
 
 async def test_it_takes_no_replica_with_it(poisoned_seeds, make_run, stats, tmp_path):
     with sandbox_server(ServerConfig(poison=POISON)) as first, sandbox_server(ServerConfig(poison=POISON)) as second:
-        run = make_run(tmp_path, f"m@{first},m@{second}", CLIENT, num_pairs=7, max_in_flight=1)
+        run = make_run(tmp_path, f"m@{first},m@{second}", **CLIENT, num_pairs=7, max_in_flight=1)
         report = await run.go(poisoned_seeds)
         num_poisoned = [stats(url)["by_fault"].get("poison", 0) for url in (first, second)]
     assert (report.status, report.num_pairs, report.failures) == ("complete", 7, {"endpoint_unavailable": 1})
-    assert sum(num_poisoned) == CLIENT.retry.max_tries
+    assert sum(num_poisoned) == RetryPolicy().max_tries

@@ -3,11 +3,15 @@
 import asyncio
 import sqlite3
 from collections import defaultdict
+from contextlib import aclosing
 
 import pytest
 
+from music.llm.endpoints import load_model
 from music.llm.openai import ClientSettings
 from music.llm.retry import RetryPolicy
+from music_agents.run.endpoints import paced_endpoints
+from music_agents.run.roles import make_progress
 
 IN_FLIGHT = 24
 NUM_LEFT = 200
@@ -51,7 +55,7 @@ async def test_one_that_is_killed_costs_no_pair_and_is_used_again(
     victim, *others = cluster
     # More pairs than it takes; the run is stopped when the test has seen what it is about, and then finished.
     run = make_run(tmp_path, endpoint, num_pairs=3000, max_in_flight=IN_FLIGHT)
-    progress = run.job.progress()
+    progress = make_progress(run.config)
     task = asyncio.create_task(run.go(progress=progress))
     await stats_once(victim.url, "requests", 50, task)
     victim.kill()
@@ -77,14 +81,14 @@ async def test_with_patience_an_outage_of_all_replicas_costs_no_pair(
 ):
     """All are killed, stay away until every pair in flight has failed more often than tries allow, and come back."""
     policy = RetryPolicy(max_tries=2, backoff=0.05, max_backoff=0.1, patience=600.0)
-    run = make_run(tmp_path, endpoint, ClientSettings(retry=policy), num_pairs=60, max_in_flight=IN_FLIGHT)
-    models = run.job.endpoints
-    async with models.open() as opened:
-        task = asyncio.create_task(run.go_with(opened))
+    run = make_run(tmp_path, endpoint, num_pairs=60, max_in_flight=IN_FLIGHT)
+    async with aclosing(load_model(endpoint, ClientSettings(retry=policy))) as model:
+        models = dict.fromkeys(("user", "assistant", "contrast"), model)
+        task = asyncio.create_task(run.go_with(models))
         await stats_once(cluster[0].url, "requests", 20, task)
         for server in cluster:
             server.kill()
-        paced = opened.endpoints()
+        paced = paced_endpoints(models)
         while sum(model.pacer.errors["EndpointUnreachable"] for model in paced) < 5 * IN_FLIGHT:
             assert not task.done(), task.result()
             await asyncio.sleep(0.01)  # the run's own progress: there is no event to wait for
@@ -104,7 +108,7 @@ async def test_one_that_hangs_costs_time_and_no_pair(servers, make_run, stats, t
     whole = make_run(tmp_path / "whole", ",".join(f"m@{server.url}" for server in sound), **settings)
     await whole.go()
     endpoint = ",".join(f"m@{server.url}" for server in (hanging, *sound))
-    run = make_run(tmp_path / "run", endpoint, ClientSettings(timeout=2.0), **settings)
+    run = make_run(tmp_path / "run", endpoint, timeout=2.0, **settings)
     report = await run.go()
     assert stats(hanging.url)["requests"] > 0
     assert (report.status, report.num_pairs) == ("complete", 40)

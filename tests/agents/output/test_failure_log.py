@@ -12,7 +12,7 @@ from music.errors import MusicError
 from music.pairs import ContrastivePair, Usage
 from music_agents.failures import MAX_TEXT, FailedPair, FailureReason, shown
 from music_agents.output.failure_log import MAX_REOPENED, FailureLog, read_failures
-from music_agents.output.shards import PairTable
+from music_agents.output.pair_table import PairTable
 
 NUM_PAIRS = 10
 SHARD_SIZE = 3

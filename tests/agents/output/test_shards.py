@@ -10,9 +10,8 @@ from music.conversation import Conversation
 from music.errors import MusicError
 from music.pairs import ContrastivePair, TurnContrast, Usage
 from music.preferences import read_preferences
-from music_agents.output.schema import PAIR_SCHEMA
-from music_agents.output.shard_folder import ShardError, close_gap, drop_rows
-from music_agents.output.shards import PairTable
+from music_agents.output.pair_table import PairTable
+from music_agents.output.shard_folder import PAIR_SCHEMA, ShardError, close_gap, drop_rows
 from music_agents.quality import read_saved_pairs
 
 

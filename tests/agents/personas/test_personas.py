@@ -18,7 +18,7 @@ from music_agents.personas import Patience, Persona
 from music_agents.personas.sampler import PersonaSampler
 from music_agents.personas.sources import ListedPersonas, load_personas
 from music_agents.roles import RoleView
-from music_agents.roles.user import UserRole
+from music_agents.roles.model_roles import UserRole
 from music_agents.seeds import Seed
 
 FULL = Persona(

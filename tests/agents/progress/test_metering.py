@@ -11,7 +11,7 @@ from music.llm.spending.budget import Budget, PriceTable
 from music.llm.spending.ledger import Ledger
 from music.llm.spending.records import Charges
 from music_agents.failures import FailureReason, RoleFailedError
-from music_agents.progress import RunProgress, StopReason
+from music_agents.progress import RunProgress, StopCause
 from music_agents.progress.metering import MeteredModel
 
 REMOTE = "m@http://127.0.0.1:8000/v1"
@@ -97,7 +97,7 @@ async def test_a_budget_is_overshot_by_no_more_than_what_is_in_flight(budget):
         await model.complete(request())
     assert refused.value.reason is FailureReason.INTERRUPTED
     assert inner.num_sent == 13
-    assert progress.stop_reason is StopReason.BUDGET
+    assert progress.stop_reason is StopCause.BUDGET
 
 
 async def test_what_earlier_sessions_spent_counts():
@@ -130,7 +130,7 @@ async def test_the_run_stops_once_most_recent_calls_fail():
     inner, progress = Scripted(answer), RunProgress()
     await ask(metered(inner, progress), 200)
     assert inner.num_sent == 90 + 51
-    assert progress.stop_reason is StopReason.STALLED
+    assert progress.stop_reason is StopCause.STALLED
     assert "51 of the last 100 calls failed, 45 of them by endpoint_unavailable" in progress.stop_detail
     assert "no connection, try 141" in progress.stop_detail
     assert progress.errors == {"endpoint_unavailable": 45, "request_rejected": 6}
@@ -158,12 +158,12 @@ async def test_a_dead_endpoint_stops_the_run_after_twenty_calls():
     finally:
         await model.aclose()
     assert progress.errors == {"endpoint_unavailable": 20}
-    assert progress.stop_reason is StopReason.STALLED
+    assert progress.stop_reason is StopCause.STALLED
     assert isinstance(outcomes[-1][0], RoleFailedError)  # type: ignore[index]
 
 
 async def test_a_run_that_stops_keeps_its_first_reason():
     progress = RunProgress()
     progress.stop()
-    progress.stop(StopReason.STALLED, "all is lost")
-    assert (progress.stop_reason, progress.stop_detail) == (StopReason.USER, "as asked")
+    progress.stop(StopCause.STALLED, "all is lost")
+    assert (progress.stop_reason, progress.stop_detail) == (StopCause.USER, "as asked")

@@ -7,8 +7,8 @@ import pytest
 
 from music.llm.chat import EndpointTimeoutError, EndpointUnreachableError
 from music_agents.failures import FailureReason
-from music_agents.progress import RunProgress, StopReason, stop_on_signals
-from music_agents.progress.distribution import Distribution
+from music_agents.progress import RunProgress, StopCause, stop_on_signals
+from music_agents.progress.progress import Distribution
 
 
 def test_pairs_of_earlier_sessions_count():
@@ -47,7 +47,7 @@ def test_quantiles_are_right_to_five_percent():
 @pytest.mark.skipif(sys.platform == "win32", reason="no signal handlers on the loop")
 async def test_the_second_interrupt_cuts_the_run_short_whatever_else_stops_it():
     progress = RunProgress()
-    progress.stop(StopReason.BUDGET, "spent")
+    progress.stop(StopCause.BUDGET, "spent")
 
     async def run() -> None:
         with stop_on_signals(progress):
@@ -58,4 +58,4 @@ async def test_the_second_interrupt_cuts_the_run_short_whatever_else_stops_it():
     task = asyncio.create_task(run())
     await asyncio.wait([task])
     assert task.cancelled()
-    assert progress.stop_reason is StopReason.BUDGET
+    assert progress.stop_reason is StopCause.BUDGET

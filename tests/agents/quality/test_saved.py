@@ -2,7 +2,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from music.pairs import ContrastivePair, TurnContrast, Usage
-from music_agents.output.schema import PAIR_SCHEMA
+from music_agents.output.shard_folder import PAIR_SCHEMA
 from music_agents.quality import read_saved_pairs
 
 

@@ -6,7 +6,7 @@ from music.conversation import Conversation, Message
 from music.llm.chat import ChatReply, ReplyOutcome, Sampling
 from music_agents.failures import FailureReason, RoleFailedError
 from music_agents.roles import RoleView
-from music_agents.roles.asking import ask
+from music_agents.roles.model_roles import ask
 
 VIEW = RoleView(
     conversation=Conversation().user("Hi!"), side="chosen", part="assistant", turn=0, num_turns=1, pair=0, run_seed=0

@@ -5,8 +5,8 @@ import pytest
 from music.sandbox import SandboxModel
 from music.sandbox.world.seeds import seed_pairs
 from music_agents.roles import RoleView
+from music_agents.roles.model_roles import UserRole
 from music_agents.roles.speech import asks, plain, without_stop_marks
-from music_agents.roles.user import UserRole
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from music.sandbox.world.seeds import seed_pairs
 from music_agents.failures import FailureReason, RoleFailedError
 from music_agents.personas import Persona
 from music_agents.roles import RoleView
-from music_agents.roles.user import UserRole
+from music_agents.roles.model_roles import UserRole
 from music_agents.roles.user_gates import DEFAULT_USER_GATES, refuse_stops
 
 TALK = (

@@ -5,14 +5,13 @@ from typing import Any
 import pytest
 
 from music.conversation import Conversation
-from music.llm.cache import ReplyCache
 from music.llm.chat import ChatModel, ChatReply, ChatRequest
 from music.pairs import PreferencePair
 from music.prompts import PromptKind
-from music_agents import RoleModels, RunReport, SimulationConfig, run_simulation
+from music_agents import RunReport, SimulationConfig, run_simulation
 from music_agents.personas import PersonaSource
 from music_agents.progress import RunProgress
-from music_agents.run import GraphFactory, standard_graph
+from music_agents.run import GraphFactory
 
 Answer = Callable[[PromptKind, Conversation, ChatRequest], str | ChatReply]
 
@@ -25,25 +24,23 @@ async def run_into(
     *,
     judge: ChatModel | None = None,
     personas: PersonaSource | None = None,
-    graph: GraphFactory = standard_graph,
+    graph: GraphFactory | None = None,
     retry_failed: bool = False,
-    cache: ReplyCache | None = None,
     **settings: Any,
 ) -> RunReport:
     # The gates are off by default, as the fake users and assistants say what they please.
     plain = {"num_pairs": 8, "num_turns": 2, "shard_size": 3, "gates": False, "strategy": {"instruction": 1.0}}
     config = SimulationConfig(**{**plain, **settings})
-    models = RoleModels(user=model, assistant=model, contrast=model, judge=judge)
+    models = {"user": model, "assistant": model, "contrast": model} | ({"judge": judge} if judge else {})
     return await run_simulation(
-        directory,
-        seeds,
-        models,
         config,
-        progress,
+        directory,
+        models=models,
+        seeds=seeds,
         personas=personas,
         graph=graph,
+        progress=progress,
         retry_failed=retry_failed,
-        cache=cache,
     )
 
 

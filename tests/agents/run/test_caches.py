@@ -2,7 +2,6 @@
 
 import pytest
 
-from music.llm.cache import ReplyCache
 from music.llm.spending.budget import Budget, PriceTable
 from music.llm.spending.ledger import Ledger
 from music_agents import RunStatus
@@ -10,9 +9,8 @@ from music_agents.progress import RunProgress
 
 
 @pytest.fixture
-async def cache(tmp_path):
-    async with ReplyCache(tmp_path / "cache.sqlite") as opened:
-        yield opened
+def cache(tmp_path):
+    return tmp_path / "cache.sqlite"
 
 
 async def test_a_run_with_other_settings_pays_only_for_what_they_change(tmp_path, fake_model, seeds, run, cache):

@@ -15,66 +15,57 @@ from music.llm.journal import ChangedSettingsError
 from music.llm.openai import OpenAIChatModel
 from music.sandbox.model import SandboxModel
 from music.sandbox.world.seeds import seed_pairs
-from music_agents import RoleModels, SimulationConfig, run_simulation
-from music_agents.progress import RunProgress, StopReason
-from music_agents.run import RoleEndpoints, SimulationJob, read_options
+from music_agents import SimulationConfig, run_simulation
+from music_agents.progress import RunProgress, StopCause
+from music_agents.run.endpoints import load_models, paced_endpoints
 
 
 def test_each_role_has_its_own_and_a_judge_takes_no_short_form():
-    options = read_options(["user.temperature=0.9", "judge.top_p=0.5", "user.headers.X-A=1"], 0.3, 64)
-    config = SimulationConfig(
-        num_pairs=1,
-        temperature=options.temperature,
-        max_reply_tokens=options.max_reply_tokens,
-        sampling=options.sampling,
-    )
+    options = ["user.temperature=0.9", "judge.top_p=0.5", "user.headers.X-A=1"]
+    config = SimulationConfig(options=options, temperature=0.3, max_reply_tokens=64)
     assert config.sampling_of("user") == Sampling(temperature=0.9, max_tokens=64)
     assert config.sampling_of("assistant") == Sampling(temperature=0.3, max_tokens=64)
     assert config.sampling_of("judge") == Sampling(top_p=0.5)
-    assert list(options.connections) == ["user"]
-    assert config == SimulationConfig.model_validate_json(config.model_dump_json())
+    connections = {role: own.connection for role, own in config.request_options().items()}
+    assert [role for role, connection in connections.items() if connection != Connection()] == ["user"]
+    plain = SimulationConfig(options=options[:2], temperature=0.3)
+    assert plain == SimulationConfig.model_validate_json(plain.model_dump_json())
 
 
 def test_no_option_leaves_the_settings_as_they_are():
-    options = read_options(None)
-    assert (options.temperature, options.sampling, options.connections) == (None, {}, {})
-    with pytest.raises(InvalidInputError, match="--temperature"):
-        read_options(["temperature=1"], 0.5)
+    settings = SimulationConfig().fixed()
+    assert (settings["temperature"], settings["max_reply_tokens"], settings["sampling"]) == (None, None, {})
+    with pytest.raises(ValueError, match="--temperature"):
+        SimulationConfig(options=["temperature=1"], temperature=0.5)
 
 
 async def test_roles_that_ask_alike_share_a_model_and_others_do_not():
     endpoint = "m@http://127.0.0.1:9/v1"
-    endpoints = RoleEndpoints(
-        user=endpoint, assistant=endpoint, contrast=endpoint, connections={"user": Connection(query={"v": "1"})}
-    )
-    async with endpoints.open() as models:
-        assert models.assistant is models.contrast is not models.user
-        assert len(models.endpoints()) == 2
+    config = SimulationConfig(user=endpoint, assistant=endpoint, contrast=endpoint, options=["user.query.v=1"])
+    async with load_models(config) as models:
+        assert models["assistant"] is models["contrast"] is not models["user"]
+        assert len(paced_endpoints(models)) == 2
 
 
 async def test_options_reach_the_requests_of_their_role_and_a_changed_one_is_refused(tmp_path, fake_model, seeds, run):
     model = fake_model()
-    sampling = {"user": Sampling(temperature=0.9, stop=("\n",)), "judge": Sampling(top_p=0.5)}
-    await run(tmp_path, seeds, model, sampling=sampling, temperature=0.3, num_pairs=2)
+    options = ["user.temperature=0.9", "user.stop=\n", "judge.top_p=0.5"]
+    await run(tmp_path, seeds, model, options=options, max_reply_tokens=64, num_pairs=2)
     by_part = {key.split("/")[3]: request.sampling for request in model.requests if (key := request.key)}
-    assert by_part["user"] == sampling["user"]
-    assert by_part["assistant"] == Sampling(temperature=0.3)
-    changed = sampling | {"user": Sampling(temperature=0.8, stop=("\n",))}
+    assert by_part["user"] == Sampling(temperature=0.9, stop=("\n",), max_tokens=64)
+    assert by_part["assistant"] == Sampling(max_tokens=64)
+    changed = ["user.temperature=0.8", *options[1:]]
     with pytest.raises(ChangedSettingsError, match=r"sampling\.user\.temperature: 0\.9 -> 0\.8"):
-        await run(tmp_path, seeds, model, sampling=changed, temperature=0.3, num_pairs=2)
+        await run(tmp_path, seeds, model, options=changed, max_reply_tokens=64, num_pairs=2)
 
 
-async def test_header_and_query_values_are_kept_nowhere(tmp_path, fake_model, seeds):
-    connections = {"user": Connection(headers={"X-Key": "hunter2hunter2"}, query={"sig": "hunter2"})}
-    job = SimulationJob(
-        seeds="sandbox",
-        endpoints=RoleEndpoints(connections=connections),
-        config=SimulationConfig(num_pairs=2, num_turns=1),
-    )
-    await job.run(tmp_path, seed_pairs(4, 0), job.progress())
+async def test_header_and_query_values_are_kept_nowhere(tmp_path):
+    options = ["user.headers.X-Key=hunter2hunter2", "user.query.sig=hunter2"]
+    config = SimulationConfig(options=options, num_pairs=2, num_turns=1)
+    await run_simulation(config, tmp_path, seeds=seed_pairs(4, 0))
     held = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert b"hunter2" not in held
-    assert "hunter2" not in f"{job!r} {job.model_dump_json()}"
+    assert "hunter2" not in f"{config!r} {config.model_dump_json()}"
 
 
 @pytest.fixture
@@ -105,9 +96,8 @@ async def strict_server():
 
 async def test_what_a_server_refused_is_reported_once_and_kept_with_the_run(strict_server, tmp_path, caplog):
     url, bodies = strict_server
-    endpoints = RoleEndpoints(user=f"m@{url}", assistant=f"m@{url}", contrast=f"m@{url}")
-    job = SimulationJob(seeds="sandbox", endpoints=endpoints, config=SimulationConfig(num_pairs=3, num_turns=1))
-    report = await job.run(tmp_path, seed_pairs(4, 0), job.progress())
+    config = SimulationConfig(assistant=f"m@{url}", user=f"m@{url}", contrast=f"m@{url}", num_pairs=3, num_turns=1)
+    report = await run_simulation(config, tmp_path, seeds=seed_pairs(4, 0))
     assert report.status == "complete"
     assert json.loads((tmp_path / "run.json").read_bytes())["unsupported"] == {f"m@{url}": ["seed"]}
     assert [record.message for record in caplog.records] == [f"m@{url} refuses seed: it is asked without from now on"]
@@ -118,20 +108,23 @@ async def test_a_stop_lets_go_what_waits_and_a_model_of_ones_own_goes_on_in_the_
     """A budget that is reached ends waiting, too."""
     progress = RunProgress()
     async with aclosing(OpenAIChatModel("m", "http://127.0.0.1:9/v1")) as model:
-        models = RoleModels(user=model, assistant=model, contrast=model)
-        with progress.asking(models.by_role().values()):
+        models = {"user": model, "assistant": model, "contrast": model}
+        with progress.asking(models.values()):
             resting = asyncio.create_task(model.pacer.sleep(600.0))
             await asyncio.sleep(0)
-            progress.stop(StopReason.BUDGET, "spent")
+            progress.stop(StopCause.BUDGET, "spent")
             with pytest.raises(StoppedWaitingError):
                 await resting
         await model.pacer.sleep(0.001)
-        report = await run_simulation(tmp_path, seeds, models, SimulationConfig(num_pairs=2), progress)
+        config = SimulationConfig(num_pairs=2)
+        report = await run_simulation(config, tmp_path, models=models, seeds=seeds, progress=progress)
     assert (report.status, report.failures) == ("budget", {})
 
 
 def test_options_of_a_role_that_nobody_plays_are_refused():
+    config = SimulationConfig(options=["judge.top_p=0.5"])
     with pytest.raises(InvalidInputError, match=r"--option judge\.top_p: expected --judge, too: nobody plays it"):
-        read_options(["judge.top_p=0.5"], unplayed=["weaker", "judge"])
-    assert read_options(["judge.top_p=0.5"], unplayed=["weaker"]).sampling["judge"] == Sampling(top_p=0.5)
-    assert read_options(["top_p=0.5"], unplayed=["weaker"]).sampling["user"] == Sampling(top_p=0.5)
+        config.endpoints()
+    assert "judge" in config.model_copy(update={"judge": "sandbox"}).endpoints()
+    assert config.sampling_of("judge") == Sampling(top_p=0.5)
+    assert SimulationConfig(options=["top_p=0.5"]).sampling_of("user") == Sampling(top_p=0.5)

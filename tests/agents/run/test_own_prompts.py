@@ -10,7 +10,7 @@ from music.cli import main
 from music.llm.journal import ChangedSettingsError
 from music_agents.personas import Persona
 from music_agents.personas.sources import ListedPersonas
-from music_agents.run import OwnPrompt
+from music_agents.run_config import OwnPrompt
 
 DOCS = Path(__file__).parents[3] / "docs" / "prompts.md"
 CURT = "{% extends base %}{% block task %}Write a modified instruction, and answer it curtly.{% endblock %}"

@@ -7,13 +7,12 @@ import pytest
 from aiohttp import web
 
 from music.conversation import Message
-from music.llm.chat import Sampling
 from music.llm.openai import ClientSettings, OpenAIChatModel
 from music.llm.replicas import ReplicatedModel
 from music.llm.retry import RetryPolicy
 from music.prompts import read_prompt, render_contrast_reply
-from music_agents import RoleModels, SimulationConfig, run_simulation
-from music_agents.run.probing import EndpointNotReadyError
+from music_agents import SimulationConfig, run_simulation
+from music_agents.run.endpoints import EndpointNotReadyError
 
 PROBE_WORDS = "Reply with the word OK"
 
@@ -89,9 +88,9 @@ def nobody():
 
 async def simulate(directory, seeds, model, **settings):
     config = SimulationConfig(**({"num_pairs": 2, "num_turns": 1, "gates": False} | settings))
-    models = RoleModels(user=model, assistant=model, contrast=model)
+    models = {"user": model, "assistant": model, "contrast": model}
     try:
-        return await run_simulation(directory, seeds, models, config, probe=True)
+        return await run_simulation(config, directory, models=models, seeds=seeds, probe=True)
     finally:
         await model.aclose()
 
@@ -152,7 +151,7 @@ async def test_a_refused_option_stops_the_run_whichever_role_has_it(serve, seeds
     with pytest.raises(EndpointNotReadyError, match=r"^user, assistant, contrast: .*leave out --temperature"):
         await simulate(tmp_path / "all", seeds, model, temperature=0.5)
     with pytest.raises(EndpointNotReadyError, match=r"^contrast: .*the server does not take 'temperature'"):
-        await simulate(tmp_path / "one", seeds, model, sampling={"contrast": Sampling(temperature=0.5)})
+        await simulate(tmp_path / "one", seeds, model, options=["contrast.temperature=0.5"])
     assert (server.probes, server.others) == (1, 0)  # user and assistant are asked together
 
 

@@ -14,10 +14,10 @@ from music.llm.spending.records import AccountSpending, Spending
 from music.sandbox.model import SandboxModel
 from music.sandbox.server.wire import read_chat_request, write_completion
 from music.sandbox.world.seeds import seed_pairs
-from music_agents.failures import FailureReason
+from music_agents import SimulationConfig
+from music_agents.failures import FailureReason, remedy
 from music_agents.progress import RunProgress
-from music_agents.remedies import remedy
-from music_agents.run import RoleEndpoints, RunReport, RunStatus, SimulationConfig, SimulationJob
+from music_agents.run import RunReport, RunStatus, run_simulation
 from music_agents.run.report import drop_warnings, reply_warnings
 
 SEEDS = seed_pairs(50, 0)
@@ -62,9 +62,8 @@ def simulate(serve, tmp_path) -> Callable[..., Awaitable[RunReport]]:
 
     async def run(model: str, progress: RunProgress | None = None, **models: str) -> RunReport:
         endpoints = {role: f"{models.get(role, model)}@{serve[0]}" for role in ("user", "assistant", "contrast")}
-        config = SimulationConfig(num_pairs=NUM_PAIRS, num_turns=NUM_TURNS, max_in_flight=8)
-        job = SimulationJob(seeds="sandbox", endpoints=RoleEndpoints(**endpoints), config=config)
-        return await job.run(tmp_path / "out", SEEDS, progress or job.progress())
+        config = SimulationConfig(num_pairs=NUM_PAIRS, num_turns=NUM_TURNS, max_in_flight=8, **endpoints)
+        return await run_simulation(config, tmp_path / "out", seeds=SEEDS, progress=progress)
 
     return run
 

@@ -12,7 +12,7 @@ from music.prompts import PromptKind
 from music_agents import RunStatus, SimulationStalledError
 from music_agents.output.failure_log import MAX_REOPENED
 from music_agents.progress import RunProgress
-from music_agents.stalling import MAX_UNANSWERED, MAX_USELESS
+from music_agents.stall_detection import MAX_UNANSWERED, MAX_USELESS
 
 HOSTILE = "\x1b[2J" + "<modified> " * 1000
 SMALL = {"num_pairs": 4, "num_turns": 1, "max_in_flight": 8}
@@ -146,10 +146,10 @@ async def test_a_role_that_fails_without_asking_anybody_stalls_too(tmp_path, see
     async def silent(view):
         raise RoleFailedError("nothing to say")
 
-    def graph(casting):
+    def graph(roles):
         from dataclasses import replace
 
-        return build_pair_graph(replace(casting.roles, user=silent))
+        return build_pair_graph(replace(roles, user=silent))
 
     await stall(run, tmp_path, seeds, fake_model(), graph=graph)
 
@@ -245,8 +245,8 @@ class TestAnotherStrategy:
     async def test_in_a_graph_of_ones_own_nothing_is_reused(self, tmp_path, fake_model, unparsed, seeds, run):
         from music_agents import build_pair_graph
 
-        def graph(casting):
-            return build_pair_graph(casting.roles)
+        def graph(roles):
+            return build_pair_graph(roles)
 
         first, second = fake_model(unparsed()), fake_model()
         await stall(run, tmp_path, seeds, first, graph=graph)
@@ -256,7 +256,7 @@ class TestAnotherStrategy:
 
 async def test_pairs_are_on_disk_soon_after_they_end(tmp_path, fake_model, seeds, run, shards, monkeypatch):
     """The shard that grows is read while the run waits for a slow pair."""
-    from music_agents.output.shards import PairTable
+    from music_agents.output.pair_table import PairTable
 
     flushed, flush = asyncio.Event(), PairTable.flush
 

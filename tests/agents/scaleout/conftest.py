@@ -14,7 +14,7 @@ import pytest
 
 from music.sandbox.server import ServerConfig, sandbox_server
 from music.sandbox.world.seeds import seed_pairs
-from music_agents import RoleEndpoints, SimulationConfig, SimulationJob
+from music_agents import SimulationConfig, run_simulation
 
 NUM_PAIRS = 24
 NUM_TURNS = 2
@@ -32,14 +32,10 @@ class Site:
         self.base_url = base_url
         self.seeds = seeds
 
-    def job(self, **settings) -> SimulationJob:
-        endpoint = f"m@{self.base_url}"
+    def config(self, **settings) -> SimulationConfig:
+        roles = dict.fromkeys(("user", "assistant", "contrast"), f"m@{self.base_url}")
         config = {"num_pairs": NUM_PAIRS, "num_turns": NUM_TURNS, "max_in_flight": IN_FLIGHT, "strategy": {STRATEGY: 1}}
-        return SimulationJob(
-            seeds=str(self.seeds),
-            endpoints=RoleEndpoints(user=endpoint, assistant=endpoint, contrast=endpoint, judge="sandbox"),
-            config=SimulationConfig(**(config | settings)),
-        )
+        return SimulationConfig(seeds=str(self.seeds), **(roles | {"judge": "sandbox"} | config | settings))
 
     def start(self, out: Path, *flags: str) -> subprocess.Popen[str]:
         shell = [sys.executable, "-c", "from music.cli import main; main()"]
@@ -95,12 +91,12 @@ def site(tmp_path_factory) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="session")
-def alone(tmp_path_factory) -> Callable[[SimulationJob], Path]:
-    """Does a job in one process, uninterrupted."""
+def alone(tmp_path_factory) -> Callable[[SimulationConfig], Path]:
+    """Simulates in one process, uninterrupted."""
 
-    def run(job: SimulationJob) -> Path:
+    def run(config: SimulationConfig) -> Path:
         directory = tmp_path_factory.mktemp("alone")
-        report = asyncio.run(job.run(directory, job.read_seeds(), job.progress()))
+        report = asyncio.run(run_simulation(config, directory))
         assert report.status == "complete"
         assert sum(report.failures.values()) >= 3, report.failures
         return directory
@@ -110,4 +106,4 @@ def alone(tmp_path_factory) -> Callable[[SimulationJob], Path]:
 
 @pytest.fixture(scope="session")
 def whole(site, alone) -> Path:
-    return alone(site.job())
+    return alone(site.config())

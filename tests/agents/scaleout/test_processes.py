@@ -9,9 +9,9 @@ import psutil
 import pytest
 
 from music.errors import InvalidInputError
-from music_agents import RunStatus
+from music_agents import RunStatus, run_simulation
 from music_agents.progress import RunProgress
-from music_agents.scaleout import ProcessCrew, ShareFailedError, simulate_in_shares
+from music_agents.scaleout import PartitionFailedError, ProcessWorkerPool, run_distributed
 
 
 class Shown:
@@ -21,30 +21,30 @@ class Shown:
         self.last = None
 
     @asynccontextmanager
-    async def __call__(self, board):
+    async def __call__(self, aggregate):
         yield
-        self.last = board.snapshot("end")
+        self.last = aggregate.snapshot("end")
 
 
-class SmallCrew:
-    """One worker out of a crew."""
+class SmallPool:
+    """One worker out of a pool."""
 
     num_workers = 1
 
-    def __init__(self, crew) -> None:
-        self.run = crew.run
+    def __init__(self, pool) -> None:
+        self.run = pool.run
 
 
 @pytest.fixture(scope="module")
-def crew():
+def pool():
     """Two workers that stay on: starting them is what takes the time."""
-    crew = ProcessCrew(2)
-    yield crew
-    asyncio.run(crew.__aexit__(None, None, None))
+    pool = ProcessWorkerPool(2)
+    yield pool
+    asyncio.run(pool.__aexit__(None, None, None))
 
 
-def run(job, directory, crew, shown=None, **options):
-    begun = simulate_in_shares(job, directory, crew, RunProgress(), display=shown or Shown(), **options)
+def run(config, directory, pool, shown=None, **options):
+    begun = run_distributed(config, directory, pool, RunProgress(), display=shown or Shown(), **options)
     return asyncio.run(begun)
 
 
@@ -59,10 +59,10 @@ def num_calls(directory) -> int:
     return sum(account["num_calls"] for account in accounts if account["account"] != "judge")
 
 
-def test_the_output_is_that_of_one_process(crew, site, alone, output, tmp_path):
-    job, shown = site.job(shard_size=7), Shown()
-    whole = alone(job)
-    report = run(job, tmp_path, crew, shown)
+def test_the_output_is_that_of_one_process(pool, site, alone, output, tmp_path):
+    config, shown = site.config(shard_size=7), Shown()
+    whole = alone(config)
+    report = run(config, tmp_path, pool, shown)
     assert report.status is RunStatus.COMPLETE
     assert output(tmp_path) == output(whole)
     mine, theirs = (json.loads((directory / "run.json").read_bytes()) for directory in (tmp_path, whole))
@@ -77,57 +77,57 @@ def test_the_output_is_that_of_one_process(crew, site, alone, output, tmp_path):
     assert last.failures == theirs["failures"]
 
     before = site.num_requests()
-    more = site.job(shard_size=7, num_pairs=40)
-    assert run(more, tmp_path, SmallCrew(crew)).num_pairs == 40  # one worker does both shares
+    more = site.config(shard_size=7, num_pairs=40)
+    assert run(more, tmp_path, SmallPool(pool)).num_pairs == 40  # one worker does both partitions
     assert output(tmp_path) == output(alone(more))
     assert site.num_requests() - before == 2 * num_calls(tmp_path) - num_calls(whole)
-    assert run(more, tmp_path, ProcessCrew(3)).status is RunStatus.COMPLETE
+    assert run(more, tmp_path, ProcessWorkerPool(3)).status is RunStatus.COMPLETE
     with pytest.raises(InvalidInputError, match="more than the 24 wanted"):
-        run(job, tmp_path, crew)
+        run(config, tmp_path, pool)
 
 
-def test_failed_pairs_are_tried_again_as_in_one_process(crew, site, output, tmp_path):
-    job = site.job()
+def test_failed_pairs_are_tried_again_as_in_one_process(pool, site, output, tmp_path):
+    config = site.config()
     for directory in (tmp_path / "one", tmp_path / "two"):
         for retry_failed in (False, True):
             if directory.name == "one":
-                asyncio.run(job.run(directory, job.read_seeds(), job.progress(), retry_failed=retry_failed))
+                asyncio.run(run_simulation(config, directory, retry_failed=retry_failed))
             else:
-                run(job, directory, crew, retry_failed=retry_failed)
+                run(config, directory, pool, retry_failed=retry_failed)
     assert output(tmp_path / "two") == output(tmp_path / "one")
 
 
-def test_the_budget_holds_for_the_whole_run(crew, site, whole, output, tmp_path):
+def test_the_budget_holds_for_the_whole_run(pool, site, whole, output, tmp_path):
     num_tokens = json.loads((whole / "run.json").read_bytes())["spending"]["num_tokens"]
     bound = num_tokens // 2
-    report = run(site.job(max_total_tokens=bound), tmp_path, crew)
+    report = run(site.config(max_total_tokens=bound), tmp_path, pool)
     assert report.status is RunStatus.BUDGET
     assert "of --max-total-tokens" in report.detail
     assert bound <= report.spending.num_tokens <= bound + site.in_flight * 1000
     assert 0 < report.num_pairs < 24
-    assert run(site.job(max_total_tokens=bound), tmp_path, crew).spending == report.spending
+    assert run(site.config(max_total_tokens=bound), tmp_path, pool).spending == report.spending
     # Just enough: what one share leaves over, the other may spend.
-    assert run(site.job(max_total_tokens=num_tokens + 1), tmp_path, crew).status is RunStatus.COMPLETE
+    assert run(site.config(max_total_tokens=num_tokens + 1), tmp_path, pool).status is RunStatus.COMPLETE
     assert output(tmp_path) == output(whole)
 
 
-def test_another_price_later_leaves_what_is_spent_as_it_is(crew, site, tmp_path):
-    first = run(site.job(num_pairs=6, prices=["m=100:100"]), tmp_path, crew)
+def test_another_price_later_leaves_what_is_spent_as_it_is(pool, site, tmp_path):
+    first = run(site.config(num_pairs=6, prices=["m=100:100"]), tmp_path, pool)
     charged = [row for row in first.spending.accounts if row.account != "judge"]  # which is free
     num_tokens = sum(row.prompt_tokens + row.completion_tokens for row in charged)
     assert first.spending.cost == pytest.approx(1e-4 * num_tokens)
-    again = run(site.job(num_pairs=6, prices=["m=900:900"]), tmp_path, crew)
+    again = run(site.config(num_pairs=6, prices=["m=900:900"]), tmp_path, pool)
     assert again.spending == first.spending
-    more = run(site.job(num_pairs=8, prices=["m=0:0"], max_cost=9.0), tmp_path, crew)
+    more = run(site.config(num_pairs=8, prices=["m=0:0"], max_cost=9.0), tmp_path, pool)
     assert more.spending.cost == first.spending.cost
     assert more.spending.num_tokens > first.spending.num_tokens
 
 
-def test_workers_share_a_cache_with_each_other_and_with_other_runs(crew, site, whole, output, tmp_path):
-    job = site.job().model_copy(update={"cache": tmp_path / "cache.sqlite"})
-    first = run(job, tmp_path / "first", crew)
+def test_workers_share_a_cache_with_each_other_and_with_other_runs(pool, site, whole, output, tmp_path):
+    config = site.config().model_copy(update={"cache": tmp_path / "cache.sqlite"})
+    first = run(config, tmp_path / "first", pool)
     before = site.num_requests()
-    again = run(job, tmp_path / "again", crew)
+    again = run(config, tmp_path / "again", pool)
     assert output(tmp_path / "first") == output(tmp_path / "again") == output(whole)
     assert site.num_requests() == before
     assert (again.spending.num_calls, again.spending.num_tokens) == (0, 0)
@@ -135,21 +135,21 @@ def test_workers_share_a_cache_with_each_other_and_with_other_runs(crew, site, w
     assert again.spending.sum("num_reused") == paid_and_reused > 0
 
 
-def test_a_run_stays_what_it_was_begun_as(crew, site, whole, tmp_path):
+def test_a_run_stays_what_it_was_begun_as(pool, site, whole, tmp_path):
     with pytest.raises(InvalidInputError, match="begun in one process"):
-        run(site.job(), whole, crew)
+        run(site.config(), whole, pool)
     (tmp_path / "shares.json").write_text('{"num_shares": 2}')
-    job = site.job()
+    config = site.config()
     with pytest.raises(InvalidInputError, match="begun in shares"):
-        asyncio.run(job.run(tmp_path, job.read_seeds(), job.progress()))
+        asyncio.run(run_simulation(config, tmp_path))
 
 
-def test_what_a_worker_cannot_do_is_said_and_ends_the_run(crew, site, tmp_path):
+def test_what_a_worker_cannot_do_is_said_and_ends_the_run(pool, site, tmp_path):
     graph = tmp_path / "graph.py"
     graph.write_text("def build(casting):\n    raise ZeroDivisionError('in the graph')\n")
-    job = site.job().model_copy(update={"graph": f"{graph}:build"})
-    with pytest.raises(ShareFailedError, match=r"(?s)share \d of 2: .*ZeroDivisionError: in the graph"):
-        run(job, tmp_path / "run", crew)
+    config = site.config().model_copy(update={"graph": f"{graph}:build"})
+    with pytest.raises(PartitionFailedError, match=r"(?s)share \d of 2: .*ZeroDivisionError: in the graph"):
+        run(config, tmp_path / "run", pool)
     assert json.loads((tmp_path / "run" / "run.json").read_bytes())["status"] == "interrupted"
 
 

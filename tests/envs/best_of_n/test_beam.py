@@ -3,7 +3,7 @@ from music.llm.chat import EndpointUnavailableError
 from music.pairs import Usage
 from music.sandbox import oracle_score as oracle
 from music_agents.roles import RoleTurn
-from music_agents.roles.user import UserRole
+from music_agents.roles.model_roles import UserRole
 from music_envs import Beam, Greedy, run_best_of_n
 
 

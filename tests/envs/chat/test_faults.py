@@ -14,7 +14,7 @@ from music.llm.openai import ClientSettings, OpenAIChatModel
 from music.llm.retry import RetryPolicy
 from music.reward import RewardModel
 from music.sandbox.artifacts import BACKBONE, REWARD_MODEL
-from music_agents.roles.user import UserRole
+from music_agents.roles.model_roles import UserRole
 from music_envs import ChatEnv, ChatVectorEnv
 
 TWO = (Conversation().user("Name a river."), Conversation().user("Name a lake."))

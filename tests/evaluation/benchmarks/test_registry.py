@@ -1,6 +1,10 @@
+import json
+
 import pytest
 
+from music.conversation import Conversation
 from music.errors import InvalidInputError
+from music.evaluation import EvaluationConfig, ScoredItems, pair_item, run_evaluation
 from music.evaluation.benchmarks import registry
 from music.evaluation.benchmarks.pairs import Preferences
 from music.evaluation.benchmarks.registry import benchmark_names, load_benchmark, read_benchmark, register_benchmark
@@ -8,6 +12,7 @@ from music.preferences.sources import Row
 
 NAMES = ("rewardbench", "rewardbench2", "rm_bench", "judgebench", "rmb", "ppe", "mt_bench", "preferences")
 NAMES += ("defects", "turn_labels")
+SIDES = ("good", "bad")
 
 
 def test_all_benchmarks_open_by_name():
@@ -31,6 +36,30 @@ def test_a_benchmark_of_ones_own_opens_by_its_name(monkeypatch):
     assert load_benchmark("in-house") is own
     with pytest.raises(InvalidInputError, match="'in-house', which is taken"):
         register_benchmark(own)
+
+
+def test_a_class_is_registered_by_a_decorator(monkeypatch, tmp_path):
+    monkeypatch.setattr(registry, "_benchmarks", dict(registry._benchmarks))
+
+    @register_benchmark
+    class Fruit:
+        name, source, split = "fruit", "rows of `question`, `good` and `bad`", "test"
+
+        def read(self, row):
+            prompt = Conversation().user(row.content["question"])
+            return [pair_item(row.content["question"], "fruit", *(prompt.assistant(row.content[k]) for k in SIDES))]
+
+        def figures(self, items, scores):
+            scored = ScoredItems(items, scores)
+            return [scored.accuracy("overall", scored.places)]
+
+    rows = [{"question": f"Fruit {n}?", "good": "An apple.", "bad": "A"} for n in range(4)]
+    (tmp_path / "fruit.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = EvaluationConfig(benchmark="fruit", files=(str(tmp_path / "fruit.jsonl"),), model="length")
+    assert run_evaluation(config).figures[0].estimate.value == 1.0
+    assert Fruit.name == "fruit"
+    with pytest.raises(InvalidInputError, match="'fruit', which is taken"):
+        register_benchmark(Fruit())
 
 
 def test_a_benchmark_of_an_installed_package_opens_by_its_entry_point(tmp_path, monkeypatch):

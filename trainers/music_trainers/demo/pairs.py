@@ -16,7 +16,7 @@ from music.pairs import ContrastivePair, PreferencePair
 from music.preferences import read_preferences
 from music.sandbox import seed_pairs
 from music.sandbox.server import ServerConfig, sandbox_server
-from music_agents import InstructionContrast, RoleModels, RoleView, RunReport, SimulationConfig, run_simulation
+from music_agents import InstructionContrast, RoleView, RunReport, SimulationConfig, run_simulation
 from music_trainers.demo.config import DemoConfig
 
 __all__ = ["ARMS", "simulate_arms"]
@@ -71,8 +71,8 @@ async def _simulated(
         seed=config.seed,
         max_in_flight=MAX_IN_FLIGHT,
     )
-    models = RoleModels(user=model, assistant=model, contrast=model)
-    report: RunReport = await run_simulation(folder, seeds, models, settings)
+    models = {"user": model, "assistant": model, "contrast": model}
+    report: RunReport = await run_simulation(settings, folder, models=models, seeds=seeds)
     pairs = [pair for pair in read_preferences(folder).pairs if isinstance(pair, ContrastivePair)]
     return pairs, report.spending.num_calls
 

@@ -6,7 +6,7 @@ A `Simulation` is made once for all arms that share it, as `music simulate` does
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from music.pairs import ContrastivePair, PreferencePair
 from music.preferences import read_preferences, write_preferences
 from music.sandbox import SandboxModel, seed_pairs
 from music.sandbox.artifacts import REWARD_MODEL
-from music_agents import AssistantRole, Cast, Roles, Schedule, UserRole, build_pair_graph, make_contrast, simulate
+from music_agents import AssistantRole, RoleSet, Schedule, UserRole, build_pair_graph, make_contrast, simulate
 from music_trainers.experiment.grid import BASE, ArmSettings
 
 __all__ = ["MadePairs", "Simulation", "num_tokens", "run_simulated", "simulated_pairs", "simulations"]
@@ -135,10 +135,10 @@ def _tokens(pairs: Sequence[PreferencePair]) -> list[int]:
 
 async def _simulated(simulation: Simulation, num: int) -> list[ContrastivePair]:
     model = SandboxModel(simulation.skill, simulation.seed)
-    assistant = AssistantRole(model)
-    cast = Cast(contrast=model, assistant=assistant, weaker=SandboxModel("weak", simulation.seed))
-    contrast = make_contrast({simulation.contrast: 1.0}, cast, Schedule.parse(simulation.schedule))
-    graph = build_pair_graph(Roles(user=UserRole(model), assistant=assistant, contrast=contrast))
+    models = {"contrast": model, "weaker": SandboxModel("weak", simulation.seed)}
+    roles = RoleSet(user=UserRole(model), assistant=AssistantRole(model), models=models)
+    contrast = make_contrast({simulation.contrast: 1.0}, roles, Schedule.parse(simulation.schedule))
+    graph = build_pair_graph(replace(roles, contrast=contrast))
     # Seeds of base pairs are odd ones: no conversation serves two seeds, or both sources.
     seeds = seed_pairs(NUM_CONTEXTS, 2 * simulation.seed, single_turn_share=1.0)
     outcomes = simulate(seeds, graph, num_pairs=num, num_turns=simulation.num_turns, seed=simulation.seed)

@@ -1,0 +1,181 @@
+"""Roles that a model plays: the user, the assistant, and `ask`, which asks for a turn until the reply is usable."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from music.conversation import Message
+from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatModel, ChatReply, ReplyOutcome, Sampling
+from music.pairs import Usage
+from music.prompts import PromptTemplate, render_assistant, render_user
+from music_agents.failures import FailureReason, RoleFailedError, UnfitReplyError
+from music_agents.roles.speaker import RoleTurn, RoleView, Speaker
+from music_agents.roles.speech import plain, without_stop_marks
+from music_agents.roles.user_gates import DEFAULT_USER_GATES, UserGate
+
+__all__ = ["Answer", "AssistantRole", "SharedScript", "UserRole", "ask"]
+
+T = TypeVar("T")
+
+_DEFECTS = {  # what to do about them is in `music_agents.failures`
+    ReplyOutcome.EMPTY: (FailureReason.REPLY_EMPTY, "it is empty"),
+    ReplyOutcome.LENGTH: (FailureReason.REPLY_CUT, "it is cut at the limit of tokens"),
+    ReplyOutcome.CONTENT_FILTER: (FailureReason.REPLY_FILTERED, "the endpoint's content filter stopped it"),
+    ReplyOutcome.TOOL_CALLS: (FailureReason.REPLY_TOOL_CALL, "it calls a tool instead of answering"),
+    ReplyOutcome.THOUGHT: (FailureReason.REPLY_THOUGHT, "it is thinking alone, with no answer after it"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """What came of asking.
+
+    Attributes:
+        content: What was read from the usable reply.
+        usage: Of all attempts.
+        retries: Why the attempts before it were unusable.
+    """
+
+    content: T
+    usage: Usage
+    retries: tuple[str, ...]
+
+
+async def ask(
+    model: ChatModel,
+    view: RoleView,
+    messages: tuple[Message, ...],
+    sampling: Sampling,
+    read: Callable[[str], T],
+    step: str = "",
+    json_schema: Mapping[str, Any] | None = None,
+) -> Answer[T]:
+    """Ask for one turn, again with another seed while the reply is unusable.
+
+    Args:
+        model: Whom to ask.
+        view: The turn.
+        messages: The prompt.
+        sampling: How the model samples.
+        read: Reads a complete reply's text; raises `UnfitReplyError` if it is unusable.
+        step: Distinguishes the questions of a role that asks more than one in a turn.
+        json_schema: What the reply is to follow, where the endpoint can be held to one.
+
+    Raises:
+        RoleFailedError: None of `view.num_attempts` replies was usable.
+        EndpointError: The model gave no usable reply.
+    """
+    usage, retries = Usage(), list[str]()
+    for attempt in range(view.num_attempts):
+        reply = await model.complete(view.request(messages, sampling, f"{step}{attempt}", json_schema))
+        usage += Usage(1, reply.prompt_tokens, reply.completion_tokens)
+        try:
+            return Answer(_read(reply, read), usage, tuple(retries))
+        except UnfitReplyError as error:
+            unfit = error
+            retries.append(unfit.reason)
+    shown = f"; it begins {reply.text[:80]!r}" if reply.text else ""
+    message = f"{view.num_attempts} replies of {model.name} were unusable; the last: {unfit.detail}{shown}"
+    raise RoleFailedError(message, unfit.reason, reply.text or reply.thinking, tuple(retries))
+
+
+def _read(reply: ChatReply, read: Callable[[str], T]) -> T:
+    """Read a reply.
+
+    Raises:
+        UnfitReplyError: It is not complete, or `read` refuses it.
+    """
+    if reply.outcome is ReplyOutcome.LENGTH and reply.thinking and not reply.text:
+        raise UnfitReplyError(FailureReason.REPLY_CUT, "it is cut at the limit of tokens while it still thinks")
+    if reply.outcome is not ReplyOutcome.COMPLETE:
+        raise UnfitReplyError(*_DEFECTS[reply.outcome])
+    return read(reply.text)
+
+
+@dataclass(frozen=True, slots=True)
+class AssistantRole:
+    """An assistant that answers as well as it can.
+
+    Attributes:
+        model: Who plays the assistant.
+        sampling: How the model samples.
+    """
+
+    model: ChatModel
+    sampling: Sampling = AS_THE_ENDPOINT_DOES
+
+    async def __call__(self, view: RoleView) -> RoleTurn:
+        """Answer the user."""
+        answer = await ask(self.model, view, render_assistant(view.conversation), self.sampling, str.strip)
+        return RoleTurn(text=answer.content, usage=answer.usage, retries=answer.retries)
+
+
+@dataclass(frozen=True, slots=True)
+class UserRole:
+    """A user played by a model; who that user is, the view's persona says.
+
+    Attributes:
+        model: Who plays the user.
+        sampling: How the model samples.
+        gates: What a message must pass, or the model is asked again.
+        template: Instructions of your own; None for this package's.
+    """
+
+    model: ChatModel
+    sampling: Sampling = AS_THE_ENDPOINT_DOES
+    gates: tuple[UserGate, ...] = DEFAULT_USER_GATES
+    template: PromptTemplate | None = None
+
+    async def __call__(self, view: RoleView) -> RoleTurn:
+        """Write the user's next message.
+
+        Raises:
+            RoleFailedError: No reply passed the gates.
+            EndpointError: The model gave no usable reply.
+        """
+        persona = view.persona.describe() if view.persona else ""
+        messages = render_user(view.conversation, persona, self.template)
+        answer = await ask(self.model, view, messages, self.sampling, lambda reply: self._read(reply, view))
+        return RoleTurn(text=answer.content, usage=answer.usage, retries=answer.retries)
+
+    def _read(self, reply: str, view: RoleView) -> str:
+        """Return the message of a reply.
+
+        Raises:
+            UnfitReplyError: A gate refuses it, or it holds nothing to be read.
+        """
+        # At the end of a pair a farewell may stay, but the assistant is not to answer a mark.
+        text = without_stop_marks(reply) if view.turn + 1 == view.num_turns else reply.strip()
+        if not plain(text):
+            told = "it is nothing but a stop mark" if plain(reply) else "it holds no letter that is seen"
+            raise UnfitReplyError(FailureReason.REPLY_EMPTY, told)
+        for gate in self.gates:
+            gate(text, view)
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class SharedScript:
+    """A user who says the same on both sides, whatever the rejected side replies.
+
+    It halves the calls for the user, and the two sides of a pair then differ in the assistant's turns alone. The price
+    is that the user no longer reacts to the rejected replies.
+
+    Attributes:
+        user: Writes the messages, in the light of the chosen side.
+    """
+
+    user: Speaker
+
+    async def __call__(self, view: RoleView) -> RoleTurn:
+        """Write the chosen side's next message, or repeat it on the rejected side.
+
+        Raises:
+            RoleFailedError: As the user does; or the chosen side has not reached this turn.
+        """
+        if view.side == "chosen":
+            return await self.user(view)
+        place = len(view.conversation.messages)
+        if place >= len(view.other.messages):
+            raise RoleFailedError("a shared script needs the user of the chosen side to speak first in every turn")
+        return RoleTurn(text=view.other.messages[place].content, usage=Usage())

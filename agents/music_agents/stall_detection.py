@@ -1,0 +1,125 @@
+"""When going on is a waste: a `FailureStreak` of failures that is too long ends a run by `SimulationStalledError`.
+
+A dead endpoint shows soon. Unusable replies prove less: a weak model may yield one pair in sixty, which is
+slow and not stalled. So useless replies stop a run only where none has come out well for long, measured by how often
+that happens in this run.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import Self
+
+from music.errors import MusicError
+from music.llm.chat import EndpointError
+from music_agents.failures import FailedPair, FailureReason, advise, failure_reason
+from music_agents.pair_simulator import Outcome
+
+__all__ = ["MAX_UNANSWERED", "MAX_USELESS", "FailureStreak", "RecentCalls", "SimulationStalledError"]
+
+MAX_UNANSWERED = 20
+"""Pairs in a row that an endpoint may fail."""
+MAX_USELESS = 100
+"""Pairs in a row that may fail for any reason, before the first good pair."""
+PATIENCE = 10
+"""Later, as many times the failures that one good pair has taken so far, if those are more."""
+
+
+class SimulationStalledError(MusicError):
+    """Next to nothing but failures came for a while, so the simulation gave up."""
+
+    @classmethod
+    def after(cls, failures: Sequence[FailedPair], num_failed: int) -> Self:
+        """Return the error for failures in a row: the latest of them, and how many there are in all."""
+        reason, times = Counter(failure.reason for failure in failures).most_common(1)[0]
+        detail = next(failure.detail for failure in reversed(failures) if failure.reason is reason)
+        among = "them" if num_failed == len(failures) else f"the latest {len(failures)}"
+        return cls(
+            f"the last {num_failed} pairs all failed, {times} of {among} by {reason} ({detail}). {advise(reason)}"
+        )
+
+
+class FailureStreak:
+    """The failures since the last good pair.
+
+    Args:
+        num_pairs: Pairs that came out well before.
+        num_failed: Pairs that failed before.
+        is_replayed: Whether the pair with an index was made of an earlier session's replies alone; its failure says
+            nothing about how things are now.
+    """
+
+    def __init__(
+        self, num_pairs: int = 0, num_failed: int = 0, is_replayed: Callable[[int], bool] = lambda _: False
+    ) -> None:
+        self._num_pairs = num_pairs
+        self._num_failed = num_failed
+        self._is_replayed = is_replayed
+        self._length = 0
+        self._latest: deque[FailedPair] = deque(maxlen=MAX_USELESS)
+
+    def add(self, outcome: Outcome) -> None:
+        """Take the outcome of a pair."""
+        if not isinstance(outcome, FailedPair):
+            self._num_pairs += 1
+            self._num_failed += self._length
+            self._length = 0
+            self._latest.clear()
+        elif outcome.reason is not FailureReason.INTERRUPTED and not self._is_replayed(outcome.index):
+            self._length += 1
+            self._latest.append(outcome)
+
+    def check(self) -> None:
+        """Find out whether it is too long.
+
+        Raises:
+            SimulationStalledError: It is.
+        """
+        unanswered = list(self._latest)[-MAX_UNANSWERED:]
+        if len(unanswered) == MAX_UNANSWERED and all(failure.reason.is_of_endpoint for failure in unanswered):
+            raise SimulationStalledError.after(unanswered, MAX_UNANSWERED)
+        if self._length >= self._bound:
+            raise SimulationStalledError.after(self._latest, self._length)
+
+    @property
+    def _bound(self) -> int:
+        """Failures in a row that are too many."""
+        return max(MAX_USELESS, PATIENCE * self._num_failed // self._num_pairs if self._num_pairs else 0)
+
+
+MAX_CALLS = 100
+MIN_CALLS = 20
+
+
+class RecentCalls:
+    """The outcomes of the last 100 calls, each after its retries.
+
+    A reply is a success here, whatever its content: that is its role's concern.
+    """
+
+    def __init__(self) -> None:
+        # Texts, not errors: those would keep their tracebacks, and with them whole conversations.
+        self._outcomes: deque[tuple[FailureReason, str] | None] = deque(maxlen=MAX_CALLS)
+        self._num_failed = 0
+
+    def add(self, error: EndpointError | None) -> None:
+        """Take the outcome of a call: its error, or None for a reply."""
+        outcomes = self._outcomes
+        if len(outcomes) == MAX_CALLS and outcomes[0] is not None:
+            self._num_failed -= 1
+        if error is None:
+            outcomes.append(None)
+            return
+        outcomes.append((failure_reason(error), str(error)))
+        self._num_failed += 1
+
+    def complaint(self) -> str:
+        """Return what is wrong if more than half of at least 20 calls failed; nothing otherwise."""
+        if len(self._outcomes) < MIN_CALLS or 2 * self._num_failed <= len(self._outcomes):
+            return ""
+        failed = [outcome for outcome in self._outcomes if outcome is not None]
+        reason, times = Counter(reason for reason, _ in failed).most_common(1)[0]
+        text = next(text for other, text in reversed(failed) if other is reason)
+        return (
+            f"{len(failed)} of the last {len(self._outcomes)} calls failed, {times} of them by {reason} ({text}). "
+            f"{advise(reason)}"
+        )
