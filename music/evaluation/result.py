@@ -8,7 +8,7 @@ from music.errors import InvalidInputError
 from music.evaluation.benchmarks.types import Benchmark, Item, ItemSet, RejectedItem
 from music.evaluation.comparison import ModelComparison, compare_models
 from music.evaluation.scoring.records import ItemScores, ScoreSet, require_scored
-from music.judges.report import JudgeReport
+from music.judges.reliability import JudgeReport
 from music.statistics import Figure
 
 __all__ = ["EvaluationResult", "Exclusion", "evaluate", "exclusions", "require_differences", "scored_by_all"]
