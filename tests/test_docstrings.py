@@ -5,6 +5,8 @@ import importlib
 
 import pytest
 
+from music.evaluation.benchmarks import registry
+
 
 @pytest.mark.parametrize(
     "name",
@@ -12,6 +14,14 @@ import pytest
         "music",
         "music.conversation",
         "music.errors",
+        "music.evaluation.benchmarks.pairs",
+        "music.evaluation.benchmarks.registry",
+        "music.evaluation.config",
+        "music.evaluation.diagnostics.run",
+        "music.evaluation.result",
+        "music.evaluation.run",
+        "music.evaluation.scoring.scorer",
+        "music.evaluation.scoring.store",
         "music.llm.chat",
         "music.llm.endpoints",
         "music.pairs",
@@ -20,9 +30,12 @@ import pytest
         "music.preferences.writer",
         "music.registry",
         "music.seeding",
+        "music_trainers.policy.config",
+        "music_trainers.reward.config",
     ],
 )
-def test_examples_are_right(name):
+def test_examples_are_right(name, monkeypatch):
+    monkeypatch.setattr(registry, "_benchmarks", dict(registry._benchmarks))  # an example registers one
     tested = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
     assert tested.attempted > 0
     assert tested.failed == 0

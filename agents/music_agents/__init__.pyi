@@ -17,7 +17,7 @@ from .graph import PairContext, PairGraph, PairGraphError, PairState, answer_nod
 from .personas import Persona, PersonaSource
 from .personas.sampler import PersonaSampler
 from .personas.sources import load_personas
-from .quality import GateVerdict, GateView, JudgeGate, ModelJudge, OracleJudge, PairGate, default_gates, diagnose
+from .quality import GateVerdict, GateView, JudgeGate, ModelJudge, OracleJudge, PairGate, default_gates, diagnose_pairs
 from .roles import Answer, AssistantRole, RoleSet, RoleTurn, RoleView, SharedScript, Speaker, UserRole, ask
 from .run import GraphFactory, RunReport, RunStatus, run_simulation
 from .simulation import simulate
@@ -70,7 +70,7 @@ __all__ = [
     "ask",
     "build_pair_graph",
     "default_gates",
-    "diagnose",
+    "diagnose_pairs",
     "load_personas",
     "make_contrast",
     "register_contrast",

@@ -1,10 +1,11 @@
 """`music best-of-n`: let a reward choose replies, and have a judge report what that was worth."""
 
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from music.cli import AsJson, Requests, console, counted, emit, run_async, with_flags
-from music.judges import cli as flags
+from music.judges import JudgeSettings
+from music.judges.settings import require_judge
 from music_envs.best_of_n.config import BestOfNEvaluationConfig
 
 if TYPE_CHECKING:
@@ -24,14 +25,7 @@ GAP = (
 def best_of_n(
     config: BestOfNEvaluationConfig,
     requests: Requests,
-    judge_prompt: flags.Prompt = None,
-    judge_num_samples: flags.Samples = None,
-    judge_temperature: flags.Temperature = None,
-    judge_max_cost: flags.MaxCost = None,
-    judge_max_total_tokens: flags.MaxTotalTokens = None,
-    judge_prices: flags.Price = None,
-    judge_cache: flags.Cache = None,
-    judge_options: flags.Options = None,
+    judge_settings: Annotated[JudgeSettings, "judge"],
     as_json: AsJson = False,
 ) -> None:
     """Multi-turn Best-of-N: a reward chooses among N candidates.
@@ -40,16 +34,17 @@ def best_of_n(
 
     Example: music best-of-n --reward runs/rm --baseline random --n 8 --turns 3
     """
-    values = locals()
     from music_envs.best_of_n.evaluation import evaluate_best_of_n
 
-    judge_settings = flags.read_settings([config.judge], config.sizes.max_in_flight, values)
+    require_judge(judge_settings, [config.judge])
     client = requests.client_settings()
     evaluation = evaluate_best_of_n(
         config,
         options=requests.options,
         client=client,
-        judge_settings=judge_settings.model_copy(update={"client": client}),
+        judge_settings=judge_settings.model_copy(
+            update={"client": client, "max_in_flight": config.sizes.max_in_flight}
+        ),
         progress=counted,
         note=lambda text: console.print(text, markup=False),
     )

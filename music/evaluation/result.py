@@ -8,7 +8,7 @@ from music.errors import InvalidInputError
 from music.evaluation.benchmarks.types import Benchmark, Item, ItemSet, RejectedItem
 from music.evaluation.comparison import ModelComparison, compare_models
 from music.evaluation.scoring.records import ItemScores, ScoreSet, require_scored
-from music.judges.report import JudgeReport
+from music.judges.reliability import JudgeReport
 from music.statistics import Figure
 
 __all__ = ["EvaluationResult", "Exclusion", "evaluate", "exclusions", "require_differences", "scored_by_all"]
@@ -86,11 +86,16 @@ def evaluate(
             computed.
 
     Example:
+        >>> from music.evaluation import load_benchmark, load_scored_model, read_benchmark, score_items
+        >>> from music.preferences import write_preferences
+        >>> from music.sandbox.world.seeds import seed_pairs
+        >>> write_preferences(seed_pairs(20, 0), "/tmp/music-evaluated.jsonl")
+        20
         >>> benchmark = load_benchmark("preferences")
-        >>> items = read_benchmark(benchmark, ["held_out.jsonl"])  # doctest: +SKIP
-        >>> result = evaluate(benchmark, items, score_items(items, load_scored_model("length")))  # doctest: +SKIP
-        >>> print(result.figures[0].estimate)  # doctest: +SKIP
-        0.750 [0.468, 0.911]
+        >>> items = read_benchmark(benchmark, ["/tmp/music-evaluated.jsonl"])
+        >>> result = evaluate(benchmark, items, score_items(items, load_scored_model("oracle")))
+        >>> print(result.figures[0].estimate)
+        0.850 [0.640, 0.948]
     """
     both = [scores] if baseline is None else [scores, baseline]
     for each in both:

@@ -50,9 +50,15 @@ def run_evaluation(
         UnscoredError: A completion has no score, and `config.reading.strict`.
 
     Example:
-        >>> config = EvaluationConfig(benchmark="preferences", files=("held_out.jsonl",), model="length")
-        >>> print(run_evaluation(config).figures[0].estimate)  # doctest: +SKIP
-        0.750 [0.468, 0.911]
+        >>> from music.evaluation import EvaluationConfig, run_evaluation
+        >>> from music.preferences import write_preferences
+        >>> from music.sandbox.world.seeds import seed_pairs
+        >>> write_preferences(seed_pairs(20, 0), "/tmp/music-evaluated.jsonl")
+        20
+        >>> files = ("/tmp/music-evaluated.jsonl",)
+        >>> result = run_evaluation(EvaluationConfig(benchmark="preferences", files=files, model="length"))
+        >>> print(result.figures[0].estimate)
+        0.500 [0.299, 0.701]
     """
     benchmark = load_benchmark(config.benchmark)
     if config.out is not None:

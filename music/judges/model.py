@@ -1,19 +1,22 @@
 """`JudgeModel`: asks a language model for judgements; every reply is kept, nothing is paid for twice.
 
+A `Judgement` is one answer, or why there is none; `ask_until_read` asks for one until a reply can be read.
+
 Under it stand, from the outside in, the memory and the journal (`music.llm.cache`), the budget
 (`music.llm.spending`) and the endpoint.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from music.conversation import Message
 from music.errors import MusicError
-from music.judges.judgement import Judgement, Problem
 from music.judges.settings import JudgeSettings
 from music.llm.cache import CachedModel, MemoizedModel, ReplyCache
 from music.llm.chat import (
@@ -30,14 +33,55 @@ from music.llm.journal import Journal
 from music.llm.spending.budget import Budget, PriceTable
 from music.llm.spending.ledger import Ledger
 from music.llm.spending.model import BudgetedModel, BudgetReachedError
+from music.pairs import Usage
 
-__all__ = ["JudgeModel", "open_judge_model"]
+__all__ = ["NUM_ATTEMPTS", "JudgeModel", "Judgement", "Problem", "ask_until_read", "open_judge_model"]
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 ACCOUNT = "judge"
 NUM_ATTEMPTS = 3
 """How often one judgement is asked for while the reply cannot be read."""
+
+
+class Problem(StrEnum):
+    """Why there is no judgement."""
+
+    UNREADABLE = "unreadable"
+    """The reply does not end with a mark, or holds several."""
+    EMPTY = "empty"
+    CUT = "cut"
+    """At the endpoint's limit of tokens."""
+    THOUGHT = "thought"
+    """The judge thought and gave no answer: it may need more tokens, or its thinking switched off."""
+    TOOL_CALL = "tool_call"
+    FILTERED = "filtered"
+    REFUSED = "refused"
+    """The endpoint refused the request: the conversations may be too long for the judge."""
+    NO_REPLY = "no_reply"
+    """No usable reply came, after the client's tries."""
+    BUDGET = "budget"
+    """It was not asked for: the budget was spent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement(Generic[T_co]):
+    """One answer of a judge.
+
+    Attributes:
+        value: What it says; None if there is a problem.
+        problem: Why it says nothing.
+        detail: The same, for people.
+        usage: Of the calls that it took, where somebody counts them.
+    """
+
+    value: T_co | None
+    problem: Problem | None = None
+    detail: str = ""
+    usage: Usage = field(default_factory=Usage)
+
+
 _NOTHING_READ = {
     ReplyOutcome.COMPLETE: Problem.UNREADABLE,
     ReplyOutcome.EMPTY: Problem.EMPTY,
@@ -46,6 +90,30 @@ _NOTHING_READ = {
     ReplyOutcome.TOOL_CALLS: Problem.TOOL_CALL,
     ReplyOutcome.THOUGHT: Problem.THOUGHT,
 }
+
+
+async def ask_until_read(
+    model: ChatModel, requests: Iterable[ChatRequest], read: Callable[[ChatReply], T | None]
+) -> Judgement[T]:
+    """Ask for one judgement, request after request, until a reply can be read.
+
+    Args:
+        model: Whom to ask.
+        requests: One for each attempt, at least one; they differ in their seeds.
+        read: Reads a complete reply; None if it cannot be read.
+
+    Raises:
+        EndpointError: The model gave no usable reply.
+    """
+    usage = Usage()
+    for request in requests:
+        reply = await model.complete(request)
+        usage += Usage(1, reply.prompt_tokens, reply.completion_tokens)
+        value = read(reply) if reply.outcome is ReplyOutcome.COMPLETE else None
+        if value is not None:
+            return Judgement(value, usage=usage)
+    detail = f"the last reply ends {(reply.text or reply.thinking)[-80:]!r}"
+    return Judgement(None, _NOTHING_READ[reply.outcome], detail, usage)
 
 
 class JudgeModel:
@@ -105,9 +173,18 @@ class JudgeModel:
             EndpointUnreachableError: There is no server, which is not the fault of one judgement.
             JournalError: A reply could not be kept.
         """
+        requests = (
+            ChatRequest(
+                messages=messages,
+                seed=sample * NUM_ATTEMPTS + attempt,
+                sampling=self.settings.sampling,
+                top_logprobs=top_logprobs,
+            )
+            for attempt in range(NUM_ATTEMPTS)
+        )
         try:
             async with self._slots:
-                judgement = await self._ask(messages, read, sample, top_logprobs)
+                judgement = await ask_until_read(self._model, requests, read)
         except BudgetReachedError as error:
             judgement = Judgement(None, Problem.BUDGET, str(error))
         except EndpointUnreachableError:
@@ -115,7 +192,11 @@ class JudgeModel:
         except EndpointError as error:
             problem = Problem.REFUSED if isinstance(error, RequestRejectedError) else Problem.NO_REPLY
             judgement = Judgement(None, problem, str(error))
-        return self._counted(judgement)
+        self.num_judgements += 1
+        if judgement.problem is not None:
+            self.problems[judgement.problem] += 1
+            self._first_detail = self._first_detail or f"the first: {judgement.problem}, {judgement.detail}"
+        return judgement
 
     def require_whole(self) -> None:
         """Refuse to sum up judgements that were cut short, or that there are none of.
@@ -132,32 +213,6 @@ class JudgeModel:
             )
         if self.num_judgements and self.problems.total() == self.num_judgements:
             raise MusicError(f"judge {self.name}: all {self.num_judgements} judgements failed; {self._first_detail}")
-
-    async def _ask(
-        self, messages: tuple[Message, ...], read: Callable[[ChatReply], T | None], sample: int, top: int | None
-    ) -> Judgement[T]:
-        """Ask until a reply can be read, or often enough."""
-        for attempt in range(NUM_ATTEMPTS):
-            request = ChatRequest(
-                messages=messages,
-                seed=sample * NUM_ATTEMPTS + attempt,
-                sampling=self.settings.sampling,
-                top_logprobs=top,
-            )
-            reply = await self._model.complete(request)
-            value = read(reply) if reply.outcome is ReplyOutcome.COMPLETE else None
-            if value is not None:
-                return Judgement(value)
-        return Judgement(
-            None, _NOTHING_READ[reply.outcome], f"the last reply ends {(reply.text or reply.thinking)[-80:]!r}"
-        )
-
-    def _counted(self, judgement: Judgement[T]) -> Judgement[T]:
-        self.num_judgements += 1
-        if judgement.problem is not None:
-            self.problems[judgement.problem] += 1
-            self._first_detail = self._first_detail or f"the first: {judgement.problem}, {judgement.detail}"
-        return judgement
 
 
 @asynccontextmanager
@@ -176,7 +231,7 @@ async def open_judge_model(
         JournalError: The journal cannot be opened, or another process has it open.
     """
     settings = settings or JudgeSettings()
-    client = settings.client.model_copy(update={"connection": settings.options.connection})
+    client = settings.client.model_copy(update={"connection": settings.request_options.connection})
     budget = Budget(max_cost=settings.max_cost, max_total_tokens=settings.max_total_tokens, flags="--judge-")
     ledger = Ledger(budget, PriceTable.parse(settings.prices))
     async with AsyncExitStack() as stack:

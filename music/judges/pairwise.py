@@ -1,18 +1,35 @@
-"""`PairwiseJudge`: which of two conversations is better, asked in both orders."""
+"""Which of two conversations is better, asked in both orders.
+
+`PairwiseJudge` asks a `JudgeModel`; `compare_in_both_orders` asks whatever its caller asks.
+"""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
-from music.conversation import Conversation
-from music.judges.judgement import Judgement
-from music.judges.model import JudgeModel
+from music.conversation import Conversation, Message
+from music.judges.model import Judgement, JudgeModel
 from music.llm.chat import ChatReply
-from music.prompts import Choice, load_template, parse_judgement, render_judge
+from music.pairs import Usage
+from music.prompts import Choice, PromptTemplate, load_template, parse_judgement, render_judge
 
-__all__ = ["PairJudgement", "PairwiseJudge"]
+__all__ = ["Order", "PairJudgement", "PairwiseJudge", "compare_in_both_orders", "read_choice"]
 
 _POINTS = {Choice.FIRST: 1.0, Choice.TIE: 0.5, Choice.SECOND: 0.0}
+
+
+class Order(StrEnum):
+    """Which of two conversations is shown first."""
+
+    FORWARD = "forward"
+    """The first."""
+    BACKWARD = "backward"
+    """The second."""
+
+
+AskForChoices = Callable[[tuple[Message, ...], Order], Awaitable[tuple[Judgement[Choice], ...]]]
+"""Asks for the judgements of one prompt, one for each sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +56,11 @@ class PairJudgement:
             return 0.5
         forward, backward = _points(self.forward), _points(self.backward)
         return None if forward is None or backward is None else (forward + 1 - backward) / 2
+
+    @property
+    def usage(self) -> Usage:
+        """Of all calls in both orders."""
+        return sum((each.usage for each in (*self.forward, *self.backward)), Usage())
 
     @property
     def failure(self) -> Judgement[Choice] | None:
@@ -74,16 +96,41 @@ class PairwiseJudge:
         """
         if first == second:
             return PairJudgement(is_identical=True)
-        forward, backward = await asyncio.gather(self._ask(first, second), self._ask(second, first))
-        return PairJudgement(forward, backward)
+        return await compare_in_both_orders(first, second, self._ask, self._template)
 
-    async def _ask(self, first: Conversation, second: Conversation) -> tuple[Judgement[Choice], ...]:
-        messages = render_judge(first, second, self._template)
+    async def _ask(self, messages: tuple[Message, ...], _order: Order) -> tuple[Judgement[Choice], ...]:
         samples = range(self.model.settings.num_samples)
-        return tuple(await asyncio.gather(*(self.model.ask(messages, _read, sample=sample) for sample in samples)))
+        return tuple(
+            await asyncio.gather(*(self.model.ask(messages, read_choice, sample=number) for number in samples))
+        )
 
 
-def _read(reply: ChatReply) -> Choice | None:
+async def compare_in_both_orders(
+    first: Conversation,
+    second: Conversation,
+    ask: AskForChoices,
+    template: PromptTemplate | None = None,
+    *,
+    at_once: bool = True,
+) -> PairJudgement:
+    """Ask which of two conversations is better, with either shown first.
+
+    Args:
+        first: A conversation.
+        second: Another.
+        ask: Asks for the judgements of a prompt.
+        template: Of the prompt; None for the default one.
+        at_once: Whether both orders are asked at the same time; otherwise the second waits for the first.
+    """
+    prompts = render_judge(first, second, template), render_judge(second, first, template)
+    if at_once:
+        forward, backward = await asyncio.gather(ask(prompts[0], Order.FORWARD), ask(prompts[1], Order.BACKWARD))
+        return PairJudgement(forward, backward)
+    return PairJudgement(await ask(prompts[0], Order.FORWARD), await ask(prompts[1], Order.BACKWARD))
+
+
+def read_choice(reply: ChatReply) -> Choice | None:
+    """Read the choice that a reply ends with; None if it cannot be read."""
     return parse_judgement(reply.text)
 
 

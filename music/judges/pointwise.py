@@ -5,8 +5,7 @@ import math
 from dataclasses import dataclass
 
 from music.conversation import Conversation
-from music.judges.judgement import Judgement
-from music.judges.model import JudgeModel
+from music.judges.model import Judgement, JudgeModel
 from music.llm.chat import ChatReply
 from music.prompts import HIGHEST, LOWEST, load_template, parse_rating, render_rate
 

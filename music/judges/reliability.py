@@ -1,17 +1,23 @@
-"""How far a judge can be trusted: position bias, agreement with itself, preferences that go round in a circle."""
+"""How far a judge can be trusted: position bias, agreement with itself, preferences that go round in a circle.
+
+`JudgeReport` is all that is to be said of a judge.
+"""
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Self
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
-from music.judges.judgement import Judgement
+from music.judges.model import JudgeModel
 from music.judges.pairwise import PairJudgement
 from music.judges.pointwise import Rated
-from music.prompts import Choice
-from music.statistics import Figure, mean
+from music.llm.spending.records import Spending
+from music.prompts import Choice, load_template
+from music.statistics import Figure, describe, mean
 
-__all__ = ["Matches", "cyclic_triples", "pairwise_figures", "pointwise_figures"]
+__all__ = ["JudgeReport", "Matches", "cyclic_triples", "pairwise_figures", "pointwise_figures"]
 
 TABLE = "judge"
 CYCLIC_BY_CHANCE = 0.25
@@ -21,6 +27,56 @@ _Values = Callable[[PairJudgement], Iterator[float]]
 
 Matches = Mapping[tuple[int, int], PairJudgement]
 """What a judge says of completions of one prompt, by the numbers of the two."""
+
+
+class JudgeReport(BaseModel):
+    """Who judged, by what, what came of it, how far it can be trusted, and what it cost."""
+
+    model_config = ConfigDict(frozen=True)
+
+    judge: str
+    """The endpoint."""
+    prompt: str
+    prompt_digest: str
+    num_samples: int
+    temperature: float | None
+    num_judgements: int
+    """Asked for; those of an earlier run that were replayed included."""
+    problems: dict[str, int]
+    """Judgements that there are not, by why; they count for neither side."""
+    figures: tuple[Figure, ...]
+    """Position bias and the like; see `pairwise_figures` and `pointwise_figures`."""
+    spending: Spending
+    """Of all replies in the journal, those of earlier runs included."""
+
+    @classmethod
+    def of(cls, model: JudgeModel, figures: Sequence[Figure]) -> Self:
+        """Sum a judge up."""
+        template = load_template(model.settings.prompt)
+        return cls(
+            judge=model.name,
+            prompt=template.name,
+            prompt_digest=template.digest,
+            num_samples=model.settings.num_samples,
+            temperature=model.settings.sampling.temperature,
+            num_judgements=model.num_judgements,
+            problems={problem.value: num for problem, num in sorted(model.problems.items())},
+            figures=tuple(figures),
+            spending=model.ledger.spending(),
+        )
+
+    def lines(self) -> Iterator[str]:
+        """Yield it in words, a line each."""
+        missing = ", ".join(f"{problem} {num}" for problem, num in self.problems.items())
+        yield f"judge {self.judge}, prompt {self.prompt}: {self.num_judgements} judgements, failed: {missing or 'none'}"
+        for figure in self.figures:
+            if (estimate := figure.estimate) is not None:
+                value = str(estimate) if figure.chance is None else describe(estimate, null=figure.chance)
+                yield f"  {figure.name}: {value} ({figure.note})"
+        cost = "" if self.spending.cost is None else f", {self.spending.cost:.2f} USD"
+        yield f"  paid for: {self.spending.num_calls} calls, {self.spending.num_tokens:,} tokens{cost}"
+        if num := self.spending.sum("num_reused"):
+            yield f"  from the cache, not paid for: {num} replies"
 
 
 def pairwise_figures(prompts: Sequence[str], matches: Sequence[Matches]) -> list[Figure]:
@@ -99,12 +155,8 @@ def _ties(judgement: PairJudgement) -> Iterator[float]:
 
 def _agreements(judgement: PairJudgement) -> Iterator[float]:
     for samples in (judgement.forward, judgement.backward):
-        for one, other in itertools.combinations(_said(samples), 2):
+        for one, other in itertools.combinations([each.value for each in samples if each.value is not None], 2):
             yield float(one is other)
-
-
-def _said(samples: Sequence[Judgement[Choice]]) -> list[Choice]:
-    return [each.value for each in samples if each.value is not None]
 
 
 def _figure(name: str, rows: Sequence[tuple[str, float]], chance: float | None, note: str) -> Figure:

@@ -1,54 +1,74 @@
 """How a judge is named, how and how often it is asked, and what it may cost."""
 
-from dataclasses import replace
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from music.config import Config, Flag
+from music.errors import InvalidInputError
 from music.llm.chat import Sampling
 from music.llm.openai import ClientSettings
-from music.llm.options import RequestOptions
+from music.llm.options import RequestOptions, parse_options
 from music.llm.spending.budget import PriceTable
 from music.prompts import load_template
 
-__all__ = ["JudgeKind", "JudgeSettings", "read_judge"]
+__all__ = ["JudgeKind", "JudgeSettings", "judge_flag", "read_judge", "require_judge"]
 
 JudgeKind = Literal["rating", "comparing"]
+PANEL = "A judge"
+PRICE = "MODEL=PROMPT:COMPLETION[:CACHED]"
 _KINDS: dict[str, JudgeKind] = {"judge:": "rating", "judge-pairs:": "comparing"}
 
 
-class JudgeSettings(BaseModel):
-    """How a judge is asked, how often, and what it may cost."""
+class JudgeSettings(Config):
+    """How a judge is asked, how often, and what it may cost.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", title="judge")
+    Example:
+        >>> JudgeSettings(prompt="constraints", num_samples=3).num_samples
+        3
+    """
 
-    prompt: str = "overall"
-    """Name of a template of `music.prompts`, or a file that holds one."""
-    num_samples: int = Field(default=1, ge=1)
-    """Judgements of the same question; of a comparison, in each order."""
-    temperature: float | None = Field(default=None, ge=0)
-    """None leaves it to the endpoint."""
-    max_cost: float | None = Field(default=None, ge=0)
+    model_config = ConfigDict(title="judge")
+
+    prompt: Annotated[str, Flag(metavar="P", panel=PANEL)] = "overall"
+    """`overall`, another prompt of `music.prompts` by its name, or a jinja2 file."""
+    num_samples: Annotated[int, Flag(name="--samples", panel=PANEL)] = Field(default=1, ge=1)
+    """Judgements of each question; of a comparison, in each order."""
+    temperature: Annotated[float | None, Flag(panel=PANEL)] = Field(default=None, ge=0)
+    """Left to the endpoint by default."""
+    max_cost: Annotated[float | None, Flag(panel=PANEL)] = Field(default=None, ge=0)
     """USD at which no further question is asked, those of earlier runs over the same journal included."""
-    max_total_tokens: int | None = Field(default=None, ge=1)
+    max_total_tokens: Annotated[int | None, Flag(panel=PANEL)] = Field(default=None, ge=1)
     """Likewise, prompt and completion tokens together."""
-    prices: tuple[str, ...] = ()
-    """As `PriceTable.parse` reads them."""
-    cache: Path | None = None
-    """File of replies that runs share, as `music.llm.cache.ReplyCache` keeps it; None for none."""
-    max_in_flight: int = Field(default=64, ge=1)
+    prices: Annotated[
+        tuple[str, ...], Flag(name="--price", metavar="MODEL=PROMPT:COMPLETION[:CACHED]", panel=PANEL)
+    ] = ()
+    """USD per million tokens; may be repeated."""
+    cache: Annotated[Path | None, Flag(metavar="FILE", panel=PANEL)] = None
+    """Replies that runs share: what one has paid for is free to the next."""
+    options: Annotated[tuple[str, ...], Flag(name="--option", metavar="KEY=VALUE", panel=PANEL)] = ()
+    """Of a judge's requests, as --option of music simulate; may be repeated."""
+    max_in_flight: Annotated[int, Flag(is_hidden=True)] = Field(default=64, ge=1)
     """Bound on simultaneous requests."""
-    client: ClientSettings = ClientSettings()
+    client: Annotated[ClientSettings, Flag(is_hidden=True)] = ClientSettings()
     """Of an endpoint over HTTP."""
-    options: RequestOptions = RequestOptions()
-    """Further options of its requests."""
+
+    @property
+    def request_options(self) -> RequestOptions:
+        """The options of its requests, the temperature among them.
+
+        Raises:
+            InvalidInputError: An option cannot be read, or the temperature is given twice.
+        """
+        short = {judge_flag("temperature"): ("temperature", self.temperature)}
+        return parse_options(self.options, flags=short, name=judge_flag("options"))[""]
 
     @property
     def sampling(self) -> Sampling:
         """How it samples."""
-        given = self.options.sampling
-        return given if self.temperature is None else replace(given, temperature=self.temperature)
+        return self.request_options.sampling
 
     @field_validator("prompt")
     @classmethod
@@ -69,9 +89,32 @@ class JudgeSettings(BaseModel):
         return self
 
 
+def judge_flag(field: str) -> str:
+    """Return the flag of a command that sets a field of `JudgeSettings`."""
+    named = (each.name for each in JudgeSettings.model_fields[field].metadata if isinstance(each, Flag))
+    return f"--judge-{(next(named) or field).removeprefix('--').replace('_', '-')}"
+
+
 def read_judge(name: str) -> tuple[JudgeKind, str] | None:
     """Return the kind and the endpoint of `judge:ENDPOINT` or `judge-pairs:ENDPOINT`; None for what is no judge."""
     for prefix, kind in _KINDS.items():
         if name.startswith(prefix):
             return kind, name.removeprefix(prefix)
     return None
+
+
+def require_judge(settings: JudgeSettings, names: Iterable[str | None], others: Iterable[str] = ()) -> None:
+    """Refuse flags of a judge where there is none.
+
+    Args:
+        settings: As the flags fill them.
+        names: Of whatever may be a judge.
+        others: Further flags that were given and are a judge's.
+
+    Raises:
+        InvalidInputError: A flag was given, and there is no judge.
+    """
+    given = [judge_flag(field) for field in JudgeSettings.model_fields if field in settings.model_fields_set]
+    flags = ", ".join([*given, *others])
+    if flags and not any(name and read_judge(name) for name in names):
+        raise InvalidInputError(f"{flags}: expected a judge (judge:MODEL@URL) to go with it, got none")

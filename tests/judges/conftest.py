@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 
 from music.conversation import Conversation
-from music.judges.judgement import Judgement, Problem
+from music.judges.model import Judgement, Problem
 from music.judges.pairwise import PairJudgement
 from music.prompts import Choice
 

@@ -3,8 +3,7 @@ import pytest
 from music.aio import gather_all
 from music.conversation import Message
 from music.errors import InvalidInputError, MusicError
-from music.judges.judgement import Problem
-from music.judges.model import JudgeModel, open_judge_model
+from music.judges.model import JudgeModel, Problem, open_judge_model
 from music.judges.pairwise import PairwiseJudge
 from music.judges.settings import JudgeSettings
 from music.llm import ChatReply, ClientSettings, EndpointUnreachableError, ReplyOutcome, RetryPolicy

@@ -5,8 +5,7 @@ from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.judges.model import open_judge_model
 from music.judges.pairwise import PairJudgement, PairwiseJudge
-from music.judges.reliability import pairwise_figures
-from music.judges.report import JudgeReport
+from music.judges.reliability import JudgeReport, pairwise_figures
 from music.judges.settings import JudgeSettings
 from music.sandbox import oracle_score
 from music.sandbox.server import ServerConfig, sandbox_server

@@ -1,15 +1,29 @@
-"""`Diagnostics`: what a reward model could learn from a set of pairs other than quality, for `run.json`."""
+"""What a reward model could learn from a set of pairs other than quality, for `run.json`.
+
+`diagnose_pairs` reads a set once, in any order; `PairDiagnostics` is what it finds, with warnings of what is beyond
+noise and large enough to mind.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
 
 from pydantic import BaseModel, ConfigDict
 
-from music_agents.quality.figures import Figure
-from music_agents.quality.survey import LengthGap, Personas, Repeats
-from music_agents.quality.tells import MIN_PAIRS, Tells
+from music.pairs import ContrastivePair
+from music.statistics import MeanInterval
+from music_agents.quality.survey import LengthGap, Personas, Repeats, Survey
+from music_agents.quality.word_classifier import MIN_PAIRS, WordShortcuts
 
-__all__ = ["Diagnostics"]
+__all__ = ["PairDiagnostics", "diagnose_pairs"]
+
+MAX_WORD_ACCURACY = 0.60
+LONGER_RANGE = (0.40, 0.60)
+MAX_STANDARDISED_GAP = 0.25
+MAX_REFUSAL_GAP = 0.02
+MAX_REPEATED_SHARE = 0.02
+MAX_DROPPED_SHARE = 0.20
 
 
-class Diagnostics(BaseModel):
+class PairDiagnostics(BaseModel):
     """What a set of pairs looks like; intervals are of 95%, over pairs."""
 
     model_config = ConfigDict(frozen=True)
@@ -19,9 +33,9 @@ class Diagnostics(BaseModel):
     dropped: dict[str, int]
     """Pairs that came to nothing, by reason."""
     length: LengthGap
-    tells: Tells | None
-    """What words give away; None for fewer than 50 pairs."""
-    refusals: dict[str, Figure]
+    tells: WordShortcuts | None
+    """How far words reveal the chosen side; None for fewer than 50 pairs."""
+    refusals: dict[str, MeanInterval]
     """Share of replies that refuse, by side."""
     turns_contrasted: float
     """Mean number of contrasted turns in a pair."""
@@ -53,10 +67,10 @@ class Diagnostics(BaseModel):
 
     def _words(self) -> str:
         if self.tells is None:
-            return f"tells      too few pairs to say (at least {MIN_PAIRS})"
-        found = ", ".join(tell.text for tell in (*self.tells.words, *self.tells.openings)[:6])
+            return f"words      too few pairs to say (at least {MIN_PAIRS})"
+        found = ", ".join(word.text for word in (*self.tells.words, *self.tells.openings)[:6])
         return (
-            f"tells      words alone reveal the chosen reply in {_percent(self.tells.accuracy)}"
+            f"words      words alone reveal the chosen reply in {_percent(self.tells.accuracy)}"
             + f": {found}" * bool(found)
         )
 
@@ -74,12 +88,93 @@ class Diagnostics(BaseModel):
         )
 
 
-def _percent(figure: Figure) -> str:
+def diagnose_pairs(pairs: Iterable[ContrastivePair], dropped: Mapping[str, int] | None = None) -> PairDiagnostics:
+    """Find what a reward model could learn from a set of pairs other than quality.
+
+    Args:
+        pairs: The kept pairs in any order, for example `read_saved_pairs(directory)`. They are read once and not kept,
+            but for a sample of 2,000.
+        dropped: Pairs that came to nothing, by reason.
+    """
+    survey = Survey()
+    for pair in pairs:
+        survey.add(pair)
+    found = PairDiagnostics(
+        num_pairs=survey.num_pairs,
+        dropped=dict(sorted((dropped or {}).items())),
+        length=survey.length_gap(),
+        tells=survey.sample.shortcuts(),
+        refusals={side: mean.share() for side, mean in survey.refusals.items()},
+        turns_contrasted=sum(survey.strategies.values()) / max(1, survey.num_pairs),
+        strategies=dict(sorted(survey.strategies.items())),
+        repeats=survey.repeats(),
+        personas=survey.persona_coverage(),
+    )
+    return found.model_copy(update={"warnings": tuple(_warnings(found))})
+
+
+def _warnings(found: PairDiagnostics) -> Iterator[str]:
+    """Yield the warnings; a set that is too small for its figures to mean anything gets none of them."""
+    if found.tells is not None:
+        yield from _on_words(found.tells)
+    yield from _on_lengths(found)
+    yield from _on_refusals(found)
+    num_repeated = found.repeats.num_first_messages
+    if num_repeated > MAX_REPEATED_SHARE * found.num_pairs:
+        yield (
+            f"{num_repeated} pairs begin as an earlier one, the user's first message included: "
+            "give more seeds or personas, or raise the user's temperature"
+        )
+    num_dropped = sum(found.dropped.values())
+    if num_dropped > MAX_DROPPED_SHARE * (num_dropped + found.num_pairs):
+        reason = max(found.dropped, key=lambda name: found.dropped[name])
+        yield f"{num_dropped} pairs were dropped, most by {reason}: each was paid for, so look into failures.jsonl"
+
+
+def _on_words(found: WordShortcuts) -> Iterator[str]:
+    """Warn if words give too much away."""
+    if found.accuracy.value <= MAX_WORD_ACCURACY or not found.accuracy.excludes(0.5):
+        return
+    listed = "; ".join(
+        f"{word.text!r} ({word.num_chosen} turns chosen only, {word.num_rejected} rejected only)"
+        for word in (*found.words[:3], *found.openings[:2])
+    )
+    yield (
+        f"words alone reveal the chosen reply in {100 * found.accuracy.value:.0f}% of turns, so a reward model can "
+        "learn them instead of quality; "
+        f"{listed or 'no single word stands out, so it is length or many words together'}"
+    )
+
+
+def _on_lengths(found: PairDiagnostics) -> Iterator[str]:
+    """Warn if one side is mostly the longer one, or much longer."""
+    longer = found.length.longer_is_rejected
+    low, high = LONGER_RANGE
+    if not low <= longer.value <= high and longer.excludes(0.5):
+        yield f"the rejected reply is the longer one in {100 * longer.value:.0f}% of turns: length gives the side away"
+    gap = found.length.standardised
+    if abs(gap) > MAX_STANDARDISED_GAP and found.length.words.excludes(0.0):
+        side = "chosen" if gap > 0 else "rejected"
+        yield f"{side} replies are {abs(found.length.words.value):.0f} words longer ({abs(gap):.2f} SD) on average"
+
+
+def _on_refusals(found: PairDiagnostics) -> Iterator[str]:
+    """Warn if one side refuses more than the other."""
+    chosen, rejected = found.refusals["chosen"], found.refusals["rejected"]
+    gap = abs(chosen.value - rejected.value)
+    if chosen.is_apart_from(rejected) and gap > MAX_REFUSAL_GAP:
+        yield (
+            f"{100 * chosen.value:.1f}% of chosen replies refuse against {100 * rejected.value:.1f}% of rejected ones: "
+            "refusing gives the side away; RefusalGate(rule=one_sided) drops such pairs"
+        )
+
+
+def _percent(figure: MeanInterval) -> str:
     """Write a share."""
     return f"{100 * figure.value:.1f}% {_interval(figure, 100)}"
 
 
-def _interval(figure: Figure, factor: float) -> str:
+def _interval(figure: MeanInterval, factor: float) -> str:
     """Write an interval times a factor; a negative one turns it around."""
     if figure.low is None or figure.high is None:
         return "[?, ?]"

@@ -3,51 +3,39 @@
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol, Self
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from music.conversation import Conversation
+from music.conversation import Message
 from music.errors import InvalidInputError
-from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatModel, ChatRequest, ReplyOutcome, Sampling
-from music.pairs import ContrastivePair, Usage
-from music.prompts import Choice, parse_judgement, render_judge
+from music.judges.model import Judgement, ask_until_read
+from music.judges.pairwise import Order, PairJudgement, compare_in_both_orders, read_choice
+from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatModel, ChatRequest, Sampling
+from music.pairs import ContrastivePair
+from music.prompts import Choice
 from music.registry import ORACLE, load_built_in
 from music.seeding import derive_seed
 from music_agents.failures import FailureReason
 from music_agents.quality.gates import PASSED, GateVerdict, GateView
 from music_agents.roles import MAX_ATTEMPTS
 
-__all__ = ["JudgeFigures", "JudgeGate", "Judgement", "ModelJudge", "OracleJudge", "Order", "PairJudge"]
-
-Order = Literal["chosen_first", "rejected_first"]
-ORDERS: tuple[Order, Order] = ("chosen_first", "rejected_first")
+__all__ = ["JudgeFigures", "JudgeGate", "ModelJudge", "OracleJudge", "PairJudge"]
 
 _WORDS = {Choice.FIRST: "first", Choice.SECOND: "second", Choice.TIE: "tie", None: "unread"}
 """Choices as pairs record them."""
 _JUDGEMENTS = {"first": "num_first_won", "second": "num_second_won", "tie": "num_ties"}
 """The figure that counts each."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
-    """What a judge says of two conversations.
-
-    Attributes:
-        choice: The better one, or a tie; None if the judge came to no decision.
-        usage: Of the calls that it took.
-    """
-
-    choice: Choice | None
-    usage: Usage = field(default_factory=Usage)
+_PLACES = {Order.FORWARD: "chosen_first", Order.BACKWARD: "rejected_first"}
+"""Orders as the keys of requests name them."""
 
 
 class PairJudge(Protocol):
-    """Anything that compares two conversations."""
+    """Anything that compares the two sides of a pair in both orders, once in each."""
 
-    async def __call__(self, first: Conversation, second: Conversation, view: GateView, order: Order, /) -> Judgement:
-        """Compare; `order` serves to tell the requests apart and is not for the judge to know.
+    async def __call__(self, pair: ContrastivePair, view: GateView, /) -> PairJudgement:
+        """Compare; forward is with the chosen side shown first.
 
         Raises:
             EndpointError: The judge's model gave no usable reply.
@@ -65,14 +53,19 @@ class OracleJudge:
 
     margin: float = 0.0
 
-    async def __call__(self, first: Conversation, second: Conversation, view: GateView, order: Order) -> Judgement:
+    async def __call__(self, pair: ContrastivePair, view: GateView) -> PairJudgement:
         """Compare the scores."""
-        return Judgement(choice=load_built_in("judge", ORACLE)(first, second, self.margin))
+        compare = load_built_in("judge", ORACLE)
+        sides = pair.chosen, pair.rejected
+        forward, backward = compare(*sides, self.margin), compare(*sides[::-1], self.margin)
+        return PairJudgement((Judgement(forward),), (Judgement(backward),))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelJudge:
-    """Asks a model, again with another seed while its judgement cannot be read.
+    """Asks a model as `PairwiseJudge` does, again with another seed while its judgement cannot be read.
+
+    Seeds and keys of requests depend on the run and the pair, so that a resumed run asks nothing twice.
 
     Attributes:
         model: Whom to ask; better not the model that wrote the replies.
@@ -84,26 +77,24 @@ class ModelJudge:
     sampling: Sampling = AS_THE_ENDPOINT_DOES
     num_attempts: int = MAX_ATTEMPTS
 
-    async def __call__(self, first: Conversation, second: Conversation, view: GateView, order: Order) -> Judgement:
-        """Ask until a judgement can be read."""
-        usage = Usage()
-        for attempt in range(self.num_attempts):
-            reply = await self.model.complete(self._request(first, second, view, f"judge/{order}/{attempt}"))
-            usage += Usage(1, reply.prompt_tokens, reply.completion_tokens)
-            choice = parse_judgement(reply.text) if reply.outcome is ReplyOutcome.COMPLETE else None
-            if choice is not None:
-                return Judgement(choice=choice, usage=usage)
-        return Judgement(choice=None, usage=usage)
+    async def __call__(self, pair: ContrastivePair, view: GateView) -> PairJudgement:
+        """Ask in both orders, one after the other, as one call of a pair is in flight at any moment."""
 
-    def _request(self, first: Conversation, second: Conversation, view: GateView, place: str) -> ChatRequest:
-        """Return the request of one attempt."""
-        return ChatRequest(
-            messages=render_judge(first, second),
-            seed=derive_seed(view.run_seed, view.pair, place),
-            sampling=self.sampling,
-            key=f"{view.pair}/{place}",
-            route=str(view.pair),
-        )
+        async def ask(messages: tuple[Message, ...], order: Order) -> tuple[Judgement[Choice], ...]:
+            places = (f"judge/{_PLACES[order]}/{attempt}" for attempt in range(self.num_attempts))
+            requests = (
+                ChatRequest(
+                    messages=messages,
+                    seed=derive_seed(view.run_seed, view.pair, place),
+                    sampling=self.sampling,
+                    key=f"{view.pair}/{place}",
+                    route=str(view.pair),
+                )
+                for place in places
+            )
+            return (await ask_until_read(self.model, requests, read_choice),)
+
+        return await compare_in_both_orders(pair.chosen, pair.rejected, ask, at_once=False)
 
 
 class JudgeFigures(BaseModel):
@@ -165,11 +156,9 @@ class JudgeGate:
         """Judge the pair in both orders, if it is drawn."""
         if random.Random(derive_seed(view.run_seed, view.pair, "judged")).random() >= self.share:
             return PASSED
-        # One after the other, as one call of a pair is in flight at any moment.
-        forward = await self.judge(pair.chosen, pair.rejected, view, ORDERS[0])
-        backward = await self.judge(pair.rejected, pair.chosen, view, ORDERS[1])
-        said = _WORDS[forward.choice], _WORDS[backward.choice]
-        verdict = GateVerdict(usage=forward.usage + backward.usage, judgement=",".join(said))
+        judgement = await self.judge(pair, view)
+        said = _WORDS[judgement.forward[0].value], _WORDS[judgement.backward[0].value]
+        verdict = GateVerdict(usage=judgement.usage, judgement=",".join(said))
         if _fate(*said) != "num_refuted":
             return verdict
         detail = f"chosen first: {_in_words(said[0], 'chosen', 'rejected')}; "

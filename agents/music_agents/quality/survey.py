@@ -6,10 +6,10 @@ from math import sqrt
 from pydantic import BaseModel, ConfigDict
 
 from music.pairs import ContrastivePair
-from music_agents.quality.figures import Figure, RunningMean
+from music.statistics import MeanInterval, RunningMean
 from music_agents.quality.gates import simulated_replies
-from music_agents.quality.tells import TellSample
 from music_agents.quality.texts import find_refusal
+from music_agents.quality.word_classifier import WordSample
 
 __all__ = ["LengthGap", "Personas", "Repeats", "Survey"]
 
@@ -19,13 +19,13 @@ class LengthGap(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    characters: Figure
+    characters: MeanInterval
     """Mean over turns, chosen less rejected."""
-    words: Figure
+    words: MeanInterval
     """Likewise, in words."""
     standardised: float
     """The gap in words over the standard deviation of all replies' words."""
-    longer_is_rejected: Figure
+    longer_is_rejected: MeanInterval
     """Share of turns in which the rejected reply has more characters; a tie counts half."""
 
 
@@ -53,7 +53,7 @@ class Personas(BaseModel):
 
 
 class Survey:
-    """What is counted while the pairs go by.
+    """What is counted while pairs are read.
 
     Attributes:
         num_pairs: Pairs taken.
@@ -64,7 +64,7 @@ class Survey:
 
     def __init__(self) -> None:
         self.num_pairs = 0
-        self.sample = TellSample()
+        self.sample = WordSample()
         self.refusals = {"chosen": RunningMean(), "rejected": RunningMean()}
         self.strategies: Counter[str] = Counter()
         self._characters, self._words, self._longer = RunningMean(), RunningMean(), RunningMean()
@@ -88,11 +88,11 @@ class Survey:
 
     def length_gap(self) -> LengthGap:
         """Return what was found of lengths."""
-        words, spread = self._words.figure(), self._reply_words
+        words, spread = self._words.mean(), self._reply_words
         mean = spread.total / max(1, spread.num)
         deviation = sqrt(max(0.0, spread.squares / max(1, spread.num) - mean * mean))
         return LengthGap(
-            characters=self._characters.figure(),
+            characters=self._characters.mean(),
             words=words,
             standardised=words.value / deviation if deviation else 0.0,
             longer_is_rejected=self._longer.share(),

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from music.files import replace_file
 from music.llm.spending.records import Spending
 from music_agents.failures import THINKING_OFF, FailureReason, remedy
-from music_agents.quality import Diagnostics, JudgeFigures
+from music_agents.quality import JudgeFigures, PairDiagnostics
 
 __all__ = ["RunReport", "RunStatus", "drop_warnings", "read_report", "reply_warnings", "write_report"]
 
@@ -65,7 +65,7 @@ class RunReport(BaseModel):
     """Of all replies that were paid for, in all sessions, those of failed pairs included."""
     wall_seconds: float
     """Of all sessions that ended in order."""
-    diagnostics: Diagnostics | None = None
+    diagnostics: PairDiagnostics | None = None
     """What the finished set looks like; None until it is complete."""
     endpoints: dict[str, str]
     """Endpoint of each role, as this session had it."""

@@ -16,7 +16,7 @@ from music_agents.output.pair_table import PairTable
 from music_agents.output.shard_folder import pair_index
 from music_agents.pair_simulator import Outcome
 from music_agents.progress import RunProgress, StopCause
-from music_agents.quality import Diagnostics, JudgeFigures, diagnose, read_saved_pairs
+from music_agents.quality import JudgeFigures, PairDiagnostics, diagnose_pairs, read_saved_pairs
 from music_agents.run.report import RunReport, RunStatus, read_report, versions, write_report
 from music_agents.run.settings import Partition
 from music_agents.simulation import PairIndices, PairMaker, run_pairs
@@ -209,6 +209,6 @@ class Session:
         judgements = self._table.judgements + self._failures.judgements
         return JudgeFigures.of(judgements) if "judge" in self._endpoints else None
 
-    def _diagnose(self) -> Diagnostics | None:
+    def _diagnose(self) -> PairDiagnostics | None:
         """Look at the finished set; a partition of one is not looked at."""
-        return None if self._partition else diagnose(read_saved_pairs(self._directory), self._failures.reasons)
+        return None if self._partition else diagnose_pairs(read_saved_pairs(self._directory), self._failures.reasons)

@@ -21,7 +21,7 @@ from music_agents.output.failure_log import FailureLog
 from music_agents.output.pair_table import PairTable
 from music_agents.output.shard_folder import close_gap
 from music_agents.progress import RunProgress, StopCause
-from music_agents.quality import JudgeFigures, diagnose, read_saved_pairs
+from music_agents.quality import JudgeFigures, diagnose_pairs, read_saved_pairs
 from music_agents.run import RunReport, RunStatus
 from music_agents.run.report import read_report, versions, write_report
 from music_agents.run.session import FAILURES, JOURNAL, REPORT
@@ -232,7 +232,7 @@ class _Coordinator:
             judge=self._judge_figures(table, failures),
             spending=self.aggregate.spending(),
             wall_seconds=round(self._earlier_seconds + self._progress.seconds, 3),
-            diagnostics=diagnose(read_saved_pairs(self._directory), failures.reasons) if is_complete else None,
+            diagnostics=diagnose_pairs(read_saved_pairs(self._directory), failures.reasons) if is_complete else None,
             endpoints=first.endpoints if first else self._config.endpoints(),
             unsupported={name: refused for report in reports for name, refused in report.unsupported.items()},
             settings=(first.settings if first else {}) | {"share": f"all, in {len(self._folders)} shares"},

@@ -12,10 +12,9 @@ import orjson
 
 from music.aio import gather_all
 from music.errors import InvalidInputError
-from music.judges.judgement import Judgement
+from music.judges.model import Judgement
 from music.judges.pairwise import PairJudgement, PairwiseJudge
-from music.judges.reliability import pairwise_figures
-from music.judges.report import JudgeReport
+from music.judges.reliability import JudgeReport, pairwise_figures
 from music.prompts import Choice
 from music.reward.functions import RewardFunction
 from music.statistics import Estimate, describe, mean, paired_difference, win_rate

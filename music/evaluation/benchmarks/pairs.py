@@ -106,7 +106,15 @@ def pair_item(
     prompt_id: str | None = None,
     tags: Mapping[str, Tag] | None = None,
 ) -> Item:
-    """Return the item of a pair; without `prompt_id` it is a unit of its own."""
+    """Return the item of a pair; without `prompt_id` it is a unit of its own.
+
+    Example:
+        >>> from music import Conversation
+        >>> from music.evaluation import pair_item
+        >>> prompt = Conversation().user("Tea or coffee?")
+        >>> pair_item("1", "drinks", prompt.assistant("Tea, please."), prompt.assistant("No.")).labels
+        (1.0, 0.0)
+    """
     return Item(
         id=id,
         subset=subset,

@@ -58,20 +58,22 @@ def register_benchmark(benchmark: AnyBenchmark) -> AnyBenchmark:
         InvalidInputError: There is one of that name.
 
     Example:
+        >>> from music import Conversation
+        >>> from music.evaluation import ScoredItems, load_benchmark, pair_item, register_benchmark
         >>> @register_benchmark
-        ... class Fruit:
-        ...     name, source, split = "fruit", "rows of `question`, `good` and `bad`", "test"
+        ... class Drinks:
+        ...     name, source, split = "drinks", "rows of `question`, `good` and `bad`", "test"
         ...
         ...     def read(self, row):
         ...         prompt = Conversation().user(row.content["question"])
         ...         sides = prompt.assistant(row.content["good"]), prompt.assistant(row.content["bad"])
-        ...         return [pair_item(row.content["question"], "fruit", *sides)]
+        ...         return [pair_item(row.content["question"], "drinks", *sides)]
         ...
         ...     def figures(self, items, scores):
         ...         scored = ScoredItems(items, scores)
         ...         return [scored.accuracy("overall", scored.places)]
-        >>> load_benchmark("fruit").split
-        'test'
+        >>> load_benchmark("drinks").source
+        'rows of `question`, `good` and `bad`'
     """
     made: Benchmark = benchmark() if isinstance(benchmark, type) else benchmark
     if made.name in benchmark_names():
@@ -92,6 +94,7 @@ def load_benchmark(name: str) -> Benchmark:
         InvalidInputError: There is none of that name.
 
     Example:
+        >>> from music.evaluation import load_benchmark
         >>> load_benchmark("rewardbench2").split
         'test'
     """
@@ -122,7 +125,15 @@ def read_benchmark(
         InvalidInputError: A source cannot be read, no row is left, an id is repeated, or, if `strict`, a row is bad.
 
     Example:
-        >>> items = read_benchmark(load_benchmark("preferences"), ["held_out.jsonl"])  # doctest: +SKIP
+        >>> from music.evaluation import load_benchmark, read_benchmark
+        >>> from music.preferences import write_preferences
+        >>> from music.sandbox.world.seeds import seed_pairs
+        >>> write_preferences(seed_pairs(20, 0), "/tmp/music-evaluated.jsonl")
+        20
+        >>> benchmark = load_benchmark("preferences")
+        >>> items = read_benchmark(benchmark, ["/tmp/music-evaluated.jsonl"])
+        >>> len(items.items)
+        20
     """
     items: list[Item] = []
     rejected: list[RejectedItem] = []

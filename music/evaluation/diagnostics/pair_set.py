@@ -19,7 +19,7 @@ from music.evaluation.diagnostics.leakage import (
 from music.evaluation.diagnostics.scored_pairs import verdict
 from music.report.points import Histogram
 from music.reward import length_reward
-from music.statistics import Figure, mean
+from music.statistics import Figure, paired_difference, win_rate
 
 __all__ = ["Duplicates", "PairSet", "survey_pairs"]
 
@@ -78,9 +78,8 @@ def survey_pairs(items: Sequence[Item]) -> PairSet:
 
 def _lengths(items: Sequence[Item], prompts: Sequence[str]) -> list[Figure]:
     """Return by how much, and how often, the chosen side is the longer."""
-    characters = _characters(items)
-    gaps = characters[:, 0] - characters[:, 1]
-    longer, words = mean((np.sign(gaps) + 1) / 2, clusters=prompts), _words(items)
+    longer = win_rate(*_characters(items).T, clusters=prompts)
+    words = np.array([[_num_words(side) for side in item.completions] for item in items], dtype=np.float64)
     shared = {"table": "pair set", "num_items": len(items)}
     return [
         Figure(
@@ -90,18 +89,13 @@ def _lengths(items: Sequence[Item], prompts: Sequence[str]) -> list[Figure]:
             note=f"{verdict(longer, 0.5)}; in characters of replies, ties count half",
             **shared,
         ),
-        Figure(name="words, chosen less rejected", estimate=mean(words, clusters=prompts), **shared),
+        Figure(name="words, chosen less rejected", estimate=paired_difference(*words.T, clusters=prompts), **shared),
     ]
 
 
 def _characters(items: Sequence[Item]) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """Return the characters of both sides' replies; shape `[pairs, 2]`."""
     return np.array(length_reward([side for item in items for side in item.completions])).reshape(-1, 2)
-
-
-def _words(items: Sequence[Item]) -> list[float]:
-    """Return by how many words the chosen side's replies are longer."""
-    return [float(_num_words(item.completions[0]) - _num_words(item.completions[1])) for item in items]
 
 
 def _num_words(side: Conversation) -> int:

@@ -42,9 +42,14 @@ def run_diagnosis(
         UnscoredError: A conversation has no score, and `config.reading.strict`.
 
     Example:
-        >>> config = DiagnosisConfig(files=("held_out.jsonl",), models=("runs/rm",), train=("pairs.parquet",))
-        >>> found = run_diagnosis(config)  # doctest: +SKIP
-        >>> [figure.name for figure in found.models[0].figures if "noise" in figure.note]  # doctest: +SKIP
+        >>> from music.evaluation import DiagnosisConfig, run_diagnosis
+        >>> from music.preferences import write_preferences
+        >>> from music.sandbox.world.seeds import seed_pairs
+        >>> write_preferences(seed_pairs(20, 0), "/tmp/music-evaluated.jsonl")
+        20
+        >>> config = DiagnosisConfig(files=("/tmp/music-evaluated.jsonl",), models=("length", "oracle"))
+        >>> print(run_diagnosis(config).disagreement.comparisons[0].estimate)
+        -0.350 [-0.600, -0.100]
     """
     if config.out is not None:
         require_output_folder(config.out)

@@ -17,21 +17,16 @@ from music.errors import InvalidInputError
 from music.evaluation.benchmarks.types import Item, ItemSet
 from music.evaluation.scoring.records import ItemScores, ScoreSet, ScoresHeader
 from music.evaluation.scoring.store import ScoreStore
-from music.judges.judgement import Judgement
-from music.judges.model import JudgeModel, open_judge_model
+from music.judges.model import Judgement, JudgeModel, open_judge_model
 from music.judges.pairwise import PairwiseJudge
 from music.judges.pointwise import PointwiseJudge, Rated
-from music.judges.reliability import Matches, pairwise_figures, pointwise_figures
-from music.judges.report import JudgeReport
-from music.judges.settings import JudgeSettings, read_judge
+from music.judges.reliability import JudgeReport, Matches, pairwise_figures, pointwise_figures
+from music.judges.settings import JudgeSettings, judge_flag, read_judge
 from music.statistics import Figure
 
 __all__ = ["ByComparing", "ByRating", "ItemJudge", "PairwiseJudge", "describe_judge", "judge_items", "open_item_judge"]
 
 Said = TypeVar("Said")
-
-_NAMED = {"prompt": "--judge-prompt", "num_samples": "--judge-samples", "temperature": "--judge-temperature"}
-"""Settings that scores depend on, by the flag that sets each."""
 
 
 class ItemJudge(Protocol[Said]):
@@ -216,7 +211,7 @@ async def open_item_judge(name: str, settings: JudgeSettings, journal: Path | No
 
 def describe_judge(name: str, settings: JudgeSettings) -> str:
     """Return a judge's name with the flags that its scores depend on, as a file of scores has it."""
-    told = settings.model_dump(include=set(_NAMED), exclude_defaults=True)
-    told |= {"options": value} if (value := settings.options.describe_sampling()) else {}
-    flags = _NAMED | {"options": "--judge-option"}
-    return " ".join([name, *(f"{flags[field]} {value}" for field, value in told.items())])
+    told = settings.model_dump(include={"prompt", "num_samples", "temperature"}, exclude_defaults=True)
+    if settings.options and (options := settings.request_options.describe_sampling()):
+        told["options"] = options
+    return " ".join([name, *(f"{judge_flag(field)} {value}" for field, value in told.items())])

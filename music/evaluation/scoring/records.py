@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from music.errors import InvalidInputError
 from music.evaluation.benchmarks.types import Item, ItemSet, Scores
-from music.judges.report import JudgeReport
+from music.judges.reliability import JudgeReport
 
 __all__ = ["ItemScores", "ScoreSet", "ScoresHeader", "UnscoredError", "hash_items", "require_scored"]
 

@@ -50,6 +50,11 @@ def load_scored_model(name: str) -> ScoredModel:
 
     Raises:
         InvalidInputError: There is no such reward.
+
+    Example:
+        >>> from music.evaluation import load_scored_model
+        >>> load_scored_model("length").name
+        'length'
     """
     reward = load_reward(name)
     server = getattr(reward, "name", None)  # a model behind a server is known by its name alone
@@ -101,8 +106,17 @@ def score_items(
         UnscoredError: A completion has no score, and `strict`.
 
     Example:
+        >>> from music.evaluation import ScoredModel, load_benchmark, read_benchmark, score_items
+        >>> from music.preferences import write_preferences
+        >>> from music.sandbox.world.seeds import seed_pairs
+        >>> write_preferences(seed_pairs(20, 0), "/tmp/music-evaluated.jsonl")
+        20
+        >>> benchmark = load_benchmark("preferences")
+        >>> items = read_benchmark(benchmark, ["/tmp/music-evaluated.jsonl"])
         >>> shorter = ScoredModel(name="shorter", reward=lambda cs: [-len(c.messages[-1].content) for c in cs])
-        >>> scores = score_items(items, shorter)  # doctest: +SKIP
+        >>> scores = score_items(items, shorter)
+        >>> len(scores.rows)
+        20
     """
     began = time.perf_counter()
     _require_replies(items)

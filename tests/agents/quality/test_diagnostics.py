@@ -2,9 +2,8 @@ import random
 
 import pytest
 
-from music_agents.quality import Diagnostics, diagnose
-from music_agents.quality.figures import RunningMean
-from music_agents.quality.tells import MAX_PAIRS, MIN_PAIRS, TellSample
+from music_agents.quality import PairDiagnostics, diagnose_pairs
+from music_agents.quality.word_classifier import MAX_PAIRS, MIN_PAIRS, WordSample
 
 WORDS = [f"word{number}" for number in range(300)]
 
@@ -21,7 +20,7 @@ def even_pairs(make_pair, num, num_turns=3, **fields):
 
 
 def test_an_even_set_gets_no_warning(make_pair):
-    found = diagnose(even_pairs(make_pair, 300), {"gate_leak": 3})
+    found = diagnose_pairs(even_pairs(make_pair, 300), {"gate_leak": 3})
     assert found.warnings == ()
     assert found.num_pairs == found.tells.num_pairs == 300
     assert not found.tells.accuracy.excludes(0.5)
@@ -29,7 +28,7 @@ def test_an_even_set_gets_no_warning(make_pair):
     assert not found.length.words.excludes(0)
     assert (found.turns_contrasted, found.strategies) == (3, {"instruction": 900})
     assert "300 kept, 3 dropped (gate_leak 3)" in found.describe()
-    assert Diagnostics.model_validate_json(found.model_dump_json()) == found
+    assert PairDiagnostics.model_validate_json(found.model_dump_json()) == found
 
 
 def test_a_planted_word_is_found(make_pair):
@@ -40,7 +39,7 @@ def test_a_planted_word_is_found(make_pair):
         if rng.random() < 0.8:
             chosen = [f"{reply} certainly" for reply in chosen]
         pairs.append(make_pair(chosen, rejected, index=index))
-    found = diagnose(pairs)
+    found = diagnose_pairs(pairs)
     assert found.tells.accuracy.value > 0.75
     assert [tell.text for tell in found.tells.words] == ["certainly"]
     assert found.tells.words[0].log_odds > 1
@@ -53,7 +52,7 @@ def test_a_planted_opening_is_found_with_its_side(make_pair):
     pairs = [
         make_pair([draw(random.Random(i))], [f"Great question! So {draw(random.Random(-i))}"], i) for i in range(100)
     ]
-    found = diagnose(pairs)
+    found = diagnose_pairs(pairs)
     assert found.tells.openings[0].text == "great question so ..."
     assert found.tells.openings[0].log_odds < 0
 
@@ -63,7 +62,7 @@ def test_only_contrasted_turns_are_compared(make_pair):
     pairs = [
         make_pair([draw(rng), draw(rng) + " tell"], [draw(rng), draw(rng)], index=i, contrasted=[0]) for i in range(100)
     ]
-    found = diagnose(pairs)
+    found = diagnose_pairs(pairs)
     assert found.tells.words == ()
     assert found.turns_contrasted == 1
 
@@ -73,13 +72,13 @@ def test_words_of_one_seed_do_not_help_with_its_other_pairs(make_pair):
         make_pair([f"topic{i // 10} yes{i // 10}"], [f"topic{i // 10} no{i // 10}"], i, seed_id=f"s{i // 10}")
         for i in range(300)
     ]
-    assert diagnose(pairs).tells.accuracy.value == pytest.approx(0.5, abs=0.05)
+    assert diagnose_pairs(pairs).tells.accuracy.value == pytest.approx(0.5, abs=0.05)
 
 
 def test_a_longer_side_is_warned_of(make_pair):
     rng = random.Random(3)
     pairs = [make_pair([draw(rng, 10, 20)], [draw(rng, 25, 40)], index=i) for i in range(60)]
-    found = diagnose(pairs)
+    found = diagnose_pairs(pairs)
     assert found.length.longer_is_rejected.value > 0.95
     assert found.length.words.value < -10
     assert found.length.standardised < -1
@@ -90,7 +89,7 @@ def test_a_longer_side_is_warned_of(make_pair):
 def test_refusals_of_one_side_are_warned_of(make_pair):
     rng = random.Random(4)
     sides = (([draw(rng)], [draw(rng)] if i % 4 else ["I'm sorry, but I can't help with that."]) for i in range(80))
-    found = diagnose([make_pair(*replies, index=i) for i, replies in enumerate(sides)])
+    found = diagnose_pairs([make_pair(*replies, index=i) for i, replies in enumerate(sides)])
     assert (found.refusals["chosen"].value, found.refusals["rejected"].value) == (0, 0.25)
     assert any("25.0% of rejected" in warning for warning in found.warnings)
 
@@ -100,7 +99,7 @@ def test_repeats_and_personas_are_counted(make_pair):
         make_pair(["a"], ["b"], i, seed_id=f"s{i % 2}", users=[f"hello {i % 3}"], persona="p" * (i % 2))
         for i in range(12)
     ]
-    found = diagnose(pairs)
+    found = diagnose_pairs(pairs)
     assert found.repeats.num_contexts == 10
     assert found.repeats.num_first_messages == 6
     assert (found.personas.num_distinct, found.personas.num_without, found.personas.most_common) == (1, 6, 6)
@@ -108,58 +107,36 @@ def test_repeats_and_personas_are_counted(make_pair):
 
 
 def test_many_drops_are_warned_of(make_pair):
-    found = diagnose(even_pairs(make_pair, 4), {"gate_leak": 1, "reply_cut": 3})
+    found = diagnose_pairs(even_pairs(make_pair, 4), {"gate_leak": 1, "reply_cut": 3})
     assert any("4 pairs were dropped, most by reply_cut" in warning for warning in found.warnings)
 
 
 @pytest.mark.parametrize("num", [0, 1, MIN_PAIRS - 1])
 def test_small_sets(make_pair, num):
-    found = diagnose(even_pairs(make_pair, num))
+    found = diagnose_pairs(even_pairs(make_pair, num))
     assert (found.num_pairs, found.tells, found.warnings) == (num, None, ())
     assert "too few pairs" in found.describe()
 
 
 def test_the_sample_does_not_depend_on_the_order(make_pair, monkeypatch):
-    monkeypatch.setattr("music_agents.quality.tells.MAX_PAIRS", 60)
+    monkeypatch.setattr("music_agents.quality.word_classifier.MAX_PAIRS", 60)
     pairs = even_pairs(make_pair, 150, num_turns=1)
     assert MAX_PAIRS == 2000
-    forward, backward = TellSample(), TellSample()
+    forward, backward = WordSample(), WordSample()
     for pair in pairs:
         forward.add(pair)
     for pair in reversed(pairs):
         backward.add(pair)
-    assert forward.tells() == backward.tells()
-    assert forward.tells().num_pairs == 60
+    assert forward.shortcuts() == backward.shortcuts()
+    assert forward.shortcuts().num_pairs == 60
 
 
-def test_a_running_mean_knows_its_interval():
-    mean = RunningMean()
-    assert mean.figure().low is None
-    for value in (1, 2, 3, 4):
-        mean.add(value)
-    assert mean.figure().value == 2.5
-    margin = 1.96 * (5 / 3 / 4) ** 0.5
-    assert (mean.figure().low, mean.figure().high) == pytest.approx((2.5 - margin, 2.5 + margin))
-    assert mean.figure().excludes(1.0)
-    assert not mean.figure().excludes(2.0)
-
-
-def test_a_share_has_wilsons_interval_which_stays_within_its_bounds_and_is_never_empty(make_pair):
-    share = RunningMean()
-    assert share.share().low is None
-    for value in (0, 1):
-        share.add(value)
-    assert (share.share().low, share.share().high) == pytest.approx((0.0945, 0.9055), abs=1e-4)
-    several_turns = RunningMean()
-    for index in range(100):
-        several_turns.add(0.4 if index % 2 else 0.6)
-    found = several_turns.share()
-    assert (found.low, found.high) == pytest.approx((0.5 - 0.0197, 0.5 + 0.0197), abs=1e-4)
-    shown = diagnose(even_pairs(make_pair, 2)).describe()
+def test_shares_are_shown_with_wilsons_interval(make_pair):
+    shown = diagnose_pairs(even_pairs(make_pair, 2)).describe()
     assert "refusals   chosen 0.0% [0.0, 65.8], rejected 0.0% [0.0, 65.8]" in shown
     assert "+/-" not in shown
 
 
 def test_an_interval_of_a_gap_turns_with_its_sign(make_pair):
     pairs = [make_pair(["one two"], ["one two three" + " four" * (i % 2)], i) for i in range(8)]
-    assert "chosen replies are 1.5 words [1.1, 1.9] shorter" in diagnose(pairs).describe()
+    assert "chosen replies are 1.5 words [1.1, 1.9] shorter" in diagnose_pairs(pairs).describe()

@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from music.conversation import Conversation
 from music.errors import InvalidInputError
+from music.judges import Judgement, PairJudgement
 from music.llm import ChatReply, EndpointUnavailableError, ReplyOutcome, load_model
 from music.pairs import Usage
 from music.prompts import Choice
@@ -12,7 +12,7 @@ from music.sandbox import oracle_score
 from music.sandbox.server import ServerConfig, sandbox_server
 from music.sandbox.world.seeds import contrast_pairs, seed_pairs
 from music_agents.failures import FailureReason
-from music_agents.quality import GateView, JudgeFigures, JudgeGate, Judgement, ModelJudge, OracleJudge
+from music_agents.quality import GateView, JudgeFigures, JudgeGate, ModelJudge, OracleJudge
 
 VIEW = GateView(pair=7, run_seed=1)
 
@@ -21,8 +21,9 @@ def scripted(*choices):
     """A judge that says one choice after the other, and counts a call for each."""
     left = list(choices)
 
-    async def judge(first, second, view, order):
-        return Judgement(choice=left.pop(0), usage=Usage(1, 10, 1))
+    async def judge(pair, view):
+        forward, backward = (Judgement(left.pop(0), usage=Usage(1, 10, 1)) for _ in range(2))
+        return PairJudgement((forward,), (backward,))
 
     return judge
 
@@ -49,14 +50,11 @@ async def test_the_chosen_side_must_come_out_ahead(make_pair, forward, backward,
 
 
 async def test_both_orders_are_shown(make_pair):
-    shown = []
-
-    async def judge(first, second, view, order):
-        shown.append((first.messages[-1].content, second.messages[-1].content, order))
-        return Judgement(choice=Choice.TIE)
-
-    verdict = await JudgeGate(judge)(make_pair(["good"], ["bad"]), VIEW)
-    assert shown == [("good", "bad", "chosen_first"), ("bad", "good", "rejected_first")]
+    model = Scripted("[[C]]", "[[C]]")
+    verdict = await JudgeGate(ModelJudge(model=model))(make_pair(["good"], ["bad"]), VIEW)
+    shown = [request.messages[0].content for request in model.requests]
+    assert [text.index("good") < text.index("bad") for text in shown] == [True, False]
+    assert [request.key for request in model.requests] == ["7/judge/chosen_first/0", "7/judge/rejected_first/0"]
     assert verdict.detail == "chosen first: a tie; rejected first: a tie"
 
 
@@ -121,13 +119,13 @@ class Scripted:
         pass
 
 
-async def test_a_model_is_asked_again_until_it_can_be_read():
-    model = Scripted("I cannot say.", "cut [[A]]", "B forgot the name. [[A]]")
-    sides = Conversation().user("Hi").assistant("Ho"), Conversation().user("Hi").assistant("Hu")
-    judgement = await ModelJudge(model=model)(*sides, VIEW, "chosen_first")
-    assert judgement == Judgement(choice=Choice.FIRST, usage=Usage(3, 30, 6))
-    assert [request.key for request in model.requests] == [f"7/judge/chosen_first/{n}" for n in range(3)]
-    assert len({request.seed for request in model.requests}) == 3
+async def test_a_model_is_asked_again_until_it_can_be_read(make_pair):
+    model = Scripted("I cannot say.", "cut [[A]]", "B forgot the name. [[A]]", "[[B]]")
+    judgement = await ModelJudge(model=model)(make_pair(["Ho"], ["Hu"]), VIEW)
+    assert judgement.forward == (Judgement(Choice.FIRST, usage=Usage(3, 30, 6)),)
+    assert judgement.backward == (Judgement(Choice.SECOND, usage=Usage(1, 10, 2)),)
+    assert [request.key for request in model.requests][:3] == [f"7/judge/chosen_first/{n}" for n in range(3)]
+    assert len({request.seed for request in model.requests}) == 4
     assert {request.route for request in model.requests} == {"7"}
 
 

@@ -1,27 +1,28 @@
-"""A mean over pairs and how sure it is."""
+"""Means over pairs that come one at a time and are not kept, with their intervals."""
 
 import math
 from dataclasses import dataclass
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
-from music.statistics import proportion
+from music.statistics.estimates import proportion
 
-__all__ = ["Figure", "RunningMean"]
+__all__ = ["MeanInterval", "RunningMean"]
 
 _TWO_SIDED_95 = 1.96
 _MIN_SPREAD = 30
 """Fewer values say too little of their spread."""
 
 
-class Figure(BaseModel):
-    """A mean over pairs with its 95% interval; pairs are the independent units."""
+class MeanInterval(BaseModel):
+    """A mean with its 95% interval, as files keep it."""
 
     model_config = ConfigDict(frozen=True)
 
     value: float
     low: float | None
-    """Lower end of the interval; None where too few pairs leave it open."""
+    """Lower end of the interval; None where too few units leave it open."""
     high: float | None
     """Upper end."""
 
@@ -29,7 +30,7 @@ class Figure(BaseModel):
         """Whether a value lies outside the interval."""
         return self.low is not None and self.high is not None and not self.low <= value <= self.high
 
-    def is_apart_from(self, other: "Figure") -> bool:
+    def is_apart_from(self, other: Self) -> bool:
         """Whether the two intervals have nothing in common."""
         if self.low is None or self.high is None or other.low is None or other.high is None:
             return False
@@ -38,38 +39,38 @@ class Figure(BaseModel):
 
 @dataclass(slots=True)
 class RunningMean:
-    """Adds values up one at a time, one for each pair."""
+    """Adds values up one at a time, one for each independent unit, such as a pair."""
 
     num: int = 0
     total: float = 0.0
     squares: float = 0.0
 
     def add(self, value: float) -> None:
-        """Take the value of one pair."""
+        """Take the value of one unit."""
         self.num += 1
         self.total += value
         self.squares += value * value
 
-    def figure(self) -> Figure:
+    def mean(self) -> MeanInterval:
         """Return the mean so far, with the normal approximation's interval."""
         if self.num < 2:
-            return Figure(value=self._mean, low=None, high=None)
+            return MeanInterval(value=self._mean, low=None, high=None)
         margin = _TWO_SIDED_95 * math.sqrt(self._variance)
-        return Figure(value=self._mean, low=self._mean - margin, high=self._mean + margin)
+        return MeanInterval(value=self._mean, low=self._mean - margin, high=self._mean + margin)
 
-    def share(self) -> Figure:
+    def share(self) -> MeanInterval:
         """Return the mean of values within [0, 1], with Wilson's interval; it stays honest when all are 0 or 1.
 
         A pair's value is a mean over its turns, which says more than one yes or no: from 30 pairs on, when the spread
         is known well enough, the interval is that of the number of yes-or-no units that would vary as much.
         """
         if not self.num:
-            return Figure(value=0.0, low=None, high=None)
+            return MeanInterval(value=0.0, low=None, high=None)
         share = min(1.0, self._mean)  # sums of thirds may end above it
         knows_spread = self.num >= _MIN_SPREAD and self._variance > 0
         units = max(self.num, round(share * (1 - share) / self._variance)) if knows_spread else self.num
         found = proportion(share * units, units)
-        return Figure(value=share, low=found.low, high=found.high)
+        return MeanInterval(value=share, low=found.low, high=found.high)
 
     @property
     def _mean(self) -> float:

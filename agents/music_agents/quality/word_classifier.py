@@ -1,9 +1,9 @@
-"""Tells: words of a reply that give away which side it stands on, without a look at what was asked.
+"""How far words alone reveal which reply of a turn is the chosen one, without a look at what was asked.
 
 A reward model may learn such words instead of quality. How much there is to learn is measured by a small classifier
 that sees two replies of one turn as bags of words. A word that stands in only one of them votes for the side on which
-it stood more often in the pairs of other seeds, by its log-odds (paired naive Bayes). 0.5 is chance; a side that is
-mostly longer is told too.
+it stood more often in the pairs of other seeds, by its log-odds (naive Bayes). 0.5 is chance; a side that is mostly
+longer is recognised, too.
 """
 
 import hashlib
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from music.pairs import ContrastivePair
-from music_agents.quality.figures import Figure, RunningMean
+from music.statistics import MeanInterval, RunningMean
 from music_agents.quality.gates import simulated_replies
 
-__all__ = ["MIN_PAIRS", "Tell", "TellSample", "Tells"]
+__all__ = ["MIN_PAIRS", "ShortcutWord", "WordSample", "WordShortcuts"]
 
 MIN_PAIRS = 50
 """Fewer pairs say nothing of words."""
@@ -35,10 +35,9 @@ MAX_LISTED = 10
 OPENING_WORDS = 3
 
 _WORD = re.compile(r"\w+(?:'\w+)?")
-_Ints = NDArray[np.int64]
 
 
-class Tell(BaseModel):
+class ShortcutWord(BaseModel):
     """A word, or an opening phrase, that stands on one side more than on the other."""
 
     model_config = ConfigDict(frozen=True)
@@ -52,18 +51,18 @@ class Tell(BaseModel):
     """Turns in which only the rejected reply has it."""
 
 
-class Tells(BaseModel):
+class WordShortcuts(BaseModel):
     """What the words of replies give away in the contrasted turns."""
 
     model_config = ConfigDict(frozen=True)
 
-    accuracy: Figure
-    """How often words alone tell the chosen reply of a turn, cross-validated over seeds; 0.5 is chance."""
+    accuracy: MeanInterval
+    """How often words alone reveal the chosen reply of a turn, cross-validated over seeds; 0.5 is chance."""
     num_pairs: int
     """Pairs looked at."""
-    words: tuple[Tell, ...]
+    words: tuple[ShortcutWord, ...]
     """Words that stand out, the surest first."""
-    openings: tuple[Tell, ...]
+    openings: tuple[ShortcutWord, ...]
     """First three words of a reply that stand out, the surest first."""
 
 
@@ -76,7 +75,7 @@ class _Sampled:
     turns: tuple[tuple[str, str], ...] = field(compare=False)
 
 
-class TellSample:
+class WordSample:
     """Takes pairs one at a time and keeps those with the highest draws, whatever the order that they come in."""
 
     def __init__(self) -> None:
@@ -90,68 +89,78 @@ class TellSample:
         elif draw > self._kept[0].draw:
             heapq.heapreplace(self._kept, _Sampled(draw, pair.seed_id, _contrasted(pair)))
 
-    def tells(self) -> Tells | None:
+    def shortcuts(self) -> WordShortcuts | None:
         """Return what the words give away; None if there are too few pairs to say."""
         pairs = [pair for pair in sorted(self._kept) if pair.turns]
         if len(pairs) < MIN_PAIRS:
             return None
-        votes = _Votes(pairs)
-        listed = votes.listed()
-        return Tells(
-            accuracy=votes.accuracy(),
+        words = _TurnWords(pairs)
+        listed = words.listed()
+        return WordShortcuts(
+            accuracy=words.accuracy(),
             num_pairs=len(pairs),
-            words=tuple(tell for tell in listed if " " not in tell.text)[:MAX_LISTED],
-            openings=tuple(tell for tell in listed if " " in tell.text)[:MAX_LISTED],
+            words=tuple(word for word in listed if " " not in word.text)[:MAX_LISTED],
+            openings=tuple(word for word in listed if " " in word.text)[:MAX_LISTED],
         )
 
 
-class _Votes:
-    """The words that stand in only one of the two replies of a turn, as arrays with one entry for each."""
+class _TurnWords:
+    """Which words stand in only one of the two replies of each turn, as a sparse matrix.
+
+    The weights of words are log-odds by naive Bayes (Bernoulli), with a document for each side of a turn. A turn is
+    decided by the sum over the words of the one side alone, less that of the other's.
+    """
 
     def __init__(self, pairs: Sequence[_Sampled]) -> None:
-        vocabulary: dict[str, int] = {}
-        words, turns, signs, owners, folds = list[int](), list[int](), list[int](), list[int](), list[int]()
-        for owner, pair in enumerate(pairs):
-            for chosen, rejected in pair.turns:
-                ours, theirs = _words(chosen), _words(rejected)
-                for sign, only in ((1, ours - theirs), (-1, theirs - ours)):
-                    words += [vocabulary.setdefault(word, len(vocabulary)) for word in only]
-                    signs += [sign] * len(only)
-                    turns += [len(owners)] * len(only)
-                owners.append(owner)
-                folds.append(_fold(pair.seed_id))
-        self._vocabulary = list(vocabulary)
-        self._words, self._turns, self._signs = np.array(words, int), np.array(turns, int), np.array(signs, int)
-        self._owners, self._folds = np.array(owners, int), np.array(folds, int)
+        from sklearn.feature_extraction.text import CountVectorizer
 
-    def accuracy(self) -> Figure:
-        """Tell the turns of each fold by the words of the others."""
-        right = np.zeros(len(self._owners))
-        fold_of_word = self._folds[self._turns]
-        for fold in range(NUM_FOLDS):
-            chosen, rejected = self._counts(fold_of_word != fold)
-            weights = np.log((chosen + SMOOTHING) / (rejected + SMOOTHING))
-            score = np.bincount(self._turns, weights[self._words] * self._signs, minlength=len(right))
+        turns = [(owner, pair.seed_id, *turn) for owner, pair in enumerate(pairs) for turn in pair.turns]
+        vectorizer = CountVectorizer(analyzer=_words, dtype=np.int64)
+        counts = vectorizer.fit_transform([text for _, _, *replies in turns for text in replies])
+        self._signs = counts[0::2] - counts[1::2]
+        """1 for a word of the chosen side alone, -1 for one of the other; shape `[turns, words]`."""
+        self._vocabulary: list[str] = vectorizer.get_feature_names_out().tolist()
+        self._owners = np.array([owner for owner, *_ in turns])
+        self._folds = np.array([_fold(seed_id) for _, seed_id, *_ in turns])
+
+    def accuracy(self) -> MeanInterval:
+        """Decide the turns of each fold by the words of the others."""
+        scores = np.zeros(len(self._owners))
+        for fold in np.unique(self._folds):
             held_out = self._folds == fold
-            right[held_out] = (0.5 + 0.5 * np.sign(np.round(score, 9)))[held_out]
-        return _mean_over(right, self._owners)
+            scores[held_out] = self._signs[held_out] @ self._log_odds(~held_out)
+        right = 0.5 + 0.5 * np.sign(np.round(scores, 9))
+        mean = RunningMean()
+        for value in np.bincount(self._owners, right) / np.bincount(self._owners):
+            mean.add(float(value))
+        return mean.share()
 
-    def listed(self) -> list[Tell]:
+    def listed(self) -> list[ShortcutWord]:
         """Return what stands out, the surest first."""
-        chosen, rejected = self._counts(np.ones(len(self._words), bool))
+        chosen, rejected = (np.asarray((self._signs == sign).sum(axis=0)).ravel() for sign in (1, -1))
         z = (chosen - rejected) / np.sqrt(np.maximum(chosen + rejected, 1))
         found = sorted((-abs(z[i]), self._vocabulary[i], i) for i in np.flatnonzero(np.abs(z) >= MIN_Z))
-        odds = np.log((chosen + SMOOTHING) / (rejected + SMOOTHING))
+        odds = self._log_odds(np.ones(len(self._owners), bool))
         return [
-            Tell(text=text, log_odds=round(float(odds[i]), 3), num_chosen=int(chosen[i]), num_rejected=int(rejected[i]))
+            ShortcutWord(
+                text=text, log_odds=round(float(odds[i]), 3), num_chosen=int(chosen[i]), num_rejected=int(rejected[i])
+            )
             for _, text, i in found
         ]
 
-    def _counts(self, wanted: NDArray[np.bool_]) -> tuple[_Ints, _Ints]:
-        """Count for each word the turns in which only the chosen, or only the rejected reply has it; shapes `[V]`."""
-        size = len(self._vocabulary)
-        chosen = np.bincount(self._words[wanted & (self._signs > 0)], minlength=size)
-        return chosen, np.bincount(self._words[wanted & (self._signs < 0)], minlength=size)
+    def _log_odds(self, turns: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return how much each word speaks for the chosen side, learnt from some turns; shape `[words]`."""
+        from scipy.sparse import vstack
+        from sklearn.naive_bayes import BernoulliNB
+
+        signs = self._signs[turns]
+        num_turns, num_words = signs.shape
+        if not num_turns:
+            return np.zeros(num_words)
+        sides = vstack([signs == -1, signs == 1])
+        model = BernoulliNB(alpha=SMOOTHING).fit(sides, np.repeat([0, 1], num_turns))
+        rejected, chosen = model.feature_log_prob_
+        return np.asarray(chosen - rejected)
 
 
 def _contrasted(pair: ContrastivePair) -> tuple[tuple[str, str], ...]:
@@ -169,11 +178,3 @@ def _words(text: str) -> set[str]:
 def _fold(seed_id: str) -> int:
     """Return the fold of a seed; pairs of one seed share words, so they share a fold."""
     return hashlib.blake2b(seed_id.encode(), digest_size=1).digest()[0] % NUM_FOLDS
-
-
-def _mean_over(values: NDArray[np.float64], owners: _Ints) -> Figure:
-    """Return the mean over pairs of the mean over their turns."""
-    mean = RunningMean()
-    for value in np.bincount(owners, values) / np.bincount(owners):
-        mean.add(float(value))
-    return mean.share()
