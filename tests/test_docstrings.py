@@ -30,6 +30,8 @@ from music.evaluation.benchmarks import registry
         "music.preferences.writer",
         "music.registry",
         "music.seeding",
+        "music_trainers.policy.config",
+        "music_trainers.reward.config",
     ],
 )
 def test_examples_are_right(name, monkeypatch):
