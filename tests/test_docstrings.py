@@ -20,6 +20,8 @@ import pytest
         "music.evaluation.run",
         "music.evaluation.scoring.scorer",
         "music.evaluation.scoring.store",
+        "music.judges.pairwise",
+        "music.judges.settings",
         "music.llm.chat",
         "music.llm.endpoints",
         "music.pairs",
@@ -28,6 +30,7 @@ import pytest
         "music.preferences.writer",
         "music.registry",
         "music.seeding",
+        "music.statistics.estimates",
     ],
 )
 def test_examples_are_right(name):

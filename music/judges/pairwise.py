@@ -76,6 +76,15 @@ class PairwiseJudge:
 
     Raises:
         InvalidInputError: The prompt is none of a comparison.
+
+    Example:
+        >>> import asyncio
+        >>> from music.conversation import Conversation
+        >>> from music.llm import load_model
+        >>> conversation = Conversation().user("Which tea?").assistant("Green.")
+        >>> judge = PairwiseJudge(JudgeModel(load_model("sandbox")))
+        >>> asyncio.run(judge.compare(conversation, conversation)).score
+        0.5
     """
 
     def __init__(self, model: JudgeModel) -> None:
