@@ -1,13 +1,12 @@
 """What is built in, by kind and name.
 
-The libraries know the sandbox by these names alone: none of them imports it before somebody asks for it, and what
-would take its place is entered here.
+The libraries know the sandbox by these names alone. None of them imports it before it is asked for by name.
 """
 
 from pkgutil import resolve_name
 from typing import Any, Literal
 
-__all__ = ["ORACLE", "SANDBOX", "BuiltInKind", "load_built_in"]
+__all__ = ["BUILT_IN", "ORACLE", "SANDBOX", "BuiltInKind", "load_built_in"]
 
 SANDBOX = "sandbox"
 """The built-in world: its models, its seeds, its users and its two small checkpoints."""
@@ -16,7 +15,7 @@ ORACLE = "oracle"
 
 BuiltInKind = Literal["seeds", "personas", "judge", "reward", "language_model", "reward_model"]
 
-_BUILT_IN: dict[tuple[BuiltInKind, str], str] = {
+BUILT_IN: dict[tuple[BuiltInKind, str], str] = {
     ("seeds", SANDBOX): "music.sandbox.world.seeds:seed_pairs",
     ("personas", SANDBOX): "music.sandbox.world.players:persona_sentences",
     ("judge", ORACLE): "music.sandbox.world.oracle:oracle_choice",
@@ -27,7 +26,7 @@ _BUILT_IN: dict[tuple[BuiltInKind, str], str] = {
 
 
 def load_built_in(kind: BuiltInKind, name: str) -> Any:
-    """Import what a name of a kind stands for.
+    """Import the built-in object of a kind and name.
 
     Args:
         kind: `seeds` (from a number and a seed to pairs), `personas` (from a conversation and a seed to what a user
@@ -39,4 +38,4 @@ def load_built_in(kind: BuiltInKind, name: str) -> Any:
         >>> load_built_in("reward", ORACLE).__name__
         'oracle_score'
     """
-    return resolve_name(_BUILT_IN[kind, name])
+    return resolve_name(BUILT_IN[kind, name])

@@ -4,7 +4,7 @@ Importing this package registers `music/Chat-v0` with Gymnasium.
 
 - `chat`: conversations with a simulated user as environments, one (`ChatEnv`), many (`ChatVectorEnv`) or awaited
   (`AsyncChatEnv`); `spaces` are their spaces, `prompts` where conversations start, `players` who speaks.
-- `policies`: who plays the assistant: any callable, an endpoint, a local model; `play`: `play_episodes`.
+- `policies`: who plays the assistant: any callable, an endpoint, a local model.
 - `best_of_n`: multi-turn Best-of-N: greedy per turn (the paper's), with an early stop, as a tree search over the turns,
   and over whole conversations; what each further candidate adds; one selector against another.
 - `adapters`: the reward and the user in TRL, verifiers, TorchRL, OpenEnv, OpenRLHF and verl, one file for each.

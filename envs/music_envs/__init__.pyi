@@ -17,9 +17,9 @@ from .best_of_n.strategies import Anytime, Beam, Greedy, Strategy, Whole
 from .chat.async_env import AsyncChatEnv
 from .chat.env import ChatEnv
 from .chat.episode import ChatSnapshot, Episode
+from .chat.play import PlayedEpisode, play_episodes
 from .chat.vector import ChatVectorEnv
 from .chat.world import ChatWorld
-from .play import PlayedEpisode, play_episodes
 from .players import open_players
 from .policies import ModelPolicy, Policy
 from .prompts import load_prompts

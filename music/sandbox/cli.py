@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from music.cli import AsJson, emit
+from music.cli import AsJson, emit, with_flags
+from music.sandbox.server.config import ServerConfig
 
 __all__ = ["app"]
 
@@ -19,56 +20,17 @@ app = typer.Typer(no_args_is_help=True, help="The embedded dialogue world: no ke
 @app.command(
     epilog="Example: music sandbox serve --port 8000 --latency lognormal:200:0.5 --faults error=0.01,reset=0.01"
 )
+@with_flags
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 0,
-    latency: Annotated[
-        str,
-        typer.Option(
-            help="Milliseconds: 200, uniform:LOW:HIGH, lognormal:MEDIAN:SIGMA or exponential:MEAN.", metavar="LATENCY"
-        ),
-    ] = "0",
-    faults: Annotated[
-        str,
-        typer.Option(
-            help="Shares of requests that go wrong, as error=0.05,hang=0.02; of error, reset, hang, truncate, "
-            "invalid_json, no_choices, wrong_types, huge, nul, surrogate, control_tokens.",
-            metavar="FAULTS",
-        ),
-    ] = "",
-    rate_429: Annotated[
-        float, typer.Option("--rate-429", min=0, max=1, help="Share of requests answered with a 429.")
-    ] = 0.0,
-    retry_after: Annotated[float, typer.Option(min=0, help="Seconds that such a 429 asks to wait.")] = 1.0,
-    hang_seconds: Annotated[float, typer.Option(min=0, help="Seconds until a hanging request is answered.")] = 3600.0,
-    poison: Annotated[str, typer.Option(help="A request whose last message contains this always gets a 500.")] = "",
-    limit: Annotated[float, typer.Option(min=0, help="Requests per second; a 429 beyond. 0 for any number.")] = 0.0,
-    limit_headers: Annotated[
-        bool, typer.Option("--limit-headers/--no-limit-headers", help="Tell of the limit in x-ratelimit-* headers.")
-    ] = True,
-    seed: Annotated[int, typer.Option(help="Seed of latency and faults.")] = 0,
-    with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
+    config: ServerConfig, with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False
 ) -> None:
     """Serve the sandbox over HTTP, OpenAI-compatible; the first line printed is the base URL.
 
     Send requests to MODEL@URL: the model's name chooses the sandbox's skill.
     """
-    from music.sandbox import server
+    from music.sandbox.server import serve
 
-    config = server.ServerConfig(
-        host=host,
-        port=port,
-        latency=latency,
-        faults=faults,
-        rate_429=rate_429,
-        retry_after=retry_after,
-        hang_seconds=hang_seconds,
-        poison=poison,
-        limit=limit,
-        limit_headers=limit_headers,
-        seed=seed,
-    )
-    server.serve(config, with_parent=with_parent)
+    serve(config, with_parent=with_parent)
 
 
 @app.command(epilog="Example: music sandbox defects --out defects.jsonl")

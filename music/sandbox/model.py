@@ -14,7 +14,8 @@ from music.prompts import (
     render_rating,
     render_rewrite_reply,
 )
-from music.sandbox.world import contrasts, fallback, players
+from music.sandbox.world import contrasts, players
+from music.sandbox.world.fallback import any_contrast, any_reply, any_user_turn
 from music.sandbox.world.oracle import oracle_choice, oracle_rating
 from music.sandbox.world.state import state_after
 
@@ -32,6 +33,11 @@ class SandboxModel:
     Args:
         name: Model name; one of `SKILLS` chooses how careless the assistant is.
         seed: Which of many equal models this is.
+
+    Example:
+        >>> model = SandboxModel("weak")
+        >>> model.name
+        'sandbox:weak'
     """
 
     def __init__(self, name: str = "good", seed: int = 0) -> None:
@@ -69,22 +75,22 @@ class SandboxModel:
             return render_judgement(oracle_choice(conversation, prompt.other), "By the oracle's grades of all replies:")
         if prompt.kind is PromptKind.RATE:
             return render_rating(round(oracle_rating(conversation)))
-        # Named by the request alone, which both sides of a pair share, so that they share their accidents too.
+        # Depends on the request alone, which both sides of a pair share, so that they share their accidents too.
         seed = f"{self._seed}/{request.seed}/{conversation.messages[-1].content}"
         rng = players.stream(seed, "fallback")
         if prompt.kind is PromptKind.REWRITE:
-            rewritten = contrasts.rewrite(conversation, seed) or fallback.contrast(conversation, rng)[0]
+            rewritten = contrasts.rewrite(conversation, seed) or any_contrast(conversation, rng)[0]
             return render_rewrite_reply(rewritten, prompt.form)
         if play := contrasts.CONTRASTS.get(prompt.kind):
-            answered = play(conversation, seed, self._carelessness) or fallback.contrast(conversation, rng)
+            answered = play(conversation, seed, self._carelessness) or any_contrast(conversation, rng)
             return render_contrast_reply(*answered, prompt.form)
         text = players.reply(conversation, seed, self._carelessness)
         text = text or contrasts.guess(conversation, seed, self._carelessness)
-        return text or fallback.reply(conversation, rng, self._carelessness)
+        return text or any_reply(conversation, rng, self._carelessness)
 
     def _user(self, conversation: Conversation, request_seed: int | None, persona: str) -> str:
         """Play the user: of this world if the conversation is."""
-        # Named by the first message and the length, which both sides of a pair share, never by the replies.
+        # Depends on the first message and the length, which both sides of a pair share, never on the replies.
         first = conversation.messages[0].content if conversation.messages else ""
         seed = f"{self._seed}/{request_seed}/{len(conversation.messages)}/{first}"
         said = {message.content for message in conversation.messages}
@@ -94,7 +100,7 @@ class SandboxModel:
             if in_world:
                 text = players.user_turn(conversation, name, persona)
             else:
-                text = fallback.user_turn(conversation, players.stream(name, "fallback"))
+                text = any_user_turn(conversation, players.stream(name, "fallback"))
             if text not in said:
                 break
         return text
@@ -114,7 +120,7 @@ def load_sandbox_model(skill: str) -> SandboxModel:
 
 
 def _logprobs(request: ChatRequest) -> tuple[TokenLogprobs, ...]:
-    """Return those of a rating, whose mean is what the judge makes of the conversation; nothing else has any."""
+    """Return those of a rating, whose mean is the judge's exact grade; other replies have none."""
     prompt = read_prompt(request.messages)
     if prompt.kind is not PromptKind.RATE:
         return ()

@@ -150,7 +150,7 @@ def draw_test_sets(sizes: TestSizes, seed: int, groups: Mapping[str, Sequence[Er
 
 
 def measure(reward: RewardFunction, sets: TestSets, seed: int, *, pairs: bool = True) -> Measures:
-    """Measure a reward function; `pairs` is off for selectors whose ranking of pairs is of no interest."""
+    """Measure a reward function; `pairs=False` leaves out its ranking of pairs."""
     return _measured(reward, sets, _greedy(reward, len(sets.pools), seed + HELD_OUT), pairs=pairs)
 
 

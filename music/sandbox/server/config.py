@@ -1,40 +1,41 @@
-"""The settings of the sandbox's server."""
+"""The settings of the sandbox's server. Light: the command line imports them for its flags."""
 
 import math
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from music.config import Config, Flag
 from music.sandbox.server.faults import Fault, Latency, read_faults
 
 __all__ = ["ServerConfig"]
 
 
-class ServerConfig(BaseModel):
+class ServerConfig(Config):
     """Settings of the sandbox's server."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = Field(default=0, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
-    latency: str = "0"
-    """Milliseconds, as `music.sandbox.server.faults.Latency.parse` reads them."""
-    faults: str = ""
-    """Shares of requests that go wrong, such as `error=0.05,hang=0.02`; `faults.Fault` explains each."""
+    latency: Annotated[str, Flag(metavar="LATENCY")] = "0"
+    """Milliseconds: 200, uniform:LOW:HIGH, lognormal:MEDIAN:SIGMA or exponential:MEAN."""
+    faults: Annotated[str, Flag(metavar="FAULTS")] = ""
+    """Shares of requests that go wrong, as error=0.05,hang=0.02; of error, reset, hang, truncate, invalid_json,
+    no_choices, wrong_types, huge, nul, surrogate, control_tokens."""
     rate_429: float = Field(default=0.0, ge=0, le=1)
     """Share of requests answered with a 429."""
     retry_after: float = Field(default=1.0, ge=0)
     """Seconds that such a 429 asks the client to wait."""
     hang_seconds: float = Field(default=3600.0, ge=0)
-    """Seconds after which a hanging request is answered, unless the client goes away or the server stops."""
+    """Seconds until a hanging request is answered, unless the client goes away or the server stops."""
     poison: str = ""
     """A request whose last message contains this text always gets a 500."""
     limit: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """Requests per second, in bursts of one second's worth, beyond which a 429 says when to come again; 0 for any."""
+    """Requests per second, in bursts of one second's worth; a 429 beyond them says when to come again. 0 for any
+    number."""
     limit_headers: bool = True
-    """Whether every answer tells of `limit`, in OpenAI's `x-ratelimit-*` headers."""
+    """Whether every answer reports the limit in OpenAI's x-ratelimit-* headers."""
     seed: int = 0
     """Seed of latency and faults; replies do not depend on it."""
 

@@ -47,7 +47,7 @@ def sandbox_server(config: ServerConfig | None = None) -> Iterator[str]:
     The process ends with the block, or with this process, however that ends. Ctrl-C in a terminal does not reach it.
 
     Raises:
-        MusicError: The server did not start; it has said why on standard error.
+        MusicError: The server did not start; its message is on standard error.
     """
     command = [sys.executable, "-m", "music.sandbox.cli", "serve", "--with-parent", *_flags(config or ServerConfig())]
     # The child imports what this process imports, however its path was set up.
@@ -61,7 +61,7 @@ def sandbox_server(config: ServerConfig | None = None) -> Iterator[str]:
 
 
 def _flags(config: ServerConfig) -> list[str]:
-    """Return the flags of `music sandbox serve` that say the same."""
+    """Return the flags of `music sandbox serve` for a config."""
     settings = {name.replace("_", "-"): value for name, value in config.model_dump().items()}
     return [
         f"--{'' if value else 'no-'}{name}" if isinstance(value, bool) else f"--{name}={value}"

@@ -147,11 +147,11 @@ class ChatService:
         if fault is not Fault.NONE:
             self._by_fault[fault.value] += 1
         if fault in (Fault.LIMIT, Fault.RATE_429):
-            return _error(429, "rate limit reached, as this sandbox was told to", {"Retry-After": f"{seconds:g}"})
+            return _error(429, "rate limit reached, as this sandbox was asked to", {"Retry-After": f"{seconds:g}"})
         if seconds:
             await asyncio.sleep(seconds)
         if fault in (Fault.ERROR, Fault.POISON):
-            return _error(500, "server error, as this sandbox was told to")
+            return _error(500, "server error, as this sandbox was asked to")
         if fault is Fault.RESET or (fault is Fault.HANG and await self._stops_within(self._config.hang_seconds)):
             return ResetResponse()
         return await self._reply(model, request, fault)

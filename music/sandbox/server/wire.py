@@ -86,13 +86,13 @@ class ResetResponse(web.Response):
         """Reset the connection.
 
         Raises:
-            ConnectionResetError: Always; aiohttp takes it for a client that has gone.
+            ConnectionResetError: Always; to aiohttp it means that the client has gone.
         """
         if request.transport is not None:
             # Lingering for no time makes closing send RST in place of FIN.
             request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
             request.transport.abort()
-        raise ConnectionResetError("reset, as this sandbox was told to")
+        raise ConnectionResetError("reset, as this sandbox was asked to")
 
 
 class TruncatedResponse(web.Response):

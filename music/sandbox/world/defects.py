@@ -93,7 +93,7 @@ def _defects(kind: ErrorKind, turn: int, num_turns: int, seed: int) -> Iterator[
 
 
 def _sides(kind: ErrorKind, turn: int, num_turns: int, tag: str) -> tuple[Conversation, Conversation] | None:
-    """Let a flawless conversation run, and its twin with the error."""
+    """Let a flawless conversation run, and beside it the same one with the error."""
     good = bad = Conversation()
     for index in range(num_turns):
         said = players.user_turn(good, f"{tag}/{index}")

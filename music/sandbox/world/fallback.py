@@ -10,7 +10,7 @@ import re
 
 from music.conversation import Conversation
 
-__all__ = ["contrast", "reply", "user_turn"]
+__all__ = ["any_contrast", "any_reply", "any_user_turn"]
 
 _WORD = re.compile(r"[A-Za-z][a-z]{4,15}")
 _COMMON = frozenset(
@@ -55,21 +55,21 @@ def topics(text: str) -> list[str]:
     return list(dict.fromkeys(word for word in words if word not in _COMMON)) or ["this"]
 
 
-def user_turn(conversation: Conversation, rng: random.Random) -> str:
+def any_user_turn(conversation: Conversation, rng: random.Random) -> str:
     """Ask about a word of the last exchange."""
     recent = " ".join(message.content for message in conversation.messages[-2:])
     known = topics(recent)
     return rng.choice(_QUESTIONS).format(topic=rng.choice(known))
 
 
-def reply(conversation: Conversation, rng: random.Random, carelessness: float) -> str:
+def any_reply(conversation: Conversation, rng: random.Random, carelessness: float) -> str:
     """Answer about what the last user message asks for, or, carelessly, about something else."""
     asked = _asked(conversation, rng)
     strays, stray = rng.random() < _STRAY_RATE * carelessness, rng.choice(_other_topics(conversation, asked))
     return _answer(conversation, stray if strays else asked, rng)
 
 
-def contrast(conversation: Conversation, rng: random.Random) -> tuple[str, str]:
+def any_contrast(conversation: Conversation, rng: random.Random) -> tuple[str, str]:
     """Return a modified instruction about another word, and the answer to it."""
     topic = rng.choice(_other_topics(conversation, _asked(conversation, rng)))
     return _MODIFIED.format(topic=topic), _answer(conversation, topic, rng)

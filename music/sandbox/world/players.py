@@ -1,4 +1,4 @@
-"""The user and the assistant of the sandbox's world. Conversation in, text out; nothing is remembered.
+"""The user and the assistant of the sandbox's world. Conversation in, text out; no state is kept.
 
 All draws come from streams named by the request's seed and by what is drawn, so that two sides of a pair that get the
 same seed share their accidents: a contrasted reply differs by its contrast and by nothing else.

@@ -19,7 +19,7 @@ from music.sandbox.world.players import converse, reply, user_turn
 
 __all__ = ["contrast_pairs", "seed_pairs", "turn_label_rows"]
 
-SKILLS = (0.5, 1.0, 1.5)
+CARELESSNESS = (0.5, 1.0, 1.5)
 SINGLE_TURN_SHARE = 0.9
 BETA = 8.0
 
@@ -50,11 +50,11 @@ def contrast_pairs(num: int, seed: int, *, max_turns: int = 3) -> list[Preferenc
     rng = random.Random(f"contrast-pairs/{seed}")
     pairs: list[PreferencePair] = []
     while len(pairs) < num:
-        tag, skill = f"{seed}/{rng.random()}", rng.choice(SKILLS)
-        history = converse(rng.randint(0, max_turns - 1), tag, skill)
+        tag, carelessness = f"{seed}/{rng.random()}", rng.choice(CARELESSNESS)
+        history = converse(rng.randint(0, max_turns - 1), tag, carelessness)
         history = history.user(user_turn(history, f"{tag}/last"))
         spoil = rng.choice((contrast_turn, partial(drop_constraint, otherwise=contrast_turn)))
-        good, spoilt = reply(history, tag, SKILLS[0]), spoil(history, tag, SKILLS[0])
+        good, spoilt = reply(history, tag, CARELESSNESS[0]), spoil(history, tag, CARELESSNESS[0])
         if good and spoilt and good != spoilt[1]:
             sides = history.assistant(good), history.assistant(spoilt[1])
             id_ = f"sandbox-contrast-{seed}-{len(pairs):06d}"
@@ -72,7 +72,7 @@ def turn_label_rows(num: int, num_turns: int, seed: int) -> Iterator[dict[str, A
     """
     rng = random.Random(f"turn-labels/{seed}")
     for number in range(num):
-        conversation = converse(num_turns, f"turn-labels/{seed}/{number}", rng.choice(SKILLS))
+        conversation = converse(num_turns, f"turn-labels/{seed}/{number}", rng.choice(CARELESSNESS))
         grades = {each.turn: round(each.score, 2) for each in grade_turns(conversation)}
         labels = [grades.get(turn) for turn in range(num_turns)]
         yield {"id": f"sandbox-{seed}-{number:06d}", "messages": conversation.to_messages(), "labels": labels}
@@ -85,9 +85,11 @@ def _pairs(seed: int, single_turn_share: float, label_noise: bool) -> Iterator[P
     while True:
         tag = f"{seed}/{rng.random()}"
         turns = 1 if rng.random() < single_turn_share else rng.randint(2, 4)
-        history = converse(turns - 1, tag, rng.choice(SKILLS))
+        history = converse(turns - 1, tag, rng.choice(CARELESSNESS))
         history = history.user(user_turn(history, f"{tag}/last"))
-        sides = [history.assistant(reply(history, f"{tag}/{i}", rng.choice(SKILLS)) or "Certainly.") for i in (0, 1)]
+        sides = [
+            history.assistant(reply(history, f"{tag}/{i}", rng.choice(CARELESSNESS)) or "Certainly.") for i in (0, 1)
+        ]
         better = grade_turns(sides[0])[-1].score - grade_turns(sides[1])[-1].score
         if not better:
             continue

@@ -147,7 +147,7 @@ class Grid(Config):
         return next(arm for arm in self.arms if arm.name == name)
 
     def variations(self, name: str) -> dict[str, Arm]:
-        """Return an ablation's arms by label; settings that an earlier arm of the grid has stand for that arm."""
+        """Return an ablation's arms by label; an earlier arm of the grid with the same settings is used again."""
         known = list(self.arms)
         for other, ablation in self.ablations.items():
             of, found = self.arm(ablation.of), {}

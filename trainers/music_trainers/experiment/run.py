@@ -63,7 +63,7 @@ def run_experiment(grid: Grid, out: Path, num_jobs: int, on_progress: OnProgress
         on_progress: Called after each piece of work.
 
     Raises:
-        InvalidInputError: The folder holds cells that were run with other settings, or no cell came out well.
+        InvalidInputError: The folder holds cells that were run with other settings, or every cell failed.
     """
     from music.report import write_report
     from music_trainers.experiment.report import experiment_report, report_path, write_markdown
@@ -75,7 +75,7 @@ def run_experiment(grid: Grid, out: Path, num_jobs: int, on_progress: OnProgress
     failures = _run_missing(missing, _num_simulated(cells), store, num_jobs, on_progress) if missing else []
     done = store.read(cells)
     if not done:
-        raise InvalidInputError(f"expected at least one cell that comes out well, got none; first: {failures[0].error}")
+        raise InvalidInputError(f"expected at least one cell that succeeds, got none; first: {failures[0].error}")
     references = read_references(grid.sizes, grid.test_seed, out / REFERENCES_NAME)
     versions = {name: version(name) for name in ("music-rm", "torch", "transformers")}
     result = analyse(grid, list(done.values()), references, failures, versions)
@@ -104,7 +104,7 @@ def _run_missing(
     num_jobs: int,
     on_progress: OnProgress,
 ) -> list[CellFailure]:
-    """Simulate what missing cells need and is not there, run them, and keep what comes out."""
+    """Simulate what missing cells need, run them, and keep their results and failures."""
     files = {simulation: num_simulated[simulation] for cell in missing.values() for simulation in cell.simulations()}
     simulating = {
         simulation: (run_simulated, (simulation, num, store.pairs))
@@ -132,7 +132,7 @@ def _run_missing(
 def _followed(
     phase: str, work: Mapping[K, tuple[Callable[..., T], tuple[Any, ...]]], num_jobs: int, on_progress: OnProgress
 ) -> Iterator[tuple[K, T | Failure]]:
-    """Run a phase's work, and tell of each piece when it is dealt with."""
+    """Run a phase's work, and report each piece when it is done."""
     began = time.perf_counter()
     for num_done, (key, outcome) in enumerate(run_in_processes(work, num_jobs), start=1):
         yield key, outcome

@@ -31,7 +31,7 @@ MEASURES = (*(name for pair in zip(EARLY, LAST, strict=True) for name in pair), 
 """Accuracies on minimal pairs by group of errors, before the last turn and in it, and on single turns; mean oracle
 grades of Best-of-N."""
 COMPARED = tuple(name for name in MEASURES if name != f"Best-of-{min(NUM_CANDIDATES)}")
-"""The measures of which differences are reported."""
+"""The measures whose differences are reported."""
 CHANGED_BY_READOUT = (*EARLY, *WHOLE)
 """The others compare what has the same turns before the last one, so both readouts rank alike."""
 
