@@ -33,6 +33,8 @@ from music.evaluation.benchmarks import registry
         "music.registry",
         "music.seeding",
         "music.statistics.estimates",
+        "music_trainers.policy.config",
+        "music_trainers.reward.config",
     ],
 )
 def test_examples_are_right(name, monkeypatch):
