@@ -47,7 +47,7 @@ class ModelPolicy:
 
     Args:
         model: An endpoint as text (`MODEL@BASE_URL`, `local:PATH_OR_HUB_ID`, `sandbox:fair`), which the policy opens
-            and closes; or a chat model, which stays yours.
+            and closes; or a chat model, which you close.
         sampling: How it samples; by default as the endpoint does.
         seed: Makes the seeds of all requests, a different one for each.
         batch_size: Conversations in a batch of a local model.

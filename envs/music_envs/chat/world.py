@@ -44,13 +44,23 @@ taken to be 0; so the rewards of an episode add up to the terminal one (a potent
 
 
 class ChatWorld:
-    """Begins episodes, answers replies, and rewards them; it keeps no episode itself.
+    """Begins episodes, answers replies and rewards them; it keeps no episode itself.
+
+    `play_episodes` and the adapters to RL libraries take one.
 
     Args:
-        See `ChatEnv`.
+        num_turns, user, reward, reward_mode, seeds, personas, is_done: As for `ChatEnv`.
 
     Raises:
-        InvalidInputError: An argument is not what it should be.
+        TypeError: There is no such argument; the error names the nearest one.
+        InvalidInputError: An argument has a wrong value.
+
+    Example:
+        >>> from music_envs import ChatWorld, ModelPolicy, play_episodes
+        >>> world = ChatWorld(num_turns=2, user="sandbox", reward="oracle")
+        >>> played = play_episodes(world, ModelPolicy("sandbox:good"), seeds=range(3))
+        >>> [each.episode.stop_reason.value for each in played]
+        ['turn_limit', 'turn_limit', 'turn_limit']
     """
 
     @refuses_unknown_arguments
