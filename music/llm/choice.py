@@ -112,8 +112,9 @@ def read_message(message: Mapping[str, object]) -> RawMessage:
     Raises:
         MalformedReplyError: Its content is not text, such as an image.
     """
+    thoughts = (message.get(name) for name in _THINKING_FIELDS)
     read = RawMessage(
-        thinking=_thinking_in_a_field(message),
+        thinking=next((thought for thought in thoughts if isinstance(thought, str) and thought), ""),
         is_refusal=bool(message.get("refusal")),
         calls_tool=bool(message.get("tool_calls") or message.get("function_call")),
     )
@@ -126,14 +127,6 @@ def read_message(message: Mapping[str, object]) -> RawMessage:
     elif content is not None:
         raise _not_text(type(content).__name__)
     return read
-
-
-def _thinking_in_a_field(message: Mapping[str, object]) -> str:
-    """Return the thinking that a message has in a field of its own."""
-    for name in _THINKING_FIELDS:
-        if isinstance(value := message.get(name), str) and value:
-            return value
-    return ""
 
 
 def _add_part(read: RawMessage, part: object) -> None:

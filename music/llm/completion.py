@@ -59,7 +59,9 @@ def read_completion(body: bytes, endpoint: str, model: str, redact: Redact) -> C
     try:
         fields = _read_json(body, redact)
         usage = _read_usage(fields.get("usage"))
-        choice = _choice(fields)
+        choices = fields.get("choices")
+        first = choices[0] if isinstance(choices, list) and choices else None
+        choice = first if isinstance(first, dict) else {}
         if error := reported_error(fields, choice):
             said = f"{endpoint}: HTTP 200 with an error: {excerpt_of(error, redact)}"
             raise error_of_status(status_of(error), said, body, usage=usage)
@@ -144,13 +146,6 @@ def _outcome(end: ReplyOutcome, message: RawMessage) -> ReplyOutcome:
     if message.calls_tool:
         return ReplyOutcome.TOOL_CALLS
     return ReplyOutcome.CONTENT_FILTER if message.is_refusal else end
-
-
-def _choice(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the first choice; an empty one if there is none."""
-    choices = fields.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices else None
-    return first if isinstance(first, dict) else {}
 
 
 def _read_json(body: bytes, redact: Redact) -> Mapping[str, Any]:

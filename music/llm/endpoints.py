@@ -9,8 +9,9 @@ from pkgutil import resolve_name
 
 from music.errors import InvalidInputError
 from music.llm.chat import ChatModel
-from music.llm.openai import ClientSettings, OpenAIChatModel
+from music.llm.openai import OpenAIChatModel
 from music.llm.replicas import ReplicatedModel
+from music.llm.settings import ClientSettings
 from music.registry import SANDBOX
 
 __all__ = ["FORMS", "load_model", "read_remote", "register_model_scheme", "shown"]

@@ -215,16 +215,11 @@ def _in_text(sentence: str, fields: Collection[str]) -> str | None:
     about_a_value = _ABOUT_A_VALUE.search(sentence) is not None
     near: list[tuple[int, int, str]] = []
     for name in fields:
-        for found in _pattern(name).finditer(sentence):
+        words = "|".join(map(re.escape, _WORDS.get(name, (name,))))
+        for found in re.finditer(rf"(?<![\w-])(?:{words})(?![\w-])", sentence):
             if name == "response_format" and "must be one of" in sentence:
                 return name
             if not about_a_value:
                 gaps = [max(found.start() - end, start - found.end(), 0) for start, end in refusals]
                 near += [(gap, found.start(), name) for gap in gaps if gap <= _NEAR]
     return min(near)[2] if near else None
-
-
-def _pattern(name: str) -> re.Pattern[str]:
-    """Return what finds a field's name as a word of its own."""
-    words = "|".join(map(re.escape, _WORDS.get(name, (name,))))
-    return re.compile(rf"(?<![\w-])(?:{words})(?![\w-])")

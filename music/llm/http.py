@@ -17,7 +17,6 @@ from weakref import WeakKeyDictionary, WeakSet
 import aiohttp
 import orjson
 from multidict import CIMultiDict
-from pydantic import BaseModel, ConfigDict, Field
 
 from music.llm.chat import (
     BodyTruncatedError,
@@ -28,13 +27,14 @@ from music.llm.chat import (
     MalformedReplyError,
     RequestRejectedError,
 )
-from music.llm.connection import Connection, find_api_key, key_variable, read_base_url, redact
+from music.llm.connection import find_api_key, key_variable, read_base_url, redact
 from music.llm.field_support import refused_field
 from music.llm.retry import FailedTryError
 from music.llm.retry_after import asked_wait
 from music.llm.server_errors import error_excerpt, error_of_status
+from music.llm.settings import PostSettings
 
-__all__ = ["JsonEndpoint", "PostSettings", "join_pool", "leave_pool"]
+__all__ = ["JsonEndpoint", "join_pool", "leave_pool"]
 
 _KEEPALIVE_SECONDS = 30.0
 _HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "music-rm"}
@@ -81,24 +81,6 @@ async def leave_pool(user: object) -> None:
     if not pool.users:
         del _POOLS[loop]
         await pool.session.close()
-
-
-class PostSettings(BaseModel):
-    """Bounds on one request."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    timeout: float = Field(default=300.0, gt=0)
-    """Seconds that one try may take in all."""
-    connect_timeout: float = Field(default=15.0, gt=0)
-    """Seconds that connecting may take."""
-    read_timeout: float | None = Field(default=None, gt=0)
-    """Seconds of silence after which a try is given up; None for `timeout` alone. Replies are not streamed: the server
-    is silent while it works."""
-    max_body_bytes: int = Field(default=2 * 2**20, gt=0)
-    """Bound on the size of a reply's body."""
-    connection: Connection = Connection()
-    """What requests carry beside their body."""
 
 
 class JsonEndpoint:
@@ -176,8 +158,10 @@ class JsonEndpoint:
             reason = f"no connection within {self._settings.connect_timeout:g} s"
             raise FailedTryError(EndpointUnreachableError(f"{self._name}: {reason}")) from None
         except TimeoutError as error:
-            timed_out = EndpointTimeoutError(f"{self._name}: {self._timeout_reason(error)}")
-            raise FailedTryError(timed_out, may_be_paid=True) from None
+            is_silent = isinstance(error, aiohttp.SocketTimeoutError)
+            reason = f"no reply within {self._settings.timeout:g} s"
+            reason = f"silent for {self._settings.read_timeout:g} s" if is_silent else reason
+            raise FailedTryError(EndpointTimeoutError(f"{self._name}: {reason}"), may_be_paid=True) from None
         except aiohttp.ClientPayloadError:
             broken = BodyTruncatedError(f"{self._name}: the reply's body broke off")
             raise FailedTryError(broken, may_be_paid=True) from None
@@ -216,11 +200,6 @@ class JsonEndpoint:
             if self._learn:
                 self._learn(response.headers, time.monotonic() - start)
             return response.status, response.headers, await self._read_bounded(response)
-
-    def _timeout_reason(self, error: TimeoutError) -> str:
-        if isinstance(error, aiohttp.SocketTimeoutError):
-            return f"silent for {self._settings.read_timeout:g} s"
-        return f"no reply within {self._settings.timeout:g} s"
 
     async def _read_bounded(self, response: aiohttp.ClientResponse) -> bytes:
         chunks, size = [], 0

@@ -6,7 +6,7 @@ random state that makes sampling reproducible is the process's. Many requests in
 
 import asyncio
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -167,17 +167,19 @@ class LocalChatModel:
                 replies[place] = error
         # What is alike in length is padded less. The order of equals stays, so that equal calls are equal.
         ordered = sorted(prompts, key=lambda place: (prompts[place].kind, len(prompts[place].ids)))
-        for _, alike in groupby(ordered, key=lambda place: prompts[place].kind):
-            for batch in _batches(alike, batch_size):
+        for _, group in groupby(ordered, key=lambda place: prompts[place].kind):
+            while batch := list(islice(group, batch_size)):
                 replies |= zip(batch, self._answer([prompts[place] for place in batch]), strict=True)
         return [replies[place] for place in range(len(requests))]
 
     def _answer(self, prompts: Sequence[_Prompt]) -> list[ChatReply]:
         """Answer prompts of one kind as one batch."""
         first = prompts[0]
-        options: dict[str, Any] = {"max_new_tokens": first.max_tokens, "pad_token_id": self._pad_token()}
+        pad, ends = self._tokenizer.pad_token_id, self._end_tokens()
+        pad = next(iter(ends), None) if pad is None else pad
+        options: dict[str, Any] = {"max_new_tokens": first.max_tokens, "pad_token_id": pad}
         if self._closing:
-            options["eos_token_id"] = list(self._end_tokens())
+            options["eos_token_id"] = list(ends)
         ids = [prompt.ids for prompt in prompts]
         generated = generate(self._model, self._tokenizer, ids, first.sampling, first.seed, options)
         return [self._read(prompt, row) for prompt, row in zip(prompts, generated, strict=True)]
@@ -248,10 +250,6 @@ class LocalChatModel:
         own = () if end is None else (end,) if isinstance(end, int) else tuple(end)
         return (*own, *(token for token in self._closing if token not in own))
 
-    def _pad_token(self) -> int | None:
-        pad: int | None = self._tokenizer.pad_token_id
-        return pad if pad is not None else next(iter(self._end_tokens()), None)
-
 
 def load_local_model(spec: str) -> LocalChatModel:
     """Load `PATH_OR_HUB_ID`, or `PATH_OR_HUB_ID?chat_template=FILE_OR_NAME`.
@@ -263,9 +261,3 @@ def load_local_model(spec: str) -> LocalChatModel:
     if not model or (has_template and not chat_template):
         raise InvalidInputError(f"endpoint {f'local:{spec}'.rstrip(':')!r}: expected {FORMS}")
     return LocalChatModel(model, chat_template or None)
-
-
-def _batches(places: Iterable[int], size: int) -> Iterator[list[int]]:
-    rest = iter(places)
-    while batch := list(islice(rest, size)):
-        yield batch

@@ -56,8 +56,12 @@ def read_logprobs(choice: object, clean: Callable[[str], str]) -> tuple[TokenLog
         entries = _CONTENT.validate_python(content)
     except ValidationError:
         return ()
-    said = "".join(clean(entry.token) for entry in entries)
-    return tuple(_token(entry, clean) for entry in entries) if clean(said) == said else ()
+    tokens = tuple(
+        TokenLogprobs(clean(entry.token), tuple((clean(other.token), other.logprob) for other in entry.top_logprobs))
+        for entry in entries
+    )
+    text = "".join(each.token for each in tokens)
+    return tokens if clean(text) == text else ()
 
 
 def keep_said(logprobs: tuple[TokenLogprobs, ...], said: str) -> tuple[TokenLogprobs, ...]:
@@ -86,9 +90,3 @@ def load_logprobs(text: str) -> tuple[TokenLogprobs, ...]:
     """Read what `dump_logprobs` wrote."""
     rows = orjson.loads(text) if text else ()
     return tuple(TokenLogprobs(token, tuple((other, logprob) for other, logprob in rest)) for token, rest in rows)
-
-
-def _token(entry: _Entry, clean: Callable[[str], str]) -> TokenLogprobs:
-    """Return one token, the server's text in it made harmless."""
-    alternatives = tuple((clean(each.token), each.logprob) for each in entry.top_logprobs)
-    return TokenLogprobs(clean(entry.token), alternatives)

@@ -14,29 +14,16 @@ from music.llm.chat import ChatReply, ChatRequest, EndpointError, RequestRejecte
 from music.llm.completion import read_completion
 from music.llm.estimates import num_chars
 from music.llm.field_support import FieldSupport
-from music.llm.http import JsonEndpoint, PostSettings
-from music.llm.pacing import Pacer, PacingSettings
+from music.llm.http import JsonEndpoint
+from music.llm.pacing import Pacer
 from music.llm.retry import FailedTryError, RetryPolicy, Sleep, call_with_retries
+from music.llm.settings import ClientSettings
 
-__all__ = ["ClientSettings", "OpenAIChatModel"]
+__all__ = ["OpenAIChatModel"]
 
 logger = logging.getLogger(__name__)
 
 _HINTS = {404: "is the base URL right? It usually ends in /v1", 413: "the conversation may be too long"}
-
-
-class ClientSettings(PostSettings):
-    """Settings of the HTTP client."""
-
-    retry: RetryPolicy = RetryPolicy()
-    """When a failed try is repeated."""
-    pacing: PacingSettings = PacingSettings()
-    """How fast requests are sent."""
-
-    @property
-    def bounded_retry(self) -> RetryPolicy:
-        """When a failed try is repeated, with no wait that is longer than a try may take."""
-        return self.retry.within(self.timeout)
 
 
 class OpenAIChatModel:
@@ -141,7 +128,8 @@ class OpenAIChatModel:
                 request.payer.admit(request)
             body = self._endpoint.encode(support.body(self._model, request))
             length = num_chars(request)  # now, as the messages have just been read: after the wait this is slow
-            end = await self._send(body)
+            answer = await self._endpoint.post(body)
+            end = read_completion(answer, self._name, self._model, self._endpoint.redact)
             self.pacer.usage.learn(length, end)
             return end
         except (EndpointError, asyncio.CancelledError) as error:
@@ -180,8 +168,3 @@ class OpenAIChatModel:
     async def aclose(self) -> None:
         """Leave the pool of connections, which closes with its last model."""
         await self._endpoint.aclose()
-
-    async def _send(self, body: bytes) -> ChatReply:
-        """Send a body and read the answer, or raise as `try_once` does."""
-        answer = await self._endpoint.post(body)
-        return read_completion(answer, self._name, self._model, self._endpoint.redact)

@@ -5,7 +5,6 @@ itself does not stop a run: a 429, and a server that is slow to answer.
 """
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
 
 from music.conversation import Message
@@ -105,7 +104,8 @@ async def explain_failure(endpoint: OpenAIChatModel, error: EndpointError) -> st
         known = await endpoint.list_models()
         if known and endpoint.model not in known:
             said = str(error).removesuffix(_URL_HINT).removesuffix(".")
-            return f"{said}; {_list(endpoint.model, known)}"
+            names = ", ".join(known[:MAX_SHOWN_MODELS]) + (", ..." if len(known) > MAX_SHOWN_MODELS else "")
+            return f"{said}; the server has {names}{did_you_mean(endpoint.model, known)}"
         if error.status in (401, 403) and "no key was sent" not in str(error):
             return f"{error}; the key was refused: see MUSIC_API_KEY, or the variable of this host"
         return str(error)
@@ -114,8 +114,3 @@ async def explain_failure(endpoint: OpenAIChatModel, error: EndpointError) -> st
     if isinstance(error, EndpointUnreachableError):
         return f"{error}; is the server running, and is this its address?"
     return f"{error}; the server is there but fails: see its log"
-
-
-def _list(wanted: str, known: Sequence[str]) -> str:
-    more = ", ..." if len(known) > MAX_SHOWN_MODELS else ""
-    return f"the server has {', '.join(known[:MAX_SHOWN_MODELS])}{more}{did_you_mean(wanted, known)}"

@@ -7,7 +7,7 @@ since 1970. None of them is trusted: the caller bounds the wait.
 import math
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -45,7 +45,8 @@ def asked_wait(headers: Mapping[str, str], answer: bytes = b"") -> float | None:
         return milliseconds / 1000
     if (seconds := seconds_until(headers.get("retry-after"))) is not None:
         return seconds
-    resets = [*_used_up(headers), *(found.decode() for found in _IN_BODY.findall(answer))]
+    used_up = [reset for reset, remaining in _RESETS if not read_number(headers.get(remaining))]
+    resets = [*map(headers.get, used_up), *(found.decode() for found in _IN_BODY.findall(answer))]
     waits = [wait for reset in resets if (wait := seconds_until(reset)) is not None]
     return max(waits, default=None)
 
@@ -77,13 +78,6 @@ def read_number(value: str | None) -> float | None:
     except ValueError:
         return None
     return number if 0 <= number < 1e15 else None
-
-
-def _used_up(headers: Mapping[str, str]) -> Iterator[str]:
-    """Yield when the limits are lifted of which nothing is left, as far as is announced."""
-    for reset, remaining in _RESETS:
-        if reset in headers and not read_number(headers.get(remaining)):
-            yield headers[reset]
 
 
 def _read_date(value: str) -> float | None:

@@ -181,7 +181,11 @@ def _read_marked(text: str, marks: list[_Mark], names: tuple[str, ...]) -> tuple
         part = text[begin.end : following[0]] if following else _open_end(text, begin.end, marks[0].start)
         parts[name] = part.strip() if name in ends else _tidy(part)
     _check_open_instruction(text, begins, ends)
-    return tuple(_out_of_fences(parts)[name] for name in names)
+    # Parts that each stand in a code fence lose it. A single fenced part keeps it: it may be code.
+    fenced = {name: _FENCED.fullmatch(part) for name, part in parts.items()}
+    if len(parts) > 1 and all(fenced.values()):
+        parts = {name: match["body"].strip() for name, match in fenced.items() if match}
+    return tuple(parts[name] for name in names)
 
 
 def _check_order(text: str, marks: list[_Mark], names: tuple[str, ...]) -> None:
@@ -240,14 +244,6 @@ def _tidy(part: str) -> str:
     part = _RULES.sub("", part).strip()
     quoted = len(part) > 2 and part[0] == part[-1] == '"' and '"' not in part[1:-1]
     return part[1:-1].strip() if quoted else part
-
-
-def _out_of_fences(parts: dict[str, str]) -> dict[str, str]:
-    """Take the fences from parts that all stand in one of their own; one alone may hold code."""
-    fenced = {name: _FENCED.fullmatch(part) for name, part in parts.items()}
-    if len(parts) > 1 and all(fenced.values()):
-        return {name: match["body"].strip() for name, match in fenced.items() if match}
-    return parts
 
 
 def _without_label(name: str, part: str) -> str:
