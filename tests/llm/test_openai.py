@@ -168,7 +168,7 @@ async def test_a_refused_seed_is_done_without_and_not_sent_again(serve, completi
     assert ["seed" in body for body in server.bodies] == [True, False, False, False]
     assert client.field_support.unsupported == ("seed",)
     assert [record.message for record in caplog.records] == [
-        f"{client.name} refuses seed: it is asked without from now on"
+        f"{client.name} refuses seed: later requests leave it out"
     ]
 
 
