@@ -216,5 +216,5 @@ class Account:
         if matters and num >= max(MIN_UNCOUNTED, charges.num_calls / 2):
             ledger.blind = (
                 f"{num} replies of {model!r} (role {self.name}) did not say how many tokens they took, "
-                "so the budget cannot be kept: let the server report usage, or run without a budget"
+                "so the budget cannot be enforced: let the server report usage, or run without a budget"
             )
