@@ -1,7 +1,7 @@
 import threading
 
 import pytest
-from music_agents.roles.user import UserRole
+from music_agents.roles import UserRole
 from pydantic import ValidationError
 
 from music.conversation import StopReason
