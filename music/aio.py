@@ -35,6 +35,30 @@ async def gather_all(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     return [task.result() for task in tasks]
 
 
+async def finish_all(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Await all at once; if some fail, the first error is raised after all have ended.
+
+    They start a few at a time. An event loop writes to its sockets between rounds: if all start in one round, the first
+    request leaves only when the last has been made.
+    """
+    tasks: list[asyncio.Future[T]] = []
+    with relaxed():
+        try:
+            for start in range(0, len(work), NUM_PER_ROUND):
+                tasks += map(asyncio.ensure_future, work[start : start + NUM_PER_ROUND])
+                await asyncio.sleep(0)
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            for task in tasks:
+                task.cancel()  # this and what follows do nothing unless this was cancelled itself
+            for unbegun in work[len(tasks) :]:
+                unbegun.close()
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return cast(list[T], results)
+
+
 def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end on a new event loop, uvloop's where there is one.
 
@@ -85,30 +109,6 @@ def run_in_background(work: Coroutine[Any, Any, T]) -> T:
         return future.result()
     finally:
         future.cancel()  # a no-op unless the wait itself was interrupted, by Ctrl-C for example
-
-
-async def finish_all(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """Await all at once; if some fail, the first error is raised after all have ended.
-
-    They start a few at a time. An event loop writes to its sockets between rounds: if all start in one round, the first
-    request leaves only when the last has been made.
-    """
-    tasks: list[asyncio.Future[T]] = []
-    with relaxed():
-        try:
-            for start in range(0, len(work), NUM_PER_ROUND):
-                tasks += map(asyncio.ensure_future, work[start : start + NUM_PER_ROUND])
-                await asyncio.sleep(0)
-            results = await asyncio.gather(*tasks, return_exceptions=True)
-        finally:
-            for task in tasks:
-                task.cancel()  # this and what follows do nothing unless this was cancelled itself
-            for unbegun in work[len(tasks) :]:
-                unbegun.close()
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return cast(list[T], results)
 
 
 def _loop() -> asyncio.AbstractEventLoop:

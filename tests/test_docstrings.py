@@ -22,6 +22,8 @@ from music.evaluation.benchmarks import registry
         "music.evaluation.run",
         "music.evaluation.scoring.scorer",
         "music.evaluation.scoring.store",
+        "music.judges.pairwise",
+        "music.judges.settings",
         "music.llm.chat",
         "music.llm.endpoints",
         "music.pairs",
@@ -30,6 +32,9 @@ from music.evaluation.benchmarks import registry
         "music.preferences.writer",
         "music.registry",
         "music.seeding",
+        "music.statistics.estimates",
+        "music_trainers.policy.config",
+        "music_trainers.reward.config",
     ],
 )
 def test_examples_are_right(name, monkeypatch):

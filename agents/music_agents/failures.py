@@ -1,4 +1,4 @@
-"""Failures as data: why a role gave up, and what is left of a pair that failed."""
+"""Failures as data: why a role gave up, what is left of a pair that failed, and what to do about each reason."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,20 +15,8 @@ from music.llm.chat import (
 )
 from music.pairs import Usage
 
-__all__ = [
-    "FORMAT_FREE",
-    "THINKING_OFF",
-    "FailedPair",
-    "FailureReason",
-    "RoleFailedError",
-    "RoleStopError",
-    "UnfitReplyError",
-    "advise",
-    "failure_of",
-    "failure_reason",
-    "remedy",
-    "shown",
-]
+__all__ = ["FORMAT_FREE", "THINKING_OFF", "FailedPair", "FailureReason", "RoleFailedError", "RoleStopError"]
+__all__ += ["UnfitReplyError", "advise", "failure_of", "failure_reason", "remedy", "shown"]
 
 MAX_TEXT = 2000
 """Characters of a reply that a failure keeps."""

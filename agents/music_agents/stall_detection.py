@@ -1,8 +1,8 @@
-"""When going on is a waste: a `FailureStreak` of failures that is too long ends a run by `SimulationStalledError`.
+"""When a run that fails stops: after a `FailureStreak` that is too long, or when most `RecentCalls` failed.
 
-A dead endpoint shows soon. Unusable replies prove less: a weak model may yield one pair in sixty, which is
-slow and not stalled. So useless replies stop a run only where none has come out well for long, measured by how often
-that happens in this run.
+A dead endpoint shows soon. Unusable replies prove less: a weak model may yield one pair in sixty, which is slow and not
+stalled. So unusable replies stop a run only after many pairs without a good one, measured by how often this run has
+yielded one.
 """
 
 from collections import Counter, deque
@@ -11,8 +11,8 @@ from typing import Self
 
 from music.errors import MusicError
 from music.llm.chat import EndpointError
+from music.pairs import ContrastivePair
 from music_agents.failures import FailedPair, FailureReason, advise, failure_reason
-from music_agents.pair_simulator import Outcome
 
 __all__ = ["MAX_UNANSWERED", "MAX_USELESS", "FailureStreak", "RecentCalls", "SimulationStalledError"]
 
@@ -25,7 +25,7 @@ PATIENCE = 10
 
 
 class SimulationStalledError(MusicError):
-    """Next to nothing but failures came for a while, so the simulation gave up."""
+    """Nearly all recent pairs or calls failed, so the simulation gave up."""
 
     @classmethod
     def after(cls, failures: Sequence[FailedPair], num_failed: int) -> Self:
@@ -57,7 +57,7 @@ class FailureStreak:
         self._length = 0
         self._latest: deque[FailedPair] = deque(maxlen=MAX_USELESS)
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: ContrastivePair | FailedPair) -> None:
         """Take the outcome of a pair."""
         if not isinstance(outcome, FailedPair):
             self._num_pairs += 1

@@ -21,33 +21,10 @@ raised in it ends the command with one line and exit code 1.
 """
 
 from music.aio import run_async
-from music.cli.code import ImportFlag
-from music.cli.endpoints import MaxTries, Options, Patience, Requests, client_settings, options_flag
 from music.cli.flags import with_flags
 from music.cli.output import AsJson, console, counted, emit
-from music.cli.pairs import (
-    ConsecutiveFlag,
-    ConsecutiveWord,
-    FormatFlag,
-    Reading,
-    SplitFlag,
-    StrictFlag,
-    read_pairs,
-    report_reading,
-)
+from music.cli.shared_flags import Reading, Requests, Retries
 from music.cli.shell import build_shell, main
 
-__all__ = ["AsJson", "ConsecutiveFlag", "ConsecutiveWord", "FormatFlag", "ImportFlag", "MaxTries", "Options"]
-__all__ += [
-    "Patience",
-    "Reading",
-    "Requests",
-    "SplitFlag",
-    "StrictFlag",
-    "build_shell",
-    "client_settings",
-    "console",
-    "counted",
-    "emit",
-]
-__all__ += ["main", "options_flag", "read_pairs", "report_reading", "run_async", "with_flags"]
+__all__ = ["AsJson", "Reading", "Requests", "Retries", "build_shell", "console", "counted", "emit", "main"]
+__all__ += ["run_async", "with_flags"]

@@ -111,6 +111,8 @@ def _typer_info(field: FieldInfo, flag: Flag, prefix: str, panel: str | None) ->
     text = " ".join((field.description or "").split())
     shown: dict[str, Any] = {"help": text, "metavar": flag.metavar, "show_default": flag.show_default}
     shown["rich_help_panel"] = flag.panel or panel
+    if field.default is False:
+        shown["show_default"] = False  # what is not switched on is off
     if flag.is_argument:
         return typer.Argument(**shown)
     if flag.extends_file:

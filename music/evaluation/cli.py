@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from music.cli import AsJson, MaxTries, Patience, client_settings, console, counted, emit, with_flags
+from music.cli import AsJson, Retries, console, counted, emit, with_flags
 from music.evaluation.config import EvaluationConfig
 from music.judges import JudgeSettings
 from music.judges.settings import require_judge
@@ -17,9 +17,8 @@ __all__ = ["evaluate"]
 def evaluate(
     config: EvaluationConfig,
     judge_settings: Annotated[JudgeSettings, "judge"],
+    retries: Retries,
     max_in_flight: Annotated[int, typer.Option(min=1, help="A judge's simultaneous requests.")] = 64,
-    max_tries: MaxTries = None,
-    patience: Patience = None,
     as_json: AsJson = False,
 ) -> None:
     """Evaluate a reward model on a benchmark, with intervals, and within noise said in words.
@@ -31,9 +30,9 @@ def evaluate(
     from music.evaluation.report import show_result
     from music.evaluation.run import run_evaluation
 
-    retries = [] if max_tries is None and patience is None else ["--max-tries, --patience"]
-    require_judge(judge_settings, [config.model, config.baseline], retries)
-    client = client_settings(max_tries, patience)
+    given = ["--max-tries, --patience"] if retries != Retries() else []
+    require_judge(judge_settings, [config.model, config.baseline], given)
+    client = retries.client_settings()
     judge_settings = judge_settings.model_copy(update={"max_in_flight": max_in_flight, "client": client})
     note = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     result = run_evaluation(config, judge_settings=judge_settings, progress=counted, note=note)

@@ -54,12 +54,12 @@ class DiagnosisConfig(Config):
     """Everything that shapes a diagnosis of reward models on preference pairs, or of the pairs alone.
 
     Example:
-        >>> config = DiagnosisConfig(files=("held_out.jsonl",), models=("runs/rm", "length"))
+        >>> config = DiagnosisConfig(pairs=("held_out.jsonl",), models=("runs/rm", "length"))
         >>> config.reading.strict
         True
     """
 
-    files: Annotated[tuple[str, ...], Flag(is_argument=True, metavar="PAIRS...")]
+    pairs: Annotated[tuple[str, ...], Flag(is_argument=True)]
     """Preference files, folders or hub ids."""
     models: Annotated[tuple[str, ...], Flag(name="--model")] = ()
     """May be repeated. MODEL, prefix-mean:MODEL, MODEL@URL, oracle, length or random; judge:ENDPOINT (rates each

@@ -1,4 +1,4 @@
-"""`JudgeModel`: asks a language model for judgements; every reply is kept, nothing is paid for twice.
+"""`JudgeModel`: asks a language model for judgements. Every reply is kept, and nothing is paid for twice.
 
 A `Judgement` is one answer, or why there is none; `ask_until_read` asks for one until a reply can be read.
 

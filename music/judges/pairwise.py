@@ -76,6 +76,15 @@ class PairwiseJudge:
 
     Raises:
         InvalidInputError: The prompt is none of a comparison.
+
+    Example:
+        >>> import asyncio
+        >>> from music.conversation import Conversation
+        >>> from music.llm import load_model
+        >>> conversation = Conversation().user("Which tea?").assistant("Green.")
+        >>> judge = PairwiseJudge(JudgeModel(load_model("sandbox")))
+        >>> asyncio.run(judge.compare(conversation, conversation)).score
+        0.5
     """
 
     def __init__(self, model: JudgeModel) -> None:
@@ -99,10 +108,9 @@ class PairwiseJudge:
         return await compare_in_both_orders(first, second, self._ask, self._template)
 
     async def _ask(self, messages: tuple[Message, ...], _order: Order) -> tuple[Judgement[Choice], ...]:
-        samples = range(self.model.settings.num_samples)
-        return tuple(
-            await asyncio.gather(*(self.model.ask(messages, read_choice, sample=number) for number in samples))
-        )
+        numbers = range(self.model.settings.num_samples)
+        samples = (self.model.ask(messages, read_choice, sample=number) for number in numbers)
+        return tuple(await asyncio.gather(*samples))
 
 
 async def compare_in_both_orders(

@@ -17,7 +17,7 @@ from .chat import (
     TokenLogprobs,
 )
 from .connection import Connection
-from .endpoints import load_model
+from .endpoints import load_model, register_model_scheme
 from .journal import ChangedSettingsError, Journal, JournaledModel, JournalError, JournalLockedError
 from .local import LocalChatModel
 from .openai import ClientSettings, OpenAIChatModel
@@ -59,4 +59,5 @@ __all__ = [
     "TokenLogprobs",
     "load_model",
     "parse_options",
+    "register_model_scheme",
 ]

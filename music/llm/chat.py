@@ -229,7 +229,7 @@ class RequestRejectedError(EndpointError):
 
 
 class StoppedWaitingError(EndpointError):
-    """The request was not sent: whoever asked stopped waiting for its turn."""
+    """The request was not sent: its caller stopped waiting for its turn."""
 
 
 class RateLimitedError(EndpointError):

@@ -3,7 +3,7 @@
 A message's `content` is a text, null, or a list of parts; a refusal, a tool call and the model's thinking stand in
 parts or in fields of their own. OpenAI's finish reasons are `stop`, `length`, `content_filter`, `tool_calls` and
 `function_call`. Other servers have words of their own, and gateways pass them on in either case. Only words that are
-known to end a whole reply count as such: an unknown reason may stand under half a sentence.
+known to end a whole reply count as such: an unknown reason may end half a sentence.
 """
 
 from collections.abc import Mapping

@@ -20,7 +20,7 @@ from music.errors import InvalidInputError
 __all__ = ["Connection", "find_api_key", "is_loopback", "key_variable", "read_base_url", "redact"]
 
 _REDACTED = "[redacted]"
-_MIN_SECRET_CHARS = 12  # Shorter keys are place-holders such as EMPTY, which may well occur in a reply.
+_MIN_SECRET_CHARS = 12  # Shorter keys are placeholders such as EMPTY, which may occur in a reply.
 _OPENAI_HOST = "api.openai.com"
 _FROM_ENVIRONMENT = "env:"
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["before_stop", "generate", "up_to_stop"]
 
 _DEFAULT_TEMPERATURE = 1.0
-"""Of a model that would be greedy: whoever asks again for a reply that was of no use must get another."""
+"""Of a model that would be greedy: asking again for an unusable reply must give another."""
 
 
 def generate(
@@ -88,7 +88,7 @@ def _drawing(sampling: Sampling, *, is_greedy: bool) -> dict[str, Any]:
 
 
 def _stopping(stop: Sequence[str], tokenizer: Any, num_prompt: int) -> Callable[..., "torch.Tensor"]:
-    """Return what tells `generate` which rows hold a text that ends them, behind a prompt of so many tokens.
+    """Return a stopping criterion: rows end with one of these texts, behind a prompt of `num_prompt` tokens.
 
     transformers' own `stop_strings` rebuild the vocabulary as text, and fail for some tokenizers.
     """

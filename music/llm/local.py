@@ -65,13 +65,13 @@ class _Prompt:
 
 
 class LocalChatModel:
-    """A causal language model with a chat template, on the GPU where there is one.
+    """A causal language model with a chat template, on the GPU if there is one.
 
-    Weights are read from safetensors only, and code that comes with a model is never run. A request's `seed` makes
-    its sampling reproducible on the same machine; without one, it follows the process's random state. `temperature` 0
-    is greedy; without one, the model's own generation settings hold, but where they are greedy it is 1: whoever asks
-    again for a reply that was of no use must get another. `max_tokens` is 512 where nothing else says. A JSON schema is
-    ignored; of `extra_body`, `chat_template_kwargs` is known, which the chat template gets.
+    Weights are read from safetensors only, and code that comes with a model is never run. A request's `seed` makes its
+    sampling reproducible on the same machine; without one, it follows the process's random state. `temperature` 0 is
+    greedy; without one, the model's own generation settings hold, but if they are greedy it is 1: asking again for an
+    unusable reply must give another. `max_tokens` defaults to the model's own bound, else 512. A JSON schema is
+    ignored. Of `extra_body`, `chat_template_kwargs` is passed to the chat template.
 
     Args:
         path_or_hub_id: A folder, or the name of a model on the Hugging Face hub. Loaded at once.
@@ -208,11 +208,11 @@ class LocalChatModel:
     def _prompt(self, request: ChatRequest) -> _Prompt:
         """Render a request; the template brings its own BOS, so none is added."""
         messages = [{"role": m.role, "content": m.content} for m in request.messages]
-        sampling, told = request.sampling, dict(request.sampling.extra_body)
-        switches = told.pop("chat_template_kwargs", {})
-        if told:
+        sampling, fields = request.sampling, dict(request.sampling.extra_body)
+        switches = fields.pop("chat_template_kwargs", {})
+        if fields:
             raise RequestRejectedError(
-                f"{self._name}: expected no extra_body but chat_template_kwargs, got {', '.join(told)}: "
+                f"{self._name}: expected no extra_body but chat_template_kwargs, got {', '.join(fields)}: "
                 "a model in this process knows no server's fields"
             )
         try:

@@ -66,8 +66,8 @@ class RequestOptions(Connection):
 
     def describe_sampling(self) -> str:
         """Return what is set of the sampling as JSON, without what goes beside the body; empty for nothing."""
-        told = self.model_dump(mode="json", exclude=set(Connection.model_fields), exclude_defaults=True)
-        return orjson.dumps(told).decode() if told else ""
+        given = self.model_dump(mode="json", exclude=set(Connection.model_fields), exclude_defaults=True)
+        return orjson.dumps(given).decode() if given else ""
 
     @property
     def connection(self) -> Connection:

@@ -162,7 +162,7 @@ class Pacer:
             raise
 
     def stop_waiting(self) -> None:
-        """Let all that waits here, or comes to, fail by `StoppedWaitingError` until `resume_waiting`."""
+        """Let all that waits here, now or later, fail by `StoppedWaitingError` until `resume_waiting`."""
         self._is_stopped, self._is_free = True, False
         self.sleep.stop()
         waiters = [waiter for waiter, _ in (*self._again, *self._new)]

@@ -212,7 +212,7 @@ class StoppableSleep:
         return f"{len(self._until)} to try again, the next in {seconds:.0f} s"
 
     def stop(self) -> None:
-        """Let all that wait, or come to, fail by `StoppedWaitingError` until `resume`."""
+        """Let all that wait, now or later, fail by `StoppedWaitingError` until `resume`."""
         self._is_stopped = True
         let_go(self._until)
 

@@ -1,7 +1,7 @@
 """What servers say about time: how long to wait, and when a limit is lifted.
 
 Headers hold plain seconds, durations (`6m0s`), dates (RFC 3339, or HTTP's), or seconds, milliseconds or smaller units
-since 1970. None of them is trusted: whoever waits bounds the wait.
+since 1970. None of them is trusted: the caller bounds the wait.
 """
 
 import math
@@ -15,10 +15,10 @@ __all__ = ["asked_wait", "read_number", "seconds_until"]
 
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 _UNIT_SECONDS = (86400.0, 3600.0, 60.0, 1.0, 0.001)
-_FIRST_MOMENT = 1e8
-"""Larger numbers are moments since 1970, as no wait lasts three years; 1e8 s were over in 1973."""
+_FIRST_TIME = 1e8
+"""Larger numbers are times since 1970, as no wait lasts three years; 1e8 s is a time in 1973."""
 _LAST_SECOND = 1e11
-"""Above this a moment is in a smaller unit, each a thousand times smaller: 1e11 s are the year 5138."""
+"""Above this a time is in a smaller unit, each a thousand times smaller: 1e11 s is the year 5138."""
 _RESETS = (
     ("x-ratelimit-reset", "x-ratelimit-remaining"),
     ("ratelimit-reset", "ratelimit-remaining"),
@@ -51,7 +51,7 @@ def asked_wait(headers: Mapping[str, str], answer: bytes = b"") -> float | None:
 
 
 def seconds_until(value: str | None) -> float | None:
-    """Read a wait or a moment, in any of the forms above, into seconds from now, not below 0; None if it is neither."""
+    """Read a wait or a time, in any of the forms above, into seconds from now, not below 0; None if it is neither."""
     if not value:
         return None
     if found := _DURATION.fullmatch(value):
@@ -63,7 +63,7 @@ def seconds_until(value: str | None) -> float | None:
         return None if moment is None else max(0.0, moment - time.time())
     if math.isnan(seconds):
         return None
-    if seconds < _FIRST_MOMENT or math.isinf(seconds):
+    if seconds < _FIRST_TIME or math.isinf(seconds):
         return max(0.0, seconds)
     while seconds > _LAST_SECOND:
         seconds /= 1000

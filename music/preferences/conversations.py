@@ -33,7 +33,7 @@ def read_conversations(
     Args:
         source: As for `read_preferences`; of rows with `messages` or `conversations`.
         split: Which split of a folder or a hub data set.
-        consecutive: What becomes of two messages in a row by one speaker.
+        consecutive: What to do with two consecutive messages by one speaker.
 
     Raises:
         InvalidInputError: The source cannot be read or a row is bad; conversations must end with the assistant.

@@ -51,7 +51,7 @@ class Row:
 
 
 def kind_of(path: Path) -> str:
-    """Return the suffix that tells a file's kind, in lower case and without that of a compression; "" if unknown."""
+    """Return the suffix of a file's kind, in lower case and without that of a compression; "" if unknown."""
     name = path.name.lower()
     for suffix in _COMPRESSED:
         name = name.removesuffix(suffix)

@@ -33,7 +33,7 @@ def make_pairs(
         fields: Its columns.
         id: Its id; pairs of several have `/1`, `/2` ... behind it.
         sides: Of its pairs.
-        consecutive: What becomes of two messages in a row by one speaker.
+        consecutive: What to do with two consecutive messages by one speaker.
         changes: Counts what was changed.
 
     Raises:

@@ -81,7 +81,7 @@ class PreferenceSet:
         return dict(sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])))
 
     def summary(self) -> str:
-        """Say in one line what was read, what was changed, and what was dropped, where and why."""
+        """Return in one line what was read, what was changed, and what was dropped, where and why."""
         formats = " and ".join(map(str, self.formats))
         num_found = len(self.pairs) + self.num_conversations
         rows = "" if self.num_rows == num_found + len(self.rejected) else f"{self.num_rows} rows of "
@@ -172,14 +172,14 @@ def read_preferences(
 
     Args:
         source: A file, a folder of them or the hub id of a data set, as `iter_rows` takes it.
-        format: The rows' format; by default each row tells its own.
+        format: The format of all rows; by default it is found row by row.
         split: Which split of a folder or a hub data set; by default `train`, or the only one.
         strict: Whether the first bad row is an error; otherwise bad rows are counted.
         limit: Stop after this many pairs.
-        consecutive: What becomes of two messages in a row by one speaker.
+        consecutive: What to do with two consecutive messages by one speaker.
 
     Raises:
-        InvalidInputError: The source cannot be read, no row tells a format, or, if `strict`, a row is bad.
+        InvalidInputError: The source cannot be read, no row has a known format, or, if `strict`, a row is bad.
     """
     account = PreferenceSetBuilder(source)
     for read in read_rows(source, split=split, format=format, consecutive=consecutive):

@@ -17,7 +17,7 @@ __all__ = ["Consecutive", "RowMessage", "require_reply", "to_conversation"]
 
 
 class Consecutive(StrEnum):
-    """What becomes of two messages in a row by the same speaker."""
+    """What to do with two consecutive messages by one speaker."""
 
     REFUSE = "refuse"
     """The row is bad."""

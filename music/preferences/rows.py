@@ -73,7 +73,7 @@ def read_rows(
         split: Which split.
         prefer: Which split if none is named.
         format: The shape of all rows; by default it is found row by row.
-        consecutive: What becomes of two messages in a row by one speaker.
+        consecutive: What to do with two consecutive messages by one speaker.
         with_conversations: Whether rows of one conversation, with nothing to compare it with, are read too.
 
     Raises:
@@ -111,7 +111,7 @@ def read_row(
         row: The row.
         fallback: Reads a row that shows no shape, so that its error names what is missing; None for no reading.
         is_forced: Whether the fallback reads every row.
-        consecutive: What becomes of two messages in a row by one speaker.
+        consecutive: What to do with two consecutive messages by one speaker.
         with_conversations: Whether a row of one conversation is read too.
         seen_ids: How often each id came before, bad rows included, so that no flag renames a pair; it is kept up.
     """

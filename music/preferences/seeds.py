@@ -1,7 +1,7 @@
 """`Seed`: what conversations start from; and the reading of seeds from pairs, conversations and prompts.
 
 A seed is the chosen side of a preference pair, a conversation, or a prompt: a conversation that ends with the user.
-What both sides of a simulated pair take from it is told in `music_agents.seeds`.
+`music_agents.seeds` defines what both sides of a simulated pair take from it.
 """
 
 from collections.abc import Iterator
@@ -88,14 +88,14 @@ def read_seeds(
 
     Args:
         source: As for `read_preferences`.
-        format: The rows' format; by default each row tells its own.
+        format: The format of all rows; by default it is found row by row.
         split: Which split of a folder or a hub data set; by default `train`, or the only one.
         strict: Whether the first bad row is an error; otherwise bad rows are counted.
         limit: Stop after this many.
-        consecutive: What becomes of two messages in a row by one speaker.
+        consecutive: What to do with two consecutive messages by one speaker.
 
     Raises:
-        InvalidInputError: The source cannot be read, no row tells a format, or, if `strict`, a row is bad.
+        InvalidInputError: The source cannot be read, no row has a known format, or, if `strict`, a row is bad.
     """
     account = PreferenceSetBuilder(source)
     seeds: list[Seed] = []

@@ -67,7 +67,7 @@ def is_hub_id(source: str | Path) -> bool:
 
 
 def folder_splits(folder: Path) -> dict[str, list[Path]]:
-    """Return the data files of a folder, or of `data/` within it, by split; "" where their names tell none."""
+    """Return the data files of a folder, or of `data/` within it, by split; "" if their names have none."""
     for place in (folder, folder / "data"):
         files = [path for path in sorted(place.glob("*")) if path.is_file() and is_data_file(path)]
         kind = next((kind for kind in _KINDS if any(kind_of(path) == kind for path in files)), None)
@@ -148,7 +148,7 @@ def _by_split(files: Sequence[Path]) -> dict[str, list[Path]]:
 
 
 def _split_of(path: Path) -> str:
-    """Return the split that a file's name tells, as the hub names files; "" for none."""
+    """Return the split in a file's name, as the hub names files; "" for none."""
     stem = stem_of(path.name)
     if shard := _SHARD.fullmatch(stem):
         return shard[1]

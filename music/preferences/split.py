@@ -30,7 +30,7 @@ def split_pairs(pairs: Sequence[PreferencePair], fraction: float, seed: int = 0)
         (8, 2)
 
     Pairs whose first user message is the same (blanks and case aside) stay together: the pair of a preference set
-    and all that was simulated from it. A pair simulated from no user message at all goes by its `seed_id`.
+    and all that was simulated from it. A pair simulated from no user message is grouped by its `seed_id`.
     The split depends on the pairs and the seed only, not on the pairs' order.
 
     Raises:

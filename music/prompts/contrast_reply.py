@@ -56,8 +56,8 @@ def read_contrast(text: str, message: str = "") -> tuple[str, str]:
         message: What was to be modified.
 
     Raises:
-        ReplyFormatError: The two parts cannot be told beyond doubt, one of them is the prompt's placeholder, or
-            nothing is modified.
+        ReplyFormatError: The two parts cannot be distinguished with certainty, one of them is the prompt's placeholder,
+            or nothing is modified.
     """
     instruction, response = read_parts(text)
     plain_message, plain_instruction = _plain(message), _plain(instruction)

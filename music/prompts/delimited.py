@@ -84,7 +84,7 @@ def read_parts(text: str, names: tuple[str, ...] = (INSTRUCTION, RESPONSE)) -> t
         names: What was asked for: both parts, or the modified instruction alone.
 
     Raises:
-        ReplyFormatError: A part is missing, is empty, or cannot be told from the rest beyond doubt.
+        ReplyFormatError: A part is missing, is empty, or cannot be distinguished from the rest with certainty.
     """
     if names == (INSTRUCTION, RESPONSE) and (as_asked := _AS_ASKED.fullmatch(text)):
         found: tuple[str, ...] = as_asked[1].strip(), as_asked[2].strip()
@@ -193,8 +193,8 @@ def _check_order(text: str, marks: list[_Mark], names: tuple[str, ...]) -> None:
     in_order = _ORDER.match("".join(mark.letter for mark in marks))
     if wrong := marks[in_order.end() if in_order else 0 :]:
         place = place_of(text, wrong[0].start, wrong[0].end)
-        told = f"each part once, in order and none inside another; {place} is one mark too many or out of place"
-        raise ReplyFormatError(f"expected {told}")
+        wanted = f"each part once, in order and none inside another; {place} is one mark too many or out of place"
+        raise ReplyFormatError(f"expected {wanted}")
     given = {mark.part for mark in marks}
     if missing := [name for name in names if name not in given]:
         after = f" after {place_of(text, marks[-1].start, marks[-1].end)}" if marks else ""

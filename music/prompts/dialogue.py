@@ -111,7 +111,7 @@ def read_persona(prompt: str) -> str:
 
 
 def render_assistant(conversation: Conversation) -> tuple[Message, ...]:
-    """Ask for the assistant's reply: the conversation as it stands."""
+    """Ask for the assistant's reply: the conversation itself."""
     return conversation.messages
 
 

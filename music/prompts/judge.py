@@ -70,7 +70,7 @@ def render_judge(
     Args:
         first: Shown as A.
         second: Shown as B.
-        template: By what to judge; `overall` unless told otherwise.
+        template: The criteria; by default `overall`.
 
     Raises:
         InvalidInputError: The template is none of a comparison.
@@ -102,7 +102,7 @@ def render_rate(conversation: Conversation, template: PromptTemplate | None = No
 
     Args:
         conversation: What is rated.
-        template: By what to rate; `overall` unless told otherwise.
+        template: The criteria; by default `overall`.
 
     Raises:
         InvalidInputError: The template is none of a rating.

@@ -34,7 +34,7 @@ class ReplyFormatError(MusicError, ValueError):
 
 
 def place_of(text: str, start: int, stop: int | None = None) -> str:
-    """Name a place of a text, for people: what stands there, and its line."""
+    """Name a place in a text, for people: the text there, and its line."""
     shown = text[start : stop or start + 60].strip().split("\n")[0]
     return f"{shown!r} (line {text.count(chr(10), 0, start) + 1})"
 

@@ -47,7 +47,7 @@ class PromptTemplate:
         try:
             self._template = _environment().from_string(source)
         except TemplateError as error:
-            raise InvalidInputError(f"{self._what}: expected a jinja2 template: {_told(error)}") from error
+            raise InvalidInputError(f"{self._what}: expected a jinja2 template: {_reason(error)}") from error
 
     def render(self, base: str, values: Mapping[str, object], shown: Iterable[str] = ()) -> str:
         """Return the prompt.
@@ -67,7 +67,7 @@ class PromptTemplate:
         except (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             wanted = " and ".join(shown or values)
             raise InvalidInputError(
-                f"{self._what}: expected one that can be filled in with {wanted}: {_told(error)}"
+                f"{self._what}: expected one that can be filled in with {wanted}: {_reason(error)}"
             ) from error
 
     def require(self, base: str, names: Iterable[str], values: Mapping[str, object] | None = None) -> None:
@@ -103,7 +103,7 @@ def _environment() -> "SandboxedEnvironment":
     return ImmutableSandboxedEnvironment(loader=jinja2.DictLoader(frames), undefined=jinja2.StrictUndefined)
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """Return what jinja2 says, on one line, with the line of the template where it knows it."""
     places = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == _FILENAME]
     line = getattr(error, "lineno", None) or (places[0] if places else None)

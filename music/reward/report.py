@@ -1,4 +1,4 @@
-"""What a reward model makes of many conversations or pairs, with an account of those that it cannot score."""
+"""Scores of many conversations or pairs, with counts of those that have no score."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -21,8 +21,8 @@ class ScoreReport:
 
     Attributes:
         rows: One JSON object per row of the file, in its order.
-        summary: Figures over the file.
-        text: Both for people.
+        summary: Statistics of the whole file.
+        text: Rows and summary as text for people.
     """
 
     rows: list[dict[str, Any]]
@@ -31,7 +31,7 @@ class ScoreReport:
 
 
 def score_all(model: RewardModel, conversations: Sequence[Conversation], *, per_turn: bool) -> list[Scored]:
-    """Score conversations; those that have no score, or no score at one of the turns asked for, say why."""
+    """Score conversations. One without a score, or with a turn without one, has a `problem` instead."""
     return _score_turns(model, conversations) if per_turn else model.score_each(conversations)
 
 
@@ -48,7 +48,7 @@ def report_conversations(
 
 
 def report_pairs(model: RewardModel, pairs: Sequence[PreferencePair], *, per_turn: bool = False) -> ScoreReport:
-    """Rank pairs. A tie is not a win; pairs with an unscorable side are counted, not ranked."""
+    """Rank pairs. A tie is not a win. Pairs with a side without a score are counted, not ranked."""
     sides = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
     scored = score_all(model, sides, per_turn=per_turn)
     both = list(zip(scored[::2], scored[1::2], strict=True))
@@ -94,7 +94,7 @@ def _problem(conversation: Conversation, outcome: Sequence[Encoding | Unscorable
 
 
 def _num_dropped(outcome: Sequence[Encoding | Unscorable]) -> int:
-    """Return the exchanges that the last of a conversation's scores does not see."""
+    """Return the number of exchanges that the last of a conversation's scores does not see."""
     last = outcome[-1]
     return last.num_dropped_turns if isinstance(last, Encoding) else 0
 
@@ -106,9 +106,9 @@ def _row(scored: Scored, *, per_turn: bool) -> dict[str, Any]:
 
 
 def _by_turn(pairs: Sequence[PreferencePair], both: Sequence[tuple[Scored, Scored]]) -> dict[str, Any]:
-    """Return, for each turn from the first, how many pairs are ranked there and how well.
+    """Return the number of ranked pairs and the accuracy at each turn.
 
-    A pair is ranked at a turn which both sides have, and up to which they differ.
+    A pair is ranked at a turn if both sides have it and differ up to its end.
     """
     margins: defaultdict[int, list[float]] = defaultdict(list)
     for pair, (better, worse) in zip(pairs, both, strict=True):
@@ -124,7 +124,7 @@ def _by_turn(pairs: Sequence[PreferencePair], both: Sequence[tuple[Scored, Score
 
 
 def _account(items: Sequence[Sequence[Scored]]) -> dict[str, Any]:
-    """Count the conversations, or the pairs, of which a part was truncated or has no score; those by the reason."""
+    """Count the items with a truncated part, and those with a part without a score by the reason."""
     problems = [next((s.problem for s in item if s.problem), None) for item in items]
     return {
         "num_truncated": sum(any(s.num_dropped_turns for s in item) for item in items),

@@ -57,6 +57,10 @@ def mean(values: Values, *, clusters: Clusters | None = None, seed: int = 0) -> 
         clusters: The unit that each value belongs to; shape `[n]`.
         seed: Of the resampling.
 
+    Example:
+        >>> mean([0.0, 1.0, 1.0, 0.0]).value
+        0.5
+
     Raises:
         InvalidInputError: There are no values, some are not finite, or `clusters` has another length.
     """

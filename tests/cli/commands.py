@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 import typer
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from music.cli import AsJson, MaxTries, Options, Patience, client_settings, emit, run_async
+from music.cli import AsJson, Requests, emit, run_async, with_flags
 from music.errors import InvalidInputError
 
 
@@ -78,13 +78,14 @@ def fail(how: str) -> None:
     raise RuntimeError("a bug")
 
 
-def ask(options: Options = None, max_tries: MaxTries = None, patience: Patience = None) -> None:
+@with_flags
+def ask(requests: Requests) -> None:
     """Say how endpoints would be asked."""
     from music.llm.options import parse_options
 
-    read = parse_options(options or (), ("user", "assistant"))
+    read = parse_options(requests.options, ("user", "assistant"))
     told = {role: json_.loads(found.describe_sampling() or "{}") for role, found in read.items()}
-    retry = client_settings(max_tries, patience).retry
+    retry = requests.client_settings().retry
     emit({"options": told, "headers": read["user"].connection.header_values(), "retry": retry}, as_json=True)
 
 

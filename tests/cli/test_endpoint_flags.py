@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from music.cli import build_shell, client_settings
+from music.cli import Requests, build_shell
 from music.llm.openai import ClientSettings
 
 
@@ -69,5 +69,5 @@ def test_a_bad_option_is_one_line(music):
 
 
 def test_what_is_not_given_is_the_clients_own():
-    assert client_settings(None, None) == ClientSettings()
-    assert client_settings(None, 9.0, timeout=1.0).retry.patience == 9.0
+    assert Requests().client_settings() == ClientSettings()
+    assert Requests(patience=9.0).client_settings(timeout=1.0).retry.patience == 9.0

@@ -48,7 +48,7 @@ def test_a_format_is_for_pairs_alone(file):
 
 def test_a_diagnosis_from_python_writes_what_the_command_writes(file, tmp_path):
     shown = []
-    config = DiagnosisConfig(files=(file,), models=("length",), train=(file,), out=tmp_path / "out")
+    config = DiagnosisConfig(pairs=(file,), models=("length",), train=(file,), out=tmp_path / "out")
     found = run_diagnosis(config, note=shown.append)
     assert found.models[0].figures[0].estimate.value == pytest.approx(4 / 6)
     assert found.leakage.num_same_pair == 6

@@ -1,7 +1,7 @@
 import pytest
 
 from music.errors import InvalidInputError
-from music.llm import ChatModel, load_model
+from music.llm import ChatModel, load_model, register_model_scheme
 from music.sandbox.model import SandboxModel
 
 
@@ -101,3 +101,11 @@ def test_only_servers_can_be_replicas(spec):
 def test_a_replica_is_listed_once():
     with pytest.raises(InvalidInputError, match="each listed once"):
         load_model("m@http://a/v1,m@http://a/v1")
+
+
+def test_a_scheme_of_ones_own_is_loaded_by_name(monkeypatch):
+    monkeypatch.setattr("music.llm.endpoints._SCHEMES", {})
+    register_model_scheme("mine", "music.sandbox.model:SandboxModel")
+    assert load_model("mine:weak").name == "sandbox:weak"
+    with pytest.raises(InvalidInputError, match="expected MODEL@BASE_URL"):
+        load_model("mine:")

@@ -78,9 +78,11 @@ def register_contrast(name: str, factory: ContrastFactory) -> None:
         InvalidInputError: The name is taken, or the command line could not write it.
 
     Example:
-        >>> from music_agents import ForgetContrast
-        >>> register_contrast("amnesia", lambda roles, turns=1: ForgetContrast(roles.assistant, turns))
-        >>> make_contrast({"amnesia(turns=3)": 1.0}, RoleSet(assistant=AssistantRole(model)))
+        >>> from music_agents import ForgetContrast, RoleSet, SimulationConfig, Speaker
+        >>> def amnesia(roles: RoleSet, turns: int = 1) -> Speaker:
+        ...     return ForgetContrast(roles.assistant, turns)
+        >>> register_contrast("amnesia", amnesia)
+        >>> config = SimulationConfig(strategy="instruction=3,amnesia(turns=2)")
     """
     if name in _REGISTRY:
         raise InvalidInputError(f"the contrast {name!r} is registered already: give yours another name")

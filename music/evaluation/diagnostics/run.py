@@ -47,7 +47,7 @@ def run_diagnosis(
         >>> from music.sandbox.world.seeds import seed_pairs
         >>> write_preferences(seed_pairs(20, 0), "/tmp/music-evaluated.jsonl")
         20
-        >>> config = DiagnosisConfig(files=("/tmp/music-evaluated.jsonl",), models=("length", "oracle"))
+        >>> config = DiagnosisConfig(pairs=("/tmp/music-evaluated.jsonl",), models=("length", "oracle"))
         >>> print(run_diagnosis(config).disagreement.comparisons[0].estimate)
         -0.350 [-0.600, -0.100]
     """
@@ -55,7 +55,7 @@ def run_diagnosis(
         require_output_folder(config.out)
     require_scorers(*config.models)
     strict = config.reading.strict
-    items, num_pairs_of_all = read_items(Preferences(), config.files, config.reading, note)
+    items, num_pairs_of_all = read_items(Preferences(), config.pairs, config.reading, note)
     probed = probe_pairs(items)
     paths = [config.out and config.out / f"scores-{number}.jsonl" for number in range(1, len(config.models) + 1)]
     found = diagnose(
@@ -65,7 +65,7 @@ def run_diagnosis(
             for name, path in zip(config.models, paths, strict=True)
         ],
         train=_training_pairs(config.train, Consecutive(config.reading.consecutive), note) if config.train else None,
-        files=config.files,
+        files=config.pairs,
         num_pairs_of_all=num_pairs_of_all,
         strict=strict,
     )

@@ -78,7 +78,7 @@ def close_database(connection: sqlite3.Connection) -> None:
         )  # makes room in the log for the mark, if there is no other
         connection.execute("PRAGMA user_version=0")
     except sqlite3.OperationalError:
-        pass  # no room on the disk: the log stays, and the next session takes up from it as after a crash
+        pass  # no room on the disk: the log stays, and the next session resumes from it as after a crash
     finally:
         connection.close()
 

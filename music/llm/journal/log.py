@@ -1,8 +1,8 @@
-"""The write-ahead log of a journal: what of it SQLite would pass over silently.
+"""The write-ahead log of a journal: damage in it that SQLite would ignore silently.
 
-SQLite reads its log up to the first frame whose checksum is wrong. Where a crash tore the last write that is right:
-nobody was told that those replies are safe. Damage further in would cost replies that are; `check_log` finds it, by the
-rules of https://www.sqlite.org/fileformat2.html#walformat, before SQLite has touched the file.
+SQLite reads its log up to the first frame whose checksum is wrong. If a crash tore the last write, that is right:
+nothing relies on those replies yet. Damage further in would lose replies that are relied on; `check_log` finds it, by
+the rules of https://www.sqlite.org/fileformat2.html#walformat, before SQLite has touched the file.
 
 A log cut off between two transactions looks like one that was never longer. So a `RowCount` beside it says how many
 replies the journal holds. It is written after the commit that it counts, and not brought to the disk by itself: a crash
@@ -96,7 +96,7 @@ class RowCount:
     def add(self, num_rows: int) -> None:
         """Count rows that are on disk."""
         self._num_rows += num_rows
-        with suppress(OSError):  # what stands there then is less, and hides no loss but the latest
+        with suppress(OSError):  # the file then holds less, and hides no loss but the latest
             os.pwrite(self._file, _written(self._num_rows), 0)
 
     def close(self) -> None:

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 Row = tuple[Any, ...]
-"""What stands in one row; the columns are below."""
+"""One row; the columns are below."""
 CREATE_REPLIES = """
 CREATE TABLE IF NOT EXISTS replies (
     key TEXT PRIMARY KEY, account TEXT NOT NULL, model TEXT NOT NULL,

@@ -97,7 +97,7 @@ class BatchWriter:
                 self._settle(batch, dict.fromkeys(range(len(batch)), error))
 
     def _commit(self) -> None:
-        """Hand the gathered rows to the thread, unless it is at work or there are none."""
+        """Hand the gathered rows to the thread, unless it is busy or there are none."""
         if self._writing is None and self._gathered:
             batch, self._gathered = self._gathered, []
             self._writing = asyncio.get_running_loop().run_in_executor(self._thread, self._write, batch)

@@ -1,5 +1,5 @@
 """What calls cost.
 
-`budget` holds prices and bounds, `ledger` accounts by role and model, `records` sums and what they come to, `model` a
-model within a budget.
+`budget` holds prices and bounds, `ledger` accounts by role and model, `records` what was spent, and `model` a model
+within a budget.
 """

@@ -1,7 +1,7 @@
 """What calls cost, and what a run may spend.
 
 Prices are in USD per million tokens, as vendors write them. They belong to models, by the name before the `@` of an
-endpoint; what does not stand behind HTTP (`sandbox`, `local:...`) costs nothing.
+endpoint; what is not behind HTTP (`sandbox`, `local:...`) costs nothing.
 """
 
 import math
@@ -83,7 +83,7 @@ class PriceTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What all paid replies of a run may come to, those of its earlier sessions included.
+    """What all paid replies of a run may cost, those of its earlier sessions included.
 
     Attributes:
         max_cost: In USD; None for no bound.

@@ -1,4 +1,4 @@
-"""What a run spent and will spend: running sums, and records for `run.json` and for the display."""
+"""What a run spent and will spend: running sums, and records for `run.json` and the display."""
 
 from dataclasses import asdict, dataclass, fields
 from typing import Self
@@ -22,9 +22,9 @@ class Charges:
         num_uncounted: Replies that did not say how many tokens they took.
         num_failed_tries: Paid tries that brought no reply.
         num_estimated: Of them, those whose tokens are an estimate.
-        estimated_tokens: What they come to.
+        estimated_tokens: Their sum.
         num_reused: Replies from a cache, which are not paid for and in no other sum.
-        reused_tokens: What they came to when they were paid for.
+        reused_tokens: Their tokens when they were paid for.
     """
 
     num_calls: int = 0
@@ -99,17 +99,17 @@ class AccountSpending(BaseModel):
     cost: float | None
     """In USD, at the prices of the time; None if a price was not known."""
     num_uncounted: int = 0
-    """Replies of this session that did not say how many tokens they took, and so stand here with none."""
+    """Replies of this session that did not say how many tokens they took, and so count as none here."""
     num_failed_tries: int = 0
     """Tries that brought no reply and are paid for all the same: time-outs, broken and useless bodies."""
     num_estimated: int = 0
     """Of them, those whose tokens the endpoint did not say, and so are an estimate."""
     estimated_tokens: int = 0
-    """What those come to."""
+    """Their sum."""
     num_reused: int = 0
     """Replies that came from a cache of earlier runs; they are not paid for and in no other figure."""
     reused_tokens: int = 0
-    """What they came to when they were paid for."""
+    """Their tokens when they were paid for."""
 
     @classmethod
     def of(cls, account: str, model: str, charges: Charges) -> Self:
@@ -120,7 +120,7 @@ class AccountSpending(BaseModel):
 
 
 class Spending(BaseModel):
-    """What all paid replies and failed tries of a run came to."""
+    """What all paid replies and failed tries of a run cost."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -137,7 +137,7 @@ class Spending(BaseModel):
 
 
 class Projection(BaseModel):
-    """What the whole run will come to if its pairs go on as they did, failed ones included."""
+    """What the whole run will cost if its other pairs are like those so far, failed ones included."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,6 +1,6 @@
 """Shapes of several replies, or conversations, with a verdict, a score or a rank.
 
-Two replies and a verdict give one pair. Of replies with a rank or a score each, every two that differ in it are a pair.
+Two replies and a verdict give one pair. Replies with a rank or a score each give a pair for every two that differ.
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -102,7 +102,7 @@ class Shape:
     Attributes:
         format: Its name.
         columns: What a row of it has, none of them null.
-        wants: What must stand there, in words.
+        wants: What the columns must hold, in words.
         fits: Whether the values are of the right kinds, in a row that has the columns.
         read: Reads a row; raises a `RowError` if it is bad.
     """

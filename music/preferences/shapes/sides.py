@@ -1,4 +1,4 @@
-"""Shapes with a chosen and a rejected side, which differ in what stands before them."""
+"""Shapes with a chosen and a rejected side; they differ in what comes before the sides."""
 
 import re
 from collections.abc import Callable

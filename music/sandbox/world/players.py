@@ -29,17 +29,8 @@ from music.sandbox.world.vocabulary import (
     neighbours,
 )
 
-__all__ = [
-    "CarelessRates",
-    "Persona",
-    "converse",
-    "draft",
-    "draw_persona",
-    "next_user_act",
-    "other_fact",
-    "other_value",
-]
-__all__ += ["persona_sentences", "reply", "stream", "user_turn", "violated"]
+__all__ = ["CarelessRates", "UserTraits", "converse", "draft", "draw_persona", "next_user_act", "other_fact"]
+__all__ += ["other_value", "persona_sentences", "reply", "stream", "user_turn", "violated"]
 
 KIND_WEIGHTS: dict[AskKind, float] = {
     AskKind.NEW: 0.15,
@@ -54,7 +45,7 @@ STATE_LATER = {Standing: 0.12, Fact: 0.08}
 
 
 class CarelessRates:
-    """How often an assistant of skill 1.0 errs, per turn; forgetting grows with the age of a wish."""
+    """How often an assistant of carelessness 1 errs, per turn; forgetting grows with the age of a wish."""
 
     TOPIC = 0.15
     ASPECT = 0.15
@@ -67,7 +58,7 @@ class CarelessRates:
     SUGGEST = 0.4
 
 
-Persona = dict[Standing | Fact, str]
+UserTraits = dict[Standing | Fact, str]
 """What a user holds: a value for every standing wish and every fact, stated or not."""
 
 
@@ -113,9 +104,9 @@ def converse(num_turns: int, seed: object, carelessness: float) -> Conversation:
     return conversation
 
 
-def draw_persona(rng: random.Random) -> Persona:
+def draw_persona(rng: random.Random) -> UserTraits:
     """Draw what a user holds."""
-    persona: Persona = {wish: rng.choice(values) for wish, values in STANDING.items()}
+    persona: UserTraits = {wish: rng.choice(values) for wish, values in STANDING.items()}
     return persona | {fact: rng.choice(values) for fact, values in FACTS.items()}
 
 
@@ -131,7 +122,7 @@ def persona_sentences(conversation: Conversation, seed: object) -> tuple[tuple[s
     )
 
 
-def next_user_act(state: State, persona: Persona, rng: random.Random) -> UserAct:
+def next_user_act(state: State, persona: UserTraits, rng: random.Random) -> UserAct:
     """Draw the next request, and the wishes and facts stated with it."""
     said: set[Standing | Fact] = {*state.standing, *state.facts}
     rates = STATE_LATER if state.num_turns else STATE_FIRST

@@ -32,6 +32,12 @@ class PolicyEvaluation(BaseModel):
     rewards: tuple[float, ...]
     grades: tuple[float, ...] | None
 
+    def gain_over(self, other: "PolicyEvaluation") -> Estimate | None:
+        """Return the grades less those of another evaluation, paired by episode; None if an episode is missing."""
+        if self.grades is None or other.grades is None or self.num_failed or other.num_failed:
+            return None
+        return paired_difference(self.grades, other.grades)
+
 
 class Overoptimisation(BaseModel):
     """Where the judge's grade was best, and whether it fell afterwards.
@@ -77,17 +83,10 @@ def find_overoptimisation(curve: tuple[PolicyEvaluation, ...]) -> Overoptimisati
     if not graded:
         return None
     best = max(graded, key=lambda point: point.grade.value if point.grade else 0.0)
-    later = [(point.step, _gap(point, best)) for point in graded if point.step > best.step]
+    later = [(point.step, point.gain_over(best)) for point in graded if point.step > best.step]
     sets_in = None
     for step, gap in reversed(later):
         if gap is None or gap.high >= 0:
             break
         sets_in = step
     return Overoptimisation(best_step=best.step, sets_in=sets_in, loss=later[-1][1] if later else None)
-
-
-def _gap(point: PolicyEvaluation, best: PolicyEvaluation) -> Estimate | None:
-    """Return the grade of a point less that of the best, or None where not all episodes are in both."""
-    if point.grades is None or best.grades is None or point.num_failed or best.num_failed:
-        return None
-    return paired_difference(point.grades, best.grades)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from music.report import Cell, Interval, Palette, Plot, Point, Report, Table, curves
-from music.statistics import Estimate, describe, paired_difference
+from music.statistics import describe
 from music_trainers.policy.records import PolicyEvaluation, PolicyTrainingResult
 
 __all__ = ["format_evaluation", "format_policy_result", "policy_report"]
@@ -25,16 +25,9 @@ def format_policy_result(result: PolicyTrainingResult) -> str:
     lines = [f"{result.config.num_steps} steps, {result.seconds:.0f} s; held-out episodes:"]
     for name, first, last in (("sampled", start, end), ("greedy", result.greedy_before, result.greedy_after)):
         lines += [f"{name}, before: {format_evaluation(first)}", f"{name}, after:  {format_evaluation(last)}"]
-        if (gain := _gain(first, last)) is not None:
+        if (gain := last.gain_over(first)) is not None:
             lines.append(f"{name}, judge's gain: {describe(gain)}")
     return "\n".join([*lines, *_overoptimised(result), f"saved to {result.config.out}"])
-
-
-def _gain(first: PolicyEvaluation, last: PolicyEvaluation) -> Estimate | None:
-    """Return the judge's gain, paired by episode; None where an episode is missing."""
-    if first.grades is None or last.grades is None or first.num_failed or last.num_failed:
-        return None
-    return paired_difference(last.grades, first.grades)
 
 
 def _overoptimised(result: PolicyTrainingResult) -> list[str]:

@@ -8,10 +8,10 @@ from music_trainers.reward.pairs import EncodedPair
 from music_trainers.reward.records import HeldOutEvaluation, TrainingStep
 from music_trainers.reward.run import TrainingRun
 
-__all__ = ["train"]
+__all__ = ["take_steps"]
 
 
-def train(run: TrainingRun, history: History, speed: Throughput, on_step: Callable[[TrainingStep], None]) -> None:
+def take_steps(run: TrainingRun, history: History, speed: Throughput, on_step: Callable[[TrainingStep], None]) -> None:
     """Take the steps that are left, and add them to the history.
 
     Raises:

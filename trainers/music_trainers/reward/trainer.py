@@ -24,7 +24,7 @@ from music_trainers.reward.config import RECORD_FILE, RewardTrainingConfig
 from music_trainers.reward.distributed import gather_weights
 from music_trainers.reward.history import History, Throughput
 from music_trainers.reward.launch import load_once, start_accelerator
-from music_trainers.reward.loop import train
+from music_trainers.reward.loop import take_steps
 from music_trainers.reward.mixture import Mixture, TrainingData, check_overlap
 from music_trainers.reward.optimizer import TrainingDivergedError
 from music_trainers.reward.progress import Tracking
@@ -107,7 +107,7 @@ def train_reward_model(
             on_step(step)
 
     speed = Throughput.of(run.optimizer.classifier, accelerator, config.peak_tflops)
-    train(run, history, speed, report)
+    take_steps(run, history, speed, report)
     result = _finish(run, start, history, speed)
     tracking.end()  # last, as accelerate takes the process group down with it
     return result
