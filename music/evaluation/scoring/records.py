@@ -93,7 +93,7 @@ class ItemScores(BaseModel):
     @model_validator(mode="after")
     def _missing_only_with_a_problem(self) -> Self:
         if (None in self.scores) != (self.problem is not None):
-            raise ValueError("expected a problem if, and only if, a score is missing")
+            raise ValueError("expected a problem where a score is missing, and only there")
         return self
 
 
