@@ -18,8 +18,8 @@ __all__ = ["experiment_report", "print_experiment", "report_path", "write_markdo
 
 INTRO = (
     "Small reward models, trained on a declared grid of arms and seeds in the sandbox and measured on the same "
-    "held-out conversations. All start from one model, in one small world, and the oracle that grades them also labels the base "
-    "pairs. Read differences between arms, not absolute figures."
+    "held-out conversations. All start from one model, in one small world, and the oracle that grades them also labels "
+    "the base pairs. Read differences between arms, not absolute figures."
 )
 SCORES = (
     "Accuracy on pairs with one error (0.5 = blind), before the last turn (early) and in it, and on single turns; mean "
