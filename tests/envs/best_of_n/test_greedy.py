@@ -1,7 +1,6 @@
 import threading
 
 import pytest
-from music_agents.roles.user import UserRole
 from pydantic import ValidationError
 
 from music.conversation import StopReason
@@ -10,7 +9,7 @@ from music.llm.chat import EndpointUnavailableError
 from music.sandbox import oracle_score as oracle
 from music.sandbox.model import SandboxModel
 from music.seeding import derive_seed
-from music_agents.roles import AssistantRole
+from music_agents.roles import AssistantRole, UserRole
 from music_envs import BestOfNConfig, run_best_of_n
 from music_envs.players import view
 
