@@ -20,7 +20,7 @@ from music.llm.chat import (
     ReplyOutcome,
     TryUsage,
 )
-from music.llm.choice import BROKEN_OFF, RawMessage, outcome_of, read_finish_reason, read_message
+from music.llm.choice import BROKEN_OFF, outcome_of, read_finish_reason, read_message
 from music.llm.logprobs import keep_said, read_logprobs
 from music.llm.reading import read_text
 from music.llm.retry import FailedTryError
@@ -90,11 +90,15 @@ def _read_reply(
     def clean(text: str) -> str:
         return redact(_clean(text))
 
-    end = _end(choice, redact)
-    message = read_message(_message(choice, end))
+    outcome = _end(choice, redact)
+    message = read_message(_message(choice, outcome))
+    if outcome is ReplyOutcome.COMPLETE and message.calls_tool:
+        outcome = ReplyOutcome.TOOL_CALLS
+    elif outcome is ReplyOutcome.COMPLETE and message.is_refusal:
+        outcome = ReplyOutcome.CONTENT_FILTER
     # Redact first: text that is removed or inserted later could split the key and hide it from `redact`.
     thinking = clean(message.thinking) if message.thinking else ""
-    reading = read_text(clean(message.text), _outcome(end, message), thinking)
+    reading = read_text(clean(message.text), outcome, thinking)
     logprobs = read_logprobs(choice, clean)
     answered_by = fields.get("model")
     if isinstance(answered_by, str) and answered_by not in ("", model):
@@ -137,15 +141,6 @@ def _message(choice: Mapping[str, Any], end: ReplyOutcome) -> Mapping[str, Any]:
     if not isinstance(message, dict):
         raise _NotACompletionError
     return message
-
-
-def _outcome(end: ReplyOutcome, message: RawMessage) -> ReplyOutcome:
-    """Return how a reply ended, by its finish reason and its content."""
-    if end is not ReplyOutcome.COMPLETE:
-        return end
-    if message.calls_tool:
-        return ReplyOutcome.TOOL_CALLS
-    return ReplyOutcome.CONTENT_FILTER if message.is_refusal else end
 
 
 def _read_json(body: bytes, redact: Redact) -> Mapping[str, Any]:

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 from yarl import URL
 
@@ -42,3 +45,8 @@ def test_a_key_that_no_header_can_carry_is_refused_unshown(monkeypatch):
 
 def test_a_placeholder_key_does_not_change_replies():
     assert redact("The set is EMPTY.", ["EMPTY"]) == "The set is EMPTY."
+
+
+def test_settings_import_no_http_library():
+    script = "import sys\nfrom music.llm import ClientSettings\nassert 'aiohttp' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)
