@@ -52,7 +52,7 @@ class PairDiagnostics(BaseModel):
         refusals = ", ".join(f"{side} {_percent(share)}" for side, share in self.refusals.items())
         strategies = ", ".join(f"{name} {num}" for name, num in self.strategies.items())
         lines = [
-            f"pairs      {self.num_pairs} kept, {sum(self.dropped.values())} dropped{f' ({reasons})' if reasons else ''}",
+            f"pairs      {self.num_pairs} kept, {sum(self.dropped.values())} dropped" + f" ({reasons})" * bool(reasons),
             self._lengths(),
             self._words(),
             f"refusals   {refusals}",
