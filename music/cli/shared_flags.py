@@ -9,7 +9,7 @@ from music.config import Config, Flag
 from music.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from music.llm.openai import ClientSettings
+    from music.llm.settings import ClientSettings
     from music.preferences import PreferenceSet
 
 __all__ = ["Reading", "Requests", "Retries"]
@@ -62,8 +62,8 @@ class Retries(Config):
 
     def client_settings(self, **settings: Any) -> "ClientSettings":
         """Return the settings of an HTTP client, with the client's defaults for values that were not given."""
-        from music.llm.openai import ClientSettings
         from music.llm.retry import RetryPolicy
+        from music.llm.settings import ClientSettings
 
         given = self.model_dump(include={*Retries.model_fields}, exclude_none=True)
         return ClientSettings(retry=RetryPolicy(**given), **settings)

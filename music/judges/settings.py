@@ -9,8 +9,8 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from music.config import Config, Flag
 from music.errors import InvalidInputError
 from music.llm.chat import Sampling
-from music.llm.openai import ClientSettings
 from music.llm.options import RequestOptions, parse_options
+from music.llm.settings import ClientSettings
 from music.llm.spending.budget import PriceTable
 from music.prompts import load_template
 

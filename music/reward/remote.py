@@ -14,9 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from music.aio import gather_all, run_in_background
 from music.conversation import Conversation
 from music.llm.chat import EndpointTimeoutError, EndpointUnavailableError, MalformedReplyError, RequestRejectedError
-from music.llm.http import JsonEndpoint, PostSettings
+from music.llm.http import JsonEndpoint
 from music.llm.retry import FailedTryError, RetryPolicy, call_with_retries
 from music.llm.server_errors import error_excerpt
+from music.llm.settings import PostSettings
 from music.reward.tokens.contract import UnscorableError
 
 __all__ = ["RemoteReward", "RemoteRewardSettings"]
@@ -177,8 +178,8 @@ class RemoteReward:
         try:
             (result,) = _Classification.model_validate_json(answer).data
         except ValueError:  # from pydantic, or from unpacking another number of results
-            said = error_excerpt(answer, self._endpoint.redact)
-            error = MalformedReplyError(f"{self.name}: expected a finite number as data[0].probs[0], got: {said}")
+            excerpt = error_excerpt(answer, self._endpoint.redact)
+            error = MalformedReplyError(f"{self.name}: expected a finite number as data[0].probs[0], got: {excerpt}")
             raise FailedTryError(error) from None
         if result.num_classes != 1 or len(result.probs) != 1:
             raise MalformedReplyError(
