@@ -21,7 +21,7 @@ class Reading(Config):
     """How preference files are read."""
 
     format: str | None = None
-    """Row format (docs/your-own-data.md); by default it is detected for each row."""
+    """Format of all rows, by default detected for each row; see docs/your-own-data.md."""
     split: str | None = None
     """Split of a folder or hub data set, also as SOURCE:SPLIT; by default train, or the only one."""
     consecutive: Literal["refuse", "merge"] = "refuse"
