@@ -36,13 +36,11 @@ def execute(
         if ray:
             from music_agents.scaleout.cluster import RayWorkerPool
 
-            return run_async(
-                _with_workers(RayWorkerPool(ray, processes), config, out.absolute(), retry_failed, as_json)
-            )
+            cluster = RayWorkerPool(ray, processes)
+            return run_async(_with_workers(cluster, config, out.absolute(), retry_failed, as_json))
         if is_partitioned(out) or (processes or 1) > 1:
-            return run_async(
-                _with_workers(ProcessWorkerPool(processes or 1), config, out.absolute(), retry_failed, as_json)
-            )
+            pool = ProcessWorkerPool(processes or 1)
+            return run_async(_with_workers(pool, config, out.absolute(), retry_failed, as_json))
         return run_async(_here(config, out, seeds, retry_failed, as_json))
 
 

@@ -46,22 +46,14 @@ def _forget(roles: RoleSet, turns: PositiveInt = 1) -> Speaker:
     return ForgetContrast(roles.assistant, turns)
 
 
-def _stale(roles: RoleSet) -> Speaker:
-    return StaleContrast(roles.assistant)
-
-
-def _weaker_model(roles: RoleSet) -> Speaker:
-    return WeakerModelContrast(roles.model("weaker"), roles.sampling_of("weaker"))
-
-
 _REGISTRY: dict[str, ContrastFactory] = {
     "instruction": _prompted(InstructionContrast),
     "instruction_two_call": _instruction_two_call,
     "drop_constraint": _prompted(DropConstraintContrast),
     "persona_swap": _prompted(PersonaSwapContrast),
     "forget": _forget,
-    "stale": _stale,
-    "weaker_model": _weaker_model,
+    "stale": lambda roles: StaleContrast(roles.assistant),
+    "weaker_model": lambda roles: WeakerModelContrast(roles.model("weaker"), roles.sampling_of("weaker")),
 }
 _NAME = re.compile(r"[A-Za-z_][\w-]*")
 _SPEC = re.compile(rf"({_NAME.pattern})\s*(?:\(([^()]*)\))?")

@@ -97,14 +97,11 @@ class Schedule:
         if self.kind == "turns":
             return view.turn + 1 in self.turns
         if self.kind == "probability":
-            return view.turn in self._drawn(view)
+            rng = random.Random(derive_seed(view.run_seed, view.pair, "schedule"))
+            one = rng.randrange(view.num_turns)
+            drawn = {turn for turn in range(view.num_turns) if rng.random() < self.probability}
+            return view.turn in (drawn or {one})
         return self.kind == "all" or view.turn == (0 if self.kind == "first" else view.num_turns - 1)
-
-    def _drawn(self, view: RoleView) -> set[int]:
-        """Draw the turns of a pair, from 0."""
-        rng = random.Random(derive_seed(view.run_seed, view.pair, "schedule"))
-        one = rng.randrange(view.num_turns)
-        return {turn for turn in range(view.num_turns) if rng.random() < self.probability} or {one}
 
 
 ALL_TURNS = Schedule()

@@ -51,9 +51,10 @@ class ForgetContrast:
         starts = _user_messages(view.conversation)
         if len(starts) <= self.turns:
             return await answer_plainly(self.assistant, view)
-        return await _answered(
-            self.assistant, view, _end(view.conversation, starts[-self.turns]), "forget", {"turns": self.turns}
-        )
+        messages = view.conversation.messages
+        system = messages[: int(view.conversation.has_system)]
+        seen = Conversation(messages=(*system, *messages[starts[-self.turns] :]))
+        return await _answered(self.assistant, view, seen, "forget", {"turns": self.turns})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +92,6 @@ async def _answered(
 def _user_messages(conversation: Conversation) -> list[int]:
     """Return the indices of the user's messages."""
     return [index for index, message in enumerate(conversation.messages) if message.role == "user"]
-
-
-def _end(conversation: Conversation, start: int) -> Conversation:
-    """Return a conversation from one of its user messages on, with its system message if it has one."""
-    system = conversation.messages[: int(conversation.has_system)]
-    return Conversation(messages=(*system, *conversation.messages[start:]))
 
 
 @dataclass(frozen=True, slots=True)

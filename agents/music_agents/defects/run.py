@@ -8,7 +8,7 @@ from pathlib import Path
 from music.errors import InvalidInputError
 from music.llm.chat import EndpointError
 from music.pairs import ContrastivePair, TurnContrast, Usage
-from music_agents.config import DefectsConfig
+from music_agents.config import DefectsConfig, SimulationConfig
 from music_agents.defects.swaps import Swap, Swaps, Transcript
 from music_agents.failures import FailedPair, FailureReason, RoleFailedError, RoleStopError, failure_of
 from music_agents.pair_simulator import Outcome, pair_id, pass_gates
@@ -144,30 +144,31 @@ async def make_defects(
             f"expected at most {len(swaps)} pairs, one for each assistant turn of {len(transcripts)} conversations, "
             f"got {config.num_pairs}: ask for fewer, or give more conversations"
         )
-
-    def swapper(ledgered: Models, num_attempts: Callable[[int], int]) -> DefectSwapper:
-        roles = make_roles(ledgered, simulation)
-        return DefectSwapper(
-            swaps=swaps,
-            contrast=roles.contrast,
-            assistant=roles.assistant if config.same_author else None,
-            run_seed=config.seed,
-            gates=make_gates(ledgered, simulation),
-            models=model_names(ledgered),
-            num_attempts=num_attempts,
-        )
-
     async with models_of_run(config, models) as loaded:
         own = {"transcripts": swaps.digest(), "same_author": config.same_author}
         settings = common_settings(loaded, simulation) | own
+        make_swapper = partial(_make_swapper, config, simulation, swaps)
         return await run_session(
-            simulation,
-            out,
-            loaded,
-            settings,
-            swapper,
-            progress,
-            retry_failed=retry_failed,
-            probe=probe,
-            display=display,
-        )
+            simulation, out, loaded, settings, make_swapper, progress,
+            retry_failed=retry_failed, probe=probe, display=display,
+        )  # fmt: skip
+
+
+def _make_swapper(
+    config: DefectsConfig,
+    simulation: SimulationConfig,
+    swaps: Swaps,
+    models: Models,
+    num_attempts: Callable[[int], int],
+) -> DefectSwapper:
+    """Build what makes the pairs from the metered and journaled models of a run."""
+    roles = make_roles(models, simulation)
+    return DefectSwapper(
+        swaps=swaps,
+        contrast=roles.contrast,
+        assistant=roles.assistant if config.same_author else None,
+        run_seed=config.seed,
+        gates=make_gates(models, simulation),
+        models=model_names(models),
+        num_attempts=num_attempts,
+    )

@@ -29,17 +29,22 @@ _FAILED_PAIR = TypeAdapter(FailedPair)
 
 
 class FailureLog:
-    """The failures of a run, those of earlier sessions included."""
+    """The failures of a run, those of earlier sessions included; a line that a crash left incomplete is removed.
+
+    Args:
+        path: `failures.jsonl` of the run's directory.
+
+    Attributes:
+        indices: Indices whose pairs were dropped.
+        reasons: Number of dropped pairs by reason.
+        retries: Replies that were requested again, by `role:reason`, in pairs that gates dropped.
+        judgements: Number of judgements by kind; the empty string counts pairs that were not judged.
+
+    Raises:
+        MusicError: A complete line is not a failure, or `retries.json` is not a JSON object of counts.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Read what an earlier session left; a line that a crash tore is cut off.
-
-        Args:
-            path: `failures.jsonl` of the run's directory.
-
-        Raises:
-            MusicError: A whole line is not a failure's, or `retries.json` is not as `retry` leaves it.
-        """
         self._path = path
         self._retries_path = path.with_name(_RETRIES)
         path.touch()
@@ -49,26 +54,6 @@ class FailureLog:
             replace_file(path, whole)
         self._load(whole)
         self._num_retries = self._read_retries()
-
-    @property
-    def indices(self) -> frozenset[int]:
-        """Indices whose pairs were dropped."""
-        return frozenset(self._dropped)
-
-    @property
-    def reasons(self) -> dict[str, int]:
-        """Number of dropped pairs by reason."""
-        return dict(self._reasons)
-
-    @property
-    def retries(self) -> Counter[str]:
-        """Replies that were asked for again, by `role:reason`, in pairs that gates dropped."""
-        return self._retries.copy()
-
-    @property
-    def judgements(self) -> Counter[str]:
-        """How often the judge said what; the empty string stands for pairs that were not judged."""
-        return self._judgements.copy()
 
     def num_retries(self, index: int) -> int:
         """Return how often the replies of an index were given up and asked for anew, in all sessions."""
@@ -100,7 +85,7 @@ class FailureLog:
         """
         content = self._path.read_bytes()
         last = {int(orjson.loads(line)["index"]): line for line in content.splitlines(keepends=True)}
-        in_order = b"".join(last[index] for index in sorted(self._dropped))
+        in_order = b"".join(last[index] for index in sorted(self.indices))
         if in_order != content:
             replace_file(self._path, in_order)
 
@@ -114,7 +99,7 @@ class FailureLog:
         Raises:
             MusicError: A file could not be read or written.
         """
-        self._take_up(self._dropped, self._dropped)
+        self._take_up(self.indices, self.indices)
 
     def reopen(self, failures: Collection[FailedPair]) -> None:
         """Take up again the pairs with which a run stalled: the fault may be elsewhere, and no row stands behind them.
@@ -144,7 +129,7 @@ class FailureLog:
             MusicError: The file could not be written; it is as it was.
         """
         self.put_in_order()
-        self.append([failure for failure in failures if failure.index not in self._dropped])
+        self.append([failure for failure in failures if failure.index not in self.indices])
 
     def start_over(self) -> None:
         """Forget every failure and every retry, as nothing that they came from holds any more.
@@ -159,7 +144,7 @@ class FailureLog:
 
     def _take_up(self, indices: Collection[int], counted: Collection[int]) -> None:
         """Let indices be simulated again, and count that for some of them."""
-        indices = self._dropped.intersection(indices)
+        indices = self.indices.intersection(indices)
         if not indices:
             return
         drop_rows(self._path.parent, min(indices))
@@ -169,14 +154,17 @@ class FailureLog:
             replace_file(self._retries_path, written)
             self._num_retries = counts
         lines = self._path.read_bytes().splitlines(keepends=True)
-        content = b"".join(_taken_up(line) if int(orjson.loads(line)["index"]) in indices else line for line in lines)
+        for number, failure in enumerate(map(orjson.loads, lines)):
+            if int(failure["index"]) in indices:
+                lines[number] = orjson.dumps(failure | {"dropped": False}, option=orjson.OPT_APPEND_NEWLINE)
+        content = b"".join(lines)
         replace_file(self._path, content)
         self._load(content)
 
     def _load(self, content: bytes) -> None:
         """Count what lines say."""
-        self._dropped = set[int]()
-        self._reasons, self._retries, self._judgements = Counter[str](), Counter[str](), Counter[str]()
+        self.indices = set[int]()
+        self.reasons, self.retries, self.judgements = Counter[str](), Counter[str](), Counter[str]()
         try:
             # The texts are not kept: a large run has many.
             last = {
@@ -193,10 +181,10 @@ class FailureLog:
 
     def _count(self, index: int, reason: str, retries: Sequence[str], judgement: str) -> None:
         """Count a dropped pair."""
-        self._dropped.add(index)
-        self._reasons[reason] += 1
-        self._retries.update(retries)
-        self._judgements[judgement] += 1
+        self.indices.add(index)
+        self.reasons[reason] += 1
+        self.retries.update(retries)
+        self.judgements[judgement] += 1
 
     def _read_retries(self) -> Counter[int]:
         """Read how often each index was retried."""
@@ -215,8 +203,3 @@ def read_failures(path: Path) -> list[FailedPair]:
     lines = content[: content.rfind(b"\n") + 1].splitlines()
     last = {failure.index: failure for failure in map(_FAILED_PAIR.validate_json, lines)}
     return list(last.values())
-
-
-def _taken_up(line: bytes) -> bytes:
-    """Return a failure's line, no longer dropped."""
-    return orjson.dumps(orjson.loads(line) | {"dropped": False}, option=orjson.OPT_APPEND_NEWLINE)

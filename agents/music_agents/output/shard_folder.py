@@ -106,10 +106,6 @@ class ShardFolder:
         """Return where the shard with a number is, or is to be."""
         return self._directory / f"pairs-{number:05d}.parquet"
 
-    def paths(self) -> list[Path]:
-        """Return the shards in order, as far as none is missing."""
-        return list(takewhile(Path.exists, map(self.path, count())))
-
     def read(self, path: Path, columns: list[str]) -> pa.Table:
         """Read columns of one shard.
 
@@ -144,7 +140,8 @@ class ShardFolder:
         content = sink.getvalue()
         checksum = _checksum(content)
         there = self._checksums.get(path.name, [])[:1] if path.exists() else []
-        self._write_manifest(self._checksums | {path.name: [checksum, *there]})
+        checksums = self._checksums | {path.name: [checksum, *there]}
+        replace_file(self._manifest, orjson.dumps(checksums, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
         replace_file(path, content)
         self._checksums[path.name] = [checksum]
 
@@ -153,14 +150,11 @@ class ShardFolder:
         remove_file(path)
         self._checksums.pop(path.name, None)
 
-    def _write_manifest(self, checksums: dict[str, list[str]]) -> None:
-        replace_file(self._manifest, orjson.dumps(checksums, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
-
 
 def close_gap(directory: Path) -> None:
     """Remove the shards behind one that is missing: all of them are made again from the journal, at no cost."""
     folder = ShardFolder(directory)
-    kept = set(folder.paths())
+    kept = set(takewhile(Path.exists, map(folder.path, count())))
     for path in sorted(_all_shards(directory), reverse=True):  # from the last, so that a crash leaves the gap
         if path not in kept:
             folder.remove(path)

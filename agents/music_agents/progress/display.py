@@ -66,7 +66,11 @@ async def show_progress(watch: Watched, console: Console, *, as_json: bool = Fal
 def describe(snapshot: ProgressEvent) -> str:
     """Return in one line how far a run is."""
     parts = [_pairs(snapshot), *_failures(snapshot), *_calls(snapshot), *_spending(snapshot)]
-    held_up = [", ".join(_endpoint(figures)) for figures in snapshot.endpoints if _is_held_up(figures)]
+    held_up = [
+        ", ".join(_endpoint(one))
+        for one in snapshot.endpoints
+        if one.num_rate_limited or one.num_waiting or one.waits or one.errors
+    ]
     return ", ".join(["; ".join([", ".join(parts), *held_up]), *_stopping(snapshot)])
 
 
@@ -153,14 +157,17 @@ async def _keep_showing(watch: Watched, show: Show, seconds: float) -> None:
 
 def _pairs(snapshot: ProgressEvent) -> str:
     is_over = snapshot.num_pairs >= snapshot.num_wanted
-    # Few pairs have no projection; and where the last ones take longer than those before, its calls are used up early.
+    # Few pairs have no projection; and if the last pairs take longer than the others, its calls are used up early.
     seconds = 0.0 if is_over else snapshot.eta_seconds or None
-    eta = "unknown" if seconds is None else _clock(seconds)
+    eta = "unknown"
+    if seconds is not None:
+        minutes, rest = divmod(round(seconds), 60)
+        eta = f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
     return f"{snapshot.num_pairs:,}/{snapshot.num_wanted:,} pairs, ETA {eta}"
 
 
 def _failures(snapshot: ProgressEvent) -> list[str]:
-    num = snapshot.num_failed
+    num = sum(snapshot.failures.values())
     return [f"{num:,} failed ({_by_kind(snapshot.failures)})"] if num else ["0 failed"]
 
 
@@ -197,11 +204,6 @@ def _endpoint(figures: EndpointFigures) -> list[str]:
     return parts + ([f"failed tries: {_by_kind(failed)}"] if failed else [])
 
 
-def _is_held_up(figures: EndpointFigures) -> bool:
-    """Whether an endpoint does not take all that it is sent."""
-    return bool(figures.num_rate_limited or figures.num_waiting or figures.waits or figures.errors)
-
-
 def _stopping(snapshot: ProgressEvent) -> list[str]:
     if snapshot.stop_reason is None:
         return []
@@ -219,9 +221,3 @@ def _by_kind(counts: Mapping[str, int]) -> str:
 def _seconds(seconds: float) -> str:
     """Write a latency with two digits, whole seconds from ten on."""
     return f"{seconds:,.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
-
-
-def _clock(seconds: float) -> str:
-    """Write a duration as h:mm:ss."""
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"

@@ -113,11 +113,6 @@ class ProgressEvent(BaseModel):
     stop_reason: StopCause | None
     stop_detail: str
 
-    @property
-    def num_failed(self) -> int:
-        """Failed pairs."""
-        return sum(self.failures.values())
-
 
 class ProgressWatch:
     """Watches a run: takes samples of it, and snapshots.
@@ -143,7 +138,9 @@ class ProgressWatch:
     def snapshot(self, event: Literal["progress", "end"] = "progress") -> ProgressEvent:
         """Return the run's figures of this moment."""
         progress, ledger = self._progress, self._progress.ledger
-        pace, projection = self._calls_per_second(), progress.projection
+        since, num_calls = self._samples[0]
+        pace = (progress.num_calls - num_calls) / max(time.monotonic() - since, 1e-3)
+        projection = progress.projection
         return ProgressEvent(
             event=event,
             seconds=round(progress.seconds, 3),
@@ -166,11 +163,6 @@ class ProgressWatch:
             stop_reason=progress.stop_reason,
             stop_detail=_printable(progress.stop_detail),
         )
-
-    def _calls_per_second(self) -> float:
-        """Return the recent pace, up to now."""
-        since, num_calls = self._samples[0]
-        return (self._progress.num_calls - num_calls) / max(time.monotonic() - since, 1e-3)
 
 
 def eta(projection: Projection | None, num_calls: int, pace: float) -> float | None:

@@ -43,8 +43,7 @@ class MeteredModel(BudgetedModel):
             raise
         finally:
             progress.num_in_flight -= 1
-        progress.note_reply(self._account.name, reply)
-        progress.call_answered(time.perf_counter() - started)
+        progress.call_answered(time.perf_counter() - started, self._account.name, reply)
         return reply
 
     def admit(self, request: ChatRequest) -> None:

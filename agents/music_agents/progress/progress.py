@@ -160,18 +160,15 @@ class RunProgress:
             raise RoleFailedError(f"the run was stopped ({self.stop_detail})", FailureReason.INTERRUPTED)
         self._asked[pair] = True
 
-    def call_answered(self, seconds: float) -> None:
-        """Count a call that was answered and charged."""
+    def call_answered(self, seconds: float, role: str, reply: ChatReply) -> None:
+        """Count a call of a role that was answered and charged, and what was removed from its reply."""
+        if reply.thinking or reply.cleaned:
+            kinds = [*reply.cleaned, "thinking"] if reply.thinking else reply.cleaned
+            self.replies.setdefault(role, Counter()).update(kinds)
         self.num_calls += 1
         self.latency.add(seconds)
         self.recent.add(None)
         self.keep_budget()
-
-    def note_reply(self, role: str, reply: ChatReply) -> None:
-        """Count what was taken out of a new reply of a role."""
-        if reply.thinking or reply.cleaned:
-            kinds = [*reply.cleaned, "thinking"] if reply.thinking else reply.cleaned
-            self.replies.setdefault(role, Counter()).update(kinds)
 
     def call_failed(self, error: EndpointError) -> None:
         """Count a call that failed, after its retries; the run is to stop if most do."""

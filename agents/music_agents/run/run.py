@@ -109,12 +109,28 @@ async def run_simulation(
     seeds = seeds or load_seeds(*config.seed_source()).seeds
     personas = personas or load_run_personas(config)
     config.user_template(shows_persona=personas is not None)
-    contexts = SeedContexts(seeds, config.seed)
+    make_simulator = _simulator_factory(config, graph, SeedContexts(seeds, config.seed), personas, progress)
+    async with models_of_run(config, models) as loaded:
+        settings = fingerprint(seeds, loaded, config, personas, graph, partition)
+        return await run_session(
+            config, out, loaded, settings, make_simulator, progress,
+            retry_failed=retry_failed, probe=probe, partition=partition, display=display,
+        )  # fmt: skip
 
-    def simulator(ledgered: Models, num_attempts: Callable[[int], int]) -> PairSimulator:
-        if "user" not in ledgered:
+
+def _simulator_factory(
+    config: SimulationConfig,
+    graph: GraphFactory,
+    contexts: SeedContexts,
+    personas: PersonaSource | None,
+    progress: RunProgress,
+) -> MakerFactory:
+    """Return what builds the simulator of a run from its metered and journaled models."""
+
+    def make(models: Models, num_attempts: Callable[[int], int]) -> PairSimulator:
+        if "user" not in models:
             raise InvalidInputError("expected a model that plays the user, got none: name its endpoint (--user)")
-        roles = make_roles(ledgered, config)
+        roles = make_roles(models, config)
         watched = WatchedContrast(roles.contrast, progress, Schedule.parse(config.schedule))
         return PairSimulator(
             graph=graph(replace(roles, contrast=watched)),
@@ -122,25 +138,12 @@ async def run_simulation(
             num_turns=config.num_turns,
             run_seed=config.seed,
             personas=personas,
-            gates=make_gates(ledgered, config),
-            models=model_names(ledgered),
+            gates=make_gates(models, config),
+            models=model_names(models),
             num_attempts=num_attempts,
         )
 
-    async with models_of_run(config, models) as loaded:
-        settings = fingerprint(seeds, loaded, config, personas, graph, partition)
-        return await run_session(
-            config,
-            out,
-            loaded,
-            settings,
-            simulator,
-            progress,
-            retry_failed=retry_failed,
-            probe=probe,
-            partition=partition,
-            display=display,
-        )
+    return make
 
 
 async def run_session(

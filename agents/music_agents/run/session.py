@@ -16,7 +16,7 @@ from music_agents.output.pair_table import PairTable
 from music_agents.output.shard_folder import pair_index
 from music_agents.pair_simulator import Outcome
 from music_agents.progress import RunProgress, StopCause
-from music_agents.quality import JudgeFigures, PairDiagnostics, diagnose_pairs, read_saved_pairs
+from music_agents.quality import JudgeFigures, diagnose_pairs, read_saved_pairs
 from music_agents.run.report import RunReport, RunStatus, read_report, versions, write_report
 from music_agents.run.settings import Partition
 from music_agents.simulation import PairIndices, PairMaker, run_pairs
@@ -85,7 +85,8 @@ class Session:
             self._progress.stop(StopCause.STALLED, str(error))
             status = RunStatus.STALLED
             self._table.flush()
-            self._reopen()
+            last = self._table.last_index  # a pair before this row stays dropped
+            self._failures.reopen([failure for failure in self._unsettled if failure.index > last])
             raise SimulationStalledError(f"{error}. {self._advice()}") from error
         finally:
             if self._flushing is not None:
@@ -96,20 +97,14 @@ class Session:
 
     async def _make(self, maker: PairMaker) -> None:
         """Take and record outcomes until all pairs are there or the session is to stop."""
-        progress = self._progress
-        streak = FailureStreak(self._table.num_pairs, len(self._failures.indices), progress.is_replayed)
-        outcomes = run_pairs(maker, self._indices(), self._config.max_in_flight, streak)
-        async with aclosing(outcomes):
+        ended, partition = self._table.ended, self._partition
+        num_missing = None if partition else self._config.num_pairs - self._table.num_pairs
+        candidates = partition.indices() if partition else count()
+        indices = PairIndices((index for index in candidates if index not in ended), num_missing)
+        streak = FailureStreak(self._table.num_pairs, len(self._failures.indices), self._progress.is_replayed)
+        async with aclosing(run_pairs(maker, indices, self._config.max_in_flight, streak)) as outcomes:
             async for outcome in outcomes:
                 self._record(outcome)
-
-    def _indices(self) -> PairIndices:
-        """Return the indices that still need an outcome."""
-        ended = self._table.ended
-        if self._partition is not None:
-            return PairIndices((index for index in self._partition.indices() if index not in ended), None)
-        missing = self._config.num_pairs - self._table.num_pairs
-        return PairIndices((index for index in count() if index not in ended), missing)
 
     def _record(self, outcome: Outcome) -> None:
         """Take one outcome.
@@ -132,7 +127,8 @@ class Session:
             if is_dropped:
                 self._table.add(outcome.index, None)
             self._progress.end_pair(outcome.index, outcome.reason)
-        self._flush_soon()
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().call_later(self._flush_seconds, self._flush)
 
     def _end(self) -> RunStatus:
         """Settle what is left if nothing more is wanted, and say where the run stands.
@@ -156,16 +152,6 @@ class Session:
             self._table.add(failure.index, None)
         self._unsettled.clear()
 
-    def _reopen(self) -> None:
-        """Take up the pairs again with which the run stalled, as far as no row stands behind them."""
-        last = self._table.last_index
-        self._failures.reopen([failure for failure in self._unsettled if failure.index > last])
-
-    def _flush_soon(self) -> None:
-        """See to it that what has ended is on disk before long."""
-        if self._flushing is None:
-            self._flushing = asyncio.get_running_loop().call_later(self._flush_seconds, self._flush)
-
     def _flush(self) -> None:
         """Write the shard that grows."""
         self._flushing, started = None, time.monotonic()
@@ -183,19 +169,22 @@ class Session:
         return f"{advice}, with the replies; {may_change}what else changes the pairs needs another --out"
 
     def _save(self, status: RunStatus) -> RunReport:
-        """Write `run.json`."""
+        """Write `run.json`; only the finished set of a whole run is diagnosed."""
+        is_whole = status is RunStatus.COMPLETE and self._partition is None
+        judgements = self._table.judgements + self._failures.judgements
+        reasons = self._failures.reasons
         report = RunReport(
             status=status,
             detail=self._progress.stop_detail,
             num_wanted=self._progress.num_wanted,
             num_pairs=self._table.num_pairs,
-            failures=self._failures.reasons,
+            failures=reasons,
             retries=self._table.retries + self._failures.retries,
             replies=self._progress.replies,
-            judge=self._judge_figures(),
+            judge=JudgeFigures.of(judgements) if "judge" in self._endpoints else None,
             spending=self._progress.ledger.spending(),
             wall_seconds=round(self._earlier_seconds + self._progress.seconds, 3),
-            diagnostics=self._diagnose() if status is RunStatus.COMPLETE else None,
+            diagnostics=diagnose_pairs(read_saved_pairs(self._directory), reasons) if is_whole else None,
             endpoints=self._endpoints,
             unsupported=self._progress.unsupported,
             settings=self._settings,
@@ -203,12 +192,3 @@ class Session:
         )
         write_report(self._directory / REPORT, report)
         return report
-
-    def _judge_figures(self) -> JudgeFigures | None:
-        """Count what the judge said of the pairs with an outcome, if there is one."""
-        judgements = self._table.judgements + self._failures.judgements
-        return JudgeFigures.of(judgements) if "judge" in self._endpoints else None
-
-    def _diagnose(self) -> PairDiagnostics | None:
-        """Look at the finished set; a partition of one is not looked at."""
-        return None if self._partition else diagnose_pairs(read_saved_pairs(self._directory), self._failures.reasons)

@@ -116,6 +116,7 @@ class ProgressAggregate:
 def sum_spending(parts: Iterable[Spending]) -> Spending:
     """Return what several partitions spent together, by account and model."""
     spent = list(parts)
+    counts = AccountSpending.model_fields.keys() - {"account", "model", "cost"}
     rows: dict[tuple[str, str], list[AccountSpending]] = {}
     for row in (row for part in spent for row in part.accounts):
         rows.setdefault((row.account, row.model), []).append(row)
@@ -123,14 +124,14 @@ def sum_spending(parts: Iterable[Spending]) -> Spending:
         num_calls=sum(part.num_calls for part in spent),
         num_tokens=sum(part.num_tokens for part in spent),
         cost=_total(part.cost for part in spent),
-        accounts=tuple(_sum_account(same) for same in rows.values()),
+        accounts=tuple(
+            same[0].model_copy(
+                update={name: sum(getattr(row, name) for row in same) for name in counts}
+                | {"cost": _total(row.cost for row in same)}
+            )
+            for same in rows.values()
+        ),
     )
-
-
-def _sum_account(rows: Sequence[AccountSpending]) -> AccountSpending:
-    counts = AccountSpending.model_fields.keys() - {"account", "model", "cost"}
-    sums = {name: sum(getattr(row, name) for row in rows) for name in counts}
-    return rows[0].model_copy(update=sums | {"cost": _total(row.cost for row in rows)})
 
 
 def _sum_endpoints(all_figures: Iterable[EndpointFigures]) -> tuple[EndpointFigures, ...]:

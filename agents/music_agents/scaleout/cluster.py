@@ -55,9 +55,12 @@ class RayWorkerPool:
             import ray.data
         except ImportError as error:
             raise InvalidInputError("--ray needs Ray: pip install 'music-rm[ray]'") from error
-        self._stdout.__enter__()  # Ray tells there of workers that died; it is for the result alone
+        options: dict[str, Any] = {"address": self._address, "log_to_driver": False, "logging_level": logging.ERROR}
+        if self._address == LOCAL:  # open to this machine alone
+            options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "num_cpus": self._wanted}
+        self._stdout.__enter__()  # Ray reports dead workers on stdout, which is for the result alone
         try:
-            ray.init(**self._options())
+            ray.init(**options)
         except (ConnectionError, ValueError, RuntimeError) as error:
             self._stdout.__exit__(None, None, None)
             raise InvalidInputError(
@@ -97,13 +100,6 @@ class RayWorkerPool:
             await asyncio.gather(exchange, return_exceptions=True)
         results: dict[int, TaskResult] = {row["number"]: row["result"] for row in rows}
         return {number: result for number, result in results.items() if result is not None}
-
-    def _options(self) -> dict[str, Any]:
-        """Return how Ray is to start; a cluster of our own is open to this machine alone."""
-        options: dict[str, Any] = {"address": self._address, "log_to_driver": False, "logging_level": logging.ERROR}
-        if self._address == LOCAL:
-            options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "num_cpus": self._wanted}
-        return options
 
 
 class _Relay:

@@ -120,7 +120,10 @@ class _Coordinator:
         status = RunStatus.INTERRUPTED
         try:
             await self._simulate(retry_failed, probe)
-            status = self._status()
+            if not self._progress.stopping:
+                status = RunStatus.COMPLETE
+            elif self._progress.stop_reason is StopCause.BUDGET:
+                status = RunStatus.BUDGET
         except SimulationStalledError as error:
             self._progress.stop(StopCause.STALLED, str(error))
             status = RunStatus.STALLED
@@ -192,35 +195,20 @@ class _Coordinator:
                 folder.reopen(failures)
             raise
 
-    def _judge_figures(self, table: PairTable, failures: FailureLog) -> JudgeFigures | None:
-        """Count what the judge said, if there is one."""
-        return JudgeFigures.of(table.judgements + failures.judgements) if self._config.judge else None
-
-    def _replies(self) -> dict[str, Counter[str]]:
-        """Add up what was taken out of the replies of all partitions, by role."""
-        total: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        for folder in self._folders:
-            for role, kinds in (folder.report.replies if folder.report else {}).items():
-                total[role].update(kinds)
-        return total
-
     def _outcomes(self) -> Outcomes:
         return Outcomes(self._folders, self._config.num_pairs, self._config.shard_size)
-
-    def _status(self) -> RunStatus:
-        """Return where the run stands."""
-        if not self._progress.stopping:
-            return RunStatus.COMPLETE
-        return RunStatus.BUDGET if self._progress.stop_reason is StopCause.BUDGET else RunStatus.INTERRUPTED
 
     def _save(self, status: RunStatus) -> RunReport:
         """Merge what the partitions hold, and write `run.json`."""
         table, failures = self._outcomes().merge(self._directory)
         reports = [report for folder in self._folders if (report := folder.report)]
         first = next(iter(reports), None)
-        if status is RunStatus.COMPLETE:
+        replies: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for role, kinds in (item for report in reports for item in report.replies.items()):
+            replies[role].update(kinds)
+        judgements = table.judgements + failures.judgements
+        if is_complete := status is RunStatus.COMPLETE:
             failures.put_in_order()
-        is_complete = status is RunStatus.COMPLETE
         report = RunReport(
             status=status,
             detail=self._progress.stop_detail,
@@ -228,8 +216,8 @@ class _Coordinator:
             num_pairs=table.num_pairs,
             failures=failures.reasons,
             retries=table.retries + failures.retries,
-            replies=self._replies(),
-            judge=self._judge_figures(table, failures),
+            replies=replies,
+            judge=JudgeFigures.of(judgements) if self._config.judge else None,
             spending=self.aggregate.spending(),
             wall_seconds=round(self._earlier_seconds + self._progress.seconds, 3),
             diagnostics=diagnose_pairs(read_saved_pairs(self._directory), failures.reasons) if is_complete else None,

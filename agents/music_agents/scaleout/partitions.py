@@ -189,7 +189,8 @@ class Outcomes:
 
         It may die on the way: what it wrote is a beginning of what it was to write.
         """
-        end = self._ready_end()
+        ended = frozenset[int]().union(*(folder.ended(self._shard_size) for folder in self._folders))
+        end = next(index for index in count() if index not in ended or index == self.end)
         log = FailureLog(directory / FAILURES)
         log.forget(log.indices - self.dropped)
         failed = [self._failures[index] for index in sorted(self._failures) if index < end]
@@ -203,9 +204,3 @@ class Outcomes:
                 table.add(pair_index(pair.id), pair)
         table.flush()
         return table, log
-
-    def _ready_end(self) -> int:
-        """Return the index below which all outcomes are there, or all that are wanted."""
-        ended = frozenset[int]().union(*(folder.ended(self._shard_size) for folder in self._folders))
-        end = self.end
-        return next(index for index in count() if index not in ended or index == end)

@@ -56,7 +56,8 @@ class ProcessWorkerPool:
     async def run(self, tasks: Sequence[PartitionTask], aggregate: ProgressAggregate) -> dict[int, TaskResult]:
         """Have all tasks done; see `WorkerPool`."""
         waiting, results = deque(tasks), dict[int, TaskResult]()
-        self._hire(min(len(tasks), self._num_workers))
+        while len(self._workers) < min(len(tasks), self._num_workers):
+            self._workers.append(_Worker())
 
         async def serve(worker: _Worker) -> None:
             while waiting and not aggregate.stopping:
@@ -65,11 +66,6 @@ class ProcessWorkerPool:
 
         await asyncio.gather(*map(serve, self._workers))
         return results
-
-    def _hire(self, num_workers: int) -> None:
-        """Start the processes that are missing."""
-        while len(self._workers) < num_workers:
-            self._workers.append(_Worker())
 
 
 class _Worker:
