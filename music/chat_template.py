@@ -1,4 +1,4 @@
-"""The chat template of a tokenizer: its own, one of its named ones, a file, or a built-in one.
+"""Choosing a tokenizer's chat template: its default, one of its named ones, a file, or a built-in one.
 
 Training, scoring, policy training and local models all choose templates here. Templates are untrusted: only
 transformers renders them, in Jinja's sandbox.
@@ -13,10 +13,10 @@ from music.names import did_you_mean
 __all__ = ["BUILT_IN", "RENDERING_FAULTS", "choose_template", "template_text"]
 
 RENDERING_FAULTS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-"""Errors that rendering raises, besides Jinja's own, when a template does something impossible with messages."""
+"""Errors, besides Jinja's, of templates that do something impossible with messages."""
 
-# Separators come before a message, not after it: so conversations end with the closing token, and a conversation that
-# is cut after a reply is a prefix of the whole.
+# Separators come before a message, not after it. So conversations end with the closing token, and one that is cut after
+# a reply is a prefix of the whole.
 _CHATML = r"""{%- for message in messages -%}
 {{- ('' if loop.first else '\n') + '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' -}}
 {%- endfor -%}
@@ -53,14 +53,14 @@ BUILT_IN: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def template_text(tokenizer: Any, remedy: str) -> str:
-    """Return the template with which a tokenizer renders by default, as transformers chooses it.
+    """Return the template that a tokenizer uses by default, as transformers chooses it.
 
     Args:
-        tokenizer: Its `chat_template` may hold several by name.
-        remedy: What a user can do if there is none; it ends the error.
+        tokenizer: The tokenizer. Its `chat_template` may be a dict of several templates by name.
+        remedy: What a user can do if there is no template; the error ends with it.
 
     Raises:
-        InvalidInputError: It has none, or several and no `default` among them.
+        InvalidInputError: The tokenizer has no template, or has several and none is named `default`.
     """
     own = tokenizer.chat_template
     if isinstance(own, dict) and "default" not in own:
@@ -75,8 +75,8 @@ def choose_template(tokenizer: Any, choice: str) -> str:
     """Return the template that a user chose.
 
     Args:
-        tokenizer: It may have named templates.
-        choice: The name of one of them, else a file, else a name of `BUILT_IN`.
+        tokenizer: The tokenizer, which may have named templates.
+        choice: One of these names, a path to a file, or a name in `BUILT_IN`. The first match is used.
 
     Raises:
         InvalidInputError: There is no such template, or the tokenizer lacks a token that a built-in one needs.
@@ -85,7 +85,10 @@ def choose_template(tokenizer: Any, choice: str) -> str:
     if choice in own:
         return str(own[choice])
     if Path(choice).is_file():
-        return _read(Path(choice))
+        try:
+            return Path(choice).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidInputError(f"chat template {choice}: expected Jinja text in UTF-8, got: {error}") from error
     if choice not in BUILT_IN:
         known = [*own, *BUILT_IN]
         raise InvalidInputError(
@@ -99,10 +102,3 @@ def choose_template(tokenizer: Any, choice: str) -> str:
             f"chat template {choice!r}: the tokenizer lacks its tokens {', '.join(missing)}; zephyr needs EOS alone"
         )
     return text
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"chat template {path}: expected Jinja text in UTF-8, got: {error}") from error

@@ -1,4 +1,4 @@
-"""Checks that third parties run on what they plug in: `check_reward` for a reward function of their own.
+"""Checks for your own plug-ins: `check_reward` checks a reward function.
 
 A check needs no test framework. It returns nothing, or raises `CheckError`, which pytest shows as a failed assertion.
 """
@@ -29,21 +29,21 @@ _UNANSWERED = (Conversation(), Conversation().user("Is anyone there?"))
 
 
 class CheckError(MusicError, AssertionError):
-    """What was checked does not keep its contract; the message says what was expected and what came."""
+    """A checked object breaks its contract; the message says what was expected and what was returned."""
 
 
 def check_reward(
     reward: RewardFunction, conversations: Sequence[Conversation] = SAMPLES, *, tolerance: float = 1e-4
 ) -> None:
-    """Check that a reward function keeps the contract of `RewardFunction`.
+    """Check that a reward function follows the contract of `RewardFunction`.
 
     - It returns a list with one finite number per conversation, and an empty list for none.
     - It returns the same numbers when it is called again.
     - A conversation's reward does not depend on the others in the call, on their order or on their number.
     - It raises `UnscorableError` for a conversation that it cannot score, and no other error. Conversations without a
-      reply are tried too; a reward may also return a number for them.
+      reply are tried too; it may also return a number for them.
 
-    Conversations that raise `UnscorableError` when they are scored alone are left out of the other checks.
+    The other checks skip conversations that raise `UnscorableError` when they are scored alone.
 
     Example:
         >>> from music.reward import length_reward, random_reward
@@ -55,11 +55,11 @@ def check_reward(
 
     Args:
         reward: The function to check.
-        conversations: Conversations that it should be able to score, at least two of them.
-        tolerance: By how much two rewards of one conversation may differ, relative to the larger one or absolutely.
+        conversations: At least two conversations that the function should be able to score.
+        tolerance: Largest difference between two rewards of one conversation, relative to the larger one or absolute.
 
     Raises:
-        CheckError: It does not keep the contract, or it can score fewer than two of the conversations.
+        CheckError: The function breaks the contract, or can score fewer than two of the conversations.
     """
     if found := list(reward([])):
         raise CheckError(f"expected no rewards for no conversations, got {found}")
@@ -88,7 +88,7 @@ def check_reward(
 
 
 def _score_alone(reward: RewardFunction, conversation: Conversation) -> float | None:
-    """Return a conversation's reward, or None if it has none."""
+    """Return a conversation's reward, or None if the function raises `UnscorableError`."""
     try:
         return _score(reward, [conversation])[0]
     except UnscorableError:
@@ -99,7 +99,7 @@ def _score(reward: RewardFunction, conversations: Sequence[Conversation]) -> lis
     """Return the rewards of conversations, each a finite number.
 
     Raises:
-        CheckError: They are something else, or the function raised another error than `UnscorableError`.
+        CheckError: The function returned anything else, or raised an error other than `UnscorableError`.
     """
     try:
         scores = reward(conversations)

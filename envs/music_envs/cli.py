@@ -1,4 +1,4 @@
-"""`music best-of-n`: let a reward choose replies, and have a judge report what that was worth."""
+"""`music best-of-n`: a reward selects replies, and a judge reports what the selection is worth."""
 
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated

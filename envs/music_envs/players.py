@@ -1,16 +1,15 @@
 """The two players of a conversation, assistant and user: roles of `music_agents`, or chat models that play them.
 
-`open_players` opens both from endpoints, with a cache: equal requests are sent once, also when selectors are compared
-or a run is repeated.
+`open_players` opens both from endpoints, with a cache: equal requests are sent once, even if several selectors are
+compared. With a journal this also holds across runs.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypedDict, cast
+from typing import Any, TypeAlias, TypedDict, cast
 
-from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.llm.cache import MemoizedModel
 from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatModel, Sampling
@@ -18,52 +17,27 @@ from music.llm.endpoints import load_model
 from music.llm.journal import Journal
 from music.llm.openai import ClientSettings
 from music.llm.options import parse_options
-from music_agents.personas import Persona
-from music_agents.roles import RoleView, Speaker
+from music_agents.roles import Speaker
 from music_agents.roles.model_roles import AssistantRole, UserRole
 
 __all__ = ["Player", "PlayerOptions", "Players", "as_assistant", "as_user", "open_players", "read_player_options"]
-__all__ += ["view"]
 
 Player: TypeAlias = Speaker | ChatModel
 PARTS = ("assistant", "user")
 
 
 def as_user(player: Player) -> Speaker:
-    """Return the player as a user; a model plays it through `UserRole`."""
+    """Return the player as a user; a chat model becomes a `UserRole`."""
     return UserRole(cast(ChatModel, player)) if hasattr(player, "complete") else player
 
 
 def as_assistant(player: Player) -> Speaker:
-    """Return the player as an assistant; a model plays it through `AssistantRole`."""
+    """Return the player as an assistant; a chat model becomes an `AssistantRole`."""
     return AssistantRole(cast(ChatModel, player)) if hasattr(player, "complete") else player
 
 
-def view(
-    conversation: Conversation,
-    part: Literal["user", "assistant"],
-    *,
-    turn: int,
-    num_turns: int,
-    index: int,
-    seed: int,
-    persona: Persona | None = None,
-) -> RoleView:
-    """Return what a role may know when it speaks; `seed`, `index` (which conversation) and `turn` make its own seed."""
-    return RoleView(
-        conversation=conversation,
-        side="chosen",
-        part=part,
-        turn=turn,
-        num_turns=num_turns,
-        pair=index,
-        run_seed=seed,
-        persona=persona,
-    )
-
-
 class Players(TypedDict):
-    """Both players, as `run_best_of_n` takes them."""
+    """Both players, as keyword arguments of `run_best_of_n`."""
 
     assistant: AssistantRole
     user: UserRole
@@ -83,12 +57,12 @@ class PlayerOptions:
 
 
 def read_player_options(options: Sequence[str], client: ClientSettings, **assistant: Any) -> dict[str, PlayerOptions]:
-    """Return how the players are asked, by part.
+    """Return how each player is asked.
 
     Args:
-        options: As `music.llm.options.parse_options` reads them.
+        options: Request options, in the form that `music.llm.options.parse_options` reads.
         client: Settings of both endpoints.
-        **assistant: Short forms of the assistant's sampling, by field; None for what was not given.
+        **assistant: Sampling fields of the assistant that have a flag of their own; None if a flag is not given.
 
     Raises:
         InvalidInputError: An option cannot be read, or is given in both forms.
@@ -110,12 +84,12 @@ def read_player_options(options: Sequence[str], client: ClientSettings, **assist
 async def open_players(
     endpoints: Mapping[str, str], options: Mapping[str, PlayerOptions] | None = None, journal: Path | None = None
 ) -> AsyncIterator[Players]:
-    """Open both players, and close them at the end; equal requests are sent once.
+    """Open both players, and close them on exit. Equal requests are sent once.
 
     Args:
-        endpoints: Of `assistant` and `user`, as `load_model` reads them.
-        options: How they are asked, by part.
-        journal: File to which every reply is written before it is used, for later runs; None for none.
+        endpoints: Those of `assistant` and `user`, in the form that `load_model` reads.
+        options: How each player is asked.
+        journal: File that stores every reply before it is used, for later runs; None to store none.
 
     Raises:
         JournalLockedError: Another run has the journal open.

@@ -1,4 +1,4 @@
-"""Who plays the assistant in an environment: a `Policy` is any callable, `ModelPolicy` a chat model as one."""
+"""Policies play the assistant: a `Policy` is any callable, `ModelPolicy` makes one of a chat model."""
 
 import asyncio
 import logging
@@ -28,18 +28,18 @@ logger = logging.getLogger(__name__)
 
 
 class Policy(Protocol):
-    """Anything that replies to conversations, many at once: a function, a `ModelPolicy`, a model in training.
+    """Anything that replies to many conversations at once: a function, a `ModelPolicy`, a model in training.
 
-    What it returns is an action of `ChatVectorEnv`; an action of `ChatEnv` is `policy([conversation])[0]`.
+    Its result is an action of `ChatVectorEnv`; an action of `ChatEnv` is `policy([conversation])[0]`.
     """
 
     def __call__(self, conversations: Sequence[Conversation], /) -> Sequence[str]:
-        """Return a reply to each conversation; a blank one, which environments refuse, where there is none."""
+        """Return a reply to each conversation; a blank one, which environments refuse, means no reply."""
         ...
 
 
 class ModelPolicy:
-    """A chat model as a policy: an endpoint is asked for all replies at once, a local model answers in batches.
+    """A chat model as a policy. An endpoint gets all requests at once; a local model answers in batches.
 
     The reply is what the model says, without its thinking, even if the token limit cut it off. Conversations that are
     over get a blank reply. So do those that the model did not answer because the endpoint failed permanently, the
@@ -48,8 +48,8 @@ class ModelPolicy:
     Args:
         model: An endpoint as text (`MODEL@BASE_URL`, `local:PATH_OR_HUB_ID`, `sandbox:fair`), which the policy opens
             and closes; or a chat model, which you close.
-        sampling: How it samples; by default as the endpoint does.
-        seed: Makes the seeds of all requests, a different one for each.
+        sampling: How the model samples; by default the endpoint decides.
+        seed: Derives the seeds of all requests, each a different one.
         batch_size: Conversations in a batch of a local model.
 
     Raises:
@@ -77,7 +77,10 @@ class ModelPolicy:
             EndpointError: The model answered none of them.
         """
         due = [conversation for conversation in conversations if conversation.next_role == "assistant"]
-        requests = [self._request(conversation) for conversation in due]
+        requests = [
+            ChatRequest(messages=render_assistant(each), seed=next(self._seeds), sampling=self._sampling)
+            for each in due
+        ]
         texts = iter(_texts(run_in_background(self._answers(requests))))
         return [next(texts) if conversation.next_role == "assistant" else "" for conversation in conversations]
 
@@ -86,13 +89,6 @@ class ModelPolicy:
         if self._is_own:
             run_in_background(self._model.aclose())
 
-    def _request(self, conversation: Conversation) -> ChatRequest:
-        return ChatRequest(
-            messages=render_assistant(conversation),
-            seed=next(self._seeds),
-            sampling=self._sampling,
-        )
-
     async def _answers(self, requests: Sequence[ChatRequest]) -> Sequence[ChatReply | BaseException]:
         if isinstance(self._model, LocalChatModel):
             return await self._model.complete_all(requests, batch_size=self._batch_size)
@@ -100,21 +96,21 @@ class ModelPolicy:
 
 
 def _texts(answers: Sequence[ChatReply | BaseException]) -> list[str]:
-    """Return the replies, blank where there is none.
+    """Return the replies; a failed one is blank.
 
     Raises:
-        EndpointError: There is no reply at all. Errors of other kinds are always raised.
+        EndpointError: All replies failed. Errors of other kinds are always raised.
     """
     errors = [answer for answer in answers if isinstance(answer, BaseException)]
     for error in errors:
         if len(errors) == len(answers) or not isinstance(error, EndpointError):
             raise error
     if errors:
-        logger.warning("%d of %d replies did not come; the first: %s", len(errors), len(answers), errors[0])
+        logger.warning("%d of %d replies failed; the first error: %s", len(errors), len(answers), errors[0])
     replies = [answer for answer in answers if isinstance(answer, ChatReply)]
     if num_thought := sum(reply.outcome is ReplyOutcome.THOUGHT for reply in replies):
         logger.warning(
-            "%d of %d replies are blank, as the model only thought: give it more tokens, or switch its thinking off",
+            "%d of %d replies are blank because the model only thought: give it more tokens or turn its thinking off",
             num_thought,
             len(answers),
         )

@@ -13,10 +13,10 @@ def load_prompts(spec: str | Path, num: int | None = None, seed: int = 0) -> tup
     """Return conversations that end with the user.
 
     Args:
-        spec: `sandbox`, or a file, folder or hub id of preferences (what both sides of a pair share), of prompts or of
-            conversations, up to the last user message; `:SPLIT` may follow.
-        num: How many at most; by default 1,000 of the sandbox, and all of a file.
-        seed: Of the sandbox's requests.
+        spec: `sandbox`, or a file, folder or hub id; `:SPLIT` may follow. Preferences give what both sides of a pair
+            share. Prompts and conversations are used up to their last user message.
+        num: Maximum number; by default 1,000 for the sandbox, and all of a file.
+        seed: Seed of the sandbox's requests.
 
     Raises:
         InvalidInputError: The file cannot be read, or holds no prompt.

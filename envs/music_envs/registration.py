@@ -1,7 +1,7 @@
 """Registration of the environments with Gymnasium; importing `music_envs` does it.
 
-Gymnasium 1.0 removed its plug-in entry points, so an environment of another package is known once that package is
-imported: `import music_envs`, or in one go `gymnasium.make("music_envs:music/Chat-v0")`.
+Gymnasium 1.0 has no plug-in entry points: it knows an environment only after its package is imported. Write
+`import music_envs`, or in one step `gymnasium.make("music_envs:music/Chat-v0")`.
 """
 
 import gymnasium
@@ -12,7 +12,7 @@ CHAT_ID = "music/Chat-v0"
 
 
 def register_envs() -> None:
-    """Register the environments; calling it again changes nothing. The environment itself is imported when made."""
+    """Register the environments; calling it again changes nothing. An environment is imported when it is made."""
     if CHAT_ID not in gymnasium.registry:
         gymnasium.register(
             id=CHAT_ID,

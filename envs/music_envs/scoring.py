@@ -1,4 +1,4 @@
-"""Scoring conversations that grow, and checking what a reward returns: a finite score for each, or None for some."""
+"""Scores of conversations, checked: one finite score each, or None for those that cannot be scored."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,9 +12,9 @@ __all__ = ["checked_scores", "load_growing_reward", "scores_or_none"]
 
 
 def load_growing_reward(spec: str) -> RewardFunction:
-    """Load the reward that a user named (see `load_reward`), for conversations that are scored again as they grow.
+    """Load a reward by name (see `load_reward`) for conversations that are scored again as they grow.
 
-    A reward model in this process caches what it has computed of them; see `RewardModel.with_prefix_cache`.
+    A reward model in this process caches what it has computed; see `RewardModel.with_prefix_cache`.
     """
     reward = load_reward(spec)
     with_prefix_cache: Callable[[], RewardFunction] | None = getattr(reward, "with_prefix_cache", None)
@@ -39,11 +39,11 @@ def checked_scores(reward: RewardFunction, conversations: Sequence[Conversation]
 def scores_or_none(reward: RewardFunction, conversations: Sequence[Conversation | None]) -> list[float | None]:
     """Score conversations in one call; those that the reward model cannot score get None, never 0.
 
-    A policy in training writes blank and endless replies too.
+    A policy in training may write blank or endless replies.
 
     Args:
-        reward: Scores.
-        conversations: None where there is nothing to score.
+        reward: Scores conversations.
+        conversations: None means nothing to score.
 
     Raises:
         InvalidInputError: The reward returned unusable scores.
@@ -51,14 +51,8 @@ def scores_or_none(reward: RewardFunction, conversations: Sequence[Conversation 
     sound = [conversation for conversation in conversations if conversation is not None]
     try:
         scores: list[float | None] = list(checked_scores(reward, sound)) if sound else []
-    except UnscorableError:  # one of them, and the whole call fails with it: ask for each
-        scores = [_score_or_none(reward, conversation) for conversation in sound]
+    except UnscorableError:  # One conversation fails the whole call: score each on its own.
+        single = len(sound) == 1
+        scores = [None] if single else [score for each in sound for score in scores_or_none(reward, [each])]
     given = iter(scores)
     return [None if conversation is None else next(given) for conversation in conversations]
-
-
-def _score_or_none(reward: RewardFunction, conversation: Conversation) -> float | None:
-    try:
-        return checked_scores(reward, [conversation])[0]
-    except UnscorableError:
-        return None

@@ -1,9 +1,9 @@
 """Gymnasium spaces of text: the assistant's reply (action) and the conversation (observation).
 
-Batched, by `gymnasium.vector.utils.batch_space` or `batch_differing_spaces`, they are tuples of themselves.
+Batching them (`gymnasium.vector.utils.batch_space`, `batch_differing_spaces`) gives a `Tuple` of them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any
 
@@ -16,37 +16,20 @@ from music.conversation import Conversation
 
 __all__ = ["ConversationSpace", "ReplySpace", "is_encodable"]
 
-_WORDS = (
-    "a",
-    "about",
-    "and",
-    "answer",
-    "as",
-    "for",
-    "here",
-    "idea",
-    "is",
-    "it",
-    "of",
-    "one",
-    "say",
-    "the",
-    "then",
-    "you",
-)
+_WORDS = "a about and answer as for here idea is it of one say the then you"
 
 
 def _sentence(rng: np.random.Generator) -> str:
-    """Return a few plain words; samples exist to exercise an environment, not to mean anything."""
-    return " ".join(rng.choice(_WORDS, size=rng.integers(1, 13))).capitalize() + "."
+    """Return a few random words, to exercise an environment; they have no meaning."""
+    return " ".join(rng.choice(_WORDS.split(), size=rng.integers(1, 13))).capitalize() + "."
 
 
 class ReplySpace(Space[str]):
-    """Any text that is not blank, that UTF-8 can encode, and of up to `max_chars` characters.
+    """Any text of up to `max_chars` characters that is not blank and that UTF-8 can encode.
 
     Args:
         max_chars: At least 120, to hold the longest sample.
-        seed: Of the samples.
+        seed: Seed of the samples.
     """
 
     def __init__(self, max_chars: int = 100_000, seed: int | np.random.Generator | None = None) -> None:
@@ -59,7 +42,7 @@ class ReplySpace(Space[str]):
         return False
 
     def sample(self, mask: None = None, probability: None = None) -> str:
-        """Return a random short sentence; masks and probabilities have no meaning here."""
+        """Return a random short sentence; `mask` and `probability` are ignored."""
         return _sentence(self.np_random)
 
     def contains(self, x: Any) -> bool:
@@ -67,7 +50,7 @@ class ReplySpace(Space[str]):
         return isinstance(x, str) and bool(x.strip()) and len(x) <= self.max_chars and is_encodable(x)
 
     def __eq__(self, other: object) -> bool:
-        """Two reply spaces of one length are equal."""
+        """Return whether the other is a reply space of the same length."""
         return isinstance(other, ReplySpace) and self.max_chars == other.max_chars
 
     def __repr__(self) -> str:
@@ -76,7 +59,7 @@ class ReplySpace(Space[str]):
 
 
 class ConversationSpace(Space[Conversation]):
-    """Conversations of at least one message; until they are over they end with the user, then with either side."""
+    """Conversations of at least one message. Running ones end with the user, finished ones with either side."""
 
     @property
     def is_np_flattenable(self) -> bool:
@@ -84,7 +67,7 @@ class ConversationSpace(Space[Conversation]):
         return False
 
     def sample(self, mask: None = None, probability: None = None) -> Conversation:
-        """Return a random conversation of one to three user messages; masks and probabilities have no meaning here."""
+        """Return a random conversation of one to three user messages; `mask` and `probability` are ignored."""
         conversation = Conversation()
         for _ in range(self.np_random.integers(0, 3)):
             conversation = conversation.user(_sentence(self.np_random)).assistant(_sentence(self.np_random))
@@ -103,7 +86,7 @@ class ConversationSpace(Space[Conversation]):
         return [Conversation.from_messages(messages) for messages in sample_n]
 
     def __eq__(self, other: object) -> bool:
-        """All conversation spaces are equal."""
+        """Return whether the other is a conversation space; all of them are equal."""
         return isinstance(other, ConversationSpace)
 
     def __repr__(self) -> str:
@@ -120,11 +103,8 @@ def is_encodable(text: str) -> bool:
     return True
 
 
-def _batch_differing(spaces: Sequence[Space[Any]]) -> Tuple[Any]:
-    """Batch spaces of one of our kinds, of one length or not."""
-    return Tuple([deepcopy(space) for space in spaces], seed=deepcopy(spaces[0].np_random))
-
-
-for _kind in (ReplySpace, ConversationSpace):  # Gymnasium registers its own spaces only
+for _kind in (ReplySpace, ConversationSpace):  # Gymnasium registers only its own spaces
     is_space_dtype_shape_equiv.register(_kind, lambda space, other: type(space) is type(other))
-    batch_differing_spaces.register(_kind, _batch_differing)
+    batch_differing_spaces.register(
+        _kind, lambda spaces: Tuple([deepcopy(space) for space in spaces], seed=deepcopy(spaces[0].np_random))
+    )

@@ -2,19 +2,19 @@
 
 - `RewardModel` (`music.reward.model`) scores conversations, their turns and candidate replies; `RewardSession`
   (`music.reward.session`) scores the candidates of one conversation that grows.
-- `RewardFunction` (`music.reward.functions`) is the protocol of every reward; `load_reward` opens one by its name.
+- `RewardFunction` (`music.reward.functions`) is the protocol of every reward; `load_reward` loads one by its name.
 - `RemoteReward` (`music.reward.remote`) is a reward model behind a server.
-- `ScoreContract` (`music.reward.tokens.contract`) is what a score depends on besides the weights.
+- `ScoreContract` (`music.reward.tokens.contract`) holds what a score depends on besides the weights.
 
-Underneath, each package imports only those before it:
+Its packages, each of which imports only those before it:
 
-- `music.reward.packing`: token sequences in rows, where shared beginnings are stored once.
+- `music.reward.packing`: token sequences in rows that store shared beginnings once.
 - `music.reward.attention`: attention over such rows.
 - `music.reward.scoring`: token sequences to rewards.
 - `music.reward.tokens`: messages to tokens, under the contract.
-- `music.reward.loading`: checkpoints in and out.
+- `music.reward.loading`: loading and saving checkpoints.
 
-`music.reward.report` and `music.reward.cli` make `music score`.
+`music.reward.report` and `music.reward.cli` implement `music score`.
 """
 
 import lazy_loader

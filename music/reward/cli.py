@@ -1,4 +1,4 @@
-"""`music score`: a reward model's scores for a file of conversations or of preference pairs."""
+"""`music score`: scores a file of conversations or preference pairs with a reward model."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,16 +15,16 @@ __all__ = ["score"]
 
 
 class _Loading(Config):
-    """How a reward model is loaded; see `RewardModel.from_pretrained`."""
+    """How to load a reward model; see `RewardModel.from_pretrained`."""
 
     device: str | None = None
-    """Where to compute. By default CUDA where there is one, else the CPU."""
+    """Where to compute. By default CUDA if it is available, else the CPU."""
     attention: str | None = None
-    """gather, flex or varlen; by default the fastest here."""
+    """gather, flex or varlen; by default the fastest that works on the device."""
     chat_template: Annotated[str | None, Flag(metavar="FILE|NAME")] = None
     """Chat template of a model that has none; chatml or zephyr, for example."""
     read_at: ReadAt | None = None
-    """Token at which a model without a score contract has its reward, if the checkpoint does not say."""
+    """Token at which the reward is read, for a model without a score contract. By default the checkpoint decides."""
 
 
 @with_flags

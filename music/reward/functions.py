@@ -1,4 +1,4 @@
-"""Rewards as plain callables: the protocol, two baselines, and the names by which users choose a reward."""
+"""Rewards as plain callables: the protocol, two baselines, and loading a reward by its name."""
 
 import random
 from collections.abc import Sequence
@@ -67,7 +67,7 @@ def random_reward(seed: int = 0) -> RewardFunction:
 
 
 def require_reward(spec: str) -> None:
-    """Refuse a reward that cannot be loaded, as far as its name shows it; nothing is loaded.
+    """Check that a name can be that of a reward, without loading it.
 
     Args:
         spec: As for `load_reward`.
@@ -82,7 +82,7 @@ def require_reward(spec: str) -> None:
 
 
 def load_reward(spec: str) -> RewardFunction:
-    """Load a reward by its name, as commands and environments take it.
+    """Load a reward by its name, as commands and environments do.
 
     | name | reward |
     |---|---|

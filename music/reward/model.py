@@ -44,17 +44,18 @@ class RewardModel:
         device: str | None = None,
         attention: str | None = None,
     ) -> None:
-        """Wrap a causal sequence classifier with one label and its path from messages to tokens.
+        """Wrap a causal sequence classifier with one label.
 
         Args:
-            classifier: Its attention is replaced by a back-end for packed rows. A saved checkpoint does not mention it.
-            tokens: The path from messages to tokens; its score contract says how rewards become scores.
+            classifier: The classifier. Its attention is replaced by a back-end for packed rows, which saved checkpoints
+                do not mention.
+            tokens: The path from messages to tokens. Its score contract says how rewards become scores.
             device: As in `from_pretrained`.
             attention: As in `from_pretrained`.
         """
         self._device = resolve_device(device)
         self._classifier = classifier
-        module: nn.Module = classifier  # whose methods PreTrainedModel overrides with types that say less
+        module: nn.Module = classifier  # PreTrainedModel overrides `to` with a vaguer type
         module.to(self._device)
         self._scorer = make_scorer(classifier, attention)
         self._sequences = make_sequence_scorer(self._scorer)
@@ -75,17 +76,17 @@ class RewardModel:
 
         Args:
             path: Folder or hub id of a sequence classifier with one label, in safetensors.
-            device: Where to compute. By default CUDA where there is one, else the CPU.
+            device: Where to compute. By default CUDA if it is available, else the CPU.
             dtype: Type of the weights. By default that of the saved weights on CUDA, and fp32 on the CPU. With merged
-                adapters, bf16 can lose most of what they learnt.
+                adapters, bf16 can lose most of the adapters' update.
             attention: Back-end (see `music.reward.attention`). By default the fastest that works on the device.
             chat_template: A file or a name (see `music.chat_template`), for a checkpoint without a chat template.
-            read_at: Where the reward is read, for a checkpoint without a score contract that does not itself say (see
-                `ScoreContract.read_at`).
+            read_at: Where the reward is read, for a checkpoint without a score contract (see `ScoreContract.read_at`).
+                By default the checkpoint decides.
 
         Raises:
-            InvalidInputError: There is no such checkpoint, or it is no reward model.
-            ContractError: Its tokenizer does not keep its score contract.
+            InvalidInputError: There is no such checkpoint, or it is not a reward model.
+            ContractError: Its tokenizer does not match its score contract.
         """
         on_cuda = resolve_device(device).type == "cuda"
         dtype = dtype or (saved_dtype(path) if on_cuda else torch.float32)
@@ -94,7 +95,7 @@ class RewardModel:
 
     @property
     def contract(self) -> ScoreContract:
-        """What the scores depend on besides the weights."""
+        """The score contract: what scores depend on besides the weights."""
         return self._tokens.contract
 
     @property
@@ -104,7 +105,7 @@ class RewardModel:
 
     @property
     def description(self) -> str:
-        """Architecture, size, device, dtype, attention back-end, prefix cache and place of the reward, for people."""
+        """Architecture, size, device, dtype, attention, prefix cache and place of the reward, as readable text."""
         name, dtype = type(self._classifier).__name__, str(self._classifier.dtype).removeprefix("torch.")
         size, backend = count_text(self._classifier), self._scorer.backend
         cached = self._sequences.max_cached_tokens
@@ -141,7 +142,7 @@ class RewardModel:
         return [fmean(each) for each in rewards]
 
     def score_each(self, conversations: Sequence[Conversation]) -> list[Scored]:
-        """Score conversations as `score` does, but return the problem of one without a score instead of raising.
+        """Score conversations as `score` does, but return a problem instead of raising `UnscorableError`.
 
         A conversation that is empty or ends with the user has no score (`Unscorable.NO_REPLY`).
 
@@ -187,7 +188,7 @@ class RewardModel:
         return self.session(history).score_candidates(candidates)
 
     def session(self, history: Conversation) -> RewardSession:
-        """Start a session, which scores candidates turn after turn and keeps what it computed of the history.
+        """Start a session, which scores candidates turn after turn and computes each token of the history once.
 
         Raises:
             InvalidInputError: The history does not end with the user.
@@ -195,22 +196,22 @@ class RewardModel:
         return RewardSession(self if self._sequences.max_cached_tokens else self.with_prefix_cache(), history)
 
     def with_prefix_cache(self, max_tokens: int | None = None) -> "RewardModel":
-        """Return this model with a prefix cache, which keeps what was computed; the weights are shared.
+        """Return this model with a prefix cache; the weights are shared.
 
-        Use it to score conversations as they grow, as in Best-of-N or with rewards per turn. The keys and values of all
-        tokens are kept from call to call, and the least recently used ones are given up first. Of each conversation,
-        only what follows its longest cached beginning is computed. Scores are the same, up to rounding. If a template
+        Use it to score conversations as they grow, as in Best-of-N or with rewards per turn. The cache keeps the keys
+        and values of tokens from call to call, and drops the least recently used ones first. Of each conversation, only
+        what follows its longest cached beginning is computed. Scores are the same, up to rounding. If a template
         renders a history differently, or exchanges are dropped from the left, only what precedes the difference is
         reused.
 
-        Weights may change. They are compared at every call, and what was computed with others is dropped.
+        Weights may change. They are compared at every call, and states of other weights are dropped.
 
         Args:
             max_tokens: Most tokens to keep. By default as many as fit into 1 GiB, or on CUDA into a quarter of the
                 memory that is free now (see `affordable_tokens`).
 
         Raises:
-            InvalidInputError: The bound is less than 1.
+            InvalidInputError: `max_tokens` is less than 1.
         """
         if max_tokens is not None and max_tokens < 1:
             raise InvalidInputError(f"with_prefix_cache: expected max_tokens of at least 1, got {max_tokens}")
@@ -237,7 +238,7 @@ class RewardModel:
 
 
 def _sequences_of_turns(prefixes: Sequence[Encoding]) -> list[TokenSequence]:
-    """Return the sequences that give every prefix's reward; untruncated prefixes are all read in the longest one."""
+    """Return the sequences that give every prefix's reward; untruncated prefixes share the longest one."""
     whole = [prefix.ids for prefix in prefixes if not prefix.num_dropped_turns]
     shared = [TokenSequence(whole[-1], tuple(ends_of_prefixes(whole[-1], whole)))] if whole else []
     return shared + [prefix.sequence for prefix in prefixes if prefix.num_dropped_turns]

@@ -1,7 +1,7 @@
 """`RemoteReward`: a reward model behind vLLM's `POST BASE_URL/classify`, as a plain reward function.
 
 Each conversation is one request in the chat form. The reward is `data[0].probs[0]` with `use_activation` false. Replies
-do not reveal whether the server obeys that flag, so the first call asks about a few conversations with and without it.
+do not reveal whether the server obeys that flag. So the first call scores a few conversations with and without it.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 _HINTS = {404: "expected the base URL without /v1, and the model's name there; vLLM needs --runner pooling"}
 _CONTENT_STATUSES = (400, 413, 422)
-"""With these, a server that has scored other conversations refuses one: too long, or not for its chat template."""
+"""A server that has scored other conversations answers so if one is too long, or its chat template refuses it."""
 _PROBES = (
     Conversation().user("Name a colour.").assistant("Blue."),
     Conversation().user("What is 3 + 4?").assistant("Bananas, bananas, bananas, bananas and bananas."),
@@ -33,7 +33,7 @@ _PROBES = (
     Conversation().user("Why is the sky blue?").assistant("Because air scatters blue light more than red light."),
 )
 _ROUNDING = 0.02
-"""Scores of one conversation that are no further apart may be the same."""
+"""Largest difference between two scores of one conversation that counts as rounding."""
 
 
 class RemoteRewardSettings(PostSettings):
@@ -45,17 +45,17 @@ class RemoteRewardSettings(PostSettings):
     """
 
     max_in_flight: int = Field(default=64, ge=1)
-    """Most requests at a time."""
+    """Most requests at the same time."""
     retry: RetryPolicy = RetryPolicy()
-    """When a failed request is repeated."""
+    """When to repeat a failed request."""
 
 
 class RemoteReward:
     """A reward model behind a server, as a plain callable.
 
     Call it from synchronous code, within a running event loop, on threads or in a forked child: requests run on a
-    background event loop of the process. A call returns all scores, or it raises and can be made again. Nothing is
-    scored 0 because its score is missing.
+    background event loop of the process. A call returns all scores, or it raises and you can call again. A missing
+    score never becomes a 0.
 
     Example:
         >>> reward = RemoteReward("runs/rm", "http://127.0.0.1:8000")  # doctest: +SKIP
@@ -66,7 +66,7 @@ class RemoteReward:
         model: The model's name on the server.
         base_url: The URL in front of `/classify`, without `/v1`. Keys come from the environment (see
             `music.llm.connection`).
-        settings: Time-outs, bounds and retries.
+        settings: Timeouts, bounds and retries.
 
     Raises:
         InvalidInputError: The URL is not an http(s) URL without user, password, query and fragment.
@@ -95,7 +95,7 @@ class RemoteReward:
         """Score conversations, each of which must end with the assistant.
 
         Raises:
-            UnscorableError: The server refuses a conversation: too long for it, or not for its chat template.
+            UnscorableError: The server refuses a conversation, because it is too long or the chat template refuses it.
             EndpointError: The server gave no usable answer within the allowed tries, or its numbers are not rewards.
         """
         for index, conversation in enumerate(conversations):
@@ -108,13 +108,18 @@ class RemoteReward:
             raise type(error)(f"{error}: {advice}") from None
 
     def close(self) -> None:
-        """Close the connections. You may close twice, and a later call opens new ones."""
+        """Close the connections. You can call this twice. A later call for scores opens new ones."""
         atexit.unregister(self.close)
         self._loop = None
         run_in_background(self._endpoint.aclose())
 
     async def _score(self, conversations: Sequence[Conversation]) -> list[float]:
-        self._adopt_loop(asyncio.get_running_loop())
+        if self._loop is not (loop := asyncio.get_running_loop()):
+            # These belong to one event loop: a forked child must not wait for what its parent holds.
+            self._loop = loop
+            self._slots = asyncio.Semaphore(self._settings.max_in_flight)
+            self._checking = asyncio.Lock()
+            atexit.register(self.close)  # users of a plain reward function do not close it
         async with self._checking:
             if not self._is_checked:
                 await self._check()
@@ -132,16 +137,8 @@ class RemoteReward:
                 raise
             raise UnscorableError(f"conversation {index} cannot be scored: {error}") from None
 
-    def _adopt_loop(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Create what belongs to an event loop; a forked child must not wait for what its parent holds."""
-        if self._loop is not loop:
-            self._loop = loop
-            self._slots = asyncio.Semaphore(self._settings.max_in_flight)
-            self._checking = asyncio.Lock()
-            atexit.register(self.close)  # users of a plain reward function close nothing
-
     async def _check(self) -> None:
-        """Find out whether the scores are raw.
+        """Check that scores are raw rewards.
 
         Raises:
             EndpointError: They are not, or the server gave no usable answer.
@@ -179,7 +176,7 @@ class RemoteReward:
             answer = await self._endpoint.post(body)
         try:
             (result,) = _Classification.model_validate_json(answer).data
-        except ValueError:  # pydantic's is one, and another number of results raises one
+        except ValueError:  # from pydantic, or from unpacking another number of results
             said = error_excerpt(answer, self._endpoint.redact)
             error = MalformedReplyError(f"{self.name}: expected a finite number as data[0].probs[0], got: {said}")
             raise FailedTryError(error) from None
@@ -192,7 +189,7 @@ class RemoteReward:
 
 
 class _Result(BaseModel):
-    """The part of vLLM's answer about one conversation that is read."""
+    """The fields that are read of vLLM's answer about one conversation."""
 
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
@@ -201,6 +198,6 @@ class _Result(BaseModel):
 
 
 class _Classification(BaseModel):
-    """The part of vLLM's answer that is read."""
+    """The fields that are read of vLLM's answer."""
 
     data: list[_Result]

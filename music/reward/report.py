@@ -1,4 +1,4 @@
-"""Scores of many conversations or pairs, with counts of those that have no score."""
+"""Reports of the scores of many conversations or pairs, with counts of those without a score."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ class ScoreReport:
     Attributes:
         rows: One JSON object per row of the file, in its order.
         summary: Statistics of the whole file.
-        text: Rows and summary as text for people.
+        text: Rows and summary as readable text.
     """
 
     rows: list[dict[str, Any]]
@@ -31,14 +31,14 @@ class ScoreReport:
 
 
 def score_all(model: RewardModel, conversations: Sequence[Conversation], *, per_turn: bool) -> list[Scored]:
-    """Score conversations. One without a score, or with a turn without one, has a `problem` instead."""
+    """Score conversations. If one or a turn of it has no score, its result has a `problem` instead."""
     return _score_turns(model, conversations) if per_turn else model.score_each(conversations)
 
 
 def report_conversations(
     model: RewardModel, conversations: Sequence[Conversation], *, per_turn: bool = False
 ) -> ScoreReport:
-    """Score conversations one by one."""
+    """Score conversations, one row for each."""
     scored = score_all(model, conversations, per_turn=per_turn)
     rows = [{"index": index} | _row(s, per_turn=per_turn) for index, s in enumerate(scored)]
     lines = [f"{index}: {_text(s)}" for index, s in enumerate(scored)]
@@ -48,7 +48,7 @@ def report_conversations(
 
 
 def report_pairs(model: RewardModel, pairs: Sequence[PreferencePair], *, per_turn: bool = False) -> ScoreReport:
-    """Rank pairs. A tie is not a win. Pairs with a side without a score are counted, not ranked."""
+    """Rank pairs. A tie is not a win. If a side has no score, the pair is counted but not ranked."""
     sides = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
     scored = score_all(model, sides, per_turn=per_turn)
     both = list(zip(scored[::2], scored[1::2], strict=True))
@@ -94,7 +94,7 @@ def _problem(conversation: Conversation, outcome: Sequence[Encoding | Unscorable
 
 
 def _num_dropped(outcome: Sequence[Encoding | Unscorable]) -> int:
-    """Return the number of exchanges that the last of a conversation's scores does not see."""
+    """Return the number of exchanges that are dropped from the whole conversation."""
     last = outcome[-1]
     return last.num_dropped_turns if isinstance(last, Encoding) else 0
 
@@ -108,7 +108,7 @@ def _row(scored: Scored, *, per_turn: bool) -> dict[str, Any]:
 def _by_turn(pairs: Sequence[PreferencePair], both: Sequence[tuple[Scored, Scored]]) -> dict[str, Any]:
     """Return the number of ranked pairs and the accuracy at each turn.
 
-    A pair is ranked at a turn if both sides have it and differ up to its end.
+    A pair is ranked at a turn if both sides have that turn and differ up to its end.
     """
     margins: defaultdict[int, list[float]] = defaultdict(list)
     for pair, (better, worse) in zip(pairs, both, strict=True):
@@ -124,7 +124,7 @@ def _by_turn(pairs: Sequence[PreferencePair], both: Sequence[tuple[Scored, Score
 
 
 def _account(items: Sequence[Sequence[Scored]]) -> dict[str, Any]:
-    """Count the items with a truncated part, and those with a part without a score by the reason."""
+    """Count the items with a truncated part, and by reason those with a part without a score."""
     problems = [next((s.problem for s in item if s.problem), None) for item in items]
     return {
         "num_truncated": sum(any(s.num_dropped_turns for s in item) for item in items),

@@ -18,8 +18,8 @@ class _Scorer(Protocol):
 class RewardSession:
     """Scores candidate replies to a history that grows turn by turn; each token of the history is computed once.
 
-    The scores are those of whole conversations. A session is a convenience for one conversation over
-    `RewardModel.with_prefix_cache`; for many conversations at once, call such a model yourself.
+    The scores are those of whole conversations. A session is a convenience over `RewardModel.with_prefix_cache` for one
+    conversation. For many conversations at once, call such a model yourself.
 
     Example:
         >>> session = model.session(Conversation().user("Hi!"))  # doctest: +SKIP
@@ -29,7 +29,7 @@ class RewardSession:
     """
 
     def __init__(self, model: _Scorer, history: Conversation) -> None:
-        """Start with a history; nothing is computed yet.
+        """Start with a history; this computes nothing.
 
         Args:
             model: A model with a prefix cache.
@@ -39,7 +39,9 @@ class RewardSession:
             InvalidInputError: The history does not end with the user.
         """
         if history.next_role != "assistant":
-            raise InvalidInputError("a session's history: expected it to end with the user, whom a candidate answers")
+            raise InvalidInputError(
+                "a session's history: expected it to end with the user, because candidates answer the user"
+            )
         self._model = model
         self._history = history
 
@@ -49,7 +51,7 @@ class RewardSession:
         return self._history
 
     def extend(self, reply: str, user: str) -> None:
-        """Append the assistant's reply, a candidate or any other, and the user's next message."""
+        """Append the assistant's reply, which need not be a candidate, and the user's next message."""
         self._history = self._history.assistant(reply).user(user)
 
     def score_candidates(self, candidates: Sequence[str]) -> list[float]:

@@ -60,7 +60,7 @@ def test_conversations_that_are_over_are_not_asked_about(scripted):
 def test_replies_that_do_not_come_are_blank_and_told_of_and_an_outage_is_an_error(scripted, caplog):
     policy = ModelPolicy(scripted(fails={1, 3, 4, 5}))
     assert [bool(reply) for reply in policy(ASKED)] == [True, False, True]
-    assert "1 of 3 replies did not come; the first: scripted is down" in caplog.text
+    assert "1 of 3 replies failed; the first error: scripted is down" in caplog.text
     with pytest.raises(EndpointUnavailableError, match="scripted is down"):
         policy(ASKED)
 
@@ -75,7 +75,7 @@ def test_a_model_that_only_thinks_says_nothing_and_that_is_told_of(caplog):
             return ChatReply(text="Well.", outcome=ReplyOutcome.COMPLETE, model=self.name, thinking="Hm.")
 
     assert ModelPolicy(Thinker())(ASKED) == ["Well.", "", "Well."]
-    assert "1 of 3 replies are blank, as the model only thought" in caplog.text
+    assert "1 of 3 replies are blank because the model only thought" in caplog.text
 
 
 def test_a_bug_in_a_model_surfaces():

@@ -1,4 +1,4 @@
-"""The user and the reward of a `ChatWorld` in RL libraries: one file per library, which needs that library installed.
+"""Adapters: the user and the reward of a `ChatWorld` in RL libraries. Each file needs its library installed.
 
 | library | file | single replies | conversations of several turns |
 |---|---|---|---|
@@ -9,5 +9,5 @@
 | OpenRLHF | `openrlhf` | `as_reward_func` | `agent_executor` |
 | verl | `verl` | `as_compute_score` | |
 
-What they share: `messages`, conversations from what a library passes; `template`, the tokens between two replies.
+They share `messages`, which reads a library's messages or text, and `template`, the tokens between two replies.
 """

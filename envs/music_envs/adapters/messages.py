@@ -1,4 +1,4 @@
-"""Conversations from what RL libraries pass: messages, or the text that a chat template made of them."""
+"""Conversations from what RL libraries pass: messages, or text that a chat template rendered."""
 
 from typing import TYPE_CHECKING
 
@@ -23,11 +23,14 @@ def as_prompt(messages: object) -> Conversation:
         messages: A list of `{"role", "content"}`, as dicts or models, or JSON text of one; other keys are ignored.
 
     Raises:
-        InvalidInputError: It is none, or it ends with the assistant.
+        InvalidInputError: The messages cannot be read, or they end with the assistant.
     """
     try:
-        plain = list(map(_plain, messages)) if isinstance(messages, list | tuple) else messages
-        conversation = to_conversation(parse_messages(plain, "prompt"), "prompt")
+        if isinstance(messages, list | tuple):  # Some libraries have models of their own for messages.
+            messages = [
+                each.model_dump(exclude_none=True) if isinstance(each, BaseModel) else each for each in messages
+            ]
+        conversation = to_conversation(parse_messages(messages, "prompt"), "prompt")
     except RowError as error:
         raise InvalidInputError(
             f"expected the prompt's messages, as [{{'role': ..., 'content': ...}}, ...] or JSON text of it, "
@@ -38,16 +41,11 @@ def as_prompt(messages: object) -> Conversation:
     return conversation
 
 
-def _plain(message: object) -> object:
-    """Return a message as a dict; some libraries have a model of their own."""
-    return message.model_dump(exclude_none=True) if isinstance(message, BaseModel) else message
-
-
 def reply_text(content: object) -> str:
     """Return the text of a reply's content, which may be in parts, or absent next to a tool call.
 
     Raises:
-        InvalidInputError: It is neither, or a part is no text.
+        InvalidInputError: The content, or a part of it, is not text.
     """
     try:
         text = joined_parts(content, "content") if isinstance(content, list) else content
@@ -59,7 +57,7 @@ def reply_text(content: object) -> str:
 
 
 def replied(prompt: Conversation, reply: str) -> Conversation | None:
-    """Return the prompt with its reply, stripped; None if nothing is left to score."""
+    """Return the prompt with its reply, stripped; None if the reply is blank."""
     return prompt.assistant(reply.strip()) if reply.strip() else None
 
 
@@ -72,7 +70,7 @@ def read_rendered_prompt(tokenizer: "PreTrainedTokenizerBase", text: str, messag
         messages: The messages it was rendered from, or JSON text of them.
 
     Raises:
-        InvalidInputError: The text is not exactly what the tokenizer's chat template makes of the messages.
+        InvalidInputError: The text is not exactly the messages as the tokenizer's chat template renders them.
     """
     prompt = as_prompt(messages)
     made = tokenizer.apply_chat_template(prompt.to_messages(), tokenize=False, add_generation_prompt=True)
@@ -85,7 +83,7 @@ def read_rendered_prompt(tokenizer: "PreTrainedTokenizerBase", text: str, messag
 
 
 def reply_of_query(tokenizer: "PreTrainedTokenizerBase", query: str, prompt: str) -> str:
-    """Return the reply in a query, which was decoded from the prompt's ids followed by the reply's.
+    """Return the reply of a query; the query is decoded from the ids of the prompt and the reply.
 
     Raises:
         InvalidInputError: The query does not begin with the prompt.
@@ -93,8 +91,8 @@ def reply_of_query(tokenizer: "PreTrainedTokenizerBase", query: str, prompt: str
     seen = str(tokenizer.decode(tokenizer(prompt, add_special_tokens=False)["input_ids"], skip_special_tokens=False))
     if not query.startswith(seen):
         raise InvalidInputError(
-            f"expected a query that begins with its prompt, {seen[-100:]!r}, got {query[:200]!r}: was the prompt cut "
-            "to fit? Then allow longer ones: a conversation without its beginning cannot be judged"
+            f"expected a query that begins with its prompt, {seen[-100:]!r}, got {query[:200]!r}: if the "
+            "prompt was cut to fit, allow longer prompts: a conversation without its beginning cannot be judged"
         )
     return plain_reply(tokenizer, query[len(seen) :])
 

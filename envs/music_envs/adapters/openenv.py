@@ -1,6 +1,5 @@
-"""OpenEnv: `ChatEnvironment`, which OpenEnv's server offers over the network, one conversation for each session."""
+"""OpenEnv: `ChatEnvironment`, for OpenEnv's server: one conversation per session."""
 
-from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -9,10 +8,9 @@ from openenv.core.env_server import Action, Environment, Observation, State
 from pydantic import Field
 
 from music.aio import run_in_background
-from music.conversation import StopReason
 from music.errors import InvalidInputError
 from music.reward.tokens.contract import UnscorableError
-from music_envs.chat.episode import Episode, begin_info, step_info
+from music_envs.chat.episode import Episode
 from music_envs.chat.validation import generator_for, require_action, require_running
 from music_envs.chat.world import ChatWorld
 
@@ -26,13 +24,13 @@ class ChatAction(Action):  # type: ignore[misc]  # no types
 
 
 class ChatObservation(Observation):  # type: ignore[misc]
-    """The conversation so far; `metadata` is what `ChatEnv` reports as info, and after a step `truncated`."""
+    """The conversation so far; `metadata` is the info of `ChatEnv`, and after a step `truncated`."""
 
     messages: list[dict[str, str]] = Field(description="All messages, each with `role` and `content`.")
 
 
 class ChatEnvironment(Environment):  # type: ignore[misc]
-    """A conversation with a user, in the form of OpenEnv's `Environment`.
+    """A conversation with a user, as an `Environment` of OpenEnv.
 
     OpenEnv has no `truncated`, only `done`. `metadata["truncated"]` is true if an error cut the episode short (the user
     failed, or the reply was blank or cannot be scored). Its `reward` is then None, and `metadata["error"]` is the
@@ -56,8 +54,8 @@ class ChatEnvironment(Environment):  # type: ignore[misc]
 
         Args:
             seed: Fixes the draws and all of the user's sampling, as in `ChatEnv.reset`.
-            episode_id: Your own name for it, returned in `state`.
-            **options: Those of `ChatEnv.reset`: `seed_index`, which of the world's seeds to start from.
+            episode_id: Your name for the episode, returned in `state`.
+            **options: Those of `ChatEnv.reset`: `seed_index`, the index of the seed to start from.
 
         Raises:
             InvalidInputError: An option is unknown, or there is no such seed.
@@ -67,10 +65,10 @@ class ChatEnvironment(Environment):  # type: ignore[misc]
         self._episode, self._episode_id = None, episode_id or str(uuid4())
         episode = run_in_background(self._world.begin(generator, seed_index))
         self._episode, self._generator = episode, generator
-        return ChatObservation(messages=episode.conversation.to_messages(), metadata=begin_info(episode))
+        return ChatObservation(messages=episode.conversation.to_messages(), metadata=episode.info)
 
     def step(self, action: ChatAction, timeout_s: float | None = None, **_: Any) -> ChatObservation:
-        """Reply to the user; `timeout_s` is ignored, as OpenEnv's own clients never send it.
+        """Reply to the user; `timeout_s` is ignored, because OpenEnv's clients never send it.
 
         Raises:
             InvalidInputError: A score is not finite.
@@ -80,29 +78,25 @@ class ChatEnvironment(Environment):  # type: ignore[misc]
         try:
             require_action(action.message)
         except InvalidInputError as error:
-            return self._observe(_cut_short(before, error), None)
+            return self._observe(before.failed(error), None)
         after = run_in_background(self._world.reply(before, action.message))
         try:
             (reward,), (after,) = self._world.reward([before], [after])
         except UnscorableError as error:
-            return self._observe(_cut_short(after, error), None)
+            return self._observe(after.failed(error), None)
         return self._observe(after, None if after.is_truncated else reward)
 
     @property
     def state(self) -> State:
-        """The number of steps of the episode, and its name."""
+        """The episode's name and its number of steps."""
         return State(episode_id=self._episode_id, step_count=self._episode.turn if self._episode else 0)
 
     def _observe(self, after: Episode, reward: float | None) -> ChatObservation:
-        """Keep the episode after a step, and return its observation."""
+        """Store the episode after a step, and return its observation."""
         self._episode = after
         return ChatObservation(
             messages=after.conversation.to_messages(),
             reward=reward,
             done=after.stop_reason is not None,
-            metadata=step_info(after) | {"truncated": after.is_truncated},
+            metadata=after.info | {"truncated": after.is_truncated},
         )
-
-
-def _cut_short(episode: Episode, error: InvalidInputError) -> Episode:
-    return replace(episode, stop_reason=StopReason.ERROR, error=str(error))

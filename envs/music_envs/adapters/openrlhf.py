@@ -1,8 +1,8 @@
 """OpenRLHF: a `reward_func` for single replies, an `AgentExecutor` for conversations of several turns.
 
-A file of yours that `reward.remote_url` names holds the first, one that `train.agent_func_path` names the second.
-OpenRLHF passes rendered text. Every row's label must therefore hold the prompt's messages as JSON text, and the text
-must be what the tokenizer's chat template makes of them; anything else is refused.
+Write the first into the file that `reward.remote_url` names, and the second into the one that `train.agent_func_path`
+names. OpenRLHF passes rendered text. Every row's label must therefore hold the prompt's messages as JSON text, and the
+text must be exactly those messages as the tokenizer's chat template renders them; anything else is refused.
 """
 
 import asyncio
@@ -34,8 +34,8 @@ def as_reward_func(
     Args:
         reward: Scores conversations.
         tokenizer: The policy's.
-        floor: The reward of a reply that cannot be scored, for example a blank one: OpenRLHF cannot leave it out. The
-            log `unscorable` counts them.
+        floor: The reward of a reply that cannot be scored, for example a blank one, because OpenRLHF cannot leave it
+            out. The log `unscorable` counts them.
     """
 
     def reward_func(queries: Sequence[str], prompts: Sequence[str], labels: Sequence[str], **_: Any) -> dict[str, Any]:
@@ -68,13 +68,13 @@ def agent_executor(world: ChatWorld, tokenizer: PreTrainedTokenizerBase, *, floo
 
 
 class ChatAgent:
-    """One conversation with a user, in the form of OpenRLHF's `AgentInstanceBase`.
+    """One conversation with a user, as an `AgentInstanceBase` of OpenRLHF.
 
     Args:
         world: The user and the reward, with the arguments of `ChatEnv`. OpenRLHF adds up the rewards of the steps.
         tokenizer: The policy's.
         floor: The reward of a reply that cannot be scored, which ends the conversation.
-        seed: Of the users. Equal prompts meet the same persona with the same seed.
+        seed: Seed of the users. Equal prompts meet the same persona with the same seed.
     """
 
     def __init__(self, world: ChatWorld, tokenizer: PreTrainedTokenizerBase, *, floor: float, seed: int = 0) -> None:
@@ -99,7 +99,7 @@ class ChatAgent:
         """Add a reply and the user's answer, and reward it.
 
         Raises:
-            EndpointError: The user failed: OpenRLHF cannot leave the conversation out.
+            EndpointError: The user failed, and OpenRLHF cannot leave the conversation out.
         """
         before = require_running(self._episode)
         reply = plain_reply(self._tokenizer, states["action_text"])
@@ -114,7 +114,7 @@ class ChatAgent:
             return self._end_unscorable()
         self._episode = after
         answer = "" if after.is_terminated else after.conversation.messages[-1].content
-        # A reply that was cut off has filled the context, so nothing follows it. All others are closed.
+        # Every reply is closed, except one that was cut off: it filled the context, so nothing follows it.
         return _step(reward, self._template.between(answer, closed=True) if answer else "", done=after.is_terminated)
 
     def _end_unscorable(self) -> dict[str, Any]:
@@ -122,6 +122,6 @@ class ChatAgent:
 
 
 def _step(reward: float, feedback: str, *, done: bool, unscorable: bool = False) -> dict[str, Any]:
-    """Return what OpenRLHF expects of a step."""
+    """Return the result of a step in OpenRLHF's format."""
     logs = {"unscorable": float(unscorable)}
     return {"rewards": torch.tensor(reward), "environment_feedback": feedback, "done": done, "extra_logs": logs}

@@ -1,7 +1,7 @@
-"""`TurnTemplate`: what a chat template writes between two replies, so a user's turn can follow a policy's own tokens.
+"""`TurnTemplate`: the text of a chat template between two replies, to append a user's turn to a policy's tokens.
 
-The policy's tokens are kept as they were sampled. Rendering the whole conversation again would tokenize it again, and
-the tokens that are trained on would not be those that were sampled.
+The policy's tokens stay as they were sampled. To render the whole conversation again would tokenize it again, and
+training could then see other tokens than those that were sampled.
 """
 
 from typing import Any
@@ -22,10 +22,10 @@ class TurnTemplate:
 
     Args:
         tokenizer: The policy's.
-        **options: Of `apply_chat_template`, including the template's own.
+        **options: Arguments of `apply_chat_template`, including those of the template.
 
     Raises:
-        InvalidInputError: The template closes a reply differently once more follows, or leaves the reply out.
+        InvalidInputError: The template leaves a reply out, or closes it differently when more turns follow.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, **options: Any) -> None:
@@ -42,7 +42,7 @@ class TurnTemplate:
 
         Args:
             user: The user's message.
-            closed: Whether the reply already ends with its closing token; one that was cut off does not.
+            closed: Whether the reply ends with its closing token; a reply that was cut off does not.
         """
         text = self._after_reply(user)
         return text.removeprefix(self.closing) if closed else text
@@ -53,13 +53,13 @@ class TurnTemplate:
         return ids
 
     def _after_reply(self, user: str) -> str:
-        """Render a conversation with this user turn, and cut it after the reply before."""
+        """Return the text after a reply, up to the next one, with this user message between them."""
         after = self._render(_OPENING.user(user), add_generation_prompt=True).partition(_REPLY)[2]
         end = self._render(_OPENING, add_generation_prompt=False).partition(_REPLY)[2]
         if not end or not after.startswith(end):
             raise InvalidInputError(
                 "the chat template leaves a reply out, or does not close it, or closes it differently once more turns "
-                "follow, so a user's turn cannot be put behind a policy's own tokens: use another chat template"
+                "follow, so a user's turn cannot be appended to a policy's own tokens: use another chat template"
             )
         return after
 

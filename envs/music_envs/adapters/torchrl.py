@@ -10,7 +10,6 @@ from torchrl.data.llm import History
 from torchrl.envs import Transform
 
 from music.aio import finish_all, run_in_background
-from music.conversation import Conversation
 from music.seeding import derive_seed
 from music_envs.adapters.messages import as_prompt, reply_text
 from music_envs.chat.episode import Episode
@@ -23,13 +22,13 @@ __all__ = ["ChatUser"]
 class ChatUser(Transform):  # type: ignore[misc]  # no types
     """Lets a user answer every reply, and rewards it, in TorchRL's `ChatEnv` with the input mode `history`.
 
-    All users of a batch are asked at once, and all its conversations scored in one call. `reward`, `terminated`,
-    `truncated` and `done` have the shape `[batch, 1]`. A step that an error of the user cut short is `truncated`, with
-    the reward 0; do not learn from it.
+    A step asks all users of a batch at once and scores the batch in one call. `reward`, `terminated`, `truncated` and
+    `done` have the shape `[batch, 1]`. If a user fails, its step is `truncated`, with the reward 0; do not learn from
+    it.
 
     Args:
         world: The user and the reward, with the arguments of `music_envs.ChatEnv`; you close it.
-        seed: Of the users.
+        seed: Seed of the users.
     """
 
     def __init__(self, world: ChatWorld, *, seed: int = 0) -> None:
@@ -73,7 +72,7 @@ class ChatUser(Transform):  # type: ignore[misc]  # no types
         answered = run_in_background(finish_all(list(map(self._world.reply, before, replies))))
         rewards, after = self._world.reward(before, answered)
         self._episodes = list(after)
-        chats.prompt = lazy_stack([_history(episode.conversation) for episode in after])
+        chats.prompt = lazy_stack([History.from_chats(episode.conversation.to_messages()) for episode in after])
         next_tensordict.set("reward", torch.tensor(rewards, dtype=torch.float32).unsqueeze(-1))
         return _ended(next_tensordict, after)
 
@@ -83,12 +82,8 @@ def _messages(history: History) -> list[dict[str, str]]:
     return [{"role": message.role, "content": message.content} for message in history.unbind(0)]
 
 
-def _history(conversation: Conversation) -> History:
-    return History.from_chats(conversation.to_messages())
-
-
 def _ended(tensordict: TensorDictBase, episodes: Sequence[Episode]) -> TensorDictBase:
-    """Set which conversations are over."""
+    """Set the flags of conversations that are over."""
     terminated = torch.tensor([[episode.is_terminated] for episode in episodes])
     truncated = torch.tensor([[episode.is_truncated] for episode in episodes])
     return tensordict.update({"terminated": terminated, "truncated": truncated, "done": terminated | truncated})

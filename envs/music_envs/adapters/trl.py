@@ -26,7 +26,7 @@ def as_trl_reward(reward: RewardFunction) -> Callable[..., list[float | None]]:
     """Return a reward as one of GRPO's `reward_funcs`, for a data set with conversational prompts.
 
     A reply that cannot be scored, for example a blank one or a bare tool call, gets None, and TRL leaves it out of its
-    group. The metric `unscorable` is their share.
+    group. The metric `unscorable` is the share of such replies.
     """
 
     def conversation_reward(
@@ -58,9 +58,9 @@ def episode_reward(*, episode_reward: list[float | None], **_: Any) -> list[floa
 class ChatRollout:
     """GRPO's `rollout_func` for conversations of several turns.
 
-    The user's turns stand between the policy's own tokens and are masked (`env_mask` 0). All replies of a turn are
-    generated in one call, all users are asked at once, and all conversations are scored in one call. Within a call,
-    equal prompts meet the same persona with the same seed, so a group differs by its replies alone.
+    The user's turns are between the policy's own tokens and are masked (`env_mask` 0). Every turn generates all replies
+    in one call, asks all users at once, and scores all conversations in one call. Within a call, equal prompts meet the
+    same persona with the same seed, so a group differs only in its replies.
 
     Use it with `reward_funcs=[episode_reward]`. Reward functions of your own also get `turn_rewards` and
     `conversation` (messages). An episode without a score (its user failed, or a reply was blank or too long to be
@@ -68,7 +68,7 @@ class ChatRollout:
 
     Args:
         world: The user and the reward, with the arguments of `ChatEnv`; you close it.
-        seed: Of the users.
+        seed: Seed of the users.
     """
 
     def __init__(self, world: ChatWorld, *, seed: int = 0) -> None:
@@ -84,7 +84,7 @@ class ChatRollout:
             trainer: The `GRPOTrainer`.
 
         Raises:
-            InvalidInputError: A prompt has no messages, or does not end with the user.
+            InvalidInputError: A prompt cannot be read, or does not end with the user.
         """
         tokenizer: PreTrainedTokenizerBase = trainer.processing_class
         options = {"chat_template": trainer.chat_template, **trainer.chat_template_kwargs}
@@ -93,7 +93,7 @@ class ChatRollout:
         self._num_calls += 1
         sampled: list[list[float]] | None = None
         while running := [trajectory for trajectory in trajectories if trajectory.is_running]:
-            # Private, but it alone generates with every back-end that the trainer has, as the trainer itself does.
+            # This method is private, but only it supports every back-end of the trainer.
             replies, sampled = trainer._generate_single_turn(
                 [each.prompt_ids + each.completion_ids for each in running], None, {}, 1
             )
@@ -153,7 +153,7 @@ class _Trajectory:
 
     @property
     def is_running(self) -> bool:
-        """Whether the policy is to reply."""
+        """Whether the policy replies next."""
         return self.turn_rewards is not None and self.episode.stop_reason is None
 
     def add(self, ids: list[int], *, by_policy: bool, logprobs: Sequence[float] | None = None) -> None:
@@ -164,7 +164,7 @@ class _Trajectory:
 
 
 def _rollout_fields(trajectories: Sequence[_Trajectory], *, has_logprobs: bool) -> dict[str, Any]:
-    """Return the rollouts as TRL takes them."""
+    """Return the rollouts in TRL's format."""
     return {
         "prompt_ids": [each.prompt_ids for each in trajectories],
         "completion_ids": [each.completion_ids for each in trajectories],

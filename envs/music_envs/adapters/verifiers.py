@@ -1,4 +1,4 @@
-"""verifiers: `UserSimulationEnv`, a `MultiTurnEnv` with our user as its `env_response` and our reward as its rubric.
+"""verifiers: `UserSimulationEnv`, a `MultiTurnEnv`: its `env_response` is the world's user, its rubric the reward.
 
 It needs verifiers before 0.4, which removed these classic environments.
 """
@@ -32,8 +32,8 @@ class UserSimulationEnv(vf.MultiTurnEnv):  # type: ignore[misc]  # no types
 
     Args:
         world: The user and the reward, with the arguments of `ChatEnv`; you close it.
-        prompts: Where conversations start: each ends with the user.
-        seed: Of the users. Rollouts of one example meet the same persona with the same seed.
+        prompts: Conversations to start from; each ends with the user.
+        seed: Seed of the users. Rollouts of one example meet the same persona with the same seed.
     """
 
     def __init__(self, world: ChatWorld, prompts: Sequence[Conversation], *, seed: int = 0) -> None:
@@ -72,10 +72,9 @@ class UserSimulationEnv(vf.MultiTurnEnv):  # type: ignore[misc]  # no types
 
 
 class ChatRubric(vf.Rubric):  # type: ignore[misc]
-    """The sum of the world's rewards of all steps; every step of the trajectory has its own reward as well.
+    """The sum of the world's rewards of all steps; every step of the trajectory has its own reward too.
 
-    A reward function that raises ends the run. In verifiers' own reward functions the error would be logged and count
-    as 0.
+    A reward function that raises ends the run. verifiers' own reward functions would log the error and count it as 0.
     """
 
     def __init__(self, world: ChatWorld) -> None:
@@ -88,19 +87,22 @@ class ChatRubric(vf.Rubric):  # type: ignore[misc]
         await super().score_rollout(state)
 
     async def score_group(self, states: list[vf.State]) -> None:
-        """Score rollouts, all replies of one turn in one call."""
+        """Score rollouts; each call scores one turn of all of them."""
         await asyncio.to_thread(self._reward, states)
         await super().score_group(states)
 
     def _reward(self, states: list[vf.State]) -> None:
-        """Reward turn by turn, as a turn's reward may need the score of the one before."""
+        """Reward turn by turn, because a turn's reward may need the previous score."""
         for turn in range(max(len(state[EPISODES]) for state in states) - 1):
             due = [state for state in states if turn + 1 < len(state[EPISODES]) and state["error"] is None]
             try:
                 self._reward_turn(due, turn)
             except UnscorableError:
                 for state in due:
-                    self._reward_alone(state, turn)
+                    try:
+                        self._reward_turn([state], turn)
+                    except UnscorableError as error:
+                        state["error"] = vf.InvalidModelResponseError(str(error))
 
     def _reward_turn(self, states: Sequence[vf.State], turn: int) -> None:
         before: list[Episode] = [state[EPISODES][turn] for state in states]
@@ -108,12 +110,6 @@ class ChatRubric(vf.Rubric):  # type: ignore[misc]
         for state, reward, episode in zip(states, rewards, after, strict=True):
             state[EPISODES][turn + 1] = episode
             state["trajectory"][turn]["reward"] = reward
-
-    def _reward_alone(self, state: vf.State, turn: int) -> None:
-        try:
-            self._reward_turn([state], turn)
-        except UnscorableError as error:
-            state["error"] = vf.InvalidModelResponseError(str(error))
 
 
 def episode_reward(state: vf.State) -> float:

@@ -1,4 +1,4 @@
-"""verl: `compute_score` for single replies, for a file of yours that `reward.custom_reward_function.path` names."""
+"""verl: `compute_score` for single replies, for the file that `reward.custom_reward_function.path` names."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from music_envs.scoring import scores_or_none
 __all__ = ["as_compute_score"]
 
 SINGLE_TURN = 2
-"""What verl counts for a rollout of one prompt and one reply."""
+"""verl's number of turns for one prompt and one reply."""
 
 
 def as_compute_score(reward: RewardFunction, *, floor: float) -> Callable[..., dict[str, float]]:

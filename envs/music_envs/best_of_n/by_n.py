@@ -1,13 +1,13 @@
-"""What each further candidate adds, by the reward that selects and by a judge: all n from one set of candidates.
+"""The value of each further candidate, by the selecting reward and by a judge: all n from one set of candidates.
 
-Of a decision between N candidates, the best of n is taken in expectation over all choices of n among them; with the
-candidates sorted by reward, the one of rank r (from 0) is the best of n with probability C(N-1-r, n-1) / C(N, n). So
-no candidates are drawn again for a smaller n, and every n uses all candidates.
+A decision has N candidates. The value of the best of n is its expectation over all choices of n of them: with the
+candidates sorted by reward, the one of rank r (from 0) is the best of n with probability C(N-1-r, n-1) / C(N, n). No
+candidates are drawn again for a smaller n, and every n uses all of them.
 
-The reward and a judge have different scales. Both gains over n = 1 are therefore counted in standard deviations of the
-candidates of one decision, and their gap is what selection gains in the reward alone. An imperfect reward has a gap
-that grows with n. Where the judge's grade falls while the reward rises, n is too large: the reward is over-optimised
-(Gao et al. 2022, "Scaling laws for reward model overoptimization").
+The reward and a judge have different scales, so both gains over n = 1 are in standard deviations of the candidates of
+one decision. Their gap is what selection gains in the reward alone. It grows with n for an imperfect reward. If the
+judge's grade falls while the reward rises, n is too large: the reward is over-optimised (Gao et al. 2022, "Scaling laws
+for reward model overoptimization").
 """
 
 from collections.abc import Sequence
@@ -30,16 +30,16 @@ EQUAL = 1e-9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreByN:
-    """What the best of n candidates is worth.
+    """The value of the best of n candidates.
 
     Attributes:
         num_candidates: n.
         divergence: KL divergence of the best of n from a single candidate, in nats: log n - (n - 1) / n. It is exact
-            where no two candidates are equal, and a bound otherwise.
+            if no two candidates are equal, and a bound otherwise.
         reward: Mean reward of the best.
         grade: Mean grade of the best by the judge; None without one.
         reward_gain: The reward's gain over n = 1, in standard deviations of a decision's candidates.
-        grade_gain: The grade's, likewise.
+        grade_gain: The grade's gain, likewise.
         gap: The reward's gain less the grade's.
     """
 
@@ -55,16 +55,16 @@ class ScoreByN:
 def score_by_n(
     rollouts: Sequence[Rollout], *, num_candidates: int, judge: RewardFunction | None = None
 ) -> list[ScoreByN]:
-    """Estimate what the best of n is worth, for n = 1, 2, 4 ... N; intervals resample whole conversations.
+    """Estimate the value of the best of n, for n = 1, 2, 4 ... N; intervals resample whole conversations.
 
     Args:
-        rollouts: Of `Greedy` (the best of n replies to the same history) or `Whole` (of n whole conversations). The
+        rollouts: From `Greedy` (the best of n replies to the same history) or `Whole` (of n whole conversations). The
             candidates of `Beam` and `Anytime` depend on each other's scores and allow no estimate.
-        num_candidates: N. Decisions in which a candidate failed are left out.
+        num_candidates: N. Decisions with a failed candidate are left out.
         judge: Grades all candidates, in one call.
 
     Returns:
-        One estimate per n; none where no decision has N candidates.
+        One estimate per n; an empty list if no decision has N candidates.
 
     Raises:
         InvalidInputError: The judge returned unusable scores.
@@ -117,6 +117,6 @@ def _best_of(
     order = np.argsort(-scores_dn, axis=1, kind="stable")
     value = np.take_along_axis(values_dn, order, axis=1) @ chances
     deviation = float(np.sqrt(values_dn.var(axis=1).mean()))
-    # If all candidates are worth the same, up to rounding, nothing can be gained.
+    # If all candidates have the same value, up to rounding, nothing can be gained.
     gain = (value - values_dn.mean(axis=1)) / (deviation if deviation > EQUAL else 1.0)
     return value, np.where(np.abs(gain) > EQUAL, gain, 0.0)

@@ -1,6 +1,6 @@
-"""Which of two selectors makes better conversations: by grades of a reward, or by a language model that compares.
+"""Comparisons of two selectors: by the grades of a reward, or by a language model.
 
-- `grade_rollouts`, `mean_grade`, `compare_grades`: a grade for each conversation, and the paired difference.
+- `grade_rollouts`, `mean_grade`, `compare_grades`: a grade per conversation, and the paired difference.
 - `compare_rollouts`: a `PairwiseJudge` reads both conversations of each seed, in both orders; ties count half.
 """
 
@@ -12,10 +12,8 @@ import orjson
 
 from music.aio import gather_all
 from music.errors import InvalidInputError
-from music.judges.model import Judgement
 from music.judges.pairwise import PairJudgement, PairwiseJudge
 from music.judges.reliability import JudgeReport, pairwise_figures
-from music.prompts import Choice
 from music.reward.functions import RewardFunction
 from music.statistics import Estimate, describe, mean, paired_difference, win_rate
 from music_envs.best_of_n.rollout import Rollout
@@ -33,7 +31,7 @@ class GradeComparison:
         difference: First minus second, paired by conversation.
         win_rate: How often the first is better; ties count half.
         num_ties: Conversations with equal grades.
-        num_excluded: Conversations left out because one of the two failed.
+        num_excluded: Conversations left out because at least one of the two failed.
     """
 
     difference: Estimate
@@ -42,7 +40,7 @@ class GradeComparison:
     num_excluded: int
 
     def __str__(self) -> str:
-        """Return the result in words."""
+        """Return the result in one sentence."""
         return (
             f"difference {describe(self.difference)}; win rate {describe(self.win_rate, null=0.5)} "
             f"({self.num_ties} of {self.difference.num} tied)"
@@ -98,7 +96,7 @@ class RolloutComparison:
         num_identical: Seeds on which both selectors made the same conversation; the judge is not asked.
         num_undecided: Seeds left out because the judge did not decide in one of the orders.
         num_excluded: Seeds left out because one of the two conversations failed.
-        judge: Who judged, how far it can be trusted, and what it cost.
+        judge: The judge, its reliability and its cost.
     """
 
     win_rate: Estimate
@@ -124,16 +122,16 @@ async def compare_rollouts(
     judge: PairwiseJudge,
     on_judged: Callable[[], None] = lambda: None,
 ) -> tuple[RolloutComparison, list[PairJudgement | None]]:
-    """Let a judge compare what two selectors made of the same seeds, in the same order.
+    """Let a judge compare two selectors' conversations, seed by seed.
 
     Args:
-        first: Whose wins are counted.
-        second: The baseline's.
-        judge: Compares.
+        first: Rollouts of the selector whose wins are counted.
+        second: Those of the baseline, of the same seeds in the same order.
+        judge: Compares two conversations.
         on_judged: Called after each seed.
 
     Returns:
-        The result, and the judgement of each seed; None where one of the two conversations failed.
+        The result, and the judgement of each seed; None if one of the two conversations failed.
 
     Raises:
         BudgetReachedError: The judge's budget was spent before all were judged.
@@ -181,10 +179,9 @@ def _row(index: int, judgement: PairJudgement | None) -> dict[str, object]:
     if judgement is None:
         return {"index": index, "score": None}
     orders = {"reward_first": judgement.forward, "baseline_first": judgement.backward}
-    answers = {order: [_answer(sample) for sample in samples] for order, samples in orders.items()}
+    # Each answer is A for the conversation shown first, B, C for a tie, or the reason why there is none.
+    answers = {
+        order: [sample.problem if sample.value is None else sample.value for sample in samples]
+        for order, samples in orders.items()
+    }
     return {"index": index, "score": judgement.score, "is_identical": judgement.is_identical, **answers}
-
-
-def _answer(judgement: Judgement[Choice]) -> str | None:
-    """Return A for the conversation shown first, B, C for a tie, or why there is no answer."""
-    return judgement.problem if judgement.value is None else judgement.value

@@ -1,4 +1,4 @@
-"""What shapes a Best-of-N run. Light: the command line imports it for its flags."""
+"""Settings of Best-of-N runs. The command line imports this module for its flags, so it imports little."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -22,10 +22,10 @@ class BestOfNMode(StrEnum):
 
 
 class BestOfNConfig(Config):
-    """How many candidates, how many turns, and from which seed."""
+    """Numbers of candidates, turns and requests, and the seed."""
 
     num_candidates: Annotated[int, Flag(name="--n")] = Field(default=4, ge=1)
-    """N: candidates per history, or whole conversations per seed with whole; the most of them with anytime."""
+    """N: candidates per history; with whole, conversations per seed; with anytime, a maximum."""
     num_turns: Annotated[int, Flag(name="--turns")] = Field(default=3, ge=1)
     """H: assistant replies per conversation, those of the seed not counted."""
     seed: int = 0
@@ -35,12 +35,12 @@ class BestOfNConfig(Config):
 
 
 class BestOfNEvaluationConfig(Config):
-    """Everything that shapes an evaluation of a reward as the selector of Best-of-N."""
+    """Settings of an evaluation of a reward as the selector of Best-of-N."""
 
     reward: str
-    """Who selects: oracle, length, random, MODEL, MODEL@BASE_URL (behind a server), or prefix-mean:MODEL, which takes
-    the mean over all turns. Among replies to one history, MODEL and prefix-mean:MODEL choose alike: it matters with
-    --mode whole and beam only."""
+    """The selector: oracle, length, random, MODEL, MODEL@BASE_URL (behind a server), or prefix-mean:MODEL, which takes
+    the mean over all turns. Among replies to one history, MODEL and prefix-mean:MODEL choose alike: prefix-mean
+    matters only with --mode whole and beam."""
     baseline: str | None = None
     """Another selector to compare with."""
     mode: BestOfNMode = BestOfNMode.GREEDY
@@ -57,20 +57,20 @@ class BestOfNEvaluationConfig(Config):
     round_size: int | None = Field(default=None, ge=1)
     """anytime: candidates per round; by default 1."""
     seeds: str = SANDBOX
-    """Preference file, folder or hub id (its prompts), or sandbox."""
+    """Source of the prompts: preference file, folder or hub id, or sandbox."""
     num_conversations: int = Field(default=200, ge=1)
-    """How many conversations."""
+    """Number of conversations."""
     assistant: str = "sandbox:fair"
     """Endpoint that offers the candidates."""
     user: str = SANDBOX
     """Endpoint that plays the user."""
     temperature: float | None = Field(default=None, ge=0)
-    """The assistant's; by default the endpoint's own."""
+    """The assistant's temperature; by default the endpoint's own."""
     max_reply_tokens: int | None = Field(default=None, ge=1)
     """Bound on a reply's tokens."""
     judge: str | None = None
-    """Who grades: as --reward, by default oracle if the seeds are sandbox; or judge:ENDPOINT, a language model that
-    compares each conversation with the baseline's, in both orders."""
+    """The judge: the values of --reward, which grade (by default oracle if the seeds are sandbox); or judge:ENDPOINT,
+    a language model that compares each conversation with the baseline's, in both orders."""
     out: Path | None = None
     """Folder for the rollouts, as JSON lines, and for all replies."""
 

@@ -1,4 +1,4 @@
-"""`evaluate_best_of_n`: what a reward is worth as a selector, to a judge, and what it costs; `music best-of-n`."""
+"""`evaluate_best_of_n`: what a reward is worth as a selector, to a judge, and what it costs."""
 
 import asyncio
 import logging
@@ -48,15 +48,15 @@ class BestOfNEvaluation:
 
     Attributes:
         mode: Name of the strategy.
-        strategy: With its options.
+        strategy: The strategy, with its options.
         config: Sizes and seed.
         assistant: Endpoint that offered the candidates.
         user: Endpoint that played the user.
-        seeds: Where conversations started.
-        judge: Who graded or compared; None for nobody.
-        num_conversations: Of each selector.
+        seeds: Source of the prompts.
+        judge: The judge; None without one.
+        num_conversations: Conversations of each selector.
         arms: A report of the reward, and one of the baseline if there is one.
-        comparison: Of the two, if there are two and somebody judged.
+        comparison: Of the reward with the baseline; None without a baseline or a judge.
         files: The rollouts by arm; None if they were not written.
     """
 
@@ -82,17 +82,17 @@ async def evaluate_best_of_n(
     progress: ProgressBar = no_progress,
     note: Callable[[str], None] = logger.info,
 ) -> BestOfNEvaluation:
-    """Let a reward, and perhaps a baseline, select over the same seeds, and have a judge grade what they made.
+    """Evaluate a reward as a selector, alone or against a baseline on the same seeds.
 
-    Whatever can be wrong is found before models are loaded and replies are paid for.
+    All arguments are checked before models are loaded and replies are paid for.
 
     Args:
-        config: Everything that shapes the evaluation.
-        options: Request options of the players, as `music.llm.options.parse_options` reads them.
+        config: Settings of the evaluation.
+        options: Request options of the players, in the form that `music.llm.options.parse_options` reads.
         client: Settings of the players' endpoints.
-        judge_settings: How a language model that judges is asked.
-        progress: Shows how many replies and judgements there are.
-        note: Called with what a user should know: which selector is in use, where replies are kept.
+        judge_settings: Settings of a judge that is a language model.
+        progress: Shows the number of replies and judgements.
+        note: Called with messages for the user: the selectors in use, the file that keeps the replies.
 
     Raises:
         InvalidInputError: An argument or an option cannot be read, or does not fit the others.
@@ -110,7 +110,7 @@ async def evaluate_best_of_n(
     player_options = read_player_options(options, client or ClientSettings(), **sampling)
     seeds = load_prompts(config.seeds, config.num_conversations, config.sizes.seed)
     if len(seeds) < config.num_conversations:
-        note(f"{config.num_conversations} conversations asked for; {config.seeds} has prompts for {len(seeds)}")
+        note(f"{config.num_conversations} conversations requested; {config.seeds} has {len(seeds)} prompts")
     if config.out is not None:
         config.out.mkdir(parents=True, exist_ok=True)
     selectors = [await asyncio.to_thread(_load_selector, name, config.mode, note) for name in config.selectors]
@@ -120,7 +120,7 @@ async def evaluate_best_of_n(
     for rollouts in arms:
         if all(rollout.is_failed for rollout in rollouts):
             raise MusicError(f"all {len(rollouts)} conversations failed; the first: {rollouts[0].error}")
-    _write(config.out, arms, [None] * len(arms))  # before a judge that may fail: the replies were paid for
+    _write(config.out, arms, [None] * len(arms))  # before a judge may fail: the replies were paid for
     grades = [await asyncio.to_thread(grade_rollouts, arm, grader) if grader else None for arm in arms]
     reports = await asyncio.to_thread(_report, config, arms, grades, grader)
     files = _write(config.out, arms, grades)
@@ -160,8 +160,8 @@ def _check(config: BestOfNEvaluationConfig) -> tuple[str | None, str | None, Str
 
 
 def _load_selector(name: str, mode: BestOfNMode, note: Callable[[str], None]) -> RewardFunction:
-    """Load a selector, and score nothing: an unusable server is found out before replies are paid for."""
-    # Of whole conversations nothing is scored twice; all other modes score them as they grow.
+    """Load a selector and score an empty list, which finds an unusable server before replies are paid for."""
+    # Mode whole scores every conversation once; all other modes score it repeatedly as it grows.
     reward = load_reward(name) if mode is BestOfNMode.WHOLE else load_growing_reward(name)
     description = getattr(reward, "description", "")
     note(f"selector {name}{': ' if description else ''}{description}")
@@ -181,7 +181,7 @@ async def _run(
     """Run Best-of-N with each selector; equal requests are sent once."""
     endpoints = {"assistant": config.assistant, "user": config.user}
     journal = None if config.out is None else config.out / "replies.sqlite"
-    # At the most: a seed that ends with the user needs no message at first, and some modes stop early.
+    # An upper bound: a seed that ends with the user needs no first message, and some modes stop early.
     total = len(seeds) * strategy.max_calls(config.sizes) * len(selectors)
     try:
         async with open_players(endpoints, options, journal) as players:
@@ -200,7 +200,7 @@ def _report(
     grades: Sequence[Grades | None],
     grader: RewardFunction | None,
 ) -> tuple[SelectorReport, ...]:
-    """Return a report of each selector; by n where the strategy's candidates do not depend on each other's scores."""
+    """Return a report of each selector, by n if the candidates do not depend on each other's scores."""
     num = config.sizes.num_candidates
     has_by_n = config.mode in (BestOfNMode.GREEDY, BestOfNMode.WHOLE)
     return tuple(
@@ -226,7 +226,7 @@ def _write(
 async def _judge(
     arms: Sequence[Sequence[Rollout]], endpoint: str, settings: JudgeSettings, out: Path | None, progress: ProgressBar
 ) -> RolloutComparison:
-    """Let the model behind an endpoint compare; its replies and judgements are kept in the output folder."""
+    """Let a language model compare the two selectors; its replies and judgements go to the output folder."""
     async with open_judge_model(endpoint, settings, out and out / "judge.sqlite") as model:
         with progress("conversations judged", len(arms[0])) as advance:
             found, judgements = await compare_rollouts(arms[0], arms[1], PairwiseJudge(model), partial(advance, 1))

@@ -24,12 +24,12 @@ class SelectorReport:
 
     Attributes:
         selector: Its name.
-        reward: Mean of the selector's own scores of the conversations that it made.
+        reward: Mean of the selector's own scores of its conversations.
         grade: Mean grade by the judge; None without one.
         usage: Of all calls, including those for candidates that were not kept.
-        num_conversations: All of them.
-        num_failed: How many ended with an error; they count in the usage only.
-        by_n: What the best of n is worth; empty if the strategy's candidates do not allow an estimate.
+        num_conversations: All of them, including failed ones.
+        num_failed: Conversations that ended with an error; they count only in the usage.
+        by_n: The value of the best of n; empty if the strategy's candidates do not allow an estimate.
     """
 
     selector: str
@@ -61,7 +61,7 @@ def report_selector(
 
 
 def selectors_table(title: str, judge: str | None, arms: Sequence[SelectorReport]) -> Table:
-    """Lay out all selectors, one a row."""
+    """Lay out all selectors, one per row."""
     headings = ("selector", "its reward", f"grade by {judge or 'no judge'}", "calls", "tokens", "failed")
     rows = [
         (
@@ -78,7 +78,7 @@ def selectors_table(title: str, judge: str | None, arms: Sequence[SelectorReport
 
 
 def by_n_table(arm: SelectorReport, judge: str | None) -> Table:
-    """Lay out what the best of n is worth, one n a row."""
+    """Lay out the value of the best of n, one n per row."""
     headings = ("n", "KL", "reward", f"grade by {judge or 'no judge'}", "gap")
     rows = [
         (str(row.num_candidates), f"{row.divergence:.2f}", str(row.reward), str(row.grade or "-"), str(row.gap or "-"))

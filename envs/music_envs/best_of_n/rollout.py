@@ -1,4 +1,4 @@
-"""`Rollout`: one conversation and how it was chosen; `Decision`: one choice between candidates. Both as JSON lines."""
+"""`Rollout`: one conversation and how it was chosen; `Decision`: one choice among candidates."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from music.conversation import Conversation, Message, StopReason
+from music.conversation import Conversation, StopReason
 from music.pairs import Usage
 
 __all__ = ["Decision", "Rollout", "rollout_row", "write_rollouts"]
@@ -15,12 +15,12 @@ __all__ = ["Decision", "Rollout", "rollout_row", "write_rollouts"]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One choice between candidates.
+    """One choice among candidates.
 
     Attributes:
         candidates: Conversations, one per candidate, in the order in which they were requested.
-        scores: The selector's score of each.
-        chosen: Index of the one that was kept: the best, and the first of equals, unless several were kept.
+        scores: The selector's score of each candidate.
+        chosen: Index of the candidate that was kept: the best (the first of equal ones), unless several were kept.
     """
 
     candidates: tuple[Conversation, ...]
@@ -39,10 +39,10 @@ class Rollout:
 
     Attributes:
         index: Which of the seeds it grew from.
-        conversation: As far as it got.
-        decisions: The choices made, in order. A candidate that failed is missing from its decision.
-        usage: Of all calls behind it, including those for candidates that were not kept. What several rollouts of one
-            seed share is counted in one of them, so that their usages add up.
+        conversation: All messages so far.
+        decisions: The choices so far, in order. They leave out candidates that failed.
+        usage: Of all its calls, including those for candidates that were not kept. Calls that several rollouts of one
+            seed share are counted in one of them, so usages add up.
         stop_reason: Why it ended; None while it continues.
         error: What went wrong, after the stop reason `error`.
     """
@@ -71,7 +71,7 @@ class Rollout:
 def rollout_row(rollout: Rollout, grade: float | None = None) -> dict[str, Any]:
     """Return a rollout as a JSON-able row.
 
-    The messages that all candidates of a decision share are counted in `num_messages` and left out of `candidates`.
+    A decision's `candidates` leave out the messages that all of them share; `num_messages` is the number of those.
     """
     return {
         "index": rollout.index,
@@ -91,17 +91,12 @@ def write_rollouts(path: Path, rollouts: Sequence[Rollout], grades: Sequence[flo
 
 
 def _decision_row(decision: Decision) -> dict[str, Any]:
-    num_shared = _num_shared([candidate.messages for candidate in decision.candidates])
+    candidates = [candidate.messages for candidate in decision.candidates]
+    first, limit = candidates[0], min(map(len, candidates)) - 1  # the last message is always a candidate's own
+    num_shared = next((i for i in range(limit) if any(other[i] != first[i] for other in candidates)), limit)
     return {
         "num_messages": num_shared,
         "candidates": [candidate.to_messages()[num_shared:] for candidate in decision.candidates],
         "scores": decision.scores,
         "chosen": decision.chosen,
     }
-
-
-def _num_shared(candidates: Sequence[Sequence[Message]]) -> int:
-    """Return how many first messages all candidates share; the last one is always a candidate's own."""
-    first, limit = candidates[0], min(map(len, candidates)) - 1
-    differing = (i for i in range(limit) if any(candidate[i] != first[i] for candidate in candidates))
-    return next(differing, limit)

@@ -25,17 +25,17 @@ async def run_best_of_n(
     strategy: Strategy = GREEDY,
     on_call: Callable[[], None] = lambda: None,
 ) -> list[Rollout]:
-    """Find a good conversation from each seed.
+    """Select a good conversation for each seed.
 
     A conversation whose endpoint fails ends with an error and does not affect the others. An error of the reward ends
-    the run, since nothing can be chosen without scores. If the players' models cache their replies, as those of
+    the run, because nothing can be selected without scores. If the players' models cache their replies, as those of
     `open_players` do, the same call then resumes from there.
 
     Args:
-        seeds: Where to start. Where a seed ends with the user, the assistant speaks first, else the user.
-        assistant: Offers the candidates; sampling should leave room to choose (a temperature above 0).
-        user: Continues from the reply that was kept.
-        reward: Selects.
+        seeds: Conversations to start from. If a seed ends with the user, the assistant speaks first, else the user.
+        assistant: Offers the candidates; sample it with a temperature above 0, or they are all the same.
+        user: Answers the reply that was kept.
+        reward: Selects among the candidates.
         config: Sizes and seed.
         strategy: How candidates are drawn and kept; by default as in the paper.
         on_call: Called after every call of a player, for a progress display.

@@ -1,8 +1,8 @@
 """`CandidateSampler`: asks the two players of all conversations, a bounded number at a time.
 
-The seed of a request depends on the conversation, the turn and the candidate alone. Selectors that share a history
-are therefore offered the same candidates and answered by the same user (common random numbers), and the candidates for
-a smaller N are the first of those for a larger one.
+The seed of a request depends only on the conversation, the turn and the candidate. Selectors that share a history
+therefore get the same candidates and the same user (common random numbers), and the candidates for a smaller N are the
+first of those for a larger one.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ from music_agents.failures import RoleFailedError
 from music_agents.roles import RoleTurn, RoleView, Speaker
 from music_envs.best_of_n.config import BestOfNConfig
 from music_envs.best_of_n.rollout import Rollout
-from music_envs.players import Player, as_assistant, as_user, view
+from music_envs.players import Player, as_assistant, as_user
 
 __all__ = ["CandidateSampler"]
 
 
 class CandidateSampler:
-    """Asks the players; a player that fails ends the rollout with an error and does not affect the others.
+    """Asks the players. A player that fails ends its rollout with an error; the others are not affected.
 
     Attributes:
         config: Sizes and seed.
@@ -53,7 +53,7 @@ class CandidateSampler:
         return replace(rollout, conversation=rollout.conversation.user(answer.text), usage=rollout.usage + answer.usage)
 
     async def sample(self, rollout: Rollout, turn: int, numbers: Iterable[int]) -> list[Rollout]:
-        """Return the rollout continued by the candidates of these numbers; only itself once it has ended.
+        """Return the rollout continued by each of the numbered candidates, or only itself if it has ended.
 
         Earlier usage is counted in candidate 0.
         """
@@ -68,7 +68,7 @@ class CandidateSampler:
         return await self.sample(asked, turn, range(self.config.num_candidates))
 
     async def grow(self, rollout: Rollout, number: int) -> Rollout:
-        """Run all turns with the candidates of one number."""
+        """Play all turns with the same candidate number."""
         for turn in range(self.config.num_turns):
             rollout = await self.ask_user(rollout, turn)
             if rollout.stop_reason is None:
@@ -86,11 +86,18 @@ class CandidateSampler:
 
     def _view(self, rollout: Rollout, part: Literal["user", "assistant"], turn: int, seed: int) -> RoleView:
         """Return what a player may know."""
-        num_turns = self.config.num_turns
-        return view(rollout.conversation, part, turn=turn, num_turns=num_turns, index=rollout.index, seed=seed)
+        return RoleView(
+            conversation=rollout.conversation,
+            side="chosen",
+            part=part,
+            turn=turn,
+            num_turns=self.config.num_turns,
+            pair=rollout.index,
+            run_seed=seed,
+        )
 
     async def _ask(self, role: Speaker, seen: RoleView) -> RoleTurn | EndpointError | RoleFailedError:
-        """Return what a role says, or why it says nothing."""
+        """Return what a role says, or the error that prevented it."""
         async with self._in_flight:
             try:
                 return await role(seen)

@@ -18,7 +18,7 @@ class Candidate:
 
     Attributes:
         rollout: It ends with the candidate's reply.
-        score: The selector's; None if the rollout failed. A failed rollout is kept only if all failed.
+        score: The selector's score; None if the rollout failed.
     """
 
     rollout: Rollout
@@ -26,10 +26,10 @@ class Candidate:
 
 
 def select_best(pools: Sequence[Sequence[Rollout]], reward: RewardFunction) -> list[Rollout]:
-    """Keep the best conversation of every pool; all are scored in one call, and failed ones are left out.
+    """Keep the best conversation of every pool. All are scored in one call; failed ones are left out.
 
     Returns:
-        One rollout per pool, with the decision recorded. Where a whole pool failed, its first failure.
+        One rollout per pool, with the decision recorded. If a whole pool failed, its first failure.
 
     Raises:
         InvalidInputError: The reward function returned unusable scores.
@@ -51,7 +51,7 @@ def score_pools(pools: Sequence[Sequence[Rollout]], reward: RewardFunction) -> l
 def keep_best(pool: Sequence[Candidate], num: int) -> list[Rollout]:
     """Return the best `num` distinct rollouts of a pool, best first, each with the decision recorded.
 
-    The usage of the whole pool is counted in the first of them. Where all failed, the first failure is returned alone.
+    The first one counts the usage of the whole pool. If all failed, only the first failure is returned.
     """
     sound = [(candidate.rollout, candidate.score) for candidate in pool if candidate.score is not None]
     if not sound:
@@ -61,15 +61,13 @@ def keep_best(pool: Sequence[Candidate], num: int) -> list[Rollout]:
     distinct: dict[Conversation, int] = {}
     for i in order:
         distinct.setdefault(conversations[i], i)
-    kept = [_kept(sound[i][0], Decision(conversations, scores, i)) for i in list(distinct.values())[:num]]
-    return [replace(kept[0], usage=total_usage(pool)), *kept[1:]]
+    kept: list[Rollout] = []
+    for i in list(distinct.values())[:num]:
+        decisions = (*sound[i][0].decisions, Decision(conversations, scores, i))
+        kept.append(replace(sound[i][0], decisions=decisions, usage=Usage() if kept else total_usage(pool)))
+    return kept
 
 
 def total_usage(pool: Sequence[Candidate]) -> Usage:
     """Return the usage of all rollouts of a pool together."""
     return sum((candidate.rollout.usage for candidate in pool), Usage())
-
-
-def _kept(rollout: Rollout, decision: Decision) -> Rollout:
-    """Record the decision that kept a rollout; its usage is counted elsewhere."""
-    return replace(rollout, decisions=(*rollout.decisions, decision), usage=Usage())

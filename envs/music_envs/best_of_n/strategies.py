@@ -1,4 +1,4 @@
-"""How good conversations are found: `Greedy`, `Anytime`, `Beam`, `Whole`, or a `Strategy` of your own."""
+"""Strategies of Best-of-N: `Greedy`, `Anytime`, `Beam`, `Whole`, or a `Strategy` of your own."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -18,10 +18,10 @@ __all__ = ["Anytime", "Beam", "Greedy", "Strategy", "Whole", "grow_pools", "make
 
 
 class Strategy(Protocol):
-    """A way to find good conversations: `Greedy`, `Anytime`, `Beam`, `Whole`, or one of your own."""
+    """How candidates are drawn and kept: `Greedy`, `Anytime`, `Beam`, `Whole`, or one of your own."""
 
     def max_calls(self, config: BestOfNConfig) -> int:
-        """Return the most calls of the players for one conversation."""
+        """Return an upper bound on the calls of the players for one conversation."""
         ...
 
     async def __call__(
@@ -29,8 +29,8 @@ class Strategy(Protocol):
     ) -> list[Rollout]:
         """Return one rollout per seed, in their order.
 
-        Call the reward off the event loop, with the candidates of all conversations at once: a reward model then
-        computes what they share once.
+        Call the reward on a thread, with the candidates of all conversations at once: a reward model then computes
+        shared prefixes once.
         """
         ...
 
@@ -41,7 +41,7 @@ class Greedy(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def max_calls(self, config: BestOfNConfig) -> int:
-        """N replies and a user's message at every turn."""
+        """Return the calls for N replies and a user message at every turn."""
         return config.num_turns * (config.num_candidates + 1)
 
     async def __call__(
@@ -69,19 +69,19 @@ class Anytime(BaseModel):
     token_budget: int | None = Field(default=None, ge=1)
     """Bound on a conversation's tokens, including prompts and the user's calls, as the endpoints count them.
 
-    Each turn has an equal share and what earlier ones left over; a round that has begun is finished.
+    Each turn has an equal share plus what earlier turns left over; a round that has begun is finished.
     """
     round_size: int = Field(default=1, ge=1)
-    """Candidates per round: larger rounds need fewer calls in a row, smaller ones draw fewer superfluous candidates."""
+    """Candidates per round: large rounds need fewer sequential calls, small ones draw fewer superfluous candidates."""
 
     @model_validator(mode="after")
     def _stops_early(self) -> Self:
         if self.margin is None and self.token_budget is None:
-            raise ValueError("anytime: expected a margin, a bound on tokens, or both, got neither")
+            raise ValueError("anytime: expected a margin, a token budget, or both, got neither")
         return self
 
     def max_calls(self, config: BestOfNConfig) -> int:
-        """As many as `Greedy` makes."""
+        """Return the same bound as `Greedy`."""
         return config.num_turns * (config.num_candidates + 1)
 
     async def __call__(
@@ -97,7 +97,7 @@ class Anytime(BaseModel):
     async def _decide(
         self, asked: Sequence[Rollout], turn: int, sampler: CandidateSampler, reward: RewardFunction
     ) -> list[Rollout]:
-        """Draw rounds for every conversation until it is decided, and keep the best."""
+        """Draw rounds until every conversation is decided, and keep the best of each."""
         pools: list[list[Candidate]] = [[] for _ in asked]
         num = sampler.config.num_candidates
         undecided = list(range(len(asked)))
@@ -119,14 +119,14 @@ class Anytime(BaseModel):
         num_tokens = total_usage(pool).num_tokens
         if not num_tokens and any(candidate.score is not None for candidate in pool):
             raise InvalidInputError(
-                "anytime: expected endpoints that count tokens, as a bound on them is set, got replies without a "
-                "count; set a margin in its place"
+                "anytime: expected endpoints that count tokens, because a token budget is set, got replies without a "
+                "count; set a margin instead"
             )
         return num_tokens >= self.token_budget * (turn + 1) / config.num_turns
 
 
 def _lead(pool: Sequence[Candidate]) -> float:
-    """Return how far the best is ahead of the best that differs; 0 without one."""
+    """Return the lead of the best reply over the best one that differs; 0 without one."""
     scores = {candidate.rollout.conversation: candidate.score for candidate in pool if candidate.score is not None}
     best = sorted(scores.values(), reverse=True)
     return best[0] - best[1] if len(best) > 1 else 0.0
@@ -135,17 +135,17 @@ def _lead(pool: Sequence[Candidate]) -> float:
 class Beam(BaseModel):
     """Keep the best `width` partial conversations of each seed, and N replies to each: a tree search over the turns.
 
-    Every branch has a user of its own. The reward compares conversations with different histories here. `width` 1 is
+    Every branch has a user of its own. The reward then compares conversations with different histories. `width` 1 is
     `Greedy`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     width: int = Field(default=2, ge=1)
-    """B: partial conversations kept of each seed; equal ones count once."""
+    """Partial conversations kept per seed; equal ones count once."""
 
     def max_calls(self, config: BestOfNConfig) -> int:
-        """As many as `Greedy` makes for the first turn, and `width` times as many for each further one."""
+        """Return as many calls as `Greedy` makes for the first turn, and `width` times as many for each further one."""
         return (1 + self.width * (config.num_turns - 1)) * (config.num_candidates + 1)
 
     async def __call__(
@@ -171,7 +171,7 @@ class Whole(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def max_calls(self, config: BestOfNConfig) -> int:
-        """A reply and a user's message at every turn of N conversations."""
+        """Return the calls for a reply and a user message at every turn of N conversations."""
         return config.num_candidates * config.num_turns * 2
 
     async def __call__(

@@ -6,7 +6,7 @@ from typing import Any
 from gymnasium.utils import seeding
 
 from music.conversation import Conversation
-from music_envs.chat.episode import ChatSnapshot, Episode, begin_info, step_info
+from music_envs.chat.episode import ChatSnapshot, Episode
 from music_envs.chat.validation import (
     NO_CONTEXT,
     IsDone,
@@ -27,7 +27,7 @@ __all__ = ["AsyncChatEnv"]
 
 
 class AsyncChatEnv:
-    """A conversation with a simulated user whose `reset` and `step` are awaited; otherwise the same as `ChatEnv`.
+    """`ChatEnv` with a `reset` and a `step` that you await.
 
     Args:
         num_turns, user, reward, reward_mode, seeds, personas, is_done: As for `ChatEnv`.
@@ -81,7 +81,7 @@ class AsyncChatEnv:
         self._episode = None
         self._episode = await self._world.begin(generator, seed_index)
         self._generator = generator
-        return self._episode.conversation, begin_info(self._episode)
+        return self._episode.conversation, self._episode.info
 
     async def step(self, action: str) -> tuple[Conversation, float, bool, bool, dict[str, Any]]:
         """Reply to the user; see `ChatEnv.step`. The reward function runs on a thread."""
@@ -90,7 +90,7 @@ class AsyncChatEnv:
         after = await self._world.reply(before, action)
         (reward,), (after,) = await asyncio.to_thread(self._world.reward, [before], [after])
         self._episode = after
-        return after.conversation, reward, after.is_terminated, after.is_truncated, step_info(after)
+        return after.conversation, reward, after.is_terminated, after.is_truncated, after.info
 
     def snapshot(self) -> ChatSnapshot:
         """Return the state of the environment; see `ChatEnv.snapshot`."""

@@ -1,4 +1,4 @@
-"""`music/Chat-v0`: one conversation as a Gymnasium environment. The agent is the assistant; the world is the user."""
+"""`music/Chat-v0`: one conversation as a Gymnasium environment. The agent plays the assistant."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import gymnasium
 
 from music.aio import run_in_background
 from music.conversation import Conversation
-from music_envs.chat.episode import ChatSnapshot, Episode, begin_info, step_info, transcript
+from music_envs.chat.episode import ChatSnapshot, Episode, transcript
 from music_envs.chat.validation import (
     NO_CONTEXT,
     IsDone,
@@ -47,8 +47,8 @@ class ChatEnv(gymnasium.Env[Conversation, str]):
     All rewards come from scores of the conversation up to its last reply. The `reward_mode` is one of:
     - `terminal`: 0 before the end, and the score at the end (the paper's).
     - `per_turn`: after every reply, the score of the conversation so far.
-    - `difference`: after every reply, what it added to the score, which is 0 before the first one. The rewards of an
-      episode add up to the terminal one.
+    - `difference`: after every reply, what it added to the score, which is 0 before the first reply. The rewards of an
+      episode add up to the terminal reward.
 
     A step that an error cuts short has the reward 0, `truncated` and the stop reason `error`; do not learn from it.
 
@@ -65,7 +65,7 @@ class ChatEnv(gymnasium.Env[Conversation, str]):
       `num_turns`, because a wrapper truncates without the reward.
 
     ## Information
-    Always `seed_index`, `turn` (replies so far), `user` (the user's name), `persona` (that of the user, or None) and
+    Always `seed_index`, `turn` (replies so far), `user` (the user's name), `persona` (its, or None) and
     `usage` (`num_calls`, `prompt_tokens` and `completion_tokens` of the user's calls). In every step `stop_reason`
     (None while the episode continues); `score` if the conversation was scored; `error` (text) after an error.
 
@@ -81,9 +81,9 @@ class ChatEnv(gymnasium.Env[Conversation, str]):
         reward_mode: See Rewards.
         seeds: The contexts to start from: conversations, or `sandbox`, or a preference file, folder or hub id, for the
             prompts of its pairs. By default one empty conversation, which the user opens.
-        personas: Define the users, one drawn per episode: personas, or a file of them. By default anyone.
+        personas: Define the users, one drawn per episode: personas, or a file of them. By default users have none.
         is_done: Whether a conversation ends after a user message. By default never.
-        render_mode: None or `ansi`, a transcript.
+        render_mode: None or `ansi` for a transcript.
 
     Raises:
         TypeError: There is no such argument; the error names the nearest one.
@@ -149,7 +149,7 @@ class ChatEnv(gymnasium.Env[Conversation, str]):
         self._episode = run_in_background(self._world.begin(generator, seed_index))
         super().reset(seed=plain_seed(seed))
         self.np_random.bit_generator.state = generator.bit_generator.state
-        return self._episode.conversation, begin_info(self._episode)
+        return self._episode.conversation, self._episode.info
 
     def step(self, action: str) -> tuple[Conversation, float, bool, bool, dict[str, Any]]:
         """Reply to the user.
@@ -163,7 +163,7 @@ class ChatEnv(gymnasium.Env[Conversation, str]):
         after = run_in_background(self._world.reply(before, action))
         (reward,), (after,) = self._world.reward([before], [after])
         self._episode = after  # only now: a step that raises leaves the episode unchanged
-        return after.conversation, reward, after.is_terminated, after.is_truncated, step_info(after)
+        return after.conversation, reward, after.is_terminated, after.is_truncated, after.info
 
     def snapshot(self) -> ChatSnapshot:
         """Return the state of the environment: its episode and its generator; see `restore`."""
@@ -175,11 +175,11 @@ class ChatEnv(gymnasium.Env[Conversation, str]):
         The same replies then give the same episode, if the user's endpoint answers equal requests alike.
 
         Returns:
-            The observation and the info as of then.
+            The observation and the info of that state.
 
         Raises:
             ResetNeeded: The snapshot was taken before the first reset.
-            InvalidInputError: It is no snapshot.
+            InvalidInputError: The argument is not a snapshot.
         """
         episode = require_begun(snapshot)
         self.np_random.bit_generator.state = snapshot.generator
@@ -193,5 +193,5 @@ class ChatEnv(gymnasium.Env[Conversation, str]):
         return transcript(self._episode.conversation) if self._episode else ""
 
     def close(self) -> None:
-        """Close the environment, and the user's endpoint if it was opened here; closing again is fine."""
+        """Close the environment, and the user's endpoint if it was opened here; closing again does nothing."""
         run_in_background(self._world.aclose())

@@ -1,25 +1,25 @@
-"""`Episode`: one conversation as an environment sees it, and what is reported of it; `ChatSnapshot`, to go back."""
+"""`Episode`: one conversation of an environment, with its info; `ChatSnapshot`: a state to return to."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from music.conversation import Conversation, StopReason
 from music.pairs import Usage
 from music_agents.personas import Persona
 
-__all__ = ["ChatSnapshot", "Episode", "begin_info", "step_info", "transcript"]
+__all__ = ["ChatSnapshot", "Episode", "transcript"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Episode:
-    """The state of an episode. It never changes: every step makes a new one, so an earlier one can be resumed.
+    """The state of an episode. It is immutable: every step makes a new one, so you can resume an earlier one.
 
     Attributes:
         conversation: All messages so far.
         seed_index: Which of the seeds it grew from.
         seed: Makes the seeds of all requests to the user.
-        user: The name of whoever plays the user.
+        user: Name of the model or role that plays the user.
         persona: Defines the user; None for anyone.
         turn: Replies given so far.
         score: Of the conversation up to the last reply, if the reward mode scored it.
@@ -46,7 +46,7 @@ class Episode:
 
     @property
     def is_terminated(self) -> bool:
-        """Whether the task is over, so that nothing is to be expected beyond it."""
+        """Whether the task is over; no reward follows."""
         return self.stop_reason not in (None, StopReason.ERROR)
 
     @property
@@ -56,8 +56,29 @@ class Episode:
 
     @property
     def info(self) -> dict[str, Any]:
-        """The info that came with the last observation."""
-        return step_info(self) if self.turn else begin_info(self)
+        """What Gymnasium calls the info of the last observation; `stop_reason` is missing right after a reset."""
+        info: dict[str, Any] = {
+            "seed_index": self.seed_index,
+            "turn": self.turn,
+            "user": self.user,
+            "persona": self.persona.describe() if self.persona else None,
+            "usage": {
+                "num_calls": self.usage.num_calls,
+                "prompt_tokens": self.usage.prompt_tokens,
+                "completion_tokens": self.usage.completion_tokens,
+            },
+        }
+        if self.turn or self.stop_reason:
+            info["stop_reason"] = self.stop_reason
+        if self.score is not None:
+            info["score"] = self.score
+        if self.error:
+            info["error"] = self.error
+        return info
+
+    def failed(self, error: object) -> "Episode":
+        """Return the episode ended by an error."""
+        return replace(self, stop_reason=StopReason.ERROR, error=str(error))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,32 +92,6 @@ class ChatSnapshot:
 
     episode: Episode | None
     generator: Mapping[str, Any]
-
-
-def begin_info(episode: Episode) -> dict[str, Any]:
-    """Return the info of a `reset`."""
-    usage = episode.usage
-    return {
-        "seed_index": episode.seed_index,
-        "turn": episode.turn,
-        "user": episode.user,
-        "persona": episode.persona.describe() if episode.persona else None,
-        "usage": {
-            "num_calls": usage.num_calls,
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-        },
-    }
-
-
-def step_info(episode: Episode) -> dict[str, Any]:
-    """Return the info of a `step`."""
-    info = begin_info(episode) | {"stop_reason": episode.stop_reason}
-    if episode.score is not None:
-        info["score"] = episode.score
-    if episode.error:
-        info["error"] = episode.error
-    return info
 
 
 def transcript(conversation: Conversation) -> str:

@@ -1,4 +1,4 @@
-"""`play_episodes`: many episodes of a policy, side by side, with their rewards."""
+"""`play_episodes`: many episodes of a policy, played concurrently, with their rewards."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from gymnasium.utils import seeding
 
 from music.aio import finish_all, run_in_background
-from music.conversation import StopReason
 from music.errors import InvalidInputError
 from music.llm.chat import EndpointError
 from music.reward.tokens.contract import UnscorableError
@@ -21,12 +20,12 @@ __all__ = ["PlayedEpisode", "play_episodes"]
 
 @dataclass(frozen=True, slots=True)
 class PlayedEpisode:
-    """An episode that was played.
+    """A finished episode.
 
     Attributes:
         seed: Its seed.
-        episode: Its end: the conversation, the score, the stop reason, the user's usage.
-        rewards: Of its steps.
+        episode: Its final state: the conversation, the score, the stop reason, the user's usage.
+        rewards: One per step.
     """
 
     seed: int
@@ -35,21 +34,21 @@ class PlayedEpisode:
 
     @property
     def total(self) -> float | None:
-        """The sum of the rewards; None where an error cut the episode short."""
+        """The sum of the rewards; None if an error cut the episode short."""
         return None if self.episode.is_truncated else sum(self.rewards)
 
 
 def play_episodes(world: ChatWorld, policy: Policy, seeds: Sequence[int]) -> list[PlayedEpisode]:
-    """Play an episode for each seed, as `ChatEnv` does after `reset(seed=...)`, all side by side.
+    """Play one episode per seed, all concurrently; each is what `ChatEnv` plays after `reset(seed=...)`.
 
-    In every turn the policy is asked once, for all running conversations; then all users are asked at once, and all
-    scores are taken in one call. An episode is cut short if its user fails permanently, or if the policy has no reply
+    Every turn calls the policy once for all running conversations. It then asks all users at once and scores all
+    conversations in one call. An episode is cut short if its user fails permanently, or if the policy has no reply
     or one that cannot be scored; the others are not affected.
 
     Args:
         world: The user and the reward, with the arguments of `ChatEnv`; you close it.
         policy: Plays the assistant.
-        seeds: Of the episodes: with the same seeds, policies meet the same users at the same starts.
+        seeds: One per episode. With the same seeds, policies meet the same users at the same starts.
 
     Returns:
         The episodes, in the order of their seeds. `compare_grades` compares the `total`s of two policies.
@@ -68,11 +67,11 @@ def play_episodes(world: ChatWorld, policy: Policy, seeds: Sequence[int]) -> lis
 
 
 def _take_turn(world: ChatWorld, policy: Policy, live: Sequence[PlayedEpisode]) -> list[PlayedEpisode]:
-    """Let the policy reply in all episodes and the users answer, and reward the step."""
+    """Play one turn of all episodes: the policy replies, the users answer, the step is rewarded."""
     before = [each.episode for each in live]
 
     async def answer(episode: Episode, reply: str | Exception) -> Episode:
-        return await world.reply(episode, reply) if isinstance(reply, str) else _cut_short(episode, reply)
+        return await world.reply(episode, reply) if isinstance(reply, str) else episode.failed(reply)
 
     answers = [answer(episode, reply) for episode, reply in zip(before, _replies(policy, before), strict=True)]
     rewarded = _rewarded(world, before, run_in_background(finish_all(answers)))
@@ -83,32 +82,27 @@ def _take_turn(world: ChatWorld, policy: Policy, live: Sequence[PlayedEpisode]) 
 
 
 def _replies(policy: Policy, episodes: Sequence[Episode]) -> list[str | Exception]:
-    """Return a reply to each episode, or why there is none."""
+    """Return a reply to each episode, or the error that prevented it."""
     try:
         replies = policy([episode.conversation for episode in episodes])
     except (EndpointError, RoleFailedError) as error:
         return [error] * len(episodes)
     require_num(len(episodes), "replies of the policy", replies)
-    return [_checked(reply) for reply in replies]
-
-
-def _checked(reply: str) -> str | Exception:
-    try:
-        require_action(reply)
-    except InvalidInputError as error:
-        return error
-    return reply
+    checked: list[str | Exception] = []
+    for reply in replies:
+        try:
+            require_action(reply)
+            checked.append(reply)
+        except InvalidInputError as error:
+            checked.append(error)
+    return checked
 
 
 def _rewarded(world: ChatWorld, before: Sequence[Episode], after: Sequence[Episode]) -> list[tuple[float, Episode]]:
-    """Reward a step of each episode, in one call if all can be scored; cut those short that cannot."""
+    """Reward a step of each episode, in one call if all can be scored; those that cannot end with an error."""
     try:
         return list(zip(*world.reward(before, after), strict=True))
     except UnscorableError as error:
         if len(after) == 1:
-            return [(0.0, _cut_short(after[0], error))]
+            return [(0.0, after[0].failed(error))]
         return [_rewarded(world, [was], [now])[0] for was, now in zip(before, after, strict=True)]
-
-
-def _cut_short(episode: Episode, error: object) -> Episode:
-    return replace(episode, stop_reason=StopReason.ERROR, error=str(error))

@@ -1,6 +1,6 @@
-"""What chat environments accept and refuse: arguments, resets, actions, snapshots, and one value per environment.
+"""Checks of what chat environments are given: arguments, resets, actions, snapshots, one value per environment.
 
-Everything that is refused raises before anything is drawn or sent, so an environment is unchanged after an error.
+Every check raises before anything is drawn or sent, so an error leaves the environment unchanged.
 """
 
 import inspect
@@ -50,7 +50,7 @@ REPLIES = ReplySpace()
 
 
 def refuses_unknown_arguments(init: Callable[P, None]) -> Callable[P, None]:
-    """Let a constructor name the nearest argument that it takes where it gets an unknown one."""
+    """Make a constructor name its nearest argument when it gets an unknown one."""
     known = [name for name in inspect.signature(init).parameters if name != "self"]
     owner = init.__qualname__.partition(".")[0]
 
@@ -66,10 +66,10 @@ def refuses_unknown_arguments(init: Callable[P, None]) -> Callable[P, None]:
 
 
 def require_count(name: str, count: object) -> int:
-    """Return a whole number of at least 1.
+    """Return a count as an int.
 
     Raises:
-        InvalidInputError: It is none.
+        InvalidInputError: It is not a whole number of at least 1.
     """
     if not isinstance(count, Integral) or int(count) < 1:
         raise InvalidInputError(f"expected {name} to be a whole number of at least 1, got {count!r}")
@@ -77,10 +77,10 @@ def require_count(name: str, count: object) -> int:
 
 
 def require_callable(name: str, value: object, expected: str) -> None:
-    """Refuse what cannot be called.
+    """Require a callable.
 
     Raises:
-        InvalidInputError: It cannot.
+        InvalidInputError: The value cannot be called.
     """
     if not callable(value):
         raise InvalidInputError(f"expected {name} to be {expected}, got {value!r}")
@@ -101,7 +101,7 @@ def read_seed_argument(seeds: SeedsLike) -> tuple[Conversation, ...]:
 
 
 def read_persona_argument(personas: PersonasLike) -> tuple[Persona, ...]:
-    """Return the personas that users may have; none for anyone.
+    """Return the personas that users may have; with none, users have no persona.
 
     Raises:
         InvalidInputError: They cannot be read.
@@ -112,7 +112,7 @@ def read_persona_argument(personas: PersonasLike) -> tuple[Persona, ...]:
 
 
 def _all_of(kind: type[T], values: Sequence[T], what: str) -> tuple[T, ...]:
-    """Return values that are all of one kind; a single value is not taken for a sequence."""
+    """Return values that are all of one kind; a single value does not count as a sequence."""
     found = () if isinstance(values, kind) else tuple(values)
     if isinstance(values, kind) or not all(isinstance(value, kind) for value in found):
         raise InvalidInputError(f"expected a sequence of {kind.__name__} as {what}; got {values!r:.200}")
@@ -147,18 +147,18 @@ def autoreset_mode_of(mode: AutoresetMode | str) -> AutoresetMode:
 
 
 def generator_for(seed: int | None, generator: np.random.Generator) -> np.random.Generator:
-    """Return what a reset draws from: a new generator of a seed, or without one a copy of the generator so far.
+    """Return the generator of a reset: a new one from the seed, or without a seed a copy of the current one.
 
-    A reset that raises thereby draws nothing.
+    The caller keeps it only if the reset succeeds, so a reset that raises draws nothing.
 
     Raises:
-        gymnasium.error.Error: The seed is no whole number of at least 0.
+        gymnasium.error.Error: The seed is not a whole number of at least 0.
     """
     return deepcopy(generator) if seed is None else seeding.np_random(plain_seed(seed))[0]
 
 
 def plain_seed(seed: int | None) -> int | None:
-    """Return a seed of numpy's integer types, which Gymnasium refuses, as Python's own; others unchanged."""
+    """Return a numpy integer as an int, because Gymnasium refuses it; others unchanged."""
     return int(cast(int, seed)) if isinstance(seed, np.integer) else seed
 
 
@@ -178,14 +178,14 @@ def read_seed_index(options: Mapping[str, Any], num_seeds: int) -> int | None:
     return int(index)
 
 
-# Actions and snapshots; `env` is which of many environments they are for
+# Actions and snapshots; `env` is the index of a vector environment's environment
 
 
 def require_action(action: object, env: int | None = None) -> None:
-    """Refuse what is no reply.
+    """Require a reply of `ReplySpace`.
 
     Raises:
-        InvalidInputError: It is no text, or blank, too long, or not encodable.
+        InvalidInputError: The action is not a string, or it is blank, too long or not encodable.
     """
     if action in REPLIES:
         return
@@ -201,10 +201,10 @@ def require_action(action: object, env: int | None = None) -> None:
 
 
 def require_running(episode: Episode | None, env: int | None = None) -> Episode:
-    """Return the episode if it can continue.
+    """Return an episode that can continue.
 
     Raises:
-        ResetNeeded: It is over or never began.
+        ResetNeeded: The episode is over or never began.
     """
     if episode is None or episode.stop_reason is not None:
         raise ResetNeeded(f"{_place(env)}the episode is over or never began: call reset() before step()")
@@ -215,8 +215,8 @@ def require_begun(snapshot: ChatSnapshot, env: int | None = None) -> Episode:
     """Return the episode of a snapshot.
 
     Raises:
-        ResetNeeded: It was taken before the first reset.
-        InvalidInputError: It is no snapshot.
+        ResetNeeded: The snapshot was taken before the first reset.
+        InvalidInputError: The argument is not a snapshot.
     """
     if not isinstance(snapshot, ChatSnapshot):
         raise InvalidInputError(f"{_place(env)}expected a snapshot of one environment, got {type(snapshot).__name__}")
@@ -233,10 +233,10 @@ def _place(env: int | None) -> str:
 
 
 def require_num(num_envs: int, what: str, values: object) -> None:
-    """Refuse what is not one value per environment, such as a single text, which is a sequence too.
+    """Require one value per environment; a single string does not count as a sequence.
 
     Raises:
-        InvalidInputError: It is not.
+        InvalidInputError: The values are no sequence, or their number differs.
     """
     many = values if isinstance(values, Sequence | np.ndarray) and not isinstance(values, str | bytes) else None
     if many is None or len(many) != num_envs:
@@ -245,7 +245,7 @@ def require_num(num_envs: int, what: str, values: object) -> None:
 
 
 def unmasked(num_envs: int, mask: Any) -> list[int]:
-    """Return which environments a reset is for: all of them without a mask.
+    """Return the indices of the environments to reset: all of them without a mask.
 
     Raises:
         InvalidInputError: The mask is not a boolean per environment, at least one of them true.
@@ -260,10 +260,10 @@ def unmasked(num_envs: int, mask: Any) -> list[int]:
 def seeds_by_env(
     num_envs: int, seed: int | Sequence[int | None] | None, chosen: Sequence[int]
 ) -> dict[int, int | None]:
-    """Return the seed of each chosen environment: `seed + i` for environment `i`, or the one at its place.
+    """Return the seed of each chosen environment: `seed + i` for environment `i`, or item `i` of a sequence.
 
     Raises:
-        InvalidInputError: There is not one per environment.
+        InvalidInputError: A sequence does not have one seed per environment.
     """
     if seed is None or isinstance(seed, Integral):
         return {i: None if seed is None else int(seed) + i for i in chosen}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from music.aio import finish_all, run_in_background
 from music.conversation import Conversation
 from music_envs.chat.env import ChatEnv
-from music_envs.chat.episode import ChatSnapshot, Episode, begin_info, step_info, transcript
+from music_envs.chat.episode import ChatSnapshot, Episode, transcript
 from music_envs.chat.validation import (
     NO_CONTEXT,
     IsDone,
@@ -44,16 +44,16 @@ Steps = tuple[Conversations, NDArray[np.float64], NDArray[np.bool_], NDArray[np.
 class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
     """Conversations with simulated users that all step at once; `gymnasium.make_vec("music/Chat-v0", ...)`.
 
-    In a step all users are asked concurrently, on one event loop, and all scores are taken in one call. Observations
-    and actions are tuples. Step for step it gives what as many `ChatEnv` give, in all of Gymnasium's autoreset modes.
+    A step asks all users concurrently, on one event loop, and scores all conversations in one call. Observations and
+    actions are tuples. The results equal those of `num_envs` separate `ChatEnv`, in all of Gymnasium's autoreset modes.
     A step that raises changes no conversation and no generator: a retry begins the same episodes.
 
     Args:
-        num_envs: How many.
+        num_envs: Number of conversations.
         num_turns, user, reward, reward_mode, seeds, personas, is_done: As for `ChatEnv`.
-        autoreset_mode: When the next episode follows one that is over: in the next step, which ignores its action (the
-            default), in the same step, or not at all.
-        render_mode: None or `ansi`, transcripts.
+        autoreset_mode: When an episode that is over is reset: in the next step, which ignores its action (the default),
+            in the same step, or never (you reset it).
+        render_mode: None or `ansi` for transcripts.
 
     Raises:
         InvalidInputError: An argument has a wrong value.
@@ -133,11 +133,12 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
 
         Raises:
             InvalidInputError: An action is not a reply, or a score is not finite.
-            ResetNeeded: An episode never began, or it is over and you do the resets.
+            ResetNeeded: An episode never began, or it is over and resets are yours.
             EndpointError, RoleFailedError: The user of a new episode gave no first message.
         """
         require_num(self.num_envs, "replies", actions)
-        fresh = self._over() if self.autoreset_mode is AutoresetMode.NEXT_STEP else []
+        is_next_step = self.autoreset_mode is AutoresetMode.NEXT_STEP
+        fresh = [i for i, each in enumerate(self._episodes) if is_next_step and each and each.stop_reason]
         going = [i for i in range(self.num_envs) if i not in fresh]
         before = [require_running(self._episodes[i], i) for i in going]
         for i in going:
@@ -167,10 +168,10 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
         )
 
     def restore(self, snapshots: Sequence[ChatSnapshot]) -> tuple[Conversations, dict[str, Any]]:
-        """Return to snapshots, which may have been taken at different times; see `ChatEnv.restore`.
+        """Return to snapshots, which may be from different times; see `ChatEnv.restore`.
 
         Returns:
-            The observations and infos as of then.
+            The observations and infos of that state.
 
         Raises:
             InvalidInputError: There is not one per environment, or one is no snapshot.
@@ -190,11 +191,8 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
         return tuple(transcript(conversation) for conversation in self._observations())
 
     def close_extras(self) -> None:
-        """Close the environments, and the users' endpoint if it was opened here."""
+        """Close the environments, and the users' endpoint if it was opened here; `close` calls this."""
         run_in_background(self._world.aclose())
-
-    def _over(self) -> list[int]:
-        return [i for i, episode in enumerate(self._episodes) if episode and episode.stop_reason is not None]
 
     def _observations(self) -> Conversations:
         return tuple(episode.conversation if episode else Conversation() for episode in self._episodes)
@@ -207,7 +205,7 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
         return infos
 
     def _taken(self, steps: Mapping[int, tuple[Episode, float]], begun: Mapping[int, Episode]) -> Steps:
-        """Store and return the result of a step: for each environment a step, a beginning, or both in this order."""
+        """Store and return the results of a step: each environment took a step, began an episode, or did both."""
         rewards = np.zeros(self.num_envs)
         terminations, truncations = np.zeros((2, self.num_envs), dtype=np.bool_)
         infos: dict[str, Any] = {}
@@ -216,12 +214,12 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
             if i in steps:
                 episode, rewards[i] = steps[i]
                 terminations[i], truncations[i] = episode.is_terminated, episode.is_truncated
-                info = step_info(episode)
+                info = episode.info
                 self._episodes[i] = episode
             if i in begun:
                 if i in steps:
                     infos = self._add_info(infos, {"final_obs": self._observations()[i], "final_info": info}, i)
-                info = begin_info(begun[i])
+                info = begun[i].info
                 self._episodes[i] = begun[i]
             infos = self._add_info(infos, info, i)
         return self._observations(), rewards, terminations, truncations, infos

@@ -1,4 +1,4 @@
-"""`ChatWorld`: the user and the reward of a chat, which environments of every kind share."""
+"""`ChatWorld`: the user and the reward of a chat. All chat environments and adapters use one."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,7 @@ from music.llm.chat import ChatModel, EndpointError, RequestRejectedError
 from music.llm.endpoints import load_model
 from music.reward.functions import load_reward
 from music_agents.failures import RoleFailedError
+from music_agents.roles import RoleView
 from music_envs.chat.episode import Episode
 from music_envs.chat.validation import (
     NO_CONTEXT,
@@ -29,7 +30,7 @@ from music_envs.chat.validation import (
     require_callable,
     require_count,
 )
-from music_envs.players import as_user, view
+from music_envs.players import as_user
 from music_envs.scoring import checked_scores, load_growing_reward
 
 __all__ = ["ChatWorld", "RewardMode"]
@@ -39,14 +40,14 @@ MAX_OPENINGS = 3
 
 RewardMode = Literal["terminal", "per_turn", "difference"]
 """`terminal`: the score of the whole conversation, at its end (the paper's). `per_turn`: after every reply, the score
-of the conversation so far. `difference`: after every reply, what it added to that score, which before the first one is
-taken to be 0; so the rewards of an episode add up to the terminal one (a potential-based reward, Ng et al. 1999)."""
+of the conversation so far. `difference`: after every reply, what it added to that score, which is 0 before the first
+one. The rewards of an episode then add up to the terminal one (potential-based rewards, Ng et al. 1999)."""
 
 
 class ChatWorld:
-    """Begins episodes, answers replies and rewards them; it keeps no episode itself.
+    """Begins episodes, answers replies and rewards them. It stores no episode.
 
-    `play_episodes` and the adapters to RL libraries take one.
+    `play_episodes` and the adapters to RL libraries take a world.
 
     Args:
         num_turns, user, reward, reward_mode, seeds, personas, is_done: As for `ChatEnv`.
@@ -97,14 +98,14 @@ class ChatWorld:
         self._user_name = str(getattr(player, "name", type(player).__name__))
 
     async def begin(self, generator: np.random.Generator, seed_index: int | None = None) -> Episode:
-        """Draw an episode, and let the user open it where its seed does not end with the user already.
+        """Draw an episode, and let the user open it unless its seed already ends with the user.
 
-        An opening that fails is tried again, a few times. If the endpoint may recover, the same episode is opened, so
-        that an outage does not change which episode begins. Else another one is drawn.
+        An opening that fails is tried up to three times. If the endpoint may recover, the same episode is tried again:
+        an outage does not change which episode begins. Otherwise another one is drawn.
 
         Args:
             generator: Draws the seed context, the seed of the user's sampling and the persona.
-            seed_index: In place of the first draw.
+            seed_index: Used instead of the first draw.
 
         Raises:
             ClosedEnvironmentError: The world is closed.
@@ -131,11 +132,11 @@ class ChatWorld:
         return read_seed_index(options or {}, len(self._seeds))
 
     def take_up(self, conversation: Conversation, seed: int) -> Episode:
-        """Return an episode that continues a conversation of your own data set.
+        """Return an episode that starts from a conversation of your own data set.
 
         Args:
             conversation: It ends with the user.
-            seed: Makes the user's sampling and chooses the persona; it is the episode's `seed_index` too.
+            seed: Fixes the user's sampling and chooses the persona; it is also the episode's `seed_index`.
 
         Raises:
             InvalidInputError: The conversation does not end with the user.
@@ -146,7 +147,7 @@ class ChatWorld:
         return Episode(conversation=conversation, seed_index=seed, seed=seed, user=self._user_name, persona=persona)
 
     async def reply(self, episode: Episode, action: str) -> Episode:
-        """Add the assistant's reply and the user's answer; a user that fails ends the episode with an error.
+        """Add the assistant's reply and the user's answer. If the user fails, the episode ends with an error.
 
         Raises:
             ClosedEnvironmentError: The world is closed.
@@ -160,18 +161,18 @@ class ChatWorld:
         try:
             answered = await self._ask_user(replied)
         except (EndpointError, RoleFailedError) as error:
-            return replace(replied, stop_reason=StopReason.ERROR, error=str(error))
+            return replied.failed(error)
         is_done = self._is_done is not None and self._is_done(answered.conversation)
         return replace(answered, stop_reason=StopReason.USER_DONE) if is_done else answered
 
     def reward(self, before: Sequence[Episode], after: Sequence[Episode]) -> tuple[list[float], list[Episode]]:
-        """Reward one step of each episode; all conversations that need a score are scored in one call.
+        """Reward one step of each episode. All conversations that need a score are scored in one call.
 
-        A step that an error cut short has the reward 0, whatever the mode.
+        A step that an error cut short has the reward 0 in every mode.
 
         Args:
             before: The episodes before their step.
-            after: The same after it.
+            after: The same episodes after it.
 
         Returns:
             The rewards, and the episodes with their scores.
@@ -189,7 +190,7 @@ class ChatWorld:
         return rewards, scored
 
     async def aclose(self) -> None:
-        """Close the world, and the endpoints that were opened here; closing again is fine."""
+        """Close the world and the endpoints that it opened; closing again does nothing."""
         self._is_closed = True
         if self._close_reward is not None:
             await asyncio.to_thread(self._close_reward)  # it waits for the background loop, which may be this one
@@ -210,15 +211,16 @@ class ChatWorld:
         )
 
     async def _ask_user(self, episode: Episode) -> Episode:
-        seen = view(
-            episode.conversation,
-            "user",
+        view = RoleView(
+            conversation=episode.conversation,
+            side="chosen",
+            part="user",
             turn=episode.turn,
             num_turns=self._num_turns,
-            index=episode.seed_index,
-            seed=episode.seed,
+            pair=episode.seed_index,
+            run_seed=episode.seed,
             persona=episode.persona,
         )
-        answer = await self._user(seen)
+        answer = await self._user(view)
         conversation = episode.conversation.user(answer.text)
         return replace(episode, conversation=conversation, usage=episode.usage + answer.usage)

@@ -1,4 +1,4 @@
-"""`check_chat_env`, and the rules on what an environment does: how it starts, goes back, refuses and closes."""
+"""`check_chat_env`, and the rules about an environment: how it starts, restores, refuses and closes."""
 
 import pickle
 from collections.abc import Callable, Sequence
@@ -23,18 +23,18 @@ NO_REPLIES: tuple[object, ...] = (None, 7, "", " \n", "\ud800", "x" * 1_000_001)
 def check_chat_env(make: Callable[[], gymnasium.Env[Conversation, str]], *, seed: int = 0) -> None:
     """Check that a chat environment keeps the rules that agents, learners and searches rely on.
 
-    The rules, by name: `gymnasium` (its `check_env` passes), `turns` (every observation adds the reply and one message
-    of the user, and the episode ends), `ends` (`terminated` and `truncated` apart, with their stop reasons),
-    `info` (its keys; what an episode keeps, and usage that only grows), `reward` (what the attribute `reward_mode`
-    promises, if there is one; the rewards of `difference` add up to the score), `determinism` (`reset(seed)` fixes this
-    episode and the next), `options` (`seed_index` chooses where an episode starts), `independence` (environments
-    neither change nor close one another), `snapshot` (`restore` goes back, here and in another environment, bit by bit
-    and as often as asked, but not to before the start), `refusal` (what is no reply, or comes before the start or after
-    the end, raises and harms nothing) and `close` (twice is fine).
+    The rules, by name: `gymnasium` (its `check_env` passes), `turns` (every observation adds the reply and one user
+    message, and the episode ends), `ends` (`terminated` and `truncated` agree with the stop reasons), `info` (it has
+    its keys, some never change, and usage only grows), `reward` (rewards follow the attribute `reward_mode`, if there
+    is one; those of `difference` add up to the score), `determinism` (`reset(seed)` fixes this episode and the next),
+    `options` (`seed_index` chooses where an episode starts), `independence` (environments neither change nor close one
+    another), `snapshot` (`restore` is exact and repeatable, here and in another environment, but refuses a snapshot
+    from before the first reset), `refusal` (an invalid action, or one before the start or after the end, raises and
+    changes nothing) and `close` (closing twice is fine).
 
     Args:
         make: Returns a fresh environment, always with the same arguments; its wrappers are removed.
-        seed: Of the episodes that are played.
+        seed: Seed of the episodes.
 
     Raises:
         BrokenRuleError: A rule is broken; the message names it and shows the values.
@@ -62,7 +62,7 @@ def check_chat_env(make: Callable[[], gymnasium.Env[Conversation, str]], *, seed
 
 
 def _check_gymnasium(env: Any) -> None:
-    try:  # without a spec it cannot make other render modes, and warns
+    try:  # Without a spec it cannot make other render modes, and warns.
         check_env(env, skip_render_check=env.spec is None)
     except (AssertionError, AttributeError, TypeError, ValueError, gymnasium.error.Error) as error:
         raise BrokenRuleError("gymnasium", "its check_env to pass", error) from error

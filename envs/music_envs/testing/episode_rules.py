@@ -1,4 +1,4 @@
-"""The rules on what an episode shows: its turns, its end, its infos and its rewards."""
+"""The rules about one episode: its turns, its end, its infos and its rewards."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,7 +11,7 @@ from music_envs.testing.steps import BrokenRuleError, RecordedStep, shorten
 __all__ = ["check_ends", "check_info", "check_step_rewards", "check_turns"]
 
 TOLERANCE = 1e-6
-"""How far a reward may be from what its mode promises, relative to it."""
+"""Relative tolerance of rewards."""
 USAGE_KEYS = {"num_calls", "prompt_tokens", "completion_tokens"}
 RESET_KEYS = {"seed_index", "turn", "user", "persona", "usage"}
 LASTING_KEYS = ("seed_index", "user", "persona")
@@ -19,7 +19,7 @@ LASTING_KEYS = ("seed_index", "user", "persona")
 
 
 def check_turns(episode: Sequence[RecordedStep]) -> None:
-    """Check that every turn adds the reply, and until the end one message of the user."""
+    """Check that every turn adds the reply and, until the end, one user message."""
     for turn, now in enumerate(episode):
         if not now.is_over and now.observation.next_role != "assistant":
             raise BrokenRuleError("turns", f"the user to speak last in turn {turn}", now.observation)
@@ -42,7 +42,7 @@ def check_ends(episode: Sequence[RecordedStep]) -> None:
 
 
 def check_info(episode: Sequence[RecordedStep]) -> None:
-    """Check that every info has its keys, and continues the one before."""
+    """Check that every info has its keys and agrees with the previous info."""
     for turn, now in enumerate(episode):
         keys = RESET_KEYS | ({"stop_reason"} if turn else set())
         keys |= ({"score"} if now.terminated else set()) | ({"error"} if now.truncated else set())
@@ -66,7 +66,7 @@ def _check_continues(turn: int, was: dict[str, Any], now: dict[str, Any]) -> Non
 
 
 def check_step_rewards(mode: RewardMode | None, episode: Sequence[RecordedStep]) -> None:
-    """Check that the rewards are what their mode promises; without a known mode any reward is allowed."""
+    """Check the rewards against their mode; an unknown mode allows any reward."""
     if mode not in get_args(RewardMode):
         return
     total = 0.0

@@ -1,4 +1,4 @@
-"""Playing an environment: `RecordedStep`, playing an episode, comparing two to the last bit, and `BrokenRuleError`."""
+"""Playing an environment: `RecordedStep`, playing an episode, comparing episodes exactly, and `BrokenRuleError`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -26,12 +26,12 @@ class BrokenRuleError(CheckError):
         self.rule = rule
 
     def __str__(self) -> str:
-        """Name the rule, what it expects, and what came."""
+        """Return the rule, what it expects, and the value it got."""
         return f"rule {self.rule!r}: expected {self.args[1]}, got {shorten(self.args[2])}"
 
 
 def shorten(value: object) -> str:
-    """Return a value for a message, cut where it is long."""
+    """Return a value as text for a message, cut to 500 characters."""
     if isinstance(value, Exception):
         value = f"{type(value).__name__}: {value}"
     text = str(value.to_messages()) if isinstance(value, Conversation) else repr(value)
@@ -40,7 +40,7 @@ def shorten(value: object) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedStep:
-    """What a reset returned (an observation and an info), or a step."""
+    """The result of a reset (an observation and an info) or of a step."""
 
     observation: Conversation
     info: dict[str, Any]
@@ -56,7 +56,7 @@ class RecordedStep:
 
 
 def play(env: Any, seed: int | None = None) -> list[RecordedStep]:
-    """Play an episode; the replies depend on the turn alone."""
+    """Play an episode; the replies depend only on the turn."""
     return play_on(env, [begin(env, seed)])
 
 
@@ -80,7 +80,7 @@ def play_on(env: Any, steps: Sequence[RecordedStep]) -> list[RecordedStep]:
 
 
 def require_same(rule: str, when: str, expected: Sequence[RecordedStep], got: Sequence[RecordedStep]) -> None:
-    """Require equal steps, to the last bit."""
+    """Require exactly equal steps."""
     for turn, (wanted, came) in enumerate(zip(expected, got, strict=False)):
         for name in (field.name for field in fields(RecordedStep)):
             one, another = getattr(wanted, name), getattr(came, name)

@@ -1,6 +1,6 @@
 """Attention over packed rows: every segment sees its own path from the root, and nothing else.
 
-- `table`: `SegmentTable`, which keys the tokens of each segment see; all back-ends read it.
+- `table`: `SegmentTable`, which keys the tokens of each segment see. All back-ends use it.
 - `gather`, `flex`, `varlen`: the back-ends.
 - `backends`: which back-end a model uses, and which models are refused.
 """

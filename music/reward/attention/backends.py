@@ -1,6 +1,6 @@
-"""How a model gets an attention back-end for packed rows, and which models are refused because rewards would be wrong.
+"""Attention back-ends for packed rows, and the models that are refused because their rewards would be wrong.
 
-transformers also asks a registered function for the mask of each kind of layer. Ours returns a `CausalMask`, which is a
+transformers also asks a registered function for the mask of each kind of layer. Ours returns a `CausalMask`, a
 description instead of a tensor, and layers pass it to the back-end. So the window is the one that the model would use,
 even if its layers do not name it.
 """
@@ -45,16 +45,16 @@ _EXPECTED = (
     "expected a causal model whose layers attend through transformers' AttentionInterface (Gemma2, Qwen3, Llama)"
 )
 _LAYER_TYPES = {"full_attention", "sliding_attention"}
-# Arguments of layers that do not change which tokens see which, or how much.
+# Arguments of layers that do not change which tokens see which, or with what weight.
 _HARMLESS = {"position_ids", "use_cache", "cache_position", "output_attentions", "output_hidden_states", "return_dict"}
-_HEEDED = {"scaling", "dropout", "sliding_window", "softcap", "is_causal"}
+_USED = {"scaling", "dropout", "sliding_window", "softcap", "is_causal"}
 
 
 def choose_backend(device: torch.device, name: str | None = None) -> str:
-    """Return the back-end of this name; by default the fastest that works here.
+    """Return the name of a back-end that works on a device; by default the fastest.
 
     Raises:
-        InvalidInputError: There is no such back-end, or it does not work here.
+        InvalidInputError: There is no such back-end, or it does not work on the device.
     """
     if name is None:
         fastest_first = ("varlen", "flex", "gather") if device.type == "cuda" else ("gather",)
@@ -67,12 +67,12 @@ def choose_backend(device: torch.device, name: str | None = None) -> str:
 
 
 def _why_not(name: str, device: torch.device) -> str | None:
-    """Return why a back-end does not run on a device, None if it does."""
+    """Return why a back-end does not run on a device; None if it does."""
     return why_no_flash(device) if name == "varlen" else why_no_flex(device) if name == "flex" else None
 
 
 def use_backend(classifier: PreTrainedModel, name: str) -> None:
-    """Let a model attend by a back-end from now on; its saved checkpoints do not mention it.
+    """Switch a model to a back-end, which its saved checkpoints do not mention.
 
     Raises:
         PackedAttentionError: The model cannot attend to packed rows.
@@ -94,7 +94,7 @@ def use_backend(classifier: PreTrainedModel, name: str) -> None:
 
 
 def _guarded(attend: Attention) -> Attention:
-    """Wrap a back-end for transformers: refuse what it would get wrong, and note which layer attended."""
+    """Wrap a back-end for transformers: refuse calls that it would get wrong, and record which layer attended."""
 
     @wraps(attend)
     def attention(
@@ -112,7 +112,7 @@ def _guarded(attend: Attention) -> Attention:
             raise PackedAttentionError(
                 f"{type(module).__name__} attends to packed rows and was called without `segments`: score with "
                 "RewardModel or PackedScorer, or set_attn_implementation('eager') to use the model by itself. "
-                f"Or the model does not hand its layers what it was called with: {_EXPECTED}"
+                f"Or the model does not pass its arguments on to its layers: {_EXPECTED}"
             )
         if isinstance(attention_mask, CausalMask):  # some layers' windows are in the mask alone
             kwargs["sliding_window"], attention_mask = attention_mask.window, None
@@ -124,13 +124,13 @@ def _guarded(attend: Attention) -> Attention:
         segments.attended.add(layer)
         return attend(module, query, key, value, segments, **kwargs)
 
-    # What a compiled layer would trace here differs from row to row; flex compiles a kernel of its own.
+    # A compiled layer would trace this code anew for each row; flex compiles its own kernel.
     untraced: Attention = torch.compiler.disable(attention)  # type: ignore[no-untyped-call]
     return untraced
 
 
 def _require_row(query: Tensor, key: Tensor, segments: SegmentTable) -> None:
-    """Refuse tensors that do not belong to the row, which may be padded at its end."""
+    """Refuse tensors that do not match the row, which may be padded at its end."""
     num_filled = query.shape[2] - segments.num_queries
     if query.shape[0] != 1 or num_filled < 0:
         raise PackedAttentionError(
@@ -140,13 +140,13 @@ def _require_row(query: Tensor, key: Tensor, segments: SegmentTable) -> None:
     if key.shape[2] != segments.num_keys + num_filled:
         raise PackedAttentionError(
             f"expected {segments.num_cached} cached keys, got {key.shape[2] - query.shape[2]}: keys of earlier tokens "
-            "come from `past` alone, never from a cache of transformers' own, and the table must be made for them"
+            "come from `past` alone, never from a cache of transformers, and the table must be made for them"
         )
 
 
 def _require_known(module: nn.Module, kwargs: dict[str, Any]) -> None:
-    """Refuse attention that is not causal, or that depends on what back-ends would ignore, such as sinks."""
-    unknown = sorted(name for name, value in kwargs.items() if value is not None and name not in _HEEDED | _HARMLESS)
+    """Refuse attention that is not causal, or that depends on something that back-ends ignore, such as sinks."""
+    unknown = sorted(name for name, value in kwargs.items() if value is not None and name not in _USED | _HARMLESS)
     if unknown:
         raise PackedAttentionError(f"{type(module).__name__} cannot be packed: it uses {', '.join(unknown)}")
     if getattr(module, "is_causal", True) is False or kwargs.get("is_causal") is False:
@@ -157,8 +157,8 @@ class CausalMask:
     """The mask of a causal layer.
 
     Attributes:
-        kind: Of model.
-        window: Positions that a token sees, its own included; None for all before it.
+        kind: The type of the model, for messages.
+        window: Number of positions that a token sees, its own included; None for all before it.
     """
 
     def __init__(self, kind: str, window: int | None) -> None:
@@ -166,32 +166,32 @@ class CausalMask:
         self.window = window
 
     def __getattr__(self, name: str) -> NoReturn:
-        """Refuse a layer that takes it for a tensor."""
+        """Refuse a layer that uses it as a tensor."""
         if name.startswith("__"):
             raise AttributeError(name)
-        raise PackedAttentionError(f"{self.kind} cannot be packed: it uses attention_mask, as its layers mask more")
+        raise PackedAttentionError(f"{self.kind} cannot be packed: it uses attention_mask: its layers mask more tokens")
 
 
 def describe_mask(
     *, config: Any, use_vmap: bool = False, local_size: int | None = None, attention_mask: Any = None, **kwargs: Any
 ) -> CausalMask:
-    """Return the description of a mask that transformers asks for.
+    """Return a description of the mask that transformers asks for.
 
     Args:
-        config: Of the model.
+        config: The model's configuration.
         use_vmap: Whether the model adds a mask of its own to the causal one.
-        local_size: Of the window, or of the chunks.
+        local_size: Size of the window or of the chunks.
         attention_mask: A padding mask.
-        **kwargs: What else describes a mask: sizes, offsets, dtype.
+        **kwargs: Sizes, offsets and dtype of the mask.
 
     Raises:
-        PackedAttentionError: The mask is not that of causal attention, with a sliding window or without.
+        PackedAttentionError: The mask is not that of causal attention, with or without a sliding window.
     """
     kind = config.model_type
     if "allow_is_bidirectional_skip" in kwargs:
         raise PackedAttentionError(f"{kind} cannot be packed: its attention is not causal")
     if use_vmap or (attention_mask is not None and not attention_mask.all()):
-        raise PackedAttentionError(f"{kind} cannot be packed: it masks more than what comes later")
+        raise PackedAttentionError(f"{kind} cannot be packed: it masks more than later tokens")
     if local_size is not None and local_size != getattr(config, "sliding_window", None):
         raise PackedAttentionError(f"{kind} cannot be packed: it attends within chunks of {local_size} tokens")
     return CausalMask(kind, local_size)

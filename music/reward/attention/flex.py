@@ -3,9 +3,9 @@
 On the CPU it runs forward only.
 
 The block mask is built from the segments alone. `create_block_mask` would evaluate the mask for every pair of a query
-and a key: at 64k tokens 4 GB and several times that in temporaries, for each window. Here queries and keys are cut
-wherever a block or a segment begins. Two such pieces hold consecutive positions of one segment each. So four
-comparisons of their ends say whether all of one sees all of the other, or some, or none.
+and a key. At 64k tokens this takes 4 GB, and several times that in temporaries, for each window. Here queries and keys
+are cut into pieces wherever a block or a segment begins. A piece holds consecutive positions of one segment. So four
+comparisons of the ends of two pieces decide whether all, some or none of one see the other.
 """
 
 from collections import Counter
@@ -24,21 +24,21 @@ from music.reward.attention.table import SegmentTable
 __all__ = ["BLOCK", "flex_attention", "make_block_mask", "why_no_flex"]
 
 BLOCK = 128
-"""Tokens of a block, for queries as for keys."""
+"""Number of tokens in a block, for queries and for keys."""
 
 _NARROWEST_HEAD = 16
 """Triton does not multiply smaller matrices."""
 
 
 def why_no_flex(device: torch.device) -> str | None:
-    """Return why FlexAttention does not run on a device, None if it does."""
+    """Return why FlexAttention does not run on a device; None if it does."""
     if device.type == "cuda" and not has_triton():
         return "needs Triton and a GPU that it can compile for (compute capability 7.0): pip install triton"
     return None
 
 
 def _require_possible(query: Tensor, value: Tensor, dropout: float) -> None:
-    """Refuse with a clear message what FlexAttention would refuse, partly from within its compiler."""
+    """Refuse with a clear message what FlexAttention would refuse, in some cases from within its compiler."""
     if dropout:
         raise InvalidInputError(
             f"attention back-end flex: cannot drop out {dropout:g} of the attention, as the model's config asks: train "
@@ -65,7 +65,7 @@ def flex_attention(
     """Attend by a block mask; see `gather_attention` for the arguments.
 
     Raises:
-        InvalidInputError: There is dropout, or heads are too narrow, which FlexAttention cannot do.
+        InvalidInputError: There is dropout, or heads are too narrow for FlexAttention.
     """
     from transformers.integrations.flex_attention import flex_attention_forward
 
@@ -84,9 +84,9 @@ class _Keys:
     """The properties of each key that the mask needs.
 
     Attributes:
-        enters: When a walk down the trees enters the key's segment.
-        leaves: When it has left all that continues there.
-        positions: Logical ones.
+        enters: Number of the key's segment in depth-first order, `[keys]`.
+        leaves: Number that follows those of all segments that continue it, `[keys]`.
+        positions: Logical positions, `[keys]`.
     """
 
     enters: Tensor
@@ -95,7 +95,7 @@ class _Keys:
 
     @classmethod
     def of(cls, segments: SegmentTable, num_keys: int) -> "_Keys":
-        """Return those of a row. Padding after the segments sees itself."""
+        """Return the properties of a row's keys. Padding after the segments sees itself."""
         both = segments.both
         enters = torch.full((num_keys,), len(both), dtype=torch.int32)
         leaves = enters + 1
@@ -133,7 +133,7 @@ class _Pieces:
 
     @property
     def num_tokens(self) -> Tensor:
-        """Of each piece."""
+        """Number of tokens in each piece."""
         return self.last - self.first + 1
 
 
@@ -143,11 +143,11 @@ def make_block_mask(
     """Return the block mask of a row.
 
     Args:
-        segments: Of the row.
-        num_queries: With those that fill the row up.
-        num_keys: Likewise, and with cached ones.
+        segments: The segments of the row.
+        num_queries: Number of queries, padding included.
+        num_keys: Number of keys, padding and cached ones included.
         window: Logical positions that a query sees, its own included; None for all before it.
-        device: Of the mask.
+        device: The device of the mask.
     """
     keys, offset = _Keys.of(segments, num_keys), num_keys - num_queries
     window = num_keys if window is None else window
@@ -164,9 +164,9 @@ def make_block_mask(
 
 
 def _seen_blocks(segments: SegmentTable, keys: _Keys, offset: int, window: int) -> tuple[Tensor, Tensor]:
-    """Return per block of queries and of keys whether some query sees some key, and whether every one sees every one.
+    """Return, per block of queries and block of keys, whether any query sees any key, and whether all see all.
 
-    A block that the row's end cuts off is never seen in full, as FlexAttention wants it.
+    A block that the row's end cuts off is never seen in full, as FlexAttention expects.
     """
     num_keys = len(keys.enters)
     queries_cut, keys_cut = _Pieces.of(segments, offset, num_keys), _Pieces.of(segments, 0, num_keys)
@@ -182,7 +182,7 @@ def _seen_blocks(segments: SegmentTable, keys: _Keys, offset: int, window: int) 
 
 
 def _by_block(values: Tensor, query_blocks: Tensor, key_blocks: Tensor) -> Tensor:
-    """Add up what pieces have, `[query pieces, key pieces]`, to `[query blocks, key blocks]`."""
+    """Sum values by piece, `[query pieces, key pieces]`, into `[query blocks, key blocks]`."""
     for blocks in (query_blocks, key_blocks):  # transposed twice, because adding rows is fast
         num_blocks = int(blocks[-1]) + 1
         values = values.new_zeros(num_blocks, values.shape[1], dtype=torch.int32).index_add_(0, blocks, values.int()).T
@@ -190,7 +190,7 @@ def _by_block(values: Tensor, query_blocks: Tensor, key_blocks: Tensor) -> Tenso
 
 
 def _ordered(blocks: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the number of blocks that are set in each row, and their indices in front, `[1, 1, ...]`.
+    """Return the number of blocks that are set in each row, and the indices with theirs first, `[1, 1, ...]`.
 
     Kernels assume that the indices of a row are contiguous in memory, and do not check it.
     """
@@ -199,9 +199,9 @@ def _ordered(blocks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _mask_mod(keys: _Keys, offset: int, window: int) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
-    """Return a function that says whether a query sees a key: the key is on its path, not after it, and in the window.
+    """Return whether a query sees a key, as a function: the key is on its path, not after it, and in the window.
 
-    Numbers are tensors, because a kernel is compiled anew for each number that it captures: for each window and each
+    Numbers are tensors, because a kernel is compiled again for each number that it captures: for each window and each
     length of a cache.
     """
     enters, leaves, positions = keys.enters, keys.leaves, keys.positions

@@ -1,6 +1,6 @@
-"""The back-end that gathers each segment's keys and values: for the CPU, and the reference for the others.
+"""The back-end that gathers each segment's keys and values. It is for the CPU, and the reference for the others.
 
-No mask over the row is ever built: a dense one costs the square of the row's length, over all of its groups.
+It never builds a mask over the row: a dense one costs the square of the row's length, over all of its groups.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from music.reward.attention.table import SegmentTable
 __all__ = ["gather_attention"]
 
 _BLOCK = 128
-"""Queries at a time if scores are written out or a window bounds them, so that few unseen scores are computed."""
+"""Queries at a time with a softcap or a window, so that few unseen scores are computed."""
 
 
 def gather_attention(
@@ -37,16 +37,17 @@ def gather_attention(
         query: `[1, heads, queries, head_dim]`.
         key: `[1, key_heads, keys, head_dim]`; each serves `heads / key_heads` heads in a row.
         value: As `key`.
-        segments: Of the row.
+        segments: The segments of the row.
         scaling: Factor of the scores; by default `head_dim ** -0.5`.
-        dropout: Probability, in training.
+        dropout: Probability that a weight is dropped, in training.
         sliding_window: Logical positions that a query sees, its own included; None for all before it.
-        softcap: Bound on the scores, by `tanh`; None for none.
+        softcap: Bound on the scores, by `tanh`; None for no bound.
 
     Returns:
-        `[1, queries, heads, head_dim]`, and None in place of the weights.
+        The output, `[1, queries, heads, head_dim]`, and None instead of the weights.
     """
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    has_shared_keys = query.shape[1] != key.shape[1]
     outputs = []
     for q, k, v in _gathered(segments, query, key, value):
         is_windowed = sliding_window is not None and k.shape[2] > sliding_window
@@ -56,7 +57,9 @@ def gather_attention(
             is_causal = softcap is None and not is_windowed and 1 < q.shape[2] == k.shape[2]
             mask = None if is_causal else _mask(segments, q_block, k_block, window)
             if softcap is None:
-                attended = _sdpa(q_block, k_block, v_block, mask, scaling, dropout, is_causal=is_causal)
+                attended = nn.functional.scaled_dot_product_attention(
+                    q_block, k_block, v_block, mask, dropout, is_causal, scale=scaling, enable_gqa=has_shared_keys
+                )
             else:
                 attended = _softcapped(q_block, k_block, v_block, mask, scaling, dropout, softcap)
             outputs.append(attended.transpose(1, 2))
@@ -68,8 +71,8 @@ def _gathered(
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield each segment's queries, and the keys and values on its path.
 
-    Splitting once and joining the parts costs the backward pass as much as the parts are long; an index or a slice per
-    segment would cost it the whole row each time.
+    The row is split once, and the parts are joined. The backward pass then costs as much as the parts are long. With an
+    index or a slice for each segment, each would cost as much as the whole row.
     """
     sizes = [segment.num_tokens for segment in segments.both]
     keys, values = torch.split(key, sizes, dim=2), torch.split(value, sizes, dim=2)
@@ -91,20 +94,12 @@ def _blocks(q: Tensor, num_keys: int, window: int | None, *, whole: bool) -> Ite
         yield block, slice(start, stop)
 
 
-def _sdpa(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: float, dropout: float, *, is_causal: bool
-) -> Tensor:
-    return nn.functional.scaled_dot_product_attention(
-        q, k, v, mask, dropout, is_causal, scale=scaling, enable_gqa=q.shape[1] != k.shape[1]
-    )
-
-
 def _softcapped(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: float, dropout: float, softcap: float
 ) -> Tensor:
     """Attend with bounded scores, as transformers' eager Gemma-2 does: softmax in fp32.
 
-    The heads that share a key lie in one matrix, `[1, key_heads, heads / key_heads * queries, head_dim]`, so that no
+    The heads that share a key are in one matrix, `[1, key_heads, heads / key_heads * queries, head_dim]`, so that no
     key is copied.
     """
     shared = (1, k.shape[1], -1, k.shape[2])
@@ -116,7 +111,7 @@ def _softcapped(
 
 
 def _mask(segments: SegmentTable, q: Tensor, k: Tensor, window: int | None) -> Tensor | None:
-    """Return what is added to the scores `[queries, keys]` of the last queries of a sequence; None if all is seen."""
+    """Return the additive mask `[queries, keys]` for the last queries of a sequence; None if they see all keys."""
     num_queries, num_keys = q.shape[2], k.shape[2]
     if num_queries == 1:
         return None

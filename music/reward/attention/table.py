@@ -1,9 +1,9 @@
 """`SegmentTable`: which keys the tokens of each segment see, for every attention back-end.
 
-The keys that a segment sees lie on its path from the root. Gathered in the path's order they stand at the logical
-positions 0, 1, ..., and the segment's own tokens are the last of them. So attention within a packed row is plain causal
-attention of the last queries of a shorter sequence, and a sliding window counts logical positions by itself. On indices
-of the packed row both would be silently wrong.
+The keys that a segment sees are those on its path from the root. In the path's order they have the logical positions
+0, 1, ..., and the segment's own tokens are the last of them. So attention within a packed row is plain causal attention
+of the last queries of a shorter sequence, and a sliding window counts logical positions. With indices of the packed row
+both would be silently wrong.
 
 Keys from a cache come before the row's own. Cached segments are seen, and see nothing.
 """
@@ -25,7 +25,7 @@ class PackedAttentionError(InvalidInputError):
 
 
 class CachedTokens(Hashable, Protocol):
-    """A cached segment; the object itself says which."""
+    """A cached segment, identified by the object itself."""
 
     def __len__(self) -> int:
         """Return the number of its tokens."""
@@ -34,11 +34,11 @@ class CachedTokens(Hashable, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentKeys:
-    """The keys of a segment, and what its tokens see.
+    """The keys of a segment, and which keys its tokens see.
 
     Attributes:
-        start: Of its keys, among all keys.
-        stop: Likewise.
+        start: Index of its first key among all keys.
+        stop: Index after its last key.
         position: Logical position of its first token.
         path: Numbers of the segments that its tokens see, from the beginning of their sequence, itself last.
     """
@@ -62,14 +62,14 @@ class SegmentKeys:
 class SegmentTable:
     """The segments of a row for attention.
 
-    It is no dataclass on purpose: FSDP copies dataclasses among the arguments of a module, and what layers note in a
+    It is not a dataclass, because FSDP copies dataclasses among the arguments of a module, and what layers record in a
     copy would be lost.
 
     Attributes:
-        cached: The segments from a cache.
-        own: The row's own, whose tokens are the queries. Both are contiguous.
-        attended: Indices of the layers that have attended by the table. Being a set, it is the same when gradient
-            checkpointing runs a layer twice.
+        cached: The segments from a cache. Their keys are contiguous.
+        own: The row's own segments, whose tokens are the queries. Their keys are contiguous.
+        attended: Indices of the layers that have attended with the table. It is a set, so it does not change when
+            gradient checkpointing runs a layer twice.
     """
 
     def __init__(self, cached: Sequence[SegmentKeys], own: Sequence[SegmentKeys]) -> None:
@@ -84,15 +84,15 @@ class SegmentTable:
 
         Args:
             row: The row.
-            prefixes: For each group, the cached segments that its sequences continue, from the beginning. A segment of
-                several prefixes has its keys once. Keys are in the order of first appearance.
+            prefixes: For each group, the cached segments that its sequences continue, from the beginning. Keys are in
+                the order of first appearance. Segments in several prefixes have their keys only once.
         """
         cached, paths = _cached_keys(prefixes or [()] * len(row.trees))
         return cls(cached, list(_own_keys(row, cached, paths)))
 
     @property
     def both(self) -> tuple[SegmentKeys, ...]:
-        """Cached and own segments, in the order of the keys; the numbers in a path count these."""
+        """Cached and own segments, in the order of the keys. Paths contain their indices."""
         return self.cached + self.own
 
     @property
@@ -111,7 +111,7 @@ class SegmentTable:
         return self.own[-1].stop
 
     def once(self, what: Hashable, make: Callable[[], T]) -> T:
-        """Return what `make` returned the first time, because masks are the same in every layer."""
+        """Return what `make` returned the first time. Layers use this to share masks."""
         if what not in self._made:
             self._made[what] = make()
         made: T = self._made[what]
@@ -137,7 +137,7 @@ def _cached_keys(prefixes: Sequence[Sequence[CachedTokens]]) -> tuple[list[Segme
 
 
 def _own_keys(row: PackedRow, cached: Sequence[SegmentKeys], paths: Sequence[tuple[int, ...]]) -> Iterator[SegmentKeys]:
-    """Yield the keys of a row's segments behind the cached ones; `paths` are those of the groups' roots."""
+    """Yield the keys of a row's segments, which follow the cached keys; `paths` are those of the groups' prefixes."""
     num_cached, number = (cached[-1].stop if cached else 0), len(cached)
     for tree, starts, before in zip(row.trees, row.starts, paths, strict=True):
         own: list[tuple[int, ...]] = []

@@ -1,8 +1,8 @@
 """The back-end on flash-attn's variable-length kernel, over gathered keys and values (GPU with flash-attn installed).
 
-flash-attn aligns a causal mask to the bottom right, so with the keys of each segment in the order of its path, the
-mask, the sliding window and the softcap are exactly those of the whole sequence. FlexAttention takes what this kernel
-does not support.
+flash-attn aligns a causal mask to the bottom right. So with the keys of each segment in the order of its path, the
+mask, the sliding window and the softcap are exactly those of the whole sequence. FlexAttention computes what this
+kernel does not support.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from music.reward.attention.table import SegmentTable
 __all__ = ["DTYPES", "varlen_attention", "why_no_flash"]
 
 DTYPES = (torch.float16, torch.bfloat16)
-"""The dtypes that the kernel takes."""
+"""The dtypes that the kernel supports."""
 _WIDEST_HEAD = 256
 _MIN_VERSION = "2.6.2"
 """2.6.0 and 2.6.1 apply the softcap in the forward pass and omit it from the gradients."""
@@ -56,7 +56,8 @@ def varlen_attention(
 ) -> tuple[Tensor, Tensor | None]:
     """Attend to gathered keys in one kernel; see `gather_attention` for the arguments."""
     query, key, value = _in_one_dtype(query, key, value)
-    if not _is_taken(query, value, dropout, softcap):
+    is_narrow = query.shape[3] == value.shape[3] <= _WIDEST_HEAD
+    if query.dtype not in DTYPES or not is_narrow or (softcap and dropout):
         kwargs |= {"scaling": scaling, "dropout": dropout, "sliding_window": sliding_window, "softcap": softcap}
         return flex_attention(module, query, key, value, segments, **kwargs)
     from flash_attn import flash_attn_varlen_func
@@ -88,22 +89,17 @@ def _in_one_dtype(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Te
     return query.to(dtype), key.to(dtype), value.to(dtype)
 
 
-def _is_taken(query: Tensor, value: Tensor, dropout: float, softcap: float | None) -> bool:
-    """Return whether the kernel takes such heads."""
-    is_narrow = query.shape[3] == value.shape[3] <= _WIDEST_HEAD
-    return query.dtype in DTYPES and is_narrow and not (softcap and dropout)
-
-
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where the kernel finds each segment's queries, and the keys on its path.
+    """Where the kernel finds each segment's queries and the keys on its path.
 
     Attributes:
-        index: Of the gathered keys; None where no segment sees another, so that they are the row's.
-        cu_queries: Cumulated numbers of queries.
-        cu_keys: Likewise of keys.
-        longest_queries: The most queries of a segment.
-        longest_keys: Likewise of keys.
+        index: Indices of the keys on each segment's path, segment by segment. None if no segment sees another, so that
+            the row's own keys serve.
+        cu_queries: Cumulative number of queries, `[segments + 1]`.
+        cu_keys: Cumulative number of keys, `[segments + 1]`.
+        longest_queries: Most queries of a segment.
+        longest_keys: Most keys of a segment.
     """
 
     index: Tensor | None
@@ -114,11 +110,14 @@ class _Layout:
 
     @classmethod
     def of(cls, segments: SegmentTable, device: torch.device) -> "_Layout":
-        """Return a row's."""
+        """Return the layout of a row."""
         queries = [segment.num_tokens for segment in segments.own]
         keys = [segment.num_keys for segment in segments.own]
-        is_gathered = bool(segments.cached) or queries != keys
-        index = _path_index(segments).to(device, non_blocking=True) if is_gathered else None
+        index = None
+        if segments.cached or queries != keys:
+            spans = [torch.arange(segment.start, segment.stop) for segment in segments.both]
+            index = torch.cat([spans[i] for segment in segments.own for i in segment.path])
+            index = index.to(device, non_blocking=True)
         return cls(index, _cumulated(queries, device), _cumulated(keys, device), max(queries), max(keys))
 
     def attend(
@@ -139,12 +138,6 @@ class _Layout:
         if self.index is not None:
             key, value = key.index_select(0, self.index), value.index_select(0, self.index)
         return kernel(query, key, value, self.cu_queries, self.cu_keys, self.longest_queries, self.longest_keys)
-
-
-def _path_index(segments: SegmentTable) -> Tensor:
-    """Return the index of the keys on each segment's path, one segment behind the other."""
-    spans = [torch.arange(segment.start, segment.stop) for segment in segments.both]
-    return torch.cat([spans[i] for segment in segments.own for i in segment.path])
 
 
 def _cumulated(lengths: list[int], device: torch.device) -> Tensor:

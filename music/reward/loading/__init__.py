@@ -1,9 +1,9 @@
-"""Checkpoints in and out: a vanilla sequence classifier, its tokenizer and its score contract.
+"""Loading and saving checkpoints: a vanilla sequence classifier, its tokenizer and its score contract.
 
-- `checkpoint`: `load_checkpoint`, which puts these together; `save_model`, and `fingerprint`.
+- `checkpoint`: `load_checkpoint`, which loads all three; `save_model` and `fingerprint`.
 - `architecture`: which classifier a configuration names.
 - `weights`, `heads`, `adapters`: tensors by name, reward heads in other trainers' layouts, and PEFT adapters.
-- `classifier`: all of these as one classifier, exactly, or the reason why not.
+- `classifier`: `load_classifier`, which makes an exact classifier of these or explains why it cannot.
 - `tokenizer`, `reading`: the tokenizer and its contract, and at which token the reward is read.
 """
 

@@ -1,7 +1,6 @@
-"""PEFT adapters: a base model and what was trained on top of it, merged into one classifier.
+"""PEFT adapters, merged with their base model into one classifier.
 
-Base and adapters are merged in fp32, whatever their own dtype: a LoRA update is often smaller than half a step of
-bf16.
+They are merged in fp32, whatever their own dtype, because a LoRA update is often smaller than half a step of bf16.
 """
 
 from pathlib import Path
@@ -21,17 +20,17 @@ ADAPTER_CONFIG = "adapter_config.json"
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _WRAPPER = "base_model.model."
 _EMBEDDING = "embed_tokens.weight"
-# A classifier has no head of a language model; the others peft writes once more where it saves an embedding.
+# A classifier has no language model head. peft writes the others a second time where it saves an embedding.
 _SUPERFLUOUS = ("lm_head.", ".modules_to_save.", ".original_module.")
 
 
 def is_adapter(path: str) -> bool:
-    """Whether a checkpoint holds adapters for another model, which it names."""
+    """Whether a checkpoint holds adapters for another model."""
     return find_file(path, ADAPTER_CONFIG) is not None
 
 
 def load_adapted(path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, bool, str]:
-    """Load the base that adapters name, and merge them into it.
+    """Load the base model that adapters name, and merge the adapters into it.
 
     Returns:
         The classifier, whether it has a reward head, and the base's path.
@@ -44,7 +43,7 @@ def load_adapted(path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, bool, 
     base = _base(path, settings)
     classifier, has_head = load_classifier(base, torch.float32)
     adapted = _attach(path, classifier, settings, weights)
-    merged: Any = adapted.merge_and_unload().requires_grad_(True)  # peft had frozen it
+    merged: Any = adapted.merge_and_unload().requires_grad_(True)  # peft froze it
     merged.config._name_or_path = path
     return merged.to(dtype), has_head or any(".score." in f".{name}" for name in weights), base
 
@@ -63,36 +62,32 @@ def _read_settings(path: str) -> Any:
         raise InvalidInputError(f"{path}: expected an {ADAPTER_CONFIG} that peft can read, got: {why}") from error
     if settings.is_prompt_learning or settings.is_adaption_prompt:
         raise InvalidInputError(
-            f"{path}: its adapter is {settings.peft_type.value}, which is no change of weights and cannot be merged"
+            f"{path}: its adapter is {settings.peft_type.value}, which does not change weights and cannot be merged"
         )
     return settings
 
 
 def _read_weights(path: str) -> dict[str, Any]:
+    """Return the adapters' weights by name; for a multimodal base, only those of its text model and its head."""
     file = find_file(path, _ADAPTER_WEIGHTS)
     if file is None:
         raise InvalidInputError(
-            f"{path}: expected {_ADAPTER_WEIGHTS}; pickled adapters are not read. Where you trust them, load them with "
-            "peft and save_pretrained them again"
+            f"{path}: expected {_ADAPTER_WEIGHTS}; pickled adapters are not read. If you trust them, load them with "
+            "peft and save them again with save_pretrained"
         )
-    weights = {name: tensor[...] for name, tensor in read_file(path, file).items()}
-    return _of_text(
-        {name: tensor for name, tensor in weights.items() if not any(each in name for each in _SUPERFLUOUS)}
-    )
-
-
-def _of_text(weights: dict[str, Any]) -> dict[str, Any]:
-    """Return what belongs to the text model, under its own names: of a multimodal base, only that is loaded."""
+    slices = {n: each for n, each in read_file(path, file).items() if not any(part in n for part in _SUPERFLUOUS)}
+    weights = {name: each[...] for name, each in slices.items()}
     named = {name.removeprefix(_WRAPPER): tensor for name, tensor in weights.items()}
     text = text_weights(named, "model")
     if text is named:
         return weights
+    # Only the text model of a multimodal base is loaded, so its weights get the names of a text model.
     head = {name: tensor for name, tensor in named.items() if name.startswith("score.")}
     return {f"{_WRAPPER}{name}": tensor for name, tensor in (text | head).items()}
 
 
 def _base(path: str, settings: Any) -> str:
-    """Return the base's path: the folder itself if it also holds a whole model, as in transformers."""
+    """Return the base's path. As in transformers, this is the folder itself if it also holds a whole model."""
     if (Path(path) / "config.json").is_file() and has_weights(path):
         return path
     base = settings.base_model_name_or_path
@@ -111,14 +106,17 @@ def _base(path: str, settings: Any) -> str:
 
 
 def _attach(path: str, classifier: PreTrainedModel, settings: Any, weights: dict[str, Any]) -> Any:
-    """Attach adapters with these weights to a classifier; none may be left over or missing."""
+    """Attach adapters with these weights to a classifier; no weight may be left over or missing."""
     from peft import PeftModel, set_peft_model_state_dict
 
-    _resize(classifier, weights)
-    settings.task_type, settings.inference_mode = None, True  # a plain model, whatever it was trained for
+    rows = next((len(tensor) for name, tensor in weights.items() if name.endswith(_EMBEDDING)), None)
+    embedding: Any = classifier.get_input_embeddings()
+    if rows is not None and rows != embedding.num_embeddings:  # an embedding saved with the adapters may have grown
+        classifier.resize_token_embeddings(rows, mean_resizing=False)
+    settings.task_type, settings.inference_mode = None, True  # attach to a plain model
     if settings.modules_to_save:
         settings.modules_to_save = [m for m in settings.modules_to_save if any(f".{m}." in name for name in weights)]
-    model: Any = classifier  # whose methods PreTrainedModel overrides with types that say less
+    model: Any = classifier  # peft declares another type
     try:
         adapted = PeftModel(model, settings)
         result: Any = set_peft_model_state_dict(adapted, weights)
@@ -131,11 +129,3 @@ def _attach(path: str, classifier: PreTrainedModel, settings: Any, weights: dict
         why = "has no place there" if result.unexpected_keys else "missing"
         raise InvalidInputError(f"{path}: its adapters do not fit {classifier.config.name_or_path}: {names} {why}")
     return adapted
-
-
-def _resize(classifier: PreTrainedModel, weights: dict[str, Any]) -> None:
-    """Give the embedding as many rows as the one that was saved with the adapters, if one was."""
-    saved = next((tensor for name, tensor in weights.items() if name.endswith(_EMBEDDING)), None)
-    embedding: Any = classifier.get_input_embeddings()
-    if saved is not None and len(saved) != embedding.num_embeddings:
-        classifier.resize_token_embeddings(len(saved), mean_resizing=False)

@@ -1,4 +1,4 @@
-"""The model that a checkpoint's configuration names, and the sequence classifier of that architecture.
+"""A checkpoint's configuration, and the sequence classifier of the architecture that it names.
 
 `transformers` has a classifier for most architectures. For the others this module makes one in the same layout: the
 backbone under its usual name, and a linear head called `score`.
@@ -30,7 +30,7 @@ __all__ = ["classifier_class", "read_config", "without_language_head"]
 logger = logging.getLogger(__name__)
 
 _SUFFIX = "ForSequenceClassification"
-# Of old checkpoints: causal masks, and GPT-NeoX's language head by its former name.
+# In old checkpoints: causal masks, and GPT-NeoX's language head under its former name.
 _FORMER = {r"\.(attn|attention)\.(masked_)?bias$", r"^embed_out\."}
 
 
@@ -38,8 +38,8 @@ def read_config(path: str) -> Any:
     """Read the configuration of a checkpoint's text model; none of the checkpoint's own code is run.
 
     Raises:
-        InvalidInputError: There is none, or it is damaged, or it names code of the checkpoint, quantised weights, or no
-            causal model with one reward.
+        InvalidInputError: There is none, or it is damaged, or it names code of the checkpoint, quantised weights, or a
+            model that is not causal with one reward.
     """
     try:
         raw, _ = PretrainedConfig.get_config_dict(path)
@@ -48,13 +48,13 @@ def read_config(path: str) -> Any:
         config: Any = AutoConfig.from_pretrained(path, trust_remote_code=False)
     except InvalidInputError:
         raise
-    # The last ones: settings of other types than the configuration's class declares, or that it cannot compute with.
+    # Settings of a wrong type or value raise the last three.
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError, StrictDataclassError) as error:
         why = " ".join(str(error).split())[:200]
         raise InvalidInputError(f"{path}: expected a config.json that transformers can read, got: {why}") from error
     _refuse_unfit(path, config)
     text = config.get_text_config()
-    if text is not config:  # what the whole model's configuration says of its classifier
+    if text is not config:  # the whole model's configuration names its classifier
         text.architectures = config.architectures
     if raw.get("pad_token_id") is not None:
         text.pad_token_id = raw["pad_token_id"]
@@ -67,7 +67,7 @@ def classifier_class(path: str, config: PretrainedConfig) -> type[PreTrainedMode
     """Return the sequence classifier of an architecture.
 
     Raises:
-        InvalidInputError: It has no backbone that reads text alone.
+        InvalidInputError: The architecture has no backbone that reads only text.
     """
     mapped: Any = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING.get(type(config), None)
     if mapped is not None:
@@ -75,15 +75,15 @@ def classifier_class(path: str, config: PretrainedConfig) -> type[PreTrainedMode
     if _pretrained(type(config)) is None:
         raise InvalidInputError(f"{path}: expected a causal language model, got one of type {config.model_type}")
     made = _made(type(config).__name__.removesuffix("Config") + _SUFFIX)
-    logger.warning("%s: transformers has no %s; one is made here in its layout", path, made.__name__)
+    logger.warning("%s: transformers has no %s; one is made in the same layout", path, made.__name__)
     return made
 
 
 def without_language_head(config: PretrainedConfig, names: set[str]) -> set[str]:
     """Remove the names of weights that a classifier lacks and that its scores do not depend on.
 
-    These are a language model's own head, under any name, and what transformers ignores in a language model, such as
-    layers that predict several tokens, or the causal masks of old checkpoints.
+    These are a language model's head, under any name, and the weights that transformers ignores in a language model,
+    such as layers that predict several tokens and the causal masks of old checkpoints.
     """
     causal: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
     if not names or causal is None:
@@ -96,7 +96,7 @@ def without_language_head(config: PretrainedConfig, names: set[str]) -> set[str]
 
 
 def __getattr__(name: str) -> type[PreTrainedModel]:
-    """Let classifiers that are made here be found by name, so that they can be pickled."""
+    """Return a classifier that this module makes by its name, so that it can be pickled."""
     if name.endswith(_SUFFIX):
         return _made(name)
     raise AttributeError(name)
@@ -126,14 +126,18 @@ def _pretrained(config: type[PretrainedConfig]) -> type[PreTrainedModel] | None:
 
 
 def _refuse_own_code(path: str, raw: dict[str, Any]) -> None:
-    """Refuse a model that only code of the checkpoint defines; where transformers has it too, its own is used."""
+    """Refuse a model that only the checkpoint's code defines; if transformers defines it too, that class is used."""
     code = raw.get("auto_map")
     if not isinstance(code, dict) or not code:
         return
     own = [name for name in raw.get("architectures") or () if not hasattr(transformers, name)]
     files = sorted({f"{str(each).rpartition('--')[2].partition('.')[0]}.py" for each in code.values()})
     if raw.get("model_type") in CONFIG_MAPPING and not own:
-        logger.warning("%s: code that comes with it (%s) is not run; transformers' own is", path, ", ".join(files))
+        logger.warning(
+            "%s: code that comes with it (%s) is not run; the class in transformers is used instead",
+            path,
+            ", ".join(files),
+        )
         return
     name = own[0] if own else f"of type {raw.get('model_type')}"
     raise InvalidInputError(
@@ -150,8 +154,8 @@ def _refuse_quantised(path: str, raw: dict[str, Any]) -> None:
             )
             raise InvalidInputError(
                 f"{path}: its weights are quantised ({settings.get('quant_method', 'bitsandbytes')}{bits}), and only "
-                "whole ones are read. Take the checkpoint that it was made from, or write one with transformers' "
-                "`model.dequantize()`"
+                "full-precision ones are read. Use the checkpoint that it was made from, or make one with "
+                "transformers' `model.dequantize()`"
             )
 
 
@@ -169,6 +173,6 @@ def _refuse_pad(path: str, config: Any) -> None:
     pad, rows = config.pad_token_id, getattr(config, "vocab_size", None)
     if isinstance(pad, int) and isinstance(rows, int) and not -rows <= pad < rows:
         raise InvalidInputError(
-            f"{path}: config.json names the pad token {pad}, but the model knows {rows} tokens (0 to {rows - 1}). Take "
-            "one of its own as the pad token, in config.json and in the tokenizer"
+            f"{path}: config.json names the pad token {pad}, but the model knows {rows} tokens (0 to {rows - 1}). Set "
+            "one of these as the pad token, in config.json and in the tokenizer"
         )

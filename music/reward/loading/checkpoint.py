@@ -1,4 +1,4 @@
-"""Checkpoints in and out: a vanilla sequence classifier, its tokenizer and its score contract."""
+"""Loading and saving checkpoints: a vanilla sequence classifier, its tokenizer and its score contract."""
 
 from dataclasses import dataclass
 from hashlib import sha256
@@ -30,7 +30,7 @@ _INCIDENTAL = {"_name_or_path", "transformers_version"}
 
 @dataclass(frozen=True, slots=True)
 class LoadedCheckpoint:
-    """A sequence classifier with one label, and how to feed it.
+    """A sequence classifier with one label, and its tokenizer under a score contract.
 
     Attributes:
         classifier: The model, on the CPU and in eval mode.
@@ -53,7 +53,7 @@ def load_checkpoint(
     chat_template: str | None = None,
     read_at: ReadAt | None = None,
 ) -> LoadedCheckpoint:
-    """Load a reward model, or a language model that is to become one.
+    """Load a reward model, or a language model to train as one.
 
     Only safetensors are read, and the checkpoint's own code is never run. PEFT adapters are merged into their base.
 
@@ -61,24 +61,29 @@ def load_checkpoint(
         path: A local folder or a hub id.
         dtype: Type of the weights in memory.
         head_seed: Seed of a new score head for a language model. Without it, a model without a head is refused.
-        max_length: Most tokens of a conversation, for a checkpoint that is to be trained; a contract beside it keeps
-            its other choices. By default that of the contract, else the model's own limit.
-        readout: The readout, for a checkpoint that is to be trained. By default that of the contract, else `last`.
-        chat_template: A file or a name (see `music.chat_template`). By default the tokenizer's own. A contract beside
-            the checkpoint must have been made with it.
-        read_at: The token at which rewards are read. By default as the contract or else the checkpoint says (see
-            `music.reward.loading.reading`). It must not contradict a contract.
+        max_length: Most tokens of a conversation, for training. It changes no other choice of a saved contract. By
+            default that of the contract, else the model's own limit.
+        readout: The readout, for training. By default that of the contract, else `last`.
+        chat_template: A file or a name (see `music.chat_template`). By default the tokenizer's own. A saved contract
+            must have been made with it.
+        read_at: The token at which rewards are read. By default that of the contract, else the one that the checkpoint
+            implies (see `music.reward.loading.reading`). It must not contradict a saved contract.
 
     Raises:
         InvalidInputError: There is no such checkpoint, or it is not a causal model with one reward.
-        ContractError: Tokenizer and contract do not match, or the tokenizer can keep no contract.
+        ContractError: Tokenizer and contract do not match, or no contract can be derived from the tokenizer.
     """
     require_model(str(path))
     with quiet_transformers():
         classifier, has_head, source = _load_weights(str(path), dtype)
     if not has_head:
         if head_seed is None:
-            raise InvalidInputError(_no_head(path, classifier))
+            name = ", ".join(classifier.config.architectures or ()) or classifier.config.model_type
+            raise InvalidInputError(
+                f"{path}: expected a trained reward model, but {name} lacks score.weight, the head that gives a "
+                f"reward. Train a language model first: music train PAIRS --base {path} --out DIR. A model that judges "
+                "in writing is not a reward model; music best-of-n takes it as --judge judge:MODEL@URL"
+            )
         init_head(classifier, head_seed)
     require_finite(str(path), classifier)
     tokens = load_tokens(
@@ -116,15 +121,6 @@ def _load_weights(path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, bool,
     return classifier, has_head, path if has_tokenizer else base
 
 
-def _no_head(path: str | Path, classifier: PreTrainedModel) -> str:
-    name = ", ".join(classifier.config.architectures or ()) or classifier.config.model_type
-    return (
-        f"{path}: expected a trained reward model, but {name} lacks score.weight, the head that gives a reward. "
-        f"A language model must be trained first: music train PAIRS --base {path} --out DIR. A model that judges in "
-        "writing is no reward model; music best-of-n takes it as --judge judge:MODEL@URL"
-    )
-
-
 def save_model(model: Any, tokenizer: Any, directory: str | Path, **options: Any) -> None:
     """Save a model and its tokenizer to a folder, without progress bars and with ordinary file modes.
 
@@ -143,7 +139,7 @@ def save_model(model: Any, tokenizer: Any, directory: str | Path, **options: Any
 def fingerprint(classifier: PreTrainedModel, contract: ScoreContract) -> str:
     """Return a hash of the weights in memory, the model's configuration and the score contract.
 
-    The checkpoint's path, the device and the reference statistics do not enter.
+    It does not depend on the checkpoint's path, the device or the reference statistics.
     """
     config: dict[str, Any] = {k: v for k, v in classifier.config.to_dict().items() if k not in _INCIDENTAL}
     choices = [config, contract.model_dump(exclude={"reference"})]
@@ -157,6 +153,6 @@ def fingerprint(classifier: PreTrainedModel, contract: ScoreContract) -> str:
 
 
 def count_text(classifier: PreTrainedModel) -> str:
-    """Return a model's number of parameters as text for people."""
+    """Return a model's number of parameters as readable text."""
     count = classifier.num_parameters()
     return f"{count / 1e6:,.1f}M parameters" if count >= 1_000_000 else f"{count / 1e3:.0f}k parameters"

@@ -1,4 +1,4 @@
-"""Weights to a sequence classifier with one label, exactly, or an error that says why not."""
+"""Loading weights exactly into a sequence classifier with one label, or explaining why that is impossible."""
 
 from typing import Any
 
@@ -14,13 +14,14 @@ __all__ = ["load_classifier", "require_finite"]
 
 
 def load_classifier(path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, bool]:
-    """Return a classifier, and whether the checkpoint has a reward head; without one, the head is meaningless.
+    """Return a classifier, and whether the checkpoint has a reward head; without one, its head is arbitrary.
 
     Every weight of the model comes from the checkpoint, and every weight of the checkpoint belongs to the model, except
-    a language model's own head and the parts of a multimodal model that do not read text.
+    a language model's head and the parts of a multimodal model that do not read text.
 
     Raises:
-        InvalidInputError: The checkpoint is no causal model with one linear reward head or none, or is damaged.
+        InvalidInputError: The checkpoint is not a causal model, has a reward head other than a single linear one, or is
+            damaged.
     """
     config = read_config(path)
     classifier_type: Any = classifier_class(path, config)
@@ -39,15 +40,15 @@ def load_classifier(path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, boo
 
 
 def require_finite(path: str, classifier: PreTrainedModel) -> None:
-    """Refuse weights that are not finite numbers.
+    """Check that all weights are finite numbers.
 
     Raises:
         InvalidInputError: A weight is NaN or infinite.
     """
     for name, weight in classifier.state_dict().items():
-        if not weight.is_floating_point() or weight.is_meta:  # other processes get theirs from the first one
+        if not weight.is_floating_point() or weight.is_meta:  # other processes get their weights from the first one
             continue
-        # A sum reads the weights once and keeps nothing; whatever makes it infinite is looked at in full.
+        # A sum reads the weights once and needs no memory. Only if it is not finite are all weights checked.
         if not weight.sum(dtype=torch.float32).isfinite() and not weight.isfinite().all():
             num = int((~weight.isfinite()).sum())
             raise InvalidInputError(
@@ -70,7 +71,7 @@ def _load(
             ignore_mismatched_sizes=True,  # they are refused by name afterwards
         )
         return loaded
-    # Whatever a model's constructor does on odd settings.
+    # Errors that the constructors of models raise on odd settings.
     except (
         RuntimeError,
         ValueError,
@@ -90,11 +91,11 @@ def _require_all(path: str, classifier: PreTrainedModel, info: dict[str, Any]) -
     if mismatched := sorted((key, list(saved), list(own)) for key, saved, own in info["mismatched_keys"]):
         key, saved, own = mismatched[0]
         raise InvalidInputError(
-            f"{path}: expected weights that fit its config.json, got {key} of shape {saved}, where {own} is asked for"
+            f"{path}: expected weights that fit its config.json, got {key} of shape {saved} instead of {own}"
         )
     if missing := set(info["missing_keys"]) - {"score.weight"}:
         raise InvalidInputError(f"{path}: expected all weights of {name}, but the checkpoint lacks {listed(missing)}")
     if unexpected := without_language_head(classifier.config, set(info["unexpected_keys"])):
         raise InvalidInputError(
-            f"{path}: it has weights for which {name} has no place, so its scores would be others: {listed(unexpected)}"
+            f"{path}: it has weights for which {name} has no place, so its scores would differ: {listed(unexpected)}"
         )

@@ -1,8 +1,8 @@
-"""Reward heads: where a checkpoint keeps one, whether it is linear, and what its trainer adds to it.
+"""Reward heads: where a checkpoint stores one, whether it is linear, and how its trainer normalises it.
 
 TRL and transformers call the head `score`, OpenRLHF `score` or `value_head`, DeepSpeed-Chat and InternLM `v_head`, and
 TRL's models with a value head `v_head.summary`. All are `weight . hidden + bias` at one token, and become a head called
-`score`. Every other head needs code that is not in the weights. It is refused, and the message describes it.
+`score`. Any other head needs code that is not in the weights. It is refused with a message that describes it.
 """
 
 import logging
@@ -47,18 +47,18 @@ class Head:
 
 
 def take_head(path: str, weights: dict[str, Any], config: Any) -> Head | None:
-    """Remove a checkpoint's reward head from its weights and return it; None if it has none, as a language model.
+    """Remove a checkpoint's reward head from its weights and return it; None for a language model, which has none.
 
     OpenRLHF saves mean and standard deviation of rewards with a model, and scores `(reward - mean) / std` if the
     configuration sets `normalize_reward`. Weight and bias of the result include this, in fp64.
 
     Args:
         path: The checkpoint's name in errors.
-        weights: All of its weights; those of the head are removed.
-        config: Its configuration; settings of head and normalisation are adjusted to the result.
+        weights: All of its weights. Those of the head are removed.
+        config: Its configuration. Settings of the head and of normalisation are changed to match the result.
 
     Raises:
-        InvalidInputError: Its head is not linear with one output.
+        InvalidInputError: The head is not linear with one output.
     """
     names = [name for name in weights if _HEADS.match(name)]
     statistics = _take_statistics(path, weights, config)
@@ -72,7 +72,11 @@ def take_head(path: str, weights: dict[str, Any], config: Any) -> Head | None:
         raise InvalidInputError(f"{path}: expected one reward, got a head {head} with {weight.shape[0]} labels")
     if head != "score":
         logger.warning("%s: its head %s is taken as the reward head", path, head)
-    return _normalised(Head(weight, None if bias is None else _number(bias)), statistics)
+    bias = None if bias is None else _number(bias)
+    if statistics is None:
+        return Head(weight, bias)
+    mean, std = statistics
+    return Head(weight / std, ((0 if bias is None else bias) - mean) / std)
 
 
 def put_head(path: str, classifier: Any, head: Head) -> None:
@@ -103,7 +107,7 @@ def init_head(classifier: Any, seed: int | None) -> None:
 
 
 def _take_statistics(path: str, weights: dict[str, Any], config: Any) -> tuple[Tensor, Tensor] | None:
-    """Return OpenRLHF's mean and standard deviation, if its own forward would use them."""
+    """Return OpenRLHF's mean and standard deviation of rewards, if OpenRLHF would apply them."""
     stored = {name: _number(weights.pop(name)) for name in _STATISTICS if name in weights}
     named = {name: getattr(config, name, None) for name in _STATISTICS}
     known = {n: torch.tensor(float(v), dtype=torch.float64) for n, v in named.items() if isinstance(v, int | float)}
@@ -124,14 +128,6 @@ def _take_statistics(path: str, weights: dict[str, Any], config: Any) -> tuple[T
         raise InvalidInputError(f"{path}: expected mean and std > 0 to normalise rewards, got {', '.join(statistics)}")
     logger.warning("%s: its rewards are normalised by its mean and std, which become part of the head", path)
     return statistics["mean"].reshape(1), statistics["std"].reshape(1)
-
-
-def _normalised(head: Head, statistics: tuple[Tensor, Tensor] | None) -> Head:
-    if statistics is None:
-        return head
-    mean, std = statistics
-    bias = torch.zeros(1, dtype=torch.float64) if head.bias is None else head.bias
-    return Head(head.weight / std, (bias - mean) / std)
 
 
 def _kind(weights: Weights, names: list[str]) -> str:

@@ -1,10 +1,10 @@
-"""Where the reward of a checkpoint without a score contract is read, as far as the checkpoint reveals it.
+"""At which token the reward of a checkpoint without a score contract is read.
 
 Vanilla `transformers` reads a sequence at its last token that is not the configuration's `pad_token_id`. That is before
-the end of the conversation if the pad token also closes messages, as TRL leaves it for Llama 3.
+the end of the conversation if the pad token also closes messages, as in TRL's models for Llama 3.
 
 OpenRLHF reads at EOS: it strips newlines from the end of the rendered text, and appends a space and EOS if the text
-does not end with EOS. `with_eos_ending` writes this into the template, so that all software renders it so.
+does not end with EOS. `with_eos_ending` writes this into the template, so that all software renders it in this way.
 """
 
 import logging
@@ -41,29 +41,31 @@ def settle_reading(
     """Return where the reward is read, and set the tokenizer's pad token and template accordingly.
 
     Args:
-        tokenizer: It is changed.
+        tokenizer: The tokenizer, which is changed in place.
         config: The model's configuration.
         read_at: The user's choice, if any.
         path: The checkpoint's name in messages.
-        new_head: Whether the head is still to be trained, so that any place will do.
+        new_head: Whether the head is untrained, so that the reward can be read anywhere.
 
     Raises:
-        ContractError: There is no such place, or no token to pad with.
+        ContractError: The reward cannot be read there, or there is no token to pad with.
     """
-    if read_at is None and _is_of_openrlhf(config):
+    # OpenRLHF leaves these fields in `config.json`.
+    if read_at is None and (hasattr(config, "value_head_prefix") or hasattr(config, "normalize_reward")):
         read_at = "eos"
     if read_at == "eos":
-        _end_with_eos(tokenizer)
+        if not isinstance(tokenizer.eos_token, str):
+            raise ContractError("the reward is to be read at EOS, but the tokenizer has no EOS token")
+        tokenizer.chat_template = with_eos_ending(own_template(tokenizer))
     closing = closing_token(tokenizer)
     in_config, in_tokenizer = _pad_of(config, tokenizer), tokenizer.pad_token_id
     named = [in_tokenizer, in_config] if new_head else [in_config, in_tokenizer]
     reads_before = read_at == "last_non_pad" or (read_at is None and not new_head and in_config == closing)
+    pad: int | None = closing
     if not (reads_before and closing in named):
         candidates = (pad for pad in (*named, *_spare_tokens(tokenizer)) if pad is not None and pad != closing)
         pad = next(candidates, closing if closing in named else None)
         reads_before = pad == closing and read_at is None and new_head
-    else:
-        pad = closing
     if pad is None:
         raise ContractError(
             "the tokenizer names no pad token and has no token to spare. Add one, as "
@@ -76,17 +78,6 @@ def settle_reading(
     return "last_non_pad" if reads_before else "last"
 
 
-def _is_of_openrlhf(config: Any) -> bool:
-    """Whether OpenRLHF saved the checkpoint: it leaves these fields in `config.json`."""
-    return hasattr(config, "value_head_prefix") or hasattr(config, "normalize_reward")
-
-
-def _end_with_eos(tokenizer: PreTrainedTokenizerBase) -> None:
-    if not isinstance(tokenizer.eos_token, str):
-        raise ContractError("the reward is to be read at EOS, but the tokenizer has no EOS token")
-    tokenizer.chat_template = with_eos_ending(own_template(tokenizer))
-
-
 def _pad_of(config: Any, tokenizer: PreTrainedTokenizerBase) -> int | None:
     """Return the pad token that the model's configuration names, if it is a token."""
     pad = getattr(config.get_text_config(), "pad_token_id", None)
@@ -94,7 +85,7 @@ def _pad_of(config: Any, tokenizer: PreTrainedTokenizerBase) -> int | None:
 
 
 def _spare_tokens(tokenizer: PreTrainedTokenizerBase) -> Iterator[int]:
-    """Yield tokens to pad with, the best first: they only need to differ from the last token of a conversation."""
+    """Yield tokens to pad with, the best first; a pad token must only differ from the last one of a conversation."""
     added = tokenizer.added_tokens_decoder
     for pattern in _SPARE:
         yield from (index for index, token in added.items() if token.special and pattern.search(token.content))
@@ -111,5 +102,5 @@ def _set_pad(tokenizer: PreTrainedTokenizerBase, pad: int, path: str) -> None:
 
 
 def with_eos_ending(template: str) -> str:
-    """Return a chat template whose conversations end with EOS; a template from here is returned unchanged."""
+    """Return a chat template that ends conversations with EOS; one that this function made is returned unchanged."""
     return template if template.startswith(_COMMENT) else _BEGIN + template + _END

@@ -40,7 +40,7 @@ def load_tokens(
         config: The model's configuration.
         max_length: As in `load_checkpoint`.
         readout: As in `load_checkpoint`.
-        new_head: Whether the head is still to be trained.
+        new_head: Whether the head is untrained.
         chat_template: As in `load_checkpoint`.
         read_at: As in `load_checkpoint`.
     """
@@ -79,7 +79,7 @@ def load_tokens(
 
 
 def _require_place(contract: ScoreContract, read_at: ReadAt | None) -> None:
-    """Refuse to read the reward elsewhere than in training."""
+    """Refuse to read the reward at another token than in training."""
     if read_at is not None and read_at != contract.read_at:
         raise ContractError(
             f"its score contract reads the reward at `{contract.read_at}`, got `{read_at}`: leave --read-at out, or "
@@ -88,7 +88,7 @@ def _require_place(contract: ScoreContract, read_at: ReadAt | None) -> None:
 
 
 def _fix_date(tokenizer: Any, path: str) -> None:
-    """Let the template write the same date every day. A template under a contract stays as it was in training."""
+    """Replace the date in a template that writes today's date. A template under a contract does not change."""
     template = own_template(tokenizer)
     if (fixed := with_fixed_date(template)) != template:
         tokenizer.chat_template = fixed
@@ -103,11 +103,11 @@ def load_tokenizer(path: str, config: Any) -> Any:
         config: The configuration of the model that reads the tokens.
 
     Raises:
-        InvalidInputError: There is none, or it has tokens that the model does not know.
+        InvalidInputError: There is no tokenizer, or it has tokens that the model does not know.
     """
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-    # Besides the usual ones: an ImportError on a format whose package is missing, others on damaged files.
+    # An ImportError comes from a format whose package is missing; damaged files raise several others.
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
         why = " ".join(str(error).split()).partition(". ")[0][:200]
         raise InvalidInputError(
@@ -132,7 +132,7 @@ def _fit(path: str, tokenizer: Any, num_rows: int) -> None:
     if not tokenizer.is_fast or set(beyond) - added or needed:
         raise InvalidInputError(
             f"{path}: its tokenizer gives tokens up to {max(beyond.values())}, but the model knows {num_rows} "
-            f"(0 to {num_rows - 1}): {listed(needed or beyond)}. Take the tokenizer that the model was trained "
+            f"(0 to {num_rows - 1}): {listed(needed or beyond)}. Use the tokenizer that the model was trained "
             "with, or resize the model's embedding (resize_token_embeddings) and train it"
         )
     settings = json.loads(tokenizer.backend_tokenizer.to_str())

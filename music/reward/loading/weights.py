@@ -1,6 +1,6 @@
-"""A checkpoint's weights by name, read from safetensors and from nothing else.
+"""A checkpoint's weights by name, read only from safetensors.
 
-Names are those of the model itself: the wrappers that trainers add when they save a model are removed.
+Names are those of the model itself: prefixes of wrappers, which some trainers save, are removed.
 """
 
 import re
@@ -17,13 +17,13 @@ from music.errors import InvalidInputError
 __all__ = ["find_file", "has_weights", "listed", "load_weights", "read_file", "text_weights"]
 
 Weights = Mapping[str, Any]
-"""Slices of safetensors: shapes are known, numbers are read on access."""
+"""Slices of safetensors: shapes are known, and numbers are read on access."""
 
-# Of DeepSpeed and DDP, torch.compile, FSDP, TRL's value-head models, PEFT, and DeepSpeed-Chat (as it is spelt there).
+# Of DeepSpeed and DDP, torch.compile, FSDP, TRL's value-head models, PEFT, and DeepSpeed-Chat (with its spelling).
 _WRAPPERS = re.compile(
     r"^(?:(?:module|_orig_mod|_fsdp_wrapped_module|pretrained_model|base_model\.model|rwtransformer|rwtranrsformer)\.)+"
 )
-# Where multimodal models keep their text model, the longest name first.
+# Prefixes of the text model in multimodal models, the longest first.
 _TEXT_MODELS = (
     "model.language_model.model.",
     "language_model.model.",
@@ -36,7 +36,7 @@ _MAX_SHOWN = 3
 
 
 def find_file(path: str, name: str) -> str | None:
-    """Return the path of a checkpoint's file on this machine, or None if the checkpoint lacks it; the hub is asked.
+    """Return the local path of a checkpoint's file, downloaded if need be; None if the checkpoint lacks it.
 
     Raises:
         InvalidInputError: The hub refuses access.
@@ -90,7 +90,7 @@ def read_file(path: str, file: str) -> dict[str, Any]:
 
 
 def text_weights(weights: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """Return the weights of a multimodal model's text model under its own names; those of a text model unchanged.
+    """Return the weights of a multimodal model's text model under its own names; a text model's are unchanged.
 
     Args:
         weights: All of a checkpoint's weights.
@@ -103,14 +103,14 @@ def text_weights(weights: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def listed(names: Any) -> str:
-    """Return the first few names, and how many more there are."""
+    """Return the first few names and the number of the others, as text."""
     names = sorted(names)
     more = f" and {len(names) - _MAX_SHOWN} more" if len(names) > _MAX_SHOWN else ""
     return ", ".join(names[:_MAX_SHOWN]) + more
 
 
 def _files(path: str) -> list[str]:
-    """Return the checkpoint's files of weights on this machine."""
+    """Return the local paths of a checkpoint's files of weights."""
     if file := find_file(path, SAFE_WEIGHTS_NAME):
         return [file]
     if index := find_file(path, SAFE_WEIGHTS_INDEX_NAME):
@@ -127,6 +127,6 @@ def _files(path: str) -> list[str]:
         raise InvalidInputError(
             f"{path}: expected weights in safetensors, got {listed(others)}. Reading a pickle can run code, so "
             "it is not read. If you trust it, load it with transformers' AutoModel class of its kind, and "
-            "save_pretrained it"
+            "save it with save_pretrained"
         )
-    raise InvalidInputError(f"{path}: expected weights in safetensors, but {SAFE_WEIGHTS_NAME} is not there")
+    raise InvalidInputError(f"{path}: expected weights in safetensors, but {SAFE_WEIGHTS_NAME} is missing")

@@ -1,12 +1,12 @@
-"""Packing: token sequences into rows without padding, in which shared beginnings are stored once.
+"""Packing: token sequences in rows without padding, which store shared beginnings once.
 
-Two words run through this package and those above it. A *sequence* is a conversation as tokens (`TokenSequence`). A
-*segment* is a run of consecutive tokens that is stored once, for all sequences that have it on their path: in a row
-(`Segment`), among the keys of attention (`SegmentKeys`), or in a cache (`CachedSegment`).
+A *sequence* is a conversation as tokens (`TokenSequence`). A *segment* is a run of consecutive tokens that is stored
+once, for all sequences that have it on their path: in a row (`Segment`), among the keys of attention (`SegmentKeys`),
+or in a cache (`CachedSegment`).
 
 - `tree`: `PrefixTree`, the sequences of one group with their longest common prefixes stored once.
 - `rows`: `PackedRow` and `plan_rows`, groups into rows of about the same number of tokens.
-- `prefix_cache`: `PrefixCache`, which tokens of earlier sequences are kept.
+- `prefix_cache`: `PrefixCache`, the tokens of earlier sequences that a cache keeps.
 """
 
 from music.reward.packing.rows import PackedRow, RowPlan, plan_rows

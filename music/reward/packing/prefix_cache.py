@@ -1,8 +1,8 @@
-"""`PrefixCache`: which tokens of earlier sequences are kept, and in which slots. It holds no states of its own.
+"""`PrefixCache`: which tokens of earlier sequences are kept, and in which slots. It does not hold their states.
 
-A tree of segments, in which a path from the root spells the beginning of sequences, as in SGLang's RadixAttention. Each
-token of a segment has a slot, and the number of slots is bounded. When no slot is left, segments that nothing continues
-are given up, the least recently used first, and never one that was used in the same scoring.
+It is a tree of segments, as in SGLang's RadixAttention: a path from the root spells the beginning of sequences. Each
+token of a segment has a slot, and the number of slots is bounded. When no slot is left, segments without children are
+evicted, the least recently used first, but none that the current scoring uses.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,14 +16,14 @@ __all__ = ["CachedSegment", "PrefixCache", "num_common"]
 class CachedSegment:
     """Consecutive tokens that are kept once.
 
-    A segment that is split keeps its end: what comes before becomes a segment of its own, its parent.
+    If a segment is split, it keeps its end, and its beginning becomes a new segment, its parent.
 
     Attributes:
         ids: Token ids.
-        slots: Their slots, one for each.
+        slots: The slot of each token.
         parent: The segment that it continues; None for the root, which has no tokens.
         stop: Number of tokens from the beginning of the sequence to the end of the segment.
-        used: The scoring in which it was last used.
+        used: Number of the scoring that last used it.
         children: The segments that continue it, by their first token.
     """
 
@@ -53,12 +53,11 @@ _Aged = tuple[int, int, int, CachedSegment]
 class PrefixCache:
     """Tokens of earlier sequences and their slots.
 
-    Sequences of more than `boundary` tokens share nothing with shorter ones: their model reads them in another way.
-
     Attributes:
-        max_tokens: The number of slots.
-        boundary: See above; None if all sequences are read in the same way.
-        num_slots: One more than the highest slot used so far.
+        max_tokens: Number of slots.
+        boundary: Sequences of more tokens share nothing with shorter ones, because their model reads them in another
+            way. None if it reads all sequences in the same way.
+        num_slots: One more than the highest slot that was used.
     """
 
     def __init__(self, max_tokens: int, boundary: int | None = None) -> None:
@@ -67,7 +66,7 @@ class PrefixCache:
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Empty the cache."""
         self.num_slots = 0
         self._roots = CachedSegment(), CachedSegment()
         self._free: list[int] = []
@@ -75,12 +74,12 @@ class PrefixCache:
         self._idle: list[_Aged] | None = None
 
     def begin(self) -> None:
-        """Begin a scoring: segments used before it may be given up, segments used in it may not."""
+        """Begin a scoring: segments that it uses cannot be evicted until the next one begins."""
         self._now += 1
         self._idle = None
 
     def root(self, ids: tuple[int, ...]) -> CachedSegment:
-        """Return the root of all sequences that are read in the same way as this one; it has no tokens."""
+        """Return the root of all sequences that are read in the same way; it has no tokens."""
         return self._roots[self.boundary is not None and len(ids) > self.boundary]
 
     def find(self, ids: tuple[int, ...]) -> CachedSegment:
@@ -97,10 +96,10 @@ class PrefixCache:
         return segment
 
     def add(self, ids: tuple[int, ...]) -> tuple[int, list[int]]:
-        """Keep a sequence, as far as there is room.
+        """Add as many tokens of a sequence as there is room for.
 
         Returns:
-            How many of its first tokens were kept already, and the slots of the tokens that follow.
+            How many of its first tokens were in the cache, and the slots of the tokens that follow.
         """
         segment = self.find(ids)
         slots = self._take(len(ids) - segment.stop)
@@ -111,7 +110,7 @@ class PrefixCache:
         return segment.stop, slots
 
     def _split(self, segment: CachedSegment, at: int) -> CachedSegment:
-        """Split a segment; return what comes before."""
+        """Split a segment at an index; return the segment of its beginning."""
         assert segment.parent is not None
         stop = segment.stop - len(segment) + at
         upper = CachedSegment(
@@ -123,7 +122,7 @@ class PrefixCache:
         return upper
 
     def _take(self, num: int) -> list[int]:
-        """Return up to this many slots; give up segments if slots are short."""
+        """Return up to this many slots; evict segments if there are too few."""
         while num > len(self._free) + self.max_tokens - self.num_slots and self._evict():
             pass
         taken = [self._free.pop() for _ in range(min(num, len(self._free)))]
@@ -132,7 +131,7 @@ class PrefixCache:
         return taken + list(range(self.num_slots - fresh, self.num_slots))
 
     def _evict(self) -> bool:
-        """Give up the least recently used segment that nothing continues; return whether there was one."""
+        """Evict the least recently used segment without children; return whether there was one."""
         if self._idle is None:
             self._idle = [
                 _by_age(segment) for segment in self._segments() if not segment.children and segment.used < self._now
@@ -140,7 +139,7 @@ class PrefixCache:
             heapify(self._idle)
         while self._idle:
             segment = heappop(self._idle)[-1]
-            if segment.used == self._now or segment.children or segment.parent is None:  # used since
+            if segment.used == self._now or segment.children or segment.parent is None:  # used meanwhile
                 continue
             self._free += segment.slots
             del segment.parent.children[segment.ids[0]]

@@ -1,4 +1,4 @@
-"""Groups into packed rows: one sequence dimension, no padding, about the same number of tokens in each row.
+"""Packing groups into rows: one sequence dimension, no padding, about the same number of tokens in each row.
 
 A row is `[tree | tree | ...]` and a tree `[segment | segment | ...]`. A group stays within one row, so that a loss
 over its rewards needs one forward pass. Groups of a row that begin alike share one tree.
@@ -47,7 +47,7 @@ class PackedRow:
 
     @cached_property
     def starts(self) -> list[list[int]]:
-        """The index in the row at which each segment begins, by tree."""
+        """The index in the row of each segment's first token, by tree."""
         starts, at = [], 0
         for tree in self.trees:
             begun = []
@@ -72,15 +72,21 @@ class PackedRow:
 
     def reads(self) -> Tensor:
         """Return the index in the row of each reward: by group, sequence and read, `[num_reads]`."""
-        return torch.cat(list(self._reads()))
+        reads = [(tree.segments[0].position, reads) for tree in self.trees for reads in tree.reads]
+        return torch.cat(
+            [
+                own[torch.tensor(positions, dtype=torch.long) - num_cached]
+                for own, (num_cached, positions) in zip(self._places(), reads, strict=True)
+            ]
+        )
 
     def split(self, rewards: Tensor) -> list[list[Tensor]]:
-        """Sort the rewards `[num_reads]` at `reads` by group and sequence."""
+        """Return the rewards `[num_reads]` at `reads` by group and sequence."""
         num_reads = [len(reads) for tree in self.trees for reads in tree.reads]
         return self._by_group(torch.split(rewards, num_reads))
 
     def _by_group(self, items: Iterable[T]) -> list[list[T]]:
-        """Split items, one for each sequence, by group."""
+        """Group items, one for each sequence."""
         left = iter(items)
         return [list(islice(left, size)) for size in self.sizes]
 
@@ -89,19 +95,14 @@ class PackedRow:
             spans = [torch.arange(at, at + len(s.ids)) for at, s in zip(starts, tree.segments, strict=True)]
             yield from (torch.cat([spans[segment] for segment in tree.path(leaf)]) for leaf in tree.leaves)
 
-    def _reads(self) -> Iterator[Tensor]:
-        reads = [(tree.segments[0].position, reads) for tree in self.trees for reads in tree.reads]
-        for own, (num_cached, positions) in zip(self._places(), reads, strict=True):
-            yield own[torch.tensor(positions, dtype=torch.long) - num_cached]
-
 
 @dataclass(frozen=True, slots=True)
 class RowPlan:
-    """A plan of rows.
+    """Groups distributed over rows.
 
     Attributes:
         rows: The rows, each with at least one group.
-        num_sequence_tokens: Number of tokens of all sequences; shared tokens count for every sequence.
+        num_sequence_tokens: Number of tokens of all sequences; shared tokens count once for each sequence.
     """
 
     rows: tuple[PackedRow, ...]
@@ -109,12 +110,12 @@ class RowPlan:
 
     @property
     def num_tokens(self) -> int:
-        """Number of tokens stored."""
+        """Number of stored tokens."""
         return sum(row.num_tokens for row in self.rows)
 
     @property
     def fill(self) -> float:
-        """Share of the plan that is filled if every row is as long as the longest; 1 if there are no rows."""
+        """Mean length of the rows as a share of the longest; 1 if there are no rows."""
         longest = max((row.num_tokens for row in self.rows), default=0)
         return self.num_tokens / (len(self.rows) * longest) if self.rows else 1.0
 
@@ -129,13 +130,13 @@ def plan_rows(
     """Pack groups into as few rows as possible, of about the same length, the longest first.
 
     Args:
-        groups: Sequences that belong together; shared prefixes are found among them.
+        groups: Groups of sequences. Shared prefixes are found within a group.
         max_tokens: Bound on a row's tokens. If the largest group is longer, its length is the bound for all rows.
             `RowPlan.fill` is over 0.97 with several groups to a row, and less if groups are about as long as a row.
-        min_saved: Fewest tokens that sharing a segment must save; None to share nothing. Groups of a row that begin
-            with as many equal tokens share these.
-        num_cached: For each group, how many tokens its sequences begin with that a cache holds. They are not stored,
-            and `CACHED_PER_TOKEN` of them count as one for the bound. Groups then share nothing with each other.
+        min_saved: Fewest tokens that sharing a segment must save; None to share nothing. Groups of a row also share
+            their beginning if it has at least this many equal tokens.
+        num_cached: For each group, how many first tokens of its sequences a cache holds. These are not stored, and
+            `CACHED_PER_TOKEN` of them count as one for the bound. Groups then share nothing with each other.
     """
     before = num_cached or [0] * len(groups)
     trees = [PrefixTree.grow(group, min_saved, num) for group, num in zip(groups, before, strict=True)]
@@ -146,7 +147,7 @@ def plan_rows(
 
 
 def _row(groups: Sequence[int], trees: Sequence[PrefixTree], min_length: int | None) -> PackedRow:
-    """Put groups into a row; those that begin alike share a tree."""
+    """Return a row of groups; those that begin alike share a tree."""
     alike = [[i] for i in range(len(trees))] if min_length is None else families(trees, max(min_length, 1))
     order = [i for family in alike for i in family]
     return PackedRow(
@@ -165,7 +166,7 @@ class _Bin:
 def balance(sizes: Sequence[int], limit: int) -> list[list[int]]:
     """Distribute items over few bins of about the same load; return their indices by bin, the fullest bin first.
 
-    The largest item goes first, each to the emptiest bin; then bins exchange items.
+    Each item, the largest first, is put into the emptiest bin. Then bins exchange items.
 
     Args:
         sizes: The sizes of the items.
@@ -196,9 +197,9 @@ def _distribute(sizes: Sequence[int], num_bins: int) -> list[_Bin]:
 
 
 def _exchange(bins: list[_Bin], sizes: Sequence[int]) -> bool:
-    """Move load from the fullest bin to the emptiest one that can take some; return whether there was one.
+    """Move load from the fullest bin to the emptiest bin that can take some; return whether load was moved.
 
-    Every exchange brings two loads closer together, so exchanges end.
+    Every exchange brings two loads closer together, so the exchanges end.
     """
     fullest = bins[-1]
     for place, other in enumerate(bins[:-1]):

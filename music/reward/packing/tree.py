@@ -1,12 +1,12 @@
 """`PrefixTree`: the sequences of a group, with their shared beginnings stored once.
 
 A path from a root to a segment spells a prefix of a sequence. The logical position of a token is its place on that
-path. Sharing saves the computation of the shared tokens, and costs one more segment in every attention layer. So a
+path. Sharing a segment saves computing its tokens again, and costs one more segment in every attention layer. So a
 segment is shared only if that saves at least `min_saved` tokens.
 """
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import groupby, takewhile
 from typing import NamedTuple, Self
@@ -25,7 +25,7 @@ class TokenSequence:
 
     Attributes:
         ids: Token ids; at least one.
-        reads: Indices of the tokens at which rewards are read, rising.
+        reads: Rising indices of the tokens at which rewards are read.
     """
 
     ids: Sequence[int]
@@ -48,8 +48,8 @@ class Segment:
     """Consecutive tokens that are stored once.
 
     Attributes:
-        parent: Index of the segment that it continues, always a lower one; None for the first that is stored of a
-            sequence.
+        parent: Index of the segment that it continues, which is lower than its own; None for a sequence's first stored
+            segment.
         position: Logical position of its first token.
         ids: Token ids; at least one.
     """
@@ -82,7 +82,7 @@ class PrefixTree:
         Args:
             group: At least one sequence.
             min_saved: Fewest tokens that sharing a segment must save; None to share nothing.
-            num_cached: Number of tokens with which all sequences begin and that a cache holds; each has more.
+            num_cached: Number of first tokens of all sequences that a cache holds; each sequence has more.
 
         Raises:
             ValueError: The group is empty.
@@ -95,11 +95,11 @@ class PrefixTree:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens stored."""
+        """Number of stored tokens."""
         return sum(len(segment.ids) for segment in self.segments)
 
     def path(self, segment: int) -> list[int]:
-        """Return the segments from the root to one, itself last."""
+        """Return the path from the root to a segment, itself last."""
         path: list[int] = []
         at: int | None = segment
         while at is not None:
@@ -117,7 +117,7 @@ class _Branch(NamedTuple):
 
 
 class _Grower:
-    """A tree that is being grown."""
+    """Builds the segments of a `PrefixTree`."""
 
     def __init__(self, group: Sequence[TokenSequence], min_saved: int | None) -> None:
         self._ids = [np.asarray(sequence.ids) for sequence in group]
@@ -126,7 +126,7 @@ class _Grower:
         self.leaves = [-1] * len(group)
 
     def grow(self, num_cached: int) -> None:
-        """Store the sequences from a depth on, branch by branch in lexicographic order."""
+        """Store what follows the cached tokens, branch by branch in lexicographic order."""
         whole = _Branch(sorted(range(len(self._ids)), key=lambda i: self._ids[i].tolist()), num_cached, None)
         pending = [whole]
         while pending:
@@ -138,7 +138,7 @@ class _Grower:
                 pending.extend(reversed(self._split(branch, self._min_saved)))
 
     def _split(self, branch: _Branch, min_saved: int) -> list[_Branch]:
-        """Store what all members share if that pays, end those that end there, and split the others."""
+        """Store what all members share if that saves enough, end those that end there, and split the others."""
         members, depth, parent = branch
         common = self._common(members[0], members[-1])
         if (common - depth) * (len(members) - 1) >= max(min_saved, 1):
@@ -177,7 +177,8 @@ def families(trees: Sequence[PrefixTree], min_length: int) -> list[list[int]]:
 
     Args:
         trees: Trees that do not follow cached tokens.
-        min_length: Number of tokens that trees of a family share. A tree whose root is no longer than that is alone.
+        min_length: Number of first tokens that the trees of a family share. A tree with a shorter root stays alone, and
+            so does one with a root of exactly this length.
     """
     found: dict[Hashable, list[int]] = defaultdict(list)
     for index, tree in enumerate(trees):
@@ -188,25 +189,21 @@ def families(trees: Sequence[PrefixTree], min_length: int) -> list[list[int]]:
 
 
 def join(trees: Sequence[PrefixTree]) -> PrefixTree:
-    """Return one tree with the sequences of several, in their order; each has one root, and all begin alike."""
+    """Return one tree with the sequences of several trees, in order; each has one root, and all begin alike."""
     if len(trees) == 1:
         return trees[0]
-    # Each root keeps a token of its own, so that trees are unchanged after what they share.
+    # Each root keeps at least one token of its own, so that the segments below it do not change.
     columns = zip(*(tree.segments[0].ids[:-1] for tree in trees), strict=False)
     shared = [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]
     segments = [Segment(None, 0, shared)]
     leaves: list[int] = []
     for tree in trees:
         offset = len(segments)
-        segments += _moved(tree, len(shared), offset)
+        segments += [
+            Segment(0, len(shared), segment.ids[len(shared) :])
+            if segment.parent is None
+            else Segment(segment.parent + offset, segment.position, segment.ids)
+            for segment in tree.segments
+        ]
         leaves += [leaf + offset for leaf in tree.leaves]
     return PrefixTree(tuple(segments), tuple(leaves), tuple(reads for tree in trees for reads in tree.reads))
-
-
-def _moved(tree: PrefixTree, num_shared: int, offset: int) -> Iterator[Segment]:
-    """Yield a tree's segments after a shared beginning, which its root omits."""
-    for segment in tree.segments:
-        if segment.parent is None:
-            yield Segment(0, num_shared, segment.ids[num_shared:])
-        else:
-            yield Segment(segment.parent + offset, segment.position, segment.ids)

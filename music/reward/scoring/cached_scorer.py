@@ -1,4 +1,4 @@
-"""`CachedScorer`: a `SequenceScorer` that keeps what it computed, for sequences that grow from call to call.
+"""`CachedScorer`: a `SequenceScorer` with a prefix cache, for sequences that grow from call to call.
 
 A cache holds the keys and values of a bounded number of tokens. Of every sequence, only what follows its longest cached
 beginning is computed.
@@ -39,7 +39,7 @@ def make_sequence_scorer(
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Sequences that are computed together, all behind the same cached tokens."""
+    """Sequences that are computed together and continue the same cached tokens."""
 
     behind: CachedSegment
     members: tuple[Ids, ...]
@@ -48,7 +48,7 @@ class _Group:
 class CachedScorer(SequenceScorer):
     """Scores token sequences, and keeps the states of their tokens from call to call.
 
-    What is kept is dropped as soon as a weight has changed, and when a call fails. A copy begins with an empty cache.
+    The cache is emptied if a weight has changed or a call fails. A copy starts with an empty cache.
 
     Args:
         scorer: The model, in eval mode.
@@ -74,7 +74,7 @@ class CachedScorer(SequenceScorer):
             self._weights = weights
         try:
             return super()._score(sequences)
-        except BaseException:  # out of memory, say: some layers have kept the row, others have not
+        except BaseException:  # after one, such as running out of memory, only some layers have stored the row
             self._forget()
             raise
 
@@ -92,7 +92,9 @@ class CachedScorer(SequenceScorer):
             found |= {ids: self._cached_rewards(end) for ids, end in known.items()}
             unknown = [(ids, end) for ids, end in zip(pending, ends, strict=True) if ids not in known]
             groups, pending = self._groups(unknown)
-            for row in self._plan(groups):
+            members = [[TokenSequence(ids, ()) for ids in group.members] for group in groups]
+            num_cached = [group.behind.stop for group in groups]
+            for row in plan_rows(members, self._max_tokens, min_saved=MIN_SAVED, num_cached=num_cached).rows:
                 found |= self._compute(row, [groups[group] for group in row.groups])
         return found
 
@@ -100,7 +102,7 @@ class CachedScorer(SequenceScorer):
         """Return groups that share a beginning, and the sequences that wait until their beginning is cached."""
         members: dict[CachedSegment, list[Ids]] = {}
         for ids, end in sequences:
-            # A few tokens are not worth a further segment in every attention layer.
+            # A few tokens do not justify one more segment in every attention layer.
             members.setdefault(end if end.stop >= MIN_SAVED else self._cache.root(ids), []).append(ids)
         groups: list[_Group] = []
         waiting: list[Ids] = []
@@ -110,18 +112,13 @@ class CachedScorer(SequenceScorer):
             for first, *others in group_alike(own, self._max_tokens):
                 found.append(first)
                 waiting += [alike[i] for other in others for i in other]
-            if end.parent is not None:  # they see the same cached tokens, which a row holds once
+            if end.parent is not None:  # they see the same cached tokens, which a row stores once
                 found = merge_groups(found, [len(ids) for ids in own], self._max_tokens)
             groups += [_Group(end, tuple(alike[i] for i in group)) for group in found]
         return groups, waiting
 
-    def _plan(self, groups: Sequence[_Group]) -> Sequence[PackedRow]:
-        sequences = [[TokenSequence(ids, ()) for ids in group.members] for group in groups]
-        num_cached = [group.behind.stop for group in groups]
-        return plan_rows(sequences, self._max_tokens, min_saved=MIN_SAVED, num_cached=num_cached).rows
-
     def _compute(self, row: PackedRow, groups: Sequence[_Group]) -> dict[Ids, Tensor]:
-        """Compute a row, and keep as much as there is room for."""
+        """Compute a row, and keep as many of its tokens as the cache has room for."""
         device = self._scorer.classifier.device
         prefixes = [group.behind.path() for group in groups]
         table = SegmentTable.of(row, prefixes)
@@ -182,7 +179,7 @@ def _fingerprint(classifier: PreTrainedModel) -> Hashable:
     """Return a value that changes with the weights and with the way in which they are used.
 
     Weights are compared by sums over all their bits, because fused optimizers and writes to `.data` leave no other
-    trace. It takes as long as reading the weights once, so less than a forward pass of a few tokens.
+    trace. This takes as long as reading the weights once, which is less than a forward pass of a few tokens.
     """
     device = classifier.device
     sums = [_sum_of_bits(each).to(device) for each in (*classifier.parameters(), *classifier.buffers())]
@@ -191,7 +188,7 @@ def _fingerprint(classifier: PreTrainedModel) -> Hashable:
 
 
 def _sum_of_bits(tensor: Tensor) -> Tensor:
-    """Return the sum of a tensor's bits as 64-bit integers, which wraps around."""
+    """Return the sum of a tensor's bytes, read as 64-bit integers; it wraps around."""
     octets = tensor.detach().reshape(-1).view(torch.uint8)
     octets = octets.clone() if octets.storage_offset() % 8 else octets
     num = len(octets) // 8 * 8

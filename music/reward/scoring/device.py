@@ -10,7 +10,7 @@ from music.errors import InvalidInputError
 __all__ = ["ensure_usable", "resolve_device"]
 
 _PROCESS = os.getpid()
-"""The process that imported this, not one that was forked from it."""
+"""The process that imported this module; a fork of it has another id."""
 
 
 def resolve_device(name: str | None = None) -> torch.device:
@@ -19,8 +19,11 @@ def resolve_device(name: str | None = None) -> torch.device:
     Raises:
         InvalidInputError: There is no such device here, or this process cannot use it.
     """
+    # A forked child sees no CUDA. To compute on the CPU instead would be slow without a warning, so it gets an error.
+    is_out_of_reach = torch.cuda._is_in_bad_fork() and torch.cuda.device_count() > 0
+    fastest = "cuda" if is_out_of_reach or torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(name or _fastest())
+        device = torch.device(name or fastest)
     except RuntimeError as error:
         raise InvalidInputError(f"expected a device such as cpu or cuda, got {name!r}") from error
     ensure_usable(device)
@@ -32,11 +35,11 @@ def resolve_device(name: str | None = None) -> torch.device:
 def ensure_usable(device: torch.device) -> None:
     """Make sure that this process can compute on a device, even if it was forked.
 
-    CUDA does not work in a process whose parent had initialised it. On the CPU, PyTorch would wait forever for threads
-    of the parent, so a forked process computes on one thread, as PyTorch's data loaders do.
+    CUDA does not work in a process that was forked after its parent initialised CUDA. On the CPU, PyTorch would wait
+    forever for threads of the parent, so a forked process computes on one thread, as PyTorch's data loaders do.
 
     Raises:
-        InvalidInputError: The device is CUDA, and a parent had initialised it.
+        InvalidInputError: The device is CUDA, and the parent initialised it before the fork.
     """
     if device.type == "cpu":
         _settle(os.getpid())
@@ -48,13 +51,7 @@ def ensure_usable(device: torch.device) -> None:
         )
 
 
-def _fastest() -> str:
-    # A forked child hears that CUDA is not available: computing on the CPU instead would be slow and silent.
-    is_out_of_reach = torch.cuda._is_in_bad_fork() and torch.cuda.device_count() > 0
-    return "cuda" if is_out_of_reach or torch.cuda.is_available() else "cpu"
-
-
-@cache  # once: a number that is set later is meant
+@cache  # once, so that a number of threads that is set later stays
 def _settle(pid: int) -> None:
     if pid != _PROCESS:
         torch.set_num_threads(1)

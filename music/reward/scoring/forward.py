@@ -14,12 +14,12 @@ from music.reward.scoring.rope import RopeLimits, split_row
 
 __all__ = ["PackedScorer", "row_tokens"]
 
-# On the CPU rows of 1k to 4k tokens are about as fast (small rows stay in cache); on a GPU the kernels want long ones.
+# On the CPU rows of 1k to 4k tokens are equally fast (small rows stay in its cache). GPU kernels need long rows.
 _MAX_TOKENS = {"cpu": 2_048, "cuda": 16_384}
 
 
 def row_tokens(device: torch.device) -> int:
-    """Return the approximate number of tokens that a row should have on a device."""
+    """Return about how many tokens a row should have on a device."""
     return _MAX_TOKENS.get(device.type, _MAX_TOKENS["cpu"])
 
 
@@ -31,7 +31,7 @@ class PackedScorer(nn.Module):
         backend: Back-end of attention; by default the fastest that works on the classifier's device.
 
     Raises:
-        InvalidInputError: The classifier is not itself a model of transformers.
+        InvalidInputError: The classifier is not a model of transformers, but wrapped around one, for example.
         PackedAttentionError: The classifier's class cannot attend to packed rows.
     """
 
@@ -39,8 +39,8 @@ class PackedScorer(nn.Module):
         super().__init__()
         if not isinstance(classifier, PreTrainedModel):
             raise InvalidInputError(
-                f"expected a sequence classifier of transformers, got {type(classifier).__name__}, which is wrapped "
-                "around one. Of peft, give `model.merge_and_unload()`"
+                f"expected a sequence classifier of transformers, got {type(classifier).__name__}. If it is a "
+                "wrapper of peft, pass `model.merge_and_unload()`"
             )
         if not hasattr(classifier, "score"):
             raise PackedAttentionError(
@@ -105,7 +105,7 @@ class PackedScorer(nn.Module):
         return hidden
 
     def _require_length(self, row: PackedRow) -> None:
-        """Refuse a sequence whose score would depend on its length in `dynamic` rope."""
+        """Refuse a sequence that is so long that `dynamic` rope changes its frequencies."""
         longest = max(segment.position + len(segment.ids) for tree in row.trees for segment in tree.segments)
         if self.rope.longest is not None and longest > self.rope.longest:
             raise PackedAttentionError(

@@ -1,8 +1,8 @@
 """How far packed scores of a model are from those of its own forward passes, on a few random sequences.
 
-Meanwhile the model's window and rope boundary are narrow, so that short sequences cross them. To cross a boundary of
-4,096 tokens would take minutes on a CPU, and where a window or a boundary lies changes nothing about whether code heeds
-it. The head is a random one, by which no two tokens are alike.
+During the measurement the model's window and rope boundary are narrowed, so that short sequences cross them. To cross a
+boundary of 4,096 tokens would take minutes on a CPU, and code that respects a narrow window or boundary respects a wide
+one. The head is random, so that no two tokens have the same score.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,23 +23,24 @@ __all__ = ["measure_errors"]
 _WINDOW, _BOUNDARY = 8, 24
 _SHARED, _OTHER, _CUT = 16, 20, 10
 _OWN = (6, 16)
-"""Lengths in units: of what two sequences share, of another, of the first beginning, and of what is each one's own."""
+"""Lengths in units. Two sequences share `_SHARED` and end with one of `_OWN` each. The third has `_OTHER`.
+`_CUT` is the length of the first beginning that the model reads by itself."""
 _LONGEST = 32
-"""Units of the longest sequence."""
+"""Length of the longest sequence in units."""
 _CUDA_UNIT = 12
-"""Tokens of a unit on a GPU, whose kernels work on blocks of 128 tokens; elsewhere a unit is a token."""
+"""Number of tokens in a unit on a GPU, where kernels work on blocks of 128 tokens. On a CPU it is 1."""
 
 
 @torch.no_grad()
 def measure_errors(scorer: PackedScorer) -> dict[str, float]:
     """Return how far scores are from those of the model's own forward passes.
 
-    An error is the worst over the sequences of the median over the last third of a sequence's tokens. The median,
-    because a mixture of experts in bf16 may route single tokens differently.
+    An error is the largest over the sequences of the median over the last third of a sequence's tokens. It is the
+    median because a mixture of experts in bf16 may route single tokens differently.
 
     Returns:
-        Errors as shares of the scores' standard deviation: each sequence `alone` in a row, all `packed` into one, and
-        `cached`.
+        Errors as shares of the scores' standard deviation: with each sequence `alone` in a row, with all `packed` into
+        one row, and with a prefix cache (`cached`).
     """
     was_training = scorer.training
     scorer.eval()
@@ -75,7 +76,7 @@ def _scored(scorer: PackedScorer, batches: Iterable[Sequence[Tensor]], max_cache
 
 
 def _plain(scorer: PackedScorer, sequences: Sequence[Tensor]) -> list[Tensor]:
-    """Return the rewards at all tokens from the model's own forward passes of the sequences and their beginnings."""
+    """Return the rewards at all tokens by the model's own forward passes over the sequences and their beginnings."""
     classifier: Any = scorer.classifier
     backbone = getattr(classifier, classifier.base_model_prefix)
     classifier.set_attn_implementation("eager")
@@ -94,7 +95,7 @@ def _own_rewards(scorer: PackedScorer, backbone: nn.Module, ids: Tensor) -> Tens
 
 
 def _cuts(scorer: PackedScorer, length: int) -> list[tuple[int, int]]:
-    """Return where the beginnings end that the model reads, each with the end of the one before."""
+    """Return the spans of tokens whose rewards are read from one beginning each, up to the end of the span."""
     unit, boundary = _unit(scorer), scorer.rope.boundary
     stops = sorted({stop for stop in (_CUT * unit, boundary, length) if stop is not None and stop <= length})
     return list(zip([0, *stops], stops, strict=False))
@@ -115,19 +116,19 @@ def _sequences(scorer: PackedScorer) -> list[Tensor]:
 
 
 def _unit(scorer: PackedScorer) -> int:
-    """Return the number of tokens in the self-test's unit of length."""
+    """Return the number of tokens in a unit of length."""
     wanted = _CUDA_UNIT if scorer.classifier.device.type == "cuda" else 1
     return max(1, min(wanted, _length_limit(scorer) // _LONGEST))
 
 
 def _length_limit(scorer: PackedScorer) -> int:
-    """Return how many tokens the model can read."""
+    """Return the most tokens that the model can read."""
     return getattr(scorer.classifier.config.get_text_config(), "max_position_embeddings", None) or 1 << 20
 
 
 @contextmanager
 def _probed(scorer: PackedScorer) -> Iterator[None]:
-    """Narrow window and boundary, and attach a random head."""
+    """Narrow the model's window and rope boundary and attach a random head, within a context."""
     classifier: Any = scorer.classifier
     config, head, rope, unit = classifier.config.get_text_config(), classifier.score, scorer.rope, _unit(scorer)
     narrowed = [*_attributes(classifier, config, _WINDOW * unit), *_rope_entries(config, _BOUNDARY * unit)]
@@ -147,7 +148,7 @@ _Change = tuple[Any, str, Any, Any]
 
 
 def _attributes(classifier: nn.Module, config: Any, window: int) -> Iterator[_Change]:
-    """Yield every holder of a window that is wider than this one."""
+    """Yield the change of every attribute that holds a wider window."""
     for holder in (config, *classifier.modules()):
         own = getattr(holder, "sliding_window", None)
         if isinstance(own, int) and own > window:
@@ -155,14 +156,14 @@ def _attributes(classifier: nn.Module, config: Any, window: int) -> Iterator[_Ch
 
 
 def _rope_entries(config: Any, boundary: int) -> Iterator[_Change]:
-    """Yield every entry of the configuration that holds a later boundary of `longrope`."""
+    """Yield the change of every entry of the configuration that holds a later boundary of `longrope`."""
     name, parameters = "original_max_position_embeddings", getattr(config, "rope_parameters", None) or {}
     entries = [each for each in (parameters, *parameters.values()) if isinstance(each, dict)]
     entries = [each for each in entries if each.get("rope_type") == "longrope"]
     for each in entries:
         if each[name] > boundary:
             yield each, name, each[name], boundary
-    # Phi-3's configuration has the boundary itself too, and transformers copies it over the entries.
+    # Phi-3's configuration also has the boundary as an attribute, which transformers copies over the entries.
     if entries and (getattr(config, name, None) or 0) > boundary:
         yield config, name, getattr(config, name), boundary
 

@@ -1,9 +1,10 @@
-"""The self-test: whether packed rows of a model score as its plain forward passes do, before any score is given.
+"""The self-test of a model: whether packed rows give the scores of its plain forward passes.
 
-transformers has some hundred architectures and gains several a month, so rules about them cannot keep up. A window that
-only the mask contains, frequencies that depend on the longest sequence, or a layer that attends twice give wrong scores
-without any sign. So `probe` compares scores of a few random sequences with the model's own forward passes, on the
-device, in the dtype and by the attention back-end in use. Models that passed are remembered by weights and versions.
+transformers has some hundred architectures and gains several a month, so no list of rules about them stays complete. A
+window that only the mask contains, frequencies that depend on the longest sequence, or a layer that attends twice
+silently give wrong scores. So before it scores anything, every model is tested. `probe` compares scores of a few random
+sequences with the model's own forward passes, on the device, in the dtype and with the attention back-end in use.
+Passed tests are cached by weights and versions.
 """
 
 import hashlib
@@ -29,7 +30,7 @@ __all__ = ["make_scorer", "require_exact", "settle_backend"]
 logger = logging.getLogger(__name__)
 
 _LOCK = threading.Lock()
-"""A model attends in other ways during its test, so threads must not test one at the same time."""
+"""A test switches the attention of its model, so two threads must not test one model at the same time."""
 _TOLERANCE, _ROUGH_TOLERANCE = 1e-4, 0.1
 """Bounds on the errors of `measure_errors`, in fp32 and in types of 16 bits or TF32. Rounding alone gives 1e-6 and
 0.03. Faults in all layers give about 1. Those in one of 30 layers give 2e-4 or more in fp32, and as little as rounding
@@ -39,7 +40,7 @@ _FAILURES = (RuntimeError, ValueError, TypeError, AttributeError, KeyError, Inde
 
 
 def make_scorer(classifier: PreTrainedModel, backend: str | None = None) -> PackedScorer:
-    """Return a scorer that has passed the self-test, in eval mode.
+    """Return a scorer in eval mode that has passed the self-test.
 
     Args:
         classifier: The model, on its device.
@@ -58,7 +59,7 @@ def settle_backend(scorer: PackedScorer, *, is_chosen: bool = False) -> None:
 
     Args:
         scorer: The model; it keeps its mode.
-        is_chosen: Whether the user chose the back-end, so that another one must not replace it.
+        is_chosen: Whether the user chose the back-end, so that no other may replace it.
 
     Raises:
         PackedAttentionError: It fails the test.
@@ -76,12 +77,13 @@ def settle_backend(scorer: PackedScorer, *, is_chosen: bool = False) -> None:
 
 
 def require_exact(scorer: PackedScorer) -> None:
-    """Test a model, unless it is remembered to have passed.
+    """Test a model, unless the cache says that it has passed.
 
     Raises:
         PackedAttentionError: Its scores would be wrong, or it cannot be packed at all.
     """
-    passed = _folder() / _key(scorer)
+    cache_home = os.environ.get("XDG_CACHE_HOME")
+    passed = (Path(cache_home) if cache_home else Path.home() / ".cache") / "music-rm" / "self-tests" / _key(scorer)
     if passed.exists():
         return
     name, tolerance = type(scorer.classifier).__name__, _tolerance(scorer.classifier)
@@ -103,7 +105,7 @@ def require_exact(scorer: PackedScorer) -> None:
         passed.parent.mkdir(parents=True, exist_ok=True)
         passed.touch()
     except OSError as error:
-        logger.debug("the self-test is not remembered: %s", error)
+        logger.debug("the passed self-test is not cached: %s", error)
 
 
 def _compute_dtype(classifier: PreTrainedModel) -> torch.dtype:
@@ -115,11 +117,6 @@ def _tolerance(classifier: PreTrainedModel) -> float:
     is_tf32 = classifier.device.type == "cuda" and torch.get_float32_matmul_precision() != "highest"
     is_exact = _compute_dtype(classifier).itemsize >= 4 and not is_tf32
     return _TOLERANCE if is_exact else _ROUGH_TOLERANCE
-
-
-def _folder() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "music-rm" / "self-tests"
 
 
 def _key(scorer: PackedScorer) -> str:
@@ -140,7 +137,7 @@ def _key(scorer: PackedScorer) -> str:
 
 @cache
 def _own_version() -> str:
-    """Return a hash of the code of `music.reward`: a test of other code proves nothing."""
+    """Return a hash of the code of `music.reward`, because a test of other code proves nothing."""
     files = sorted(Path(__file__).parents[1].rglob("*.py"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 

@@ -1,6 +1,6 @@
-"""`SequenceScorer`: token sequences to rewards. What sequences of a call share at their beginning is computed once.
+"""`SequenceScorer`: token sequences to rewards. Beginnings that sequences of a call share are computed once.
 
-Nothing is kept from call to call. `music.reward.scoring.cached_scorer` does that.
+It keeps nothing from call to call; `CachedScorer` in `music.reward.scoring.cached_scorer` does.
 """
 
 import threading
@@ -20,9 +20,9 @@ from music.reward.scoring.rope import split_sequence
 __all__ = ["MIN_SAVED", "Ids", "SequenceScorer", "group_alike"]
 
 MIN_SAVED = 8
-"""Fewest tokens that sharing a segment must save; fewer than in training, as there is no backward pass."""
+"""Fewest tokens that sharing a segment must save. It is lower than in training, as there is no backward pass."""
 _MIN_SHARE = 0.1
-"""Share of its tokens that a sequence must have in common with its neighbour to join its group."""
+"""Share of its tokens that a sequence must have in common with its neighbour to join that group."""
 
 Ids = tuple[int, ...]
 
@@ -52,7 +52,7 @@ class SequenceScorer:
 
     @torch.no_grad()
     def rewards(self, sequences: Sequence[TokenSequence]) -> list[list[float]]:
-        """Return the rewards at each sequence's reads. Equal sequences have equal rewards, to the last bit.
+        """Return the rewards at each sequence's reads. Equal sequences have bitwise equal rewards.
 
         Raises:
             InvalidInputError: The model is on a GPU that this forked process cannot use.
@@ -93,11 +93,11 @@ def group_alike(sequences: Sequence[Ids], max_tokens: int) -> list[list[list[int
 
     Args:
         sequences: Token ids, in any order.
-        max_tokens: Bound on a group's tokens beyond those of its first sequence. What a group shares is computed once
-            for each group, so a bound on all of its tokens would share nothing of a long history.
+        max_tokens: Bound on a group's tokens beyond those of its first sequence. A bound on all of its tokens would put
+            each sequence with a long history into a group of its own, and share nothing.
 
     Returns:
-        Indices of the sequences, by run and group. Groups of one run begin alike, and are several only because of the
+        Indices of the sequences, by run and group. Groups of one run begin alike, and are separate only because of the
         bound.
     """
     order = sorted(range(len(sequences)), key=lambda i: sequences[i])

@@ -1,6 +1,6 @@
-"""The states of cached tokens, by slot: the keys and values of every layer, and the reward.
+"""The states of cached tokens by slot: the keys and values of every layer, and the reward.
 
-`music.reward.packing.prefix_cache` knows which token is in which slot.
+`music.reward.packing.prefix_cache` records which token is in which slot.
 """
 
 from collections import Counter
@@ -20,9 +20,9 @@ _GROWTH = 4
 def affordable_tokens(classifier: PreTrainedModel) -> int:
     """Return how many tokens a cache may hold by default.
 
-    As many as fit into 1 GiB, on CUDA into a quarter of the memory that is free now. A token's keys and values take
-    `2 * layers * key heads * head size` numbers: 344 KB for Gemma-2-9B in bf16, so that 40 GiB of free memory hold
-    31k tokens, and 6 KB for a model of 4 layers and 3 key heads of 64 in fp32, of which 1 GiB holds 175k.
+    These are as many as fit into 1 GiB, or on CUDA into a quarter of the memory that is free now. A token's keys and
+    values take `2 * layers * key heads * head size` numbers. For Gemma-2-9B in bf16 these are 344 KB, so a quarter of
+    40 GiB holds 31k tokens. For 4 layers and 3 key heads of 64 in fp32 they are 6 KB, so 1 GiB holds 175k tokens.
     """
     config = classifier.config.get_text_config()
     num_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
@@ -36,13 +36,13 @@ def affordable_tokens(classifier: PreTrainedModel) -> int:
 
 
 class StatePool:
-    """States of tokens by slot. It grows as slots are used, by a large factor at a time, because growing copies."""
+    """States of tokens by slot. It grows as slots are used, each time by a large factor, because growing copies."""
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything, and free the memory."""
+        """Drop all states and free their memory."""
         self._num_slots = 0
         self._layers: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         self._rewards = torch.empty(0)
@@ -54,13 +54,13 @@ class StatePool:
             self._rewards = _enlarged(self._rewards, 0, self._num_slots)
 
     def layer(self, index: int, call: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Return keys and values by slot, `[key_heads, slots, head_dim]`, like those given.
+        """Return a layer's keys and values by slot, `[key_heads, slots, head_dim]`.
 
         Args:
             index: The layer's index.
             call: How often the layer has attended before in the same forward pass; some attend twice.
-            key: Keys, `[1, key_heads, tokens, head_dim]`.
-            value: Values of the same shape.
+            key: Keys of the row, `[1, key_heads, tokens, head_dim]`, which define shape, dtype and device.
+            value: Values of the row, likewise.
         """
         keys, values = self._layers.get((index, call), (key[0, :, :0], value[0, :, :0]))
         if keys.shape[1] < self._num_slots:
@@ -88,13 +88,13 @@ def _enlarged(states: Tensor, dim: int, num_slots: int) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class CachedPast:
-    """The cached tokens that a row continues, and those of its own that are kept, for one forward pass.
+    """The cached tokens that a row continues, and the row's tokens to keep, for one forward pass.
 
     Attributes:
         pool: The states.
         seen: Slots of the cached tokens, in the order of the table's keys.
-        places: Indices of the row's tokens that are kept.
-        slots: The slots into which these go.
+        places: Indices of the row's tokens to keep.
+        slots: The slots for these.
         calls: How often each layer has attended.
     """
 
@@ -105,7 +105,7 @@ class CachedPast:
     calls: Counter[int] = field(default_factory=Counter)
 
     def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the keys and values of all tokens, and store those of the row's tokens that are kept."""
+        """Return the keys and values of cached and own tokens, and store those of the own tokens to keep."""
         keys, values = self.pool.layer(layer, self.calls[layer], key, value)
         self.calls[layer] += 1
         return self._extended(keys, key), self._extended(values, value)

@@ -1,7 +1,7 @@
-"""From messages to tokens, and the contract that says which.
+"""From messages to tokens, under a score contract.
 
-- `contract`: `ScoreContract`, what a score depends on besides the weights; `Unscorable`, why there is none; `Scored`.
-- `template`: what a chat template makes of conversations, and the contract that follows from it.
+- `contract`: `ScoreContract`, what a score depends on besides the weights; `Scored`, a score or an `Unscorable`.
+- `template`: how a chat template renders conversations, and the contract that follows from it.
 - `fixed_date`: chat templates that write today's date.
-- `encoding`: `ConversationTokenizer`, the one path from messages to tokens.
+- `encoding`: `ConversationTokenizer`, the only path from messages to tokens.
 """

@@ -1,10 +1,10 @@
 """The score contract: the choices on which a score depends, saved beside the weights and enforced at load.
 
 A score depends on more than weights: on the chat template, on whether BOS comes first, on the tokens at which rewards
-are read, and on what happens to conversations that are too long. A model that is trained with one set of choices and
-served with another ranks worse, without any sign of it. So the choices are saved with the model.
+are read, and on how long conversations are shortened. A model that is trained with one set of choices and served with
+another silently ranks worse. So the choices are saved with the model.
 
-This module also holds what scoring yields: `Scored`, a score or the reason why there is none (`Unscorable`).
+This module also holds the result of scoring: `Scored`, a score or the reason why there is none (`Unscorable`).
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ ReadAt = Literal["last", "last_non_pad", "eos"]
 
 
 class ContractError(InvalidInputError):
-    """A tokenizer, a template or a checkpoint cannot give scores that mean what they meant in training."""
+    """A tokenizer, a template or a checkpoint cannot give the scores that the model was trained to give."""
 
 
 class RewardStatistics(BaseModel):
@@ -70,41 +70,44 @@ class ScoreContract(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[3] = 3
-    """Files of versions 1 and 2 are read too: they knew no `read_at` but `last`, and version 1 no other readout."""
+    """Files of versions 1 and 2 are read too. In both `read_at` is `last`, and in version 1 the readout is `last`."""
     chat_template_sha256: str
-    """Of the chat template's text in UTF-8. It reads no clock: a date is part of the text."""
+    """SHA-256 of the chat template's text in UTF-8. The template reads no clock: a date is part of the text."""
     starts_with_bos: bool
     """Whether the rendered ids start with BOS. They never start with two."""
     readout: Readout = "last"
-    """`last`: the score is the reward at the last token of the rendered conversation. `turn_mean`: it is the mean of
-    rewards at the ends of all assistant turns that are seen. Each of these is the reward of the conversation cut there,
-    as causal attention sees nothing that follows; one forward pass gives them all. Of a conversation beyond
-    `max_length`, the turns that are dropped have no part in the mean. It needs a chat template that renders a beginning
-    in the same way whatever follows."""
+    """How rewards become the score of a conversation.
+
+    - `last`: the score is the reward at the last token of the rendered conversation.
+    - `turn_mean`: the score is the mean of the rewards at the ends of all assistant turns. Each of these is the reward
+      of the conversation cut there, as causal attention sees nothing that follows; one forward pass gives them all.
+      Turns that are dropped because of `max_length` do not count. The chat template must render a beginning in the same
+      way whatever follows.
+    """
     read_at: ReadAt = "last"
     """Where the reward of a conversation, or of a turn as the conversation cut there, is read.
 
     - `last`: at the last token, with which the template closes an assistant message.
-    - `last_non_pad`: at the last token that is not the pad token, which also closes assistant messages. Vanilla
-      `transformers` reads there, and so do models that were trained by it (TRL). Servers that read the last token, as
-      vLLM does, give other numbers.
+    - `last_non_pad`: at the last token that is not the pad token, if the pad token also closes assistant messages.
+      Vanilla `transformers` reads there, and models that were trained with it (TRL) expect it. Servers that read the
+      last token, as vLLM does, give other numbers.
     - `eos`: at EOS, as OpenRLHF does. The chat template drops newlines at the end of the conversation, and puts a space
       and EOS there if it does not end with EOS. EOS is then the last token for all software that renders with it.
     """
     reward_token_id: int
-    """Id of the token with which every rendered conversation ends. One that ends with another has no score."""
+    """Id of the token with which every rendered conversation ends. A conversation that ends otherwise has no score."""
     pad_token_id: int
-    """Equal to `reward_token_id` where the reward is read at `last_non_pad`. Otherwise another, as vanilla
-    `transformers` would step over the reward token. Only with `eos` may they be equal, where the tokenizer has no other
-    token to pad with: vanilla `transformers` then gives other numbers."""
+    """Id of the pad token. It equals `reward_token_id` if `read_at` is `last_non_pad`, and differs if it is `last`, as
+    vanilla `transformers` would skip the reward token. With `eos` the two are equal only if the tokenizer has no other
+    token to pad with; vanilla `transformers` then gives other numbers."""
     max_length: int = Field(ge=1)
-    """In tokens."""
+    """Most tokens of a conversation."""
     over_long: Literal["drop_oldest_turns"] = "drop_oldest_turns"
-    """Beyond `max_length`, whole exchanges are dropped from the left; a system message stays."""
+    """Conversations over `max_length` lose whole exchanges from the left; a system message stays."""
     activation: Literal["none"] = "none"
     """The score is the raw logit."""
     reference: RewardStatistics | None = None
-    """Of scores, as `readout` gives them."""
+    """Statistics of scores by this `readout`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -134,11 +137,10 @@ class ScoreContract(BaseModel):
         (directory / CONTRACT_FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     def require(self, derived: "ScoreContract") -> None:
-        """Refuse a tokenizer from which another contract follows.
+        """Check that the contract derived from a tokenizer agrees with this one.
 
         Raises:
-            ContractError: Template, BOS, reward token, its place or pad token differ from what the model was trained
-                with.
+            ContractError: Template, BOS, reward token, its place or the pad token differ from those in training.
         """
         names = ("chat_template_sha256", "starts_with_bos", "read_at", "reward_token_id", "pad_token_id")
         differing = [
@@ -148,7 +150,7 @@ class ScoreContract(BaseModel):
         ]
         if differing:
             raise ContractError(
-                f"the tokenizer does not keep the checkpoint's score contract: {'; '.join(differing)}. "
+                f"the tokenizer does not match the checkpoint's score contract: {'; '.join(differing)}. "
                 f"Restore the tokenizer and chat template that were saved with the weights."
             )
 
@@ -162,17 +164,16 @@ class Unscorable(StrEnum):
     """
 
     NO_REPLY = "no_reply"
-    """It is empty, or does not end with the assistant."""
+    """The conversation is empty, or does not end with the assistant."""
     OVER_LONG = "over_long"
     """Its last exchange alone is longer than the contract's `max_length`."""
     TEMPLATE_REFUSED = "template_refused"
-    """The chat template raises on it; Gemma's, for example, on a system message."""
+    """The chat template refuses it, as Gemma's refuses a system message."""
     TOOL_CALLS_NOT_RENDERED = "tool_calls_not_rendered"
-    """It holds tool calls, and the chat template does not render them: the score would ignore them."""
+    """It has tool calls that the chat template does not render, so the score would ignore them."""
     REWARD_TOKEN_MISSING = "reward_token_missing"
-    """It does not end with the contract's reward token, or a turn that is read does not. Where a template closes
-    messages with plain text, a newline for example, the tokenizer can merge that text with the reply's own end into
-    another token."""
+    """It does not end with the contract's reward token, or a turn that is read does not. If a template closes messages
+    with plain text, such as a newline, the tokenizer can merge that text with the end of a reply into another token."""
 
 
 class UnscorableError(InvalidInputError):
@@ -192,7 +193,7 @@ class Scored:
     Attributes:
         score: The score by the readout of the model's contract; None if there is a problem.
         turns: The reward after each assistant turn, if they were asked for.
-        num_dropped_turns: Number of oldest exchanges that were dropped, so that the score does not see them.
+        num_dropped_turns: Number of oldest exchanges that were dropped, so that the score does not depend on them.
         problem: Why there is no score; None if there is one.
 
     Example:

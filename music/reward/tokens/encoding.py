@@ -1,7 +1,7 @@
-"""The one path from messages to tokens, used by trainer, scorer, environments and evaluation.
+"""The only path from messages to tokens, for training, scoring, environments and evaluation.
 
-`ConversationTokenizer` renders a conversation by the model's chat template, once, and keeps it within the score
-contract's length. A conversation that cannot be encoded gives an `Unscorable`, which callers count or refuse.
+`ConversationTokenizer` renders a conversation with the model's chat template and shortens it to the score contract's
+`max_length`. A conversation that cannot be encoded gives an `Unscorable`, which callers count or refuse.
 """
 
 from collections.abc import Sequence
@@ -48,13 +48,13 @@ class Encoding:
 
     @property
     def sequence(self) -> TokenSequence:
-        """What is packed."""
+        """The ids and reads as a sequence to pack."""
         return TokenSequence(self.ids, self.reads)
 
 
 @dataclass(frozen=True, slots=True)
 class _Fit:
-    """What is kept of a conversation so that it fits, rendered."""
+    """A conversation shortened to `max_length`, and its token ids."""
 
     conversation: Conversation
     ids: list[int]
@@ -62,7 +62,7 @@ class _Fit:
 
     @property
     def earlier_turns(self) -> tuple[Conversation, ...]:
-        """The conversation cut after each assistant turn but the last message."""
+        """The conversation cut after each assistant turn except the last."""
         kept = self.conversation
         return tuple(kept.prefix(end) for end in kept.turn_ends if end < len(kept.messages))
 
@@ -80,8 +80,8 @@ class ConversationTokenizer:
         """Wrap a tokenizer under a contract.
 
         Raises:
-            ContractError: The tokenizer does not keep the contract, or the contract's readout needs a template that
-                renders a history in the same way whatever follows.
+            ContractError: The tokenizer does not match the contract, or the readout is `turn_mean` and the template
+                renders a history differently once more turns follow.
         """
         contract.require(derive_contract(tokenizer, contract.max_length, read_at=contract.read_at))
         self.tokenizer = tokenizer
@@ -105,13 +105,13 @@ class ConversationTokenizer:
         """Return the same tokenizer under a contract that differs in some fields.
 
         Raises:
-            ContractError: The tokenizer cannot keep it.
+            ContractError: The tokenizer does not match it.
         """
         return type(self)(self.tokenizer, self.contract.model_copy(update=changes))
 
     @property
     def place(self) -> str:
-        """Where rewards are read, for people: the contract's `read_at` and the token that closes messages."""
+        """Where rewards are read, as readable text: the contract's `read_at` and the token that closes messages."""
         closing = self.tokenizer.convert_ids_to_tokens(self.contract.reward_token_id)
         words = {
             "last": f"the last token, {closing}",
@@ -126,12 +126,12 @@ class ConversationTokenizer:
         """Render conversations, and drop the oldest exchanges of those that are too long.
 
         Args:
-            conversations: Any; those that do not end with the assistant give an `Unscorable`.
-            every_turn: Whether rewards are read at the end of every assistant turn, not at the last token alone. By
-                default as the contract's readout needs.
+            conversations: Any conversations. Those that do not end with the assistant give an `Unscorable`.
+            every_turn: Whether rewards are read at the end of every assistant turn or only of the last. By default the
+                contract's readout decides.
 
         Raises:
-            ContractError: Every turn is to be read, but the template renders a beginning differently once more follows.
+            ContractError: Every turn is read, but the template renders a history differently once more turns follow.
         """
         rendered = iter(self._render([c for c in conversations if has_reply(c)]))
         fits = [self._fit(c, next(rendered)) if has_reply(c) else Unscorable.NO_REPLY for c in conversations]
@@ -180,7 +180,7 @@ class ConversationTokenizer:
         return Unscorable.OVER_LONG
 
     def _render(self, conversations: Sequence[Conversation]) -> list[list[int] | Unscorable]:
-        """Render conversations in one call, or singly if the template refuses any of them."""
+        """Render conversations in one call, or one by one if the template refuses any of them."""
         if not conversations:
             return []
         if not self._renders_calls and any(map(_has_calls, conversations)):
@@ -199,7 +199,7 @@ class ConversationTokenizer:
             return Unscorable.TEMPLATE_REFUSED
 
     def _encoding(self, fit: _Fit, prefixes: Sequence[list[int]]) -> Encoding | Unscorable:
-        """Read rewards where these rendered prefixes end, and at the end, if each of them ends as the contract says."""
+        """Return the encoding with reads where these rendered prefixes end and at the end, if all end as they must."""
         end = [self.contract.reward_token_id]
         if any(ids[-1:] != end for ids in (fit.ids, *prefixes)):
             return Unscorable.REWARD_TOKEN_MISSING
@@ -224,7 +224,7 @@ class ConversationTokenizer:
 
 
 def has_reply(conversation: Conversation) -> bool:
-    """Whether a conversation ends with the assistant, whose reply is what is scored."""
+    """Whether a conversation ends with the assistant, so that there is a reply to score."""
     return bool(conversation.messages) and conversation.messages[-1].role == "assistant"
 
 

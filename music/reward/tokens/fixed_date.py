@@ -1,8 +1,8 @@
-"""Chat templates that read the clock get a fixed date; those that draw at random are refused.
+"""Fixing the date in chat templates that read the clock, and refusing those that draw at random.
 
 transformers gives every chat template `strftime_now`, and many write today's date into the system message. The score of
 the same text would then change with the day. `with_fixed_date` puts a macro of that name in front of the template. The
-date is then part of the template, so all software that renders it writes the same one.
+date is then part of the template, so all software that renders it writes the same date.
 """
 
 from functools import lru_cache
@@ -16,7 +16,7 @@ from music.reward.tokens.contract import ContractError
 __all__ = ["FIXED_DATE", "require_no_clock", "with_fixed_date"]
 
 FIXED_DATE = "26 Jul 2024"
-"""The date to which the templates of Llama 3 fall back without a clock, a Friday; the hour is noon, UTC."""
+"""The date that the templates of Llama 3 write without a clock, a Friday. The time is noon, UTC."""
 
 _CLOCK = "strftime_now"
 _VALUES = (
@@ -32,7 +32,7 @@ _VALUES = (
 
 
 class _Generation(jinja2.ext.Extension):
-    """The tag with which templates mark what the assistant generates; only its body matters here."""
+    """The tag with which templates mark the assistant's text; only its body matters here."""
 
     tags = {"generation"}  # noqa: RUF012
 
@@ -43,12 +43,12 @@ class _Generation(jinja2.ext.Extension):
 
 @lru_cache(maxsize=64)
 def _sources(template: str) -> frozenset[str]:
-    """Return what a template reads besides the conversation: `strftime_now`, `lipsum`, the filter `random`.
+    """Return what a template reads besides the conversation: `strftime_now`, `lipsum` or the filter `random`.
 
-    The syntax tree is searched, so what a template defines itself, or merely writes, does not count.
+    The syntax tree is searched, so names that a template defines itself or writes as text do not count.
     """
     environment = Environment(extensions=[jinja2.ext.loopcontrols, _Generation])
-    environment.globals.clear()  # else the names that it gives count as known
+    environment.globals.clear()  # else Jinja's own names would count as declared
     try:
         tree = environment.parse(template)
         names = meta.find_undeclared_variables(tree) & {_CLOCK, "lipsum"}
@@ -72,25 +72,25 @@ def _macro(template: str) -> str:
     if "%%" in template:
         steps = [("%%", "\0"), *steps, ("\0", "%")]
     replaced = "".join(f" | replace({code!r}, {value!r})" for code, value in steps)
-    # The newline belongs to the last tag (trim_blocks), so that the template begins as if it stood alone.
+    # `trim_blocks` drops the newline after the last tag, so that the template renders as before.
     comment = f"{{#- The date is fixed at {FIXED_DATE}: scores must not change with the day. -#}}"
     return f"{comment}{{%- macro {_CLOCK}(format) -%}}{{{{- format{replaced} -}}}}{{%- endmacro %}}\n"
 
 
 def with_fixed_date(template: str) -> str:
-    """Return a chat template that writes `FIXED_DATE` where it wrote today's; any other is returned unchanged.
+    """Return a chat template that writes `FIXED_DATE` instead of today's date; any other is returned unchanged.
 
     Raises:
-        ContractError: It is no valid template.
+        ContractError: The template is not valid.
     """
     return _macro(template) + template if _CLOCK in _sources(template) else template
 
 
 def require_no_clock(template: str) -> None:
-    """Refuse a chat template that may render the same conversation differently at another time.
+    """Check that a chat template renders the same conversation in the same way at any time.
 
     Raises:
-        ContractError: It reads the clock or draws at random.
+        ContractError: The template reads the clock or draws at random.
     """
     sources = _sources(template)
     if _CLOCK in sources:

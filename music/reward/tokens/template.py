@@ -36,14 +36,14 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]{4,}")
 
 
 def template_ids(tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation]) -> list[list[int]]:
-    """Render and tokenize conversations by the template alone, so that no tokenizer adds a second BOS.
+    """Render and tokenize conversations. Only the template adds special tokens, so that there is no second BOS.
 
     Raises:
         jinja2.TemplateError: The template refuses a conversation.
     """
     if not conversations:
         return []
-    # Not verbose: transformers would warn of long conversations, which are shortened later.
+    # transformers would warn about long conversations, which are shortened later.
     quiet = {"verbose": False}
     rendered = _apply(tokenizer, conversations, tokenize=True, return_dict=True, tokenizer_kwargs=quiet)
     ids: list[list[int]] = rendered["input_ids"]
@@ -62,7 +62,7 @@ def own_template(tokenizer: PreTrainedTokenizerBase) -> str:
     """Return the tokenizer's chat template.
 
     Raises:
-        ContractError: It has none, or several without a `default`.
+        ContractError: The tokenizer has no template, or has several and none is named `default`.
     """
     try:
         return template_text(tokenizer, f"name one with --chat-template, a file or one of {', '.join(BUILT_IN)}")
@@ -74,7 +74,7 @@ def closing_token(tokenizer: PreTrainedTokenizerBase) -> int:
     """Return the token with which the chat template ends every conversation.
 
     Raises:
-        ContractError: It reads the clock, draws at random, refuses plain conversations, or has no such token.
+        ContractError: The template reads the clock, draws at random, refuses plain conversations, or has no such token.
     """
     return _closing_token(_render_probes(tokenizer))
 
@@ -89,7 +89,7 @@ def _render_probes(tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
     if any(map(_ADDRESS.search, texts)):
         raise ContractError(
             "the chat template writes a memory address, which differs in each process, and so would the score of the "
-            "same text: it writes out a function or an object; remove that from the template"
+            "same text: it prints a function or an object; remove that from the template"
         )
     return rendered
 
@@ -100,21 +100,21 @@ def derive_contract(
     """Derive the score contract that follows from a tokenizer and its chat template.
 
     Args:
-        tokenizer: With a chat template and a pad token.
+        tokenizer: A tokenizer with a chat template and a pad token.
         max_length: Most tokens of a conversation.
         readout: The contract's readout.
         read_at: Where rewards are read; by default where vanilla `transformers` reads.
 
     Raises:
-        ContractError: There is no chat template or no pad token, the template refuses plain conversations, it reads the
-            clock, draws at random or writes memory addresses, it writes two BOS tokens, it closes assistant messages
-            with no token of its own, or the reward cannot be read there.
+        ContractError: There is no chat template or no pad token, the reward cannot be read at `read_at`, or the
+            template refuses plain conversations, reads the clock, draws at random, writes memory addresses, writes two
+            BOS tokens, or closes assistant messages with no token of its own.
     """
     template = own_template(tokenizer)
     bos, pad = tokenizer.bos_token_id, tokenizer.pad_token_id
     if not isinstance(pad, int):
         raise ContractError(
-            "the tokenizer names no pad token. Set one that ends no conversation, as `tokenizer.pad_token = ...`, and "
+            "the tokenizer names no pad token. Set one that ends no conversation with `tokenizer.pad_token = ...`, and "
             "save the tokenizer again."
         )
     rendered = _render_probes(tokenizer)
@@ -144,7 +144,7 @@ def _closing_token(rendered: list[list[int]]) -> int:
 
 
 def _place(tokenizer: PreTrainedTokenizerBase, closing: int, pad: int, read_at: ReadAt | None) -> ReadAt:
-    """Return where the reward is read; the last token that is no pad is the last one, if that is no pad."""
+    """Return where the reward is read. By default it is the last token, unless that is the pad token."""
     if read_at == "eos":
         if closing != tokenizer.eos_token_id:
             raise ContractError("the reward is to be read at EOS, but the chat template does not end with it")
@@ -158,7 +158,7 @@ def _place(tokenizer: PreTrainedTokenizerBase, closing: int, pad: int, read_at: 
 
 
 def up_to_read(ids: list[int], contract: ScoreContract) -> list[int]:
-    """Return a rendered conversation up to the token at which its reward is read; later tokens change nothing."""
+    """Return a rendered conversation up to the token at which its reward is read; later tokens do not matter."""
     if contract.read_at != "last_non_pad":
         return ids
     end = next((place for place in range(len(ids), 1, -1) if ids[place - 1] != contract.pad_token_id), 1)
@@ -166,14 +166,14 @@ def up_to_read(ids: list[int], contract: ScoreContract) -> list[int]:
 
 
 def ends_of_prefixes(ids: Sequence[int], prefixes: Sequence[Sequence[int]]) -> list[int]:
-    """Return the index of the token with which each rendered prefix of a conversation ends in the whole.
+    """Return the index in a whole conversation of the last token of each rendered prefix.
 
     Args:
         ids: The whole conversation, rendered.
         prefixes: The conversation cut after some of its turns, rendered.
 
     Raises:
-        ContractError: One of them is not a prefix of the ids.
+        ContractError: One of `prefixes` is not a prefix of `ids`.
     """
     if any(ids[: len(prefix)] != prefix for prefix in prefixes):
         raise ContractError(
@@ -185,10 +185,10 @@ def ends_of_prefixes(ids: Sequence[int], prefixes: Sequence[Sequence[int]]) -> l
 
 
 def require_stable_prefixes(tokenizer: PreTrainedTokenizerBase, contract: ScoreContract) -> None:
-    """Refuse a template that renders a history differently once more turns follow.
+    """Check that a template renders a history in the same way whatever follows.
 
     Raises:
-        ContractError: It does so for plain conversations.
+        ContractError: It renders plain conversations differently once more turns follow.
     """
     for probe in _PROBES:
         cut = template_ids(tokenizer, [probe, *(probe.prefix(end) for end in probe.turn_ends)])

@@ -1,7 +1,6 @@
 import threading
 
 import pytest
-from music_agents.roles.user import UserRole
 from pydantic import ValidationError
 
 from music.conversation import StopReason
@@ -10,9 +9,8 @@ from music.llm.chat import EndpointUnavailableError
 from music.sandbox import oracle_score as oracle
 from music.sandbox.model import SandboxModel
 from music.seeding import derive_seed
-from music_agents.roles import AssistantRole
+from music_agents.roles import AssistantRole, RoleView, UserRole
 from music_envs import BestOfNConfig, run_best_of_n
-from music_envs.players import view
 
 
 def texts(decision):
@@ -24,14 +22,16 @@ async def one_by_one(seed, index, config, reward):
     user, assistant = UserRole(SandboxModel()), AssistantRole(SandboxModel("fair"))
     conversation = seed
     for turn in range(config.num_turns):
-        place = {"turn": turn, "num_turns": config.num_turns, "index": index}
+        place = {"side": "chosen", "turn": turn, "num_turns": config.num_turns, "pair": index}
         if conversation.next_role == "user":
-            said = await user(view(conversation, "user", seed=config.seed, **place))
+            view = RoleView(conversation=conversation, part="user", run_seed=config.seed, **place)
+            said = await user(view)
             conversation = conversation.user(said.text)
         best, best_score = None, float("-inf")
         for number in range(config.num_candidates):
             own_seed = derive_seed(config.seed, "candidate", number)
-            candidate = await assistant(view(conversation, "assistant", seed=own_seed, **place))
+            view = RoleView(conversation=conversation, part="assistant", run_seed=own_seed, **place)
+            candidate = await assistant(view)
             continued = conversation.assistant(candidate.text)
             if reward([continued])[0] > best_score:
                 best, best_score = continued, reward([continued])[0]

@@ -105,7 +105,7 @@ def test_a_table_with_cached_tokens_needs_their_keys(scorer: PackedScorer, row: 
         ("bert", {}, "with a head called `score`"),
         ("qwen3_next", {"num_experts": 2, "num_experts_per_tok": 1}, "its layers are linear_attention"),
         ("gpt_oss", {"num_local_experts": 2, "num_experts_per_tok": 1}, "it uses s_aux"),
-        ("stablelm", {}, "does not hand its layers what it was called with"),
+        ("stablelm", {}, "does not pass its arguments on to its layers"),
         ("doge", {}, "it uses attention_mask"),
     ],
 )

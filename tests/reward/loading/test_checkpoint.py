@@ -147,7 +147,7 @@ def test_quantised_weights_are_refused_by_their_kind(reward_checkpoint, edit_che
 def test_pickled_weights_are_refused_with_the_remedy(reward_checkpoint, edit_checkpoint):
     path = edit_checkpoint(reward_checkpoint())
     (path / "model.safetensors").unlink()
-    refuses(path, "model.safetensors is not there")
+    refuses(path, "model.safetensors is missing")
     torch.save({}, path / "pytorch_model.bin")
     refuses(path, "got pytorch_model.bin. Reading a pickle can run code")
 
@@ -191,7 +191,7 @@ def test_weights_that_are_no_numbers_are_named(reward_checkpoint, edit_checkpoin
     [
         (
             {"vocab_size": 500},
-            "fit its config.json, got model.embed_tokens.weight of shape [400, 32], where [500, 32] is",
+            "fit its config.json, got model.embed_tokens.weight of shape [400, 32] instead of [500, 32]",
         ),
         ({"hidden_size": 64}, "expected weights that fit its config.json, got model."),
         ({"num_attention_heads": 0}, "expected"),
