@@ -25,29 +25,29 @@ EVENT_SECONDS = 5.0
 
 _CASE = re.compile("(?<=[a-z])(?=[A-Z])")
 _RATE_LIMITED = "RateLimited"
-"""The kind of the tries that are counted as 429s."""
+"""The kind of failed tries that is shown as 429s."""
 
 Show = Callable[[ProgressEvent], None]
 
 
 class Watched(Protocol):
-    """What is shown: a `ProgressWatch`, or what sums up several of them."""
+    """A source of snapshots: a `ProgressWatch`, or the sum of several."""
 
     def sample(self, lag: float) -> None:
-        """Note the figures so far, and by how many seconds the event loop was late."""
+        """Sample the counts, and record by how many seconds the event loop was late."""
 
     def snapshot(self, event: Literal["progress", "end"] = "progress") -> ProgressEvent:
-        """Return the figures of this moment."""
+        """Return a snapshot."""
 
 
 @asynccontextmanager
 async def show_progress(watch: Watched, console: Console, *, as_json: bool = False) -> AsyncIterator[None]:
-    """Show a run's progress for as long as the block lasts, and once more at its end.
+    """Show a run's progress during the block, and once more at its end.
 
     Args:
         watch: Of the run.
-        console: Where to show it; stderr, as stdout is for the result.
-        as_json: Whether to write JSON events, one a line, instead of words.
+        console: The console, usually on stderr, as stdout is for the result.
+        as_json: Whether to write JSON events, one per line, instead of text.
     """
     with _screen(console, as_json) as (show, seconds):
         task = asyncio.create_task(_keep_showing(watch, show, seconds))
@@ -55,16 +55,16 @@ async def show_progress(watch: Watched, console: Console, *, as_json: bool = Fal
             yield
         finally:
             task.cancel()
-            with suppress(asyncio.CancelledError, OSError):  # a broken stderr is no reason to lose a run's result
+            with suppress(asyncio.CancelledError, OSError):  # a broken stderr must not lose the result
                 await task
             last = watch.snapshot("end")
             with suppress(OSError):
-                if last.num_wanted:  # or nothing ever began
+                if last.num_wanted:  # else the run never began
                     show(last)
 
 
 def describe(snapshot: ProgressEvent) -> str:
-    """Return in one line how far a run is."""
+    """Return the progress of a run in one line."""
     parts = [_pairs(snapshot), *_failures(snapshot), *_calls(snapshot), *_spending(snapshot)]
     held_up = [
         ", ".join(_endpoint(one))
@@ -75,7 +75,7 @@ def describe(snapshot: ProgressEvent) -> str:
 
 
 def panel(snapshot: ProgressEvent) -> RenderableType:
-    """Draw how far a run is."""
+    """Return a panel with the progress of a run."""
     lines = [
         _Line([_pairs(snapshot), *_failures(snapshot)]),
         _Line(_calls(snapshot)),
@@ -89,9 +89,9 @@ def panel(snapshot: ProgressEvent) -> RenderableType:
 
 
 class _Line:
-    """Figures beside each other, which are broken between two of them where they do not fit.
+    """Figures in a row, wrapped between figures.
 
-    Not a table: that costs five times as much to draw. And texts, as these hold no markup.
+    A table would take five times as long to draw. The figures are plain text without markup.
     """
 
     def __init__(self, parts: Sequence[str], separator: str = "   ") -> None:
@@ -114,8 +114,8 @@ class _Line:
 
 @contextmanager
 def _screen(console: Console, as_json: bool) -> Iterator[tuple[Show, float]]:
-    """Yield what shows a snapshot, and every how many seconds it is to."""
-    # Lines go past rich: it wraps them, and ends the process when nobody reads them any more.
+    """Yield the function that shows a snapshot, and the seconds between its calls."""
+    # Lines are not printed by rich: it wraps them, and it ends the process on a broken pipe.
     if as_json:
         with _warnings_as_events(console):
             yield lambda snapshot: print(snapshot.model_dump_json(), file=console.file, flush=True), EVENT_SECONDS
@@ -128,7 +128,7 @@ def _screen(console: Console, as_json: bool) -> Iterator[tuple[Show, float]]:
 
 @contextmanager
 def _warnings_as_events(console: Console) -> Iterator[None]:
-    """Write what the client warns of as JSON, too, so that every line on stderr is an event."""
+    """Write warnings of the client as JSON, too, so that every line on stderr is an event."""
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: print(  # type: ignore[method-assign]
         orjson.dumps({"event": "warning", "message": record.getMessage()}).decode(), file=console.file, flush=True
@@ -142,7 +142,7 @@ def _warnings_as_events(console: Console) -> Iterator[None]:
 
 
 async def _keep_showing(watch: Watched, show: Show, seconds: float) -> None:
-    """Sample the run steadily, and show it every so many seconds."""
+    """Sample the run continually, and show it at an interval of `seconds`."""
     loop = asyncio.get_running_loop()
     shown = loop.time()
     while True:
@@ -208,7 +208,7 @@ def _stopping(snapshot: ProgressEvent) -> list[str]:
     if snapshot.stop_reason is None:
         return []
     if snapshot.event == "end" and snapshot.stop_reason is StopCause.STALLED:
-        return ["stopped (stalled)"]  # the error that follows says why, at length
+        return ["stopped (stalled)"]  # the error message that follows has the details
     waiting = ", once calls in flight are answered" if snapshot.num_in_flight else ""
     return [f"stopping ({snapshot.stop_reason}: {snapshot.stop_detail}){waiting}"]
 
@@ -219,5 +219,5 @@ def _by_kind(counts: Mapping[str, int]) -> str:
 
 
 def _seconds(seconds: float) -> str:
-    """Write a latency with two digits, whole seconds from ten on."""
+    """Format a latency with two digits, and in whole seconds from ten on."""
     return f"{seconds:,.0f} s" if seconds >= 10 else f"{seconds:.2g} s"

@@ -1,4 +1,4 @@
-"""`Session`: one session of a run, from the opening of its files to their closing."""
+"""`Session`: one session of a run, which writes its files."""
 
 import asyncio
 import time
@@ -28,17 +28,17 @@ JOURNAL = "journal.sqlite"
 FAILURES = "failures.jsonl"
 REPORT = "run.json"
 PARTITIONS = "shares.json"
-"""Is in the directory of a run whose partitions `music_agents.scaleout` allocates to workers."""
+"""Marks the directory of a run whose partitions `music_agents.scaleout` allocates to workers."""
 
 FLUSH_SECONDS = 5.0
-"""From a pair's end to its being on disk, if all with a lower index have ended."""
+"""Delay until a finished pair is on disk, if all pairs with lower indices have ended."""
 FLUSH_SHARE = 500
-"""Writing the shard that grows takes one part in so many of a session's time, at most; so rarely that `loop_lag_p99`
-shows no pause above 0.05 s because of it."""
+"""Writing the unfinished shard takes at most one part in 500 of a session's time, which keeps `loop_lag_p99` below
+0.05 s."""
 
 
 class Session:
-    """Takes outcomes into the files of a run, and leaves them in order however it ends."""
+    """Writes outcomes to the files of a run, and leaves the files consistent however it ends."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Session:
         earlier = read_report(directory / REPORT)
         self._earlier_seconds = earlier.wall_seconds if earlier else 0.0
         num_wanted = len(partition.indices()) if partition else config.num_pairs
-        # A partition may be ahead when failed pairs are retried.
+        # A partition may hold more pairs while failed pairs are retried.
         if partition is None and self._table.num_pairs > num_wanted:
             raise InvalidInputError(
                 f"{directory} holds {self._table.num_pairs} pairs already, more than the {num_wanted} wanted: "
@@ -75,7 +75,7 @@ class Session:
         progress.begin(num_wanted, self._table.num_pairs, failures.reasons)
 
     async def run(self, maker: PairMaker) -> RunReport:
-        """Make what is missing, and leave the files in order however that ends."""
+        """Make the missing pairs, and leave the files consistent however that ends."""
         status = RunStatus.INTERRUPTED
         self._save(RunStatus.RUNNING)
         try:
@@ -85,7 +85,7 @@ class Session:
             self._progress.stop(StopCause.STALLED, str(error))
             status = RunStatus.STALLED
             self._table.flush()
-            last = self._table.last_index  # a pair before this row stays dropped
+            last = self._table.last_index  # pairs before this row stay dropped
             self._failures.reopen([failure for failure in self._unsettled if failure.index > last])
             raise SimulationStalledError(f"{error}. {self._advice()}") from error
         finally:
@@ -96,7 +96,7 @@ class Session:
         return report
 
     async def _make(self, maker: PairMaker) -> None:
-        """Take and record outcomes until all pairs are there or the session is to stop."""
+        """Record outcomes until no pair is missing or the session stops."""
         ended, partition = self._table.ended, self._partition
         num_missing = None if partition else self._config.num_pairs - self._table.num_pairs
         candidates = partition.indices() if partition else count()
@@ -107,11 +107,11 @@ class Session:
                 self._record(outcome)
 
     def _record(self, outcome: Outcome) -> None:
-        """Take one outcome.
+        """Record one outcome.
 
-        A pair whose replies are unusable is dropped at once, as they stay so. One that an endpoint failed is dropped
-        when the next pair comes out well; those that a session ends with, as it does when an endpoint is down, are
-        tried again when the run resumes. Both are written down as they happen.
+        A pair with unusable replies is dropped at once, as the journal repeats them. A pair that failed by an endpoint
+        is dropped after the next good pair. If the session ends before that, as it does when an endpoint is down, the
+        pair is tried again when the run resumes. All failures are logged immediately.
         """
         if not isinstance(outcome, FailedPair):
             self._settle()
@@ -131,10 +131,10 @@ class Session:
             self._flushing = asyncio.get_running_loop().call_later(self._flush_seconds, self._flush)
 
     def _end(self) -> RunStatus:
-        """Settle what is left if nothing more is wanted, and say where the run stands.
+        """Return the status of the run, and settle the remaining failures of a complete run.
 
         Raises:
-            SimulationStalledError: It stopped as most calls failed.
+            SimulationStalledError: The run stopped because most calls failed.
         """
         if self._was_interrupted:
             if self._progress.stop_reason is StopCause.STALLED:
@@ -145,7 +145,7 @@ class Session:
         return RunStatus.COMPLETE
 
     def _settle(self) -> None:
-        """Drop the pairs that an endpoint failed since the last good one, before the table can pass over them."""
+        """Drop the pairs that failed by an endpoint since the last good pair, before the table moves past them."""
         failed = [failure for failure in self._unsettled if failure.reason.is_of_endpoint]
         self._failures.append(failed)
         for failure in failed:
@@ -153,17 +153,17 @@ class Session:
         self._unsettled.clear()
 
     def _flush(self) -> None:
-        """Write the shard that grows."""
+        """Write the unfinished shard."""
         self._flushing, started = None, time.monotonic()
-        with suppress(MusicError):  # the rows are kept, and the end of the session tries again and raises it
+        with suppress(MusicError):  # the rows are kept, and the end of the session writes them again or raises
             self._table.flush()
         self._flush_seconds = max(FLUSH_SECONDS, FLUSH_SHARE * (time.monotonic() - started))
 
     def _advice(self) -> str:
-        """Return where to look, and what may change."""
+        """Return advice for a stalled run: the log of failures, and the settings that may change."""
         advice = f"{self._directory / FAILURES} lists what failed"
         if all(failure.reason.is_of_endpoint for failure in self._unsettled):
-            return advice  # another server or pace is no other setting
+            return advice  # another server or pace does not change the settings
         free = " and ".join(f"--{setting}" for setting in FREE_WITHOUT_ROWS)
         may_change = "" if self._table.num_pairs else f"no pair is there yet, so {free} may still change; "
         return f"{advice}, with the replies; {may_change}what else changes the pairs needs another --out"
