@@ -1,7 +1,7 @@
 """The output table: parquet shards of contrastive pairs, in the order of their indices.
 
-`PairTable` takes pairs in the order in which they finish and writes them in that of their indices, so that the files
-do not depend on timing. A shard appears whole or not at all, and the last one grows.
+`PairTable` takes pairs in the order in which they finish and writes them in the order of their indices, so the files do
+not depend on timing. A shard is written atomically; the last one is rewritten as it grows.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ __all__ = ["PairTable"]
 class PairTable:
     """The shards of one run.
 
-    The last shard may hold fewer rows than the others; a resumed run replaces it by a fuller one.
+    The last shard may hold fewer rows than the others; a resumed run replaces it.
 
     Args:
         directory: The folder of the shards.
@@ -70,17 +70,17 @@ class PairTable:
         return len(self._waiting)
 
     def add(self, index: int, pair: ContrastivePair | None) -> None:
-        """Take the outcome of one index: a pair, or None where it failed; write the shards that it fills.
+        """Add the outcome of one index, a pair or None if it failed, and write the shards that are full.
 
         Raises:
-            MusicError: A shard could not be written; its rows are kept, and `flush` tries again.
+            MusicError: A shard could not be written; its rows are kept, and `flush` writes them again.
         """
         self._waiting[index] = pair.to_row() if pair is not None else None
         self._advance()
         self._write_full()
 
     def flush(self) -> None:
-        """Write the rows that fill no shard yet; pairs that wait for one with a lower index stay out.
+        """Write the rows of the unfinished shard, without pairs that wait for a lower index.
 
         Raises:
             MusicError: They could not be written.
@@ -90,7 +90,7 @@ class PairTable:
             self._write(self._rows)
 
     def _advance(self) -> None:
-        """Move what is next in order from the waiting pairs to the rows."""
+        """Move the pairs that are next in order from the waiting ones to the rows."""
         while self._next is not None and (self._next in self._waiting or self._next in self.ended):
             row = self._waiting.pop(self._next, None)
             if row is not None:
@@ -100,12 +100,12 @@ class PairTable:
             self._next = next(self._order, None)
 
     def _count(self, row: dict[str, Any]) -> None:
-        """Count what a row tells of its making."""
+        """Count the retries and the judgement of a row."""
         self.retries.update(row["retries"])
         self.judgements[row["judgement"]] += 1
 
     def _write_full(self) -> None:
-        """Write the shards that the rows fill."""
+        """Write the full shards."""
         while len(self._rows) >= self._shard_size:
             self._write(self._rows[: self._shard_size])
             self._num_full += 1
@@ -118,10 +118,10 @@ class PairTable:
 
 
 def _check(directory: Path, shards: list[pa.Table], shard_size: int) -> None:
-    """Check what a manifest cannot say: sizes, and the order of the rows.
+    """Check the sizes of shards and the order of their rows, which a manifest does not hold.
 
     Raises:
-        ShardError: A run does not leave shards like these.
+        ShardError: A run does not write shards like these.
     """
     if any(shard.num_rows != shard_size for shard in shards[:-1]):
         raise ShardError(f"{directory}: expected {shard_size} rows in every shard but the last")

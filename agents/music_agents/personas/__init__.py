@@ -1,6 +1,6 @@
 """Personas of simulated users.
 
-- `persona`: `Persona` and the protocol `PersonaSource`; `sources`: a file, a column, the sandbox; `sampler`: attributes.
+- `persona`: `Persona` and the protocol `PersonaSource`; `sources`: files, columns, the sandbox; `sampler`: attributes.
 """
 
 from music_agents.personas.persona import PERSONA_HEADINGS, Patience, Persona, PersonaSource

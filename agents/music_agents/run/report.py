@@ -55,7 +55,7 @@ class RunReport(BaseModel):
     failures: dict[str, int]
     """Dropped pairs by reason."""
     retries: dict[str, int]
-    """Unusable replies that were requested again, in pairs that were simulated to their end, by `role:reason`."""
+    """Unusable replies that were requested again, in pairs simulated to their end, by `role:reason`."""
     replies: dict[str, dict[str, int]] = {}
     """By role, the paid replies of all sessions that held `thinking` or a `control_token`, or lost a `role_header` or an
     `end_mark`."""

@@ -7,8 +7,8 @@
     journal.sqlite             every reply that was paid for
 
 To resume a run, start it again with the same settings: finished shards stay, all other replies are replayed from the
-journal, and only requests without a reply are sent. The output is the good pairs with the `num_pairs` lowest indices, in
-order, whatever the concurrency.
+journal, and only requests without a reply are sent. The output is the first `num_pairs` good pairs by index, in order,
+whatever the concurrency.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -94,7 +94,7 @@ async def run_simulation(
         ChangedSettingsError: The directory holds a run with other settings.
         JournalLockedError: Another process uses the directory.
         InvalidInputError: The directory holds other files or more pairs than are wanted, something that the config
-            names does not exist, or the user's instructions of your own do not show the personas.
+            names does not exist, or your own user prompt does not show the personas.
         EndpointNotReadyError: An endpoint did not answer the probe.
         SimulationStalledError: Nearly all recent pairs or calls failed, or the contrast failed from the start.
 
