@@ -1,9 +1,9 @@
-"""Evaluation: how good a reward model is, and how sure that is.
+"""Evaluation of reward models on benchmarks, with intervals.
 
-- `run` an evaluation from a `config` to its files; `cli` is `music evaluate`.
-- `benchmarks` the field's benchmarks, and any file of pairs. - `scoring` items to scores, kept row by row.
-- `result` scores to figures; `comparison` two models, prompt by prompt; `report` both for people.
-- `diagnostics` what is wrong with a model, or with a set of pairs.
+- `run` runs an evaluation from a `config` and writes its files; `cli` is `music evaluate`.
+- `benchmarks` reads the published benchmarks, and any file of pairs. - `scoring` scores their items, row by row.
+- `result` computes figures from scores; `comparison` compares two models; `report` shows both to people.
+- `diagnostics` shows what is wrong with a model, or with a set of pairs.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""`music evaluate`: a reward model's figures on a benchmark."""
+"""`music evaluate`: the figures of a reward model on a benchmark."""
 
 from functools import partial
 from typing import Annotated
@@ -21,7 +21,7 @@ def evaluate(
     max_in_flight: Annotated[int, typer.Option(min=1, help="A judge's simultaneous requests.")] = 64,
     as_json: AsJson = False,
 ) -> None:
-    """Evaluate a reward model on a benchmark, with intervals, and within noise said in words.
+    """Evaluate a reward model on a benchmark, with intervals, and compare it with another model.
 
     Example: music evaluate rm_bench chat_filtered.json code_filtered.json --model runs/rm --out runs/rm-bench
     """

@@ -1,4 +1,4 @@
-"""What shapes an evaluation and a diagnosis. Light: the command line imports it for its flags."""
+"""The configs of an evaluation and of a diagnosis. The command line imports them for its flags, so imports are few."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,23 +11,23 @@ __all__ = ["BenchmarkReading", "DiagnosisConfig", "EvaluationConfig"]
 
 
 class BenchmarkReading(Config):
-    """How the files of a benchmark are read, and what becomes of what cannot be used."""
+    """How the files of a benchmark are read, and what happens to rows that cannot be used."""
 
     limit: int | None = Field(default=None, ge=1)
-    """Draw this many prompts, for a quick look."""
+    """Use only this many prompts, drawn at random, for a quick look."""
     split: str | None = None
-    """Which split of a folder or hub data set; also SOURCE:SPLIT. By default the benchmark's own: `test` for pairs, or
-    the only one."""
+    """The split of a folder or hub data set to read; also SOURCE:SPLIT. By default the benchmark's own (`test` for
+    pairs), or the only one."""
     format: str | None = None
-    """Shape of all rows, as docs/your-own-data.md names it; by default it is found for each row."""
+    """The format of all rows, as docs/your-own-data.md names it. By default it is detected for each row."""
     consecutive: Literal["refuse", "merge"] = "refuse"
-    """Two messages in a row by one speaker: refuse the row, or merge them."""
+    """If one speaker writes two consecutive messages: refuse the row, or merge the messages."""
     strict: bool = True
-    """Stop at bad rows and at conversations without a score; else count them and leave them out."""
+    """Stop at bad rows and at conversations without a score. Otherwise they are counted and left out."""
 
 
 class EvaluationConfig(Config):
-    """Everything that shapes an evaluation of a reward model on a benchmark.
+    """The configuration of an evaluation of a reward model on a benchmark.
 
     Example:
         >>> config = EvaluationConfig(benchmark="preferences", files=("held_out.jsonl",), model="runs/rm")
@@ -36,22 +36,22 @@ class EvaluationConfig(Config):
     """
 
     benchmark: Annotated[str, Flag(is_argument=True)]
-    """For example rewardbench2; another name lists all."""
+    """The name of the benchmark, for example rewardbench2. An unknown name lists them all."""
     files: Annotated[tuple[str, ...], Flag(is_argument=True)]
-    """Its files, folders or hub ids."""
+    """The benchmark's files, folders or hub ids."""
     model: str
-    """MODEL, prefix-mean:MODEL, MODEL@URL, oracle, length or random; judge:ENDPOINT (rates each completion) or
-    judge-pairs:ENDPOINT (compares each two); or a file of scores (.jsonl) that --out has kept."""
+    """What to evaluate: MODEL, prefix-mean:MODEL, MODEL@URL, oracle, length or random; judge:ENDPOINT (rates each
+    completion) or judge-pairs:ENDPOINT (compares every two); or a file of scores (.jsonl) written by --out."""
     baseline: str | None = None
-    """Another to compare with, prompt by prompt."""
+    """Another model to compare with, prompt by prompt."""
     out: Path | None = None
-    """Folder for scores and result; a killed run resumes there."""
+    """Folder for the scores and the result. A killed run resumes there."""
     reading: BenchmarkReading = BenchmarkReading()
     """How the files are read."""
 
 
 class DiagnosisConfig(Config):
-    """Everything that shapes a diagnosis of reward models on preference pairs, or of the pairs alone.
+    """The configuration of a diagnosis of reward models on preference pairs, or of the pairs alone.
 
     Example:
         >>> config = DiagnosisConfig(pairs=("held_out.jsonl",), models=("runs/rm", "length"))
@@ -62,11 +62,12 @@ class DiagnosisConfig(Config):
     pairs: Annotated[tuple[str, ...], Flag(is_argument=True)]
     """Preference files, folders or hub ids."""
     models: Annotated[tuple[str, ...], Flag(name="--model")] = ()
-    """May be repeated. MODEL, prefix-mean:MODEL, MODEL@URL, oracle, length or random; judge:ENDPOINT (rates each
-    completion) or judge-pairs:ENDPOINT (compares each two); or a file of scores (.jsonl) that --out has kept."""
+    """A model to diagnose: MODEL, prefix-mean:MODEL, MODEL@URL, oracle, length or random; judge:ENDPOINT (rates each
+    completion) or judge-pairs:ENDPOINT (compares every two); or a file of scores (.jsonl) written by --out. May be
+    repeated."""
     train: tuple[str, ...] = ()
-    """Pairs that the models were trained on, to look for leakage; repeatable."""
+    """Pairs that the models were trained on, to look for leakage. May be repeated."""
     out: Path | None = None
-    """Folder for scores and diagnosis; a killed run resumes there."""
+    """Folder for the scores and the diagnosis. A killed run resumes there."""
     reading: BenchmarkReading = BenchmarkReading()
     """How the files are read."""

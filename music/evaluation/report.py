@@ -1,4 +1,4 @@
-"""An evaluation for people: tables in the terminal (`show_result`), and a page with plots (`evaluation_report`)."""
+"""Shows an evaluation: tables in the terminal (`show_result`), and a page with plots (`evaluation_report`)."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -16,29 +16,31 @@ from music.statistics import Estimate, Figure
 __all__ = ["account", "evaluation_report", "figure_table", "show_result", "terminal_table"]
 
 INTRO = (
-    "Intervals are of 95%, from resampling whole prompts. Compare a figure with its chance value, and "
-    "with a reward that only looks at length."
+    "95% intervals, from resampling whole prompts. Compare a figure with its chance value, and with a reward that only "
+    "measures length."
 )
 WITHIN = "within noise"
 
 
 def show_result(result: EvaluationResult) -> RenderableType:
-    """Lay a result out: the figures, the comparison if there is one, then the account."""
+    """Return the figures, the comparison if there is one, and what they were computed from, for the terminal."""
     shown: list[RenderableType] = [terminal_table(f"{result.benchmark}: {result.model}", result.figures)]
-    if result.comparison is not None:
-        shown.append(_differences(result.model, result.comparison))
+    if comparison := result.comparison:
+        table = _begin(f"{result.model} less {comparison.baseline}", "model", "baseline", "difference")
+        _fill(table, [(difference.table, _difference_cells(difference)) for difference in comparison.differences])
+        shown.append(table)
     return Group(*shown, *map(Text, account(result)))
 
 
 def terminal_table(title: str, figures: Sequence[Figure]) -> RichTable:
-    """Lay figures out, with their intervals, what they rest on and what they must be read with."""
+    """Return figures as a table, with their intervals, numbers of items, chance values and notes."""
     table = _begin(title, "95% interval", "items", "chance")
     _fill(table, [(figure.table, _row(figure)) for figure in figures])
     return table
 
 
 def _begin(title: str, *columns: str) -> RichTable:
-    """Begin a table: a column of names, columns of numbers, and one of words."""
+    """Return an empty table: a column of names, columns of numbers, and a column of words."""
     table = RichTable(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     for column in columns:
@@ -47,14 +49,8 @@ def _begin(title: str, *columns: str) -> RichTable:
     return table
 
 
-def _differences(model: str, comparison: ModelComparison) -> RichTable:
-    table = _begin(f"{model} less {comparison.baseline}", "model", "baseline", "difference")
-    _fill(table, [(difference.table, _difference_cells(difference)) for difference in comparison.differences])
-    return table
-
-
 def _fill(table: RichTable, rows: Sequence[tuple[str, Sequence[str]]]) -> None:
-    """Add the rows, those of one section below each other and, but for the first section, below its name."""
+    """Add the rows, grouped by section; each section after the first begins with its name."""
     for section in dict.fromkeys(name for name, _ in rows):
         if table.row_count:
             table.add_row(Text(section, style="italic"))
@@ -69,17 +65,13 @@ def _row(figure: Figure) -> tuple[str, ...]:
 
 
 def _difference_cells(difference: FigureDifference) -> tuple[str, ...]:
-    sides = (_number(side) for side in (difference.value, difference.baseline))
+    sides = ("-" if side is None else f"{side:.3f}" for side in (difference.value, difference.baseline))
     sign = "+" if difference.estimate and difference.estimate.value >= 0 else ""
     return difference.name, *sides, f"{sign}{difference.estimate or '-'}", difference.verdict
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
 def account(result: EvaluationResult) -> Iterator[str]:
-    """Yield in sentences what the figures rest on, and what was left out."""
+    """Yield sentences about what the figures are computed from, and what was left out."""
     yield f"{result.num_items} items, {result.num_completions} completions"
     if result.num_items_of_all is not None:
         yield f"a draw of prompts from {result.num_items_of_all} items, so not the figures of the benchmark itself"
@@ -88,7 +80,7 @@ def account(result: EvaluationResult) -> Iterator[str]:
     if result.num_truncated:
         yield f"{result.num_truncated} completions were scored without their oldest exchanges"
     if comparison := result.comparison:
-        yield f"compared over the {comparison.num_items} items of which both have scores"
+        yield f"compared over the {comparison.num_items} items that both have scored"
         yield from filter(None, [comparison.note])
     if result.judge is not None:
         yield from result.judge.lines()
@@ -99,6 +91,7 @@ def account(result: EvaluationResult) -> Iterator[str]:
 def evaluation_report(result: EvaluationResult) -> Report:
     """Return a result as a page."""
     comparison = result.comparison
+    identity = comparison and (comparison.baseline, comparison.description, comparison.fingerprint)
     palette = Palette([result.model, *([_named(comparison)] if comparison else [])])
     parts: list[Plot | Table] = [_figures_plot(result, palette)] if any(f.estimate for f in result.figures) else []
     if comparison is not None:
@@ -111,7 +104,7 @@ def evaluation_report(result: EvaluationResult) -> Report:
         notes={
             "Account": "\n".join(account(result)),
             "Model": _described(result.model, result.description, result.fingerprint),
-            **({"Baseline": _described(*_identity(comparison))} if comparison else {}),
+            **({"Baseline": _described(*identity)} if identity else {}),
             "Benchmark": f"{result.benchmark}, {result.source}: {', '.join(result.files)}",
             "Versions": ", ".join(f"{name} {version}" for name, version in result.versions.items()),
         },
@@ -141,24 +134,26 @@ def _figures_plot(result: EvaluationResult, palette: Palette) -> Plot:
         if figure.estimate
     ]
     caption = "Grey ticks: chance."
-    if result.comparison is not None:
-        points += _baseline_points(result.comparison)
+    if comparison := result.comparison:
+        points += [
+            Point(
+                place=each.name,
+                panel=each.table,
+                series=_named(comparison),
+                estimate=Estimate(each.baseline, -math.inf, math.inf, comparison.num_items),  # it has no interval
+            )
+            for each in comparison.differences
+            if each.baseline is not None
+        ]
         caption += (
-            " The baseline's values are over the items that both have scores of; differences have intervals, below."
+            " The baseline's values are over the items that both have scored. The intervals of the differences are "
+            "below."
         )
     return intervals(points, title="Plot: figures", caption=caption, x="value", palette=palette)
 
 
-def _baseline_points(comparison: ModelComparison) -> Iterator[Point]:
-    """Yield the baseline's values, which come without intervals."""
-    for each in comparison.differences:
-        if each.baseline is not None:
-            open_ended = Estimate(each.baseline, -math.inf, math.inf, comparison.num_items)
-            yield Point(place=each.name, panel=each.table, series=_named(comparison), estimate=open_ended)
-
-
 def _compared(model: str, comparison: ModelComparison, palette: Palette) -> Iterator[Plot | Table]:
-    """Yield the differences, drawn and as a table."""
+    """Yield the differences as a plot and as a table."""
     points = [
         Point(
             place=each.name,
@@ -177,18 +172,15 @@ def _compared(model: str, comparison: ModelComparison, palette: Palette) -> Iter
         yield intervals(points, title=f"Plot: {title}", caption=caption, x="difference", palette=palette)
     groups: dict[str, list[list[Cell]]] = {}
     for each in comparison.differences:
-        groups.setdefault(each.table, []).append(_difference_row(each))
+        shown = Interval(estimate=each.estimate, sign="+") if each.estimate else None
+        row = [each.name, each.value, each.baseline, shown, each.p_value, each.adjusted_p_value, each.verdict]
+        groups.setdefault(each.table, []).append(row)
     columns = ["figure", "model", "baseline", "difference", "p", "adjusted p", "verdict"]
     yield Table(title, comparison.note, columns, groups)
 
 
-def _difference_row(each: FigureDifference) -> list[Cell]:
-    shown = Interval(estimate=each.estimate, sign="+") if each.estimate else None
-    return [each.name, each.value, each.baseline, shown, each.p_value, each.adjusted_p_value, each.verdict]
-
-
 def _findings(result: EvaluationResult) -> Iterator[str]:
-    """Yield the first figure, and in what two models differ."""
+    """Yield the first figure, and the differences between the two models."""
     if result.figures:
         first = result.figures[0]
         chance = "" if first.chance is None else f"; chance: {first.chance:.3g}"
@@ -205,10 +197,6 @@ def _findings(result: EvaluationResult) -> Iterator[str]:
 
 def _named(comparison: ModelComparison) -> str:
     return f"{comparison.baseline} (baseline)"
-
-
-def _identity(comparison: ModelComparison) -> tuple[str, str, str | None]:
-    return comparison.baseline, comparison.description, comparison.fingerprint
 
 
 def _described(name: str, description: str, fingerprint: str | None) -> str:

@@ -1,4 +1,4 @@
-"""`evaluate`: scores to an `EvaluationResult`: the figures, and an account of what they do not rest on."""
+"""`evaluate` computes an `EvaluationResult` from scores: the figures, and what was left out of them."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -15,7 +15,7 @@ __all__ = ["EvaluationResult", "Exclusion", "evaluate", "exclusions", "require_d
 
 
 class Exclusion(BaseModel):
-    """What was left out for one reason."""
+    """The rows or items that were left out for one reason."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -24,39 +24,39 @@ class Exclusion(BaseModel):
     reason: str
     num: int
     example: str
-    """The first: its file and place, or its id."""
+    """The first one: its file and place, or its id."""
 
 
 class EvaluationResult(BaseModel):
-    """The figures of a model's scores of a benchmark; it is printed, saved and drawn."""
+    """The figures of a model on a benchmark, as they are printed, saved and plotted."""
 
     model_config = ConfigDict(frozen=True)
 
     benchmark: str
     source: str
-    """Where the benchmark is from."""
+    """The origin of the benchmark."""
     files: tuple[str, ...]
     model: str
-    """As the user named it."""
+    """The name that the user gave."""
     description: str
     fingerprint: str | None
     figures: tuple[Figure, ...]
-    """The headline first."""
+    """The figures, the headline first."""
     num_items: int
-    """That the figures rest on."""
+    """The number of items that the figures are computed from."""
     num_items_of_all: int | None = None
-    """Before prompts were drawn from them; None if none were."""
+    """The number of items before some prompts were drawn; None if all were used."""
     num_completions: int
     num_truncated: int
-    """Completions whose score does not see their oldest exchanges."""
+    """The number of completions that were scored without their oldest exchanges."""
     exclusions: tuple[Exclusion, ...]
     comparison: ModelComparison | None = None
     judge: JudgeReport | None = None
-    """Who gave the scores, where that was a judge, and how far it can be trusted."""
+    """The reliability of the judge, if a judge gave the scores."""
     seconds: float
-    """Of scoring; 0 where all scores were there."""
+    """The time that scoring took; 0 if all scores were read from a file."""
     versions: dict[str, str]
-    """Of the packages that the scores were taken with."""
+    """The versions of the packages that computed the scores."""
 
 
 def evaluate(
@@ -72,13 +72,13 @@ def evaluate(
     """Compute a benchmark's figures from scores; no model is needed.
 
     Args:
-        benchmark: Whose figures.
-        items: What was scored.
-        scores: The model's.
-        baseline: Of another model, to compare with.
-        files: That the items are from, for the record.
-        num_items_of_all: Where only some prompts were drawn: the items of all, for the record.
-        strict: Whether a completion without a score is an error; otherwise such items are counted and left out.
+        benchmark: The benchmark that defines the figures.
+        items: The items that were scored.
+        scores: The model's scores.
+        baseline: The scores of another model, to compare with.
+        files: The files that the items come from, for the record.
+        num_items_of_all: The number of items before some prompts were drawn, for the record.
+        strict: Whether a completion without a score is an error. Otherwise such items are counted and left out.
 
     Raises:
         UnscoredError: A completion has no score, and `strict`.
@@ -128,7 +128,7 @@ def scored_by_all(items: Sequence[Item], sets: Sequence[ScoreSet]) -> list[Item]
     """Return the items that have a score in every set.
 
     Raises:
-        InvalidInputError: There are none.
+        InvalidInputError: No item has.
     """
     usable = [item for item in items if all(scores.rows[item.id].problem is None for scores in sets)]
     if not usable:
@@ -138,10 +138,10 @@ def scored_by_all(items: Sequence[Item], sets: Sequence[ScoreSet]) -> list[Item]
 
 
 def require_differences(scores: ScoreSet) -> None:
-    """Refuse scores that are the same for all completions of every item: every comparison would be a tie.
+    """Refuse scores that make every comparison a tie.
 
     Raises:
-        InvalidInputError: They are all the same within each item.
+        InvalidInputError: Within each item, all scores are the same.
     """
     rows = [row.scores for row in scores.rows.values() if row.problem is None]
     if rows and all(len(set(row)) == 1 for row in rows):
@@ -152,7 +152,7 @@ def require_differences(scores: ScoreSet) -> None:
 
 
 def exclusions(rejected: Iterable[RejectedItem], rows: Iterable[ItemScores]) -> Iterator[Exclusion]:
-    """Yield what was left out, by reason, in the order in which the reasons first come."""
+    """Yield what was left out, by reason, in the order in which the reasons first appear."""
     found: dict[tuple[str, str], list[str]] = {}
     for row in rejected:
         detail = f": {row.detail}" if row.detail else ""

@@ -1,4 +1,4 @@
-"""`run_evaluation`: an evaluation from its config to the files in its folder; `music evaluate` is thin over it."""
+"""`run_evaluation` runs an evaluation from its config and writes its files; `music evaluate` calls it."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -36,13 +36,13 @@ def run_evaluation(
 ) -> EvaluationResult:
     """Evaluate a reward model, or a judge, on a benchmark.
 
-    With `config.out`, scores, `result.json` and `report.html` are kept there, and a killed run resumes.
+    With `config.out`, the scores, `result.json` and `report.html` are written there, and a killed run resumes.
 
     Args:
-        config: What is evaluated, on what.
-        judge_settings: How a judge is asked, where `model` or `baseline` is one.
+        config: What to evaluate, and on which benchmark.
+        judge_settings: How to ask a judge, if `model` or `baseline` is one.
         progress: Shows how many items are scored.
-        note: Called with what a user should know: what was read, which model is in use, where the files are.
+        note: Called with messages for the user: what was read, which model is in use, where the files are.
 
     Raises:
         InvalidInputError: There is no such benchmark or model, a file cannot be read, or the figures cannot be
@@ -91,7 +91,7 @@ def run_evaluation(
 def read_items(
     benchmark: Benchmark, files: Sequence[str], reading: BenchmarkReading, note: Callable[[str], None]
 ) -> tuple[ItemSet, int | None]:
-    """Return a benchmark's items and, where only some prompts were drawn, how many items there are in all.
+    """Return a benchmark's items and, if only some prompts were drawn, the total number of items.
 
     Raises:
         InvalidInputError: A file cannot be read, or `format` or `consecutive` is set for a benchmark with a format of

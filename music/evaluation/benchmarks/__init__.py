@@ -1,8 +1,8 @@
-"""Benchmarks of reward models: one module for each, from its rows to the figures that the field quotes.
+"""Benchmarks of reward models: each module reads the rows of one, and computes the figures that papers quote.
 
-- `types` the vocabulary: `Benchmark`, `Item`, `ItemSet`. - `registry` benchmarks by name, and reading their files.
-- `fields` checks of rows. - `scored` items and scores as arrays, from which figures are made.
+- `types` defines `Benchmark`, `Item` and `ItemSet`. - `registry` finds benchmarks by name and reads their files.
+- `fields` checks rows. - `scored` holds items and scores as arrays, and computes figures from them.
 - `rewardbench`, `rewardbench2`, `rm_bench`, `judgebench`, `rmb`, `ppe` (with `ppe_correctness`), `mt_bench`.
-- `pairs` any file of pairs. - `defects` and `turn_labels` (with `turn_agreement`) are the multi-turn tests: which turns
-  a reward model reads, and whether it knows which turn was bad.
+- `pairs` reads any file of pairs. - `defects` and `turn_labels` (with `turn_agreement`) are the multi-turn tests: which
+  turns a reward model reads, and whether it knows which turn was bad.
 """

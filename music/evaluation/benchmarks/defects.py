@@ -1,16 +1,14 @@
-"""Defect at turn k: pairs that are equal but for one assistant turn, which is worse on the rejected side.
+"""Defect at turn k: pairs that differ in a single assistant turn, which is worse on the rejected side.
 
-Both sides continue alike, so a reward that reads the last turn alone distinguishes the sides where the defect is in the
-last turn, and guesses elsewhere. Accuracy stands by the turn k of the defect, by how many turns follow it, and by kind.
+All other turns are the same. A reward that reads only the last turn therefore guesses unless the defect is in that
+turn. Accuracy is given by the turn k of the defect, by how many turns follow it, and by kind.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from music.evaluation.benchmarks.fields import prompt_key, row_fields
 from music.evaluation.benchmarks.pairs import PairBenchmark, pair_item
-from music.evaluation.benchmarks.scored import ScoredItems
+from music.evaluation.benchmarks.scored import Places, ScoredItems
 from music.evaluation.benchmarks.types import Item, LeftOutError, Scores, Tag
 from music.pairs import ContrastivePair, PreferencePair
 from music.preferences.messages import read_text
@@ -26,9 +24,9 @@ EARLY, LAST = "before the last turn", "in the last turn"
 
 
 class Defects(PairBenchmark):
-    """Pairs of preferences, in any format, that differ in exactly one assistant turn.
+    """Preference pairs, in any format, that differ in exactly one assistant turn.
 
-    The column `kind` names a pair's kind of defect; of a simulated pair it is the contrast's. It may be missing.
+    The optional column `kind` names the kind of defect. By default, the kind of a simulated pair is its contrast.
     """
 
     name = "defects"
@@ -38,9 +36,10 @@ class Defects(PairBenchmark):
         """Return the item of a pair.
 
         Raises:
-            LeftOutError: The sides differ in more, or elsewhere, than in one assistant turn.
+            LeftOutError: The sides do not differ in exactly one assistant turn.
         """
-        turn, kind = find_defect(pair), _kind(row_fields(row))
+        turn, fields = find_defect(pair), row_fields(row)
+        kind = read_text(fields, "kind") if fields.get("kind") is not None else ""
         if not kind and isinstance(pair, ContrastivePair):
             kind = ", ".join(dict.fromkeys(contrast.strategy for contrast in pair.contrasts))
         prompt = next(message.content for message in pair.chosen.messages if message.role == "user")
@@ -52,22 +51,21 @@ class Defects(PairBenchmark):
         scored = ScoredItems(items, scores)
         ends = scored.group(lambda item: EARLY if item.tags["after"] else LAST)
         kinds = scored.group(lambda item: str(item.tags["kind"]) or None)
-        after = partial(_by_number, scored, "after")
         return [
             scored.accuracy("overall", scored.places),
             *(scored.accuracy(end, ends.get(end)) for end in (EARLY, LAST)),
-            *_by_number(scored, "turn", "turn of the defect", lambda _: True),
-            *after("turns after the defect", lambda _: True),
+            *_by_number(scored, "turn", "turn of the defect"),
+            *_by_number(scored, "after", "turns after the defect"),
             *(scored.accuracy(kind, where, table="kind") for kind, where in kinds.items()),
-            *(figure for kind in kinds for figure in after(f"{kind}, turns after it", partial(_is_of, kind))),
+            *(each for kind in kinds for each in _by_number(scored, "after", f"{kind}, turns after it", kinds[kind])),
         ]
 
 
 def find_defect(pair: PreferencePair) -> int:
-    """Return the assistant turn, from 0, in which alone the two sides differ.
+    """Return the number of the only assistant turn in which the two sides differ, from 0.
 
     Raises:
-        LeftOutError: There is no such turn; the text is where else they differ.
+        LeftOutError: There is no such turn; the message names the other differences.
     """
     chosen, rejected = pair.chosen.messages, pair.rejected.messages
     if len(chosen) != len(rejected):
@@ -81,20 +79,12 @@ def find_defect(pair: PreferencePair) -> int:
 
 
 def position_name(number: int) -> str:
-    """Name a number of turns; from `MANY` on they share a name."""
+    """Return the name of a number of turns; from `MANY` on they share one."""
     return str(number) if number < MANY else f"{MANY} or more"
 
 
-def _kind(fields: Mapping[str, Any]) -> str:
-    return read_text(fields, "kind") if fields.get("kind") is not None else ""
-
-
-def _is_of(kind: str, item: Item) -> bool:
-    return item.tags["kind"] == kind
-
-
-def _by_number(scored: ScoredItems, tag: str, table: str, is_in: Callable[[Item], bool]) -> Iterator[Figure]:
-    """Yield the accuracy by a number among the tags of some items, the lowest number first."""
-    groups = scored.group(lambda item: min(int(item.tags[tag]), MANY) if is_in(item) else None)
+def _by_number(scored: ScoredItems, tag: str, table: str, among: Places | None = None) -> Iterator[Figure]:
+    """Yield the accuracy of some items for each value of a numeric tag, the lowest first."""
+    groups = scored.group(lambda item: min(int(item.tags[tag]), MANY), among)
     for number in sorted(groups):
         yield scored.accuracy(position_name(number), groups[number], table=table)

@@ -1,4 +1,4 @@
-"""Checks that turn the fields of a benchmark's rows into items, each failure with its reason."""
+"""Reads and checks the fields of a benchmark's rows; a `RowError` explains each failure."""
 
 from collections.abc import Collection, Mapping, Sequence
 from hashlib import blake2b
@@ -13,7 +13,7 @@ __all__ = ["prompt_key", "read_choice", "read_key", "read_texts", "reply", "row_
 
 
 def read_key(fields: Mapping[str, Any], name: str) -> str:
-    """Return a field that identifies something: text or a whole number."""
+    """Return a field that holds an id: text or a whole number."""
     value = fields.get(name)
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise wrong(name, "text or a whole number", _came(fields, name))
@@ -29,7 +29,7 @@ def read_choice(fields: Mapping[str, Any], name: str, choices: Collection[str]) 
 
 
 def read_texts(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """Return a field that holds a list of texts, at least one and none blank."""
+    """Return a field that holds a list of at least one text, none of them blank."""
     values = fields.get(name)
     if not isinstance(values, list) or not values:
         raise wrong(name, "a list of texts", _came(fields, name))
@@ -37,7 +37,7 @@ def read_texts(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
 
 
 def reply(history: str | Sequence[Message], text: str, name: str) -> Conversation:
-    """Return the conversation that a reply ends; a history of mere text is one message of the user.
+    """Return a history followed by a reply; a history that is a string is one user message.
 
     Raises:
         RowError: The history's roles are out of order, or it does not end with the user.
@@ -47,17 +47,17 @@ def reply(history: str | Sequence[Message], text: str, name: str) -> Conversatio
 
 
 def prompt_key(text: str) -> str:
-    """Name a prompt by its text, blanks and case aside, so that items of one prompt are found in all files."""
+    """Return a hash of a prompt that ignores blanks and case, so that one prompt has one key in all files."""
     return blake2b(" ".join(text.casefold().split()).encode(), digest_size=8).hexdigest()
 
 
 def wrong(name: str, expected: str, got: str) -> RowError:
-    """Return the error of a field that is not what it should be."""
+    """Return the error of an invalid field."""
     return RowError(RowProblem.WRONG_TYPE, name, expected=expected, got=got)
 
 
 def _came(fields: Mapping[str, Any], name: str) -> str:
-    """Describe the value of a field."""
+    """Return a description of a field's value for an error message."""
     if (value := fields.get(name)) is None:
         return "null" if name in fields else "no such field"
     return repr(value)[:40]

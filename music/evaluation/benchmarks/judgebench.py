@@ -1,7 +1,8 @@
 """JudgeBench (arXiv 2410.12784): pairs of a right and a wrong answer to hard questions.
 
-Accuracy overall and by source, as its `run_judge.py --single_game` reports for reward models. The leaderboard quotes
-the 350 pairs of GPT-4o; 270 more are of Claude 3.5 Sonnet. In its own code a tie is taken for `B>A`; here it is a miss.
+Accuracy is given overall and by source, as its `run_judge.py --single_game` reports for reward models. The leaderboard
+quotes the 350 pairs of GPT-4o; 270 more are of Claude 3.5 Sonnet. Its own code counts a tie as `B>A`; here it is a
+miss.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,14 +21,14 @@ SOURCES = ("mmlu-pro", "livebench-reasoning", "livebench-math", "livecodebench")
 
 
 class JudgeBench:
-    """JudgeBench."""
+    """JudgeBench, from its two splits."""
 
     name = "judgebench"
     source = "ScalerLab/JudgeBench, splits `gpt` and `claude`; arXiv 2410.12784"
     split = "gpt"
 
     def read(self, row: Row) -> Iterable[Item]:
-        """Return the pair of a row, the side that the label names first."""
+        """Return the pair of a row, with the better answer as the chosen side."""
         fields = row_fields(row)
         question = read_text(fields, "question")
         sides = [reply(question, read_text(fields, name), name) for name in ("response_A", "response_B")]

@@ -1,8 +1,8 @@
 """MT-Bench human judgments (arXiv 2306.05685): votes between two models' answers after the first or second turn.
 
 Both conversations are cut at the turn that was judged. Agreement is counted vote by vote and, as a variant, with the
-majority of the votes of one match; ties among judges are left out when reading, even splits when counting. Beside it
-stands how often two human votes of one match agree, the ceiling that such data have.
+majority of the votes of one match. Ties are left out when votes are read, even splits when majorities are counted. For
+comparison, how often two human votes of one match agree is given, too: no model can do much better on such data.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -77,13 +77,13 @@ class MTBench:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Matches:
-    """The votes of each match, summed up; a match is found at the place of one of its votes.
+    """The votes of each match, summed up; the place of one of its votes stands for a match.
 
     Attributes:
-        decided: A vote for the winner of each match that has a majority.
-        split: A vote of each match that has none.
-        pairs: Of each pair of experts' votes on one match, that match.
-        agreements: Whether those two votes agree.
+        decided: For each match with a majority, a vote for the winner.
+        split: For each match without a majority, one of its votes.
+        pairs: For each two votes of experts on one match, that match.
+        agreements: 1 where those two votes agree, else 0.
     """
 
     decided: Places
@@ -119,7 +119,7 @@ def _cut(fields: Mapping[str, Any], name: str, turn: int) -> Conversation:
 
 
 def _judge(fields: Mapping[str, Any]) -> str:
-    """Return the kind of a judge: experts are humans, authors are a kind of their own, GPT-4 is a list of words."""
+    """Return the kind of a judge: `human` for an expert, `author`, or the joined words of a list such as GPT-4's."""
     judge = fields.get("judge")
     if isinstance(judge, list):
         return "-".join(map(str, judge))
@@ -128,7 +128,7 @@ def _judge(fields: Mapping[str, Any]) -> str:
 
 
 def _majority(scored: ScoredItems, matches: _Matches, name: str, where: Places) -> Figure:
-    """Return the agreement with the majorities of votes."""
+    """Return the agreement with the majority of the votes of each match."""
     decided, num_split = np.intersect1d(matches.decided, where), int(np.isin(matches.split, where).sum())
     note = f"{num_split} even split{'s' * (num_split != 1)} left out" if num_split else ""
     if not len(decided):

@@ -1,6 +1,6 @@
-"""Benchmarks of pairs in any shape, read as every command reads them: `PairBenchmark`, and `Preferences`.
+"""Benchmarks of preference pairs: `PairBenchmark`, and `Preferences`.
 
-`Preferences` makes any preference file a benchmark: accuracy, by number of turns and by which side is longer.
+`Preferences` makes any preference file a benchmark: accuracy, also by number of turns and by which side is longer.
 """
 
 from abc import ABC, abstractmethod
@@ -21,21 +21,21 @@ from music.preferences.sources import Row
 from music.preferences.split import seed_key
 from music.statistics import Figure
 
-__all__ = ["PairBenchmark", "Preferences", "pair_item"]
+__all__ = ["MANY_TURNS", "PairBenchmark", "Preferences", "pair_item", "turns_name"]
 
 MANY_TURNS = 6
-"""Accuracy is pooled over pairs of so many turns and more."""
+"""Pairs with this many turns or more are pooled."""
 TIE = "a tie"
 
 
 @dataclass(kw_only=True, eq=False)
 class PairBenchmark(ABC):
-    """A benchmark of pairs, which are read as `read_preferences` reads them.
+    """A benchmark of pairs. Rows may have any format that `read_preferences` reads.
 
     Attributes:
-        format: The rows' format; by default each row tells its own.
-        consecutive: What becomes of two messages in a row by one speaker.
-        on_read: Called with what each source gave.
+        format: The format of all rows; by default it is detected for each row.
+        consecutive: What to do with two consecutive messages by one speaker.
+        on_read: Called with the `PreferenceSet` of each source.
     """
 
     format: Format | None = None
@@ -46,7 +46,11 @@ class PairBenchmark(ABC):
 
     @abstractmethod
     def item(self, pair: PreferencePair, row: Row) -> Item:
-        """Return the item of a pair and the row that it is of.
+        """Return the item of a pair.
+
+        Args:
+            pair: The pair.
+            row: Its row, which may hold further columns.
 
         Raises:
             RowError: A further column of the row is bad.
@@ -54,11 +58,11 @@ class PairBenchmark(ABC):
         """
 
     def read(self, row: Row) -> Iterable[Item]:
-        """Return the items of a single row; its ids are kept unchanged.
+        """Return the items of a single row; ids are unchanged.
 
         Raises:
             RowError: The row is bad.
-            LeftOutError: The benchmark itself leaves a pair of it out.
+            LeftOutError: The benchmark itself leaves out one of its pairs.
         """
         read = read_row(row)
         if read.error is not None:
@@ -66,7 +70,7 @@ class PairBenchmark(ABC):
         return [self.item(pair, row) for pair in read.pairs]
 
     def read_source(self, source: str, split: str | None) -> Iterator[tuple[Row, list[Item | RejectedItem] | RowError]]:
-        """Yield what each row of a source gives: items, and what is left out; or why there are none.
+        """Yield each row of a source with its items and rejected items, or with its error.
 
         Raises:
             InvalidInputError: The source cannot be read.
@@ -106,7 +110,7 @@ def pair_item(
     prompt_id: str | None = None,
     tags: Mapping[str, Tag] | None = None,
 ) -> Item:
-    """Return the item of a pair; without `prompt_id` it is a unit of its own.
+    """Return the item of a pair. Without `prompt_id`, the pair is independent of all others.
 
     Example:
         >>> from music import Conversation
@@ -133,7 +137,7 @@ class Preferences(PairBenchmark):
 
     def item(self, pair: PreferencePair, row: Row) -> Item:
         """Return the item of a pair."""
-        tags: dict[str, Tag] = {"turns": pair.chosen.num_turns, "longer": _longer(pair.chosen, pair.rejected)}
+        tags: dict[str, Tag] = {"turns": pair.chosen.num_turns, "longer": _longer_side(pair)}
         return pair_item(
             pair.id, pair.source, pair.chosen, pair.rejected, prompt_id=prompt_key(seed_key(pair)), tags=tags
         )
@@ -141,23 +145,24 @@ class Preferences(PairBenchmark):
     def figures(self, items: Sequence[Item], scores: Scores) -> list[Figure]:
         """Return the accuracy over all pairs, by number of turns, by which side is longer and by source."""
         scored = ScoredItems(items, scores)
-        turns = scored.group(_turns)
+        turns = scored.group(lambda item: min(int(item.tags["turns"]), MANY_TURNS))
         return [
             scored.accuracy("overall", scored.places),
-            *(scored.accuracy(name, turns[name], table="turns") for name in sorted(turns)),
+            *(scored.accuracy(turns_name(num), turns[num], table="turns") for num in sorted(turns)),
             *scored.accuracies("length", lambda item: str(item.tags["longer"])),
             *scored.accuracies("sources", lambda item: item.subset),
         ]
 
 
-def _longer(chosen: Conversation, rejected: Conversation) -> str:
-    """Name the side whose replies are longer in characters."""
-    sizes = [sum(len(m.content) for m in side.messages if m.role == "assistant") for side in (chosen, rejected)]
-    if sizes[0] == sizes[1]:
+def _longer_side(pair: PreferencePair) -> str:
+    """Name the side whose replies have more characters."""
+    sides = (pair.chosen, pair.rejected)
+    chosen, rejected = (sum(len(m.content) for m in side.messages if m.role == "assistant") for side in sides)
+    if chosen == rejected:
         return "same length"
-    return f"{'chosen' if sizes[0] > sizes[1] else 'rejected'} side longer"
+    return f"{'chosen' if chosen > rejected else 'rejected'} side longer"
 
 
-def _turns(item: Item) -> str:
-    turns = int(item.tags["turns"])
-    return f"{turns} turn{'s' * (turns != 1)}" if turns < MANY_TURNS else f"{MANY_TURNS} turns or more"
+def turns_name(number: int) -> str:
+    """Return the name of a number of turns; from `MANY_TURNS` on they share one."""
+    return f"{number} turn{'s' * (number != 1)}" if number < MANY_TURNS else f"{MANY_TURNS} turns or more"

@@ -1,10 +1,10 @@
-"""PPE (arXiv 2410.14872): human preferences of Chatbot Arena, and which of 32 completions is right.
+"""PPE (arXiv 2410.14872): human preferences of Chatbot Arena, and sets of 32 right or wrong completions.
 
-- Human preference: accuracy over the votes that name a winner; ties are left out when reading. Also by kind of prompt
-  and by whether the longer side won. The metrics that rank the 20 models are not computed.
-- Correctness, on each of five sets and as their mean: accuracy over the rows' `sampled_conflict_pairs`; the area under
-  each row's ROC curve; and the curve of best-of-k, exact instead of sampled: `end` at k = K, `max` over k, `loss` the
-  mean over k of the squared distance to the curve of an oracle.
+- Human preference: accuracy over the votes that name a winner, also by kind of prompt and by whether the longer side
+  won. Ties are left out when rows are read. The metrics that rank the 20 models are not computed.
+- Correctness, for each of five sets and as their mean: accuracy over the rows' `sampled_conflict_pairs`, the area under
+  each row's ROC curve, and the best-of-k curve, computed exactly instead of by sampling. `end` is its value at k = K,
+  `max` its maximum over k, and `loss` the mean over k of the squared distance to an oracle's curve.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from music.evaluation.benchmarks.fields import prompt_key, read_key, reply, row_
 from music.evaluation.benchmarks.pairs import pair_item
 from music.evaluation.benchmarks.ppe_correctness import correctness_figures, read_correctness
 from music.evaluation.benchmarks.scored import ScoredItems
-from music.evaluation.benchmarks.types import Item, LeftOutError, Scores
+from music.evaluation.benchmarks.types import Item, LeftOutError, Scores, Tag
 from music.preferences.messages import read_text
 from music.preferences.sources import Row
 from music.statistics import Figure
@@ -24,10 +24,11 @@ __all__ = ["PPE"]
 
 HUMAN = "human preference"
 _SLICES = ("easy_prompt", "hard_prompt", "if_prompt", "math_prompt", "is_code", "is_refusal")
+_LONGER_WON: Mapping[Tag | None, str] = {True: "humans chose the longer side", False: "humans chose the shorter side"}
 
 
 class PPE:
-    """Preference Proxy Evaluations, both kinds of sets."""
+    """Preference Proxy Evaluations: human preferences and correctness."""
 
     name = "ppe"
     source = "lmarena-ai/PPE-Human-Preference-V1 (split `test`), lmarena-ai/PPE-*-Best-of-K; arXiv 2410.14872"
@@ -43,11 +44,11 @@ class PPE:
         return [_vote(fields) if "winner" in fields else read_correctness(row, fields)]
 
     def figures(self, items: Sequence[Item], scores: Scores) -> list[Figure]:
-        """Return the accuracy on human preferences and on correctness, and what lies behind them."""
+        """Return the figures of human preferences and of correctness, then human preferences by group."""
         scored = ScoredItems(items, scores)
         votes = scored.group(lambda item: item.tags["kind"]).get(HUMAN)
         slices = [figure for name in _SLICES for figure in scored.accuracies("kinds of prompts", partial(_slice, name))]
-        length = scored.accuracies("length", _length)
+        length = scored.accuracies("length", lambda item: _LONGER_WON.get(item.tags.get("longer_won")))
         return [scored.accuracy(HUMAN, votes), *correctness_figures(scored), *slices, *length]
 
 
@@ -68,9 +69,3 @@ def _vote(fields: Mapping[str, Any]) -> Item:
 
 def _slice(name: str, item: Item) -> str | None:
     return name if item.tags.get(name) else None
-
-
-def _length(item: Item) -> str | None:
-    if (longer_won := item.tags.get("longer_won")) is None:
-        return None
-    return "humans chose the longer side" if longer_won else "humans chose the shorter side"

@@ -1,6 +1,6 @@
 """The correctness sets of PPE: rows of 32 completions of one model, each right or wrong.
 
-The label of the highest-scored of k completions is exact: an expectation over all choices, without sampling.
+The best-of-k curve is exact: the expected label of the highest-scored of k completions, without sampling.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from music.statistics import Figure, Statistic
 __all__ = ["areas_under_curve", "best_of_k", "correctness_figures", "read_correctness"]
 
 SETS = {"mmlupro": "MMLU-Pro", "gpqa": "GPQA", "ifeval": "IFEval", "mbppplus": "MBPP-Plus", "math": "MATH"}
-"""By what the name of a file or data set holds, without dashes."""
+"""The names of the sets, by a word in the name of their file or data set, without dashes."""
 
 CORRECTNESS = "correctness"
 
@@ -31,7 +31,7 @@ def read_correctness(row: Row, fields: Mapping[str, Any]) -> Item:
     """Return the completions of a row with their labels, in the row's order.
 
     Raises:
-        RowError: A field is missing or is not what it should be, or the file is not named after its set.
+        RowError: A field is missing or invalid, or the file is not named after its set.
     """
     name = "".join(char for char in row.file.lower() if char.isalnum())
     if (subset := next((subset for word, subset in SETS.items() if word in name), None)) is None:
@@ -52,7 +52,7 @@ def read_correctness(row: Row, fields: Mapping[str, Any]) -> Item:
 
 
 def correctness_figures(scored: ScoredItems) -> list[Figure]:
-    """Return the mean over the sets of each metric, then those of each set, then its curve."""
+    """Return each metric's mean over the sets, then the metrics and the curve of each set."""
     groups = scored.group(lambda item: item.subset if item.tags["kind"] == CORRECTNESS else None)
     if not groups:
         return [scored.figure(CORRECTNESS, note="missing: no rows")]
@@ -63,20 +63,25 @@ def correctness_figures(scored: ScoredItems) -> list[Figure]:
     note = f"missing: {', '.join(missing)}" if missing else ""
     accuracy, *others = _metrics(scored, sets, label, note)
     headline = accuracy.model_copy(update={"name": f"{CORRECTNESS}, {label}", "table": "overall"})
-    own = [figure for one in sets for figure in (*_metrics(scored, [one], one.name), *_curve(scored, one))]
+    own: list[Figure] = []
+    for one in sets:
+        powers = [2**power for power in range(len(one.curve).bit_length())]
+        curve = [(f"{one.name}, k = {k}", one.curve[k - 1]) for k in powers]
+        own += _metrics(scored, [one], one.name)
+        own += [scored.figure(title, share, table="best of k", chance=one.base) for title, share in curve]
     return [headline, *others, *own]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Outcomes:
-    """The results of a model's scores on one set.
+    """A model's results on one set.
 
     Attributes:
-        name: The set's.
-        accuracy: Of its sampled pairs.
-        area: Under the ROC curve, of the rows that hold right and wrong completions.
-        curve: The label of the pick from k completions, by k.
-        oracle: The same for one who knows the labels.
+        name: The name of the set.
+        accuracy: The accuracy on its sampled pairs.
+        area: The area under the ROC curve, over the rows that hold right and wrong completions.
+        curve: For each k, the expected label of the highest-scored of k completions.
+        oracle: The same if the labels themselves are the scores.
         base: The share of right completions.
     """
 
@@ -121,7 +126,7 @@ def _metrics(scored: ScoredItems, sets: Sequence[_Outcomes], name: str, note: st
         figure("accuracy", _averaged([one.accuracy for one in sets]), 0.5),
         figure("area under the curve", _averaged([one.area for one in sets]), 0.5),
         figure("end", _averaged([one.curve[-1] for one in sets]), base),
-        figure("max", curves, base, _highest),
+        figure("max", curves, base, lambda curve: np.asarray(curve.max(axis=1))),
         figure("loss", both, None, _squared_distance),
     ]
 
@@ -135,19 +140,9 @@ def _mean_over_sets(of_set: Statistic, num_sets: int, means: Floats) -> Floats:
     return np.asarray(np.mean([of_set(own) for own in np.split(means, num_sets, axis=1)], axis=0))
 
 
-def _highest(curve: Floats) -> Floats:
-    return np.asarray(curve.max(axis=1))
-
-
 def _squared_distance(curve_and_oracle: Floats) -> Floats:
     curve, oracle = np.split(curve_and_oracle, 2, axis=1)
     return np.asarray(((curve - oracle) ** 2).mean(axis=1))
-
-
-def _curve(scored: ScoredItems, one: _Outcomes) -> list[Figure]:
-    """Return the curve at powers of two."""
-    ks = [2**power for power in range(len(one.curve).bit_length())]
-    return [scored.figure(f"{one.name}, k = {k}", one.curve[k - 1], table="best of k", chance=one.base) for k in ks]
 
 
 def _conflict_pairs(fields: Mapping[str, Any], labels: Sequence[int]) -> str:
@@ -167,7 +162,7 @@ def _conflict_pairs(fields: Mapping[str, Any], labels: Sequence[int]) -> str:
 
 
 def _pair_accuracy(scored: ScoredItems, scores: Floats, at: Places) -> WeightedMean:
-    """Return a hit or a miss for each sampled pair; a tie is a miss."""
+    """Return the share of sampled pairs that are ranked correctly; a tie is a miss."""
     rows = [
         (row, *map(int, pair.split(",")))
         for row, place in enumerate(at)
@@ -186,17 +181,17 @@ def _require_one_size(scored: ScoredItems, at: Places) -> None:
 
 
 def best_of_k(scores: Floats, labels: Floats) -> Floats:
-    """Return how good the highest-scored of k completions is, drawn at random without replacement, ties at random.
+    """Return the expected label of the highest-scored of k completions, drawn at random without replacement.
 
-    The completion of rank r among K, from the lowest, is the highest of k with probability
-    `C(r - 1, k - 1) / C(K, k)`.
+    Ties are broken at random. The completion of rank r among K, counted from the lowest, is the highest of k with
+    probability `C(r - 1, k - 1) / C(K, k)`.
 
     Args:
-        scores: Shape `[rows, K]`.
+        scores: The scores; shape `[rows, K]`.
         labels: How good each completion is; shape `[rows, K]`.
 
     Returns:
-        For k = 1 to K; shape `[rows, K]`.
+        The expected labels for k = 1 to K; shape `[rows, K]`.
     """
     size = scores.shape[1]
     same = (scores[:, :, None] == scores[:, None, :]).astype(np.float64)
@@ -207,14 +202,14 @@ def best_of_k(scores: Floats, labels: Floats) -> Floats:
 
 
 def areas_under_curve(scores: Floats, labels: Floats) -> Floats:
-    """Return the share of pairs of a right and a wrong completion in which the right one scores higher, ties half.
+    """Return the area under each row's ROC curve; ties count half.
 
     Args:
-        scores: Shape `[rows, K]`.
+        scores: The scores; shape `[rows, K]`.
         labels: 1 for right and 0 for wrong; shape `[rows, K]`.
 
     Returns:
-        The area under each row's ROC curve, not a number where all are right or all wrong; shape `[rows]`.
+        The areas; shape `[rows]`. NaN where all completions are right, or all are wrong.
     """
     higher = (np.sign(scores[:, :, None] - scores[:, None, :]) + 1) / 2
     won = np.einsum("nij,ni,nj->n", higher, labels, 1 - labels)

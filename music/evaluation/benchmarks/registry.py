@@ -1,6 +1,6 @@
-"""Benchmarks by name, and reading their files: every row becomes items, or is accounted for.
+"""Finds benchmarks by name, and reads their files: every row becomes items, or is counted as left out.
 
-Benchmarks are those of this package, those registered by a program, and those of installed packages.
+Benchmarks come from this package, from `register_benchmark`, and from the entry points of installed packages.
 """
 
 from collections.abc import Iterator, Sequence
@@ -44,18 +44,19 @@ _benchmarks = {benchmark.name: benchmark for benchmark in _OWN}
 
 
 def register_benchmark(benchmark: AnyBenchmark) -> AnyBenchmark:
-    """Make a benchmark of your own known by its name in this process; also as a decorator of its class.
+    """Register a benchmark of your own under its name, in this process; also a class decorator.
 
-    A package makes one known everywhere by an entry point of the group `music.benchmarks` that names the object.
+    To register a benchmark for every process, an installed package names it in an entry point of the group
+    `music.benchmarks`.
 
     Args:
         benchmark: The benchmark, or its class, which is called without arguments.
 
     Returns:
-        What was given.
+        The argument.
 
     Raises:
-        InvalidInputError: There is one of that name.
+        InvalidInputError: The name is taken.
 
     Example:
         >>> from music import Conversation
@@ -77,7 +78,7 @@ def register_benchmark(benchmark: AnyBenchmark) -> AnyBenchmark:
     """
     made: Benchmark = benchmark() if isinstance(benchmark, type) else benchmark
     if made.name in benchmark_names():
-        raise InvalidInputError(f"expected a name of its own, got {made.name!r}, which is taken; choose another")
+        raise InvalidInputError(f"expected a new name, got {made.name!r}, which is taken; choose another")
     _benchmarks[made.name] = made
     return benchmark
 
@@ -88,10 +89,10 @@ def benchmark_names() -> tuple[str, ...]:
 
 
 def load_benchmark(name: str) -> Benchmark:
-    """Return a benchmark by name: one of this package's, or a registered one.
+    """Return a benchmark by name: one of this package, or a registered one.
 
     Raises:
-        InvalidInputError: There is none of that name.
+        InvalidInputError: There is no benchmark of that name.
 
     Example:
         >>> from music.evaluation import load_benchmark
@@ -115,11 +116,11 @@ def read_benchmark(
     """Read the files of a benchmark.
 
     Args:
-        benchmark: Which.
-        sources: Files, folders or hub ids, each perhaps with `:SPLIT` behind it.
-        split: Which split of a hub data set; by default the benchmark's own.
-        strict: Whether a bad row is an error, as figures over fewer rows are no figures of the benchmark; otherwise bad
-            rows are counted.
+        benchmark: The benchmark.
+        sources: Files, folders or hub ids, optionally followed by `:SPLIT`.
+        split: The split of a folder or hub data set; by default the benchmark's own.
+        strict: Whether a bad row is an error, because figures over fewer rows are not comparable. Otherwise bad rows
+            are counted and left out.
 
     Raises:
         InvalidInputError: A source cannot be read, no row is left, an id is repeated, or, if `strict`, a row is bad.
@@ -148,9 +149,14 @@ def read_benchmark(
             for one in found:
                 if isinstance(one, RejectedItem):
                     rejected.append(one)
-                else:
-                    _require_new(one, f"{row.file}, {place}", places)
-                    items.append(one)
+                    continue
+                if one.id in places:
+                    raise InvalidInputError(
+                        f"{row.file}, {place}: expected a unique id, got {one.id!r}, which {places[one.id]} has too; "
+                        "is a file given twice, or are two versions of the benchmark mixed?"
+                    )
+                places[one.id] = f"{row.file}, {place}"
+                items.append(one)
     if not items:
         named = ", ".join(sources)
         raise InvalidInputError(f"{named}: expected rows of {benchmark.name}, got none that can be used")
@@ -161,7 +167,7 @@ _Found = Sequence[Item | RejectedItem] | RowError
 
 
 def _read(benchmark: Benchmark, source: str, split: str | None) -> Iterator[tuple[Row, _Found]]:
-    """Yield what each row of a source gives; pairs of preferences are read by the one reader for all commands."""
+    """Yield each row of a source with its items or its error."""
     if isinstance(benchmark, PairBenchmark):
         yield from benchmark.read_source(source, split)
         return
@@ -180,19 +186,10 @@ def _items(benchmark: Benchmark, row: Row) -> _Found:
         return error
 
 
-def _require_new(item: Item, place: str, places: dict[str, str]) -> None:
-    if item.id in places:
-        raise InvalidInputError(
-            f"{place}: expected an id of its own, got {item.id!r}, which {places[item.id]} has too; "
-            "is a file given twice, or are two versions of the benchmark mixed?"
-        )
-    places[item.id] = place
-
-
 def _bad_row(benchmark: Benchmark, row: Row, error: RowError) -> InvalidInputError:
-    # A benchmark of pairs takes any file of preferences: that the row is of another benchmark is no likely reason.
+    # A benchmark of pairs takes any preference file, so the row is probably not of another benchmark.
     of = "" if isinstance(benchmark, PairBenchmark) else f": no row of {benchmark.name} ({benchmark.source})"
     return InvalidInputError(
-        f"{row.file}, {row.unit} {row.number}, {error}{of}; fix it, or pass --no-strict to have such rows counted and "
-        "left out"
+        f"{row.file}, {row.unit} {row.number}, {error}{of}; fix it, or pass --no-strict to count such rows and leave "
+        "them out"
     )

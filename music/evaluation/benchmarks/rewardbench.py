@@ -1,8 +1,8 @@
-"""RewardBench (arXiv 2403.13787): 23 subsets in four sections, two ways to sum them up, and the prior sets.
+"""RewardBench (arXiv 2403.13787): 23 subsets in four sections, two summary scores, and the prior sets.
 
-- Section: the mean of its subsets' accuracies by weight; `math-prm` weighs 984, as all of the code, though it has 447
-  rows. - The plain mean of the four sections is what papers quote since 2024. - The leaderboard's final score is
-  `(2 * (Chat + Chat Hard + Safety + Reasoning) + Prior) / 9`, where Prior is the mean of four older test sets.
+- A section's score is the weighted mean of its subsets' accuracies. `math-prm` has 447 rows, but weighs 984, as much as
+  all code subsets together. - Papers since 2024 quote the plain mean of the four sections. - The leaderboard's final
+  score is `(2 * (Chat + Chat Hard + Safety + Reasoning) + Prior) / 9`, where Prior is the mean of four older test sets.
 
 Rows of `allenai/pref-test-sets` belong to the prior set that their file is named after.
 """
@@ -47,7 +47,7 @@ SECTIONS: Mapping[str, Mapping[str, int]] = {
     },
     "Reasoning": {"math-prm": 984, **dict.fromkeys(_HEP, 164)},
 }
-"""The weights of the subsets; apart from `math-prm` they are the numbers of their rows."""
+"""The weights of the subsets: their numbers of rows, except for `math-prm`."""
 
 PRIOR_SETS = ("anthropic_helpful", "anthropic_hhh", "shp", "summarize")
 _UNUSED_PRIOR_SETS = ("anthropic_harmless", "mtbench_gpt4", "mtbench_human", "pku_better", "pku_safer")
@@ -59,14 +59,14 @@ _NEUTRAL = {"alpacaeval-length", "mt-bench-med", "llmbar-natural", "llmbar-adver
 
 
 class RewardBench:
-    """RewardBench 1 with, if their files are given, the prior sets."""
+    """RewardBench 1, with the prior sets if their files are given."""
 
     name = "rewardbench"
     source = "allenai/reward-bench, split `filtered`; priors: allenai/pref-test-sets; arXiv 2403.13787"
     split = "filtered"
 
     def read(self, row: Row) -> Iterable[Item]:
-        """Return the pair of a row of the core set or, where `prompt` is a list of messages, of a prior set."""
+        """Return the pair of a row of the core set or, if `prompt` is a list of messages, of a prior set."""
         fields = row_fields(row)
         if isinstance(fields.get("prompt"), list):
             return [_prior_pair(row, fields)]
@@ -115,7 +115,7 @@ def _section(scored: ScoredItems, shares: Mapping[str, WeightedMean], name: str)
 
 
 def _plain_mean(scored: ScoredItems, shares: Mapping[str, WeightedMean]) -> Figure:
-    """Return the mean of the sections, under another name where sections are not whole."""
+    """Return the mean of the sections; its name says so if subsets are missing."""
     present = {name: [subset for subset in subsets if subset in shares] for name, subsets in SECTIONS.items()}
     present = {name: subsets for name, subsets in present.items() if subsets}
     weights: dict[str, float] = {}
@@ -147,7 +147,7 @@ def _weighted(
     missing: Iterable[str] = (),
     note: str = "",
 ) -> Figure:
-    """Return a sum of subsets' accuracies by weight; without a value where one of them is missing."""
+    """Return a weighted sum of subsets' accuracies; it has no value if one of them is missing."""
     missing = {*missing, *(weights.keys() - shares.keys())}
     order = [subset for subset in (*_SUBSETS, *PRIOR_SETS) if subset in missing]
     note = joined(note, f"missing: {', '.join(order)}" if order else "")
@@ -163,7 +163,7 @@ def _normalised(weights: Mapping[str, int]) -> dict[str, float]:
 
 
 def _length_bias(item: Item) -> str | None:
-    """Name what the paper's authors say of a subset: whether a taste for length helps in it."""
+    """Return whether a preference for length helps in an item's subset, according to the paper's authors."""
     if item.subset in PRIOR_SETS:
         return None
     if item.subset in _LONGER_WINS:

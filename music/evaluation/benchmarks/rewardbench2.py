@@ -1,11 +1,12 @@
 """RewardBench 2 (arXiv 2506.01937): the best of four in five subsets, and ties between equally right answers.
 
-- Five subsets: 1 for a row whose right completion alone scores highest, `1 / ties` where others score as high, else 0.
-- Ties: a question with several right answers (`tied:<n>`) and its reference with one (`ref:<n>`). With
-  `D = max - min` over the right answers of the tied row and `M = min(right) - max(wrong)` of either row:
+- Five subsets: a row counts 1 if its right completion alone scores highest, `1 / num_highest` if it shares the highest
+  score, else 0.
+- Ties: each question has a row with several right answers (`tied:<n>`) and a reference with one (`ref:<n>`). With
+  `D = max - min` over the right answers of the tied row and `M = min(right) - max(wrong)` of either row, the score is
   `0.3 * mean[M_tied > 0] + 0.3 * mean[M_ref > 0] + 0.2 * mean[M_tied > D] + 0.2 * mean[min(M_ref, M_tied) > D] +
-  0.01 * mean[tanh(min(M_ref, M_tied) / D - 1)]`, the last three over questions that have both rows. Where `D` is 0 the
-  last term is the sign of the margin, as dividing by it in the authors' code makes it.
+  0.01 * mean[tanh(min(M_ref, M_tied) / D - 1)]`, the last three over questions that have both rows. If `D` is 0, the
+  last term is the sign of the margin, as in the authors' code, which divides by `D`.
 - The leaderboard's score is the unweighted mean of the six.
 """
 
@@ -30,7 +31,7 @@ _TERMS = {"tied": 0.3, "ref": 0.3, "margin": 0.2, "hard margin": 0.2, "margin sc
 
 
 class RewardBench2:
-    """RewardBench 2."""
+    """RewardBench 2, from its six subsets."""
 
     name = "rewardbench2"
     source = "allenai/reward-bench-2, split `test`; arXiv 2506.01937"
@@ -73,7 +74,7 @@ class RewardBench2:
 
 
 def _tie(id_: str) -> tuple[str, str]:
-    """Return whether a row of Ties is the tied or the reference one, and its question."""
+    """Return the kind of a row of Ties, `tied` or `ref`, and its question."""
     kind, colon, question = id_.partition(":")
     if not colon or kind not in ("ref", "tied"):
         raise wrong("id", "'ref:<number>' or 'tied:<number>' in Ties", repr(id_))
@@ -81,14 +82,14 @@ def _tie(id_: str) -> tuple[str, str]:
 
 
 def _earned(scored: ScoredItems) -> Floats:
-    """Return for each item what its first completion earns as the only right one; shape `[items]`."""
+    """Return what each item counts, where its first completion is the only right one; shape `[items]`."""
     highest = scored.fold(np.maximum, scored.scores)
     num_highest = scored.fold(np.add, (scored.scores == scored.spread(highest)).astype(np.float64))
     return np.where(scored.scores[scored.starts] == highest, 1 / num_highest, 0.0)
 
 
 def _ties(scored: ScoredItems, at: Places) -> dict[str, WeightedMean]:
-    """Return those terms of the score of Ties that have rows."""
+    """Return the terms of the score of Ties that have rows."""
     spread, margin = _margins(scored)
     kinds = scored.group(lambda item: str(item.tags["kind"]), among=at)
     terms = {kind: WeightedMean((margin[own] > 0).astype(np.float64), own) for kind, own in kinds.items()}
@@ -103,7 +104,7 @@ def _ties(scored: ScoredItems, at: Places) -> dict[str, WeightedMean]:
 
 
 def _margins(scored: ScoredItems) -> tuple[Floats, Floats]:
-    """Return the spread of each item's right completions and their lead over the wrong ones; shape `[items]`."""
+    """Return each item's `D` and `M`, as the module's docstring defines them; shape `[items]` each."""
     is_right = np.fromiter(chain.from_iterable(item.labels for item in scored.items), np.float64) == 1
     lowest = scored.fold(np.minimum, np.where(is_right, scored.scores, np.inf))
     highest = scored.fold(np.maximum, np.where(is_right, scored.scores, -np.inf))
@@ -111,7 +112,7 @@ def _margins(scored: ScoredItems) -> tuple[Floats, Floats]:
 
 
 def _matched(scored: ScoredItems, kinds: Mapping[str, Places]) -> tuple[Places, Places]:
-    """Return the tied rows with several right completions whose reference is there, and those references."""
+    """Return the tied rows with several right completions that have a reference, and those references."""
     references = {scored.items[place].prompt_id: place for place in kinds.get("ref", ())}
     several = [place for place in kinds.get("tied", ()) if sum(scored.items[place].labels) > 1]
     tied = [place for place in several if scored.items[place].prompt_id in references]
@@ -130,7 +131,7 @@ def _subset(scored: ScoredItems, name: str, shares: Sequence[WeightedMean]) -> F
 
 
 def _leaderboard(scored: ScoredItems, shares: Mapping[str, Sequence[WeightedMean]]) -> Figure:
-    """Return the mean of the subsets, under another name where some are missing."""
+    """Return the mean of the subsets; its name says so if some are missing."""
     missing = [name for name in SUBSETS if name not in shares]
     parts = [replace(share, weight=share.weight / len(shares)) for own in shares.values() for share in own]
     if not missing:

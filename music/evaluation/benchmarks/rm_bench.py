@@ -1,9 +1,9 @@
-"""RM-Bench (arXiv 2410.16184): the same content in three styles, so that a taste for style shows.
+"""RM-Bench (arXiv 2410.16184): the same content in three styles, to reveal a preference for style.
 
 Each prompt has three right and three wrong completions: concise, detailed, detailed with markdown. `A[i][j]` is the
-accuracy of style i chosen against style j rejected. Hard is the mean above the diagonal (the wrong one has more
-style), normal the diagonal, easy the mean below. A domain's score is the mean of the three, safety pools both of its
-files, and the overall score is the mean of the four domains.
+accuracy with style i as the right and style j as the wrong completion. Hard is the mean above the diagonal (the wrong
+one has more style), normal the mean of the diagonal, easy the mean below it. A domain's score is the mean of the three.
+Safety pools both of its files. The overall score is the mean of the four domains.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,18 +30,21 @@ _CELLS = {
 }
 
 Shares = Mapping[str, Mapping[str, WeightedMean]]
-"""By domain and then by difficulty."""
+"""The accuracies by domain, and then by difficulty."""
 
 
 class RMBench:
-    """RM-Bench, from its files of one domain each or from the file of all."""
+    """RM-Bench, from its files of one domain each, or from the file of all domains."""
 
     name = "rm_bench"
     source = "THU-KEG/RM-Bench, or the files of its repository's `data/`; arXiv 2410.16184"
     split = "train"
 
     def read(self, row: Row) -> Iterable[Item]:
-        """Return the six completions of a prompt, the right ones first; the domain may come from the file's name."""
+        """Return the six completions of a prompt, the right ones first.
+
+        Without a column `domain`, the name of the file gives the domain.
+        """
         fields = row_fields(row)
         file = str(fields.get("domain") or next((name for name in FILES if row.stem.startswith(name)), row.stem))
         if file not in FILES:
@@ -64,7 +67,7 @@ class RMBench:
         ]
 
     def figures(self, items: Sequence[Item], scores: Scores) -> list[Figure]:
-        """Return the overall score, easy, normal, hard, how far they lie apart, and each domain by difficulty."""
+        """Return the overall score; easy, normal and hard; easy minus hard; and each domain by difficulty."""
         scored = ScoredItems(items, scores)
         shares = _shares(scored)
         missing = [file for file in FILES if file not in {item.tags["file"] for item in items}]
@@ -92,7 +95,7 @@ def _shares(scored: ScoredItems) -> Shares:
 
 
 def _averaged(shares: Shares, levels: Sequence[str], sign: int = 1) -> list[WeightedMean]:
-    """Return shares whose weighted sum is the mean over the domains of the mean over the levels."""
+    """Return shares whose weighted sum is the mean over the levels, averaged over the domains."""
     weight = sign / len(shares) / len(levels)
     return [replace(own[level], weight=weight) for own in shares.values() for level in levels]
 

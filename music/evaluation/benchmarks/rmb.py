@@ -1,8 +1,8 @@
 """RMB (arXiv 2410.09893): pairs and best-of-N lists over 49 scenarios of helpfulness and harmlessness.
 
-A pair is right if the chosen side scores strictly higher; a list is right if its best beats all losers. Each of the
-four sets (pairs and lists, helpful and harmless) is a plain mean over its rows; the overall score is their mean.
-`conversation_input` may hold earlier turns, which makes a multi-turn slice.
+A pair is right if the chosen side scores strictly higher; a list is right if its best completion scores higher than all
+others. The score of each of the four sets (pairs and lists, helpful and harmless) is the mean over its rows; the
+overall score is their mean. `conversation_input` may hold earlier turns, so there are figures by number of turns.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ SETS = tuple(f"{kind}, {goal}" for goal in GOALS for kind in ("best-of-N", "pair
 
 
 class RMB:
-    """RMB."""
+    """RMB, from the files of its pairs and its best-of-N lists."""
 
     name = "rmb"
     source = "Zhou-Zoey/RMB-Reward-Model-Benchmark, the files under `RMB_dataset`; arXiv 2410.09893"
@@ -35,7 +35,10 @@ class RMB:
     def read(self, row: Row) -> Iterable[Item]:
         """Return the item of a row, its best completion first.
 
-        The published files hold a few rows with a blank prompt or answer, which no chat template can carry.
+        Raises:
+            RowError: The row is bad.
+            LeftOutError: The prompt or an answer is blank, as in a few rows of the published files; chat templates
+                cannot render them.
         """
         try:
             return [_item(row_fields(row))]
@@ -57,7 +60,7 @@ class RMB:
         return [
             scored.figure(name, *shares, chance=chance, note=note),
             *sets,
-            *sorted(scored.accuracies("turns", _by_turns), key=lambda figure: figure.name),
+            *sorted(scored.accuracies("turns", _turns), key=lambda figure: figure.name),
             *scored.accuracies("scenarios", lambda item: f"{item.subset}: {item.tags['scenario']}"),
         ]
 
@@ -99,6 +102,6 @@ def _reply(history: Sequence[Message], value: Any, name: str) -> Conversation:
     return reply(history, read_text(value, "answer"), name)
 
 
-def _by_turns(item: Item) -> str:
+def _turns(item: Item) -> str:
     turns = item.tags["turns"]
     return f"{item.subset}: {turns} turn{'s' * (turns != 1)}"

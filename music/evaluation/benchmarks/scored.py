@@ -1,4 +1,4 @@
-"""`ScoredItems`: items and their scores as arrays, from which benchmarks make their figures."""
+"""`ScoredItems`: items and their scores as arrays, from which benchmarks compute their figures."""
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ CONSTANT = "the scores of each item are all the same"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WeightedMean:
-    """A mean that a figure is made of.
+    """A mean over some items, as a part of a figure.
 
     Attributes:
         values: One number per item of `where`; shape `[n]`.
         where: The places of those items; shape `[n]`, at least one.
-        weight: What its mean counts in a weighted sum.
+        weight: The weight of the mean in a weighted sum.
     """
 
     values: Floats
@@ -41,17 +41,17 @@ class ScoredItems:
 
     Attributes:
         items: The items.
-        scores: Of all completions, item after item; shape `[completions]`.
-        starts: Where each item's scores begin; shape `[items]`.
-        places: Of all items: `0, 1, ...`; shape `[items]`.
+        scores: The scores of all completions, item after item; shape `[completions]`.
+        starts: The places where each item's scores begin; shape `[items]`.
+        places: The places of all items, `0, 1, ...`; shape `[items]`.
         hits: 1 where an item's first completion scores strictly higher than all others, else 0; shape `[items]`.
     """
 
     def __init__(self, items: Sequence[Item], scores: Scores) -> None:
-        """Put the scores in order.
+        """Arrange the scores in the order of the items.
 
         Raises:
-            InvalidInputError: An item has no scores, another number of them than of completions, or one not finite.
+            InvalidInputError: An item has no scores, not one score per completion, or a score that is not finite.
         """
         self.items = items
         self.scores, self.starts = _in_order(items, scores)
@@ -67,11 +67,11 @@ class ScoredItems:
         self._prompts = np.array([numbers.setdefault(item.prompt_id, len(numbers)) for item in items], dtype=np.int64)
 
     def share(self, where: Places, weight: float = 1.0) -> WeightedMean:
-        """Return the hits of some items as a share of a figure."""
+        """Return the mean of the hits of some items, as a part of a figure."""
         return WeightedMean(self.hits[where], where, weight)
 
     def accuracy(self, name: str, where: Places | None, *, table: str = "overall", note: str = "") -> Figure:
-        """Return the share of hits among some items; without any (None) it has no value, and a note says why."""
+        """Return the share of hits among some items; for None, a figure without a value and a note of the reason."""
         if where is None:
             return self.figure(name, table=table, note=joined("missing: no rows", note))
         chance = float((1 / self._sizes[where]).mean())
@@ -80,11 +80,11 @@ class ScoredItems:
         return self.figure(name, self.share(where), table=table, chance=chance, note=joined(note, ties))
 
     def accuracies(self, table: str, key: Callable[[Item], str | None]) -> list[Figure]:
-        """Return the accuracy of each group of items by its name, as a table; items of no group are left out."""
+        """Return the accuracy of each group of items; items whose key is None are left out."""
         return [self.accuracy(name, where, table=table) for name, where in self.group(key).items()]
 
     def group(self, key: Callable[[Item], Group | None], among: Places | None = None) -> dict[Group, Places]:
-        """Return the places of the items by key, in the order in which the keys first come; None is in no group."""
+        """Return the places of the items by key, keys in order of appearance; items whose key is None are left out."""
         places = self.places if among is None else among
         numbers: dict[Group | None, int] = {}
         codes = [numbers.setdefault(key(self.items[place]), len(numbers)) for place in places.tolist()]
@@ -93,11 +93,11 @@ class ScoredItems:
         return {value: group for value, group in zip(numbers, groups, strict=False) if value is not None}
 
     def fold(self, ufunc: np.ufunc, per_completion: Floats) -> Floats:
-        """Return each item's completions folded into one number, for example their highest; shape `[items]`."""
+        """Return each item's completions reduced to one number, for example their maximum; shape `[items]`."""
         return np.asarray(ufunc.reduceat(per_completion, self.starts))
 
     def spread(self, per_item: Floats) -> Floats:
-        """Return a number of each item for each of its completions; shape `[completions]`."""
+        """Return each item's number, repeated for each of its completions; shape `[completions]`."""
         return np.repeat(per_item, self._sizes)
 
     def matrix(self, where: Places) -> Floats:
@@ -114,18 +114,22 @@ class ScoredItems:
         chance: float | None = None,
         note: str = "",
     ) -> Figure:
-        """Return a figure of one or several means, with prompts resampled whole.
+        """Return a figure computed from one or several means; the interval comes from resampling whole prompts.
 
         Args:
-            name: Its name.
-            shares: What it is made of; without any it has no value, and `note` should say why.
-            statistic: Of their means; by default their weighted sum.
-            table: The table that it stands in.
-            chance: What random scores come to.
-            note: What it must be read with; scores that are all the same are always noted.
+            name: The name of the figure.
+            shares: The means. Without any, the figure has no value, and `note` should give the reason.
+            statistic: The function of the means; by default their weighted sum.
+            table: The table that the figure belongs to.
+            chance: The value that random scores give.
+            note: A remark for the reader. Scores that are all the same are always noted.
         """
         where = np.unique(np.concatenate([share.where for share in shares])) if shares else self.places[:0]
-        basis = self._basis(shares, statistic) if shares else None
+        basis: Basis | None = None
+        if shares:
+            weights = np.array([share.weight for share in shares])
+            parts = tuple(Component(share.values, self._prompts[share.where]) for share in shares)
+            basis = Basis(parts, statistic or (lambda means: means @ weights))
         is_plain = len(shares) == 1 and statistic is None and shares[0].weight == 1
         return Figure(
             name=name,
@@ -137,13 +141,12 @@ class ScoredItems:
             note=joined(note, self._constant([share.where for share in shares])),
         )
 
-    def _basis(self, shares: Sequence[WeightedMean], statistic: Statistic | None) -> Basis:
-        weights = np.array([share.weight for share in shares])
-        parts = tuple(Component(share.values, self._prompts[share.where]) for share in shares)
-        return Basis(parts, statistic or (lambda means: means @ weights))
-
     def _mean(self, share: WeightedMean) -> Estimate:
-        """Return a mean; of hits and misses alone Wilson's, where resampling would be sure of what never varied."""
+        """Return a mean with its interval.
+
+        For hits and misses that are one per prompt, or all the same, it is Wilson's, because resampling would show no
+        variation in values that are all the same.
+        """
         prompts, values = self._prompts[share.where], share.values
         num_prompts = len(np.unique(prompts))
         is_hit_or_miss = bool(np.isin(values, (0, 1)).all())
@@ -153,7 +156,7 @@ class ScoredItems:
         return weighted_sum([Component(values, prompts)], [1.0])
 
     def _constant(self, wheres: Sequence[Places]) -> str:
-        """Say so where scores are all the same, overall or in some of the parts."""
+        """Return the note on scores that are all the same, in all or some of the parts; empty if there are none."""
         is_constant = [bool(self._is_constant[where].all()) for where in wheres]
         if not any(is_constant):
             return ""
@@ -161,7 +164,7 @@ class ScoredItems:
 
 
 def joined(*notes: str) -> str:
-    """Return notes as one."""
+    """Return the notes that are not empty as one."""
     return "; ".join(filter(None, notes))
 
 

@@ -1,7 +1,7 @@
-"""How rewards of turns agree with labels of turns: over all turns, and conversation by conversation.
+"""The agreement of rewards of turns with labels of turns: over all turns, and within each conversation.
 
-`LabelledTurns` holds the turns of scored conversations as arrays. In the functions, `conversations` is the number of
-the conversation that each turn belongs to, from 0, rising and without gaps.
+`LabelledTurns` holds the turns of scored conversations as arrays. In the functions, `conversations` holds the number of
+each turn's conversation, in ascending order from 0 and without gaps.
 """
 
 import math
@@ -20,15 +20,15 @@ __all__ = ["LabelledTurns", "area_under_curve", "changes", "rank_correlations", 
 
 
 def area_under_curve(numbers: Floats, is_good: NDArray[np.bool_], clusters: Places) -> Estimate:
-    """Estimate how often a good turn has a higher number than a bad one, a tie half, whatever their conversations.
+    """Estimate how often a good turn has a higher number than a bad one, over all conversations; ties count half.
 
-    The interval is from the variance of clustered placements (Obuchowski 1997; DeLong 1988 without clusters). Where
-    every number of one kind is above every one of the other, nothing varies, and it is Wilson's over the clusters. A
-    single cluster of good turns, or of bad ones, leaves it open.
+    The interval comes from the variance of clustered placements (Obuchowski 1997; DeLong 1988 without clusters). If all
+    good turns are above all bad ones, or below, nothing varies, and the interval is Wilson's over the clusters. If all
+    good turns, or all bad ones, are in one cluster, the interval is infinite.
 
     Args:
-        numbers: One for each turn; shape `[turns]`.
-        is_good: Which turns are good; there must be some of either kind; shape `[turns]`.
+        numbers: A number for each turn; shape `[turns]`.
+        is_good: Whether each turn is good; there must be good and bad ones; shape `[turns]`.
         clusters: The unit that each turn belongs to; shape `[turns]`.
     """
     good, bad = numbers[is_good], numbers[~is_good]
@@ -47,9 +47,9 @@ def area_under_curve(numbers: Floats, is_good: NDArray[np.bool_], clusters: Plac
 
 
 def rank_correlations(conversations: Places, numbers: Floats, labels: Floats) -> Floats:
-    """Return Spearman's correlation within each conversation, of which the labels must differ; shape `[conversations]`.
+    """Return Spearman's correlation within each conversation; shape `[conversations]`.
 
-    It is 0 where the numbers are all the same, as they rank nothing.
+    Each conversation must have labels that differ. The correlation is 0 where the numbers are all the same.
     """
     first, second = (_centred_ranks(conversations, values) for values in (numbers, labels))
     together, own, others = (np.bincount(conversations, product) for product in (first * second, first**2, second**2))
@@ -57,10 +57,10 @@ def rank_correlations(conversations: Places, numbers: Floats, labels: Floats) ->
 
 
 def worst_found(conversations: Places, numbers: Floats, labels: Floats) -> tuple[Floats, Floats]:
-    """Return whether the turn with the lowest number has the lowest label, and how often a random turn has it.
+    """Return whether the turn with the lowest number has the lowest label, and the chance that a random turn has it.
 
-    Of several turns with the lowest number one is taken at random, so that a tie counts its share of right ones. Both
-    of shape `[conversations]`.
+    If several turns have the lowest number, the result is the share of them with the lowest label. Both have shape
+    `[conversations]`.
     """
     is_lowest, is_worst = (_is_lowest(conversations, values) for values in (numbers, labels))
     found = np.bincount(conversations, is_lowest & is_worst) / np.bincount(conversations, is_lowest)
@@ -76,7 +76,7 @@ def _share_below(values: Floats, others: Floats) -> Floats:
 def _centred_ranks(conversations: Places, values: Floats) -> Floats:
     """Return each value's rank within its conversation, less the mean rank."""
     _, codes = np.unique(values, return_inverse=True)
-    own = rankdata(conversations * (int(codes.max()) + 1) + codes)  # those of one conversation stand together
+    own = rankdata(conversations * (int(codes.max()) + 1) + codes)  # the ranks of one conversation are consecutive
     sizes = np.bincount(conversations)
     return np.asarray(own - (np.bincount(conversations, own) / sizes)[conversations])
 
@@ -87,7 +87,7 @@ def _is_lowest(conversations: Places, values: Floats) -> NDArray[np.bool_]:
 
 
 def changes(scored: ScoredItems) -> Floats:
-    """Return each completion's score less that of the one before in its item; the first has none."""
+    """Return each completion's score minus that of the one before it in its item; NaN for the first."""
     changed = np.diff(scored.scores, prepend=np.nan)
     changed[scored.starts] = np.nan
     return changed
@@ -95,15 +95,15 @@ def changes(scored: ScoredItems) -> Floats:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledTurns:
-    """Turns that have a label and a reward, conversation by conversation; all of shape `[turns]`.
+    """Turns that have a label and a reward, ordered by conversation; all arrays have shape `[turns]`.
 
     Attributes:
-        items: Places of their conversations.
-        prompts: Their conversations' prompts, by number.
-        numbers: Which turn of its conversation each is, from 1.
-        followers: How many turns follow it.
-        labels: What it is worth.
-        rewards: In one of the readings.
+        items: The place of each turn's conversation.
+        prompts: The number of each turn's prompt.
+        numbers: The number of each turn in its conversation, from 1.
+        followers: The number of turns that follow each turn.
+        labels: How good each turn is, from 0 to 1.
+        rewards: The reward of each turn, in one of the two readings.
     """
 
     items: Places
@@ -115,11 +115,11 @@ class LabelledTurns:
 
     @classmethod
     def of(cls, scored: ScoredItems, rewards: Floats) -> Self:
-        """Return the turns of items whose completions are a conversation's beginnings.
+        """Return the turns of items whose completions are prefixes of one conversation.
 
         Args:
             scored: The items.
-            rewards: Of all completions, not a number where there is none; shape `[completions]`.
+            rewards: The rewards of all completions, NaN for a completion without one; shape `[completions]`.
         """
         items = np.repeat(scored.places, np.diff(np.append(scored.starts, len(scored.scores))))
         numbers = np.arange(len(items)) - scored.starts[items] + 1
@@ -134,7 +134,7 @@ class LabelledTurns:
         return len(self.items)
 
     def where(self, mask: NDArray[np.bool_]) -> Self:
-        """Return some of the turns; shape of the mask `[turns]`."""
+        """Return the turns that a mask of shape `[turns]` selects."""
         places = (self.items[mask], self.prompts[mask], self.numbers[mask], self.followers[mask])
         return type(self)(*places, self.labels[mask], self.rewards[mask])
 
@@ -145,18 +145,18 @@ class LabelledTurns:
 
     @property
     def is_worst(self) -> NDArray[np.bool_]:
-        """Whether no turn of the conversation is worth less."""
+        """Whether no turn of the conversation has a lower label."""
         return np.asarray(self.labels == self.fold(np.minimum, self.labels))
 
     def fold(self, ufunc: np.ufunc, per_turn: Floats) -> Floats:
-        """Return what the numbers of a conversation fold into, for each of its turns."""
+        """Return the numbers of each conversation reduced to one, repeated for each of its turns."""
         starts = np.flatnonzero(np.diff(self.items, prepend=-1))
         return np.asarray(ufunc.reduceat(per_turn, starts)[self.conversations]) if len(self) else per_turn
 
     def of_unlike_labels(self) -> Self:
-        """Return the turns of those conversations in which some turn is worth more than another."""
+        """Return the turns of the conversations whose labels differ."""
         return self.where(self.fold(np.minimum, self.labels) < self.fold(np.maximum, self.labels))
 
     def of_one_worst(self) -> Self:
-        """Return the turns of those conversations in which one turn alone is worth the least."""
+        """Return the turns of the conversations in which a single turn has the lowest label."""
         return self.where(self.fold(np.add, self.is_worst.astype(np.float64)) == 1)

@@ -1,9 +1,10 @@
-"""Turn labels: does the reward of each turn agree with what that turn is worth?
+"""Turn labels: does the reward after each turn agree with a label of how good that turn is?
 
-A conversation is scored after each of its turns: the completions of an item are its beginnings, which share their
-tokens, so that they cost little more than the whole. Two readings of these rewards are measured. *After the turn* is
-the reward itself: it reveals bad turns in a reward model that reads the last turn alone. *Change by the turn* is the
-reward less that after the turn before, for a reward of all that was said; the first turn has none.
+A conversation is scored after each of its turns: the completions of an item are prefixes of one conversation. They
+share their tokens, so they cost little more than the whole. Two readings of these rewards are measured. *After the
+turn* is the reward itself, which suits a reward model that reads the last turn only. *Change by the turn* is the reward
+minus the reward after the turn before, which suits a model that judges the whole conversation. The first turn has no
+change.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,9 +36,9 @@ AUC, RANKS, WORST = "AUC", "rank correlation", "worst turn found"
 class TurnLabels:
     """Conversations with a label for each assistant turn.
 
-    - Rank correlation: Spearman's within a conversation, averaged over conversations.
-    - Worst turn found: how often the turn of the lowest reward is that of the lowest label.
-    - AUC: how often a flawless turn (label 1) has a higher reward than a flawed one, whatever their conversations. Not
+    - Rank correlation: Spearman's correlation within a conversation, averaged over conversations.
+    - Worst turn found: how often the turn with the lowest reward has the lowest label.
+    - AUC: how often a flawless turn (label 1) has a higher reward than a flawed one, over all conversations. It is not
       compared between models: swapping them on some conversations would mix rewards of two scales.
     """
 
@@ -49,6 +50,7 @@ class TurnLabels:
         """Return the conversation of a row, cut after each of its assistant turns.
 
         Raises:
+            RowError: The row is bad.
             LeftOutError: None of its turns has a label.
         """
         fields = row_fields(row)
@@ -66,7 +68,7 @@ class TurnLabels:
         return [item]
 
     def figures(self, items: Sequence[Item], scores: Scores) -> list[Figure]:
-        """Return the agreement overall and by the turns that follow, in both readings."""
+        """Return the agreement overall and by the number of turns that follow, in both readings."""
         scored = ScoredItems(items, scores)
         after, change = LabelledTurns.of(scored, scored.scores), LabelledTurns.of(scored, changes(scored))
         return [
@@ -78,7 +80,7 @@ class TurnLabels:
 
 
 def _labels(fields: Mapping[str, Any], num_turns: int) -> tuple[float, ...]:
-    """Return the labels; not a number for a turn without one."""
+    """Return the labels; NaN for a turn without one."""
     labels = fields.get("labels")
     if not isinstance(labels, list) or len(labels) != num_turns:
         got = f"{len(labels)} of them" if isinstance(labels, list) else repr(labels)[:40]
@@ -107,20 +109,16 @@ def _agreement(scored: ScoredItems, turns: LabelledTurns, table: str, reading: s
 
 
 def _by_place(scored: ScoredItems, turns: LabelledTurns, title: str) -> Iterator[Figure]:
-    """Yield the AUC among the turns of each place, and how often the worst turn is found if it is there."""
+    """Yield the AUC by how many turns follow, and how often the worst turn is found, by how many turns follow it."""
     followers = np.minimum(turns.followers, MANY)
     for place in np.unique(followers).tolist():
         here = turns.where(followers == place)
         yield _auc(here, position_name(place), title.format("AUC by turns that follow"))
-    yield from _worst_by_place(scored, turns.of_unlike_labels(), title.format("worst turn found, by turns that follow"))
-
-
-def _worst_by_place(scored: ScoredItems, turns: LabelledTurns, table: str) -> Iterator[Figure]:
-    """Yield how often the worst turn is found, by its place, in the conversations that have a single one."""
-    single = turns.of_one_worst()
-    followers = np.minimum(single.fold(np.add, np.where(single.is_worst, single.followers, 0.0)), MANY)
-    for place in np.unique(followers).astype(int).tolist():
-        yield _worst(scored, single.where(followers == place), position_name(place), table)
+    single = turns.of_unlike_labels().of_one_worst()
+    followers_of_worst = np.minimum(single.fold(np.add, np.where(single.is_worst, single.followers, 0.0)), MANY)
+    table = title.format("worst turn found, by turns that follow")
+    for place in np.unique(followers_of_worst).astype(int).tolist():
+        yield _worst(scored, single.where(followers_of_worst == place), position_name(place), table)
 
 
 def _auc(turns: LabelledTurns, name: str, table: str) -> Figure:

@@ -1,4 +1,4 @@
-"""The vocabulary of benchmarks: `Benchmark`, and the `Item`s that it asks a reward model to score."""
+"""The types of benchmarks: `Benchmark`, and the `Item`s that a reward model scores."""
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,26 +13,26 @@ __all__ = ["Benchmark", "Item", "ItemSet", "LeftOutError", "RejectedItem", "Scor
 
 Tag = str | int | float | bool
 Scores = Mapping[str, Sequence[float]]
-"""By the id of an item, one finite score per completion, in their order."""
+"""By item id, one finite score per completion, in their order."""
 
 
 class LeftOutError(Exception):
-    """The benchmark itself leaves a row out; the text is the reason, for counting."""
+    """A row that the benchmark itself leaves out; the message is the reason, for counting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """Completions that are compared with each other; one row of a benchmark, or one subset of completions of it.
+    """Completions that are compared with each other: one row of a benchmark, or some completions of a row.
 
     Attributes:
         id: Unique in its item set.
-        subset: As the benchmark names it.
+        subset: The benchmark's name for the group that the item belongs to.
         completions: Whole conversations, each of which ends with the assistant and gets one score.
-        labels: How good each completion is, as the benchmark says: of a pair, 1 for the chosen and 0 for the rejected
-            side, not a number where it says nothing; shape `[completions]`.
+        labels: How good each completion is according to the benchmark; shape `[completions]`. In a pair it is 1 for
+            the chosen and 0 for the rejected side. It is NaN if the benchmark has no label.
         prompt_id: The unit that is resampled for intervals: items of one prompt, or one seed conversation, are not
             independent of each other.
-        tags: Whatever else the benchmark reports by (a domain, a turn, which side is longer).
+        tags: Other properties that the benchmark groups its figures by (a domain, a turn, which side is longer).
     """
 
     id: str
@@ -48,10 +48,10 @@ class RejectedItem:
     """A row that was left out.
 
     Attributes:
-        file: Name of its file, or the hub id.
-        place: For example `row 17` or `line 3`.
-        reason: One of a few, for counting, for example `a tie among humans`.
-        detail: Field, what was expected, what came; empty where the benchmark itself leaves such rows out.
+        file: The name of its file, or the hub id.
+        place: Its place in the file, for example `row 17` or `line 3`.
+        reason: One of a few reasons, for counting, for example `a tie among humans`.
+        detail: The field, what was expected and what was found; empty if the benchmark itself leaves such rows out.
     """
 
     file: str
@@ -65,9 +65,9 @@ class ItemSet:
     """The items of a benchmark's files.
 
     Attributes:
-        benchmark: Its name.
-        items: In the files' order.
-        rejected: The rows that became no item, in order.
+        benchmark: The name of the benchmark.
+        items: The items in the order of the files.
+        rejected: The rows that gave no item, in order.
     """
 
     benchmark: str
@@ -75,13 +75,13 @@ class ItemSet:
     rejected: tuple[RejectedItem, ...] = ()
 
     def draw_prompts(self, num: int, *, seed: int = 0) -> Self:
-        """Return the items of some prompts, in their order, for a quick look; the same prompts each time.
+        """Return the items of some prompts drawn at random, in their order, for a quick look.
 
-        The first rows would be of few subsets.
+        The same prompts are drawn each time. The first rows alone would be of few subsets.
 
         Args:
-            num: Of prompts; all are kept where there are fewer.
-            seed: Of the draw.
+            num: The number of prompts; if there are fewer, all are kept.
+            seed: The seed of the draw.
         """
         prompts = list(dict.fromkeys(item.prompt_id for item in self.items))
         drawn = set(random.Random(seed).sample(prompts, min(num, len(prompts))))
@@ -89,43 +89,43 @@ class ItemSet:
 
 
 class Benchmark(Protocol):
-    """How rows become items, and how scores of items become the figures that the field quotes.
+    """Reads items from rows, and computes from their scores the figures that papers quote.
 
     A benchmark is a module of `music.evaluation.benchmarks`, or one of your own: see `register_benchmark`.
     """
 
     @property
     def name(self) -> str:
-        """As it is given on the command line, for example `rewardbench`."""
+        """The name on the command line, for example `rewardbench`."""
         ...
 
     @property
     def source(self) -> str:
-        """Where its rows come from: the hub id, and the paper."""
+        """The origin of its rows: the hub id, and the paper."""
         ...
 
     @property
     def split(self) -> str:
-        """Which split of its hub data set is read unless another is named."""
+        """The split of its hub data set that is read by default."""
         ...
 
     def read(self, row: Row) -> Iterable[Item]:
-        """Return the items of a row; most rows are one.
+        """Return the items of a row, usually one.
 
         Raises:
-            RowError: The row cannot be used: a field is missing, or is not what it should be.
-            LeftOutError: The benchmark itself leaves such rows out, a tie among humans for example.
+            RowError: The row cannot be used: a field is missing or invalid.
+            LeftOutError: The benchmark itself leaves such rows out, for example ties among humans.
         """
         ...
 
     def figures(self, items: Sequence[Item], scores: Scores) -> list[Figure]:
-        """Return what the benchmark reports, the headline first.
+        """Return the benchmark's figures, the headline first.
 
         Args:
-            items: At least one. A subset without items gets a figure without a value; it is never left out silently.
-            scores: Of all those items.
+            items: At least one item. A subset without items gets a figure without a value; it is never left out.
+            scores: The scores of all those items.
 
         Raises:
-            InvalidInputError: The figures cannot be computed of these items.
+            InvalidInputError: The figures cannot be computed from these items.
         """
         ...

@@ -1,12 +1,12 @@
-"""Diagnostics of reward models and of sets of pairs: not how good they are, but what is wrong with them.
+"""Diagnostics of reward models and of sets of pairs: what a model relies on, and what is wrong with the pairs.
 
-- Of a model, on a set of pairs: `shortcuts` (length, continuity), `distribution` (and turns), `history` (with the
-  probes that it needs), `calibration`. Of several models: `disagreement`. `scored_pairs` is what they are made of.
+- Of a model: `shortcuts` (length, continuity), `distribution` (and turns), `history` (with its probes), `calibration`.
+  Of several models: `disagreement`. All use `scored_pairs`.
 - Of the pairs: `pair_set`, and `leakage` from a training set.
-- `diagnosis` makes all of it one `Diagnosis`, `report` shows it, `run` is a run from a config, `cli` is `music
-  diagnose`.
+- `diagnosis` puts all of it into one `Diagnosis`, `report` shows it, `run` runs a diagnosis from a config, and `cli` is
+  `music diagnose`.
 
-What simulated replies reveal of their side (words, refusals, repeats) is measured in `music_agents.quality`.
+`music_agents.quality` measures what the replies of simulated pairs reveal about their side (words, refusals, repeats).
 """
 
 import lazy_loader

@@ -1,8 +1,8 @@
-"""Calibration: does `sigmoid(margin)` say how often the chosen side is really the better one?
+"""Calibration: does `sigmoid(margin)` give the probability that the chosen side is the better one?
 
-Every pair is looked at from the side that the model prefers: its confidence is `sigmoid(|margin|)`, from 0.5, and it is
-right if that is the chosen side. A tie is half right at a confidence of 0.5. The temperature that makes margins
-log-odds is fitted by likelihood, with an interval over prompts.
+The model's confidence in the side that it prefers is `sigmoid(|margin|)`, at least 0.5. It is right if that is the
+chosen side. A tie is half right, at a confidence of 0.5. The temperature that turns margins into log-odds is fitted by
+maximum likelihood, with an interval over prompts.
 """
 
 import math
@@ -23,7 +23,7 @@ TABLE = "calibration"
 NO_TEMPERATURE = "no temperature fits: no pair is ranked wrongly, or the margins point to the wrong side"
 _NUM_SIMULATED = 200
 _RANGE = 1e6
-"""The temperature is looked for within this factor of the margins' own scale."""
+"""The temperature is searched within this factor of the mean absolute margin."""
 
 
 def calibration_figures(pairs: ScoredPairs) -> list[Figure]:
@@ -35,13 +35,13 @@ def calibration_figures(pairs: ScoredPairs) -> list[Figure]:
         pairs.mean("confidence less accuracy", TABLE, confidence - right, chance=0.0),
         pairs.mean("Brier score", TABLE, expit(-margins) ** 2, note="0.25 at a probability of one half throughout"),
         pairs.mean("negative log-likelihood", TABLE, nll, note=f"{math.log(2):.3f} at one half throughout"),
-        _temperature(pairs),
+        _fitted_temperature(pairs),
         _with_temperature(pairs),
     ]
 
 
 def calibration_curve(pairs: ScoredPairs) -> Curve:
-    """Return the reliability curve: how often the model is right, over how sure it is."""
+    """Return the reliability curve: accuracy over confidence."""
     confidence, right = expit(np.abs(pairs.margins)), _right(pairs.margins)
     bins = bins_of(confidence)
     places = [np.flatnonzero(bins == number) for number in range(int(bins.max()) + 1)]
@@ -58,7 +58,7 @@ def calibration_curve(pairs: ScoredPairs) -> Curve:
 
 
 def _calibration_error(name: str, pairs: ScoredPairs, margins: Floats) -> Figure:
-    """Return the mean gap between confidence and accuracy over bins, and what of it chance alone would show."""
+    """Return the mean gap between confidence and accuracy over bins; the note gives the part that chance explains."""
     confidence = expit(np.abs(margins))
     bins, gaps = bins_of(confidence), _right(margins) - confidence
     parts = [Component(gaps * (bins == number), pairs.prompts) for number in range(int(bins.max()) + 1)]
@@ -69,7 +69,7 @@ def _calibration_error(name: str, pairs: ScoredPairs, margins: Floats) -> Figure
 
 
 def _by_chance(confidence: Floats, bins: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> float:
-    """Return the mean error where each pair is right just as often as its confidence says."""
+    """Return the mean error of a simulated model whose confidence is always its probability to be right."""
     rng = np.random.default_rng(0)
     errors = [
         np.abs(np.bincount(bins, weights=(rng.random(len(bins)) < confidence) - confidence)).sum() / len(bins)
@@ -78,7 +78,7 @@ def _by_chance(confidence: Floats, bins: np.ndarray[tuple[int, ...], np.dtype[np
     return float(np.mean(errors))
 
 
-def _temperature(pairs: ScoredPairs) -> Figure:
+def _fitted_temperature(pairs: ScoredPairs) -> Figure:
     """Return the fitted temperature: above 1 the model is too sure, below 1 not sure enough."""
     estimate = estimate_temperature(pairs.margins, pairs.prompts)
     note = "above 1: too sure; below 1: not sure enough" if estimate else NO_TEMPERATURE
@@ -87,12 +87,12 @@ def _temperature(pairs: ScoredPairs) -> Figure:
 
 
 def _with_temperature(pairs: ScoredPairs) -> Figure:
-    """Return the calibration error left with a temperature; that of each half of the prompts is fitted on the other."""
+    """Return the calibration error with a temperature. Each half of the prompts uses the one fitted on the other."""
     name = "expected calibration error, with a temperature"
     order = np.random.default_rng(0).permutation(int(pairs.prompts.max()) + 1)
     half = order[pairs.prompts] % 2
     if len(set(half.tolist())) < 2:
-        return pairs.nothing(name, TABLE, "a single prompt, so no other to fit a temperature on")
+        return pairs.nothing(name, TABLE, "there is a single prompt, and no other to fit a temperature on")
     fitted = [fit_temperature(pairs.margins[half != side]) for side in (0, 1)]
     if fitted[0] is None or fitted[1] is None:
         return pairs.nothing(name, TABLE, NO_TEMPERATURE)
@@ -106,17 +106,17 @@ def _right(margins: Floats) -> Floats:
 
 
 def fit_temperature(margins: Floats) -> float | None:
-    """Return the T at which `sigmoid(margin / T)` gives the chosen sides the highest likelihood.
+    """Return the T that maximises the likelihood of the chosen sides under `sigmoid(margin / T)`.
 
-    None if there is none: no pair is ranked wrongly, so that a smaller T is ever better, or the margins point to the
-    wrong side so much that no T is better than to know nothing.
+    None if there is no maximum: no pair is ranked wrongly, so a smaller T is always better, or the margins point to the
+    wrong side, so a larger T is always better.
     """
     if margins.min() >= 0 or margins.sum() <= 0:
         return None
     scale = float(np.abs(margins).mean())
 
     def slope(log_inverse: float) -> float:
-        """Return how the log-likelihood changes with the inverse temperature; it falls throughout."""
+        """Return the derivative of the log-likelihood by the inverse temperature; it decreases."""
         return float((margins * expit(-math.exp(log_inverse) * margins / scale)).sum())
 
     end = math.log(_RANGE)
@@ -126,7 +126,7 @@ def fit_temperature(margins: Floats) -> float | None:
 
 
 def estimate_temperature(margins: Floats, prompts: NDArray[np.int64]) -> Estimate | None:
-    """Fit the temperature, with the interval of a maximum likelihood estimate over whole prompts (the sandwich)."""
+    """Fit the temperature; the interval comes from the sandwich estimator, clustered by prompt."""
     temperature = fit_temperature(margins)
     if temperature is None:
         return None

@@ -1,4 +1,4 @@
-"""`music diagnose`: what is wrong with a reward model, and with a set of pairs."""
+"""`music diagnose`: what a reward model relies on, and what is wrong with a set of pairs."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""`diagnose`: scores of pairs and their probes to a `Diagnosis`; no model is needed."""
+"""`diagnose` computes a `Diagnosis` from the scores of pairs and their probes; no model is needed."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from music.errors import InvalidInputError
-from music.evaluation.benchmarks.types import Item, Scores
+from music.evaluation.benchmarks.types import Item
 from music.evaluation.diagnostics.calibration import calibration_curve, calibration_figures
 from music.evaluation.diagnostics.disagreement import Disagreement, disagree
 from music.evaluation.diagnostics.distribution import distribution_figures, reward_histogram, turn_curves, turn_figures
@@ -27,49 +27,49 @@ LEVEL = 0.05
 
 
 class ModelDiagnosis(BaseModel):
-    """What a set of pairs reveals of a reward model."""
+    """The diagnosis of one reward model."""
 
     model_config = ConfigDict(frozen=True)
 
     model: str
-    """As the user named it."""
+    """The name that the user gave."""
     description: str
     fingerprint: str | None
     num_pairs: int
-    """That the figures rest on."""
+    """The number of pairs that the figures are computed from."""
     figures: tuple[Figure, ...]
     """Accuracy first; then by `Figure.table`: length, continuity, turns, history, calibration, distribution, and the
-    training set where one was given."""
+    training set if one was given."""
     curves: tuple[Curve, ...]
     histograms: tuple[Histogram, ...]
     note: str
-    """How many verdicts there are, and how many chance alone would put beyond noise."""
+    """The number of verdicts, and how many chance alone would put beyond noise."""
     exclusions: tuple[Exclusion, ...]
-    """Pairs, and probes, without a score."""
+    """The pairs and probes without a score."""
     num_truncated: int
-    """Conversations whose score does not see their oldest exchanges, probes included."""
+    """The number of conversations, probes included, that were scored without their oldest exchanges."""
     seconds: float
-    """Of scoring; 0 where all scores were there."""
+    """The time that scoring took; 0 if all scores were read from a file."""
 
 
 class Diagnosis(BaseModel):
-    """What `diagnose` found."""
+    """The diagnosis of a set of pairs, and of the models that have scored it."""
 
     model_config = ConfigDict(frozen=True)
 
     files: tuple[str, ...]
     pair_set: PairSet
     num_pairs_of_all: int | None = None
-    """Before prompts were drawn from them; None if none were."""
+    """The number of pairs before some prompts were drawn; None if all were used."""
     leakage: Leakage | None
     """None if no training set was given."""
     models: tuple[ModelDiagnosis, ...]
     disagreement: Disagreement | None
     """None for fewer than two models."""
     exclusions: tuple[Exclusion, ...]
-    """Rows that were read as no pair."""
+    """The rows that gave no pair."""
     versions: dict[str, str]
-    """Of the packages that the scores were taken with."""
+    """The versions of the packages that computed the scores."""
 
 
 def diagnose(
@@ -85,18 +85,20 @@ def diagnose(
 
     Args:
         probed: The pairs and their probes.
-        scores: Of `probed.scored`, each of another model; none to look at the pairs alone.
+        scores: The scores of `probed.scored`, one set for each model; none to diagnose the pairs alone.
         train: The pairs that the models were trained on, to look for leakage.
-        files: That the pairs are from, for the record.
-        num_pairs_of_all: Where only some prompts were drawn: the pairs of all, for the record.
-        strict: Whether a conversation without a score is an error; otherwise its pair, or probe, is counted and left
+        files: The files that the pairs come from, for the record.
+        num_pairs_of_all: The number of pairs before some prompts were drawn, for the record.
+        strict: Whether a conversation without a score is an error. Otherwise its pair, or probe, is counted and left
             out.
 
     Raises:
         UnscoredError: A conversation has no score, and `strict`.
-        InvalidInputError: Two models have one name, a model's scores are all the same, or no pair is left.
+        InvalidInputError: Two models have the same name, a model's scores are all the same, or no pair is left.
     """
-    _require_own_names([each.header.model for each in scores])
+    names = [each.header.model for each in scores]
+    if repeated := [name for number, name in enumerate(names) if name in names[:number]]:
+        raise InvalidInputError(f"expected models with different names, got {repeated[0]!r} twice")
     for each in scores:
         if strict:
             require_scored(each.rows.values())
@@ -122,6 +124,7 @@ def _of_model(probed: ProbedPairs, scores: ScoreSet, leak: Leak | None) -> Model
     truncated = {id: row.num_truncated for id, row in scores.rows.items() if row.num_truncated}
     history = history_figures(pairs, probed, by_id, truncated)
     figures, curves = _figures(pairs, history, leak)
+    num_verdicts = sum("noise" in figure.note for figure in figures)
     return ModelDiagnosis(
         model=scores.header.model,
         description=scores.header.description,
@@ -130,7 +133,8 @@ def _of_model(probed: ProbedPairs, scores: ScoreSet, leak: Leak | None) -> Model
         figures=tuple(figures),
         curves=tuple(curves),
         histograms=(reward_histogram(pairs),),
-        note=_note(sum("noise" in figure.note for figure in figures)),
+        note=f"{num_verdicts} figures are called beyond or within noise, none corrected for their number: chance alone "
+        f"puts about {num_verdicts * LEVEL:.1f} beyond it",
         exclusions=tuple(_unscored(probed, scores)),
         num_truncated=sum(truncated.values()),
         seconds=scores.seconds,
@@ -138,7 +142,7 @@ def _of_model(probed: ProbedPairs, scores: ScoreSet, leak: Leak | None) -> Model
 
 
 def _figures(pairs: ScoredPairs, history: Sequence[Figure], leak: Leak | None) -> tuple[list[Figure], list[Curve]]:
-    """Return all figures in the order of reading, and the curves beside them."""
+    """Return all figures, in the order of the report, and all curves."""
     several = pairs.subset(np.array([min(side.num_turns for side in item.completions) > 1 for item in pairs.items]))
     length, length_curves = follow_shortcut(pairs, LENGTH)
     continuity, continuity_curves = follow_shortcut(several, CONTINUITY) if several else ([], [])
@@ -149,27 +153,14 @@ def _figures(pairs: ScoredPairs, history: Sequence[Figure], leak: Leak | None) -
 
 
 def _unscored(probed: ProbedPairs, scores: ScoreSet) -> Iterator[Exclusion]:
-    """Yield what has no score: pairs, then probes."""
+    """Yield the pairs without a score, then the probes without one."""
     ids = {item.id for item in probed.items.items}
     yield from exclusions((), (row for id, row in scores.rows.items() if id in ids))
     for each in exclusions((), (row for id, row in scores.rows.items() if id not in ids)):
         yield each.model_copy(update={"stage": "probing"})
 
 
-def _note(num_verdicts: int) -> str:
-    return (
-        f"{num_verdicts} figures are called beyond or within noise, none corrected for their number: chance alone puts "
-        f"about {num_verdicts * LEVEL:.1f} beyond it"
-    )
-
-
 def _disagreement(pairs: Sequence[Item], scores: Sequence[ScoreSet]) -> Disagreement:
     """Compare the models on the pairs that all of them have scored."""
     shared = scored_by_all(pairs, scores)
-    by_model: dict[str, Scores] = {each.header.model: each.of(shared) for each in scores}
-    return disagree({name: ScoredPairs(shared, by_id) for name, by_id in by_model.items()})
-
-
-def _require_own_names(names: Sequence[str]) -> None:
-    if repeated := [name for number, name in enumerate(names) if name in names[:number]]:
-        raise InvalidInputError(f"expected models with a name of their own each, got {repeated[0]!r} twice")
+    return disagree({each.header.model: ScoredPairs(shared, each.of(shared)) for each in scores})

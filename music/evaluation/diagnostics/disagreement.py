@@ -1,7 +1,7 @@
 """Several models, or training seeds of one, on the same pairs: which is better, and where they agree.
 
-Every two models are compared by accuracy; all these comparisons are one family (Holm). The ensemble's reward is the
-mean of the models' rewards, each in its own standard deviations.
+Every two models are compared by accuracy; all comparisons are one family (Holm). The ensemble's reward is the mean of
+the models' rewards, each in its own standard deviations.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,15 +20,15 @@ TABLE = "several models"
 
 
 class Disagreement(BaseModel):
-    """What several models show together."""
+    """The comparison of several models on the same pairs."""
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
     models: tuple[str, ...]
     num_pairs: int
-    """Those that all models have scored."""
+    """The number of pairs that all models have scored."""
     comparisons: tuple[PairedComparison, ...]
-    """Of accuracies, every two models, as one family; p values are adjusted by Holm's method."""
+    """The accuracies of every two models, compared as one family; p values are adjusted by Holm's method."""
     figures: tuple[Figure, ...]
     curves: tuple[Curve, ...]
 
@@ -37,12 +37,13 @@ def disagree(models: Mapping[str, ScoredPairs]) -> Disagreement:
     """Compare models that have scored the same pairs, in the same order.
 
     Args:
-        models: At least two, by name.
+        models: At least two models' scored pairs, by the name of the model.
     """
     each = list(models.values())
     first, hits = each[0], np.array([pairs.hits for pairs in each])
     margins = np.array([pairs.margins / (float(pairs.rewards.std()) or 1.0) for pairs in each])
-    ensemble = _ensemble(each)
+    means = np.mean([pairs.standardised for pairs in each], axis=0).tolist()
+    ensemble = ScoredPairs(first.items, {item.id: row for item, row in zip(first.items, means, strict=True)})
     spread: Floats = margins.std(axis=0)
     x = "standard deviation of the models' margins, each in its own standard deviations"
     return Disagreement(
@@ -54,15 +55,8 @@ def disagree(models: Mapping[str, ScoredPairs]) -> Disagreement:
     )
 
 
-def _ensemble(each: Sequence[ScoredPairs]) -> ScoredPairs:
-    """Return the pairs with the models' mean reward, each in its own standard deviations."""
-    rewards: Floats = np.mean([pairs.standardised for pairs in each], axis=0)
-    items = each[0].items
-    return ScoredPairs(items, {item.id: row for item, row in zip(items, rewards.tolist(), strict=True)})
-
-
 def _together(ensemble: ScoredPairs, hits: Floats) -> list[Figure]:
-    """Return the mean accuracy and the ensemble's."""
+    """Return the mean accuracy, the ensemble's accuracy, and their difference."""
     everywhere = np.ones(hits.shape[1], bool)
     gain = [(ensemble.hits, everywhere), (np.asarray(hits.mean(axis=0)), everywhere)]
     mean = Figure(
@@ -70,7 +64,7 @@ def _together(ensemble: ScoredPairs, hits: Floats) -> list[Figure]:
         table=TABLE,
         estimate=two_level_mean(hits, clusters=ensemble.prompts.tolist()),
         num_items=hits.shape[1],
-        note="interval over models, taken for draws of one recipe, and prompts",
+        note="interval over prompts and models, which count as draws of one recipe",
     )
     return [
         mean,
@@ -80,7 +74,7 @@ def _together(ensemble: ScoredPairs, hits: Floats) -> list[Figure]:
 
 
 def _agreement(ensemble: ScoredPairs, margins: Floats) -> list[Figure]:
-    """Return how often all models rank alike, and whether they are right more often where they do."""
+    """Return how often all models rank alike, and the ensemble's accuracy where they do and where they do not."""
     alike = (np.sign(margins) == np.sign(margins[0])).all(axis=0)
     return [
         ensemble.mean("all rank alike", TABLE, alike.astype(float)),
@@ -90,7 +84,7 @@ def _agreement(ensemble: ScoredPairs, margins: Floats) -> list[Figure]:
 
 
 def _by_two(names: Sequence[str], pairs: ScoredPairs, margins: Floats) -> list[Figure]:
-    """Return for every two models how often they rank alike, and how their margins go together."""
+    """Return for every two models how often they rank alike, and the rank correlation of their margins."""
     figures: list[Figure] = []
     for one, two in combinations(range(len(names)), 2):
         alike = np.sign(margins[one]) == np.sign(margins[two])

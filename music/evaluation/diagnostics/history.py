@@ -1,8 +1,8 @@
-"""Does the reward read the history? Pairs of several turns, as they are, with it cut, and with that of another.
+"""Does the reward read the history? Pairs of several turns are scored unchanged, and as probes.
 
-A probe is a pair with another history. The last exchange (what the user said last, and the reply) stays as it is. A
-system message stays too, as it is the operator's and not part of the history. Both sides of a pair get the same other
-history; it comes from another prompt, with as many turns where there is one.
+A probe is a pair whose history was cut, or replaced by that of another conversation. The last exchange (the user's last
+message and the reply) is unchanged. A system message stays too: it is the operator's, and not part of the history. Both
+sides of a pair get the same new history. It comes from another prompt, if possible one with as many turns.
 """
 
 import random
@@ -28,12 +28,12 @@ TABLE = "history"
 
 @dataclass(frozen=True, slots=True)
 class ProbedPairs:
-    """Pairs, and what else of them has to be scored.
+    """Pairs and their probes.
 
     Attributes:
         items: The pairs.
         probes: The changed pairs, by the name of the change and the id of the pair.
-        scored: All of them, as they are scored: in one go, so that what they share is computed once.
+        scored: Pairs and probes in one set, so that scoring computes what they share only once.
     """
 
     items: ItemSet
@@ -46,7 +46,7 @@ def probe_pairs(items: ItemSet, *, seed: int = 0) -> ProbedPairs:
 
     Args:
         items: Pairs, as `Preferences` reads them.
-        seed: Draws whose history stands in.
+        seed: The seed of the draw of histories.
     """
     several = [item for item in items.items if all(side.num_turns > 1 for side in item.completions)]
     donors = _donors(several, seed)
@@ -59,21 +59,15 @@ def probe_pairs(items: ItemSet, *, seed: int = 0) -> ProbedPairs:
 
 def _changed(item: Item, name: str, history: Sequence[Message]) -> Item:
     """Return a pair with another history before its last exchange."""
-    sides = tuple(_with_history(side, history) for side in item.completions)
-    return replace(item, id=f"{item.id} ({name})", completions=sides)
-
-
-def _with_history(side: Conversation, history: Sequence[Message]) -> Conversation:
-    system = side.messages[: int(side.has_system)]
-    return Conversation(messages=(*system, *history, *side.messages[side.exchange_starts[-1] :]))
-
-
-def _history(side: Conversation) -> tuple[Message, ...]:
-    return side.messages[int(side.has_system) : side.exchange_starts[-1]]
+    sides = []
+    for side in item.completions:
+        system, last_exchange = side.messages[: int(side.has_system)], side.messages[side.exchange_starts[-1] :]
+        sides.append(Conversation(messages=(*system, *history, *last_exchange)))
+    return replace(item, id=f"{item.id} ({name})", completions=tuple(sides))
 
 
 def _donors(items: Sequence[Item], seed: int) -> dict[str, tuple[Item, tuple[Message, ...]]]:
-    """Return for each pair, by its id, the history of a pair of another prompt; those without one are left out."""
+    """Return each pair with the history of a pair of another prompt, by id; pairs without one are left out."""
     by_turns: dict[int, list[Item]] = defaultdict(list)
     for item in random.Random(seed).sample(items, len(items)):
         by_turns[item.completions[0].num_turns].append(item)
@@ -85,20 +79,21 @@ def _donors(items: Sequence[Item], seed: int) -> dict[str, tuple[Item, tuple[Mes
             candidates = chain(following, chain.from_iterable(by_turns[number] for number in nearest))
             donor = next((other for other in candidates if other.prompt_id != item.prompt_id), None)
             if donor is not None:
-                found[item.id] = item, _history(donor.completions[0])
+                side = donor.completions[0]
+                found[item.id] = item, side.messages[int(side.has_system) : side.exchange_starts[-1]]
     return found
 
 
 def history_figures(
     pairs: ScoredPairs, probed: ProbedPairs, scores: Scores, truncated: Collection[str] = ()
 ) -> list[Figure]:
-    """Return what is left of the ranking without the history, and whether a foreign one is noticed.
+    """Return how well the model ranks without the history, and with that of another conversation.
 
     Args:
         pairs: All pairs.
         probed: Their probes.
-        scores: Of pairs and probes; a pair one of whose probes has none is left out.
-        truncated: Ids of the pairs and probes whose score does not see all of the history; they are told.
+        scores: The scores of pairs and probes. Pairs without a score for each probe are left out.
+        truncated: The ids of pairs and probes that were scored without all of their history; a note gives their number.
     """
     is_probed = [
         all(item.id in ids and ids[item.id].id in scores for ids in probed.probes.values()) for item in pairs.items
@@ -106,7 +101,9 @@ def history_figures(
     whole = pairs.subset(np.array(is_probed))
     if whole is None:
         return [pairs.nothing("as it is", TABLE, "no pair of several turns that has a probe")]
-    cut, swapped = (_scored(whole.items, probed, name, scores) for name in (CUT, SWAPPED))
+    cut, swapped = (
+        ScoredPairs([probed.probes[name][item.id] for item in whole.items], scores) for name in (CUT, SWAPPED)
+    )
     num_truncated = sum(item.id in truncated for each in (whole, swapped) for item in each.items)
     note = f"{num_truncated} of them scored without their oldest exchanges" if num_truncated else ""
     return [
@@ -116,19 +113,15 @@ def history_figures(
     ]
 
 
-def _scored(items: Sequence[Item], probed: ProbedPairs, name: str, scores: Scores) -> ScoredPairs:
-    return ScoredPairs([probed.probes[name][item.id] for item in items], scores)
-
-
 def _of_cut(whole: ScoredPairs, cut: ScoredPairs) -> list[Figure]:
-    """Compare the pairs with themselves without history, where their last exchanges differ."""
+    """Compare the pairs with those whose history is cut, if the last exchanges of the sides differ."""
     differ = np.array([item.completions[0] != item.completions[1] for item in cut.items])
     same = int((~differ).sum())
     note = f"{same} pairs left out, whose last exchange is the same on both sides" if same else ""
     agree = np.sign(whole.margins) == np.sign(cut.margins)
     figures = [
         cut.accuracy("history cut", TABLE, differ, note=note),
-        whole.of_means("what the history adds", TABLE, _both(whole.hits, cut.hits, differ), _difference, null=0.0),
+        _gain("what the history adds", whole, cut, differ),
     ]
     if not differ.any():
         return figures
@@ -143,14 +136,13 @@ def _of_cut(whole: ScoredPairs, cut: ScoredPairs) -> list[Figure]:
 
 
 def _of_swapped(whole: ScoredPairs, swapped: ScoredPairs) -> list[Figure]:
-    """Compare the pairs with themselves behind another conversation's history."""
+    """Compare the pairs with those that have another conversation's history."""
     gaps: Floats = (whole.rewards - swapped.rewards)[:, 0]
     everywhere = np.ones(len(gaps), bool)
     spread = float(whole.rewards.std()) or 1.0
-    both = _both(whole.hits, swapped.hits, everywhere)
     return [
         swapped.accuracy("history of another", TABLE),
-        whole.of_means("what the right history adds", TABLE, both, _difference, null=0.0),
+        _gain("what the right history adds", whole, swapped, everywhere),
         whole.mean(
             "own history preferred",
             TABLE,
@@ -164,10 +156,7 @@ def _of_swapped(whole: ScoredPairs, swapped: ScoredPairs) -> list[Figure]:
     ]
 
 
-def _both(first: Floats, second: Floats, among: Mask) -> list[tuple[Floats, Mask]]:
-    return [(first, among), (second, among)]
-
-
-def _difference(means: Floats) -> Floats:
-    difference: Floats = means[:, 0] - means[:, 1]
-    return difference
+def _gain(name: str, whole: ScoredPairs, changed: ScoredPairs, among: Mask) -> Figure:
+    """Return the accuracy on some pairs, less that on their probes."""
+    both = [(whole.hits, among), (changed.hits, among)]
+    return whole.of_means(name, TABLE, both, lambda means: means[:, 0] - means[:, 1], null=0.0)

@@ -1,4 +1,4 @@
-"""Leakage: what of a test set the training set has: seeds, exactly or nearly, whole sides, whole pairs.
+"""Leakage: what a test set shares with a training set: seeds, nearly equal seeds, sides and pairs.
 
 Two texts are near-duplicates if the sets of their 3-word phrases overlap by half (Jaccard). The search is exact: two
 such sets must share one of their rarer phrases, so only these are indexed and looked up (prefix filtering).
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from music.conversation import Conversation
 from music.evaluation.benchmarks.fields import prompt_key
 from music.evaluation.benchmarks.types import Item
-from music.evaluation.diagnostics.scored_pairs import Mask, ScoredPairs
+from music.evaluation.diagnostics.scored_pairs import ScoredPairs
 from music.pairs import PreferencePair
 from music.preferences.split import seed_key
 from music.statistics import Figure
@@ -31,14 +31,14 @@ _SHOWN_CHARACTERS = 160
 PHRASE_WORDS = 3
 MIN_SIMILARITY = 0.5
 
-# Kana and Han characters count as a word each, as nothing parts their words.
+# Each kana or Han character counts as a word, because no spaces separate their words.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+")
 
 Phrases = frozenset[tuple[str, ...]]
 
 
 def phrases(text: str) -> Phrases:
-    """Return the phrases of a text, case and punctuation aside; a text of fewer words is one phrase."""
+    """Return the 3-word phrases of a text, ignoring case and punctuation; a shorter text is one phrase."""
     words = _WORD.findall(text.casefold())
     if not words:
         return frozenset()
@@ -47,10 +47,10 @@ def phrases(text: str) -> Phrases:
 
 
 class NearDuplicates:
-    """An index of texts.
+    """An index that finds near-duplicates of a text.
 
     Args:
-        texts: Those that are to be found; a text without a word is never found.
+        texts: The texts to index; a text without a word is never found.
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
@@ -62,7 +62,7 @@ class NearDuplicates:
                 self._by_phrase[phrase].append(place)
 
     def find(self, text: str) -> Iterator[tuple[int, float]]:
-        """Yield the places of a text's near-duplicates, in their order, and how similar each is, up to 1."""
+        """Yield the place and the similarity, up to 1, of each near-duplicate of a text, in their order."""
         own = phrases(text)
         candidates = {place for phrase in self._rare(own) for place in self._by_phrase.get(phrase, ())}
         for place in sorted(candidates):
@@ -72,7 +72,7 @@ class NearDuplicates:
                 yield place, similarity
 
     def _rare(self, each: Phrases) -> list[tuple[str, ...]]:
-        """Return the rarest phrases of a set, so many that a similar set must share one of them."""
+        """Return the rarest phrases of a set; a set that is similar enough must share one of them."""
         num = len(each) - math.ceil(MIN_SIMILARITY * len(each)) + 1
         return sorted(each, key=lambda phrase: (self._counts.get(phrase, 0), phrase))[:num]
 
@@ -85,41 +85,41 @@ class SeedMatch(BaseModel):
     id: str
     other_id: str
     similarity: float
-    """Share of their 3-word phrases that they have in common."""
+    """The share of their 3-word phrases that both have."""
     text: str
     """The beginning of the first user message."""
     other_text: str
 
 
 class Leakage(BaseModel):
-    """What of a test set the training set has."""
+    """What a test set shares with a training set."""
 
     model_config = ConfigDict(frozen=True)
 
     num_train_pairs: int
     num_train_prompts: int
     num_same_seed: int
-    """Test pairs whose first user message begins a training pair too, blanks and case aside."""
+    """Test pairs with the first user message of a training pair, ignoring blanks and case."""
     num_near_seed: int
-    """Of the others, those whose first user message is nearly that of a training pair."""
+    """Other test pairs whose first user message is a near-duplicate of that of a training pair."""
     num_same_side: int
-    """Test pairs with a side, a whole conversation, that the training set has on either side."""
+    """Test pairs with a side (a whole conversation) that is a side of a training pair."""
     num_same_pair: int
-    """Test pairs that the training set has unchanged."""
+    """Test pairs that are in the training set."""
     num_swapped_pair: int
-    """Test pairs that the training set has with the sides swapped."""
+    """Test pairs that are in the training set with the sides swapped."""
     examples: tuple[SeedMatch, ...]
-    """The nearest of the near-duplicates; `other` is the training pair."""
+    """The most similar near-duplicates; `other` is the training pair."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Leak:
-    """What was found, and of which pairs.
+    """The leakage, and the test pairs that it concerns.
 
     Attributes:
-        leakage: For the report.
-        same: Pairs whose seed the training set has, by id.
-        near: Pairs whose seed it nearly has, by id.
+        leakage: The numbers for the report.
+        same: The ids of the pairs whose seed is in the training set.
+        near: The ids of the pairs whose seed is nearly in it.
     """
 
     leakage: Leakage
@@ -142,9 +142,13 @@ def find_leakage(items: Sequence[Item], train: Iterable[PreferencePair]) -> Leak
         both = side_key(pair.chosen), side_key(pair.rejected)
         sides.update(both)
         pairs.add(both)
-        if (prompt := prompt_key(seed_key(pair))) not in prompts:
-            prompts.add(prompt)
-            _keep_nearest(nearest, index, items, pair)
+        if (prompt := prompt_key(seed_key(pair))) in prompts:
+            continue
+        prompts.add(prompt)
+        text = first_message(pair.chosen)
+        for place, similarity in index.find(text):
+            if place not in nearest or similarity > nearest[place].similarity:
+                nearest[place] = seed_match(items[place], pair.id, text, similarity)
     same = frozenset(item.id for item in items if item.prompt_id in prompts)
     near = [match for match in nearest.values() if match.id not in same]
     own = [(side_key(item.completions[0]), side_key(item.completions[1])) for item in items]
@@ -162,8 +166,8 @@ def find_leakage(items: Sequence[Item], train: Iterable[PreferencePair]) -> Leak
 
 
 def leakage_figures(pairs: ScoredPairs, leak: Leak) -> list[Figure]:
-    """Return accuracy on the pairs whose seed was trained on, on those that come near, and on the rest."""
-    same, near = (_mask(pairs, ids) for ids in (leak.same, leak.near))
+    """Return accuracy on pairs whose seed is in the training set, on those whose seed nearly is, and on the rest."""
+    same, near = (np.array([item.id in ids for item in pairs.items]) for ids in (leak.same, leak.near))
     return [
         pairs.accuracy("seed in the training set", TABLE, same),
         pairs.accuracy("seed nearly in it", TABLE, near),
@@ -172,12 +176,12 @@ def leakage_figures(pairs: ScoredPairs, leak: Leak) -> list[Figure]:
 
 
 def first_message(conversation: Conversation) -> str:
-    """Return the first message of the user."""
+    """Return the first user message; empty if there is none."""
     return next((message.content for message in conversation.messages if message.role == "user"), "")
 
 
 def side_key(conversation: Conversation) -> bytes:
-    """Name a conversation by its messages, so that equal ones are found without keeping them."""
+    """Return a hash of a conversation's messages, to find equal conversations without keeping them in memory."""
     digest = blake2b(digest_size=16)
     for message in conversation.messages:
         digest.update(f"{message.role} {len(message.content)} {message.content}".encode())
@@ -185,22 +189,8 @@ def side_key(conversation: Conversation) -> bytes:
 
 
 def seed_match(item: Item, other_id: str, other_text: str, similarity: float) -> SeedMatch:
-    """Return a match with both texts cut short."""
+    """Return a match, with the beginnings of both texts."""
     texts = (" ".join(text.split())[:_SHOWN_CHARACTERS] for text in (first_message(item.completions[0]), other_text))
     return SeedMatch(
         id=item.id, other_id=other_id, similarity=round(similarity, 3), text=next(texts), other_text=next(texts)
     )
-
-
-def _keep_nearest(
-    nearest: dict[int, SeedMatch], index: NearDuplicates, items: Sequence[Item], pair: PreferencePair
-) -> None:
-    """Keep, for each test pair, the training pair whose seed is the nearest."""
-    text = first_message(pair.chosen)
-    for place, similarity in index.find(text):
-        if place not in nearest or similarity > nearest[place].similarity:
-            nearest[place] = seed_match(items[place], pair.id, text, similarity)
-
-
-def _mask(pairs: ScoredPairs, ids: frozenset[str]) -> Mask:
-    return np.array([item.id in ids for item in pairs.items])

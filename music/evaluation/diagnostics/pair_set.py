@@ -1,4 +1,4 @@
-"""What a set of pairs gives away, whatever the model: lengths, turns, duplicates."""
+"""Properties of a set of pairs that depend on no model: lengths, turns, duplicates."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from music.conversation import Conversation
 from music.evaluation.benchmarks.types import Item
 from music.evaluation.diagnostics.leakage import (
     MAX_EXAMPLES,
@@ -27,39 +26,39 @@ NUM_BINS = 30
 
 
 class Duplicates(BaseModel):
-    """Pairs that say again what another of the set says."""
+    """The duplicates in a set of pairs."""
 
     model_config = ConfigDict(frozen=True)
 
     num_repeated: int
     """Pairs that are the same as an earlier one."""
     num_contradicted: int
-    """Pairs that also stand in the set the other way round."""
+    """Pairs that the set also holds with the sides swapped."""
     num_same_seed: int
-    """Pairs whose first user message begins an earlier pair too; such pairs are one unit of every interval."""
+    """Pairs with the first user message of an earlier pair; intervals resample such pairs together."""
     num_near_seed: int
-    """Prompts whose first user message is nearly that of an earlier one; intervals take them for independent."""
+    """Prompts whose first user message is a near-duplicate of an earlier one; intervals treat them as independent."""
     examples: tuple[SeedMatch, ...]
     """The first of the near-duplicates."""
 
 
 class PairSet(BaseModel):
-    """A set of pairs."""
+    """The properties of a set of pairs."""
 
     model_config = ConfigDict(frozen=True)
 
     num_pairs: int
     num_prompts: int
-    """Seed conversations; the units that intervals resample."""
+    """The number of seed conversations, the units that intervals resample."""
     num_multi_turn: int
-    """Pairs with several turns on both sides."""
+    """The number of pairs with several turns on both sides."""
     figures: tuple[Figure, ...]
     histograms: tuple[Histogram, ...]
     duplicates: Duplicates
 
 
 def survey_pairs(items: Sequence[Item]) -> PairSet:
-    """Look at a set of pairs.
+    """Compute the properties of a set of pairs.
 
     Args:
         items: At least one pair, the chosen side first.
@@ -77,9 +76,13 @@ def survey_pairs(items: Sequence[Item]) -> PairSet:
 
 
 def _lengths(items: Sequence[Item], prompts: Sequence[str]) -> list[Figure]:
-    """Return by how much, and how often, the chosen side is the longer."""
+    """Return how often, and by how much, the chosen side is longer."""
     longer = win_rate(*_characters(items).T, clusters=prompts)
-    words = np.array([[_num_words(side) for side in item.completions] for item in items], dtype=np.float64)
+    replies = [
+        [[message.content for message in side.messages if message.role == "assistant"] for side in item.completions]
+        for item in items
+    ]
+    words = np.array([[sum(len(text.split()) for text in side) for side in sides] for sides in replies], np.float64)
     shared = {"table": "pair set", "num_items": len(items)}
     return [
         Figure(
@@ -98,10 +101,6 @@ def _characters(items: Sequence[Item]) -> np.ndarray[tuple[int, ...], np.dtype[n
     return np.array(length_reward([side for item in items for side in item.completions])).reshape(-1, 2)
 
 
-def _num_words(side: Conversation) -> int:
-    return sum(len(message.content.split()) for message in side.messages if message.role == "assistant")
-
-
 def _length_histogram(items: Sequence[Item]) -> Histogram:
     characters = _characters(items)
     edges = np.histogram_bin_edges(characters, NUM_BINS)
@@ -115,7 +114,7 @@ def _length_histogram(items: Sequence[Item]) -> Histogram:
 
 
 def _turn_histogram(turns: Sequence[Sequence[int]]) -> Histogram:
-    """Count the turns, one bin for each number."""
+    """Return the histogram of the numbers of turns, one bin for each number."""
     most = max(max(both) for both in turns)
     edges = tuple(number + 0.5 for number in range(most + 1))
     counted = [Counter(both[side] for both in turns) for side in (0, 1)]
@@ -140,7 +139,7 @@ def _duplicates(items: Sequence[Item]) -> Duplicates:
 
 
 def _near(firsts: Sequence[Item]) -> list[SeedMatch]:
-    """Return, for each prompt that an earlier one is nearly the same as, the first such match."""
+    """Return the first match of each prompt that is a near-duplicate of an earlier one."""
     index = NearDuplicates([first_message(item.completions[0]) for item in firsts])
     matches: list[SeedMatch] = []
     for place, item in enumerate(firsts):

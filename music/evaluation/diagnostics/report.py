@@ -1,4 +1,4 @@
-"""A diagnosis for people: tables in the terminal (`show_diagnosis`), and a page with plots (`diagnosis_report`)."""
+"""Shows a diagnosis: tables in the terminal (`show_diagnosis`), and a page with plots (`diagnosis_report`)."""
 
 from collections.abc import Iterator, Sequence
 from textwrap import fill
@@ -18,13 +18,13 @@ from music.statistics import PairedComparison
 __all__ = ["diagnosis_report", "show_diagnosis"]
 
 INTRO = (
-    "What reward models rank correctly, and what they rely on. Intervals are of 95%, from resampling whole prompts. A "
-    "reward may agree with a shortcut because better replies do; trust the rows where the shortcut is wrong."
+    "What reward models rank correctly, and what they rely on. 95% intervals, from resampling whole prompts. A reward "
+    "may agree with a shortcut because better replies do; trust the rows where the shortcut is wrong."
 )
 PANEL_CHARACTERS = 40
 EVEN = 0.5
 CAPTION = (
-    "Above each panel: what runs along its axis. A point is a tenth of the observations, or one value. Dashed lines: "
+    "Above each panel: the quantity on its x axis. A point is a tenth of the observations, or one value. Dashed lines: "
     "chance, where it is known"
 )
 SHOWN_MATCHES = 3
@@ -32,7 +32,7 @@ SMALLEST_P = 0.0001
 
 
 def show_diagnosis(diagnosis: Diagnosis) -> RenderableType:
-    """Lay a diagnosis out: the pairs, each model, the models together."""
+    """Return the pairs, each model, and the models together, for the terminal."""
     shown: list[RenderableType] = [terminal_table("pairs", diagnosis.pair_set.figures)]
     shown += map(Text, pair_account(diagnosis))
     shown += map(Text, leakage_account(diagnosis.leakage)) if diagnosis.leakage else ()
@@ -44,12 +44,12 @@ def show_diagnosis(diagnosis: Diagnosis) -> RenderableType:
 
 
 def pair_account(diagnosis: Diagnosis) -> Iterator[str]:
-    """Yield what the pairs are, in sentences."""
+    """Yield sentences about the pairs."""
     found = diagnosis.pair_set
     twice = found.duplicates
     yield f"{found.num_pairs} pairs of {found.num_prompts} seeds, {found.num_multi_turn} of several turns"
     yield (
-        f"duplicates: {twice.num_repeated} pairs repeated, {twice.num_contradicted} also the other way round, "
+        f"duplicates: {twice.num_repeated} pairs repeated, {twice.num_contradicted} also with the sides swapped, "
         f"{twice.num_same_seed} with the seed of an earlier one, {twice.num_near_seed} seeds nearly an earlier one"
     )
     if diagnosis.num_pairs_of_all is not None:
@@ -58,18 +58,18 @@ def pair_account(diagnosis: Diagnosis) -> Iterator[str]:
 
 
 def leakage_account(found: Leakage) -> Iterator[str]:
-    """Yield in sentences which pairs the training set has."""
+    """Yield sentences about what the pairs share with the training set."""
     yield (
         f"against {found.num_train_pairs} training pairs of {found.num_train_prompts} seeds: {found.num_same_seed} "
         f"pairs share a seed, {found.num_near_seed} more nearly do, {found.num_same_side} share a side, "
-        f"{found.num_same_pair} are the same, {found.num_swapped_pair} the other way round"
+        f"{found.num_same_pair} are the same, {found.num_swapped_pair} have the sides swapped"
     )
     for match in found.examples[:SHOWN_MATCHES]:
         yield f"  {match.similarity:.2f} {match.id}: {match.text!r} ~ {match.other_id}: {match.other_text!r}"
 
 
 def model_account(model: ModelDiagnosis) -> Iterator[str]:
-    """Yield what a model's figures rest on, and what they do not, in sentences."""
+    """Yield sentences about what a model's figures are computed from, and what was left out."""
     yield f"{model.num_pairs} pairs; {model.description}" if model.description else f"{model.num_pairs} pairs"
     yield model.note
     for each in model.exclusions:
@@ -93,10 +93,10 @@ def _together(found: Disagreement) -> list[RenderableType]:
 
 
 def family_note(found: Disagreement) -> str:
-    """Return how to read the comparisons of every two models."""
+    """Return the explanation of the comparisons of every two models."""
     return (
         f"comparisons: {len(found.comparisons)}, as one family; p by sign flips of whole prompts, adjusted by Holm's "
-        "method. Smallest found: the true difference that one such comparison would find four times in five."
+        "method. Smallest found: the true difference that one such comparison finds with a probability of 80%."
     )
 
 
@@ -116,7 +116,7 @@ def _p(value: float) -> str:
 
 
 def diagnosis_report(diagnosis: Diagnosis) -> Report:
-    """Return what `music diagnose` found as a report."""
+    """Return a diagnosis as a page."""
     palette = Palette([model.model for model in diagnosis.models])
     return Report(
         title=f"Diagnosis on {', '.join(diagnosis.files)}",
@@ -151,22 +151,32 @@ def _plots(diagnosis: Diagnosis, palette: Palette) -> Iterator[Plot]:
 
 
 def _shares(diagnosis: Diagnosis, palette: Palette) -> Plot:
-    """Draw the shares that would be one half by chance: accuracies, and how often a shortcut is right."""
+    """Plot the figures whose chance value is one half: accuracies, and how often a shortcut is right."""
     points = [
         Point(place=figure.name, panel=figure.table, series=model.model, estimate=figure.estimate, reference=EVEN)
         for model in diagnosis.models
         for figure in model.figures
         if figure.estimate and figure.chance == EVEN
     ]
-    caption = "What would be one half by chance, at the grey ticks. All other figures stand in the tables."
+    caption = "The figures that are one half by chance (grey ticks). The tables show all figures."
     return intervals(points, title="Plot: shares", caption=caption, x="share", palette=palette)
 
 
 def _curve_plots(named: Sequence[tuple[str, Curve]], palette: Palette) -> Iterator[Plot]:
-    """Draw the curves, those of one quantity in panels side by side."""
+    """Plot the curves; those of the same quantity are panels of one plot."""
     for y, is_diagonal in dict.fromkeys((curve.y, curve.ideal_is_x) for _, curve in named):
         of_one = [(name, curve) for name, curve in named if (curve.y, curve.ideal_is_x) == (y, is_diagonal)]
-        points = [point for name, curve in of_one for point in _points(name, curve)]
+        points = [
+            Point(
+                place=point.x,
+                estimate=point.estimate,
+                series=name,
+                panel=fill(curve.x, PANEL_CHARACTERS),
+                reference=curve.chance,
+            )
+            for name, curve in of_one
+            for point in curve.points
+        ]
         if points:
             title = ", ".join(dict.fromkeys(curve.name for _, curve in of_one))
             yield curves(
@@ -179,12 +189,6 @@ def _curve_plots(named: Sequence[tuple[str, Curve]], palette: Palette) -> Iterat
                 is_diagonal=is_diagonal,
                 shares_x=False,
             )
-
-
-def _points(name: str, curve: Curve) -> Iterator[Point]:
-    panel = fill(curve.x, PANEL_CHARACTERS)
-    for point in curve.points:
-        yield Point(place=point.x, estimate=point.estimate, series=name, panel=panel, reference=curve.chance)
 
 
 def _tables(diagnosis: Diagnosis) -> Iterator[Table]:

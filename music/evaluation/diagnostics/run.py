@@ -1,4 +1,4 @@
-"""`run_diagnosis`: a diagnosis from its config to the files in its folder; `music diagnose` is thin over it."""
+"""`run_diagnosis` runs a diagnosis from its config and writes its files; `music diagnose` calls it."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -29,12 +29,12 @@ def run_diagnosis(
 ) -> Diagnosis:
     """Diagnose reward models on preference pairs, or the pairs alone.
 
-    With `config.out`, scores, `diagnosis.json` and `report.html` are kept there, and a killed run resumes.
+    With `config.out`, the scores, `diagnosis.json` and `report.html` are written there, and a killed run resumes.
 
     Args:
-        config: What is diagnosed, on what.
+        config: The models to diagnose, and the pairs.
         progress: Shows how many pairs and probes are scored.
-        note: Called with what a user should know: what was read, which model is in use, where the files are.
+        note: Called with messages for the user: what was read, which model is in use, where the files are.
 
     Raises:
         InvalidInputError: There is no such model, a file cannot be read, or there is nothing to diagnose; see

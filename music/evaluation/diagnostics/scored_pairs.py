@@ -1,4 +1,4 @@
-"""`ScoredPairs`: pairs that a model has scored, as arrays; makes the figures and curves of diagnostics."""
+"""`ScoredPairs`: the pairs that a model has scored, as arrays, from which diagnostics compute figures and curves."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,7 +17,7 @@ Mask = NDArray[np.bool_]
 
 NUM_BINS = 10
 MIN_BIN = 10
-"""A bin of fewer observations would show noise."""
+"""A bin holds at least this many observations; fewer would show noise."""
 
 
 class ScoredPairs:
@@ -25,24 +25,24 @@ class ScoredPairs:
 
     Attributes:
         items: The pairs.
-        rewards: Of the chosen and the rejected side; shape `[pairs, 2]`.
-        margins: Chosen less rejected; shape `[pairs]`.
+        rewards: The rewards of the chosen and the rejected side; shape `[pairs, 2]`.
+        margins: The chosen side's reward less the rejected side's; shape `[pairs]`.
         hits: 1 where the chosen side scores strictly higher, else 0; shape `[pairs]`.
-        prompts: The prompt of each pair, by number; shape `[pairs]`.
+        prompts: The number of each pair's prompt; shape `[pairs]`.
         standardised: The rewards in standard deviations from their mean; shape `[pairs, 2]`.
     """
 
     def __init__(self, items: Sequence[Item], scores: Scores) -> None:
-        """Put the scores in order.
+        """Arrange the scores in the order of the items.
 
         Raises:
-            InvalidInputError: An item is no pair, or its scores are missing or not finite.
+            InvalidInputError: An item is not a pair, or its scores are missing or not finite.
         """
         for item in items:
             if len(item.completions) != 2 or item.labels[0] <= item.labels[1]:
                 raise InvalidInputError(
                     f"item {item.id!r}: expected a pair, the chosen side first, got {len(item.completions)} "
-                    f"completions labelled {list(item.labels)}; diagnose pairs, as `Preferences` reads them"
+                    f"completions labelled {list(item.labels)}; diagnose pairs that `Preferences` has read"
                 )
         self._scores = scores
         self._scored = ScoredItems(items, scores)
@@ -55,12 +55,12 @@ class ScoredPairs:
         self.standardised: Floats = (self.rewards - self.rewards.mean()) / (spread or 1.0)
 
     def subset(self, among: Mask) -> "ScoredPairs | None":
-        """Return some of the pairs; None if there are none."""
+        """Return the pairs that a mask selects; None if it selects none."""
         items = [item for item, is_wanted in zip(self.items, among.tolist(), strict=True) if is_wanted]
         return ScoredPairs(items, self._scores) if items else None
 
     def accuracy(self, name: str, table: str, among: Mask | None = None, *, note: str = "") -> Figure:
-        """Return how often the chosen side wins among some pairs; a tie is a miss, and is noted."""
+        """Return how often the chosen side scores higher among some pairs; ties are misses, and a note counts them."""
         if among is not None and not among.any():
             return self.nothing(name, table, joined("no such pair", note))
         where = self._scored.places if among is None else np.flatnonzero(among)
@@ -69,16 +69,16 @@ class ScoredPairs:
     def mean(self, name: str, table: str, values: Floats, *, chance: float | None = None, note: str = "") -> Figure:
         """Return the mean of one number per pair; with `chance`, the note says whether it differs from that."""
         estimate = weighted_sum([Component(values, self.prompts)], [1.0])
-        said = "" if chance is None else verdict(estimate, chance)
-        note = joined(said, note)
+        note = joined("" if chance is None else verdict(estimate, chance), note)
         return Figure(name=name, table=table, estimate=estimate, num_items=len(values), chance=chance, note=note)
 
     def of_means(
         self, name: str, table: str, parts: Sequence[tuple[Floats, Mask]], statistic: Statistic, *, null: float | None
     ) -> Figure:
-        """Return a statistic of means of one number per pair, each over some pairs; none where a part has no pair.
+        """Return a statistic of several means, each of one number per pair, over some pairs.
 
-        With `null`, the note says whether it differs from that.
+        The figure has no value if one of the means is over no pair. With `null`, the note says whether the statistic
+        differs from that.
         """
         if not all(among.any() for _, among in parts):
             return self.nothing(name, table, "no such pair in a part of it")
@@ -97,28 +97,28 @@ class ScoredPairs:
         return Figure(name=name, table=table, estimate=estimate, num_items=len(first), chance=0.0, note=note)
 
     def accuracy_curve(self, name: str, table: str, x: str, values: Floats) -> Curve:
-        """Return accuracy over a number per pair, in bins of equally many pairs."""
-        points = _points(values, self._accuracy)
-        return Curve(name=name, table=table, x=x, y="accuracy", points=points, chance=0.5)
+        """Return the curve of accuracy over one number per pair, in bins of equally many pairs."""
+
+        def accuracy(where: NDArray[np.int64]) -> Estimate:
+            estimate = self._scored.accuracy("", where).estimate
+            assert estimate is not None  # a bin holds pairs
+            return estimate
+
+        return Curve(name=name, table=table, x=x, y="accuracy", points=_points(values, accuracy), chance=0.5)
 
     def reward_curve(self, name: str, table: str, x: str, values: Floats) -> Curve:
-        """Return the reward over a number per side, shape `[pairs, 2]`, in bins of equally many sides."""
+        """Return the curve of the reward over a number per side, shape `[pairs, 2]`, in bins of equally many sides."""
         rewards, prompts = self.standardised.ravel(), np.repeat(self.prompts, 2)
         points = _points(values.ravel(), lambda where: weighted_sum([Component(rewards[where], prompts[where])], [1.0]))
         return Curve(name=name, table=table, x=x, y="reward, in standard deviations", points=points)
 
     def nothing(self, name: str, table: str, note: str) -> Figure:
-        """Return a figure that has no value, and why."""
+        """Return a figure without a value, and the reason as its note."""
         return Figure(name=name, table=table, estimate=None, num_items=0, note=note)
-
-    def _accuracy(self, where: NDArray[np.int64]) -> Estimate:
-        estimate = self._scored.accuracy("", where).estimate
-        assert estimate is not None  # a bin holds pairs
-        return estimate
 
 
 def bins_of(values: ArrayLike) -> NDArray[np.int64]:
-    """Return the bin of each value: up to 10 bins of about equally many, at least 10 each; equal values share one."""
+    """Return the bin of each value: up to 10 bins of similar size, at least 10 each; equal values share a bin."""
     array = np.asarray(values, dtype=np.float64)
     num_bins = max(1, min(NUM_BINS, len(array) // MIN_BIN))
     edges = np.unique(np.quantile(array, np.arange(1, num_bins) / num_bins))
@@ -132,7 +132,7 @@ def verdict(estimate: Estimate, null: float) -> str:
 
 
 def _points(values: Floats, estimate: Callable[[NDArray[np.int64]], Estimate]) -> tuple[CurvePoint, ...]:
-    """Return the points of a curve; `values` have one entry per observation, and bins are asked for by place."""
+    """Return the points of a curve; `estimate` gets the places of a bin's values."""
     if not len(values):
         return ()
     bins = bins_of(values)

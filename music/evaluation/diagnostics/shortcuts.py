@@ -1,16 +1,16 @@
-"""Shortcuts: properties of a reply that can be seen without understanding it, and how far a reward follows them.
+"""Shortcuts: superficial properties of a conversation, and how closely a reward follows them.
 
-- *length*: characters that the assistant wrote. - *continuity*: what consecutive replies share of their words, blind to
-the user. A conversation may well change its topic; a reward that counts topic jumps punishes that.
+- *length*: the number of characters that the assistant wrote. - *continuity*: the share of words that consecutive
+replies have in common, ignoring the user. A user may change the topic; a reward that counts topic jumps punishes that.
 
-A reward that knows quality may agree with a shortcut, as better replies may be longer. What matters is the accuracy
-where the shortcut points to the wrong side, and where it points nowhere.
+A reward may agree with a shortcut because better replies are longer. What matters is the accuracy where the shortcut
+points to the wrong side, or to neither.
 """
 
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -32,13 +32,13 @@ _WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True, slots=True)
 class Shortcut:
-    """Something of a conversation that is measured without reading it.
+    """A superficial property of a conversation.
 
     Attributes:
-        name: Its table's name.
-        unit: For axes.
-        more: Which side has more of it, in a word.
-        measure: From conversations to a number each.
+        name: The name of its table.
+        unit: The unit on axes.
+        more: The adjective for the side that has more of it.
+        measure: Returns a number for each conversation.
     """
 
     name: str
@@ -48,10 +48,18 @@ class Shortcut:
 
 
 def follow_shortcut(pairs: ScoredPairs, shortcut: Shortcut) -> tuple[list[Figure], list[Curve]]:
-    """Return how well a shortcut alone ranks, how the reward correlates with it, and accuracy where it misleads."""
+    """Return how well a shortcut alone ranks, how the reward correlates with it, and accuracy where it misleads.
+
+    The curves are the reward over the shortcut, and accuracy over the difference between the sides.
+    """
     sides = [side for item in pairs.items for side in item.completions]
     values = shortcut.measure(sides).reshape(-1, 2)
-    return _figures(pairs, shortcut, values), _curves(pairs, shortcut, values)
+    table, unit = shortcut.name, shortcut.unit
+    gap = f"{table}, chosen less rejected ({unit})"
+    return _figures(pairs, shortcut, values), [
+        pairs.reward_curve(f"reward by {table}", table, f"{table} ({unit})", values),
+        pairs.accuracy_curve(f"accuracy by {table}", table, gap, values[:, 0] - values[:, 1]),
+    ]
 
 
 def _figures(pairs: ScoredPairs, shortcut: Shortcut, values: Floats) -> list[Figure]:
@@ -75,41 +83,23 @@ def _figures(pairs: ScoredPairs, shortcut: Shortcut, values: Floats) -> list[Fig
     ]
 
 
-def _curves(pairs: ScoredPairs, shortcut: Shortcut, values: Floats) -> list[Curve]:
-    """Return the reward over the shortcut, and accuracy over the gap between the sides."""
-    x, gap = f"{shortcut.name} ({shortcut.unit})", f"{shortcut.name}, chosen less rejected ({shortcut.unit})"
-    return [
-        pairs.reward_curve(f"reward by {shortcut.name}", shortcut.name, x, values),
-        pairs.accuracy_curve(f"accuracy by {shortcut.name}", shortcut.name, gap, values[:, 0] - values[:, 1]),
-    ]
-
-
-def _length(conversations: Sequence[Conversation]) -> Floats:
-    return np.array(length_reward(conversations))
-
-
 def _continuity(conversations: Sequence[Conversation]) -> Floats:
-    """Return the mean share of words that consecutive replies have in common, weighed by rarity; 0 for one reply."""
-    replies = [[frozenset(_WORD.findall(text.casefold())) for text in _replies(c)] for c in conversations]
-    counts = Counter(word for words in (words for each in replies for words in each) for word in words)
+    """Return the mean share of words that consecutive replies have in common, weighted by rarity; 0 for one reply."""
+    replies = [
+        [frozenset(_WORD.findall(m.content.casefold())) for m in conversation.messages if m.role == "assistant"]
+        for conversation in conversations
+    ]
+    counts = Counter(word for each in replies for words in each for word in words)
     num_replies = sum(map(len, replies))
     rarity = {word: math.log((1 + num_replies) / num) for word, num in counts.items()}
-    return np.array([_mean_shared(each, rarity) for each in replies])
+
+    def shared(one: frozenset[str], other: frozenset[str]) -> float:
+        together = math.fsum(rarity[word] for word in one | other)
+        return math.fsum(rarity[word] for word in one & other) / together if together else 0.0
+
+    shares = [[shared(one, other) for one, other in pairwise(each)] for each in replies]
+    return np.array([math.fsum(each) / len(each) if each else 0.0 for each in shares])
 
 
-def _replies(conversation: Conversation) -> Iterator[str]:
-    return (message.content for message in conversation.messages if message.role == "assistant")
-
-
-def _mean_shared(replies: Sequence[frozenset[str]], rarity: dict[str, float]) -> float:
-    shares = [_shared(one, other, rarity) for one, other in pairwise(replies)]
-    return math.fsum(shares) / len(shares) if shares else 0.0
-
-
-def _shared(one: frozenset[str], other: frozenset[str], rarity: dict[str, float]) -> float:
-    together = math.fsum(rarity[word] for word in one | other)
-    return math.fsum(rarity[word] for word in one & other) / together if together else 0.0
-
-
-LENGTH = Shortcut("length", "characters", "longer", _length)
+LENGTH = Shortcut("length", "characters", "longer", lambda conversations: np.array(length_reward(conversations)))
 CONTINUITY = Shortcut("continuity", "share of words in common with the reply before", "more continuous", _continuity)

@@ -1,7 +1,7 @@
-"""Scoring of items: one way for all benchmarks, kept row by row.
+"""Scoring of the items of any benchmark.
 
-- `scorer` items to scores, in chunks. - `records` the lines of a file of scores. - `store` the file: durable,
-  resumable, read again without the model.
+- `scorer` scores items in chunks; `judged` by a judge. - `by_name` takes scores from a model, a judge or a file.
+- `records` are the lines of a file of scores; `store` is the file, which a killed run continues.
 """
 
 from music.evaluation.scoring.records import ItemScores, ScoreSet, ScoresHeader, UnscoredError

@@ -1,4 +1,4 @@
-"""Scores by name: of a reward model, of a judge, or of a file that an earlier run has kept."""
+"""Takes scores from whatever a user names: a reward model, a judge, or a file of scores from an earlier run."""
 
 import logging
 from collections.abc import Callable
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 def require_scorers(*names: str) -> None:
-    """Refuse at once what is neither a file of scores nor a judge nor a reward, before anything is read.
+    """Check, before anything is read, that each name is that of a file of scores, a judge or a reward.
 
     Raises:
         InvalidInputError: There is no such file, judge or reward.
@@ -31,7 +31,7 @@ def require_scorers(*names: str) -> None:
     for name in names:
         if name.endswith(SCORES):
             if not Path(name).is_file():
-                raise InvalidInputError(f"{name}: expected a file of scores that --out has kept; there is none")
+                raise InvalidInputError(f"{name}: expected a file of scores written by --out; there is no such file")
         elif not read_judge(name):
             require_reward(name)
 
@@ -46,16 +46,17 @@ def scores_by_name(
     progress: ProgressBar = no_progress,
     note: Callable[[str], None] = logger.info,
 ) -> ScoreSet:
-    """Take the scores of all items from whatever has this name.
+    """Return the scores of all items from the model, judge or file of this name.
 
     Args:
         name: A file of scores (`.jsonl`), a judge (see `read_judge`) or a reward (see `load_reward`).
-        items: What to score.
-        path: File that keeps the scores; a judge's replies are kept beside it. A file of scores is only read.
+        items: The items to score.
+        path: The file to write the scores to; a judge's replies go to a file beside it. Unused if `name` is a file of
+            scores.
         strict: Whether a completion without a score is an error; see `score_items`.
-        judge_settings: How a judge is asked.
+        judge_settings: How to ask a judge.
         progress: Shows how many items are scored.
-        note: Called with what is in use, and how many judgements there will be at the most.
+        note: Called with a description of the scorer, and the largest number of judgements that it may need.
 
     Raises:
         InvalidInputError: There is no such scorer, or the scores are of other items or of another model.
@@ -82,7 +83,7 @@ async def _judged(
 ) -> ScoreSet:
     async with open_item_judge(name, settings, path.with_suffix(".sqlite") if path else None) as judge:
         num_calls = sum(map(judge.num_calls, items.items))
-        note(f"{name}: {num_calls:,} judgements at the most")
+        note(f"{name}: at most {num_calls:,} judgements")
         with progress("items", len(items.items)) as advance:
             described = describe_judge(name, settings)
             return await judge_items(items, described, judge, path, on_judged=partial(advance, 1))

@@ -1,6 +1,6 @@
-"""Scores of a benchmark's items by a judge, which rates each completion or compares each two.
+"""Scores items by a judge, which rates each completion or compares every two.
 
-They are a `ScoreSet` like any other, so every figure of every benchmark can be computed from them.
+The result is a `ScoreSet` like any other, so every benchmark can compute its figures from it.
 """
 
 import asyncio
@@ -26,98 +26,98 @@ from music.statistics import Figure
 
 __all__ = ["ByComparing", "ByRating", "ItemJudge", "PairwiseJudge", "describe_judge", "judge_items", "open_item_judge"]
 
-Said = TypeVar("Said")
+Answer = TypeVar("Answer")
 
 
-class ItemJudge(Protocol[Said]):
-    """Judges whole items; what is said of an item is of the judge's own kind."""
+class ItemJudge(Protocol[Answer]):
+    """Judges whole items; the type of an answer depends on the kind of judge."""
 
     @property
     def model(self) -> JudgeModel:
-        """Who is asked."""
+        """The model that is asked."""
         ...
 
     def num_calls(self, item: Item) -> int:
-        """Return how many judgements an item takes at the most, attempts aside."""
+        """Return the largest number of judgements that an item may need, without retries."""
         ...
 
-    async def judge(self, item: Item) -> Said:
+    async def judge(self, item: Item) -> Answer:
         """Judge an item."""
         ...
 
-    def row(self, item: Item, said: Said) -> ItemScores:
-        """Return the scores that come of it."""
+    def row(self, item: Item, answer: Answer) -> ItemScores:
+        """Return an item's scores, computed from the answer."""
         ...
 
-    def figures(self, prompts: Sequence[str], said: Sequence[Said]) -> list[Figure]:
-        """Return what all items tell of the judge."""
+    def figures(self, prompts: Sequence[str], answers: Sequence[Answer]) -> list[Figure]:
+        """Return figures on the judge's reliability, from the answers to all items."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ByRating:
-    """Scores are ratings."""
+    """Judges items by rating each completion; the score is the rating."""
 
     rater: PointwiseJudge
 
     @property
     def model(self) -> JudgeModel:
-        """Who is asked."""
+        """The model that is asked."""
         return self.rater.model
 
     def num_calls(self, item: Item) -> int:
-        """One for each completion and sample."""
+        """Return one for each completion and sample."""
         return self.rater.num_calls(len(item.completions))
 
     async def judge(self, item: Item) -> list[Rated]:
         """Rate all completions."""
         return await gather_all(self.rater.rate(completion) for completion in item.completions)
 
-    def row(self, item: Item, said: list[Rated]) -> ItemScores:
+    def row(self, item: Item, answer: list[Rated]) -> ItemScores:
         """Return the ratings."""
-        scores = [rated.score for rated in said]
-        return _row(item, scores, [rated.failure for rated in said if rated.score is None])
+        scores = [rated.score for rated in answer]
+        return _row(item, scores, [rated.failure for rated in answer if rated.score is None])
 
-    def figures(self, prompts: Sequence[str], said: Sequence[list[Rated]]) -> list[Figure]:
-        """Return the figures of ratings."""
-        return pointwise_figures(prompts, said)
+    def figures(self, prompts: Sequence[str], answers: Sequence[list[Rated]]) -> list[Figure]:
+        """Return figures on the reliability of the ratings."""
+        return pointwise_figures(prompts, answers)
 
 
 @dataclass(frozen=True, slots=True)
 class ByComparing:
-    """Scores are shares: how often a completion wins against each of the others, ties counted half."""
+    """Judges items by comparing every two completions; the score is the share of wins, with ties counted half."""
 
     comparer: PairwiseJudge
 
     @property
     def model(self) -> JudgeModel:
-        """Who is asked."""
+        """The model that is asked."""
         return self.comparer.model
 
     def num_calls(self, item: Item) -> int:
-        """Two for each pair of completions and sample."""
+        """Return two for each pair of completions and sample."""
         return self.comparer.num_calls(len(item.completions))
 
     async def judge(self, item: Item) -> Matches:
-        """Compare each two completions."""
+        """Compare every two completions."""
         pairs = list(itertools.combinations(range(len(item.completions)), 2))
         sides = [(item.completions[i], item.completions[j]) for i, j in pairs]
         judgements = await gather_all(self.comparer.compare(first, second) for first, second in sides)
         return dict(zip(pairs, judgements, strict=True))
 
-    def row(self, item: Item, said: Matches) -> ItemScores:
-        """Return the shares; an item with an undecided pair has none."""
-        failures = [judgement.failure for judgement in said.values() if judgement.score is None]
+    def row(self, item: Item, answer: Matches) -> ItemScores:
+        """Return the shares of wins; an item has none if the judge failed on a pair."""
+        failures = [judgement.failure for judgement in answer.values() if judgement.score is None]
         points = [0.0] * len(item.completions)
-        for (i, j), judgement in said.items():
+        for (i, j), judgement in answer.items():
             points[i] += judgement.score or 0.0
             points[j] += 1 - (judgement.score or 0.0)
         num_others = max(1, len(points) - 1)
         return _row(item, [None if failures else each / num_others for each in points], failures)
 
-    def figures(self, prompts: Sequence[str], said: Sequence[Matches]) -> list[Figure]:
-        """Return the figures of comparisons."""
-        return pairwise_figures(prompts, said)
+    def figures(self, prompts: Sequence[str], answers: Sequence[Matches]) -> list[Figure]:
+        """Return figures on the reliability of the comparisons."""
+        return pairwise_figures(prompts, answers)
 
 
 def _row(item: Item, scores: Sequence[float | None], failures: Sequence[Judgement[object] | None]) -> ItemScores:
@@ -128,13 +128,13 @@ def _row(item: Item, scores: Sequence[float | None], failures: Sequence[Judgemen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Named(Generic[Said]):
-    """A judge as a file of scores names it."""
+class _JudgeScorer(Generic[Answer]):
+    """A judge, as a file of scores identifies it."""
 
     name: str
-    judge: ItemJudge[Said]
+    judge: ItemJudge[Answer]
     fingerprint: None = None
-    """Its journal is what a run goes on from; see `ScoredModel`."""
+    """A run resumes from the judge's journal, not from the file of scores; see `ScoredModel`."""
 
     @property
     def description(self) -> str:
@@ -145,7 +145,7 @@ class _Named(Generic[Said]):
 async def judge_items(
     items: ItemSet,
     name: str,
-    judge: ItemJudge[Said],
+    judge: ItemJudge[Answer],
     path: Path | None = None,
     *,
     on_judged: Callable[[], None] = lambda: None,
@@ -153,50 +153,50 @@ async def judge_items(
     """Score all completions of an item set by a judge.
 
     Args:
-        items: What to judge.
-        name: Of the judge, as the user wrote it.
-        judge: Who judges, and how.
-        path: File of scores (see `ScoreStore`), written in the end; replies are kept in the judge's journal.
+        items: The items to judge.
+        name: The name of the judge, as the user wrote it.
+        judge: The judge, which rates or compares.
+        path: The file of scores (see `ScoreStore`), written at the end; replies are kept in the judge's journal.
         on_judged: Called after each item.
 
     Returns:
-        The scores, with a `JudgeReport`. An item that could not be judged has a row that says why, and no scores.
+        The scores, with a `JudgeReport`. If an item could not be judged, its row has a reason and no scores.
 
     Raises:
-        BudgetReachedError: The budget was spent before all were judged.
-        EndpointUnreachableError: There is no server.
+        BudgetReachedError: The budget was spent before all items were judged.
+        EndpointUnreachableError: The server cannot be reached.
         MusicError: All judgements failed.
         InvalidInputError: The file of scores is of another judge.
     """
     began = time.perf_counter()
-    header = ScoresHeader.of(items, _Named(name=name, judge=judge))
+    header = ScoresHeader.of(items, _JudgeScorer(name=name, judge=judge))
     store = ScoreStore.open(path, header, items) if path is not None else None
-    room = asyncio.Semaphore(judge.model.settings.max_in_flight)  # of items, whose prompts are held in memory
+    semaphore = asyncio.Semaphore(judge.model.settings.max_in_flight)  # limits the prompts that are held in memory
 
-    async def judged(item: Item) -> Said:
-        async with room:
-            said = await judge.judge(item)
+    async def judged(item: Item) -> Answer:
+        async with semaphore:
+            answer = await judge.judge(item)
         on_judged()
-        return said
+        return answer
 
-    said = await gather_all(judged(item) for item in items.items)
+    answers = await gather_all(judged(item) for item in items.items)
     judge.model.require_whole()
-    rows = [judge.row(item, each) for item, each in zip(items.items, said, strict=True)]
+    rows = [judge.row(item, answer) for item, answer in zip(items.items, answers, strict=True)]
     if store is not None:
         store.append(rows)
-    report = JudgeReport.of(judge.model, judge.figures([item.prompt_id for item in items.items], said))
+    report = JudgeReport.of(judge.model, judge.figures([item.prompt_id for item in items.items], answers))
     seconds = time.perf_counter() - began
     return ScoreSet(header=header, rows={row.id: row for row in rows}, seconds=seconds, judge=report)
 
 
 @asynccontextmanager
 async def open_item_judge(name: str, settings: JudgeSettings, journal: Path | None) -> AsyncIterator[ItemJudge[Any]]:
-    """Open a judge of items for as long as the block lasts.
+    """Open a judge of items as a context manager.
 
     Args:
-        name: `judge:ENDPOINT` rates each completion, `judge-pairs:ENDPOINT` compares each two.
-        settings: How the judge is asked.
-        journal: File that keeps its replies; None for none.
+        name: `judge:ENDPOINT` rates each completion, `judge-pairs:ENDPOINT` compares every two.
+        settings: How to ask the judge.
+        journal: The file that keeps its replies; None to keep none.
 
     Raises:
         InvalidInputError: There is no such judge.
@@ -210,8 +210,8 @@ async def open_item_judge(name: str, settings: JudgeSettings, journal: Path | No
 
 
 def describe_judge(name: str, settings: JudgeSettings) -> str:
-    """Return a judge's name with the flags that its scores depend on, as a file of scores has it."""
-    told = settings.model_dump(include={"prompt", "num_samples", "temperature"}, exclude_defaults=True)
+    """Return a judge's name with the flags that its scores depend on, as in a file of scores."""
+    flags = settings.model_dump(include={"prompt", "num_samples", "temperature"}, exclude_defaults=True)
     if settings.options and (options := settings.request_options.describe_sampling()):
-        told["options"] = options
-    return " ".join([name, *(f"{judge_flag(field)} {value}" for field, value in told.items())])
+        flags["options"] = options
+    return " ".join([name, *(f"{judge_flag(field)} {value}" for field, value in flags.items())])

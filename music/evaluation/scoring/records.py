@@ -1,7 +1,7 @@
-"""The lines of a file of scores: a header, then the scores of an item each."""
+"""The lines of a file of scores: a header, then one line for each item."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -19,31 +19,31 @@ _PACKAGES = ("music-rm", "torch", "transformers")
 _SHOWN_IDS = 3
 
 
-class Named(Protocol):
-    """Whatever gives scores, as a file of scores names it; see `ScoredModel` for what the parts mean."""
+class Scorer(Protocol):
+    """A model or judge, as a file of scores identifies it; `ScoredModel` explains the properties."""
 
     @property
     def name(self) -> str:
-        """As the user named it."""
+        """The name that the user gave."""
         ...
 
     @property
     def description(self) -> str:
-        """For people."""
+        """A description for people."""
         ...
 
     @property
     def fingerprint(self) -> str | None:
-        """What tells its scores from others'."""
+        """What distinguishes its scores from those of others."""
         ...
 
 
 class UnscoredError(InvalidInputError):
-    """Completions have no score, and the figures would be of fewer items than the benchmark has."""
+    """Completions have no score, so the figures would be of fewer items than the benchmark has."""
 
 
 class ScoresHeader(BaseModel):
-    """Whose scores of what a file holds."""
+    """The header of a file of scores: the model and the items."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -51,49 +51,49 @@ class ScoresHeader(BaseModel):
     version: Literal[1] = 1
     benchmark: str
     items: str
-    """A hash of the items: of their ids and completions, in order."""
+    """A hash of the ids and completions of the items, in order."""
     num_items: int
     model: str
-    """As the user named it."""
+    """The name that the user gave."""
     description: str
     fingerprint: str | None
     """See `ScoredModel`."""
     versions: dict[str, str]
-    """Of the packages that the scores were taken with."""
+    """The versions of the packages that computed the scores."""
 
     @classmethod
-    def of(cls, items: ItemSet, scored_model: Named) -> Self:
-        """Return the header of a model's scores of an item set."""
+    def of(cls, items: ItemSet, scorer: Scorer) -> Self:
+        """Return the header of the file of a scorer's scores of an item set."""
         return cls(
             benchmark=items.benchmark,
             items=hash_items(items.items),
             num_items=len(items.items),
-            model=scored_model.name,
-            description=scored_model.description,
-            fingerprint=scored_model.fingerprint,
+            model=scorer.name,
+            description=scorer.description,
+            fingerprint=scorer.fingerprint,
             versions={package: version(package) for package in _PACKAGES},
         )
 
 
 class ItemScores(BaseModel):
-    """The scores of an item, one for each completion."""
+    """The scores of an item's completions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     id: str
     scores: tuple[float | None, ...]
-    """None where a completion has none."""
+    """One score for each completion; None for a completion without one."""
     problem: str | None = None
     """Why a completion has no score, in a word or two."""
     detail: str = ""
-    """The same in the words of a server."""
+    """The message of the server, if it refused the completion."""
     num_truncated: int = 0
-    """Completions of which the score does not see the oldest exchanges."""
+    """The number of completions that were scored without their oldest exchanges."""
 
     @model_validator(mode="after")
     def _missing_only_with_a_problem(self) -> Self:
         if (None in self.scores) != (self.problem is not None):
-            raise ValueError("expected a problem where a score is missing, and there alone")
+            raise ValueError("expected a problem where a score is missing, and only there")
         return self
 
 
@@ -102,10 +102,10 @@ class ScoreSet:
     """A model's scores of all items of a set.
 
     Attributes:
-        header: Whose, and of what.
-        rows: By the id of an item.
-        seconds: What scoring took, without rows of an earlier run.
-        judge: How far the scores can be trusted, where they are a judge's.
+        header: The model and the items.
+        rows: The scores by item id.
+        seconds: The time that scoring took, without the rows of an earlier run.
+        judge: The reliability of the scores, if a judge gave them.
     """
 
     header: ScoresHeader
@@ -114,37 +114,33 @@ class ScoreSet:
     judge: JudgeReport | None = None
 
     def of(self, items: Iterable[Item]) -> Scores:
-        """Return the scores of items of which every completion has one."""
-        return {item.id: _complete(self.rows[item.id].scores) for item in items}
+        """Return the scores of items whose completions all have one."""
+        return {item.id: [each for each in self.rows[item.id].scores if each is not None] for item in items}
 
 
 _REMEDIES = {
     "over_long": "raise the model's max_length if it allows, or ",
     "reward_token_missing": "strip trailing newlines from the replies, or ",
 }
-"""What else helps against a problem."""
+"""Further fixes for some problems."""
 
 
 def require_scored(rows: Iterable[ItemScores]) -> None:
-    """Refuse items of which a completion has no score.
+    """Refuse items with a completion that has no score.
 
     Raises:
-        UnscoredError: There are some.
+        UnscoredError: There is such an item.
     """
     missing = [row for row in rows if row.problem is not None]
     if missing:
         counts = ", ".join(f"{problem} {num}" for problem, num in Counter(row.problem for row in missing).items())
         ids = ", ".join(row.id for row in missing[:_SHOWN_IDS]) + (", ..." if len(missing) > _SHOWN_IDS else "")
         remedies = "".join(_REMEDIES.get(str(problem), "") for problem in dict.fromkeys(row.problem for row in missing))
-        said = f" ({missing[0].detail})" if missing[0].detail else ""
+        detail = f" ({missing[0].detail})" if missing[0].detail else ""
         raise UnscoredError(
-            f"expected scores of all items, got none for a completion of {len(missing)} ({counts}): {ids}{said}; "
+            f"expected scores of all items, got none for a completion of {len(missing)} ({counts}): {ids}{detail}; "
             f"{remedies}pass --no-strict to have such items counted and left out"
         )
-
-
-def _complete(scores: Sequence[float | None]) -> list[float]:
-    return [score for score in scores if score is not None]
 
 
 def hash_items(items: Iterable[Item]) -> str:

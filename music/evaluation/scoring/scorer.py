@@ -1,6 +1,6 @@
-"""Items to scores: each conversation is scored once, and its score is on the disk before the next ones are computed.
+"""`score_items` scores the items of a benchmark, each conversation once, and writes scores to disk chunk by chunk.
 
-`ScoredModel` is what gives the scores; `load_scored_model` loads one by name.
+`ScoredModel` is the model that gives the scores; `load_scored_model` loads one by name.
 """
 
 import math
@@ -24,19 +24,20 @@ from music.reward.tokens.contract import Scored
 __all__ = ["ScoredModel", "load_scored_model", "plan_chunks", "score_items"]
 
 CHUNK_CHARACTERS = 1 << 17
-"""About 30 thousand tokens: several rows of any device, and seconds of work that a crash can cost."""
+"""About 30,000 tokens: several batches on any device, but only seconds of work to lose in a crash."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredModel:
-    """A reward that is evaluated.
+    """A reward to be evaluated.
 
     Attributes:
-        name: As the user named it.
-        reward: Gives the scores.
-        description: Architecture, device and the like, for people; empty for a baseline.
-        fingerprint: Changes whenever the scores may; of a model behind a server, its name there. None for what is no
-            model, such as `length`: its scores cost nothing, so those of an earlier run are never used again.
+        name: The name that the user gave.
+        reward: The function that gives the scores.
+        description: Architecture, device and so on, for people; empty for a baseline.
+        fingerprint: A text that changes whenever the scores may change. For a model behind a server it is the model's
+            name there. None for a reward that is no model, such as `length`: its scores cost nothing, so those of an
+            earlier run are never reused.
     """
 
     name: str
@@ -57,7 +58,7 @@ def load_scored_model(name: str) -> ScoredModel:
         'length'
     """
     reward = load_reward(name)
-    server = getattr(reward, "name", None)  # a model behind a server is known by its name alone
+    server = getattr(reward, "name", None)  # the name is all that is known of a model behind a server
     return ScoredModel(
         name=name,
         reward=reward,
@@ -77,7 +78,7 @@ class _Outcome(NamedTuple):
 
 @runtime_checkable
 class _ExplainingReward(Protocol):
-    """A reward that says why a conversation has no score; `RewardModel` is one."""
+    """A reward that explains why a conversation has no score; `RewardModel` is one."""
 
     def score_each(self, conversations: Sequence[Conversation]) -> list[Scored]: ...
 
@@ -93,16 +94,16 @@ def score_items(
     """Score all completions of an item set.
 
     Args:
-        items: What to score.
-        scored_model: Who scores.
-        path: File of scores (see `ScoreStore`); items that it holds are not scored again. Without it, nothing is kept.
-        strict: Whether a completion without a score is an error, as soon as it is met; otherwise its item's row says
-            why.
-        on_scored: Called with how many more items are scored, those of an earlier run included.
+        items: The items to score.
+        scored_model: The model that scores them.
+        path: The file of scores (see `ScoreStore`); items that it holds are not scored again. None to write no file.
+        strict: Whether the first completion without a score is an error. Otherwise the row of its item gives the
+            reason.
+        on_scored: Called with the number of newly scored items; first with the number from an earlier run.
 
     Raises:
-        InvalidInputError: A completion does not end with the assistant, a score is no finite number, or the file is not
-            of this model and these items.
+        InvalidInputError: A completion does not end with the assistant, a score is not a finite number, or the file is
+            of another model or of other items.
         UnscoredError: A completion has no score, and `strict`.
 
     Example:
@@ -149,7 +150,7 @@ def _require_replies(items: ItemSet) -> None:
 def _score_chunk(
     chunk: Sequence[Item], scored_model: ScoredModel, known: dict[Conversation, _Outcome]
 ) -> list[ItemScores]:
-    """Score the conversations of some items that are not known yet, and remember them."""
+    """Return the rows of some items; scores are taken from `known` where it has them, and added to it."""
     needed = dict.fromkeys(completion for item in chunk for completion in item.completions)
     unknown = [conversation for conversation in needed if conversation not in known]
     known.update(zip(unknown, _outcomes(scored_model.reward, unknown), strict=True))
@@ -189,19 +190,24 @@ def _row(item: Item, outcomes: Sequence[_Outcome], model: str) -> ItemScores:
 
 
 def plan_chunks(items: Iterable[Item], max_characters: int = CHUNK_CHARACTERS) -> Iterator[list[Item]]:
-    """Yield all items in chunks that are scored in one call each.
+    """Yield all items in chunks, each to be scored in one call.
 
-    Items whose conversations open alike are neighbours, so that what they share is computed once. The longest are
-    first, so that a conversation that is too long, or a memory that is too small, shows at once.
+    Items whose conversations begin alike are neighbours, so that what they share is computed once. The longest come
+    first, so that a conversation that is too long, or too little memory, is found out at once.
 
     Args:
-        items: An item is never split.
-        max_characters: About the most characters of a chunk, completions counted whole.
+        items: The items; an item is never split.
+        max_characters: The approximate maximum number of characters of a chunk, counting each completion in full.
     """
     families: defaultdict[tuple[str, ...], list[Item]] = defaultdict(list)
     for item in items:
-        families[_opening(item.completions[0])].append(item)
-    by_length = sorted(families.values(), key=lambda family: max(map(_longest, family)), reverse=True)
+        opening = takewhile(lambda message: message.role != "assistant", item.completions[0].messages)
+        families[tuple(message.content for message in opening)].append(item)
+
+    def longest(family: Sequence[Item]) -> int:
+        return max(_num_characters(completion) for item in family for completion in item.completions)
+
+    by_length = sorted(families.values(), key=longest, reverse=True)
     chunk: list[Item] = []
     room = max_characters
     for item in chain.from_iterable(by_length):
@@ -215,14 +221,5 @@ def plan_chunks(items: Iterable[Item], max_characters: int = CHUNK_CHARACTERS) -
         yield chunk
 
 
-def _opening(conversation: Conversation) -> tuple[str, ...]:
-    """Return the messages before the assistant's first one."""
-    return tuple(m.content for m in takewhile(lambda m: m.role != "assistant", conversation.messages))
-
-
 def _num_characters(conversation: Conversation) -> int:
     return sum(len(message.content) for message in conversation.messages)
-
-
-def _longest(item: Item) -> int:
-    return max(map(_num_characters, item.completions))

@@ -1,7 +1,7 @@
-"""`ScoreStore`: the file of scores, one JSON line for each item behind a header.
+"""`ScoreStore`, the file of scores: a header, then one JSON line for each item.
 
-Rows are on the disk before the next ones are computed. A killed run resumes after the last whole line. A file
-belongs to one model and one set of items; no other's rows are ever added to it or read from it.
+Rows are on disk before the next ones are computed. A killed run resumes after the last whole line. A file belongs to
+one model and one set of items; the rows of others are never added to it or read from it.
 """
 
 import os
@@ -20,7 +20,7 @@ __all__ = ["ScoreStore", "read_scores"]
 
 
 class ScoreStore:
-    """A file of scores that is being written."""
+    """A file of scores, open for writing."""
 
     def __init__(self, path: Path, rows: dict[str, ItemScores]) -> None:
         self._path = path
@@ -28,12 +28,12 @@ class ScoreStore:
 
     @classmethod
     def open(cls, path: Path, header: ScoresHeader, items: ItemSet) -> Self:
-        """Begin a file, or continue an existing one; an incomplete last line is cut off.
+        """Start a file, or continue an existing one; an incomplete last line is cut off.
 
-        A file of a reward without a fingerprint is begun anew.
+        The file of a reward without a fingerprint is started anew.
 
         Raises:
-            InvalidInputError: The file is of another model, benchmark or set of items, or is no file of scores.
+            InvalidInputError: The file is of another model, benchmark or set of items, or is not a file of scores.
         """
         content = _whole_lines(path) if path.exists() else b""
         if content:
@@ -49,14 +49,14 @@ class ScoreStore:
 
     @property
     def rows(self) -> Mapping[str, ItemScores]:
-        """By the id of an item; those of an earlier run included."""
+        """The rows by item id, those of an earlier run included."""
         return self._rows
 
     def append(self, rows: Sequence[ItemScores]) -> None:
-        """Write rows, on disk when this returns.
+        """Write rows; they are on disk when this returns.
 
         Raises:
-            MusicError: They could not be written; the file is as it was.
+            MusicError: They could not be written; the file is unchanged.
         """
         lines = "".join(row.model_dump_json(exclude_defaults=True) + "\n" for row in rows)
         append_to_file(self._path, lines.encode())
@@ -64,10 +64,10 @@ class ScoreStore:
 
 
 def read_scores(path: Path, items: ItemSet) -> ScoreSet:
-    """Read the scores of all items of a set, of whichever model.
+    """Read the scores of all items of a set, whatever model gave them.
 
     Raises:
-        InvalidInputError: The file is no file of scores, is of other items, or lacks some of them.
+        InvalidInputError: The file is not a file of scores, is of other items, or lacks some of them.
 
     Example:
         >>> from pathlib import Path
@@ -84,19 +84,19 @@ def read_scores(path: Path, items: ItemSet) -> ScoreSet:
         True
     """
     if not path.is_file():
-        raise InvalidInputError(f"{path}: expected a file of scores, found none there")
+        raise InvalidInputError(f"{path}: expected a file of scores; there is no such file")
     header, rows = _parse(path, _whole_lines(path))
     _require_of(path, header, rows, items)
     if missing := [item.id for item in items.items if item.id not in rows]:
         raise InvalidInputError(
-            f"{path}: expected scores of {len(items.items)} items, got {len(rows)}, none of {missing[0]!r} for "
-            f"example: its run was cut short; run it again to its end, with --model {header.model}"
+            f"{path}: expected scores of {len(items.items)} items, got {len(rows)}; for example, {missing[0]!r} is "
+            f"missing. Its run was interrupted; finish it with --model {header.model}"
         )
     return ScoreSet(header=header, rows=rows)
 
 
 def _whole_lines(path: Path) -> bytes:
-    """Return what a file holds up to its last line break: what follows was being written when the run was killed."""
+    """Return a file's content up to the last line break; the rest was being written when the run was killed."""
     content = path.read_bytes()
     return content[: content.rfind(b"\n") + 1]
 
@@ -125,20 +125,20 @@ def _row(place: str, line: bytes) -> ItemScores:
     except ValidationError as error:
         if b'"music.scores"' in line:
             raise InvalidInputError(
-                f"{place}: expected the scores of an item, got the header of another file: scores of two runs are not "
-                "to be joined; give each its own file"
+                f"{place}: expected the scores of an item, got the header of another file. Keep the scores of two runs "
+                "in two files"
             ) from error
         raise InvalidInputError(f"{place}: expected the scores of an item: {_fault(error)}") from error
 
 
 def _fault(error: ValidationError) -> str:
-    """Return the first thing that is wrong, with its field."""
+    """Return the first fault, with its field."""
     first = error.errors()[0]
     return f"{'.'.join(map(str, first['loc'])) or 'line'}: {first['msg']}"
 
 
 def _require_same_model(path: Path, found: ScoresHeader, expected: ScoresHeader) -> None:
-    """Refuse to add to another model's scores. A model may have moved, so its name counts only if there is no more."""
+    """Refuse another model's scores. Names count only where there is no fingerprint: a model may have been moved."""
     ours, theirs = ((each.fingerprint or each.model) for each in (expected, found))
     if ours != theirs:
         raise InvalidInputError(
@@ -152,13 +152,13 @@ def _short(fingerprint: str) -> str:
 
 
 def _require_of(path: Path, header: ScoresHeader, rows: Mapping[str, ItemScores], items: ItemSet) -> None:
-    """Refuse scores of other items, and rows that do not fit theirs."""
+    """Refuse scores of other items, and rows with a wrong number of scores."""
     if header.benchmark != items.benchmark:
         raise InvalidInputError(f"{path}: expected scores of {items.benchmark}, got scores of {header.benchmark}")
     if header.items != hash_items(items.items):
         raise InvalidInputError(
             f"{path}: expected scores of these {len(items.items)} items, got scores of {header.num_items} others (ids "
-            "or texts differ); give the files and the --limit that it was made with, or another --out"
+            "or texts differ); pass the files and the --limit that it was made with, or another --out"
         )
     sizes = {item.id: len(item.completions) for item in items.items}
     for row in rows.values():

@@ -83,7 +83,7 @@ def row(id_, reply="Good."):
 
 
 def test_an_id_that_stands_twice_is_refused(read):
-    with pytest.raises(InvalidInputError, match=r"rows.jsonl, line 2: expected an id of its own, got 'a', which rows"):
+    with pytest.raises(InvalidInputError, match=r"rows.jsonl, line 2: expected a unique id, got 'a', which rows"):
         read("rewardbench", [row("a") | {"subset": "donotanswer"}] * 2)
 
 

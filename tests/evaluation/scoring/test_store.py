@@ -115,7 +115,9 @@ def test_other_items_are_refused(items, kept, path, make_items, make_scored_mode
 
 def test_scores_of_a_run_that_was_cut_short_are_no_benchmark(items, kept, path):
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(InvalidInputError, match=r"expected scores of 4 items, got 3, none of 'fruit/\d'.*cut short"):
+    with pytest.raises(
+        InvalidInputError, match=r"expected scores of 4 items, got 3; for example, 'fruit/\d' is missing.*interrupted"
+    ):
         read_scores(path, items)
 
 
@@ -149,5 +151,5 @@ def test_what_is_no_file_of_scores_is_said(items, path, make_scored_model):
     for use in (lambda: read_scores(path, items), lambda: score_items(items, make_scored_model(), path)):
         with pytest.raises(InvalidInputError, match="line 1: expected the header of a file of scores: benchmark: "):
             use()
-    with pytest.raises(InvalidInputError, match="expected a file of scores, found none there"):
+    with pytest.raises(InvalidInputError, match="expected a file of scores; there is no such file"):
         read_scores(path.with_name("none.jsonl"), items)
