@@ -1,8 +1,8 @@
 """Agents: simulators of conversations, as LangGraph graphs over any chat model.
 
 - `roles`: the user and the assistant; `personas`: personas of users; `contrasts`: how rejected turns are made worse.
-- `graph`: the pair graph (paper, Algorithm 1); `seeds`: its seed contexts; `pair_simulator`: one pair, from its index to
-  its outcome; `simulation`: many pairs, asynchronously; `quality`: gates, judges and diagnostics.
+- `graph`: the pair graph (paper, Algorithm 1); `seeds`: its seed contexts; `pair_simulator`: one pair, by its index;
+  `simulation`: many pairs, asynchronously; `quality`: gates, judges and diagnostics.
 - `failures`: failed pairs as data, with remedies; `stall_detection`: when failures stop a run.
 - `config`, `run_config`: settings of a run; `run`: a simulation on disk; `output`: its files; `progress`: live counts;
   `scaleout`: one run with many workers; `defects`: pairs with an error at one turn.

@@ -55,10 +55,10 @@ class RunReport(BaseModel):
     failures: dict[str, int]
     """Dropped pairs by reason."""
     retries: dict[str, int]
-    """Unusable replies that were requested again, in pairs simulated to their end, by `role:reason`."""
+    """Unusable replies that were requested again, in completed simulations of pairs, by `role:reason`."""
     replies: dict[str, dict[str, int]] = {}
-    """By role, the paid replies of all sessions that held `thinking` or a `control_token`, or lost a `role_header` or an
-    `end_mark`."""
+    """By role, paid replies of all sessions: with `thinking` or a `control_token`, or without a `role_header` or an
+    `end_mark` that was removed."""
     judge: JudgeFigures | None = None
     """Counts of the judgements; None for a run without a judge."""
     spending: Spending
