@@ -1,1 +1,1 @@
-"""Speed and memory, each figure paired with its baseline in one run."""
+"""Benchmarks of speed and memory; every figure has its baseline from the same run."""

@@ -1,10 +1,10 @@
-"""A reward model over whole runs of Best-of-N on the CPU: `python -m benchmarks.best_of_n [--quick]`.
+"""Reward-model scoring in whole runs of Best-of-N on the CPU: `python -m benchmarks.best_of_n [--quick]`.
 
-Prints Markdown. First the starting reward model and the sandbox's seeds: tokens that it computes in a run, over those
-of an ideal that computes each beginning of a conversation once, and its CPU seconds, tokenizing included: without a
-cache, with one, and with a `RewardSession` for each conversation. Then random models and conversations with histories,
-scored as `greedy` does, or as an environment with rewards per turn does. All run in turns on the same tokens and in one
-process; a cache is new in each round.
+Prints Markdown. The first table has the starting reward model and the sandbox's seeds: the tokens that a run computes,
+divided by those of an ideal that computes each prefix of a conversation once, and its CPU seconds with tokenizing. The
+run is measured without a cache, with a cache, and with a `RewardSession` for each conversation. The second table has
+random models and conversations with histories, scored as in `greedy` or as in an environment with rewards per turn. All
+ways alternate on the same tokens in one process, with a new cache in each round.
 """
 
 import argparse
@@ -96,7 +96,7 @@ def render_histories(families: Sequence[str], num_rounds: int) -> Iterator[str]:
 def rows(
     name: str, ways: Mapping[str, Callable[[], object]], ideal: int, embeddings: torch.nn.Module, num_rounds: int
 ) -> Iterator[str]:
-    """Yield a row for each way."""
+    """Yield a row for each way to score."""
     counts: list[int] = []
     hook = embeddings.register_forward_pre_hook(lambda _, inputs: counts.append(inputs[0].numel()))
     num_tokens = {}
@@ -131,24 +131,24 @@ def record(model: RewardModel, strategy: Strategy, num_seeds: int) -> list[list[
 
 
 def num_distinct(scorings: Scorings) -> int:
-    """Return how many beginnings of sequences differ: for each, a token must be computed."""
+    """Return the number of distinct prefixes of sequences; each needs one computed token."""
     whole = {tuple(sequence.ids) for scoring in scorings for sequence in scoring}
     return len({ids[:end] for ids in whole for end in range(1, len(ids) + 1)})
 
 
 def score_all(model: RewardModel, asked: Sequence[Sequence[Conversation]]) -> None:
-    """Score what a run asked for."""
+    """Score the conversations of a run."""
     for conversations in asked:
         model.score(conversations)
 
 
 def score_cached(model: RewardModel, asked: Sequence[Sequence[Conversation]]) -> None:
-    """Score the same with a cache that holds nothing yet."""
+    """Score the same with a new cache."""
     score_all(model.with_prefix_cache(), asked)
 
 
 def score_in_sessions(model: RewardModel, asked: Sequence[Sequence[Conversation]]) -> None:
-    """Score the same, each conversation's candidates by themselves."""
+    """Score the same, with a session for each conversation."""
     by_seed = [[list(pool) for _, pool in groupby(turn, lambda c: c.messages[:-1])] for turn in asked]
     for pools in zip(*by_seed, strict=True):
         session = model.session(Conversation(messages=pools[0][0].messages[:-1]))
@@ -160,7 +160,7 @@ def score_in_sessions(model: RewardModel, asked: Sequence[Sequence[Conversation]
 
 
 def grow(num_tokens: int, number: int, num_turns: int, num_conversations: int = 4) -> list[list[TokenSequence]]:
-    """Return the scorings of conversations that go on from one of so many candidates, turn by turn."""
+    """Return the scorings of conversations that continue from one of several candidates, turn by turn."""
     rng = random.Random(0)
     histories, scorings = [draw_ids(rng, num_tokens) for _ in range(num_conversations)], []
     for _ in range(num_turns):
@@ -171,7 +171,7 @@ def grow(num_tokens: int, number: int, num_turns: int, num_conversations: int = 
 
 
 def score_grown(scorer: PackedScorer, scorings: Scorings, max_cached_tokens: int) -> None:
-    """Score what a run would ask for."""
+    """Score the conversations that a run would score."""
     sequences = make_sequence_scorer(scorer, max_cached_tokens)
     for scoring in scorings:
         sequences.rewards(scoring)

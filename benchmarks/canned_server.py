@@ -1,7 +1,7 @@
-"""A chat endpoint that costs its machine next to nothing, to measure clients against.
+"""A chat endpoint that takes almost no CPU, to measure clients.
 
-It understands as much HTTP as it takes to find the end of a request, and answers any with a chat completion that is
-ready but for a number, after so many seconds. Users' messages must differ, hence the number.
+It parses only enough HTTP to find the end of a request. It answers every request after a fixed time with a prepared
+chat completion that differs only in a number, as users' messages must differ.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 @contextmanager
 def canned_server(seconds: float) -> Iterator[str]:
-    """Run the server in a process of its own for as long as the block lasts; yield its base URL."""
+    """Run the server in its own process during the block; yield its base URL."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=serve, args=(seconds, sender), daemon=True)
@@ -37,7 +37,7 @@ def canned_server(seconds: float) -> Iterator[str]:
 
 
 def serve(seconds: float, sender: "Connection[int, int]") -> None:
-    """Serve until terminated; the port is sent first."""
+    """Serve until terminated; send the port first."""
     uvloop.run(_serve(seconds, sender))
 
 
@@ -45,9 +45,9 @@ class CannedReplies(asyncio.Protocol):
     """One connection.
 
     Args:
-        answer: A whole HTTP answer, with `NUM_MARK` where the number goes.
-        numbers: Shared by all connections.
-        seconds: From a request to its answer.
+        answer: A whole HTTP response, with `NUM_MARK` in place of the number.
+        numbers: The numbers, shared by all connections.
+        seconds: Time from a request to its response.
     """
 
     def __init__(self, answer: bytes, numbers: Iterator[int], seconds: float) -> None:
@@ -56,11 +56,11 @@ class CannedReplies(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection."""
+        """Store the connection."""
         self._transport = cast(asyncio.WriteTransport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Answer, later, once the request is whole."""
+        """Answer after the delay, once the request is complete."""
         self._received += data
         head, blank, body = self._received.partition(b"\r\n\r\n")
         length = LENGTH.search(head)
@@ -80,7 +80,7 @@ async def _serve(seconds: float, sender: "Connection[int, int]") -> None:
 
 
 def _answer() -> bytes:
-    """Return what answers every request."""
+    """Return the response to every request."""
     message = {"role": "assistant", "content": f"And what would you say to point {NUM_MARK.decode()}?"}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     usage = {"prompt_tokens": 300, "completion_tokens": 10, "total_tokens": 310}

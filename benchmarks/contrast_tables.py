@@ -14,7 +14,7 @@ ALL_GROUPS = ERROR_GROUPS | {"recollection": (ErrorKind.RECOLLECTION,)}
 
 @dataclass(frozen=True, slots=True)
 class PairFigures:
-    """What an arm's training pairs are like: one value for each pair."""
+    """Properties of an arm's training pairs, one value per pair."""
 
     num_calls: list[float]
     oracle_agrees: list[float]
@@ -27,11 +27,11 @@ class Result:
     """One arm of one seed.
 
     Attributes:
-        margins: Reward of the flawless side less that of its twin, by group and turn (from 0).
+        margins: Reward of the flawless side minus the reward of the side with the error, by group and turn (from 0).
         single_turn: The same for single-turn pairs.
         grades: Oracle grade of the conversation selected from each pool.
-        pairs: Of the training pairs; None where nothing was trained.
-        seconds: Of simulation, training and measuring.
+        pairs: Properties of the training pairs; None without training.
+        seconds: Duration of simulation, training and measuring.
     """
 
     arm: str
@@ -43,11 +43,11 @@ class Result:
 
 
 def print_tables(by_arm: Mapping[str, Sequence[Result]], paper: str, num_turns: int) -> None:
-    """Print what was measured of the models, and of their training pairs.
+    """Print the measures of the models and of their training pairs.
 
     Args:
         by_arm: The results of each arm, one for each seed.
-        paper: The arm that the others are compared with.
+        paper: The arm with which the others are compared.
         num_turns: Turns of the test conversations.
     """
     last = num_turns - 1
@@ -83,12 +83,12 @@ def _hits(results: Sequence[Result], group: str, turns: range) -> str:
 
 
 def show_accuracy(margins: Sequence[float]) -> str:
-    """Return how many margins are above zero."""
+    """Return the share of margins above zero."""
     return show(accuracy(margins, [0.0] * len(margins)))
 
 
 def show(estimate: Estimate, digits: int = 2, sign: str = "") -> str:
-    """Return a figure with its interval, in few characters; `sign` is + where positive ones are to say so."""
+    """Return a figure with its interval as a short text; `sign` is + to write the sign of positive figures."""
     value, low, high = (f"{number:{sign}.{digits}f}" for number in (estimate.value, estimate.low, estimate.high))
     return f"{value} [{low}, {high}]"
 

@@ -1,13 +1,13 @@
 """What each contrast teaches a reward model: `python -m benchmarks.contrasts --quick`.
 
-Each arm trains the shipped starting model, with the demo's recipe and sizes, on the same base pairs and on pairs that
-one contrast, or one mixture, was simulated for; all arms share their seed contexts, users and test sets. Printed as
-Markdown, with 95 % intervals:
+Each arm trains the shipped starting model, with the demo's recipe and sizes, on the same base pairs and on simulated
+pairs of one contrast or one mixture. All arms share their seed contexts, users and test sets. Prints Markdown with 95 %
+intervals:
 
-- how often a model ranks a flawless conversation above its twin with one error, by group of errors, for errors before
-  the last turn and in it; accuracy on single turns; the oracle's grade of what it selects among 8 conversations;
-- of the training pairs: how often the oracle agrees with the label, what the hop shortcut gets (fewer changes of topic
-  and aspect between replies win, blind to the user; a tie counts half), and how much longer the chosen replies are.
+- models: how often a model ranks a flawless conversation above the same one with an error, by group of errors, before
+  the last turn and in it; accuracy on single turns; the oracle's grade of the selected conversation among 8;
+- training pairs: how often the oracle agrees with the label, the accuracy of the hop shortcut (fewer changes of topic
+  and aspect between replies win, without reading the user; a tie counts half), and how much longer chosen replies are.
 
 The intervals cover the test sets, not the draw of the training pairs or weights: `--seeds 0 1` pools two runs.
 """
@@ -91,7 +91,7 @@ def main() -> None:
 
 
 def draw_sets(sizes: DemoSizes, seed: int) -> TestSets:
-    """Draw the demo's test sets, and defects of recollection with them."""
+    """Draw the demo's test sets and defects of recollection."""
     sets = draw_test_sets(sizes, seed)
     recalls = {
         ("recollection", turn): draw_defects(
@@ -121,7 +121,7 @@ def run_arm(arm: str, sizes: DemoSizes, seed: int, sets: TestSets) -> Result:
 
 
 async def simulated(arm: str, sizes: DemoSizes, seed: int) -> list[ContrastivePair]:
-    """Simulate an arm's pairs, as `music simulate` does but without a server between."""
+    """Simulate an arm's pairs as `music simulate` does, but without a server."""
     model = SandboxModel("good", seed)
     models = {"contrast": model, "weaker": SandboxModel("weak", seed)}
     roles = RoleSet(user=UserRole(model), assistant=AssistantRole(model), models=models)
@@ -149,7 +149,7 @@ def pair_figures(pairs: Sequence[ContrastivePair]) -> PairFigures:
 
 
 def num_hops(conversation: Conversation) -> int:
-    """Count how often topic or aspect change from one reply with tips to the next."""
+    """Count the changes of topic or aspect from one reply with tips to the next."""
     replies = [read_reply(m.content).tips for m in conversation.messages if m.role == "assistant"]
     tips = [items[0] for items in replies if items]
     return sum((a.topic != b.topic) + (a.aspect != b.aspect) for a, b in pairwise(tips))
@@ -167,7 +167,7 @@ def _num_words(conversation: Conversation, num_seed_messages: int) -> int:
 
 
 def _prefers(first: float, second: float) -> float:
-    """Return 1 if the first is higher, 0 if the second is, and a half for a tie."""
+    """Return 1 if the first is higher, 0 if the second is, and 0.5 for a tie."""
     return 0.5 if first == second else float(first > second)
 
 

@@ -1,13 +1,14 @@
 """How fast many chat environments step: `python -m benchmarks.envs [--quick]`.
 
-Prints a Markdown report: steps per second of `ChatVectorEnv` with 256 conversations whose users take 200 ms, in this
-process (an asyncio sleep) and over HTTP, beside the ideal and beside Gymnasium's `SyncVectorEnv` over the same; and the
-CPU that a step costs where the user takes no time. Over HTTP there is a third baseline: the same requests by hand, in
-step. The server of canned replies costs next to nothing; the sandbox's writes every reply, on the same cores.
+Prints a Markdown report: steps per second of `ChatVectorEnv` with 256 conversations and users that take 200 ms, in this
+process (an asyncio sleep) and over HTTP. It is compared with the ideal and with Gymnasium's `SyncVectorEnv` of the same
+environments. A second table has the CPU time of a step if the user takes no time. Over HTTP there is a third baseline:
+the same requests by hand, in step. The server of canned replies takes almost no CPU; the sandbox's server writes every
+reply, on the same cores.
 
-A step is one reply in one conversation. Every step here has exactly one call to the user: it is the same one again
-and again, gone back to by snapshots, neither the first nor the last of its episode. The ideal is therefore
-conversations divided by latency. Client and server share this machine's cores; the contenders run by turns.
+A step is one reply in one conversation, with exactly one call to the user. Snapshots repeat the same step, which is
+neither the first nor the last of its episode. So the ideal is the number of conversations divided by the latency.
+Client and server share this machine's cores; the contenders alternate.
 """
 
 import argparse
@@ -46,11 +47,11 @@ REPLY = "Start with a spade, a fork and a pair of gloves; buy the rest once you 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """What came of stepping.
+    """The speed of stepping.
 
     Attributes:
-        per_second: Steps, all conversations together.
-        cpu_ms: CPU of this process for a step, in milliseconds.
+        per_second: Steps per second of all conversations together.
+        cpu_ms: CPU time of this process per step, in milliseconds.
     """
 
     per_second: float
@@ -72,18 +73,18 @@ class Clock:
         self._cpu += time.process_time() - cpu
 
     def pace(self, num_steps: int) -> Pace:
-        """Return the pace of so many steps."""
+        """Return the speed of some steps."""
         return Pace(per_second=num_steps / self._seconds, cpu_ms=1000 * self._cpu / num_steps)
 
 
 class SleepingUser:
-    """A user in this process who takes so many seconds."""
+    """A user in this process who answers after a fixed time."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
 
     async def __call__(self, view: RoleView) -> RoleTurn:
-        """Say something, later."""
+        """Return a message after the delay."""
         if self._seconds:
             await asyncio.sleep(self._seconds)
         return RoleTurn(text=f"And what would you say to point {view.turn}?", usage=Usage(1, 100, 10))
@@ -101,7 +102,7 @@ def main() -> None:
 
 
 def head() -> Iterator[str]:
-    """Say what it ran on."""
+    """Return the description of the run."""
     yield f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     load = f"load average {os.getloadavg()[0]:.1f} at the start" if hasattr(os, "getloadavg") else "load not known"
     yield f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}; {load}"
@@ -123,7 +124,7 @@ def render_latency(num_steps: int, num_serial: int, num_rounds: int) -> Iterator
 
 
 def rows(name: str, user: Any, url: str | None, num_steps: int, num_serial: int, num_rounds: int) -> Iterator[str]:
-    """Measure all contenders over one user and return a row for each; by hand only where there is a URL."""
+    """Measure all contenders with one user and return a row for each; requests by hand only with a URL."""
     ours, plain = list[Pace](), list[Pace]()
     for _ in range(num_rounds):
         ours.append(measure(ChatVectorEnv(NUM_ENVS, **arguments(user)), num_steps))
@@ -153,7 +154,7 @@ def median(paces: list[Pace]) -> float:
 
 
 def render_cpu(num_rounds: int) -> Iterator[str]:
-    """Return the CPU of a step whose user takes no time, by turns per episode and reward mode, as Markdown."""
+    """Return the CPU time of a step with an instant user, by turns per episode and reward mode, as Markdown."""
     yield "| user, 0 ms | reward | turns before | CPU per step ms (target 1) | SyncVectorEnv ms |"
     yield "|---|---|---|---|---|"
     for mode in ("terminal", "per_turn", "difference"):
@@ -168,17 +169,17 @@ def render_cpu(num_rounds: int) -> Iterator[str]:
 
 
 def arguments(user: Any, mode: str = "terminal") -> dict[str, Any]:
-    """Return what all environments take."""
+    """Return the arguments of all environments."""
     return {"user": user, "reward": "length", "reward_mode": mode, "seeds": SEEDS, "num_turns": 100}
 
 
 def serial_envs(num: int, user: Any, mode: str = "terminal") -> SyncVectorEnv[Any, Any]:
-    """Make Gymnasium's own vector environment over as many single ones."""
+    """Make Gymnasium's `SyncVectorEnv` of single environments."""
     return SyncVectorEnv([partial(ChatEnv, **arguments(user, mode))] * num)
 
 
 async def measure_plain(base_url: str, num_steps: int) -> Pace:
-    """Ask as many users by hand, all at once in each step."""
+    """Send the users' requests by hand, all at once in each step."""
     conversation = SEEDS[0].assistant(REPLY).user("And what would you say to that?").assistant(REPLY)
     messages = [{"role": m.role, "content": m.content} for m in render_user(conversation)]
     url, headers = f"{base_url}/chat/completions", {"Content-Type": "application/json"}
@@ -198,7 +199,7 @@ async def measure_plain(base_url: str, num_steps: int) -> Pace:
 
 
 def measure(envs: ChatVectorEnv | SyncVectorEnv[Any, Any], num_steps: int, num_turns: int = 1) -> Pace:
-    """Take the same step so many times, after so many turns, and close."""
+    """Repeat one step, after some turns, and close the environments."""
     actions = (REPLY,) * envs.num_envs
     envs.reset(seed=0)
     for _ in range(num_turns):

@@ -1,8 +1,8 @@
-"""What an evaluation costs beside the model: `python -m benchmarks.evaluation [--quick] [--files FILE...]`.
+"""The cost of an evaluation besides the model: `python -m benchmarks.evaluation [--quick] [--files FILE...]`.
 
-Prints Markdown: the time in which items are scored beside that of the forward passes in it, and beside the time
-without shared prefixes; then the time of every benchmark's figures. Without `--files` (of RM-Bench), items are random,
-with completions as long as RM-Bench's. Seconds are the CPU's.
+Prints Markdown: the time to score items, compared with the time of the forward passes in it and with the time without
+shared prefixes; then the time to compute the figures of every benchmark. Without `--files` (of RM-Bench), items are
+random, with completions as long as RM-Bench's. All times are CPU seconds.
 """
 
 import argparse
@@ -39,11 +39,11 @@ STYLES = (180, 1_500, 1_700)
 
 @dataclass(slots=True)
 class Forwards:
-    """What a model's forward passes came to.
+    """The cost of a model's forward passes.
 
     Attributes:
-        seconds: Of the CPU.
-        num_tokens: That were computed.
+        seconds: CPU seconds.
+        num_tokens: Computed tokens.
     """
 
     seconds: float = 0.0
@@ -74,13 +74,13 @@ class Forwards:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What scoring items costs.
+    """The cost of scoring items.
 
     Attributes:
-        num_tokens: Of all conversations, whole.
-        num_computed: Of them, those that go through the model.
-        overhead: The time of scoring over that of its forward passes: the median of the rounds.
-        timings: With and without shared prefixes.
+        num_tokens: Tokens of all conversations.
+        num_computed: Tokens that the model computes.
+        overhead: Time of scoring divided by the time of its forward passes, the median of the rounds.
+        timings: Timings with and without shared prefixes.
     """
 
     num_tokens: int
@@ -148,7 +148,7 @@ def render_scoring(item_sets: dict[str, ItemSet], num_rounds: int) -> Iterator[s
 
 
 def measure(items: ItemSet, tokens: ConversationTokenizer, num_rounds: int) -> Cost:
-    """Score items again and again, all completions together and each one apart."""
+    """Score items repeatedly, with all completions together and one by one."""
     classifier = make_classifier(FAMILIES[0])
     scored_model = ScoredModel(name="benchmark", reward=RewardModel(classifier, tokens, "cpu"))
     sets = [replace(items, items=tuple(_only(item, place) for item in items.items)) for place in range(2 * len(STYLES))]
@@ -177,7 +177,7 @@ def measure(items: ItemSet, tokens: ConversationTokenizer, num_rounds: int) -> C
 
 
 def render_figures(num_rows: int) -> Iterator[str]:
-    """Yield the table of the time that figures take."""
+    """Yield the table of the time to compute figures."""
     yield f"| figures of {num_rows:,} rows | scores | figures | s |"
     yield "|---|---|---|---|"
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Rows of every benchmark, schema-true and random, as many as are asked for."""
+"""Random rows of every benchmark, with the right schema, in any number."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ Fields = dict[str, Any]
 
 
 def draw_items(name: str, num: int) -> tuple[Benchmark, list[Item]]:
-    """Return a benchmark and the items of about so many of its rows."""
+    """Return a benchmark, and the items of about `num` rows of it."""
     benchmark, rng = load_benchmark(name), random.Random(0)
     rows = (Row(file, "row", number, fields) for number, (file, fields) in enumerate(_MAKERS[name](num, rng), start=1))
     return benchmark, [item for row in rows for item in benchmark.read(row)]
@@ -40,7 +40,7 @@ def _rewardbench(num: int, rng: random.Random) -> Iterator[tuple[str, Fields]]:
 
 
 def _rewardbench2(num: int, rng: random.Random) -> Iterator[tuple[str, Fields]]:
-    """Four fifths of the rows are of the plain subsets, a fifth are Ties."""
+    """Return rows of the plain subsets (four fifths) and of Ties (one fifth)."""
     plain = [subset for subset in rewardbench2.SUBSETS if subset != rewardbench2.TIES]
     wrong = ["no", "never", "not at all"]
     for n in range(num * 4 // 5):
@@ -68,7 +68,7 @@ def _judgebench(num: int, rng: random.Random) -> Iterator[tuple[str, Fields]]:
 
 
 def _rmb(num: int, rng: random.Random) -> Iterator[tuple[str, Fields]]:
-    """Half of the rows are pairs, half best-of-N."""
+    """Return pairs (one half) and best-of-N sets (the other half)."""
     for n in range(num):
         goal = rng.choice(["Helpfulness/Code/Debugging", "Harmlessness/S1", "Helpfulness/Chat/Casual"])
         prompt = [{"role": "user", "content": f"{_text(rng)} {n}"}]
@@ -81,7 +81,7 @@ def _rmb(num: int, rng: random.Random) -> Iterator[tuple[str, Fields]]:
 
 
 def _ppe(num: int, rng: random.Random) -> Iterator[tuple[str, Fields]]:
-    """All rows but few are votes; the others, of 32 completions each, come to as many scores again."""
+    """Return votes and a few sets of 32 completions each, which need as many scores as the votes."""
     for n in range(num):
         row: Fields = {
             "question_id": f"v{n}",

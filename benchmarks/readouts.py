@@ -1,16 +1,16 @@
 """Which readout to train with, and which to read with: `python -m benchmarks.readouts --quick`.
 
 Each arm trains the shipped starting model, with the demo's recipe, on the same pairs (those of the default mixture of
-`music simulate`, and base pairs) under another objective: the reward at the end, the mean of the rewards after each
-turn, or the reward at the end with a loss per turn beside it. Every model is then read in both ways on the demo's test
-sets. Printed as Markdown, with 95 % intervals:
+`music simulate`, and base pairs), but with another objective: the reward at the end, the mean of the rewards after each
+turn, or the reward at the end with an additional loss per turn. Every model is then read in both ways on the demo's
+test sets. Prints Markdown with 95 % intervals:
 
-- how often a model ranks a flawless conversation above its twin with one error, by group of errors, for errors before
-  the last turn (early) and in it; accuracy on single turns; the oracle's grade of the conversation that it selects
-  among 8, and of one that it chose reply by reply, among 4 each (greedy);
-- paired differences. Bold: the interval is clear of 0, and every seed has that sign; the rest counts as noise.
+- how often a model ranks a flawless conversation above the same one with an error, by group of errors, before the last
+  turn (early) and in it; accuracy on single turns; the oracle's grade of the selected conversation among 8, and of a
+  conversation chosen reply by reply among 4 each (greedy);
+- paired differences. Bold: the interval excludes 0, and every seed has that sign; all others count as noise.
 
-The intervals cover the test sets, not the draw of training pairs and weights, of which each seed is one.
+The intervals cover the test sets, not the draw of training pairs and weights; each seed is one such draw.
 """
 
 import argparse
@@ -62,12 +62,12 @@ WHOLE, GREEDY = "Best-of-8", f"greedy Best-of-{GREEDY_CANDIDATES}"
 GRADES = (WHOLE, GREEDY)
 COLUMNS = (*(f"{group}, {span}" for group in ERROR_GROUPS for span in SPANS), "single turns", *GRADES)
 CHANGED_BY_READING = (*(f"{group}, early" for group in ERROR_GROUPS), WHOLE)
-"""The others compare what has the same turns before the last one, so that both readouts rank alike."""
+"""The other columns compare conversations with the same turns before the last, which both readouts rank equally."""
 
 Figures = dict[str, list[float]]
-"""By column: for each pair whether it was ranked rightly, for each conversation its grade."""
+"""By column: for each pair whether it was ranked correctly, for each conversation its grade."""
 Model = tuple[str, Readout]
-"""The arm that trained it, and how it is read."""
+"""The arm, and the readout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +75,9 @@ class Trained:
     """One arm of one seed.
 
     Attributes:
-        by_readout: What was measured with each readout.
-        training_seconds: Of training alone.
-        measuring_seconds: Of measuring with each readout.
+        by_readout: The measures of each readout.
+        training_seconds: Duration of training alone.
+        measuring_seconds: Duration of measuring with each readout.
     """
 
     by_readout: dict[Readout, Figures]
@@ -154,7 +154,7 @@ def figures_of(measures: Measures) -> Figures:
 
 
 def print_figures(results: Mapping[Model, Sequence[Figures]]) -> None:
-    """Print what each model does by itself."""
+    """Print the figures of each model."""
     _print_head("Each model by itself", "trained with", "read with", *COLUMNS)
     for (arm, readout), by_seed in results.items():
         pooled = {column: list(chain.from_iterable(f[column] for f in by_seed)) for column in COLUMNS}
@@ -163,7 +163,7 @@ def print_figures(results: Mapping[Model, Sequence[Figures]]) -> None:
 
 
 def print_differences(results: Mapping[Model, Sequence[Figures]]) -> None:
-    """Print what reading otherwise changes in each model, and what training otherwise changes for each way to read."""
+    """Print the effect of the other readout on each model, and of the other objectives for each readout."""
     _print_head("Read with turn_mean, less read with last", "trained with", *CHANGED_BY_READING)
     for arm in ARMS:
         print_row(arm, *_differences(results[arm, "turn_mean"], results[arm, "last"], CHANGED_BY_READING))
@@ -177,12 +177,12 @@ def print_differences(results: Mapping[Model, Sequence[Figures]]) -> None:
 
 
 def _differences(first: Sequence[Figures], second: Sequence[Figures], columns: Sequence[str]) -> list[str]:
-    """Return the paired difference in each column, bold where it is beyond noise."""
+    """Return the paired difference in each column, bold if it is beyond noise."""
     return [_difference([f[name] for f in first], [f[name] for f in second], 2 + (name in GRADES)) for name in columns]
 
 
 def _difference(first: Sequence[Sequence[float]], second: Sequence[Sequence[float]], digits: int) -> str:
-    """Return the difference of values by seed, pooled."""
+    """Return the pooled difference of values by seed."""
     pooled = paired_difference(list(chain(*first)), list(chain(*second)))
     gains = [sum(ours) - sum(theirs) for ours, theirs in zip(first, second, strict=True)]
     text = show(pooled, digits, sign="+")
@@ -190,7 +190,7 @@ def _difference(first: Sequence[Sequence[float]], second: Sequence[Sequence[floa
 
 
 def _print_head(title: str, *names: str) -> None:
-    """Begin a table."""
+    """Print the head of a table."""
     print(f"\n{title}:\n")
     print_row(*names)
     print_row(*["---"] * len(names))

@@ -1,6 +1,6 @@
-"""Contenders of the benchmarks of reward training: TRL's trainer, a padded loop by hand, loops over packed rows.
+"""Contenders of the reward-training benchmarks: TRL's trainer, a padded loop by hand, and loops over packed rows.
 
-All take an AdamW step after a batch of pairs, of gradients whose norm is bounded by 1 as TRL's are by default.
+Each takes an AdamW step per batch of pairs, with the gradient's norm clipped at 1, which is TRL's default.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -40,18 +40,18 @@ def sides(pairs: Sequence[Pair]) -> list[list[int]]:
 
 
 def sequences(pairs: Sequence[Pair]) -> list[list[TokenSequence]]:
-    """Return the groups that the packed loops plan with."""
+    """Return the groups of sequences for the planner of packed rows."""
     return [[TokenSequence.read_at_end(side) for side in pair] for pair in pairs]
 
 
 def loop(
     model: nn.Module, batches: Sequence[Sequence[Pair]], rewards: Callable[[Any, Sequence[Pair]], Iterator[Tensor]]
 ) -> Callable[[], None]:
-    """Return one epoch: for each batch gradients of the mean loss over its micro-batches, then an AdamW step.
+    """Return a function that runs one epoch: for each batch the gradients of its micro-batches, then an AdamW step.
 
     Args:
-        model: What `rewards` calls.
-        batches: One per optimizer step.
+        model: The model that `rewards` calls.
+        batches: One batch per optimizer step.
         rewards: Yields the rewards of each micro-batch, `[pairs, 2]`.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
@@ -82,20 +82,20 @@ def packed_rewards(scorer: PackedScorer, batch: Sequence[Pair], **settings: Any)
 
 
 def unshared_rewards(scorer: PackedScorer, batch: Sequence[Pair]) -> Iterator[Tensor]:
-    """Yield the same with every side stored whole."""
+    """Yield the same rewards with every side stored whole."""
     yield from packed_rewards(scorer, batch, min_saved=None)
 
 
 @torch.no_grad()
 def check_agreement(model: PreTrainedModel, batch: Sequence[Pair]) -> None:
-    """Make sure that both ways compute the same."""
+    """Raise an error unless both ways compute the same rewards."""
     expected = torch.cat(list(padded_rewards(deepcopy(model), batch))).sum(0)
     found = torch.cat(list(packed_rewards(PackedScorer(deepcopy(model)), batch))).sum(0)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 def trl_trainer(model: PreTrainedModel, pairs: Sequence[Pair], scratch: str, **settings: Any) -> Any:
-    """Return TRL's trainer over pairs that are tokens already; `settings` are of its configuration."""
+    """Return TRL's trainer on tokenized pairs; `settings` are those of its configuration."""
     from datasets import Dataset
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel

@@ -1,4 +1,4 @@
-"""What the reward benchmarks share: small random models, synthetic pairs, padded batches, interleaved timing."""
+"""Shared parts of the reward benchmarks: small random models, synthetic pairs, padded batches, interleaved timing."""
 
 import random
 import statistics
@@ -56,27 +56,27 @@ Pair = tuple[list[int], list[int]]
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """CPU seconds that each round took."""
+    """CPU seconds of each round."""
 
     seconds: list[float]
 
     @property
     def median(self) -> float:
-        """Of the rounds, in seconds."""
+        """The median of the rounds, in seconds."""
         return statistics.median(self.seconds)
 
     def rate(self, amount: float) -> str:
-        """Write the amount per second: the median, and the range over the rounds."""
+        """Return the amount per second: the median, and the range over the rounds."""
         slowest, fastest = amount / max(self.seconds), amount / min(self.seconds)
         return f"{amount / self.median:,.0f} | {slowest:,.0f}-{fastest:,.0f}"
 
     def times_faster(self, baseline: "Timing") -> float:
-        """Return how many times the rate of a baseline this is: the median of the rounds' ratios."""
+        """Return the speed-up over a baseline: the median of the rounds' ratios."""
         return statistics.median(b / a for a, b in zip(self.seconds, baseline.seconds, strict=True))
 
 
 def make_classifier(family: str) -> PreTrainedModel:
-    """Return a small classifier with random weights in fp32, the same ones each time."""
+    """Return a small classifier with fixed random weights in fp32."""
     torch.manual_seed(0)
     qwen3: Any = Qwen3ForSequenceClassification
     gemma2: Any = Gemma2ForSequenceClassification
@@ -86,7 +86,7 @@ def make_classifier(family: str) -> PreTrainedModel:
 
 
 def draw_ids(rng: random.Random, num: int) -> list[int]:
-    """Draw tokens, none of which is the padding."""
+    """Draw tokens other than the padding token."""
     return [rng.randrange(1, VOCABULARY) for _ in range(num)]
 
 
@@ -94,10 +94,10 @@ def draw_pairs(num: int, shares: tuple[float, float], seed: int, median: int = 2
     """Draw pairs with lognormal lengths.
 
     Args:
-        num: Of pairs.
-        shares: Range of the prefix's share of a side of middling length; (0, 0) for sides that share nothing.
-        seed: Of the draw.
-        median: Of the lengths, in tokens.
+        num: Number of pairs.
+        shares: Range of the prefix's share of a side of median length; (0, 0) for sides that share nothing.
+        seed: Seed of the draw.
+        median: Median of the lengths, in tokens.
     """
     rng = random.Random(seed)
     pairs = []
@@ -119,9 +119,9 @@ def pad(sequences: Sequence[Sequence[int]]) -> dict[str, Tensor]:
 
 
 def interleave(contenders: Mapping[str, Callable[[], object]], num_rounds: int) -> dict[str, Timing]:
-    """Measure the process's CPU seconds, contenders in turns and after a round to warm up.
+    """Measure the process's CPU seconds; contenders alternate, after a warm-up round.
 
-    With one thread they are those of the clock where the machine is idle, and still mean something where it is not.
+    With one thread, CPU seconds equal wall time on an idle machine, and are still meaningful on a busy one.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(num_rounds + 1):
@@ -133,11 +133,11 @@ def interleave(contenders: Mapping[str, Callable[[], object]], num_rounds: int) 
 
 
 def versions(*packages: str) -> str:
-    """Name the versions of torch, transformers and other packages."""
+    """Return the versions of torch, transformers and other packages."""
     return ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", *packages))
 
 
 def setup(*packages: str) -> str:
-    """Write down what the figures were taken with."""
+    """Return the description of the run."""
     shape = f"hidden size 256, 4 layers, vocabulary {VOCABULARY}"
     return f"{versions(*packages)}; {torch.get_num_threads()} thread(s), fp32, {shape}"

@@ -1,9 +1,9 @@
-"""Reward-model training on a file of pairs and the first layers of a language model: the trainer and both baselines.
+"""Reward-model training on a file of pairs with the first layers of a language model: the trainer and both baselines.
 
-All get the same pairs, read at the last token, 8 to an AdamW step, in fp32: TRL's trainer without recomputing
-activations (its fastest settings but for the order of pairs, which is random as by default), a loop by hand over
-batches of about equal length, and `PairOptimizer`, which takes the steps of `music train`. Peak memory is that of a
-process which runs one contender alone.
+All use the same pairs, read at the last token, 8 pairs per AdamW step, in fp32. They are TRL's trainer without
+recomputed activations (its fastest settings, except the order of pairs, which is random as by default), a loop by hand
+over batches of about equal length, and `PairOptimizer`, which takes the steps of `music train`. Peak memory is measured
+in a process that runs one contender alone.
 """
 
 import random
@@ -47,15 +47,15 @@ Buckets = list[list[Pair]]
 
 @dataclass(frozen=True, slots=True)
 class RealText:
-    """What to measure on.
+    """Models and pairs to measure on.
 
     Attributes:
         base: Folder of a language model.
-        file: Pairs, in any shape that `music train` reads.
-        num_layers: The first ones of the model.
-        max_length: Tokens of a conversation, by which all are cut as `music train` does.
+        file: File of pairs, in any format that `music train` reads.
+        num_layers: Number of first layers of the model to use.
+        max_length: Tokens of a conversation; longer ones are cut as by `music train`.
         num_steps: Optimizer steps of a round.
-        num_rounds: That are measured, after one to warm up.
+        num_rounds: Measured rounds, after a warm-up round.
     """
 
     base: Path
@@ -114,7 +114,7 @@ class RealText:
         return model
 
     def _contender(self, name: str, buckets: Buckets, scratch: str) -> Callable[[], object]:
-        """Return what runs all steps once."""
+        """Return a function that runs all steps once."""
         model = self._model()
         if name == PADDED:
             return loop(model, buckets, padded_rewards)
@@ -146,7 +146,7 @@ class RealText:
 
 
 def _read_part(sequence: TokenSequence) -> list[int]:
-    """Return a side up to the token at which its reward is read, where transformers reads it too."""
+    """Return a side up to the token at which its reward is read, as transformers does."""
     return list(sequence.ids[: sequence.reads[-1] + 1])
 
 
@@ -158,7 +158,7 @@ def _mixed(buckets: Buckets) -> Buckets:
 
 
 def _trainer(model: PreTrainedModel, batches: Buckets) -> Callable[[], None]:
-    """Return the steps of `music train`."""
+    """Return a function that runs the steps of `music train`."""
     config = RewardTrainingConfig(base="", out=Path(), micro_batch_tokens=ROW_TOKENS)
     optimizer = PairOptimizer(model.train(), Accelerator(cpu=True), config)
     encoded = [[_encoded(pair, str(number)) for number, pair in enumerate(batch)] for batch in batches]
@@ -175,5 +175,5 @@ def _encoded(pair: Pair, seed: str) -> EncodedPair:
 
 
 def _peak() -> float:
-    """Return the most memory that this process has held, in GB."""
+    """Return this process's peak memory in GB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

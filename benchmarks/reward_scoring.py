@@ -1,8 +1,8 @@
 """Scoring candidates of one history on the CPU: `python -m benchmarks.reward_scoring [--quick] [--out FIGURE.html]`.
 
-Prints Markdown: candidates per second of N forward passes, of one padded batch (both transformers' own), and of packed
-rows that hold the history once; then the gain over the history's share of the tokens, which `--out` also draws. All run
-in turns on the same tokens and in one process. Seconds are the CPU's.
+Prints Markdown: candidates per second of N forward passes, of one padded batch (both by transformers), and of packed
+rows that hold the history once; then the gain by the history's share of the tokens, which `--out` also draws. All ways
+alternate on the same tokens in one process. All times are CPU seconds.
 """
 
 import argparse
@@ -25,7 +25,7 @@ HISTORY_TOKENS = 1_024
 COMPLETION_TOKENS = (64, 128)
 NUMBERS = (4, 16, 64)
 CANDIDATE_TOKENS = 640
-"""Of history and completion together, in the table over the history's share."""
+"""Tokens of history and completion together, in the table over the history's share."""
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 FORWARDS, PADDED, PACKED, UNSHARED = "N forwards", "padded batch", "packed, history once", "packed, not shared"
 
@@ -35,9 +35,9 @@ class Gain:
     """Candidates of one history.
 
     Attributes:
-        share: The history's of the tokens.
-        num_tokens: Of all candidates with their histories, over those stored: the gain if all else were free.
-        timings: Of each way.
+        share: The history's share of the tokens.
+        num_tokens: Tokens of all candidates with their histories, divided by stored tokens: the largest possible gain.
+        timings: Timing of each way.
     """
 
     share: float
@@ -81,7 +81,7 @@ def render_numbers(family: str, numbers: Sequence[int], num_rounds: int) -> Iter
 
 
 def measure_share(share: float, num_rounds: int) -> Gain:
-    """Time 16 candidates of equal length of which the history makes up a share."""
+    """Time 16 candidates of equal length, with the history as a given share of their tokens."""
     rng = random.Random(0)
     history = draw_ids(rng, round(share * CANDIDATE_TOKENS))
     candidates = [history + draw_ids(rng, CANDIDATE_TOKENS - len(history)) for _ in range(16)]
@@ -91,7 +91,7 @@ def measure_share(share: float, num_rounds: int) -> Gain:
 
 
 def ways(family: str, candidates: Sequence[Sequence[int]]) -> Mapping[str, Callable[[], Tensor]]:
-    """Return the ways to score candidates, each with a model of its own; all must agree."""
+    """Return the ways to score candidates, each with its own model; all must agree."""
     plain, scorer = make_classifier(family).train(False), PackedScorer(make_classifier(family)).eval()
     group = sequences(candidates)
     found: dict[str, Callable[[], Tensor]] = {
@@ -107,7 +107,7 @@ def ways(family: str, candidates: Sequence[Sequence[int]]) -> Mapping[str, Calla
 
 
 def sequences(candidates: Sequence[Sequence[int]]) -> list[TokenSequence]:
-    """Return what the planner takes."""
+    """Return the sequences for the planner."""
     return [TokenSequence.read_at_end(ids) for ids in candidates]
 
 
@@ -125,7 +125,7 @@ def packed_rewards(scorer: PackedScorer, sequences: Sequence[TokenSequence]) -> 
 
 @torch.no_grad()
 def unshared_rewards(scorer: PackedScorer, sequences: Sequence[TokenSequence]) -> Tensor:
-    """Return the same from packed rows in which every sequence is whole."""
+    """Return the same rewards from packed rows in which every sequence is whole."""
     rewards = torch.empty(len(sequences))
     for row in plan_rows([[sequence] for sequence in sequences], row_tokens(torch.device("cpu"))).rows:
         rewards[list(row.groups)] = scorer(row)

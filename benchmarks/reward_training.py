@@ -1,13 +1,13 @@
 """Reward-model training on the CPU: `python -m benchmarks.reward_training [--quick]`.
 
-Prints Markdown: useful tokens per second (tokens of both sides of every pair, however few were computed) of
+Prints Markdown: useful tokens per second (tokens of both sides of every pair, whether computed or shared) of
 
-- TRL's RewardTrainer at its defaults, but for bf16, which is off, and its bound on lengths, which drops nothing here;
-- a loop written out by hand: batches of pairs of about one length, padded;
-- packed rows, with prefixes shared and without.
+- TRL's RewardTrainer at its defaults, except that bf16 is off and its bound on lengths drops nothing here;
+- a loop by hand: padded batches of pairs of about one length;
+- packed rows, with and without shared prefixes.
 
-All take an AdamW step after every 8 pairs, on the same pairs, in turns. The loop by hand has buckets as tight as
-sorting 512 pairs gives, and the others get its pairs in random order. Seconds are the CPU's. Needs `pip install trl`.
+All take an AdamW step after every 8 pairs, on the same pairs, and alternate. The loop by hand has batches as even as
+sorting 512 pairs gives; the others get its pairs in random order. All times are CPU seconds. Needs `pip install trl`.
 
 By default models and pairs are small and random. `--base FOLDER --pairs FILE ...` measures the trainer on real text
 (`benchmarks.reward_real_text`).

@@ -1,7 +1,7 @@
-"""What simulation costs its client: `python -m benchmarks.simulation [--quick]`.
+"""The cost of simulation for its client: `python -m benchmarks.simulation [--quick]`.
 
-Prints a Markdown report: client CPU per call of the product beside a plain asyncio + aiohttp loop and AsyncOpenAI on
-the same requests (`simulation_cpu`), throughput and event-loop lag with many pairs in flight, and memory per pair
+Prints a Markdown report: client CPU time per call of the product, of a plain asyncio + aiohttp loop and of AsyncOpenAI
+on the same requests (`simulation_cpu`), throughput and event-loop lag with many pairs in flight, memory per pair
 (`simulation_load`), and two processes against one (`simulation_processes`). Needs `pip install openai`.
 """
 
@@ -42,26 +42,26 @@ def main() -> None:
 
 
 def show(lines: Iterator[str]) -> None:
-    """Print a part of the report as soon as it is measured."""
+    """Print a part of the report at once."""
     print("\n".join(lines), flush=True)
     print()
 
 
 def in_fresh_process(measure: Callable[[str | None, int], float], *arguments: Any) -> float:
-    """Measure where no earlier measurement has left memory to use again."""
+    """Measure in a new process, without memory that earlier measurements left."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(measure, *arguments).result()
 
 
 def measure_ratios(num_rounds: int) -> Iterator[tuple[int, float, float, float]]:
-    """Yield pairs in flight, latency in seconds, and the CPU per call of the product and of a plain loop."""
+    """Yield pairs in flight, latency in seconds, and the CPU time per call of the product and of a plain loop."""
     for in_flight, latency in RATIOS:
         with sandbox_server(ServerConfig(latency=f"{latency * 1000:g}")) as base_url:
             yield in_flight, latency, *run_async(measure_ratio(base_url, in_flight, num_rounds))
 
 
 def measure_loads(loads: tuple[tuple[int, float], ...]) -> Iterator[Load]:
-    """Measure each load against a server with its latency."""
+    """Measure each load with a server of its latency."""
     for in_flight, latency in loads:
         with sandbox_server(ServerConfig(latency=f"{latency * 1000:g}")) as base_url:
             yield run_async(measure_load(base_url, in_flight, latency))
@@ -84,7 +84,7 @@ def render_costs(costs: dict[str, list[float]]) -> Iterator[str]:
 
 
 def render_ratios(ratios: list[tuple[int, float, float, float]]) -> Iterator[str]:
-    """Return the product beside the plain loop, by pairs in flight and latency, as Markdown."""
+    """Return the product and the plain loop, by pairs in flight and latency, as Markdown."""
     yield "| in flight | latency ms | product us | plain loop us | calls per CPU-second, of plain's (target 0.40) |"
     yield "|---|---|---|---|---|"
     for in_flight, latency, product, plain in ratios:
@@ -103,7 +103,7 @@ def render_loads(loads: list[Load]) -> Iterator[str]:
 
 
 def render_memory(num_parked: int) -> Iterator[str]:
-    """Return what a pair in flight takes, as Markdown."""
+    """Return the memory of a pair in flight, as Markdown."""
     here = in_fresh_process(measure_memory, None, num_parked)
     with sandbox_server(ServerConfig(latency=NEVER)) as base_url:
         over_http = in_fresh_process(measure_memory, base_url, num_parked)
@@ -112,7 +112,7 @@ def render_memory(num_parked: int) -> Iterator[str]:
 
 
 def render_processes(num_pairs: int) -> Iterator[str]:
-    """Return what a second process gains, as Markdown."""
+    """Return the gain of a second process, as Markdown."""
     one, two = (measure_processes(num, num_pairs) for num in (1, 2))
     yield f"Calls per second of one process: {one:.0f}; of two: {two:.0f}, {two / one:.2f} times as many (target 1.8)."
 

@@ -1,7 +1,7 @@
-"""The client's CPU per call: the product, its parts, and what others take for the very same requests.
+"""The client's CPU time per call: the product, its parts, and other clients on the same requests.
 
-Everything runs by turns in one process against one server (the sandbox's, in a process of its own, without latency).
-Figures are microseconds of client CPU per call (`time.process_time`: waiting and the server do not count).
+All contenders alternate in one process with one server (the sandbox's, in its own process, without latency). Figures
+are microseconds of client CPU time per call (`time.process_time`: waiting and the server do not count).
 """
 
 import asyncio
@@ -42,12 +42,12 @@ __all__ = [
 IN_FLIGHT = 64
 NUM_TURNS = 5
 OPENAI_SHARE = 5
-"""AsyncOpenAI is so much slower that a fifth of the requests will do."""
+"""AsyncOpenAI is so slow that a fifth of the requests is enough."""
 SEEDS = seed_pairs(200, 0)
 
 
 class MemoryModel:
-    """Answers from what another model answered before, or passes on and remembers."""
+    """Repeats earlier answers of another model, or asks it and stores its answer."""
 
     name = "memory"
 
@@ -65,7 +65,7 @@ class MemoryModel:
         return reply
 
     async def aclose(self) -> None:
-        """Nothing to release."""
+        """Do nothing: there is nothing to release."""
 
 
 async def measure_cpu(base_url: str, num_pairs: int, num_rounds: int) -> dict[str, list[float]]:
@@ -94,7 +94,7 @@ async def measure_cpu(base_url: str, num_pairs: int, num_rounds: int) -> dict[st
 
 
 async def measure_ratio(base_url: str, in_flight: int, num_rounds: int) -> tuple[float, float]:
-    """Return the CPU microseconds per call of the product and of a plain loop with so many in flight; medians."""
+    """Return the median CPU microseconds per call of the product and of a plain loop."""
     products, plains = [], []
     async with remote_model(base_url) as model:
         memory = MemoryModel(model)
@@ -135,7 +135,7 @@ async def run_plain_loop(base_url: str, requests: list[ChatRequest], in_flight: 
 
 
 async def run_openai(base_url: str, requests: list[ChatRequest]) -> None:
-    """Send requests as OpenAI's client does."""
+    """Send the same requests with OpenAI's client."""
     from openai import AsyncOpenAI
 
     async def work(client: AsyncOpenAI, waiting: Iterator[ChatRequest]) -> None:
@@ -154,7 +154,7 @@ async def run_openai(base_url: str, requests: list[ChatRequest]) -> None:
 
 
 async def run_client(model: ChatModel, requests: list[ChatRequest]) -> None:
-    """Send the same requests through our client alone."""
+    """Send the same requests with this package's client alone."""
 
     async def work(waiting: Iterator[ChatRequest]) -> None:
         for request in waiting:
@@ -165,7 +165,7 @@ async def run_client(model: ChatModel, requests: list[ChatRequest]) -> None:
 
 
 async def run_journal(replies: dict[str, ChatReply], num_callers: int) -> None:
-    """Journal the same replies with so many callers waiting at a time."""
+    """Journal the same replies, with several callers waiting at a time."""
 
     async def work(journal: Journal, waiting: Iterator[tuple[str, ChatReply]]) -> None:
         for key, reply in waiting:
@@ -186,7 +186,7 @@ async def drain(model: ChatModel, num_pairs: int) -> None:
 
 
 def same_model(model: ChatModel) -> Models:
-    """Let one model play every role."""
+    """Return one model in every role."""
     return {"user": model, "assistant": model, "contrast": model}
 
 

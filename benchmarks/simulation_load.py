@@ -1,7 +1,7 @@
-"""Many pairs in flight: throughput beside the ideal, how late the event loop is, and memory.
+"""Many pairs in flight: throughput relative to the ideal, event-loop lag, and memory.
 
-The ideal is pairs in flight divided by the server's latency, as each pair has one call in flight. The server runs in a
-process of its own; client and server share this machine's cores. Memory is read from /proc, so Linux only.
+The ideal is pairs in flight divided by the server's latency, as each pair has one call in flight. The server has its
+own process; client and server share this machine's cores. Memory is read from /proc, so it needs Linux.
 """
 
 import asyncio
@@ -29,15 +29,15 @@ TICK = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What came of so many pairs in flight.
+    """The figures of one number of pairs in flight.
 
     Attributes:
         in_flight: Pairs in flight.
-        latency: The server's, in seconds.
-        calls_per_second: Between the first and the last tenth of the calls.
+        latency: The server's latency in seconds.
+        calls_per_second: Rate between the first and the last tenth of the calls.
         cpu_share: Client CPU seconds per second.
-        lag_p99: Seconds by which the event loop was late, in the same span.
-        plain_calls_per_second: Of a plain loop with as many calls in flight, all of it.
+        lag_p99: 99th percentile of the event loop's delay in seconds, in the same span.
+        plain_calls_per_second: Rate of a whole plain loop with as many calls in flight.
     """
 
     in_flight: int
@@ -54,7 +54,7 @@ class Load:
 
 
 class ParkingModel:
-    """Answers in this process up to a turn; the calls of that turn go to a server that takes its time, or wait here."""
+    """Answers in this process up to one turn; the calls of that turn go to a slow server, or wait here."""
 
     name = "parking"
 
@@ -79,11 +79,11 @@ class ParkingModel:
         return await self._remote.complete(request)
 
     async def aclose(self) -> None:
-        """Nothing to release."""
+        """Do nothing: there is nothing to release."""
 
 
 async def measure_load(base_url: str, in_flight: int, latency: float) -> Load:
-    """Run as many pairs as are in flight, and a plain loop with as many calls."""
+    """Run pairs that are all in flight at once, and a plain loop with as many calls."""
     async with remote_model(base_url) as model:
         progress = RunProgress()
         config = SimulationConfig(num_pairs=in_flight, num_turns=NUM_TURNS, max_in_flight=in_flight)
@@ -112,7 +112,7 @@ async def measure_load(base_url: str, in_flight: int, latency: float) -> Load:
 
 
 async def watch(run: "asyncio.Task[object]", progress: RunProgress, num_calls: int) -> list[tuple[float, int, float]]:
-    """Note time, calls and CPU seconds at every tick between the first and the last tenth of the calls."""
+    """Record time, calls and CPU seconds at every tick between the first and the last tenth of the calls."""
     ticks = []
     while not run.done() and progress.num_calls < 0.9 * num_calls:
         if progress.num_calls >= 0.1 * num_calls:
@@ -122,15 +122,15 @@ async def watch(run: "asyncio.Task[object]", progress: RunProgress, num_calls: i
 
 
 def measure_memory(base_url: str | None, num_pairs: int) -> float:
-    """Return the kilobytes that one more pair takes, parked in a call in its third turn, over HTTP if there is a URL.
+    """Return the kilobytes of one more pair that waits in a call of its third turn, over HTTP if there is a URL.
 
-    Call it in a fresh process.
+    Call it in a new process.
     """
     return run_async(park(base_url, num_pairs))
 
 
 async def park(base_url: str | None, num_pairs: int) -> float:
-    """Park few pairs, then many, and return the difference per pair in kilobytes."""
+    """Let few pairs wait, then many, and return the difference per pair in kilobytes."""
     async with remote_model(base_url or "http://127.0.0.1/v1") as remote:
         sizes: list[int] = []
         for num in (50, num_pairs):

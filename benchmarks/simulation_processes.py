@@ -1,7 +1,7 @@
-"""One process against several: `music simulate`, every role played by the sandbox in the workers themselves.
+"""One process against several: `music simulate` with the sandbox in every role, in the workers themselves.
 
-No server takes cores away, so this shows how the work spreads. Figures are calls per second from the command's own
-JSON events, between the first and the last that fall in the middle of the run: start-up and merging are left out.
+No server takes cores away, so this shows how the work scales. Figures are calls per second from the command's own JSON
+events, between the first and the last in the middle of the run: start-up and merging are left out.
 """
 
 import subprocess
@@ -16,7 +16,7 @@ SHELL = [sys.executable, "-c", "from music.cli import main; main()"]
 
 
 def measure_processes(num_processes: int, num_pairs: int) -> float:
-    """Return the calls per second of so many processes."""
+    """Return the calls per second of `music simulate` with some number of processes."""
     with tempfile.TemporaryDirectory() as directory:
         flags = [f"--out={directory}/run", f"--num-pairs={num_pairs}", "--max-in-flight=256", "--json"]
         command = [*SHELL, "simulate", "sandbox", *flags, f"--processes={num_processes}"]

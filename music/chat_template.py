@@ -99,6 +99,6 @@ def choose_template(tokenizer: Any, choice: str) -> str:
         raise InvalidInputError(f"chat template {choice!r}: it ends messages with EOS, and the tokenizer has none")
     if missing := [token for token in needed if token not in tokenizer.get_vocab()]:
         raise InvalidInputError(
-            f"chat template {choice!r}: the tokenizer lacks its tokens {', '.join(missing)}; zephyr needs EOS alone"
+            f"chat template {choice!r}: the tokenizer lacks its tokens {', '.join(missing)}; zephyr needs only EOS"
         )
     return text

@@ -63,7 +63,7 @@ def test_a_template_that_is_not_there_is_refused_with_those_that_are(base, make_
     with pytest.raises(InvalidInputError, match=r"expected a file, or one of rag, chatml, .*; did you mean 'chatml'\?"):
         choose_template(base, "chatlm")
     with pytest.raises(
-        InvalidInputError, match=r"lacks its tokens <\|im_start\|>, <\|im_end\|>; zephyr needs EOS alone"
+        InvalidInputError, match=r"lacks its tokens <\|im_start\|>, <\|im_end\|>; zephyr needs only EOS"
     ):
         choose_template(make_tokenizer(None), "chatml")
     with pytest.raises(InvalidInputError, match="ends messages with EOS, and the tokenizer has none"):

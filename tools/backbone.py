@@ -1,13 +1,13 @@
 """Rebuild the two small models that ship with the sandbox: `python tools/backbone.py`, or `make backbone`.
 
-They stand in for the paper's starting points: a language-model backbone (Gemma-2-9B-it there; here a four-layer Llama
-pretrained on the world's own text) and a reward model trained from it on pairs that differ in the last turn only (as
-Skywork's do). Everything follows from a seed and fixed step counts; it takes about a quarter of an hour on one core.
+They replace the paper's starting points: a language-model backbone (Gemma-2-9B-it in the paper, here a four-layer Llama
+pretrained on the world's own text) and a reward model trained from it on pairs that differ in the last turn only (as in
+Skywork's set). Everything is determined by a seed and fixed step counts. It takes about 15 minutes on one core.
 
-Besides plain conversations the text holds ones in which the user reacts to a reply ("Wrong hobby, that was."). So a
-language model has a reason to notice, at the end of a reply, what is wrong with it: the sense that a small model does
-not learn from a few thousand preference pairs. Users in simulations never react, so a reward model cannot read a
-reaction off; and a reaction is about the reply just given, never about an earlier one.
+In some conversations of the text the user reacts to a reply ("Wrong hobby, that was."). This makes the language model
+notice, at the end of a reply, what is wrong with it, which a small model does not learn from a few thousand preference
+pairs. Users in simulations never react, so a reward model cannot read a reaction; and a reaction is always about the
+last reply, never about an earlier one.
 """
 
 import itertools
@@ -53,10 +53,10 @@ TEMPLATE = (
     "{% else %}{{ message['content'] }}<|{{ message['role'] }}_end|>{% endif %}"
     "{% endfor %}"
 )
-"""Every message is closed by a token that names its side, so the reward is read where the next speaker would react."""
+"""Every message ends with a token for its role, so the reward is read where the next speaker would react."""
 SPECIAL_TOKENS = ["<pad>", "<s>", "<|system_end|>", "<|user_end|>", "<|assistant_end|>"]
 REACTION_WEIGHT, REACTION_LENGTH = 5.0, 5
-"""The first tokens after a reply weigh more: there the model says what it noticed of the reply."""
+"""The first tokens after a reply have a larger weight, as they say what is wrong with the reply."""
 
 REACTION_SHARE = 0.75
 CARELESSNESS = (0.5, 1.5, 2.5)
@@ -65,18 +65,18 @@ TURN_WEIGHTS = {1: 0.4, 2: 0.2, 3: 0.15, 4: 0.1, 5: 0.08, 6: 0.07}
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainingConfig:
-    """What makes the backbone.
+    """The settings of the backbone's pretraining.
 
     Attributes:
-        seed: Seeds text, initial weights and order.
+        seed: Seed of text, initial weights and order.
         num_steps: Optimizer steps.
-        num_single_turn_steps: How many of them, the first, see conversations of one turn only.
-        tokens_per_step: Tokens in a step's batch, padding included. Many small steps teach more than few large ones.
-        learning_rate: Peak, after a warm-up of `num_warmup_steps` and before a cosine to zero.
+        num_single_turn_steps: Number of first steps that see only conversations of one turn.
+        tokens_per_step: Tokens in a step's batch, with padding. Many small steps teach more than few large ones.
+        learning_rate: Peak rate, after a warm-up of `num_warmup_steps` and before a cosine to zero.
         num_warmup_steps: Steps of linear warm-up.
         hidden_size: Width.
-        num_heads: Attention heads.
-        num_layers: Depth.
+        num_heads: Number of attention heads.
+        num_layers: Number of layers.
     """
 
     seed: int = 0
@@ -91,11 +91,11 @@ class PretrainingConfig:
 
 
 def build_tokenizer(seed: int) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE on the world's text: its words become single tokens, and any other text can be encoded."""
+    """Train a byte-level BPE on the world's text: its words become single tokens, and all other text can be encoded."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     bpe.decoder = decoders.ByteLevel()
-    texts = (message.content for talk in draw_conversations(3000, seed) for message in talk.messages)
+    texts = (message.content for each in draw_conversations(3000, seed) for message in each.messages)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     bpe.train_from_iterator(
         texts,
@@ -138,7 +138,7 @@ def pretrain(config: PretrainingConfig, tokenizer: PreTrainedTokenizerFast) -> L
 
 
 def train_starting_model(backbone: Path, out: Path, seed: int) -> RewardTrainingResult:
-    """Train the starting reward model on last-turn-only pairs: labelled ones, and contrasts that need no label."""
+    """Train the starting reward model on last-turn-only pairs: labelled pairs, and contrasts that need no label."""
     pairs = seed_pairs(8000, seed + 10, single_turn_share=0.8) + contrast_pairs(6000, seed + 10)
     config = RewardTrainingConfig(
         base=str(backbone), out=out, learning_rate=3e-4, batch_size=8, seed=seed, checkpoint_every=0
@@ -148,7 +148,7 @@ def train_starting_model(backbone: Path, out: Path, seed: int) -> RewardTraining
 
 
 def main() -> None:
-    """Build both models in a scratch folder, then put them where the package expects them."""
+    """Build both models in a temporary folder, then copy them into the package."""
     torch.set_num_threads(1)
     config = PretrainingConfig()
     tokenizer = build_tokenizer(config.seed)
@@ -164,7 +164,7 @@ def main() -> None:
 
 
 def draw_conversations(num: int, seed: int, *, single_turn: bool = False) -> Iterator[Conversation]:
-    """Yield conversations of one to six turns, or of one; three in four replies get a reaction."""
+    """Yield conversations of one to six turns, or of one turn; three in four replies get a reaction."""
     rng = random.Random(f"corpus/{seed}")
     weights = {1: 1.0} if single_turn else TURN_WEIGHTS
     for index in range(num):
@@ -173,13 +173,13 @@ def draw_conversations(num: int, seed: int, *, single_turn: bool = False) -> Ite
 
 
 def _reaction(conversation: Conversation, rng: random.Random) -> str:
-    """Say what was wrong with the last reply, or that nothing was."""
+    """Return the user's reaction to the last reply: its errors, or praise."""
     errors = grade_turns(conversation)[-1].errors
     return " ".join(rng.choice(FEEDBACK[error]) for error in errors or ("",))
 
 
 def _converse(num_turns: int, tag: str, carelessness: float) -> Conversation:
-    """Let user and assistant talk; the user may have the last word."""
+    """Return a conversation of user and assistant; it may end with a reaction of the user."""
     conversation = Conversation()
     persona = draw_persona(stream(tag, "persona"))
     for turn in range(num_turns):
@@ -193,7 +193,7 @@ def _converse(num_turns: int, tag: str, carelessness: float) -> Conversation:
 
 
 def _architecture(config: PretrainingConfig, tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
-    """Describe the Llama."""
+    """Return the Llama's config."""
     return LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=config.hidden_size,
@@ -216,17 +216,20 @@ def _batches(config: PretrainingConfig, tokenizer: PreTrainedTokenizerFast) -> I
     rng = random.Random(config.seed)
     steps = 0
     for chunk in itertools.count():
-        talks = draw_conversations(512, config.seed * 100_000 + chunk, single_turn=steps < config.num_single_turn_steps)
-        for batch in _by_length(talks, tokenizer, config.tokens_per_step, rng):
+        is_early = steps < config.num_single_turn_steps
+        conversations = draw_conversations(512, config.seed * 100_000 + chunk, single_turn=is_early)
+        for batch in _by_length(conversations, tokenizer, config.tokens_per_step, rng):
             yield tokenizer.pad({"input_ids": batch}, return_tensors="pt")["input_ids"]
             steps += 1
             if steps == config.num_steps:
                 return
 
 
-def _by_length(talks: Iterator[Any], tokenizer: Any, max_tokens: int, rng: random.Random) -> list[list[list[int]]]:
-    """Batch whole conversations of about the same length, in random order."""
-    encoded = tokenizer.apply_chat_template([talk.to_messages() for talk in talks], return_dict=True)
+def _by_length(
+    conversations: Iterator[Conversation], tokenizer: Any, max_tokens: int, rng: random.Random
+) -> list[list[list[int]]]:
+    """Return batches of whole conversations of about the same length, in random order."""
+    encoded = tokenizer.apply_chat_template([each.to_messages() for each in conversations], return_dict=True)
     batches: list[list[list[int]]] = [[]]
     for row in sorted(encoded["input_ids"], key=len):
         if batches[-1] and (len(batches[-1]) + 1) * len(row) > max_tokens:

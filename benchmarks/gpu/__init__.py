@@ -1,7 +1,7 @@
-"""The reward model's engine at Gemma-2-9B's shape on one CUDA card; no weights are needed, they are random.
+"""The reward model's engine at Gemma-2-9B's shape on one CUDA card, with random weights.
 
-A CUDA box need have nothing but torch, transformers and this repository on the path. What the faces of the packages
-import beyond that (pydantic, lazy_loader) the engine does not need, so where it is missing the faces are left out.
+A CUDA machine needs only torch, transformers and this repository on the path. The packages' `__init__` modules import
+more (pydantic, lazy_loader), which the engine does not need; if these are missing, the `__init__` modules are skipped.
 """
 
 import sys

@@ -1,11 +1,11 @@
-"""Whether the attention back-ends are right on this card: `python -m benchmarks.gpu.attention`.
+"""Tests of the attention back-ends on this card: `python -m benchmarks.gpu.attention`.
 
-Prints Markdown: rewards and gradients of packed rows by each back-end, beside plain forward passes of one sequence each
-through transformers' eager attention in fp32. In bf16 the same plain passes in bf16 say what error is usual. Rows share
-histories, are longer than the window, and have the softcap of Gemma-2. A second table gives the time and the memory of
-block masks. Exits with 1 if a back-end is wrong or fails. Needs torch, transformers and the root of this repository as
-the working directory. `--small` tries it anywhere: on the CPU FlexAttention has no backward pass, and flash-attn does
-not run.
+Prints Markdown: rewards and gradients of packed rows by each back-end, compared with plain forward passes of one
+sequence each through transformers' eager attention in fp32. In bf16, the same plain passes in bf16 give the usual
+error. Rows share histories, are longer than the window, and have the softcap of Gemma-2. A second table has the time
+and the memory of block masks. Exits with 1 if a back-end is wrong or fails. Needs torch, transformers and the root of
+this repository as the working directory. `--small` runs it anywhere: on the CPU FlexAttention has no backward pass, and
+flash-attn does not run.
 """
 
 import argparse
@@ -94,7 +94,7 @@ def main() -> None:
 
 
 def can_run(backend: str, device: torch.device) -> bool:
-    """Say whether a back-end runs here, and print why not."""
+    """Return whether a back-end runs here; print the reason if not."""
     try:
         choose_backend(device, backend)
     except InvalidInputError as error:
@@ -153,18 +153,18 @@ def make_model(kind: str, device: torch.device, *, is_small: bool) -> Any:
 
 
 def cast(model: Any, precision: str) -> Any:
-    """Return a copy of the model with weights of that precision."""
+    """Return a copy of the model with weights of a precision."""
     copy = deepcopy(model)
     return copy.to(torch.bfloat16) if precision == "bf16" else copy
 
 
 def context(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """Return autocast if that is asked for."""
+    """Return autocast if requested."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16 autocast" else nullcontext()
 
 
 def draw(num_groups: int) -> list[list[TokenSequence]]:
-    """Return groups of conversations that share histories of some blocks, and part at several places."""
+    """Return groups of conversations that share histories of some blocks and diverge at several places."""
     generator = torch.Generator().manual_seed(0)
 
     def ids(num: int) -> list[int]:
@@ -202,13 +202,13 @@ def measure(model: Any, score: Callable[[], Tensor], *, is_backward: bool) -> Ou
 
 
 def relative(found: Tensor, wanted: Tensor) -> Tensor:
-    """Return the norm of the difference over that of what is wanted."""
+    """Return the norm of the difference divided by the norm of the reference."""
     difference: Tensor = (found - wanted).norm() / wanted.norm()
     return difference
 
 
 def block_mask(num_tokens: int, window: int | None, card: Card) -> str:
-    """Return a line on a row of a history of half of the tokens and of candidates of 500."""
+    """Return a line about a row whose history has half of the tokens and whose candidates have 500 each."""
     history = [1] * (num_tokens // 2)
     group = [TokenSequence.read_at_end(history + [2 + k] * 500) for k in range(num_tokens // 2 // 500)]
     (row,) = plan_rows([group], 2 * num_tokens).rows

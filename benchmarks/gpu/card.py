@@ -1,4 +1,4 @@
-"""The card, the model, and what a forward pass must compute."""
+"""The card, the model, and the FLOPs of a forward pass."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -44,11 +44,11 @@ _SMALL: dict[str, Any] = _GEMMA_2_9B | {
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """The device, and the fastest that its matrix units were seen to go.
+    """The device, and the measured peak of its matrix units.
 
     Attributes:
-        device: CUDA, or else the CPU.
-        peak: bf16 FLOP/s of a large matrix product, measured here and now.
+        device: CUDA if available, else the CPU.
+        peak: bf16 FLOP/s of a large matrix product, measured in this run.
     """
 
     device: torch.device
@@ -56,7 +56,7 @@ class Card:
 
     @classmethod
     def measure(cls) -> "Card":
-        """Time the product of two square matrices of random numbers, ten times after three to warm up."""
+        """Time ten products of two random square matrices, after three to warm up."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         size = 8_192 if device.type == "cuda" else 512
         a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
@@ -65,17 +65,17 @@ class Card:
         return cls(device, 10 * 2 * size**3 / min(seconds))
 
     def __str__(self) -> str:
-        """Name the device, the versions and the peak."""
+        """Return the device, the versions and the peak."""
         name = torch.cuda.get_device_name() if self.device.type == "cuda" else "CPU: the figures mean nothing"
         versions = ", ".join(f"{package} {version(package)}" for package in ("torch", "transformers"))
         return f"{name}; {versions}; bf16 matrix products at {self.peak / 1e12:.3g} TFLOP/s"
 
     def seconds(self, run: Callable[[], object], num_rounds: int) -> list[float]:
-        """Time rounds, after one to warm up."""
+        """Time rounds, after a warm-up round."""
         return [self._time(run) for _ in range(num_rounds + 1)][1:]
 
     def peak_memory(self, run: Callable[[], object]) -> str:
-        """Run once and write down the most memory that was taken at a time."""
+        """Run once and return the peak memory as text."""
         if self.device.type != "cuda":
             run()
             return "not measured"
@@ -96,7 +96,7 @@ class Card:
 
 
 def shape(small: bool, num_layers: int | None = None) -> dict[str, Any]:
-    """Return Gemma-2-9B's shape or the small one, with fewer layers if asked for."""
+    """Return Gemma-2-9B's shape or a small one, with fewer layers if requested."""
     chosen = _SMALL if small else _GEMMA_2_9B
     return chosen | ({"num_hidden_layers": num_layers} if num_layers else {})
 
@@ -115,9 +115,9 @@ def make_classifier(shape: dict[str, Any], device: torch.device) -> Any:
 
 
 def forward_flops(config: Any, rows: Sequence[PackedRow]) -> float:
-    """Return what a forward pass over rows must compute: linear layers, and scores and values of the keys in sight.
+    """Return the FLOPs of a forward pass over rows: linear layers, and scores and values of the visible keys.
 
-    The embedding is a look-up, the head one vector for each reward: neither counts.
+    The embedding is a look-up and the head one vector per reward: neither counts.
     """
     width = config.head_dim * config.num_attention_heads
     key_width = config.head_dim * config.num_key_value_heads
@@ -132,6 +132,6 @@ def forward_flops(config: Any, rows: Sequence[PackedRow]) -> float:
 
 
 def compile_layers(classifier: Any) -> None:
-    """Compile each layer on its own, so that all share one compilation."""
+    """Compile each layer separately, so that all share one compilation."""
     for layer in classifier.model.layers:
         layer.compile()

@@ -1,9 +1,9 @@
 """Scoring at Gemma-2-9B's shape on one card: `python -m benchmarks.gpu.reward_scoring`.
 
-Prints Markdown: the model FLOPs of packed rows over the card's own bf16 matrix product, and candidates per second, 16
-to a history four times as long as they, beside a padded batch with transformers' own attention and beside packed rows
-that share nothing. Needs torch, transformers and the root of this repository as the working directory. `--small`
-tries it anywhere.
+Prints Markdown: the model FLOPs of packed rows divided by the card's own bf16 matrix product, and candidates per
+second, with 16 candidates per history and histories four times as long, compared with a padded batch through
+transformers' own attention and with packed rows that share nothing. Needs torch, transformers and the root of this
+repository as the working directory. `--small` runs it anywhere.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def draw_candidates(num_tokens: int) -> list[list[int]]:
 
 
 def time_padded(card: Card, model: Any, candidates: Sequence[list[int]], num_rounds: int) -> str | float:
-    """Return the seconds of a padded batch, or say that the card has no room."""
+    """Return the seconds of a padded batch, or a note that the card's memory is too small."""
     inputs = {name: tensor.to(card.device) for name, tensor in pad(candidates).items()}
     try:
         return min(card.seconds(lambda: model(**inputs, use_cache=False), num_rounds))
@@ -70,7 +70,7 @@ def time_padded(card: Card, model: Any, candidates: Sequence[list[int]], num_rou
 
 
 def render_utilisation(card: Card, scorer: PackedScorer, options: argparse.Namespace) -> None:
-    """Print how much of the peak packed rows of many conversations reach."""
+    """Print the share of the peak that packed rows of many conversations reach."""
     print("| row tokens | tokens/s | of the peak (target 60 %) | GB |")
     print("|---|---|---|---|")
     median, lengths = (40, (256, 512)) if options.small else (800, (4_096, 8_192, 16_384))
@@ -104,7 +104,7 @@ def render_candidates(
 
 
 def score_all(scorer: PackedScorer, rows: Sequence[PackedRow]) -> Callable[[], None]:
-    """Return what scores all rows."""
+    """Return a function that scores all rows."""
 
     def run() -> None:
         for row in rows:

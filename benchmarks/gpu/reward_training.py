@@ -1,9 +1,9 @@
 """Full fine-tuning at Gemma-2-9B's shape on one card: `python -m benchmarks.gpu.reward_training`.
 
-Prints Markdown: for rows of 4k and 8k tokens, and layers whose activations are computed again, tokens per second, model
-FLOPs (without what is computed again) over the card's own bf16 matrix product, and the most memory taken. TRL's trainer
-at its defaults follows on the same pairs, or a padded loop with transformers' own attention where trl is not installed.
-Needs torch, transformers and the root of this repository as the working directory. `--small` tries it anywhere.
+Prints Markdown for rows of 4k and 8k tokens and layers with recomputed activations: tokens per second, model FLOPs
+(without recomputation) divided by the card's own bf16 matrix product, and peak memory. TRL's trainer at its defaults
+runs on the same pairs, or a padded loop with transformers' own attention if trl is not installed. Needs torch,
+transformers and the root of this repository as the working directory. `--small` runs it anywhere.
 """
 
 import argparse
@@ -58,13 +58,13 @@ def parse() -> argparse.Namespace:
 
 
 def recomputed(options: argparse.Namespace) -> Sequence[int]:
-    """Return the numbers of layers that are computed again in the backward pass."""
+    """Return the numbers of layers to compute again in the backward pass."""
     num_layers: int = shape(options.small, options.layers)["num_hidden_layers"]
     return options.recompute or (0, num_layers // 2, num_layers)
 
 
 def draw_rows(max_tokens: int, num_rows: int, median: int) -> tuple[list[Pair], list[PackedRow]]:
-    """Return the fullest rows of many pairs, none of which is too long for a row, and their pairs."""
+    """Return the fullest rows of many pairs that each fit a row, and their pairs."""
     drawn = draw_pairs(2 * num_rows * max_tokens // median, SHARES, seed=0, median=median)
     pairs = [pair for pair in drawn if sum(map(len, pair)) <= max_tokens]
     rows = plan_rows(sequences(pairs), max_tokens).rows[:num_rows]
@@ -72,7 +72,7 @@ def draw_rows(max_tokens: int, num_rows: int, median: int) -> tuple[list[Pair], 
 
 
 def attempt(measure: Any, *arguments: Any) -> str:
-    """Return a table's row, or say that the card has no room."""
+    """Return a table's row, or a note that the card's memory is too small."""
     try:
         return str(measure(*arguments))
     except torch.OutOfMemoryError:
@@ -108,7 +108,7 @@ def packed(options: argparse.Namespace, card: Card, rows: Sequence[PackedRow], n
 
 
 def recompute(model: Any, num_layers: int) -> None:
-    """Let so many layers, spread evenly, be computed again in the backward pass."""
+    """Compute some evenly spread layers again in the backward pass."""
     if num_layers:
         model.gradient_checkpointing_enable({"use_reentrant": False})
         layers = model.model.layers
@@ -118,7 +118,7 @@ def recompute(model: Any, num_layers: int) -> None:
 
 
 def backward(rewards: Tensor, num_pairs: int) -> None:
-    """Add the gradient of the pairs' part in the mean loss; rewards are `[pairs, 2]`."""
+    """Add the gradient of the pairs' part of the mean loss; rewards are `[pairs, 2]`."""
     chosen, rejected = rewards.float().unbind(1)
     (-nn.functional.logsigmoid(chosen - rejected).sum() / num_pairs).backward()  # type: ignore[no-untyped-call]
 

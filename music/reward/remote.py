@@ -177,8 +177,8 @@ class RemoteReward:
         try:
             (result,) = _Classification.model_validate_json(answer).data
         except ValueError:  # from pydantic, or from unpacking another number of results
-            said = error_excerpt(answer, self._endpoint.redact)
-            error = MalformedReplyError(f"{self.name}: expected a finite number as data[0].probs[0], got: {said}")
+            excerpt = error_excerpt(answer, self._endpoint.redact)
+            error = MalformedReplyError(f"{self.name}: expected a finite number as data[0].probs[0], got: {excerpt}")
             raise FailedTryError(error) from None
         if result.num_classes != 1 or len(result.probs) != 1:
             raise MalformedReplyError(

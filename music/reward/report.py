@@ -42,9 +42,9 @@ def report_conversations(
     scored = score_all(model, conversations, per_turn=per_turn)
     rows = [{"index": index} | _row(s, per_turn=per_turn) for index, s in enumerate(scored)]
     lines = [f"{index}: {_text(s)}" for index, s in enumerate(scored)]
-    account = _account([(s,) for s in scored])
-    summary = {"readout": model.contract.readout, "num_conversations": len(scored)} | account
-    return ScoreReport(rows, summary, "\n".join([*lines, _account_text("conversations", account)]))
+    counts = _counts([(s,) for s in scored])
+    summary = {"readout": model.contract.readout, "num_conversations": len(scored)} | counts
+    return ScoreReport(rows, summary, "\n".join([*lines, _counts_text("conversations", counts)]))
 
 
 def report_pairs(model: RewardModel, pairs: Sequence[PreferencePair], *, per_turn: bool = False) -> ScoreReport:
@@ -67,9 +67,9 @@ def report_pairs(model: RewardModel, pairs: Sequence[PreferencePair], *, per_tur
     }
     if per_turn:
         summary |= _by_turn(pairs, both)
-    account = _account(both)
-    text = "\n".join(f"{name}: {_figure(value)}" for name, value in summary.items())
-    return ScoreReport(rows, summary | account, f"{text}\n{_account_text('pairs', account)}")
+    counts = _counts(both)
+    text = "\n".join(f"{name}: {_format(value)}" for name, value in summary.items())
+    return ScoreReport(rows, summary | counts, f"{text}\n{_counts_text('pairs', counts)}")
 
 
 def _score_turns(model: RewardModel, conversations: Sequence[Conversation]) -> list[Scored]:
@@ -123,7 +123,7 @@ def _by_turn(pairs: Sequence[PreferencePair], both: Sequence[tuple[Scored, Score
     }
 
 
-def _account(items: Sequence[Sequence[Scored]]) -> dict[str, Any]:
+def _counts(items: Sequence[Sequence[Scored]]) -> dict[str, Any]:
     """Count the items with a truncated part, and by reason those with a part without a score."""
     problems = [next((s.problem for s in item if s.problem), None) for item in items]
     return {
@@ -132,9 +132,9 @@ def _account(items: Sequence[Sequence[Scored]]) -> dict[str, Any]:
     }
 
 
-def _account_text(what: str, account: Mapping[str, Any]) -> str:
-    unscorable = ", ".join(f"{n} {problem}" for problem, n in account["num_unscorable"].items()) or "none"
-    return f"{what} truncated: {account['num_truncated']}, without a score: {unscorable}"
+def _counts_text(what: str, counts: Mapping[str, Any]) -> str:
+    unscorable = ", ".join(f"{n} {problem}" for problem, n in counts["num_unscorable"].items()) or "none"
+    return f"{what} truncated: {counts['num_truncated']}, without a score: {unscorable}"
 
 
 def _text(scored: Scored) -> str:
@@ -143,7 +143,7 @@ def _text(scored: Scored) -> str:
     return " ".join(f"{score:.4f}" for score in scored.turns or (scored.score,))
 
 
-def _figure(value: Any) -> str:
+def _format(value: Any) -> str:
     if isinstance(value, list):
-        return " ".join(map(_figure, value))
+        return " ".join(map(_format, value))
     return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""`music sandbox`: the sandbox from the command line."""
+"""`music sandbox`: serve the sandbox, and write data from it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,7 @@ __all__ = ["app"]
 
 Out = Annotated[Path, typer.Option(metavar="FILE.jsonl", help="File to write.")]
 Turns = Annotated[int, typer.Option(min=2, help="Assistant turns of each conversation.")]
-Seed = Annotated[int, typer.Option(help="Draws the conversations.")]
+Seed = Annotated[int, typer.Option(help="Seed of the conversations.")]
 
 app = typer.Typer(no_args_is_help=True, help="The embedded dialogue world: no key, no GPU, no download.")
 
@@ -24,9 +24,9 @@ app = typer.Typer(no_args_is_help=True, help="The embedded dialogue world: no ke
 def serve(
     config: ServerConfig, with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False
 ) -> None:
-    """Serve the sandbox over HTTP, OpenAI-compatible; the first line printed is the base URL.
+    """Serve the sandbox over OpenAI-compatible HTTP; the first line of output is the base URL.
 
-    Send requests to MODEL@URL: the model's name chooses the sandbox's skill.
+    The model name of a request chooses the skill: perfect, good, fair or weak.
     """
     from music.sandbox.server import serve
 
@@ -41,7 +41,7 @@ def defects(
     seed: Seed = 0,
     json: AsJson = False,
 ) -> None:
-    """Write pairs that are equal but for one error in one assistant turn, for `music evaluate defects`."""
+    """Write pairs that are equal except for one error in one assistant turn, for `music evaluate defects`."""
     from music.preferences import write_rows
     from music.sandbox.world.defects import defect_rows
 

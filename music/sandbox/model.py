@@ -1,4 +1,4 @@
-"""The sandbox as a chat model: it plays user, assistant, contrast and judge from the prompts that real models get."""
+"""The sandbox as a chat model: it plays user, assistant, contrast and judge from the same prompts as real models."""
 
 import math
 
@@ -22,17 +22,17 @@ from music.sandbox.world.state import state_after
 __all__ = ["SKILLS", "SandboxModel", "load_sandbox_model"]
 
 SKILLS = {"perfect": 0.0, "good": 0.5, "fair": 1.0, "weak": 1.5}
-"""How careless the assistant is, by the model name that asks for it; any other name gets "good"."""
+"""Carelessness of the assistant by model name; any other name means "good"."""
 MAX_DRAWS = 8
-"""A user draws anew what was said before, so many times at the most."""
+"""A user who would repeat a message draws again, up to this many times."""
 
 
 class SandboxModel:
     """A `ChatModel` over the sandbox's world; the same request always gets the same reply.
 
     Args:
-        name: Model name; one of `SKILLS` chooses how careless the assistant is.
-        seed: Which of many equal models this is.
+        name: Model name; a name in `SKILLS` sets how careless the assistant is.
+        seed: Models with different seeds give different replies.
 
     Example:
         >>> model = SandboxModel("weak")
@@ -47,7 +47,7 @@ class SandboxModel:
 
     @property
     def name(self) -> str:
-        """The endpoint, as it is written on the command line."""
+        """The endpoint, as on the command line."""
         return f"sandbox:{self._name}"
 
     async def complete(self, request: ChatRequest) -> ChatReply:
@@ -63,10 +63,10 @@ class SandboxModel:
         )
 
     async def aclose(self) -> None:
-        """Nothing to release."""
+        """Do nothing: there is nothing to release."""
 
     def answer(self, request: ChatRequest) -> str:
-        """Answer one request, without the wire's wrapping."""
+        """Return the text of the answer to a request."""
         prompt = read_prompt(request.messages)
         conversation = prompt.conversation
         if prompt.kind is PromptKind.USER:
@@ -75,7 +75,7 @@ class SandboxModel:
             return render_judgement(oracle_choice(conversation, prompt.other), "By the oracle's grades of all replies:")
         if prompt.kind is PromptKind.RATE:
             return render_rating(round(oracle_rating(conversation)))
-        # Depends on the request alone, which both sides of a pair share, so that they share their accidents too.
+        # Depends on the request alone. Both sides of a pair share it, so they also share random errors.
         seed = f"{self._seed}/{request.seed}/{conversation.messages[-1].content}"
         rng = players.stream(seed, "fallback")
         if prompt.kind is PromptKind.REWRITE:
@@ -89,8 +89,8 @@ class SandboxModel:
         return text or any_reply(conversation, rng, self._carelessness)
 
     def _user(self, conversation: Conversation, request_seed: int | None, persona: str) -> str:
-        """Play the user: of this world if the conversation is."""
-        # Depends on the first message and the length, which both sides of a pair share, never on the replies.
+        """Play the user, within this world if the conversation is."""
+        # Depends on the first message and the length, which both sides of a pair share, and never on the replies.
         first = conversation.messages[0].content if conversation.messages else ""
         seed = f"{self._seed}/{request_seed}/{len(conversation.messages)}/{first}"
         said = {message.content for message in conversation.messages}
@@ -107,7 +107,7 @@ class SandboxModel:
 
 
 def load_sandbox_model(skill: str) -> SandboxModel:
-    """Return the sandbox's model of a skill; by default that of `SandboxModel`.
+    """Return the sandbox's model of a skill; an empty skill means the default.
 
     Raises:
         InvalidInputError: There is no such skill.
@@ -120,7 +120,7 @@ def load_sandbox_model(skill: str) -> SandboxModel:
 
 
 def _logprobs(request: ChatRequest) -> tuple[TokenLogprobs, ...]:
-    """Return those of a rating, whose mean is the judge's exact grade; other replies have none."""
+    """Return the log-probabilities of a rating, whose mean is the exact grade; other replies have none."""
     prompt = read_prompt(request.messages)
     if prompt.kind is not PromptKind.RATE:
         return ()

@@ -2,9 +2,9 @@
 
 - `music_trainers.reward`: the reward-model trainer.
 - `music_trainers.policy`: policies from the rewards of chat environments.
-- `music_trainers.precision`: optimizer states of fewer bits.
+- `music_trainers.precision`: optimizer states with fewer bits.
 - `music_trainers.demo`: the paper in miniature; `music_trainers.experiment`: the same as a grid of arms and seeds, with
-  controls. `music_trainers.arms`: how both train and measure their arms.
+  controls; `music_trainers.arms`: how both train and measure their arms.
 - `music_trainers.cli`: `music train`, `music rl` and `music demo`.
 """
 

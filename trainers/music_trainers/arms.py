@@ -1,11 +1,11 @@
-"""The arms of `music demo` and `music experiment`: how each is trained, and what is measured of it.
+"""The arms of `music demo` and `music experiment`: how each is trained and measured.
 
-An arm is a reward model. `train_arm` trains it further from the shipped starting model, the same way for all.
-`draw_test_sets` draws conversations that no arm saw; `measure` and `measure_readouts` measure on them.
+An arm is a reward model. `train_arm` trains it from the shipped starting model, in the same way for all arms.
+`draw_test_sets` draws conversations that no arm was trained on; `measure` and `measure_readouts` measure on them.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,18 +40,18 @@ GREEDY_CANDIDATES = 4
 GREEDY_TURNS = 3
 CANDIDATE_SKILL = "fair"
 HELD_OUT = 1_000_003
-"""Added to the seed of what is measured, so that none of it was ever trained on."""
+"""Added to the seed of the test sets, so that they differ from all training data."""
 
 
 class TestSizes(Config):
-    """How much is measured."""
+    """Sizes of the test sets."""
 
-    __test__ = False  # no class of tests
+    __test__ = False  # pytest would collect it
 
     num_turns: int = Field(default=5, ge=2)
-    """Turns of the conversations that are measured on."""
+    """Turns of the test conversations."""
     num_defects: int = Field(ge=1)
-    """Minimal pairs per kind of error and turn."""
+    """Pairs with one error, per kind of error and turn."""
     num_single_turn: int = Field(ge=1)
     """Held-out single-turn pairs."""
     num_conversations: int = Field(ge=2)
@@ -60,12 +60,12 @@ class TestSizes(Config):
 
 @dataclass(frozen=True, slots=True)
 class TestSets:
-    """What every model is measured on.
+    """The test sets of all models.
 
     Attributes:
-        defects: Minimal pairs by group of errors and turn (from 0).
+        defects: Pairs with one error, by group of errors and turn (from 0).
         single_turn: Pairs of one turn, labelled by the oracle without noise.
-        pools: For each script, finished conversations to choose from.
+        pools: For each user, finished conversations to choose from.
     """
 
     defects: dict[tuple[str, int], list[Defect]]
@@ -75,13 +75,13 @@ class TestSets:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """What one reward function does on the test sets.
+    """The results of one reward function on the test sets.
 
     Attributes:
-        margins: For each group and turn, reward of the flawless side less that of the other.
+        margins: For each group and turn, the reward of the flawless side minus the reward of the other side.
         single_turn: The same for the single-turn pairs.
-        whole: Oracle grades of the conversations that it selects, by number of candidates.
-        greedy: Oracle grades of the conversations that greedy Best-of-N makes of its choices.
+        whole: Oracle grades of the selected conversations, by number of candidates.
+        greedy: Oracle grades of the conversations of greedy Best-of-N.
     """
 
     margins: dict[tuple[str, int], list[float]]
@@ -105,7 +105,7 @@ def train_arm(
         seed=seed,
         eval_fraction=0.0,
         checkpoint_every=0,
-        overwrite=True,  # a demo that is run again replaces what it made
+        overwrite=True,  # a second demo replaces the models of the first
     )
     return train_reward_model(config, pairs, [])
 
@@ -117,7 +117,7 @@ def last_loss(result: "RewardTrainingResult") -> float:
 
 
 def use_one_thread() -> None:
-    """Give this process one core: small models gain nothing from more."""
+    """Limit torch to one thread in this process: small models gain nothing from more."""
     import torch
 
     torch.set_num_threads(1)
@@ -127,9 +127,9 @@ def draw_test_sets(sizes: TestSizes, seed: int, groups: Mapping[str, Sequence[Er
     """Draw the test sets.
 
     Args:
-        sizes: How much of each.
-        seed: Draws them.
-        groups: Kinds of errors by the name that their margins are kept under.
+        sizes: The size of each set.
+        seed: Seed of the sets.
+        groups: Kinds of errors by the name of their group.
     """
     from music_envs import BestOfNConfig, sample_pools
 
@@ -150,12 +150,12 @@ def draw_test_sets(sizes: TestSizes, seed: int, groups: Mapping[str, Sequence[Er
 
 
 def measure(reward: RewardFunction, sets: TestSets, seed: int, *, pairs: bool = True) -> Measures:
-    """Measure a reward function; `pairs=False` leaves out its ranking of pairs."""
+    """Measure a reward function; with `pairs=False` only its Best-of-N."""
     return _measured(reward, sets, _greedy(reward, len(sets.pools), seed + HELD_OUT), pairs=pairs)
 
 
 def measure_controls(sets: TestSets, seed: int) -> dict[str, Measures]:
-    """Measure selectors that are no reward models: a random choice, the longest candidate, and the oracle itself."""
+    """Measure selectors without a reward model: a random choice, the longest candidate, and the oracle itself."""
     controls: dict[str, RewardFunction] = {
         "random": random_reward(seed),
         "longest": length_reward,
@@ -165,19 +165,25 @@ def measure_controls(sets: TestSets, seed: int) -> dict[str, Measures]:
 
 
 def measure_readouts(model: "RewardModel", sets: TestSets, seed: int) -> dict[Readout, Measures]:
-    """Measure a reward model with either readout, from one pass over the test sets.
+    """Measure a reward model with both readouts, from one pass over the test sets.
 
-    Greedy Best-of-N is run once: it compares replies to one history, which both readouts rank alike.
+    Greedy Best-of-N runs once: it compares replies to one history, which both readouts rank in the same order.
     """
-    conversations = list(dict.fromkeys(_conversations(sets)))
+    pairs = [defect.pair for some in sets.defects.values() for defect in some] + sets.single_turn
+    sides = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
+    finished = [rollout.conversation for pool in sets.pools for rollout in pool if not rollout.is_failed]
+    conversations = list(dict.fromkeys(sides + finished))
     turns = model.score_turns(conversations)
     greedy = _greedy(model.with_readout("last"), len(sets.pools), seed + HELD_OUT)
-    readings: dict[Readout, list[float]] = {
-        "last": [rewards[-1] for rewards in turns],
-        "turn_mean": [fmean(rewards) for rewards in turns],
+    rewards: dict[Readout, dict[Conversation, float]] = {
+        "last": {each: by_turn[-1] for each, by_turn in zip(conversations, turns, strict=True)},
+        "turn_mean": {each: fmean(by_turn) for each, by_turn in zip(conversations, turns, strict=True)},
     }
-    known = {name: dict(zip(conversations, rewards, strict=True)) for name, rewards in readings.items()}
-    return {name: _measured(partial(_look_up, rewards), sets, greedy) for name, rewards in known.items()}
+
+    def look_up(readout: Readout, conversations: Sequence[Conversation]) -> list[float]:
+        return [rewards[readout][conversation] for conversation in conversations]
+
+    return {readout: _measured(partial(look_up, readout), sets, greedy) for readout in rewards}
 
 
 def single_turn_margins(reward: RewardFunction, sets: TestSets) -> list[float]:
@@ -185,25 +191,18 @@ def single_turn_margins(reward: RewardFunction, sets: TestSets) -> list[float]:
     return _margins(reward, sets.single_turn)
 
 
-def _conversations(sets: TestSets) -> Iterator[Conversation]:
-    """Yield all that is scored."""
-    pairs = [defect.pair for some in sets.defects.values() for defect in some] + sets.single_turn
-    for pair in pairs:
-        yield from (pair.chosen, pair.rejected)
-    for pool in sets.pools:
-        yield from (rollout.conversation for rollout in pool if not rollout.is_failed)
-
-
-def _look_up(rewards: Mapping[Conversation, float], conversations: Sequence[Conversation]) -> list[float]:
-    return [rewards[conversation] for conversation in conversations]
-
-
 def _measured(reward: RewardFunction, sets: TestSets, greedy: list[float | None], *, pairs: bool = True) -> Measures:
-    """Measure all but greedy Best-of-N."""
+    """Measure everything except greedy Best-of-N."""
+    from music_envs import grade_rollouts, select_best
+
+    def whole(num_candidates: int) -> list[float | None]:
+        pools = [pool[:num_candidates] for pool in sets.pools]
+        return grade_rollouts(select_best(pools, reward), oracle_score)
+
     return Measures(
         margins={key: _margins(reward, [d.pair for d in some]) for key, some in sets.defects.items()} if pairs else {},
         single_turn=single_turn_margins(reward, sets) if pairs else [],
-        whole={n: _whole(reward, sets.pools, n) for n in NUM_CANDIDATES},
+        whole={num: whole(num) for num in NUM_CANDIDATES},
         greedy=greedy,
     )
 
@@ -214,15 +213,8 @@ def _margins(reward: RewardFunction, pairs: Sequence[PreferencePair]) -> list[fl
     return [a - b for a, b in zip(rewards[: len(pairs)], rewards[len(pairs) :], strict=True)]
 
 
-def _whole(reward: RewardFunction, pools: "Sequence[Sequence[Rollout]]", num_candidates: int) -> list[float | None]:
-    """Grade the conversations selected among the first N of each pool."""
-    from music_envs import grade_rollouts, select_best
-
-    return grade_rollouts(select_best([pool[:num_candidates] for pool in pools], reward), oracle_score)
-
-
 def _greedy(reward: RewardFunction, num_conversations: int, seed: int) -> list[float | None]:
-    """Grade the conversations that the paper's Best-of-N makes of the reward's choices."""
+    """Return the oracle grades of the conversations of greedy Best-of-N, the paper's protocol."""
     from music_envs import BestOfNConfig, grade_rollouts, run_best_of_n
 
     config = BestOfNConfig(num_candidates=GREEDY_CANDIDATES, num_turns=GREEDY_TURNS, seed=seed)
@@ -231,7 +223,7 @@ def _greedy(reward: RewardFunction, num_conversations: int, seed: int) -> list[f
 
 
 def _players() -> dict[str, Any]:
-    """Return who talks in Best-of-N: an assistant of middling skill, and a user."""
+    """Return the roles of Best-of-N: an assistant of medium skill, and a user."""
     from music_agents.roles import AssistantRole, UserRole
 
     return {"assistant": AssistantRole(SandboxModel(CANDIDATE_SKILL)), "user": UserRole(SandboxModel())}

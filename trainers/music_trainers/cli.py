@@ -28,7 +28,7 @@ __all__ = ["demo", "rl", "train"]
 
 _OWN = {"rewards", "grades"}
 _EPISODES: Any = {"curve": {"__all__": _OWN}, "greedy_before": _OWN, "greedy_after": _OWN}
-"""What a result holds of each single episode: too much for a terminal."""
+"""Fields of a result with a value for each episode, which are too long for a terminal."""
 
 
 @with_flags

@@ -73,9 +73,14 @@ def load_checkpoint(
         InvalidInputError: There is no such checkpoint, or it is not a causal model with one reward.
         ContractError: Tokenizer and contract do not match, or no contract can be derived from the tokenizer.
     """
-    require_model(str(path))
+    path = tokenizer_path = str(path)
+    require_model(path)
     with quiet_transformers():
-        classifier, has_head, source = _load_weights(str(path), dtype)
+        if is_adapter(path):
+            classifier, has_head, base = load_adapted(path, dtype)
+            tokenizer_path = path if find_file(path, "tokenizer_config.json") else base
+        else:
+            classifier, has_head = load_classifier(path, dtype)
     if not has_head:
         if head_seed is None:
             name = ", ".join(classifier.config.architectures or ()) or classifier.config.model_type
@@ -85,9 +90,9 @@ def load_checkpoint(
                 "in writing is not a reward model; music best-of-n takes it as --judge judge:MODEL@URL"
             )
         init_head(classifier, head_seed)
-    require_finite(str(path), classifier)
+    require_finite(path, classifier)
     tokens = load_tokens(
-        source,
+        tokenizer_path,
         classifier.config,
         max_length,
         readout,
@@ -110,15 +115,6 @@ def saved_dtype(path: str | Path) -> torch.dtype:
     require_model(str(path))
     saved = torch.float32 if is_adapter(str(path)) else read_config(str(path)).dtype
     return saved if isinstance(saved, torch.dtype) else torch.bfloat16
-
-
-def _load_weights(path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, bool, str]:
-    """Return a classifier, whether it has a reward head, and the path of its tokenizer."""
-    if not is_adapter(path):
-        return *load_classifier(path, dtype), path
-    classifier, has_head, base = load_adapted(path, dtype)
-    has_tokenizer = find_file(path, "tokenizer_config.json") is not None
-    return classifier, has_head, path if has_tokenizer else base
 
 
 def save_model(model: Any, tokenizer: Any, directory: str | Path, **options: Any) -> None:

@@ -22,7 +22,7 @@ __all__ = ["settle_reading", "with_eos_ending"]
 logger = logging.getLogger(__name__)
 
 _COMMENT = "{#- Ends with EOS, where the reward is read: newlines at the end are dropped. -#}"
-# `trim_blocks` drops the newline behind the first tag; `+` keeps what `lstrip_blocks` would drop before the last one.
+# `trim_blocks` drops the newline after the first tag; `+` keeps what `lstrip_blocks` would drop before the last one.
 _BEGIN = _COMMENT + "{%- set whole_conversation %}\n"
 _END = (
     "{%+ endset %}"

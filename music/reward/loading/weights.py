@@ -78,7 +78,7 @@ def read_file(path: str, file: str) -> dict[str, Any]:
     """
     try:
         opened: Any = safe_open(file, framework="pt")
-        return {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 - it is no mapping
+        return {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 - it is not a mapping
     except FileNotFoundError as error:
         raise InvalidInputError(
             f"{path}: expected the file {Path(file).name}, which its index names; it is missing. Download it again"

@@ -177,8 +177,8 @@ def families(trees: Sequence[PrefixTree], min_length: int) -> list[list[int]]:
 
     Args:
         trees: Trees that do not follow cached tokens.
-        min_length: Number of first tokens that the trees of a family share. A tree with a shorter root stays alone, and
-            so does one with a root of exactly this length.
+        min_length: Number of first tokens that the trees of a family share. A tree whose root has no more tokens stays
+            alone.
     """
     found: dict[Hashable, list[int]] = defaultdict(list)
     for index, tree in enumerate(trees):

@@ -41,7 +41,7 @@ def make_sequence_scorer(
 class _Group:
     """Sequences that are computed together and continue the same cached tokens."""
 
-    behind: CachedSegment
+    prefix: CachedSegment
     members: tuple[Ids, ...]
 
 
@@ -93,7 +93,7 @@ class CachedScorer(SequenceScorer):
             unknown = [(ids, end) for ids, end in zip(pending, ends, strict=True) if ids not in known]
             groups, pending = self._groups(unknown)
             members = [[TokenSequence(ids, ()) for ids in group.members] for group in groups]
-            num_cached = [group.behind.stop for group in groups]
+            num_cached = [group.prefix.stop for group in groups]
             for row in plan_rows(members, self._max_tokens, min_saved=MIN_SAVED, num_cached=num_cached).rows:
                 found |= self._compute(row, [groups[group] for group in row.groups])
         return found
@@ -120,17 +120,17 @@ class CachedScorer(SequenceScorer):
     def _compute(self, row: PackedRow, groups: Sequence[_Group]) -> dict[Ids, Tensor]:
         """Compute a row, and keep as many of its tokens as the cache has room for."""
         device = self._scorer.classifier.device
-        prefixes = [group.behind.path() for group in groups]
+        prefixes = [group.prefix.path() for group in groups]
         table = SegmentTable.of(row, prefixes)
         seen = [slot for segment in dict.fromkeys(chain(*prefixes)) for slot in segment.slots]
-        earlier = {group.behind: self._cached_rewards(group.behind) for group in groups}
+        earlier = {group.prefix: self._cached_rewards(group.prefix) for group in groups}
         places, slots = self._allot(row, groups)
         self._states.make_room(self._cache.num_slots, self.max_cached_tokens)
         past = CachedPast(self._states, _index(seen).to(device), places.to(device), slots.to(device))
         rewards = self._scorer.head(self._scorer.hidden(row, table, past)).cpu()
         self._states.keep_rewards(slots, rewards[places])
         return {
-            ids: torch.cat([earlier[group.behind], rewards[own]])
+            ids: torch.cat([earlier[group.prefix], rewards[own]])
             for group, of_group in zip(groups, row.places(), strict=True)
             for ids, own in zip(group.members, of_group, strict=True)
         }
@@ -141,7 +141,7 @@ class CachedScorer(SequenceScorer):
         for group, of_group in zip(groups, row.places(), strict=True):
             for ids, places in zip(group.members, of_group, strict=True):
                 num_known, new = self._cache.add(ids)
-                start = num_known - group.behind.stop
+                start = num_known - group.prefix.stop
                 kept.append(places[start : start + len(new)])
                 slots += new
         return torch.cat(kept), _index(slots)

@@ -42,7 +42,7 @@ def ensure_usable(device: torch.device) -> None:
         InvalidInputError: The device is CUDA, and the parent initialised it before the fork.
     """
     if device.type == "cpu":
-        _settle(os.getpid())
+        _limit_threads(os.getpid())
     if device.type == "cuda" and torch.cuda._is_in_bad_fork():
         raise InvalidInputError(
             "CUDA cannot be used here: this process was forked after its parent had initialised CUDA. Start processes "
@@ -52,6 +52,6 @@ def ensure_usable(device: torch.device) -> None:
 
 
 @cache  # once, so that a number of threads that is set later stays
-def _settle(pid: int) -> None:
+def _limit_threads(pid: int) -> None:
     if pid != _PROCESS:
         torch.set_num_threads(1)

@@ -79,19 +79,18 @@ def _plain(scorer: PackedScorer, sequences: Sequence[Tensor]) -> list[Tensor]:
     """Return the rewards at all tokens by the model's own forward passes over the sequences and their beginnings."""
     classifier: Any = scorer.classifier
     backbone = getattr(classifier, classifier.base_model_prefix)
+    rewards = []
     classifier.set_attn_implementation("eager")
     try:
-        return [
-            torch.cat([_own_rewards(scorer, backbone, ids[:stop])[start:] for start, stop in _cuts(scorer, len(ids))])
-            for ids in sequences
-        ]
+        for ids in sequences:
+            spans = []
+            for start, stop in _cuts(scorer, len(ids)):
+                output = backbone(input_ids=ids[None, :stop].to(classifier.device), use_cache=False)
+                spans.append(scorer.head(output.last_hidden_state[0])[start:].cpu())
+            rewards.append(torch.cat(spans))
     finally:
         scorer.use(scorer.backend)
-
-
-def _own_rewards(scorer: PackedScorer, backbone: nn.Module, ids: Tensor) -> Tensor:
-    hidden = backbone(input_ids=ids[None].to(scorer.classifier.device), use_cache=False).last_hidden_state[0]
-    return scorer.head(hidden).cpu()
+    return rewards
 
 
 def _cuts(scorer: PackedScorer, length: int) -> list[tuple[int, int]]:

@@ -60,7 +60,7 @@ class StatePool:
             index: The layer's index.
             call: How often the layer has attended before in the same forward pass; some attend twice.
             key: Keys of the row, `[1, key_heads, tokens, head_dim]`, which define shape, dtype and device.
-            value: Values of the row, likewise.
+            value: Values of the row, of the same shape.
         """
         keys, values = self._layers.get((index, call), (key[0, :, :0], value[0, :, :0]))
         if keys.shape[1] < self._num_slots:

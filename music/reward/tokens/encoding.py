@@ -169,7 +169,7 @@ class ConversationTokenizer:
                 raise UnscorableError(f"{name} cannot be scored: {encoding} ({self._why(encoding)})")
         return [encoding for encoding in encodings if isinstance(encoding, Encoding)]
 
-    def _fit(self, conversation: Conversation, ids: list[int] | Unscorable) -> "_Fit | Unscorable":
+    def _fit(self, conversation: Conversation, ids: list[int] | Unscorable) -> _Fit | Unscorable:
         """Drop as few of the oldest exchanges as possible; at least one remains."""
         if isinstance(ids, Unscorable) or len(ids) <= self.contract.max_length:
             return ids if isinstance(ids, Unscorable) else _Fit(conversation, ids)

@@ -53,7 +53,7 @@ def _sources(template: str) -> frozenset[str]:
         tree = environment.parse(template)
         names = meta.find_undeclared_variables(tree) & {_CLOCK, "lipsum"}
     except TemplateError as error:
-        raise ContractError(f"the chat template is no valid Jinja template: {error}") from error
+        raise ContractError(f"the chat template is not a valid Jinja template: {error}") from error
     is_random = any(map(_may_be_random, tree.find_all(nodes.Filter)))
     return frozenset(names | ({"random"} if is_random else set()))
 
@@ -67,7 +67,7 @@ def _may_be_random(node: nodes.Filter) -> bool:
 
 
 def _macro(template: str) -> str:
-    """Return a macro that replaces the clock and knows the format codes in the template."""
+    """Return a macro that replaces the clock and handles the format codes that the template contains."""
     steps = [(code, value) for code, value in _VALUES.items() if code in template]
     if "%%" in template:
         steps = [("%%", "\0"), *steps, ("\0", "%")]

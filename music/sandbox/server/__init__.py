@@ -1,7 +1,7 @@
-"""The sandbox behind a real, OpenAI-compatible HTTP server, with latency and faults on demand.
+"""The sandbox behind an OpenAI-compatible HTTP server, with latency and faults on demand.
 
-`serve` runs it in this process, `sandbox_server` in a process of its own for as long as a `with` block lasts, as
-`ServerConfig` says. `service` is the application, `wire` its requests and answers, `faults` what it does wrong.
+`serve` runs the server in this process; `sandbox_server` runs it in its own process during a `with` block. Both take a
+`ServerConfig`. `service` is the application, `wire` its requests and responses, `faults` its latency and faults.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""The settings of the sandbox's server. Light: the command line imports them for its flags."""
+"""The settings of the sandbox's server. The command line reads its flags from here."""
 
 import math
 from typing import Annotated, Self
@@ -21,23 +21,23 @@ class ServerConfig(Config):
     latency: Annotated[str, Flag(metavar="LATENCY")] = "0"
     """Milliseconds: 200, uniform:LOW:HIGH, lognormal:MEDIAN:SIGMA or exponential:MEAN."""
     faults: Annotated[str, Flag(metavar="FAULTS")] = ""
-    """Shares of requests that go wrong, as error=0.05,hang=0.02; of error, reset, hang, truncate, invalid_json,
+    """Shares of requests that fail, such as error=0.05,hang=0.02. Faults: error, reset, hang, truncate, invalid_json,
     no_choices, wrong_types, huge, nul, surrogate, control_tokens."""
     rate_429: float = Field(default=0.0, ge=0, le=1)
-    """Share of requests answered with a 429."""
+    """Share of requests that get a 429."""
     retry_after: float = Field(default=1.0, ge=0)
-    """Seconds that such a 429 asks the client to wait."""
+    """Seconds in the Retry-After header of these 429s."""
     hang_seconds: float = Field(default=3600.0, ge=0)
-    """Seconds until a hanging request is answered, unless the client goes away or the server stops."""
+    """Seconds until a hanging request is answered, unless the client disconnects or the server stops."""
     poison: str = ""
     """A request whose last message contains this text always gets a 500."""
     limit: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """Requests per second, in bursts of one second's worth; a 429 beyond them says when to come again. 0 for any
-    number."""
+    """Limit in requests per second, with bursts of one second's worth. Requests beyond it get a 429 with a Retry-After.
+    0 for no limit."""
     limit_headers: bool = True
-    """Whether every answer reports the limit in OpenAI's x-ratelimit-* headers."""
+    """Whether every response has OpenAI's x-ratelimit-* headers."""
     seed: int = 0
-    """Seed of latency and faults; replies do not depend on it."""
+    """Seed of latency and faults, not of replies."""
 
     @field_validator("latency")
     @classmethod
@@ -59,5 +59,5 @@ class ServerConfig(Config):
         return self
 
     def shares(self) -> dict[Fault, float]:
-        """Return the share of requests that each fault happens to."""
+        """Return the share of requests for each fault."""
         return {Fault.RATE_429: self.rate_429, **read_faults(self.faults)}

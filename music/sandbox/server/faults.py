@@ -1,8 +1,8 @@
-"""What the sandbox's server does to requests on purpose: how long they wait, and what goes wrong.
+"""The latency and the faults of the sandbox's server.
 
-Every draw is a pure function of the seed, the request's bytes and how often that request has already been failed. So a
-run can be repeated in whatever order its requests arrive, and no request is failed forever. `music.sandbox.server.wire`
-writes what a fault looks like to a client.
+Every draw depends only on the seed, the request's bytes and the number of failures of that request so far. So a run can
+be repeated in any order of its requests, and no request fails forever. `music.sandbox.server.wire` writes the response
+of each fault.
 """
 
 import hashlib
@@ -20,12 +20,12 @@ from music.errors import InvalidInputError
 __all__ = ["Fault", "FaultPlan", "Latency", "LatencyShape", "read_faults"]
 
 MAX_REMEMBERED = 100_000
-"""Requests whose failures are counted; beyond, the one that came longest ago is forgotten."""
+"""Number of requests whose failures are counted; beyond it, the least recent request is dropped."""
 _NORMAL = NormalDist()
 
 
 class LatencyShape(StrEnum):
-    """The distributions that latency may follow."""
+    """Distributions of latency."""
 
     CONSTANT = "constant"
     UNIFORM = "uniform"
@@ -72,7 +72,7 @@ class Latency:
         return latency
 
     def quantile(self, share: float) -> float:
-        """Return the seconds that a `share`, in (0, 1), of requests stays below."""
+        """Return the latency in seconds that a `share`, in (0, 1), of requests stays below."""
         first = self.parameters[0] / 1000
         match self.shape:
             case LatencyShape.CONSTANT:
@@ -86,26 +86,26 @@ class Latency:
 
 
 class Fault(StrEnum):
-    """What happens to a request."""
+    """The fault of a request."""
 
     NONE = "none"
-    """The sandbox's reply, whole."""
+    """No fault: the sandbox's whole reply."""
     RATE_429 = "rate_429"
     """A 429 by chance."""
     LIMIT = "limit"
-    """A 429 of the real limiter."""
+    """A 429 by the rate limit."""
     POISON = "poison"
-    """A 500, each time that this request comes."""
+    """A 500, every time this request arrives."""
     ERROR = "error"
     """A 500."""
     RESET = "reset"
-    """The connection is reset before the answer."""
+    """The connection is reset before the response."""
     HANG = "hang"
-    """The answer comes after `hang_seconds`."""
+    """The response comes after `hang_seconds`."""
     TRUNCATE = "truncate"
     """The body ends before its Content-Length."""
     INVALID_JSON = "invalid_json"
-    """The body is whole, and broken JSON."""
+    """The body is complete, but invalid JSON."""
     NO_CHOICES = "no_choices"
     """`choices` is empty."""
     WRONG_TYPES = "wrong_types"
@@ -121,12 +121,12 @@ class Fault(StrEnum):
 
     @property
     def gives_reply(self) -> bool:
-        """Whether the client gets a reply that it can use, though perhaps a hostile one."""
+        """Whether the client gets a usable reply, even if a hostile one."""
         return self in _REPLIES
 
     @property
     def spoils_answer(self) -> bool:
-        """Whether the fault is in the answer itself."""
+        """Whether the fault is in the response itself."""
         return self in _SPOILED
 
 
@@ -136,7 +136,7 @@ _SPOILED = frozenset(_MIXABLE) - {Fault.ERROR, Fault.RESET, Fault.HANG}
 
 
 def read_faults(text: str) -> dict[Fault, float]:
-    """Read the shares of a mix of faults, such as `error=0.05,hang=0.02`; an empty text is an empty mix.
+    """Read the shares of faults, such as `error=0.05,hang=0.02`; an empty text means no faults.
 
     Raises:
         InvalidInputError: A fault is unknown or named twice, or a share is not from 0 to 1.
@@ -158,9 +158,9 @@ class FaultPlan:
     """Draws the fault and the latency of each request.
 
     Args:
-        latency: Its distribution.
-        shares: The share of requests that each fault happens to.
-        seed: Of all draws.
+        latency: The distribution of latency.
+        shares: The share of requests for each fault.
+        seed: Seed of all draws.
     """
 
     def __init__(self, latency: Latency, shares: dict[Fault, float], *, seed: int = 0) -> None:
@@ -172,7 +172,7 @@ class FaultPlan:
         self._is_fixed = not any(shares.values()) and latency.shape is LatencyShape.CONSTANT
 
     def draw(self, request: bytes) -> tuple[Fault, float]:
-        """Return what happens to a request, given its bytes or a digest of them, and after how many seconds."""
+        """Return the fault of a request, given its bytes or a digest of them, and its latency in seconds."""
         if self._is_fixed:
             return Fault.NONE, self._latency.quantile(0.5)
         num_failed = self._num_failed.get(request, 0)
@@ -194,13 +194,13 @@ class FaultPlan:
 def _bad_faults(part: str) -> InvalidInputError:
     names = ", ".join(_MIXABLE)
     return InvalidInputError(
-        f"expected shares from 0 to 1 as error=0.05,hang=0.02, each fault once, got {part[:60]!r}; "
+        f"expected shares from 0 to 1 such as error=0.05,hang=0.02, each fault once, got {part[:60]!r}; "
         f"the faults are {names}"
     )
 
 
 def _bad_latency(text: str) -> InvalidInputError:
     return InvalidInputError(
-        f"expected milliseconds as 200, uniform:100:300, lognormal:200:0.5 (median:sigma) or exponential:200,"
-        f" got {text[:60]!r}"
+        f"expected milliseconds such as 200, uniform:100:300, lognormal:200:0.5 (median:sigma) or exponential:200, "
+        f"got {text[:60]!r}"
     )

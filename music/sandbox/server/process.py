@@ -1,4 +1,4 @@
-"""The sandbox's server as a process: run in this one until it is stopped, or in one of its own.
+"""The sandbox's server in this process until it is stopped, or in its own process.
 
 It answers `POST /v1/chat/completions` (not streaming), `GET /v1/models`, and `GET /stats` for tests and benchmarks. The
 `model` of a request chooses the sandbox's skill.
@@ -31,10 +31,10 @@ def serve(config: ServerConfig, *, with_parent: bool = False) -> None:
 
     Args:
         config: The server's settings.
-        with_parent: Stop when standard input closes, as it does when the process that holds its other end dies.
+        with_parent: Stop when standard input closes, as it does when the parent process dies.
 
     Raises:
-        InvalidInputError: The address cannot be listened on.
+        InvalidInputError: The server cannot listen on the address.
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(config, with_parent))
@@ -42,22 +42,27 @@ def serve(config: ServerConfig, *, with_parent: bool = False) -> None:
 
 @contextmanager
 def sandbox_server(config: ServerConfig | None = None) -> Iterator[str]:
-    """Run the server in a process of its own and yield its base URL, `http://HOST:PORT/v1`.
+    """Run the server in its own process and yield its base URL, `http://HOST:PORT/v1`.
 
-    The process ends with the block, or with this process, however that ends. Ctrl-C in a terminal does not reach it.
+    The process ends with the block, or when this process ends in any way. Ctrl-C in a terminal does not reach it.
 
     Raises:
         MusicError: The server did not start; its message is on standard error.
     """
     command = [sys.executable, "-m", "music.sandbox.cli", "serve", "--with-parent", *_flags(config or ServerConfig())]
-    # The child imports what this process imports, however its path was set up.
+    # The child process uses this process's import path.
     env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=env, start_new_session=True) as process:
         try:
             yield _first_line(process)
         finally:
-            _stop(process)
+            assert process.stdin is not None
+            process.stdin.close()
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def _flags(config: ServerConfig) -> list[str]:
@@ -76,27 +81,21 @@ async def _serve(config: ServerConfig, with_parent: bool) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
     app = build_app(config)
-    # A handler ends with its client, so that no request hangs for a client that has gone.
+    # A handler ends with its client, so no request hangs after the client disconnected.
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_FINISH_SECONDS, handler_cancellation=True)
     await runner.setup()
     try:
-        port = await _listen(runner, config)
+        try:
+            await web.TCPSite(runner, config.host, config.port, backlog=4096).start()
+        except OSError as error:
+            raise InvalidInputError(f"cannot listen on {config.host}:{config.port}: {error.strerror}") from error
+        port = runner.addresses[0][1]
         print(f"http://{config.host}:{port}/v1", flush=True)
         if with_parent:
             _when_stdin_closes(loop, stop)
         await stop.wait()
     finally:
         await runner.cleanup()
-
-
-async def _listen(runner: web.AppRunner, config: ServerConfig) -> int:
-    """Start listening and return the port."""
-    try:
-        await web.TCPSite(runner, config.host, config.port, backlog=4096).start()
-    except OSError as error:
-        raise InvalidInputError(f"cannot listen on {config.host}:{config.port}: {error.strerror}") from error
-    port: int = runner.addresses[0][1]
-    return port
 
 
 def _when_stdin_closes(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
@@ -129,12 +128,3 @@ def _first_line(process: subprocess.Popen[str]) -> str:
     if not url:
         raise MusicError(f"the sandbox's server did not start (exit code {process.wait()}); see its message above")
     return url
-
-
-def _stop(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None
-    process.stdin.close()
-    try:
-        process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()

@@ -1,4 +1,4 @@
-"""The sandbox as a web application: its routes, what they answer and count, and its rate limit."""
+"""The sandbox as a web application: its routes, responses, counters and rate limit."""
 
 import asyncio
 import functools
@@ -28,11 +28,11 @@ _MAX_MODELS = 64
 
 
 class RateLimit:
-    """Lets requests through at a rate, with bursts of one second's worth, and of one request at least.
+    """Limits requests to a rate, with bursts of one second's worth and at least one request.
 
     Args:
         rate: Requests per second.
-        clock: Seconds of a clock that never goes back.
+        clock: A monotonic clock in seconds.
     """
 
     def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -48,18 +48,18 @@ class RateLimit:
         return 0.0 if self._started is None else self._clock() - self._started
 
     def ask(self) -> float:
-        """Return 0 if a request is let through, else the seconds until one would be."""
+        """Return 0 if a request is allowed, else the seconds until the next one is."""
         now = self._clock()
         self._started = now if self._started is None else self._started
         seconds = self._bucket.wait(now, 1)
         if not seconds:
             self._bucket.take(now, 1)
             self.num_allowed += 1
-        # Rounded up to what a header shows: who waits that long finds the token there.
+        # Rounded up to a header's precision, so that a request after this time is allowed.
         return math.ceil(seconds * 1000) / 1000
 
     def headers(self) -> dict[str, str]:
-        """Return OpenAI's headers: the limit per minute, what is left of the bucket, and when it is full again."""
+        """Return OpenAI's headers: the limit per minute, the requests that remain, and the time until all are back."""
         level = max(0.0, self._bucket.level(self._clock()))
         return {
             "x-ratelimit-limit-requests": str(max(1, round(60 * self._rate))),
@@ -69,7 +69,7 @@ class RateLimit:
 
 
 class ChatService:
-    """The handlers of one server, and what they count."""
+    """The handlers of one server, and their counters."""
 
     def __init__(self, config: ServerConfig) -> None:
         self._config = config
@@ -109,10 +109,10 @@ class ChatService:
     async def stats(self, _: web.Request) -> web.Response:
         """Answer `GET /stats`.
 
-        `requests` are the chat requests seen, `by_status` those answered, `completed` those answered with a whole
-        completion, `by_fault` those that a fault happened to. `max_tries` is how often the most frequent body was
-        seen. `allowed` is how many requests the limit let through in the `uptime` seconds since its first; both are
-        null without a limit.
+        `requests` counts the chat requests, `by_status` the answered ones, `completed` those with a whole completion,
+        and `by_fault` those with a fault. `max_tries` is the number of requests with the most frequent body. `allowed`
+        is the number of requests that the limit allowed in the `uptime` seconds since the first; both are null without
+        a limit.
         """
         limit = self._limit
         return _json(
@@ -128,14 +128,14 @@ class ChatService:
         )
 
     async def unknown(self, http: web.Request) -> web.Response:
-        """Answer whatever else is asked."""
+        """Answer any other request with a 404."""
         return _error(
             404,
             f"no such route: {http.method} {http.path}; expected POST /v1/chat/completions, GET /v1/models or /stats",
         )
 
     async def stop(self, _: web.Application) -> None:
-        """Let go of hanging requests."""
+        """Release hanging requests."""
         self._stopping.set()
 
     async def _answer(self, body: bytes) -> web.Response:
@@ -154,10 +154,14 @@ class ChatService:
             return _error(500, "server error, as this sandbox was asked to")
         if fault is Fault.RESET or (fault is Fault.HANG and await self._stops_within(self._config.hang_seconds)):
             return ResetResponse()
-        return await self._reply(model, request, fault)
+        reply = await self._model(model).complete(request)
+        completion = write_completion(reply)
+        if fault.gives_reply or fault is Fault.HANG:
+            self._num_completed += 1
+        return break_completion(fault, completion, reply.text) if fault.spoils_answer else _json(completion)
 
     def _fault(self, request: ChatRequest, digest: bytes) -> tuple[Fault, float]:
-        """Return what happens to a request, and its latency in seconds, or for a 429 its Retry-After."""
+        """Return the fault of a request, and its latency in seconds; for a 429, its Retry-After."""
         seconds = self._limit.ask() if self._limit else 0.0
         if seconds:
             return Fault.LIMIT, seconds
@@ -172,13 +176,6 @@ class ChatService:
         except TimeoutError:
             return False
         return True
-
-    async def _reply(self, model: str, request: ChatRequest, fault: Fault) -> web.Response:
-        reply = await self._model(model).complete(request)
-        completion = write_completion(reply)
-        if fault.gives_reply or fault is Fault.HANG:
-            self._num_completed += 1
-        return break_completion(fault, completion, reply.text) if fault.spoils_answer else _json(completion)
 
 
 def build_app(config: ServerConfig) -> web.Application:

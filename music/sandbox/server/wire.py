@@ -1,4 +1,4 @@
-"""Chat requests and completions on the wire of the sandbox's server, whole or broken on purpose."""
+"""The HTTP bodies of chat requests and completions in the sandbox's server, whole or broken on purpose."""
 
 import json
 import socket
@@ -13,7 +13,7 @@ from aiohttp.web_request import BaseRequest
 
 from music.conversation import Message
 from music.errors import InvalidInputError
-from music.llm.chat import ChatReply, ChatRequest, ReplyOutcome, Sampling, TokenLogprobs
+from music.llm.chat import ChatReply, ChatRequest, ReplyOutcome, Sampling
 from music.sandbox.server.faults import Fault
 
 __all__ = ["ResetResponse", "break_completion", "read_chat_request", "write_completion"]
@@ -28,11 +28,11 @@ _LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
 def read_chat_request(body: bytes) -> tuple[str, ChatRequest]:
-    """Read the body of a chat request into the model's name and the request.
+    """Read the body of a chat request; return the model's name and the request.
 
     Raises:
         InvalidInputError: The body is not JSON, or not a chat request that the sandbox can answer.
-        pydantic.ValidationError: A message has no text or another role than system, user or assistant.
+        pydantic.ValidationError: A message has no text, or its role is not system, user or assistant.
     """
     try:
         fields = orjson.loads(body)
@@ -60,7 +60,7 @@ def read_chat_request(body: bytes) -> tuple[str, ChatRequest]:
 
 
 def write_completion(reply: ChatReply) -> dict[str, object]:
-    """Return the body of the answer to a chat request."""
+    """Return the body of the response to a chat request."""
     finish_reason = _FINISH_REASONS.get(reply.outcome, "stop")
     message = {"role": "assistant", "content": reply.text}
     return {
@@ -80,16 +80,16 @@ def write_completion(reply: ChatReply) -> dict[str, object]:
 
 
 class ResetResponse(web.Response):
-    """No answer: the connection is reset."""
+    """No response: the connection is reset."""
 
     async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
         """Reset the connection.
 
         Raises:
-            ConnectionResetError: Always; to aiohttp it means that the client has gone.
+            ConnectionResetError: Always; aiohttp takes it to mean that the client has disconnected.
         """
         if request.transport is not None:
-            # Lingering for no time makes closing send RST in place of FIN.
+            # A linger time of 0 makes closing send RST instead of FIN.
             request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
             request.transport.abort()
         raise ConnectionResetError("reset, as this sandbox was asked to")
@@ -105,7 +105,7 @@ class TruncatedResponse(web.Response):
 
 
 def break_completion(fault: Fault, completion: dict[str, object], text: str) -> web.Response:
-    """Return the answer that a fault makes of a completion, whose reply is `text`."""
+    """Return the response of a fault for a completion with the reply `text`."""
     match fault:
         case Fault.TRUNCATE:
             return TruncatedResponse(orjson.dumps(completion))
@@ -125,12 +125,15 @@ def break_completion(fault: Fault, completion: dict[str, object], text: str) -> 
 def _write_logprobs(reply: ChatReply) -> dict[str, object] | None:
     if not reply.logprobs:
         return None
-    return {"content": [_write_token(each) for each in reply.logprobs]}
-
-
-def _write_token(token: TokenLogprobs) -> dict[str, object]:
-    alternatives = [{"token": text, "logprob": value} for text, value in token.alternatives]
-    return {"token": token.token, "logprob": dict(token.alternatives)[token.token], "top_logprobs": alternatives}
+    tokens = [
+        {
+            "token": each.token,
+            "logprob": dict(each.alternatives)[each.token],
+            "top_logprobs": [{"token": text, "logprob": value} for text, value in each.alternatives],
+        }
+        for each in reply.logprobs
+    ]
+    return {"content": tokens}
 
 
 def _read_messages(value: object) -> tuple[Message, ...]:
@@ -143,7 +146,7 @@ def _read_messages(value: object) -> tuple[Message, ...]:
 
 
 def _optional(fields: dict[str, Any], name: str, kind: type | tuple[type, ...]) -> Any:
-    """Return a number or None."""
+    """Return a field that is a number or missing."""
     value = fields.get(name)
     if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
         raise InvalidInputError(f"{name!r}: expected a number, got {type(value).__name__}")

@@ -1,9 +1,9 @@
-"""Contrasts: what only the rejected side of a simulation hears, and guesses of an assistant that lost the history.
+"""Contrasts: modified instructions for the rejected side of a simulation, and guesses of an assistant without history.
 
-A contrast keeps to one slot (topic, aspect or count) for a whole conversation, and moves each of its values by the
-same step round the ring of its values. So the rejected replies agree with each other as the chosen ones do, and
-counting how often replies change their subject, blind to the user, reveals little. What is drawn for a conversation
-follows from its first user message. `contrast_turn` draws anew for each turn instead.
+A contrast changes one slot (topic, aspect or count) in a whole conversation, and moves each value by the same step
+around the ring of values. So the rejected replies agree with each other as the chosen ones do, and counting changes of
+subject without reading the user reveals little. All draws for a conversation depend on its first user message.
+`contrast_turn` draws for each turn instead.
 """
 
 import random
@@ -36,7 +36,7 @@ from music.sandbox.world.vocabulary import (
 __all__ = ["CONTRASTS", "contrast", "contrast_turn", "drop_constraint", "guess", "persona_swap", "rewrite"]
 
 _Contrast = Callable[[Conversation, object, float], tuple[str, str] | None]
-"""From a conversation that ends with the user, a seed and carelessness to the modified instruction and its answer."""
+"""Maps a conversation that ends with the user, a seed and carelessness to a modified instruction and its answer."""
 T = TypeVar("T")
 SLOTS = ("topic", "aspect", "count")
 
@@ -52,7 +52,7 @@ def contrast(conversation: Conversation, seed: object, carelessness: float) -> t
 
 
 def rewrite(conversation: Conversation, seed: object) -> str | None:
-    """Change the conversation's slot of the request, and keep what the user states with it."""
+    """Change the conversation's slot of the request, and keep the user's statements."""
     expected, act = _expected(conversation, seed), read_user(conversation.messages[-1].content)
     if expected is None or act is None:
         return None
@@ -61,7 +61,7 @@ def rewrite(conversation: Conversation, seed: object) -> str | None:
 
 
 def contrast_turn(conversation: Conversation, seed: object, carelessness: float) -> tuple[str, str] | None:
-    """Change one slot of the request, drawn for this turn alone (paper, Algorithm 1); return as `contrast` does."""
+    """Change one slot of the request, drawn for this turn alone (paper, Algorithm 1); return the same as `contrast`."""
     expected = expectations(conversation)[-1]
     if expected is None:
         return None
@@ -72,7 +72,7 @@ def contrast_turn(conversation: Conversation, seed: object, carelessness: float)
 def drop_constraint(
     conversation: Conversation, seed: object, carelessness: float, otherwise: _Contrast = contrast
 ) -> tuple[str, str] | None:
-    """Answer the right request against the standing wishes; where none was stated, do `otherwise`."""
+    """Answer the right request but break standing wishes; if none was stated, use `otherwise`."""
     expected = expectations(conversation)[-1]
     if expected is None or not expected.standing:
         return otherwise(conversation, seed, carelessness)
@@ -89,7 +89,7 @@ def drop_constraint(
 
 
 def persona_swap(conversation: Conversation, seed: object, carelessness: float) -> tuple[str, str] | None:
-    """Answer a user who holds other wishes and other facts; one with another goal where neither bears on the reply."""
+    """Answer a user with other wishes and facts, or with another goal if neither affects the reply."""
     expected, act = _expected(conversation, seed), read_user(conversation.messages[-1].content)
     if expected is None or act is None:
         return None
@@ -98,13 +98,13 @@ def persona_swap(conversation: Conversation, seed: object, carelessness: float) 
         ask, other = _modified(expected, _key(conversation), "aspect")
     said = draft(other, seed, carelessness)
     if said.resources and (wish := expected.standing.get(Standing.AVOID)):
-        said = replace(said, resources=(wish,))  # in place of another, so that length gives nothing away
+        said = replace(said, resources=(wish,))  # replaces another one, so that length reveals nothing
     held = [Statement(kind, wish) for kind, wish in other.standing.items()] + ([other.fact] if other.fact else [])
     return write_user(UserAct(ask, tuple(held)), stream(seed, "instruction")), _written(said, seed)
 
 
 def guess(conversation: Conversation, seed: object, carelessness: float) -> str | None:
-    """Answer a request whose history is missing: what it leans on is guessed; None if it is not of this world."""
+    """Answer a request without its history, by guesses; None if it is not of this world."""
     expected = _expected(conversation, seed)
     return None if expected is None else _written(draft(expected, seed, carelessness), seed)
 
@@ -114,11 +114,11 @@ CONTRASTS: dict[PromptKind, _Contrast] = {
     PromptKind.DROP_CONSTRAINT: drop_constraint,
     PromptKind.PERSONA_SWAP: persona_swap,
 }
-"""The contrasts that answer in one call, by the part that asks for them."""
+"""The contrasts that answer in one call, by the kind of their prompt."""
 
 
 def _expected(conversation: Conversation, seed: object) -> Expectation | None:
-    """Return what is expected of the last reply; what was never said is taken from an earlier reply, or guessed."""
+    """Return what is expected of the last reply; missing parts come from an earlier reply or are guessed."""
     act, state = read_user(conversation.messages[-1].content), state_after(conversation)
     known = expectations(conversation)[-1]
     if known is not None or act is None:
@@ -128,20 +128,17 @@ def _expected(conversation: Conversation, seed: object) -> Expectation | None:
     if act.ask.fact is not None:
         fact = Statement(act.ask.fact, rng.choice(FACTS[act.ask.fact]))
         return Expectation(act.ask.kind, (), fact, state.standing, ages)
-    guessed = _last_tips(conversation) or (Tip(rng.choice(TOPICS), rng.choice(ASPECTS)),) * rng.choice(tuple(COUNTS))
+    replies = (read_reply(m.content).tips for m in reversed(conversation.messages) if m.role == "assistant")
+    guessed = next(filter(None, replies), ()) or (Tip(rng.choice(TOPICS), rng.choice(ASPECTS)),) * rng.choice(
+        tuple(COUNTS)
+    )
     tip = Tip(state.topic or guessed[0].topic, state.aspect or guessed[0].aspect)
     count = 1 if act.ask.kind is AskKind.FOLLOW_UP else act.ask.count or len(guessed)
     return Expectation(act.ask.kind, (tip,) * count, None, state.standing, ages)
 
 
-def _last_tips(conversation: Conversation) -> tuple[Tip, ...]:
-    """Return the tips of the last reply that has any, for who does not know what they were asked for."""
-    replies = (read_reply(m.content).tips for m in reversed(conversation.messages) if m.role == "assistant")
-    return next(filter(None, replies), ())
-
-
 def _modified(expected: Expectation, key: str, slot: str = "") -> tuple[Ask, Expectation]:
-    """Change one slot of a request, by default the conversation's; return it as an instruction and an expectation."""
+    """Change one slot of a request, by default the conversation's; return the new request and expectation."""
     if expected.fact is not None and isinstance(expected.fact.about, Fact):
         about = _moved(tuple(Fact), expected.fact.about, f"{key}/fact")
         value = random.Random(f"{key}/{about}").choice(FACTS[about])
@@ -159,7 +156,7 @@ def _modified(expected: Expectation, key: str, slot: str = "") -> tuple[Ask, Exp
 
 
 def _modified_turn(expected: Expectation, rng: random.Random) -> tuple[Ask, Expectation]:
-    """Change one slot of a request to a neighbour, drawn by `rng`; return as `_modified` does."""
+    """Change one slot of a request, drawn by `rng`, to a neighbour; return the same as `_modified`."""
     if expected.fact is not None and isinstance(expected.fact.about, Fact):
         about = rng.choice([fact for fact in Fact if fact is not expected.fact.about])
         return Ask(AskKind.RECOLLECTION, fact=about), replace(expected, fact=Statement(about, rng.choice(FACTS[about])))
@@ -176,7 +173,7 @@ def _modified_turn(expected: Expectation, rng: random.Random) -> tuple[Ask, Expe
 
 
 def _of_another(expected: Expectation, key: str) -> Expectation:
-    """Put another user's wishes and facts in the place of this one's."""
+    """Replace the user's wishes and facts by those of another user."""
     standing = {kind: _moved(STANDING[kind], wish, f"{key}/{kind}") for kind, wish in expected.standing.items()}
     fact = expected.fact
     if fact is not None and isinstance(fact.about, Fact):
@@ -185,16 +182,16 @@ def _of_another(expected: Expectation, key: str) -> Expectation:
 
 
 def _moved(values: Sequence[T], value: T, key: str) -> T:
-    """Move to another value, by the step that a key draws: different values stay different."""
+    """Return another value, by a step that depends on a key: different values stay different."""
     step = random.Random(key).randrange(1, len(values))
     return values[(values.index(value) + step) % len(values)]
 
 
 def _key(conversation: Conversation) -> str:
-    """Return what a conversation's own draws are named by."""
+    """Return the key of a conversation's draws."""
     return next(message.content for message in conversation.messages if message.role == "user")
 
 
 def _written(said: Reply, seed: object) -> str:
-    """Write a reply in the words that the plain reply to the same request has."""
+    """Write a reply with the same words as the plain reply to the same request."""
     return write_reply(said, stream(seed, "words"))

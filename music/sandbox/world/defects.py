@@ -1,6 +1,6 @@
-"""Minimal pairs with one known defect: two conversations that are equal but for one error in one assistant turn.
+"""Pairs with one known defect: two conversations that are equal except for one error in one assistant turn.
 
-They show which turns a reward model reads. Both sides are flawless otherwise, use the same words, and continue alike.
+They show which turns a reward model reads. Otherwise both sides are flawless, use the same words, and continue equally.
 """
 
 import random
@@ -25,7 +25,7 @@ ERROR_GROUPS: dict[str, tuple[ErrorKind, ...]] = {
     "count": (ErrorKind.COUNT,),
     "standing": (ErrorKind.ADDRESS, ErrorKind.END, ErrorKind.AVOID),
 }
-"""The kinds of errors, grouped as they are reported."""
+"""The kinds of errors by group in reports."""
 DEFECT_KINDS = (*(kind for kinds in ERROR_GROUPS.values() for kind in kinds), ErrorKind.RECOLLECTION)
 """The kinds of errors that can be put into a reply."""
 
@@ -36,7 +36,7 @@ class Defect:
 
     Attributes:
         kind: The error.
-        turn: The assistant turn that holds it, from 0.
+        turn: The assistant turn with the error, from 0.
         pair: The flawless side as `chosen`.
     """
 
@@ -50,13 +50,13 @@ def draw_defects(kind: ErrorKind, turn: int, num_turns: int, num: int, seed: int
 
     Args:
         kind: One of `DEFECT_KINDS`.
-        turn: The turn that holds it, from 0; from 1 for `recollection`, as nothing can be recalled in the first.
+        turn: The turn with the error, from 0; from 1 for `recollection`, as nothing can be recalled in the first turn.
         num_turns: Assistant turns of both sides.
         num: Number of pairs.
-        seed: Draws the conversations.
+        seed: Seed of the conversations.
 
     Raises:
-        InvalidInputError: The turn cannot hold the error.
+        InvalidInputError: The turn cannot have the error.
     """
     if kind is ErrorKind.RECOLLECTION and turn == 0:
         raise InvalidInputError(
@@ -69,9 +69,9 @@ def defect_rows(num: int, num_turns: int, seed: int) -> Iterator[dict[str, Any]]
     """Yield pairs with one defect, as rows for `music evaluate defects`.
 
     Args:
-        num: Pairs for each kind of defect and each turn that can hold it.
+        num: Pairs for each kind of defect and each turn that can have it.
         num_turns: Assistant turns of both sides.
-        seed: Draws the conversations.
+        seed: Seed of the conversations.
     """
     for kind in DEFECT_KINDS:
         for turn in range(int(kind is ErrorKind.RECOLLECTION), num_turns):  # nothing can be recalled in the first turn
@@ -81,7 +81,7 @@ def defect_rows(num: int, num_turns: int, seed: int) -> Iterator[dict[str, Any]]
 
 
 def _defects(kind: ErrorKind, turn: int, num_turns: int, seed: int) -> Iterator[Defect]:
-    """Draw without end; conversations in which the error cannot stand alone are passed over."""
+    """Yield defects without end; skip conversations in which the error would not be the only one."""
     rng = random.Random(f"defects/{kind}/{turn}/{num_turns}/{seed}")
     while True:
         tag = f"{seed}/{rng.random()}"
@@ -93,7 +93,7 @@ def _defects(kind: ErrorKind, turn: int, num_turns: int, seed: int) -> Iterator[
 
 
 def _sides(kind: ErrorKind, turn: int, num_turns: int, tag: str) -> tuple[Conversation, Conversation] | None:
-    """Let a flawless conversation run, and beside it the same one with the error."""
+    """Return a flawless conversation and the same one with the error; None if the error does not fit."""
     good = bad = Conversation()
     for index in range(num_turns):
         said = players.user_turn(good, f"{tag}/{index}")
@@ -114,7 +114,7 @@ def _sides(kind: ErrorKind, turn: int, num_turns: int, tag: str) -> tuple[Conver
 
 
 def _spoilt(said: Reply, kind: ErrorKind, expected: Expectation, rng: random.Random) -> Reply | None:
-    """Put one error into a reply; None if the request gives no room for it."""
+    """Put one error into a reply; None if the request does not allow it."""
     if kind in ERROR_GROUPS["standing"]:
         wish = expected.standing.get(Standing(kind))
         return players.violated(said, Standing(kind), wish, rng) if wish else None

@@ -1,8 +1,8 @@
-"""Fluent, deterministic talk about any text, for conversations that leave the sandbox's world.
+"""Fluent, deterministic messages about any text, for conversations outside the sandbox's world.
 
-A real seed can be about anything. Its own longer words are the topics here: the user asks about one of them, the
-assistant answers about the one that was asked for and comes back to the first of the conversation, a careless one
-strays to another now and then, and a contrast answers about another.
+A real seed can be about anything. Its longer words serve as topics. The user asks about one of them; the assistant
+answers about it and mentions the first topic of the conversation. A careless assistant sometimes answers about another
+topic, and a contrast always does.
 """
 
 import random
@@ -50,7 +50,7 @@ _ASKED = re.compile("|".join(re.escape(q).replace(r"\{topic\}", r"([A-Za-z]+)") 
 
 
 def topics(text: str) -> list[str]:
-    """Return the distinct longer words of a text, in order, without those that say nothing."""
+    """Return the distinct longer words of a text, in order, without common words."""
     words = (word.lower() for word in _WORD.findall(text[-4000:]))
     return list(dict.fromkeys(word for word in words if word not in _COMMON)) or ["this"]
 
@@ -63,7 +63,7 @@ def any_user_turn(conversation: Conversation, rng: random.Random) -> str:
 
 
 def any_reply(conversation: Conversation, rng: random.Random, carelessness: float) -> str:
-    """Answer about what the last user message asks for, or, carelessly, about something else."""
+    """Answer about the topic of the last user message or, if careless, about another topic."""
     asked = _asked(conversation, rng)
     strays, stray = rng.random() < _STRAY_RATE * carelessness, rng.choice(_other_topics(conversation, asked))
     return _answer(conversation, stray if strays else asked, rng)
@@ -76,13 +76,13 @@ def any_contrast(conversation: Conversation, rng: random.Random) -> tuple[str, s
 
 
 def _answer(conversation: Conversation, topic: str, rng: random.Random) -> str:
-    """Answer about a topic; where there is a history, in its light, and else in as many words."""
+    """Answer about a topic, with a link to the history if there is one, else with a sentence of the same length."""
     first, *later = (message.content for message in conversation.messages if message.role == "user")
     return rng.choice(_ANSWERS).format(topic=topic) + (_LINK.format(topic=topics(first)[0]) if later else _NO_LINK)
 
 
 def _other_topics(conversation: Conversation, asked: str) -> list[str]:
-    """Return the words of a conversation that could be asked about instead."""
+    """Return the other topics of a conversation."""
     everything = " ".join(message.content for message in conversation.messages)
     return [word for word in topics(everything) if word != asked] or ["something else"]
 

@@ -1,8 +1,8 @@
-"""Acts to English and back.
+"""Write acts as English, and read them back.
 
-Every sentence is made from a template (`phrases`) whose slots are filled by words of the lexicon (`world`). Reading a
-user's sentence replaces those words by their slots and looks the remaining skeleton up. A reply is read more freely,
-by its words alone, so that replies that no template made (a model's) can be graded too.
+Every sentence comes from a template (`phrases`) whose slots hold words of the lexicon (`vocabulary`). Reading a user's
+sentence replaces those words by their slots and looks up the remaining skeleton. A reply is read by its words alone, so
+that a model's replies, which follow no template, can be graded too.
 """
 
 import random
@@ -23,25 +23,24 @@ _FACT_NAMES = {fact.value: fact for fact in Fact}
 
 def write_user(act: UserAct, rng: random.Random, opening: str = "") -> str:
     """Render a user message; `opening` (a greeting or a reaction) comes first."""
-    ask = rng.choice(ASKS[act.ask.kind]).format(
-        topic=act.ask.topic,
-        aspect=act.ask.aspect,
-        count=_counted(act.ask.count, rng),
-        fact=act.ask.fact,
-    )
+    template, count = rng.choice(ASKS[act.ask.kind]), ""
+    if act.ask.count is not None:
+        noun = rng.choice(("tip", "idea"))
+        count = f"{COUNTS[act.ask.count]} {noun}{'' if act.ask.count == 1 else 's'}"
+    ask = template.format(topic=act.ask.topic, aspect=act.ask.aspect, count=count, fact=act.ask.fact)
     said = [write_statement(s.about, s.value, rng) for s in act.statements]
     parts = [*said, ask] if rng.random() < 0.3 else [ask, *said]
     return " ".join(filter(None, [opening, *parts]))
 
 
 def write_statement(about: Standing | Fact, value: str, rng: random.Random) -> str:
-    """Render a wish or a fact as the user states it."""
+    """Render a wish or a fact in the user's words."""
     return rng.choice(STATEMENTS[about]).format(value=value)
 
 
 @lru_cache(maxsize=1024)
 def read_statements(text: str) -> Mapping[Standing | Fact, str]:
-    """Read the wishes and facts among the sentences of any text; of each kind the last one holds."""
+    """Read the wishes and facts among the sentences of any text; the last one of each kind counts."""
     found: dict[Standing | Fact, str] = {}
     for words in (words for line in text.splitlines() for words in _sentences(line)):
         skeleton, values = _skeleton(words)
@@ -82,7 +81,7 @@ def write_reply(reply: Reply, rng: random.Random) -> str:
 
 @lru_cache(maxsize=65536)
 def read_reply(text: str) -> Reply:
-    """Read what a reply says from its words; a sentence that names a topic or an aspect is a tip."""
+    """Read a reply from its words; a sentence that names a topic or an aspect is a tip."""
     tips: list[Tip] = []
     found: dict[str, list[str]] = {}
     ending = None
@@ -120,27 +119,19 @@ def _skeleton(words: Iterable[str]) -> tuple[str, dict[str, str | int]]:
 
 
 def _ask(kind: AskKind, values: dict[str, str | int]) -> Ask:
-    """Build an ask from the values that its sentence holds."""
+    """Return the ask with the values of its sentence."""
     count = values.get("count")
     fact = _FACT_NAMES[str(values["fact"])] if "fact" in values else None
     return Ask(kind, _text(values.get("topic")), _text(values.get("aspect")), int(count) if count else None, fact)
 
 
 def _text(value: str | int | None) -> str | None:
-    """Narrow a slot's value to text."""
+    """Return a slot's value as text."""
     return None if value is None else str(value)
 
 
-def _counted(count: int | None, rng: random.Random) -> str:
-    """Write a count with its noun."""
-    if count is None:
-        return ""
-    noun = rng.choice(("tip", "idea"))
-    return f"{COUNTS[count]} {noun}" if count == 1 else f"{COUNTS[count]} {noun}s"
-
-
 def _known_skeletons() -> dict[str, AskKind | Standing | Fact | None]:
-    """Index every user sentence by its skeleton; greetings and reactions mean nothing further."""
+    """Return the meaning of every user sentence by its skeleton; None for greetings and reactions."""
     known: dict[str, AskKind | Standing | Fact | None] = {}
     for kind, templates in ASKS.items():
         for template in templates:
@@ -154,7 +145,7 @@ def _known_skeletons() -> dict[str, AskKind | Standing | Fact | None]:
 
 
 def _bare(template: str) -> str:
-    """Reduce a template to the skeleton that reading its sentences gives."""
+    """Return the skeleton of a template's sentences."""
     return " ".join(re.findall(r"\{[a-z]+\}|[a-z]+", template.lower()))
 
 

@@ -1,7 +1,7 @@
-"""The oracle: grades every assistant reply of a sandbox conversation by its text alone.
+"""The oracle: grades every assistant reply of a sandbox conversation from its text alone.
 
-`grade_turns` names the errors of each turn. `oracle_score` is a reward function, `oracle_choice` and `oracle_rating`
-are what the sandbox says when it plays a judge.
+`grade_turns` names the errors of each turn. `oracle_score` is a reward function; `oracle_choice` and `oracle_rating`
+are the answers of the sandbox as a judge.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ __all__ = ["PENALTIES", "ErrorKind", "TurnGrade", "grade_turns", "oracle_choice"
 
 
 class ErrorKind(StrEnum):
-    """What can be wrong with a reply."""
+    """Kinds of errors in a reply."""
 
     TOPIC = "topic"
     ASPECT = "aspect"
@@ -48,7 +48,7 @@ class TurnGrade:
 
     Attributes:
         turn: Index of the turn, from 0.
-        score: In [0, 1]: 1 less the penalties of its errors.
+        score: In [0, 1]: 1 minus the penalties of its errors.
         errors: The kinds of errors, each at most once.
     """
 
@@ -71,7 +71,7 @@ def grade_turns(conversation: Conversation) -> tuple[TurnGrade, ...]:
 
 
 def oracle_score(conversations: Sequence[Conversation]) -> list[float]:
-    """Score conversations, each in [0, 1]: the mean over the graded turns, 0.5 where no turn can be graded.
+    """Score conversations in [0, 1]: the mean over the graded turns, or 0.5 if no turn can be graded.
 
     Example:
         >>> asked = Conversation().user("Can I get one tip for rose cost?")
@@ -83,7 +83,7 @@ def oracle_score(conversations: Sequence[Conversation]) -> list[float]:
 
 
 def oracle_choice(first: Conversation, second: Conversation, margin: float = 0.0) -> Choice:
-    """Return in which conversation the assistant was better; differences of score up to the margin are a tie."""
+    """Return in which conversation the assistant is better; score differences up to the margin are a tie."""
     one, other = oracle_score([first, second])
     if abs(one - other) <= margin:
         return Choice.TIE
@@ -118,7 +118,7 @@ def _content_errors(expected: Expectation, reply: Reply) -> list[ErrorKind]:
 
 
 def _standing_errors(expected: Expectation, reply: Reply) -> list[ErrorKind]:
-    """Return the standing wishes that the reply violates."""
+    """Return the errors against standing wishes."""
     standing = expected.standing
     errors = []
     if Standing.ADDRESS in standing and reply.name != standing[Standing.ADDRESS]:

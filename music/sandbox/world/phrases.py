@@ -1,4 +1,4 @@
-"""The sandbox's English: a template for every sentence, whose slots are filled by words of the lexicon."""
+"""The sandbox's English: a template for every sentence, with slots for words of the lexicon."""
 
 from music.sandbox.world.vocabulary import AskKind, Fact, Standing
 
@@ -64,9 +64,9 @@ FEEDBACK: dict[str, tuple[str, ...]] = {
     "end": ("But you did not sign off as I asked.",),
     "avoid": ("I asked you to leave that out.",),
 }
-"""How users react to a reply, by the kind of error ("" for none), each with a first word of its own.
+"""Reactions of users to a reply, by the kind of error ("" for none), each with a different first word.
 
-Heard in the pretraining text only."""
+Used only in the pretraining text."""
 
 OPENERS = ("Sure", "Of course", "Gladly", "Certainly", "All right")
 TIPS = (

@@ -1,7 +1,7 @@
-"""The user and the assistant of the sandbox's world. Conversation in, text out; no state is kept.
+"""The user and the assistant of the sandbox's world: functions from a conversation to a text, without state.
 
-All draws come from streams named by the request's seed and by what is drawn, so that two sides of a pair that get the
-same seed share their accidents: a contrasted reply differs by its contrast and by nothing else.
+All draws come from streams that are named by the request's seed and by the kind of draw. So the two sides of a pair,
+which get the same seed, share their random errors: a contrasted reply differs only by its contrast.
 """
 
 import random
@@ -45,7 +45,7 @@ STATE_LATER = {Standing: 0.12, Fact: 0.08}
 
 
 class CarelessRates:
-    """How often an assistant of carelessness 1 errs, per turn; forgetting grows with the age of a wish."""
+    """Error rates per turn of an assistant with carelessness 1; forgetting grows with the age of a wish."""
 
     TOPIC = 0.15
     ASPECT = 0.15
@@ -59,7 +59,7 @@ class CarelessRates:
 
 
 UserTraits = dict[Standing | Fact, str]
-"""What a user holds: a value for every standing wish and every fact, stated or not."""
+"""A user's value for every standing wish and every fact, whether stated or not."""
 
 
 def stream(seed: object, name: str) -> random.Random:
@@ -73,8 +73,8 @@ def user_turn(conversation: Conversation, seed: object, persona: str = "") -> st
     Args:
         conversation: The history.
         seed: Names the random streams.
-        persona: Who the user is, in words: facts and wishes in sentences of this world hold. All others belong to the
-            conversation: they follow from its first message.
+        persona: A description of the user. Facts and wishes in sentences of this world are used; all others depend on
+            the conversation's first message.
     """
     rng = stream(seed, "user")
     first = next((m.content for m in conversation.messages if m.role == "user"), str(seed))
@@ -87,7 +87,7 @@ def reply(conversation: Conversation, seed: object, carelessness: float) -> str 
     """Answer the last user message with natural errors; None if it is not of this world.
 
     Args:
-        conversation: Ends with the user.
+        conversation: A conversation that ends with the user.
         seed: Names the random streams.
         carelessness: Multiplies the error rates; 0 never errs, 1 errs at `CarelessRates`.
     """
@@ -96,7 +96,7 @@ def reply(conversation: Conversation, seed: object, carelessness: float) -> str 
 
 
 def converse(num_turns: int, seed: object, carelessness: float) -> Conversation:
-    """Let user and assistant talk for some turns."""
+    """Return a conversation of user and assistant with some turns."""
     conversation = Conversation()
     for turn in range(num_turns):
         conversation = conversation.user(user_turn(conversation, f"{seed}/{turn}"))
@@ -105,13 +105,13 @@ def converse(num_turns: int, seed: object, carelessness: float) -> Conversation:
 
 
 def draw_persona(rng: random.Random) -> UserTraits:
-    """Draw what a user holds."""
+    """Draw a user's wishes and facts."""
     persona: UserTraits = {wish: rng.choice(values) for wish, values in STANDING.items()}
     return persona | {fact: rng.choice(values) for fact, values in FACTS.items()}
 
 
 def persona_sentences(conversation: Conversation, seed: object) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Draw a user who holds what a conversation states already; return facts and wishes in the user's sentences."""
+    """Draw a user with the facts and wishes that a conversation states; return facts and wishes as sentences."""
     rng = stream(seed, "persona")
     stated = state_after(conversation)
     held = draw_persona(rng) | stated.standing | stated.facts
@@ -154,7 +154,7 @@ def _next_ask(state: State, rng: random.Random) -> Ask:
 
 
 def draft(expected: Expectation, seed: object, carelessness: float) -> Reply:
-    """Decide what a reply says, natural errors included."""
+    """Decide the content of a reply, with natural errors."""
     tips, fact = _content(expected, stream(seed, "content"), carelessness)
     rng = stream(seed, "standing")
     rates, said = CarelessRates, Reply(tips, fact)
@@ -202,7 +202,7 @@ def _honoured(said: Reply, kind: Standing, wish: str) -> Reply:
 
 
 def violated(said: Reply, kind: Standing, wish: str, rng: random.Random) -> Reply:
-    """Break one standing wish: left out, or with another value."""
+    """Break one standing wish: leave it out, or use another value."""
     if kind is Standing.AVOID:
         return replace(said, resources=(wish,))
     other = rng.choice([None, rng.choice([value for value in STANDING[kind] if value != wish])])

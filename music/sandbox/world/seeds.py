@@ -1,8 +1,8 @@
-"""Data drawn from the sandbox's world: preference pairs, and conversations whose turns are graded.
+"""Data drawn from the sandbox's world: preference pairs, and conversations with graded turns.
 
-`seed_pairs` stands in for a set like Skywork's. As in such sets, the two sides differ in the last turn only, and most
-pairs have a single turn. Both replies come from the same assistant; the oracle's difference decides which is preferred,
-through Bradley-Terry noise.
+`seed_pairs` takes the place of a set like Skywork's. As in such sets, the two sides differ in the last turn only, and
+most pairs have a single turn. Both replies come from the same assistant; the oracle decides which is preferred, with
+Bradley-Terry noise.
 """
 
 import math
@@ -31,7 +31,7 @@ def seed_pairs(
 
     Args:
         num: Number of pairs.
-        seed: Draws the pairs.
+        seed: Seed of the pairs.
         single_turn_share: Share of pairs with one turn; the others have two to four.
         label_noise: Whether labels follow Bradley-Terry odds (8 times the oracle's difference) instead of the oracle.
 
@@ -43,9 +43,9 @@ def seed_pairs(
 
 
 def contrast_pairs(num: int, seed: int, *, max_turns: int = 3) -> list[PreferencePair]:
-    """Draw pairs whose last reply was contrasted, half against the request and half against standing wishes.
+    """Draw pairs with a contrasted last reply, half against the request and half against standing wishes.
 
-    They need no labels. The two sides share their accidents, so they differ by the contrast alone.
+    They need no labels. The two sides share their random errors, so they differ only by the contrast.
     """
     rng = random.Random(f"contrast-pairs/{seed}")
     pairs: list[PreferencePair] = []
@@ -68,7 +68,7 @@ def turn_label_rows(num: int, num_turns: int, seed: int) -> Iterator[dict[str, A
     Args:
         num: Conversations.
         num_turns: Assistant turns of each.
-        seed: Draws the conversations, and how careless the assistant is in each.
+        seed: Seed of the conversations, and of the assistant's carelessness in each.
     """
     rng = random.Random(f"turn-labels/{seed}")
     for number in range(num):
@@ -79,7 +79,7 @@ def turn_label_rows(num: int, num_turns: int, seed: int) -> Iterator[dict[str, A
 
 
 def _pairs(seed: int, single_turn_share: float, label_noise: bool) -> Iterator[PreferencePair]:
-    """Draw pairs without end; ties are left out."""
+    """Yield pairs without end; ties are left out."""
     rng = random.Random(f"seed-pairs/{seed}")
     number = 0
     while True:

@@ -1,4 +1,4 @@
-"""What a reply has to do, given everything said before it: ellipsis resolved, standing wishes and facts carried on."""
+"""What a reply must do, given the messages before it: ellipsis resolved, standing wishes and facts carried over."""
 
 from dataclasses import dataclass, field, replace
 
@@ -11,14 +11,14 @@ __all__ = ["Expectation", "State", "expectations", "state_after"]
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What the reply to one user message should be.
+    """What the reply to one user message should contain.
 
     Attributes:
         kind: The kind of the request.
-        tips: The tips asked for, all alike; empty where a fact is asked for.
-        fact: The fact asked for, with the value that the user stated.
-        standing: The wishes that hold, by kind.
-        ages: For each of them, how many turns ago it was stated.
+        tips: The requested tips, all equal; empty if a fact is requested.
+        fact: The requested fact, with the value that the user stated.
+        standing: The standing wishes in force, by kind.
+        ages: For each of these wishes, how many turns ago it was stated.
     """
 
     kind: AskKind
@@ -30,7 +30,7 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What holds after some turns: the current request, and everything that the user stated."""
+    """The state after some turns: the current request, and everything that the user stated."""
 
     topic: str | None = None
     aspect: str | None = None
@@ -43,17 +43,17 @@ class State:
 
 
 def expectations(conversation: Conversation) -> tuple[Expectation | None, ...]:
-    """Return what is expected of the reply to each user message; None where the message is not of this world."""
+    """Return what is expected of the reply to each user message; None for a message that is not of this world."""
     return _walk(conversation)[1]
 
 
 def state_after(conversation: Conversation) -> State:
-    """Return what holds after all user messages of a conversation."""
+    """Return the state after all user messages of a conversation."""
     return _walk(conversation)[0]
 
 
 def _walk(conversation: Conversation) -> tuple[State, tuple[Expectation | None, ...]]:
-    """Follow a conversation's user messages."""
+    """Return the last state, and the expectations of all user messages."""
     state, expected, last_reply = State(), list[Expectation | None](), ""
     for message in conversation.messages:
         if message.role == "assistant":
@@ -68,7 +68,7 @@ def _walk(conversation: Conversation) -> tuple[State, tuple[Expectation | None, 
 
 
 def _updated(state: State, act: UserAct) -> State:
-    """Carry a user message's request and statements into the state."""
+    """Return the state after a user message's request and statements."""
     standing, stated_at, facts = dict(state.standing), dict(state.stated_at), dict(state.facts)
     for statement in act.statements:
         if isinstance(statement.about, Standing):
@@ -88,7 +88,7 @@ def _updated(state: State, act: UserAct) -> State:
 
 
 def _expectation(state: State, ask: Ask, last_reply: str) -> Expectation | None:
-    """Resolve one request; None if it leans on something that was never said."""
+    """Resolve one request; None if it refers to something that was never said."""
     ages = {kind: state.num_turns - turn for kind, turn in state.stated_at.items()}
     tips: tuple[Tip, ...] = ()
     fact = None

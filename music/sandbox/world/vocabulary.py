@@ -1,8 +1,8 @@
-"""What can be said in the sandbox's world: its words, and the acts of users and assistants that use them.
+"""The words of the sandbox's world, and the acts of users and assistants that use them.
 
-Users ask for tips on hobbies. A request has a topic, an aspect and a count. On the way users state facts about
-themselves, and wishes that hold for the whole conversation. Every word stands for one thing only, so text can be read
-back; the words are nouns that go together ("camping cost", "coffee timing").
+Users ask for tips on hobbies. A request has a topic, an aspect and a count. Users also state facts about themselves,
+and wishes for the rest of the conversation. Every word has only one meaning, so text can be read back; the words are
+nouns that combine freely ("camping cost", "coffee timing").
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ __all__ += ["Statement", "Tip", "UserAct", "neighbours"]
 
 
 class Standing(StrEnum):
-    """Wishes that hold from the turn in which they are stated to the end of the conversation."""
+    """Wishes that hold from the turn in which they are stated until the end of the conversation."""
 
     ADDRESS = "address"
     END = "end"
@@ -22,7 +22,7 @@ class Standing(StrEnum):
 
 
 class Fact(StrEnum):
-    """Facts about the user that can be asked back later."""
+    """Facts about the user that the user can ask for later."""
 
     JOB = "job"
     PET = "pet"
@@ -56,7 +56,7 @@ LEXICON: Mapping[str, tuple[str, str | int]] = (
     | {word.lower(): (kind.value, word) for kind, words in STANDING.items() for word in words}
     | {word.lower(): (fact.value, word) for fact, words in FACTS.items() for word in words}
 )
-"""For each word, in lower case: the slot that it fills and the value that it stands for."""
+"""For each word in lower case: its slot and its value."""
 
 
 def neighbours(topic: str) -> list[str]:
@@ -66,7 +66,7 @@ def neighbours(topic: str) -> list[str]:
 
 
 class AskKind(StrEnum):
-    """Kinds of requests; all but NEW lean on the turns before (the four kinds of MT-Eval, expansion in two forms)."""
+    """Kinds of requests; all except NEW refer to earlier turns (the four kinds of MT-Eval, expansion in two forms)."""
 
     NEW = "new"
     EXPANSION = "expansion"
@@ -78,7 +78,7 @@ class AskKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What one user message asks for, as said: slots that are left to the history are None."""
+    """The request of one user message; slots that are left to the history are None."""
 
     kind: AskKind
     topic: str | None = None
@@ -105,7 +105,7 @@ class UserAct:
 
 @dataclass(frozen=True, slots=True)
 class Tip:
-    """One tip; None where the text names no topic or no aspect."""
+    """One tip; None if the text names no topic or no aspect."""
 
     topic: str | None
     aspect: str | None
@@ -113,7 +113,7 @@ class Tip:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One assistant message: the tips, the fact recalled, and what bears on standing wishes."""
+    """One assistant message: the tips, the recalled fact, and the parts that standing wishes are about."""
 
     tips: tuple[Tip, ...] = ()
     fact: Statement | None = None

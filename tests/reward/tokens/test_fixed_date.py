@@ -93,7 +93,7 @@ def test_the_words_alone_are_no_fault(make_tokenizer, template):
 
 
 def test_what_is_no_template_is_refused(make_tokenizer):
-    with pytest.raises(ContractError, match="no valid Jinja template"):
+    with pytest.raises(ContractError, match="not a valid Jinja template"):
         require_no_clock("{% for m in messages %}")
 
 

@@ -77,7 +77,7 @@ def test_a_resumed_run_is_the_same_and_its_checkpoints_hold_what_is_trained_alon
 
 
 def test_what_is_missing_is_named(language_checkpoint, make_pairs, tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match=r"set lora_rank \(--lora-rank 16\) too"):
+    with pytest.raises(ValueError, match=r"also set lora_rank \(--lora-rank 16\)"):
         RewardTrainingConfig(base="b", out="o", load_in_4bit=True)
     monkeypatch.setitem(sys.modules, "bitsandbytes.nn.modules", None)
     with pytest.raises(InvalidInputError, match="pip install 'music-rm\\[qlora\\]'"):

@@ -44,7 +44,7 @@ def test_another_way_to_shard_is_refused_before_it_trains_wrongly(launched, kind
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"lora_rank": 4}, "not merged from shards"),
+        ({"lora_rank": 4}, "cannot be merged from shards"),
         ({"states": "split_master"}, "--checkpoint-every 0"),
     ],
 )

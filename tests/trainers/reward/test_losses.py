@@ -83,5 +83,5 @@ def test_a_tie_is_not_a_win():
 
 @pytest.mark.parametrize("unused", [{"margin": 1.0}, {"label_smoothing": 0.1}, {"per_turn": 1.0}])
 def test_ranking_by_groups_refuses_what_it_would_ignore(unused):
-    with pytest.raises(ValidationError, match=f"knows no {next(iter(unused))}"):
+    with pytest.raises(ValidationError, match=f"does not use {next(iter(unused))}"):
         Objective(ranking="groups", **unused)

@@ -319,7 +319,7 @@ def test_weights_that_the_last_step_broke_are_not_saved(base, make_pairs, tmp_pa
         return outcome
 
     monkeypatch.setattr(PairOptimizer, "step", breaking_step)
-    with pytest.raises(TrainingDivergedError, match="at step 1: 16 of 16 held-out rewards are no finite numbers"):
+    with pytest.raises(TrainingDivergedError, match="at step 1: 16 of 16 held-out rewards are not finite numbers"):
         train_reward_model(make_config(base, tmp_path, max_steps=1), make_pairs(40))
     assert not (tmp_path / "training.json").exists()
 
@@ -388,7 +388,7 @@ def test_a_run_without_the_pairs_that_it_needs_is_refused(base, make_pairs, tmp_
     assert "patience counts evaluations on held-out pairs" in message(pairs, eval_fraction=0.0, patience=2)
     assert "no pair is drawn in an epoch" in message(Mixture((PairSource("a", pairs, 0.01),)))
     with_margins = Mixture((PairSource("a", pairs, margins={"0": 1.0, "1": 1.0, "2": 1.0}),))
-    assert "knows no margins" in message(with_margins, eval_fraction=0.0, objective={"ranking": "groups"})
+    assert "does not use margins" in message(with_margins, eval_fraction=0.0, objective={"ranking": "groups"})
 
 
 def test_the_contract_carries_the_length_of_training(base, make_pairs, tmp_path):

@@ -1,7 +1,7 @@
 """`music demo`: the paper in miniature on the sandbox.
 
-`pairs` simulates what three arms train on, `run` trains and measures them side by side (as `music_trainers.arms` says),
-`results` turns measures into figures and sentences, `report` shows them.
+`pairs` simulates the training pairs of three arms, `run` trains and measures the arms by `music_trainers.arms`,
+`results` turns measures into figures and sentences, and `report` shows them.
 """
 
 import lazy_loader

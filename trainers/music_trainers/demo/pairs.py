@@ -1,7 +1,7 @@
 """The demo's training pairs: simulated over real HTTP, for three arms that share their seed contexts.
 
-Every arm trains on the same base pairs and adds as many contrastive ones: with a contrast in the last turn only, with
-one at every turn (the paper's), or half of those and half against standing constraints.
+Every arm trains on the same base pairs and the same number of contrastive pairs: with a contrast in the last turn only,
+with one at every turn (the paper's), or half of the latter and half against standing constraints.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ async def _simulated(
     num_pairs: int,
     scratch: Path,
 ) -> tuple[list[ContrastivePair], int]:
-    """Run one simulation as `music simulate` does, and read it back."""
+    """Run one simulation as `music simulate` does, and read its pairs."""
     folder = scratch / strategy
     settings = SimulationConfig(
         num_pairs=num_pairs,
@@ -78,17 +78,17 @@ async def _simulated(
 
 
 async def _last_turn_only(model: ChatModel, pairs: Sequence[ContrastivePair]) -> list[PreferencePair]:
-    """Contrast the last turn of each chosen conversation, and nothing before it."""
+    """Contrast only the last turn of each chosen conversation."""
     contrast = InstructionContrast(model)
-    slots = asyncio.Semaphore(MAX_IN_FLIGHT)
+    in_flight = asyncio.Semaphore(MAX_IN_FLIGHT)
 
     async def contrasted(index: int, pair: ContrastivePair) -> PreferencePair:
         asked = pair.chosen.prefix(len(pair.chosen.messages) - 1)
         rejected = pair.chosen
-        async with slots:
+        async with in_flight:
             for attempt in itertools.count():
                 rejected = asked.assistant((await contrast(_last_view(asked, pair, index, attempt))).text)
-                # A natural error of the chosen reply can be the very contrast.
+                # The chosen reply can have the contrast's error by chance.
                 if rejected != pair.chosen:
                     break
         return PreferencePair(id=f"{pair.id}-last", chosen=pair.chosen, rejected=rejected)
@@ -97,7 +97,7 @@ async def _last_turn_only(model: ChatModel, pairs: Sequence[ContrastivePair]) ->
 
 
 def _last_view(asked: Conversation, pair: ContrastivePair, index: int, attempt: int) -> RoleView:
-    """Return what the contrast of a pair's last turn may know; each attempt draws anew."""
+    """Return the view for the contrast of a pair's last turn; each attempt draws again."""
     num_turns = len(pair.contrasts)
     return RoleView(
         conversation=asked,

@@ -1,6 +1,6 @@
-"""The demo's result for people: tables in the terminal, and a report of plots and the same tables.
+"""The demo's result for people: tables in the terminal, and a report with plots and the same tables.
 
-Nothing here computes a result, and nothing assumes which arms, kinds of defect, selectors or turns there are.
+Nothing here computes a result. Arms, kinds of defect, selectors and turns are those of the result.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,7 +37,7 @@ _BLIND = 0.5
 
 
 def print_demo(result: DemoResult, console: Console) -> None:
-    """Print tables, findings and notes; made for 100 columns, plain where the console is no terminal."""
+    """Print tables, findings and notes for 100 columns, as plain text if the console is not a terminal."""
     print_result(console, _tables(result), result.findings, result.config.out / REPORT_NAME, _notes(result))
 
 
@@ -60,8 +60,8 @@ def defects_plot(result: DemoResult) -> Plot:
             for row in result.defects
         ],
         title="Plot: accuracy by turn",
-        caption="How often a model ranks the flawless side above one with a single defect at that turn; the dashed "
-        "line is what a model blind to it would get. Hover a point for its interval, click a name to single it out.",
+        caption="How often a model ranks the flawless side above one with a single defect at that turn. Dashed: a "
+        "model that is blind to it. Hover over a point for its interval, click a name to show it alone.",
         x="turn that holds the defect",
         y="accuracy",
         palette=_palette(result),
@@ -83,8 +83,8 @@ def best_of_n_plot(result: DemoResult) -> Plot:
             for row in result.best_of_n
         ],
         title="Plot: Best-of-N",
-        caption="What the true score of the selected conversations was. greedy: at each turn the best of N replies is "
-        "kept (the paper's protocol); whole: the best of N finished conversations.",
+        caption="The true score of the selected conversations. greedy: at each turn the best of N replies is kept (the "
+        "paper's protocol); whole: the best of N finished conversations.",
         x="mean oracle score",
         palette=_palette(result),
         num_columns=2,
@@ -109,13 +109,13 @@ def _tables(result: DemoResult) -> list[Table]:
 
 
 def _notes(result: DemoResult) -> dict[str, str]:
-    """Return what the run took and what it ran with, by name."""
+    """Return duration, calls, settings and versions of the run, by name."""
     sizes = ", ".join(f"{name} {value:,}" for name, value in result.config.sizes.model_dump().items())
     phases = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in result.seconds.items())
     return {
-        "Names": "prefix mean: the mean of a model's scores after each turn, which takes no training; "
-        "random, longest: a random or the longest candidate; oracle: the truly best one",
-        "Time": f"{phases}; {sum(result.seconds.values()):.1f} s in all",
+        "Names": "prefix mean: the mean of a model's scores after each turn, which needs no training; "
+        "random, longest: a random or the longest candidate; oracle: the truly best candidate",
+        "Time": f"{phases}; {sum(result.seconds.values()):.1f} s in total",
         "Calls": f"{result.num_calls:,} to the simulated language models, over HTTP",
         "Settings": f"seed {result.config.seed}, {sizes}",
         "Versions": ", ".join(f"{name} {version}" for name, version in result.versions.items()),
@@ -123,7 +123,7 @@ def _notes(result: DemoResult) -> dict[str, str]:
 
 
 def _units(estimates: Iterable[Estimate]) -> str:
-    """Say how many units the estimates rest on."""
+    """Return the number of units of the estimates, as text."""
     nums = sorted({estimate.num for estimate in estimates})
     return f"n = {nums[0]:,}" if len(nums) == 1 else f"n = {nums[0]:,} to {nums[-1]:,}"
 
@@ -165,7 +165,7 @@ def _best_of_n_table(result: DemoResult, protocol: str) -> Table:
     rows = {(row.selector, row.num_candidates): row for row in result.best_of_n if row.protocol == protocol}
     scores = {key: Interval(estimate=row.score) for key, row in rows.items()}
     nums = sorted({num for _, num in rows})
-    # Of the finding only its verdict: before its colon it repeats the figures.
+    # Only the verdict of the finding: the part before its colon repeats the figures.
     separator = "\n" if len(nums) > 1 else "  "
     differences = {
         key: Interval(estimate=row.difference, sign="+", verdict=row.finding.rpartition(": ")[2], separator=separator)

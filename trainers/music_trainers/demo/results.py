@@ -1,4 +1,4 @@
-"""What the demo found: its records, figures with intervals, and sentences that claim no more than the figures show."""
+"""The result of the demo: its records, figures with intervals, and findings in sentences."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,9 +14,9 @@ __all__ = ["CONTROL", "PREFIX_MEAN", "BestOfNRow", "DefectAccuracy", "DemoResult
 __all__ += ["defect_accuracies", "describe_results"]
 
 CONTROL = "last-turn"
-"""The arm that all others are compared with."""
+"""The arm with which all others are compared."""
 PREFIX_MEAN = "last-turn, prefix mean"
-"""The training-free control: the last-turn model's rewards, averaged over the turn prefixes."""
+"""The control without training: the last-turn model's rewards, averaged over the turn prefixes."""
 
 
 class _Record(BaseModel):
@@ -24,7 +24,7 @@ class _Record(BaseModel):
 
 
 class TrainedArm(_Record):
-    """One reward model: what it learned from, and its training figures."""
+    """One reward model: its training data and its training figures."""
 
     name: str
     """`last-turn`, `music` or `mixture`."""
@@ -38,7 +38,7 @@ class TrainedArm(_Record):
 
 
 class DefectAccuracy(_Record):
-    """How often a model ranks the flawless side above the one with a defect."""
+    """How often a model ranks the flawless side above the side with a defect."""
 
     model: str
     """Arm, or `last-turn, prefix mean`."""
@@ -50,7 +50,7 @@ class DefectAccuracy(_Record):
 
 
 class BestOfNRow(_Record):
-    """One selector's Best-of-N."""
+    """The Best-of-N result of one selector."""
 
     selector: str
     protocol: str
@@ -59,13 +59,13 @@ class BestOfNRow(_Record):
     score: Estimate
     """Mean oracle score of the selected conversations, in [0, 1]."""
     difference: Estimate | None
-    """Paired difference to the last-turn model, where this row is not that."""
+    """Paired difference to the last-turn model; None for that model itself."""
     finding: str
     """The difference in words; empty for the last-turn model."""
 
 
 class DemoResult(_Record):
-    """What the demo found; `demo.json` in the output folder."""
+    """The result of the demo, `demo.json` in the output folder."""
 
     config: DemoConfig
     arms: list[TrainedArm]
@@ -74,7 +74,7 @@ class DemoResult(_Record):
     """Accuracy on held-out single-turn pairs, by model (`start` is the shipped starting model)."""
     best_of_n: list[BestOfNRow]
     findings: list[str]
-    """What the figures say, in sentences; computed, not assumed."""
+    """The conclusions in sentences, computed from the figures."""
     num_calls: int
     """Calls to the simulated language models over HTTP."""
     seconds: dict[str, float]
@@ -92,7 +92,7 @@ def defect_accuracies(measures: Mapping[str, Measures]) -> list[DefectAccuracy]:
 
 
 def best_of_n_rows(measures: Mapping[str, Measures]) -> list[BestOfNRow]:
-    """Estimate what each selector's Best-of-N reaches, and how it differs from the last-turn model's."""
+    """Estimate each selector's Best-of-N, and its difference to the last-turn model's."""
     protocols = [("greedy", GREEDY_CANDIDATES), *(("whole", n) for n in NUM_CANDIDATES)]
     return [
         _row(name, protocol, number, _grades(measured, protocol, number), _grades(measures[CONTROL], protocol, number))
@@ -102,16 +102,16 @@ def best_of_n_rows(measures: Mapping[str, Measures]) -> list[BestOfNRow]:
 
 
 def describe_results(measures: Mapping[str, Measures], rows: Sequence[BestOfNRow]) -> list[str]:
-    """Say in sentences what the figures show."""
+    """Return the findings in sentences."""
     num_turns = 1 + max(turn for _, turn in measures[CONTROL].margins)
-    said = [_blindness(measures[CONTROL], group, num_turns) for group in ERROR_GROUPS]
+    findings = [_blindness(measures[CONTROL], group, num_turns) for group in ERROR_GROUPS]
     for name in measures:
         if name != CONTROL:
-            said += [_gain(name, measures, group, num_turns) for group in ERROR_GROUPS]
+            findings += [_gain(name, measures, group, num_turns) for group in ERROR_GROUPS]
     best = [row for row in rows if row.protocol == "whole" and row.num_candidates == max(NUM_CANDIDATES)]
     ranked = sorted(best, key=lambda row: -row.score.value)
     order = ", ".join(f"{row.selector} {row.score.value:.3f}" for row in ranked)
-    return [*said, f"Whole-conversation Best-of-{max(NUM_CANDIDATES)} by mean oracle score: {order}."]
+    return [*findings, f"Whole-conversation Best-of-{max(NUM_CANDIDATES)} by mean oracle score: {order}."]
 
 
 def _grades(measured: Measures, protocol: str, number: int) -> list[float | None]:
@@ -132,22 +132,20 @@ def _row(name: str, protocol: str, number: int, grades: list[float | None], cont
 
 
 def _hits(measured: Measures, group: str, turns: range) -> list[float]:
-    """Return 1 for every defect of a group in some turns that a model ranks rightly, else 0."""
+    """Return 1 for every defect of a group in some turns that a model ranks correctly, else 0."""
     return [float(margin > 0) for turn in turns for margin in measured.margins[group, turn]]
 
 
 def _blindness(control: Measures, group: str, num_turns: int) -> str:
     """Compare the control's accuracy before the last turn with that in it."""
-    early, last = (
-        mean(_hits(control, group, range(num_turns - 1))),
-        mean(_hits(control, group, range(num_turns - 1, num_turns))),
-    )
+    early = mean(_hits(control, group, range(num_turns - 1)))
+    last = mean(_hits(control, group, range(num_turns - 1, num_turns)))
     verdict = "no better than chance" if early.includes(0.5) else f"{'above' if early.value > 0.5 else 'below'} chance"
     return f"{CONTROL} model, {group}: accuracy {last} for a defect in the last turn, {early} before it ({verdict})."
 
 
 def _gain(name: str, measures: Mapping[str, Measures], group: str, num_turns: int) -> str:
-    """Compare a model with the control on defects before the last turn, and in it."""
+    """Compare a model with the control on defects before the last turn and in it."""
 
     def difference(turns: range) -> str:
         return describe(paired_difference(_hits(measures[name], group, turns), _hits(measures[CONTROL], group, turns)))

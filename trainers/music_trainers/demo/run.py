@@ -1,9 +1,9 @@
-"""`run_demo`: the paper in miniature on the sandbox; nothing in it assumes the results."""
+"""`run_demo`: the paper in miniature on the sandbox."""
 
 import asyncio
 import multiprocessing
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,12 +50,12 @@ RESULT_NAME = "demo.json"
 
 @dataclass(frozen=True, slots=True)
 class MeasuredArm:
-    """A trained arm, and what was measured of it.
+    """A trained arm and its measurements.
 
     Attributes:
-        trained: How it was trained.
-        measures: Of its reward: one scalar for the whole conversation.
-        prefix_mean: Of the mean of its rewards over the turns, for the last-turn arm.
+        trained: Its training data and training figures.
+        measures: The measures of its reward, one number for the whole conversation.
+        prefix_mean: The measures of the mean of its rewards over the turns; None except for the last-turn arm.
     """
 
     trained: TrainedArm
@@ -68,7 +68,7 @@ def run_demo(config: DemoConfig, console: Console) -> DemoResult:
 
     Args:
         config: Sizes, seed and folder.
-        console: Where progress goes.
+        console: Console for progress.
 
     Raises:
         InvalidInputError: The folder holds the pairs of a demo with other settings.
@@ -76,7 +76,9 @@ def run_demo(config: DemoConfig, console: Console) -> DemoResult:
     seconds: dict[str, float] = {}
     with _phase(console, seconds, "simulate pairs over HTTP"):
         contrastive, num_calls = asyncio.run(simulate_arms(config))
-        base = _saved(config, contrastive)
+        base = seed_pairs(config.sizes.num_base_pairs, config.seed + 1)
+        for name, pairs in {"base": base, **contrastive}.items():
+            write_preferences(pairs, config.out / "pairs" / f"{name}.parquet")
     with _phase(console, seconds, "draw test sets and measure the controls"):
         sets = draw_test_sets(config.sizes, config.seed)
         single_turn = {"start": single_turn_margins(RewardModel.from_pretrained(REWARD_MODEL), sets)}
@@ -108,7 +110,7 @@ def run_demo(config: DemoConfig, console: Console) -> DemoResult:
 
 @contextmanager
 def _phase(console: Console, seconds: dict[str, float], name: str) -> Iterator[None]:
-    """Announce a phase and take its time."""
+    """Print a phase's name, and measure its time."""
     console.print(f"{name} ...", highlight=False)
     began = time.perf_counter()
     yield
@@ -116,18 +118,10 @@ def _phase(console: Console, seconds: dict[str, float], name: str) -> Iterator[N
     console.print(f"{name}: {seconds[name]:.0f} s", highlight=False)
 
 
-def _saved(config: DemoConfig, contrastive: Mapping[str, Sequence[PreferencePair]]) -> list[PreferencePair]:
-    """Draw the base pairs and write what each arm trains on, for `music train`."""
-    base = seed_pairs(config.sizes.num_base_pairs, config.seed + 1)
-    for name, pairs in {"base": base, **contrastive}.items():
-        write_preferences(pairs, config.out / "pairs" / f"{name}.parquet")
-    return base
-
-
 def _train_arms(
     config: DemoConfig, pairs: Mapping[str, list[PreferencePair]], sets: TestSets, console: Console
 ) -> list[MeasuredArm]:
-    """Train and measure all arms at once, each in a process of its own; return them in the order of `pairs`."""
+    """Train and measure all arms at once, each in its own process; return them in the order of `pairs`."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(len(pairs), mp_context=context, initializer=use_one_thread) as pool:
         futures = [pool.submit(_train_arm, config, name, some, sets) for name, some in pairs.items()]

@@ -1,7 +1,7 @@
-"""`music experiment`: the paper in miniature as a declared grid of arms and seeds, with controls and honest statistics.
+"""`music experiment`: the paper in miniature as a declared grid of arms and seeds, with controls and statistics.
 
-`grid` is what is declared, `cell` one arm of one seed, `run` all of them in processes, `store` what is on disk;
-`analysis` turns cells into figures, comparisons and findings, `report` shows them.
+`grid` declares an experiment, `cell` runs one arm with one seed, `run` runs all cells in processes, `store` keeps them
+on disk; `analysis` turns cells into figures, comparisons and findings, and `report` shows them.
 """
 
 import lazy_loader

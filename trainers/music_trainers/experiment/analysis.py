@@ -1,4 +1,4 @@
-"""From cells to figures: scores of each arm, paired differences between arms, and what they show, in sentences."""
+"""The figures of all cells: scores of each arm, paired differences between arms, and the findings in sentences."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ __all__ = ["analyse"]
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """One comparison that is to be made."""
+    """One planned comparison."""
 
     arm: str
     against: str
@@ -49,7 +49,7 @@ def analyse(
     failures: Sequence[CellFailure],
     versions: Mapping[str, str],
 ) -> ExperimentResult:
-    """Return what an experiment's cells show; arms without a single cell are left out, as `failures` says."""
+    """Return the result of an experiment from its cells; arms without a finished cell are left out."""
     by_arm: dict[str, dict[int, CellResult]] = {}
     for result in results:
         by_arm.setdefault(result.cell.arm, {})[result.cell.seed] = result
@@ -113,7 +113,7 @@ def _kinds(arm: str, cells: Sequence[CellResult]) -> Iterator[KindAccuracy]:
 
 
 def _questions(grid: Grid, arms: Mapping[str, Arm], ablations: Mapping[str, Mapping[str, str]]) -> Iterator[_Question]:
-    """Yield what is compared: declared arms, readouts of one arm, and variations with the arm that they vary."""
+    """Yield the comparisons: declared arms, readouts of one arm, and variations with the arm that they vary."""
     for arm in (arm for arm in grid.arms if arm.name in arms):
         for against in (name for name in arm.against if name in arms):
             yield from _of_arms(arm.name, against)
@@ -126,7 +126,7 @@ def _questions(grid: Grid, arms: Mapping[str, Arm], ablations: Mapping[str, Mapp
 
 
 def _of_arms(arm: str, against: str) -> Iterator[_Question]:
-    """Yield the comparisons of two arms, with the same readout."""
+    """Yield the comparisons of two arms with the same readout."""
     for readout in READOUTS:
         for measure in COMPARED:
             if readout == READOUTS[0] or measure in CHANGED_BY_READOUT:
@@ -136,14 +136,14 @@ def _of_arms(arm: str, against: str) -> Iterator[_Question]:
 def _differences(
     questions: Iterable[_Question], seeds: Mapping[str, tuple[int, ...]], values: CellValues
 ) -> list[ArmDifference]:
-    """Answer all questions, over the seeds that both sides have."""
+    """Answer all questions, over the seeds that both sides have; adjust the p values by Holm's method."""
     found: list[ArmDifference] = []
     for question in questions:
         shared = [seed for seed in seeds[question.arm] if seed in seeds[question.against]]
         if shared:
             found.append(_difference(question, shared, values))
-    together = holm([difference.p_value for difference in found])
-    return [d.model_copy(update={"adjusted_p_value": p}) for d, p in zip(found, together, strict=True)]
+    adjusted = holm([difference.p_value for difference in found])
+    return [d.model_copy(update={"adjusted_p_value": p}) for d, p in zip(found, adjusted, strict=True)]
 
 
 def _difference(question: _Question, seeds: Sequence[int], values: CellValues) -> ArmDifference:
@@ -167,7 +167,7 @@ def _difference(question: _Question, seeds: Sequence[int], values: CellValues) -
 
 
 def _findings(grid: Grid, differences: Sequence[ArmDifference], failures: Sequence[CellFailure]) -> Iterator[str]:
-    """Say in sentences what the comparisons show, and what they rest on."""
+    """Yield the results of the comparisons and their limits, in sentences."""
     by_pair: dict[str, list[ArmDifference]] = {}
     for difference in differences:
         by_pair.setdefault(difference.pair, []).append(difference)
@@ -178,19 +178,22 @@ def _findings(grid: Grid, differences: Sequence[ArmDifference], failures: Sequen
 
 
 def _compared(pair: str, differences: Sequence[ArmDifference]) -> str:
-    """Say what two arms, or two readouts, differ in."""
+    """Return in which measures two arms, or two readouts, differ, as a sentence."""
     if len(differences[0].by_seed) == 1:
         return f"{pair}: one seed, too few to distinguish a difference from noise."
     clear = [d for d in differences if d.is_clear]
     if not clear:
         return f"{pair}: within noise in all {len(differences)} measures."
-    shown = "; ".join(f"{d.measure} {_signed(d)}: {d.verdict}" for d in clear)
+    shown = "; ".join(
+        f"{d.measure} {d.estimate.value:+.3f} [{d.estimate.low:+.3f}, {d.estimate.high:+.3f}]: {d.verdict}"
+        for d in clear
+    )
     rest = len(differences) - len(clear)
     return f"{pair}: {shown}; " + (f"within noise in the other {rest}." if rest else "no measure within noise.")
 
 
 def _limits(grid: Grid, differences: Sequence[ArmDifference]) -> Iterator[str]:
-    """Say what the sentences above rest on."""
+    """Yield the limits of the comparisons, in sentences."""
     by_measure: dict[str, list[float]] = {}
     for difference in differences:
         if difference.smallest_found is not None:
@@ -211,8 +214,3 @@ def _limits(grid: Grid, differences: Sequence[ArmDifference]) -> Iterator[str]:
         f"Intervals cover the draw of pairs and their order (seeds {shown}) and of test conversations. All "
         "arms start from the same model, in the same small world."
     )
-
-
-def _signed(difference: ArmDifference) -> str:
-    estimate = difference.estimate
-    return f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"

@@ -1,4 +1,4 @@
-"""A cell of the grid: one arm with one seed, from its pairs to its margins and grades; and the references beside it."""
+"""A cell of the grid: one arm with one seed, from its pairs to its margins and grades; and the reference selectors."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ from music_trainers.experiment.pairs import MadePairs, Simulation, simulations
 __all__ = ["KINDS", "CellKey", "CellResult", "GridCell", "Readings", "References", "read_references", "run_cell"]
 
 KINDS = {str(kind): (kind,) for kind in DEFECT_KINDS}
-"""The kinds of errors that are measured, each by itself."""
+"""The kinds of errors, each as a group of its own."""
 DIGITS = 5
 
 CellKey = tuple[str, int]
@@ -36,7 +36,7 @@ CellKey = tuple[str, int]
 
 
 class GridCell(BaseModel):
-    """One arm with one seed, and all that its result depends on."""
+    """One arm with one seed, and everything that its result depends on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,7 +44,7 @@ class GridCell(BaseModel):
     seed: int
     settings: ArmSettings
     matched: ArmSettings | None
-    """The arm that it has its number of tokens from, if any."""
+    """The settings of the arm whose number of tokens it matches; None if it matches none."""
     sizes: TestSizes
     test_seed: int
 
@@ -63,11 +63,11 @@ class GridCell(BaseModel):
 
     @property
     def key(self) -> CellKey:
-        """What it is called within its grid."""
+        """Its key within its grid."""
         return self.arm, self.seed
 
     def simulations(self) -> dict[Simulation, int]:
-        """Return what must have been simulated before it runs, and how many pairs of each at the least."""
+        """Return the simulations that it needs, each with the least number of pairs."""
         both = filter(None, (self.settings, self.matched))
         return {
             simulation: part.stop for settings in both for simulation, part in simulations(settings, self.seed).items()
@@ -75,34 +75,34 @@ class GridCell(BaseModel):
 
 
 class Readings(BaseModel):
-    """What one model does, read one way; see `Measures`."""
+    """The results of one model with one readout; see `Measures`."""
 
     model_config = ConfigDict(frozen=True)
 
     margins: dict[str, dict[int, list[float]]]
-    """By kind of error and turn (from 0): reward of the flawless side less that of the other."""
+    """By kind of error and turn (from 0): the reward of the flawless side minus the reward of the other side."""
     single_turn: list[float]
     """The same for single-turn pairs."""
     whole: dict[int, list[float]]
-    """Oracle grade of each conversation selected among so many."""
+    """Oracle grade of each selected conversation, by number of candidates."""
     greedy: list[float]
-    """Oracle grade of each conversation that it chose reply by reply."""
+    """Oracle grade of each conversation that is chosen reply by reply."""
 
 
 class CellResult(BaseModel):
-    """The result of a cell; its file."""
+    """The result of a cell, as in its file."""
 
     model_config = ConfigDict(frozen=True)
 
     cell: GridCell
     num_pairs: dict[str, int]
-    """By source."""
+    """Number of training pairs by source."""
     num_steps: int
     num_tokens: int
     loss: float
-    """Mean Bradley-Terry loss over the last tenth of the steps; 0 where nothing was trained."""
+    """Mean Bradley-Terry loss over the last tenth of the steps; 0 without training."""
     seconds: dict[str, float]
-    """Of `train` and `measure`."""
+    """Duration of `train` and `measure`."""
     readings: dict[Readout, Readings]
 
 
@@ -110,9 +110,9 @@ def run_cell(cell: GridCell, num_simulated: Mapping[Simulation, int], folder: Pa
     """Train and measure a cell.
 
     Args:
-        cell: What to run.
+        cell: The cell.
         num_simulated: How many pairs were made in each simulation.
-        folder: Where they lie.
+        folder: Folder of the simulated pairs.
     """
     from music.reward import RewardModel
 
@@ -136,18 +136,18 @@ def run_cell(cell: GridCell, num_simulated: Mapping[Simulation, int], folder: Pa
 
 
 class References(BaseModel):
-    """What selectors that are no reward models reach in Best-of-N on the test conversations of a grid."""
+    """The Best-of-N results of selectors without a reward model, on the test conversations of a grid."""
 
     model_config = ConfigDict(frozen=True)
 
     sizes: TestSizes
     test_seed: int
     readings: dict[str, Readings]
-    """By selector, `random`, `longest` or `oracle`; of Best-of-N alone."""
+    """By selector, `random`, `longest` or `oracle`; Best-of-N only."""
 
 
 def read_references(sizes: TestSizes, test_seed: int, path: Path) -> References:
-    """Read what was measured before on these test conversations, or measure it and keep it."""
+    """Read the references of these test conversations from `path`, or measure and write them."""
     if path.exists():
         kept = References.model_validate_json(path.read_bytes())
         if (kept.sizes, kept.test_seed) == (sizes, test_seed):
@@ -161,12 +161,12 @@ def read_references(sizes: TestSizes, test_seed: int, path: Path) -> References:
 
 @cache
 def _test_sets(sizes: TestSizes, seed: int) -> TestSets:
-    """Draw the test sets, once in a process that runs several cells."""
+    """Draw the test sets, once per process."""
     return draw_test_sets(sizes, seed, KINDS)
 
 
 def _readings(measures: Measures) -> Readings:
-    """Return measures as they are kept."""
+    """Return measures in the form of a cell's file."""
     margins: dict[str, dict[int, list[float]]] = {}
     for (kind, turn), values in measures.margins.items():
         margins.setdefault(kind, {})[turn] = _rounded(values)

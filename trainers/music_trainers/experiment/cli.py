@@ -14,7 +14,7 @@ from music.files import require_output_folder
 from music.names import did_you_mean
 
 if TYPE_CHECKING:
-    from music_trainers.experiment.run import Progress
+    from music_trainers.experiment.run import ExperimentEvent
 
 __all__ = ["experiment"]
 
@@ -23,11 +23,11 @@ def experiment(
     grid: Annotated[
         str,
         typer.Argument(
-            help="A TOML file of arms, ablations and seeds, or the name of one that ships with the package: "
+            help="A TOML file of arms, ablations and seeds, or the name of a shipped grid: "
             "`default` (the arms and their controls) or `ablations`.",
         ),
     ] = "default",
-    out: Annotated[Path, typer.Option(help="Folder of pairs, cells and report; what is done there is kept.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder of pairs, cells and report; finished cells in it are kept.")] = Path(
         "runs/experiment"
     ),
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes at a time; by default one for each core.")] = None,
@@ -36,7 +36,7 @@ def experiment(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train and measure a grid of arms over several seeds, and compare them; a run that was cut off resumes.
+    """Train and measure a grid of arms over several seeds, and compare them; an interrupted run resumes.
 
     Example: music experiment --quick --out runs/quick
     """
@@ -50,7 +50,7 @@ def experiment(
         names = sorted(path.stem for path in GRIDS.glob("*.toml"))
         hint = did_you_mean(grid, names)
         raise InvalidInputError(
-            f"{grid}: expected a TOML file, or one of {', '.join(names)}; found nothing there{hint}"
+            f"{grid}: expected a TOML file, or one of {', '.join(names)}; there is no such file{hint}"
         )
     declared = read_grid(shipped if shipped.exists() else Path(grid))
     result = run_experiment(declared.quick() if quick else declared, out, jobs or os.cpu_count() or 1, _show)
@@ -62,13 +62,13 @@ def experiment(
         first = result.failures[0]
         raise MusicError(
             f"{len(result.failures)} cells failed, the first: {first.arm}, seed {first.seed}: {first.error}; "
-            f"tracebacks lie in {out / 'cells'} as seed-*.failed.json; run again to try them again"
+            f"their tracebacks are in {out / 'cells'} as seed-*.failed.json; run the command again to retry them"
         )
 
 
-def _show(progress: "Progress") -> None:
-    """Print what has just been done, and how long the rest will take."""
-    left = timedelta(seconds=round(progress.seconds_left))
-    state = f"failed: {progress.error}" if progress.error else "done"
-    line = f"{progress.phase} {progress.num_done}/{progress.num}: {progress.name}: {state}; ETA {left}"
+def _show(event: "ExperimentEvent") -> None:
+    """Print an event, and the expected time for the rest of its phase."""
+    left = timedelta(seconds=round(event.seconds_left))
+    state = f"failed: {event.error}" if event.error else "done"
+    line = f"{event.phase} {event.num_done}/{event.num}: {event.name}: {state}; ETA {left}"
     console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The grid: which arms are trained, on what, with which seeds; read from a TOML file."""
+"""The grid of an experiment, read from a TOML file: its arms, their training data, and the seeds."""
 
 import tomllib
 from collections import Counter
@@ -18,29 +18,30 @@ from music_trainers.arms import TestSizes
 __all__ = ["BASE", "GRIDS", "Ablation", "Arm", "ArmSettings", "Grid", "read_grid"]
 
 BASE = "base"
-"""The source of pairs that differ in the last turn only: the stand-in for Skywork's."""
+"""The source of pairs that differ in the last turn only, in place of Skywork's set."""
 GRIDS = Path(__file__).parent
-"""Where the grids lie that ship with the package: `default.toml` and `ablations.toml`."""
+"""Folder of the shipped grids, `default.toml` and `ablations.toml`."""
 QUICK = TestSizes(num_defects=4, num_single_turn=40, num_conversations=8)
 QUICK_SHARE = 20
-"""Of so many pairs, a quick run takes one."""
+"""A quick run takes one pair in this many."""
 
 
 class ArmSettings(Config):
-    """What an arm's reward model is trained on."""
+    """The training data of an arm's reward model."""
 
     pairs: dict[str, NonNegativeInt]
-    """How many pairs of each source: `base`, or a contrast as `music simulate --strategy` takes it, for example
-    `forget(turns=2)`. The contrasts share out the seed contexts of the seed: the first takes the first ones, and so
-    on, so that arms with equally many simulated pairs have the same contexts. Empty: the starting model as it is."""
+    """Number of pairs of each source: `base`, or a contrast in the form of `music simulate --strategy`, for example
+    `forget(turns=2)`. The contrasts divide the seed contexts of the seed: the first contrast takes the first ones, and
+    so on, so that arms with the same number of simulated pairs have the same contexts. Empty: the starting model,
+    unchanged."""
     tokens_of: str = ""
-    """An arm whose training tokens this one gets as many of: base pairs are added until it has them."""
+    """An arm whose number of training tokens this one matches, by added base pairs."""
     num_turns: int = Field(default=5, ge=1)
     """T: simulated turns of each side."""
     schedule: str = "all"
-    """Which simulated turns are contrasted, as `music simulate --schedule` takes it."""
+    """Which simulated turns are contrasted, in the form of `music simulate --schedule`."""
     skill: str = "good"
-    """How well the simulating models play: `perfect`, `good`, `fair` or `weak`."""
+    """Skill of the simulating models: `perfect`, `good`, `fair` or `weak`."""
 
     @model_validator(mode="after")
     def _can_be_simulated(self) -> Self:
@@ -58,16 +59,16 @@ class ArmSettings(Config):
 
 
 class Arm(Config):
-    """A reward model of the grid, trained once for each seed."""
+    """A reward model of the grid, trained once per seed."""
 
     name: str = Field(min_length=1)
     """Unique in the grid."""
     description: str = ""
-    """What it is there for, in a line."""
+    """Its purpose, in one line."""
     settings: ArmSettings
-    """What it is trained on."""
+    """Its training data."""
     against: tuple[str, ...] = ()
-    """The arms that it is compared with."""
+    """Arms that it is compared with."""
 
 
 class Ablation(Config):
@@ -76,26 +77,26 @@ class Ablation(Config):
     of: str
     """The arm that varies."""
     axis: str
-    """What changes, for people to read."""
+    """The setting that changes, for people to read."""
     variations: dict[str, dict[str, Any]]
-    """By label (a number where the axis is one), the settings that differ from the arm's; none for the arm itself."""
+    """By label (a number if the axis is numeric), the settings that differ from the arm's; empty for the arm itself."""
     num_seeds: int | None = Field(default=None, ge=1)
-    """Take only so many of the grid's seeds, the first ones; all by default."""
+    """Use only this many of the grid's seeds, the first ones; by default all."""
 
 
 class Grid(Config):
-    """An experiment, as it is declared."""
+    """The declaration of an experiment."""
 
     name: str = Field(pattern=r"^[\w.-]+$")
-    """Of the files of its result, so that several grids can share a folder, and with it the cells that they share."""
+    """Name of the result files, so that several grids can share a folder and their common cells."""
     title: str
-    """For people to read."""
+    """Title for people to read."""
     seeds: tuple[NonNegativeInt, ...]
-    """One training run of each arm for each: it draws base pairs, simulation, and the order of training."""
+    """Each arm is trained once per seed, which draws base pairs, simulation, and the order of training."""
     test_seed: int = 0
-    """Draws the test sets, which all arms and seeds share."""
+    """Seed of the test sets, which all arms and seeds share."""
     sizes: TestSizes
-    """How much is measured."""
+    """Sizes of the test sets."""
     arms: tuple[Arm, ...] = Field(min_length=1)
     ablations: dict[str, Ablation] = Field(default={})
     """By name."""
@@ -104,9 +105,9 @@ class Grid(Config):
     def _names_and_seeds_are_unique(self) -> Self:
         twice = [name for name, times in Counter(arm.name for arm in self.arms).items() if times > 1]
         if twice:
-            raise ValueError(f"expected arms with names of their own, got {twice[0]!r} twice")
+            raise ValueError(f"expected arms with unique names, got {twice[0]!r} twice")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"expected different seeds, and at least one, got {list(self.seeds)}")
+            raise ValueError(f"expected at least one seed, and each once, got {list(self.seeds)}")
         return self
 
     @model_validator(mode="after")
@@ -119,7 +120,7 @@ class Grid(Config):
                 if other not in by_name or other == arm.name:
                     raise ValueError(f"arm {arm.name!r}: {known}; got {other!r}")
             if tokens_of and by_name[tokens_of].settings.tokens_of:
-                raise ValueError(f"arm {arm.name!r}: {tokens_of!r} has its tokens from a third arm itself")
+                raise ValueError(f"arm {arm.name!r}: {tokens_of!r} itself matches the tokens of another arm")
         return self
 
     @model_validator(mode="after")
@@ -147,13 +148,14 @@ class Grid(Config):
         return next(arm for arm in self.arms if arm.name == name)
 
     def variations(self, name: str) -> dict[str, Arm]:
-        """Return an ablation's arms by label; an earlier arm of the grid with the same settings is used again."""
+        """Return an ablation's arms by label; an earlier arm of the grid with the same settings is reused."""
         known = list(self.arms)
         for other, ablation in self.ablations.items():
             of, found = self.arm(ablation.of), {}
             for label, changes in ablation.variations.items():
-                varied = _varied(of, f"{other}: {label}", changes)
-                found[label] = next((arm for arm in known if arm.settings == varied.settings), varied)
+                settings = ArmSettings.model_validate(of.settings.model_dump() | changes)
+                varied = Arm(name=f"{other}: {label}", description=f"{of.name} with other settings", settings=settings)
+                found[label] = next((arm for arm in known if arm.settings == settings), varied)
                 known.append(found[label])
             if other == name:
                 return found
@@ -172,7 +174,7 @@ def read_grid(path: Path) -> Grid:
     """Read a grid from a TOML file.
 
     Raises:
-        InvalidInputError: The file cannot be read, or is no grid; the message names the key.
+        InvalidInputError: The file cannot be read, or is not a grid; the message names the key.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -192,16 +194,10 @@ def _gathered(values: dict[str, Any]) -> dict[str, Any]:
     own = set(Arm.model_fields) - {"name", "settings"}
     tables = values.get("arms")
     if not isinstance(tables, Mapping) or not all(isinstance(table, Mapping) for table in tables.values()):
-        return values  # said by the model
+        return values  # the model reports the error
     arms = [
         {"name": name, **{key: table[key] for key in table.keys() & own}}
         | {"settings": {key: value for key, value in table.items() if key not in own}}
         for name, table in tables.items()
     ]
     return values | {"arms": arms}
-
-
-def _varied(arm: Arm, name: str, changes: Mapping[str, Any]) -> Arm:
-    """Return an arm with some settings changed."""
-    settings = ArmSettings.model_validate(arm.settings.model_dump() | dict(changes))
-    return Arm(name=name, description=f"{arm.name} with other settings", settings=settings)

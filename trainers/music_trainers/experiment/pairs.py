@@ -1,6 +1,6 @@
-"""What an arm is trained on, by source: base pairs, simulated ones, and base pairs to match another arm's tokens.
+"""The training pairs of an arm: base pairs, simulated pairs, and base pairs that match another arm's tokens.
 
-A `Simulation` is made once for all arms that share it, as `music simulate` does but without a server between.
+A `Simulation` runs once for all arms that share it. It works like `music simulate`, but without a server.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ from music_trainers.experiment.grid import BASE, ArmSettings
 __all__ = ["MadePairs", "Simulation", "num_tokens", "run_simulated", "simulated_pairs", "simulations"]
 
 NUM_CONTEXTS = 5000
-"""Seed conversations that simulations of a seed start from, whatever their number of pairs, so that arms share them."""
+"""Seed conversations of every simulation, independent of its number of pairs, so that arms share them."""
 
 
 class Simulation(BaseModel):
-    """One contrast, simulated with one seed under some settings."""
+    """One contrast that is simulated with one seed and some settings."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -38,7 +38,7 @@ class Simulation(BaseModel):
 
     @property
     def name(self) -> str:
-        """For people to read."""
+        """Its name for people to read."""
         return f"{self.contrast}, T={self.num_turns}, {self.schedule}, {self.skill}, seed {self.seed}"
 
     def path(self, folder: Path, num: int) -> Path:
@@ -48,7 +48,7 @@ class Simulation(BaseModel):
 
 
 def simulations(settings: ArmSettings, seed: int) -> dict[Simulation, slice]:
-    """Return what an arm takes its simulated pairs from: of each simulation, a part with seed contexts of its own."""
+    """Return the simulations of an arm, and the part of each that it uses; the parts have different seed contexts."""
     parts: dict[Simulation, slice] = {}
     begin = 0
     for contrast, num in settings.contrasts.items():
@@ -71,12 +71,12 @@ def run_simulated(simulation: Simulation, num: int, folder: Path) -> None:
 
 
 def simulated_pairs(simulation: Simulation, num: int, part: slice, folder: Path) -> list[PreferencePair]:
-    """Read a part of what was simulated."""
+    """Read a part of the simulated pairs."""
     return list(read_preferences(simulation.path(folder, num)).pairs[part])
 
 
 Pairs = dict[str, list[PreferencePair]]
-"""By source."""
+"""Pairs by source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +84,9 @@ class MadePairs:
     """The pairs of one seed.
 
     Attributes:
-        seed: Draws the base pairs.
+        seed: Seed of the base pairs.
         num_simulated: How many pairs were made in each simulation.
-        folder: Where they lie.
+        folder: Folder of the simulated pairs.
     """
 
     seed: int
@@ -94,7 +94,7 @@ class MadePairs:
     folder: Path
 
     def of(self, settings: ArmSettings) -> Pairs:
-        """Return the pairs that settings name."""
+        """Return the pairs of some settings."""
         pairs = {BASE: self._base(settings.pairs.get(BASE, 0))}
         for simulation, part in simulations(settings, self.seed).items():
             num = self.num_simulated[simulation]
@@ -102,18 +102,18 @@ class MadePairs:
         return pairs
 
     def matched(self, settings: ArmSettings, other: ArmSettings) -> Pairs:
-        """Return the pairs that settings name, and base pairs until there are as many tokens as in another arm."""
+        """Return the pairs of some settings, and more base pairs until there are as many tokens as in another arm."""
         pairs = self.of(settings)
         wanted, given = (sum(map(num_tokens, some.values())) for some in (self.of(other), pairs))
         pairs[BASE] = self._with_tokens(len(pairs[BASE]), wanted - given)
         return pairs
 
     def _base(self, num: int) -> list[PreferencePair]:
-        # Simulations take the even ones: no conversation serves two seeds, or both sources.
+        # Simulations take the even seeds, so no conversation is in two seeds or in both sources.
         return seed_pairs(num, 2 * self.seed + 1)
 
     def _with_tokens(self, num: int, wanted: int) -> list[PreferencePair]:
-        """Return `num` base pairs and as many more as it takes to have so many tokens more."""
+        """Return `num` base pairs, and as many more as have `wanted` tokens."""
         size = 256
         while sum(tokens := _tokens((pairs := self._base(num + size))[num:])) < wanted:
             size *= 2
@@ -121,7 +121,7 @@ class MadePairs:
 
 
 def num_tokens(pairs: Sequence[PreferencePair]) -> int:
-    """Return the tokens of both sides of pairs, as training counts them."""
+    """Return the number of tokens on both sides of pairs, as training counts them."""
     return sum(_tokens(pairs))
 
 
@@ -139,7 +139,7 @@ async def _simulated(simulation: Simulation, num: int) -> list[ContrastivePair]:
     roles = RoleSet(user=UserRole(model), assistant=AssistantRole(model), models=models)
     contrast = make_contrast({simulation.contrast: 1.0}, roles, Schedule.parse(simulation.schedule))
     graph = build_pair_graph(replace(roles, contrast=contrast))
-    # Seeds of base pairs are odd ones: no conversation serves two seeds, or both sources.
+    # Base pairs take the odd seeds, so no conversation is in two seeds or in both sources.
     seeds = seed_pairs(NUM_CONTEXTS, 2 * simulation.seed, single_turn_share=1.0)
     outcomes = simulate(seeds, graph, num_pairs=num, num_turns=simulation.num_turns, seed=simulation.seed)
     async with aclosing(outcomes):

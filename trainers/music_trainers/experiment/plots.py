@@ -1,11 +1,11 @@
-"""The experiment's plots: scores and differences with their 95% intervals, and accuracy by kind of error and turn."""
+"""The plots of an experiment: scores and differences with 95% intervals, and accuracy by kind of error and turn."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from music.report import Palette, Plot, Point, curves, intervals, matrix
 from music.reward.tokens.contract import Readout
-from music_trainers.experiment.records import ArmDifference, ArmScore, ExperimentResult
+from music_trainers.experiment.records import ArmScore, ExperimentResult
 from music_trainers.experiment.values import BEST_OF_N, CHANGED_BY_READOUT, MEASURES, READOUTS
 
 __all__ = ["plots"]
@@ -13,8 +13,8 @@ __all__ = ["plots"]
 BLIND = 0.5
 CAPTION = (
     "Accuracy on pairs with one error, before the last turn (early) and in it, against 0.5 for a blind model; mean "
-    "oracle grade of what Best-of-N selects. Intervals cover training seeds and test conversations. What does not "
-    "depend on the readout is drawn once."
+    "oracle grade of the conversations that Best-of-N selects. Intervals cover training seeds and test conversations. "
+    "Measures that do not depend on the readout are drawn once."
 )
 
 
@@ -46,10 +46,10 @@ def _scores(result: ExperimentResult, arms: Sequence[str], palette: Palette) -> 
 
 
 def _ablation(result: ExperimentResult, name: str, by_label: Mapping[str, str], palette: Palette) -> Plot:
-    """Draw the variations of an arm: as curves where their labels are numbers, else as rows."""
+    """Draw the variations of an arm: as curves if their labels are numbers, else as rows."""
     ablation = result.grid.ablations[name]
     title = f"Plot: ablation of {ablation.of}, {ablation.axis}"
-    if not all(map(_is_number, by_label)):
+    if not all(label.replace(".", "", 1).isdigit() for label in by_label):
         points = [_point(score, label) for label, arm in by_label.items() for score in _shown(result, arm)]
         return intervals(
             _by_measure(points), title=title, caption=CAPTION, x="value", palette=palette, num_columns=3, shares_x=False
@@ -71,7 +71,9 @@ def _differences(result: ExperimentResult, palette: Palette) -> Plot:
             place=each.measure,
             estimate=each.estimate,
             series=each.arm,
-            panel=_compared(each),
+            panel=f"{each.arm}: {each.readout} against {each.against_readout}"
+            if each.arm == each.against
+            else f"{each.arm} against {each.against}",
             variant=each.readout,
             is_clear=each.is_clear,
             reference=0,
@@ -79,8 +81,8 @@ def _differences(result: ExperimentResult, palette: Palette) -> Plot:
         for each in sorted(result.differences, key=lambda each: READOUTS.index(each.readout))
     ]
     caption = (
-        "The first arm less the second, paired by training seed and test conversation. Filled: beyond noise, adjusted "
-        "for the number of all comparisons and with one sign in every seed; hollow: within noise."
+        "The first arm minus the second, paired by training seed and test conversation. Filled: beyond noise after "
+        "adjustment for all comparisons, with the same sign in every seed. Hollow: within noise."
     )
     return intervals(points, title="Plot: differences", caption=caption, x="difference", palette=palette, num_columns=3)
 
@@ -98,7 +100,7 @@ def _kinds(result: ExperimentResult, readout: Readout) -> Plot:
 
 
 def _shown(result: ExperimentResult, arm: str) -> Iterator[ArmScore]:
-    """Yield an arm's scores, those that do not depend on the readout once."""
+    """Yield an arm's scores; those that do not depend on the readout only once."""
     for score in result.scores:
         if score.arm == arm and (score.readout == READOUTS[0] or score.measure in CHANGED_BY_READOUT):
             yield score
@@ -117,13 +119,3 @@ def _point(score: ArmScore, place: str | float) -> Point:
 
 def _by_measure(points: Iterable[Point]) -> list[Point]:
     return sorted(points, key=lambda point: MEASURES.index(point.panel))
-
-
-def _compared(each: ArmDifference) -> str:
-    if each.arm == each.against:
-        return f"{each.arm}: {each.readout} against {each.against_readout}"
-    return f"{each.arm} against {each.against}"
-
-
-def _is_number(label: str) -> bool:
-    return label.replace(".", "", 1).isdigit()

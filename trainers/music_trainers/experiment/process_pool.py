@@ -1,4 +1,4 @@
-"""Work in several processes: one that fails or dies leaves the others running."""
+"""Run functions in several processes. When one fails or dies, the others continue."""
 
 import multiprocessing
 import traceback
@@ -19,11 +19,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Work that brought no result.
+    """Work without a result.
 
     Attributes:
-        error: What happened, in a line.
-        details: The traceback; empty where the process died.
+        error: The error, in one line.
+        details: The traceback; empty if the process died.
     """
 
     error: str
@@ -33,11 +33,11 @@ class Failure:
 def run_in_processes(
     work: Mapping[K, tuple[Callable[..., T], tuple[Any, ...]]], num_processes: int
 ) -> Iterator[tuple[K, T | Failure]]:
-    """Run functions in processes of one thread each; yield each result, or failure, as it comes.
+    """Run functions in processes of one thread each; yield each result or failure when it is ready.
 
     Args:
         work: By key, a function that can be pickled, and its arguments.
-        num_processes: How many run at a time.
+        num_processes: Number of processes at a time.
     """
     processes = _Processes[T](num_processes)
     threads = ThreadPoolExecutor(num_processes)
@@ -53,7 +53,7 @@ def run_in_processes(
 
 
 class _Processes(Generic[T]):
-    """Processes, each of which is replaced when it dies."""
+    """Worker processes; a process that dies is replaced."""
 
     def __init__(self, num: int) -> None:
         self._free: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
@@ -71,7 +71,7 @@ class _Processes(Generic[T]):
             pool = self._new()
             self._all.append(pool)
             return Failure("its process died; out of memory?")
-        except Exception as error:  # noqa: BLE001 - another process's: it is kept, and the others continue
+        except Exception as error:  # noqa: BLE001 - from another process: it is returned, and the others continue
             return Failure(f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
         finally:
             self._free.put(pool)

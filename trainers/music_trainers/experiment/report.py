@@ -1,4 +1,4 @@
-"""The experiment's result for people: tables in the terminal, a report, and Markdown to commit beside docs."""
+"""The result of an experiment for people: tables in the terminal, a report, and a Markdown file."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,19 +17,19 @@ from music_trainers.experiment.values import BEST_OF_N, CHANGED_BY_READOUT, MEAS
 __all__ = ["experiment_report", "print_experiment", "report_path", "write_markdown"]
 
 INTRO = (
-    "Small reward models, trained on a declared grid of arms and seeds in the sandbox, measured on the same held-out "
-    "conversations. All start from one model, in one small world, graded by the oracle that also labels the base "
-    "pairs: read differences between arms, not absolute figures."
+    "Small reward models, trained on a declared grid of arms and seeds in the sandbox and measured on the same "
+    "held-out conversations. All start from one model, in one small world, and the oracle that grades them also labels "
+    "the base pairs. Read differences between arms, not absolute figures."
 )
 SCORES = (
     "Accuracy on pairs with one error (0.5 = blind), before the last turn (early) and in it, and on single turns; mean "
-    "oracle grade of what Best-of-N selects. 95% intervals over training seeds and test conversations. What "
-    "does not depend on the readout stands once."
+    "oracle grade of the conversations that Best-of-N selects. 95% intervals over training seeds and test "
+    "conversations. Measures that do not depend on the readout are shown once."
 )
 
 
 def report_path(out: Path, grid: Grid) -> Path:
-    """Return where a grid's report lies; in Markdown, likewise with `.md`."""
+    """Return the path of a grid's report."""
     return out / f"{grid.name}.html"
 
 
@@ -46,7 +46,7 @@ def experiment_report(result: ExperimentResult) -> Report:
 
 
 def print_experiment(result: ExperimentResult, out: Path, console: Console) -> None:
-    """Print the main tables and findings, plain where the console is no terminal."""
+    """Print the main tables and the findings, as plain text if the console is not a terminal."""
     print_result(console, _headline_tables(result), result.findings, report_path(out, result.grid))
 
 
@@ -86,19 +86,23 @@ def _tables(result: ExperimentResult) -> list[Table]:
 
 
 def _headline_tables(result: ExperimentResult) -> list[Table]:
-    """Return the scores of the grid's arms and of the variations of its ablations."""
+    """Return the scores of the grid's arms, of the references, and of each ablation's variations."""
     declared = {arm.name: arm.name for arm in result.grid.arms if arm.name in {a.name for a in result.arms}}
     return [
         _scores_table(result, declared, "The arms"),
         *([_references_table(result)] if result.references else []),
-        *_ablation_tables(result),
+        *(
+            _scores_table(result, by_label, f"Ablation of {ablation.of}: {ablation.axis}")
+            for ablation, by_label in ((result.grid.ablations[name], arms) for name, arms in result.ablations.items())
+        ),
     ]
 
 
 def _scores_table(result: ExperimentResult, arms: Mapping[str, str], title: str) -> Table:
     """Return a row for each measure and a column for each arm, named by label."""
     cells = {
-        (s.arm, s.readout, s.measure): Interval(estimate=s.estimate, digits=_digits(s.measure)) for s in result.scores
+        (s.arm, s.readout, s.measure): Interval(estimate=s.estimate, digits=3 if s.measure in BEST_OF_N else 2)
+        for s in result.scores
     }
     measures = {READOUTS[0]: MEASURES, READOUTS[1]: CHANGED_BY_READOUT}
     groups: dict[str, list[list[Cell]]] = {
@@ -111,20 +115,13 @@ def _scores_table(result: ExperimentResult, arms: Mapping[str, str], title: str)
 
 
 def _references_table(result: ExperimentResult) -> Table:
-    """Return what selectors reach that are no reward models."""
+    """Return the Best-of-N results of selectors without a reward model."""
     rows: list[list[Cell]] = [
         [measure, *(Interval(estimate=by_measure[measure]) for by_measure in result.references.values())]
         for measure in BEST_OF_N
     ]
-    caption = "Mean oracle grade of what a random choice, the longest candidate and the oracle itself select."
+    caption = "Mean oracle grade of a random choice, of the longest candidate and of the oracle's choice."
     return Table("Best-of-N without a reward model", caption, ["measure", *result.references], {"": rows})
-
-
-def _ablation_tables(result: ExperimentResult) -> Iterator[Table]:
-    """Return a table of scores for each ablation."""
-    for name, by_label in result.ablations.items():
-        ablation = result.grid.ablations[name]
-        yield _scores_table(result, by_label, f"Ablation of {ablation.of}: {ablation.axis}")
 
 
 def _differences_table(result: ExperimentResult) -> Table:
@@ -150,11 +147,11 @@ def _differences_table(result: ExperimentResult) -> Table:
 
 
 def _arms_table(result: ExperimentResult) -> Table:
-    """Return what each arm was trained on."""
+    """Return each arm's training data and training figures."""
     return Table(
-        title="What the arms were trained on",
-        caption="Means over seeds; seconds are those of one core, training and measuring. Loss: over the last tenth of "
-        "the steps, on each arm's own pairs.",
+        title="Training of the arms",
+        caption="Means over seeds. Seconds: of one core, for training and measuring. Loss: over the last tenth of the "
+        "steps, on each arm's own pairs.",
         columns=["arm", "what for", "pairs", "T", "contrasted", "skill", "seeds", "steps", "tokens", "loss", "seconds"],
         groups={"": [_arm_row(arm) for arm in result.arms]},
     )
@@ -176,7 +173,7 @@ def _kinds_table(result: ExperimentResult) -> Table:
     shown = "; ".join(f"{group} is {', '.join(members)}" for group, members in ERROR_GROUPS.items())
     return Table(
         title="Accuracy by kind of error and turn",
-        caption=f"How often the flawless side wins, as in the first table. Groups: {shown}.",
+        caption=f"How often the flawless side wins. Groups of the first table: {shown}.",
         columns=["arm", *(f"turn {turn}" for turn in turns)],
         groups={
             f"{kind}, read with {readout}": [
@@ -186,7 +183,3 @@ def _kinds_table(result: ExperimentResult) -> Table:
             for readout in READOUTS
         },
     )
-
-
-def _digits(measure: str) -> int:
-    return 3 if measure in BEST_OF_N else 2

@@ -1,4 +1,4 @@
-"""`run_experiment`: every cell of a grid that is not done yet, in processes; then the report."""
+"""`run_experiment`: run the missing cells of a grid in processes, then write the report."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,22 +17,22 @@ from music_trainers.experiment.process_pool import Failure, run_in_processes
 from music_trainers.experiment.records import ExperimentResult
 from music_trainers.experiment.store import CellFailure, CellStore
 
-__all__ = ["Progress", "run_experiment"]
+__all__ = ["ExperimentEvent", "run_experiment"]
 
 REFERENCES_NAME = "references.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """What has just been done.
+class ExperimentEvent:
+    """The end of one simulation or one cell.
 
     Attributes:
         phase: `simulate` or `cells`.
-        name: Of what was done, for people to read.
-        num_done: In this phase, of those that had to be done.
-        num: How many had to be.
-        seconds: Since the phase began.
-        error: What went wrong with it; empty if nothing.
+        name: Name of the simulation or cell, for people to read.
+        num_done: How many are done in this phase.
+        num: How many there are in this phase.
+        seconds: Time since the phase began.
+        error: The error; empty if it succeeded.
     """
 
     phase: str
@@ -44,23 +44,23 @@ class Progress:
 
     @property
     def seconds_left(self) -> float:
-        """The time that the rest of the phase takes at the rate so far."""
+        """Expected time for the rest of the phase, at the rate so far."""
         return self.seconds / self.num_done * (self.num - self.num_done)
 
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[ExperimentEvent], None]
 K = TypeVar("K", Simulation, CellKey)
 T = TypeVar("T")
 
 
 def run_experiment(grid: Grid, out: Path, num_jobs: int, on_progress: OnProgress = lambda _: None) -> ExperimentResult:
-    """Run the cells that are not done yet, and write `NAME.json`, `NAME.md` and `NAME.html` over all that are.
+    """Run the missing cells, and write `NAME.json`, `NAME.md` and `NAME.html` about all cells.
 
     Args:
-        grid: What to run.
-        out: Folder of pairs, cells and report; cells that lie there are not run again.
-        num_jobs: Processes at a time, of one thread each.
-        on_progress: Called after each piece of work.
+        grid: The grid.
+        out: Folder of pairs, cells and report; cells in it are not run again.
+        num_jobs: Number of processes at a time, of one thread each.
+        on_progress: Called after each simulation and each cell.
 
     Raises:
         InvalidInputError: The folder holds cells that were run with other settings, or every cell failed.
@@ -86,9 +86,9 @@ def run_experiment(grid: Grid, out: Path, num_jobs: int, on_progress: OnProgress
 
 
 def _num_simulated(cells: Iterable[GridCell]) -> dict[Simulation, int]:
-    """Return how many pairs to make in each simulation, for the cell that needs most of them.
+    """Return how many pairs to make in each simulation: as many as any cell needs.
 
-    Counted over all cells, done or not, so that a resumed run asks for the files that it has.
+    Finished cells count too, so that a resumed run looks for the files that exist.
     """
     needed: dict[Simulation, int] = {}
     for cell in cells:
@@ -104,14 +104,14 @@ def _run_missing(
     num_jobs: int,
     on_progress: OnProgress,
 ) -> list[CellFailure]:
-    """Simulate what missing cells need, run them, and keep their results and failures."""
+    """Simulate the pairs of the missing cells, run the cells, and store their results and failures."""
     files = {simulation: num_simulated[simulation] for cell in missing.values() for simulation in cell.simulations()}
     simulating = {
         simulation: (run_simulated, (simulation, num, store.pairs))
         for simulation, num in files.items()
         if not simulation.path(store.pairs, num).exists()
     }
-    outcomes = _followed("simulate", simulating, num_jobs, on_progress)
+    outcomes = _run_phase("simulate", simulating, num_jobs, on_progress)
     lost = {simulation: outcome for simulation, outcome in outcomes if isinstance(outcome, Failure)}
     failures: list[CellFailure] = []
     running = {}
@@ -121,7 +121,7 @@ def _run_missing(
             failures.append(store.add_failure(cell, causes[0]))
         else:
             running[key] = (run_cell, (cell, needed, store.pairs))
-    for key, outcome in _followed("cells", running, num_jobs, on_progress):
+    for key, outcome in _run_phase("cells", running, num_jobs, on_progress):
         if isinstance(outcome, Failure):
             failures.append(store.add_failure(missing[key], outcome))
         else:
@@ -129,17 +129,13 @@ def _run_missing(
     return failures
 
 
-def _followed(
+def _run_phase(
     phase: str, work: Mapping[K, tuple[Callable[..., T], tuple[Any, ...]]], num_jobs: int, on_progress: OnProgress
 ) -> Iterator[tuple[K, T | Failure]]:
-    """Run a phase's work, and report each piece when it is done."""
+    """Run a phase's work in processes, yield each outcome, and report it."""
     began = time.perf_counter()
     for num_done, (key, outcome) in enumerate(run_in_processes(work, num_jobs), start=1):
         yield key, outcome
         error = outcome.error if isinstance(outcome, Failure) else ""
-        on_progress(Progress(phase, _named(key), num_done, len(work), time.perf_counter() - began, error))
-
-
-def _named(key: Simulation | CellKey) -> str:
-    """Name a piece of work for people."""
-    return key.name if isinstance(key, Simulation) else f"{key[0]}, seed {key[1]}"
+        name = key.name if isinstance(key, Simulation) else f"{key[0]}, seed {key[1]}"
+        on_progress(ExperimentEvent(phase, name, num_done, len(work), time.perf_counter() - began, error))

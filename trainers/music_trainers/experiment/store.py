@@ -1,4 +1,4 @@
-"""What an experiment keeps in its folder: a file for each cell, written whole, and the errors of those that failed."""
+"""The folder of an experiment: a file for each cell, written whole, and the errors of failed cells."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -23,14 +23,14 @@ class CellFailure(BaseModel):
     seed: int
     error: str
     details: str = ""
-    """The traceback, where there is one."""
+    """The traceback, if there is one."""
 
 
 class CellStore:
-    """The cells of a folder.
+    """The cells in a folder.
 
     Args:
-        folder: Of the experiment; made when it is written to.
+        folder: Folder of the experiment; it is created when something is written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -39,14 +39,14 @@ class CellStore:
 
     @property
     def pairs(self) -> Path:
-        """Where simulated pairs lie."""
+        """Folder of the simulated pairs."""
         return self._folder / "pairs"
 
     def read(self, cells: Iterable[GridCell]) -> dict[CellKey, CellResult]:
-        """Return the results of those cells that are done, in the order given.
+        """Return the results of the finished cells, in the given order.
 
         Raises:
-            InvalidInputError: A file is not readable, or is of a cell with other settings; the message says which.
+            InvalidInputError: A file cannot be read, or belongs to a cell with other settings; the message names them.
         """
         found: dict[CellKey, CellResult] = {}
         changes: list[str] = []
@@ -60,18 +60,18 @@ class CellStore:
         if changes:
             shown = "; ".join(changes[:5]) + (f"; and {len(changes) - 5} more" if len(changes) > 5 else "")
             raise InvalidInputError(
-                f"{self._folder}: expected the cells of this grid, got some of other settings ({shown}): "
+                f"{self._folder}: expected the cells of this grid, got some with other settings ({shown}): "
                 f"give another --out, or remove those files from {self._cells}"
             )
         return found
 
     def add(self, result: CellResult) -> None:
-        """Keep a result."""
+        """Write a result."""
         replace_file(self._path(result.cell), result.model_dump_json() + "\n")
         self._failure_path(result.cell).unlink(missing_ok=True)
 
     def add_failure(self, cell: GridCell, failure: Failure) -> CellFailure:
-        """Keep what happened to a cell; it is run again next time."""
+        """Write a failure; the cell runs again next time."""
         record = CellFailure(arm=cell.arm, seed=cell.seed, error=failure.error, details=failure.details)
         replace_file(self._failure_path(cell), record.model_dump_json(indent=2) + "\n")
         return record
@@ -89,12 +89,12 @@ def _read(path: Path) -> CellResult:
     except ValidationError as error:
         raise InvalidInputError(
             f"{path}: expected the result of a cell, got {error.error_count()} faults, the first in "
-            f"{'.'.join(map(str, error.errors()[0]['loc'])) or 'the file'}; remove it, and the cell is run again"
+            f"{'.'.join(map(str, error.errors()[0]['loc'])) or 'the file'}; remove it to run the cell again"
         ) from error
 
 
 def _changes(was: BaseModel, now: BaseModel, prefix: str = "") -> Iterator[str]:
-    """Say in which fields two models of one kind differ."""
+    """Yield the fields in which two models of the same type differ, in words."""
     for name in type(now).model_fields:
         before, after = getattr(was, name), getattr(now, name)
         if isinstance(before, BaseModel) and isinstance(after, BaseModel):

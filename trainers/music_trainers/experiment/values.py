@@ -1,4 +1,4 @@
-"""What is compared: for each measure, one value per training seed and test conversation."""
+"""The values that are compared: for each measure, one value per training seed and test conversation."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -28,19 +28,19 @@ WHOLE = {f"Best-of-{num}": num for num in NUM_CANDIDATES}
 GREEDY = f"greedy Best-of-{GREEDY_CANDIDATES}"
 BEST_OF_N = (*WHOLE, GREEDY)
 MEASURES = (*(name for pair in zip(EARLY, LAST, strict=True) for name in pair), "single turns", *BEST_OF_N)
-"""Accuracies on minimal pairs by group of errors, before the last turn and in it, and on single turns; mean oracle
-grades of Best-of-N."""
+"""Accuracies on pairs with one error by group of errors, before the last turn and in it; accuracy on single turns; mean
+oracle grades of Best-of-N."""
 COMPARED = tuple(name for name in MEASURES if name != f"Best-of-{min(NUM_CANDIDATES)}")
 """The measures whose differences are reported."""
 CHANGED_BY_READOUT = (*EARLY, *WHOLE)
-"""The others compare what has the same turns before the last one, so both readouts rank alike."""
+"""The other measures compare conversations with the same turns before the last, which both readouts rank equally."""
 
 
 class CellValues:
     """The values of all cells, computed once.
 
     Args:
-        results: Of the cells that did not fail.
+        results: The results of the cells that did not fail.
     """
 
     def __init__(self, results: Iterable[CellResult]) -> None:
@@ -51,12 +51,12 @@ class CellValues:
         }
 
     def table(self, arm: str, readout: Readout, measure: str, seeds: Sequence[int]) -> NDArray[np.float64]:
-        """Return the values of an arm; shape `[seeds, conversations]`."""
+        """Return the values of an arm, shape `[seeds, conversations]`."""
         return np.array([self._values[(arm, seed), readout][measure] for seed in seeds])
 
 
 def kind_values(results: Sequence[CellResult], readout: Readout) -> Mapping[tuple[str, int], NDArray[np.float64]]:
-    """Return, by kind of error and turn (from 0), 1 where the flawless side won; shape `[seeds, pairs]`."""
+    """Return by kind of error and turn (from 0) 1 if the flawless side won, else 0; shape `[seeds, pairs]`."""
     readings = [result.readings[readout] for result in results]
     places = [(kind, turn) for kind, by_turn in readings[0].margins.items() for turn in by_turn]
     return {(kind, turn): np.array([_hits(r.margins[kind][turn]) for r in readings]) for kind, turn in places}
@@ -79,5 +79,5 @@ def _values(readings: Readings) -> dict[str, list[float]]:
 
 
 def _hits(margins: Sequence[float]) -> list[float]:
-    """Return 1 for every margin above 0, else 0: a tie is a miss."""
+    """Return 1 for every margin above 0, else 0; a tie counts as wrong."""
     return [float(margin > 0) for margin in margins]

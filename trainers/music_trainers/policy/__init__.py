@@ -1,6 +1,6 @@
-"""Policy training: a language model plays the assistant of chat environments and learns from their rewards.
+"""Policy training: a language model plays the assistant in chat environments and learns from their rewards.
 
-- `run`: `train_policy`; `config`: what shapes a run; `records`: what comes out; `report`: in words and as curves.
+- `run`: `train_policy`; `config`: its settings; `records`: its results; `report`: the results in words and as curves.
 - `trainer`: TRL's GRPO with an advantage for each turn; `advantages`: the formula.
 - `rollouts`: episodes as tokens, and sampled replies; `evaluation`: held-out episodes.
 """

@@ -1,4 +1,4 @@
-"""The advantage of each turn: what its reply earned beyond other replies to the same user at the same turn."""
+"""The advantage of each turn: its return minus the mean return of replies to the same user at the same turn."""
 
 import math
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ Floats = NDArray[np.float64]
 
 
 def returns_to_go(rewards: Sequence[float], discount: float) -> list[float]:
-    """Return for each turn its reward, and those of later turns discounted; NaN where a reward that counts is NaN."""
+    """Return each turn's reward plus the discounted rewards of later turns; NaN if a reward that counts is NaN."""
     returns: list[float] = []
     for reward in reversed(rewards):
-        # Not 0 * later: at a discount of 0 what comes later does not count, be it NaN.
+        # Not 0 * later: with a discount of 0, later rewards do not count even if they are NaN.
         returns.append(reward + discount * returns[-1] if discount and returns else reward)
     return returns[::-1]
 
@@ -25,13 +25,13 @@ def returns_to_go(rewards: Sequence[float], discount: float) -> list[float]:
 def turn_advantages(rewards: Sequence[Sequence[float]], group_size: int, discount: float) -> Floats:
     """Return the advantage of each turn over its group, in units of the batch's standard deviation.
 
-    The baseline is the mean return-to-go of the group at that turn (GRPO's, turn by turn), so turns are never compared
-    with other turns. One scale for the whole batch keeps small differences within a group small.
+    The baseline is the mean return-to-go of the group at that turn (GRPO's baseline, turn by turn), so different turns
+    are never compared. One scale for the whole batch keeps small differences within a group small.
 
     Args:
-        rewards: Of each episode, one for each of its turns; episodes of a group stand side by side.
-        group_size: Episodes in a group.
-        discount: How much the next turn's return counts; 0 makes each reply answer for itself alone.
+        rewards: The rewards of each episode's turns; the episodes of a group are consecutive.
+        group_size: Number of episodes in a group.
+        discount: Weight of the next turn's return; with 0 only a reply's own reward counts.
 
     Returns:
         Shape `[episodes, most turns]`; 0 for turns that were not played or have no reward.

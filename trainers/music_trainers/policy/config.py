@@ -1,4 +1,4 @@
-"""The settings of a run of policy training. Light: the command line imports them for its flags."""
+"""The settings of policy training. Imports no torch: the command line reads its flags from here."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -25,47 +25,48 @@ class PolicyTrainingConfig(Config):
     """
 
     out: Path = Path("runs/rl")
-    """Folder of the trained policy, the curves and the held-out conversations."""
+    """Output folder of the trained policy, the curves and the held-out conversations."""
     policy: Annotated[str, Flag(show_default=False)] = SANDBOX_POLICY
     """Folder or hub id of the language model to train; by default the sandbox's backbone."""
     reward: Annotated[str, Flag(show_default=False)] = str(load_built_in("reward_model", SANDBOX))
-    """Reward: a reward model, MODEL@BASE_URL (one behind a server), oracle or length; by default the sandbox's starting
-    reward model."""
+    """Reward: a reward model, MODEL@BASE_URL (a reward model on a server), oracle or length; by default the sandbox's
+    starting reward model."""
     judge: str | None = None
-    """Second scorer of the held-out conversations, which the policy never learns from; by default oracle, if the user
-    is the sandbox's."""
+    """Second scorer of the held-out conversations, from which the policy never learns; by default oracle if the user is
+    the sandbox's."""
     user: str = SANDBOX
-    """Endpoint that plays the user."""
+    """Endpoint of the user."""
     seeds: str | None = None
-    """Preference file, folder or hub id whose prompts open the conversations; every fifth is held out. By default the
-    user opens them."""
+    """Preference file, folder or hub id whose prompts start the conversations; every fifth is held out. By default the
+    user writes the first message."""
     personas: Path | None = None
-    """File of personas from which users are drawn in training; by default the user is anyone."""
+    """File of personas from which users are drawn in training; by default users have no persona."""
     eval_personas: Path | None = None
-    """File of the personas in the held-out episodes; by default the same as in training."""
+    """File of personas for the held-out episodes; by default the same as in training."""
     num_turns: Annotated[int, Flag(name="--turns")] = Field(default=3, ge=1)
     """Replies per conversation."""
     reward_mode: Literal["per_turn", "terminal"] = "per_turn"
-    """`per_turn` rewards each reply by the score of the conversation up to it; `terminal` pays the whole
-    conversation's at its end."""
+    """`per_turn` rewards each reply by the score of the conversation up to it; `terminal` gives the whole
+    conversation's score at its end."""
     discount: float = Field(default=0.0, ge=0, le=1)
-    """How much of what later replies earn is credited to a reply. With `terminal` it has to be above 0."""
+    """Share of later rewards that is credited to a reply. With `terminal` it must be above 0."""
     num_steps: int = Field(default=60, ge=1)
     """Training steps; each plays new conversations."""
     num_groups: int = Field(default=8, ge=1)
-    """Groups of conversations in a step; each group meets its own user."""
+    """Groups of conversations in a step; each group has its own user."""
     group_size: int = Field(default=8, ge=2)
-    """Conversations with one and the same user, which are compared with each other."""
+    """Conversations with the same user, which are compared with each other."""
     updates_per_step: int = Field(default=4, ge=1)
-    """Optimizer steps on the conversations of a step; it has to divide their number."""
+    """Optimizer steps on the conversations of a step; must divide their number."""
     micro_batch_size: int = Field(default=16, ge=1)
-    """Bound on the conversations of one forward pass; it changes memory and speed, not the result."""
+    """Largest number of conversations in one forward pass; it changes memory and speed, not the result."""
     learning_rate: float | None = Field(default=None, gt=0)
-    """AdamW's, constant; by default 1e-6, for models of some billion parameters, or 3e-4 for the sandbox's backbone."""
+    """AdamW's constant rate; by default 1e-6, for models of some billion parameters, or 3e-4 for the sandbox's
+    backbone."""
     kl_weight: float = Field(default=0.1, ge=0)
-    """Weight of the divergence from the starting policy in the loss (TRL's beta); 0 lets it follow the reward alone."""
+    """Weight in the loss of the divergence from the starting policy (TRL's beta); with 0 only the reward counts."""
     max_reply_tokens: int = Field(default=64, ge=1)
-    """Bound on a reply's tokens."""
+    """Largest number of tokens in a reply."""
     evaluate_every: int = Field(default=5, ge=1)
     """Steps between evaluations on the held-out episodes."""
     num_evaluations: int = Field(default=200, ge=2)
@@ -73,13 +74,13 @@ class PolicyTrainingConfig(Config):
     seed: int = 0
     """Seed of the users and of all sampling."""
     overwrite: Annotated[bool, Flag(name="--overwrite")] = False
-    """Replace what an earlier run left in `out`; without this, a folder with a finished run is refused."""
+    """Replace a finished run in `out`; without this, a folder that holds one is refused."""
 
     def require_unfinished(self) -> None:
-        """Refuse an output folder that holds a finished run, unless it may be replaced.
+        """Refuse an output folder that holds a finished run.
 
         Raises:
-            InvalidInputError: It holds one.
+            InvalidInputError: The folder holds a finished run, and `overwrite` is off.
         """
         require_unfinished(self.out, RECORD_FILE, POLICY_FOLDER, "config.json", overwrite=self.overwrite)
 
@@ -97,7 +98,7 @@ class PolicyTrainingConfig(Config):
     def _makes_sense(self) -> Self:
         if self.num_episodes % self.updates_per_step:
             raise ValueError(
-                f"updates_per_step ({self.updates_per_step}) has to divide the {self.num_episodes} conversations of a "
+                f"updates_per_step ({self.updates_per_step}) must divide the {self.num_episodes} conversations of a "
                 "step (num_groups * group_size)"
             )
         if self.reward_mode == "terminal" and not self.discount:

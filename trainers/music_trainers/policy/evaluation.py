@@ -1,4 +1,4 @@
-"""The policy on held-out episodes: its reward, the judge's grade, and its divergence from the start."""
+"""The policy on held-out episodes: its reward, the judge's grade, and its divergence from the starting policy."""
 
 import math
 from collections.abc import Sequence
@@ -20,18 +20,18 @@ from music_trainers.policy.rollouts import USER, ChatTokens, Trajectory, pad, ro
 __all__ = ["HeldOutEpisodes"]
 
 FIRST_SEED = 10**12
-"""Of the held-out users, who are none of those in training."""
+"""First seed of the held-out users; no training run uses these seeds."""
 
 
 class HeldOutEpisodes:
-    """Held-out episodes: always the same users, and the same sampling noise.
+    """Held-out episodes, always with the same users and the same sampling noise.
 
     Args:
-        config: The run.
-        env: One environment for each of the episodes, whose reward is the one learned from.
-        judge: Grades conversations, if there is one.
-        start: The starting policy, which stays as it is.
-        tokens: Its chat template.
+        config: The settings of the run.
+        env: One environment for each episode, with the reward of the training.
+        judge: Grades conversations; None for no judge.
+        start: The starting policy, which is not changed.
+        tokens: The policy's chat template.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class HeldOutEpisodes:
     def evaluate(
         self, model: Any, step: int, *, greedy: bool = False
     ) -> tuple[PolicyEvaluation, tuple[Conversation, ...]]:
-        """Play all episodes with a policy; return the figures, and the conversations that no error cut short."""
+        """Play all episodes with a policy; return the figures, and the conversations without an error."""
         played = self._played(model, greedy)
         sound = [trajectory for trajectory in played if not math.isnan(trajectory.rewards[-1])]
         conversations = tuple(trajectory.conversation for trajectory in sound)
@@ -82,7 +82,7 @@ class HeldOutEpisodes:
         return played
 
     def _divergences(self, model: Any, played: Sequence[Trajectory]) -> list[float]:
-        """Return for each episode log(policy / start) of its replies, per reply: its mean estimates the KL."""
+        """Return for each episode log(policy / start) of its replies, per reply; the mean estimates the KL."""
         divergences: list[float] = []
         for first in range(0, len(played), self._config.micro_batch_size):
             batch = played[first : first + self._config.micro_batch_size]
@@ -92,7 +92,7 @@ class HeldOutEpisodes:
 
     @torch.no_grad()
     def _log_likelihoods(self, model: Any, batch: Sequence[Trajectory]) -> Tensor:
-        """Return the log-likelihood of each episode's replies; shape `[episodes]`, on the CPU."""
+        """Return the log-likelihood of each episode's replies, shape `[episodes]`, on the CPU."""
         ids = pad([row.prompt_ids + row.completion_ids for row in batch], self._tokens.pad_id).to(model.device)
         owners = pad([[USER] * len(row.prompt_ids) + row.turns for row in batch], USER).to(model.device)
         # Padding is on the right, after everything that counts, so a causal model needs no mask.

@@ -13,12 +13,12 @@ class PolicyEvaluation(BaseModel):
 
     Attributes:
         step: Steps of training so far.
-        rewards: Of each episode, as the policy learns from it: the mean over its turns if every reply is rewarded,
-            else the conversation's.
-        grades: Of each episode, by the judge; None without one.
-        kl: Estimate of the divergence from the starting policy, in nats per reply; None where replies were greedy.
+        rewards: Reward of each episode, as the policy learns from it: the mean over its turns if every reply is
+            rewarded, else the conversation's reward.
+        grades: The judge's grade of each episode; None without a judge.
+        kl: Estimate of the divergence from the starting policy, in nats per reply; None for greedy replies.
         reply_tokens: Mean length of a reply.
-        num_failed: Episodes that an error cut short; they are left out.
+        num_failed: Episodes that ended with an error; they are left out.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -33,19 +33,19 @@ class PolicyEvaluation(BaseModel):
     grades: tuple[float, ...] | None
 
     def gain_over(self, other: "PolicyEvaluation") -> Estimate | None:
-        """Return the grades less those of another evaluation, paired by episode; None if an episode is missing."""
+        """Return the grades minus those of another evaluation, paired by episode; None if an episode is missing."""
         if self.grades is None or other.grades is None or self.num_failed or other.num_failed:
             return None
         return paired_difference(self.grades, other.grades)
 
 
 class Overoptimisation(BaseModel):
-    """Where the judge's grade was best, and whether it fell afterwards.
+    """The step with the judge's best grade, and whether grades fell afterwards.
 
     Attributes:
-        best_step: The evaluation with the highest grade. As it is picked, its grade is a little flattered.
-        sets_in: The first evaluation from which on every grade is below the best beyond noise; None if there is none.
-        loss: The last grade less the best, paired by episode; None where the last is the best or episodes failed.
+        best_step: The step with the highest grade. As it is picked, its grade is slightly too high.
+        sets_in: The first step from which every grade is below the best beyond noise; None if there is none.
+        loss: The last grade minus the best, paired by episode; None if the last is the best or episodes failed.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,15 +56,14 @@ class Overoptimisation(BaseModel):
 
 
 class PolicyTrainingResult(BaseModel):
-    """The result of a run; `result.json`.
+    """The result of a run, `result.json`.
 
     Attributes:
         curve: Evaluations with sampled replies, from the starting policy (step 0) to the last step.
-        greedy_before: The starting policy where it always takes the likeliest token, which is the bar that mere
-            sharpening has to clear.
-        greedy_after: The trained policy, evaluated in the same way.
-        overoptimisation: None without a judge.
-        seconds: Of the whole run, evaluations included.
+        greedy_before: The starting policy with greedy replies: the grade that sharpening alone can reach.
+        greedy_after: The trained policy with greedy replies.
+        overoptimisation: Whether the reward was over-optimised; None without a judge.
+        seconds: Duration of the whole run, with its evaluations.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -78,7 +77,7 @@ class PolicyTrainingResult(BaseModel):
 
 
 def find_overoptimisation(curve: tuple[PolicyEvaluation, ...]) -> Overoptimisation | None:
-    """Find where grades peak in a curve, and from where on they stay below the peak beyond noise."""
+    """Find the best grade in a curve, and the step from which grades stay below it beyond noise."""
     graded = [point for point in curve if point.grade is not None]
     if not graded:
         return None

@@ -1,4 +1,4 @@
-"""The result of policy training in words, and as a report: judge, reward and divergence side by side, by step."""
+"""The result of policy training in words and as a report: the judge's grade, the reward and the divergence by step."""
 
 from collections.abc import Iterator
 
@@ -43,8 +43,9 @@ def _overoptimised(result: PolicyTrainingResult) -> list[str]:
 GRADE, REWARD, KL = "judge's grade", "learned reward", "KL to the start, nats a reply"
 POLICY = "policy"
 INTRO = (
-    "A language model, trained on the rewards of simulated conversations, on held-out conversations that are the same "
-    "at every evaluation. It never learns from the judge. Intervals are of 95%, over conversations."
+    "A language model that is trained on the rewards of simulated conversations, measured on held-out conversations. "
+    "These are the same at every evaluation. The model never learns from the judge. Intervals are 95%, over "
+    "conversations."
 )
 
 
@@ -61,41 +62,38 @@ def policy_report(result: PolicyTrainingResult) -> Report:
 
 
 def _curves(result: PolicyTrainingResult) -> Plot:
-    """Draw the curves, with the starting policy's greedy grade, and where grades peak and fall."""
+    """Draw the curves, with the starting policy's greedy grade and the steps at which grades peak and fall."""
+    found = result.overoptimisation
+    marks = {"best": found.best_step} if found else {}
+    if found and found.sets_in is not None:
+        marks["over-optimised"] = found.sets_in
     return curves(
         [point for each in result.curve for point in _points(each, result.greedy_before)],
         title="Plot: curves",
-        caption="Replies are sampled. The dashed level is what the starting policy gets where it always takes the "
-        "likeliest token; dotted lines: the judge's best, and from where on every grade is below it beyond noise.",
+        caption="Replies are sampled. Dashed: the grade of the starting policy with greedy replies. Dotted: the step "
+        "with the judge's best grade, and the step from which every grade is below it beyond noise.",
         x="step",
         y="",
         palette=Palette([POLICY]),
         reference="start, greedy",
-        marks=_marks(result),
+        marks=marks,
         shares_y=False,
     )
 
 
 def _points(each: PolicyEvaluation, greedy: PolicyEvaluation) -> Iterator[Point]:
-    """Yield what an evaluation has, the grade first."""
+    """Yield the points of an evaluation, the grade first."""
     bar = greedy.grade.value if greedy.grade else None
     for panel, estimate, reference in ((GRADE, each.grade, bar), (REWARD, each.reward, None), (KL, each.kl, None)):
         if estimate is not None:
             yield Point(place=each.step, estimate=estimate, series=POLICY, panel=panel, reference=reference)
 
 
-def _marks(result: PolicyTrainingResult) -> dict[str, int]:
-    found = result.overoptimisation
-    if found is None:
-        return {}
-    return {"best": found.best_step} | ({} if found.sets_in is None else {"over-optimised": found.sets_in})
-
-
 def _table(result: PolicyTrainingResult) -> Table:
     evaluations = {"sampled": result.curve, "greedy": (result.greedy_before, result.greedy_after)}
     return Table(
         title="Evaluations",
-        caption="Replies sampled, and where the policy always takes the likeliest token. Failed episodes are left out.",
+        caption="With sampled replies, and with greedy replies. Failed episodes are left out.",
         columns=["step", "reward", "grade", "KL", "tokens a reply", "episodes failed"],
         groups={name: [_row(each) for each in some] for name, some in evaluations.items()},
     )

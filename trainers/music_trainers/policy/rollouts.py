@@ -1,6 +1,6 @@
-"""Rollouts: a policy plays episodes of a `ChatVectorEnv`, and every token keeps whose it is.
+"""Rollouts: a policy plays episodes of a `ChatVectorEnv`, and every token keeps its turn and its author.
 
-- `ChatTokens`: a conversation as the tokens that a policy reads and writes, never decoded and encoded again.
+- `ChatTokens`: a conversation as the tokens that a policy reads and writes; they are never decoded and encoded again.
 - `sample_replies`: replies of a local language model, many at once.
 - `roll_out`: episodes as `Trajectory`s.
 """
@@ -23,29 +23,29 @@ __all__ = ["USER", "ChatTokens", "Generate", "Trajectory", "pad", "roll_out", "s
 
 
 USER = -1
-"""In place of a turn: a token that the policy did not write."""
+"""The turn of a token that the policy did not write."""
 SILENCE = "..."
-"""The text of an empty reply: environments refuse a blank one."""
+"""The text of an empty reply, as environments refuse a blank one."""
 
 Generate = Callable[[Sequence[Sequence[int]]], list[list[int]]]
-"""From prompts to replies, as token ids."""
+"""A function from prompts to replies, as token ids."""
 
 
 class ChatTokens:
     """A conversation as a policy's chat template writes it, turn by turn.
 
     Args:
-        tokenizer: With a chat template.
+        tokenizer: A tokenizer with a chat template.
         end_ids: Tokens that end a reply; the tokenizer's own end token is added.
 
     Raises:
-        InvalidInputError: There is no template, or it ends the assistant's messages with none of them, or ends one
-            differently once more turns follow.
+        InvalidInputError: There is no template, or it ends the assistant's messages with none of these tokens, or it
+            ends a message differently once more turns follow.
     """
 
     def __init__(self, tokenizer: Any, end_ids: Sequence[int]) -> None:
         self._tokenizer = tokenizer
-        # Only while it trains: the tokenizer that is saved with the policy writes the date of the day.
+        # Only during training: the tokenizer that is saved with the policy writes the current date.
         template = template_text(tokenizer, "save the policy's tokenizer with one")
         self._fixed = {"chat_template": with_fixed_date(template)}
         self._template = TurnTemplate(tokenizer, **self._fixed)
@@ -60,14 +60,14 @@ class ChatTokens:
         self.pad_id: int = self.closing_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
     def opening(self, conversation: Conversation) -> list[int]:
-        """Return what the policy reads before its first reply."""
+        """Return the tokens that the policy reads before its first reply."""
         encoded = self._tokenizer.apply_chat_template(
             conversation.to_messages(), add_generation_prompt=True, return_dict=True, **self._fixed
         )
         return list(encoded["input_ids"])
 
     def between(self, message: str) -> list[int]:
-        """Return the tokens between a reply, its end token included, and the next reply: a user message."""
+        """Return the tokens between a reply with its end token and the next reply: those of a user message."""
         return self._template.encode(self._template.between(message, closed=True))
 
     def text(self, reply: Sequence[int]) -> str:
@@ -79,17 +79,17 @@ class ChatTokens:
 def sample_replies(
     model: Any, tokens: ChatTokens, prompts: Sequence[Sequence[int]], *, max_tokens: int, greedy: bool = False
 ) -> list[list[int]]:
-    """Sample one reply to each prompt, from the model's own distribution: temperature 1, nothing cut off.
+    """Sample one reply to each prompt from the model's own distribution: temperature 1, without top-k or top-p.
 
     Args:
-        model: A causal language model, on its device.
-        tokens: Knows which tokens end a reply.
-        prompts: Token ids, each up to where the reply begins.
-        max_tokens: Bound on a reply's tokens.
-        greedy: Take the likeliest token each time instead.
+        model: A causal language model on its device.
+        tokens: The chat template, which has the tokens that end a reply.
+        prompts: Token ids up to the start of the reply.
+        max_tokens: Largest number of tokens in a reply.
+        greedy: Take the likeliest token each time instead of sampling.
 
     Returns:
-        Token ids; the last is an end token unless the bound cut the reply.
+        Token ids; the last is an end token unless the reply was cut at `max_tokens`.
     """
     ids = pad(prompts, tokens.pad_id, side="left")
     mask = pad([[1] * len(prompt) for prompt in prompts], 0, side="left")
@@ -111,7 +111,7 @@ def sample_replies(
 
 
 def pad(rows: Sequence[Sequence[int | float]], value: float, side: str = "right") -> Tensor:
-    """Return rows of different lengths as one tensor; shape `[rows, longest]`."""
+    """Return rows of different lengths as one tensor, shape `[rows, longest]`."""
     return torch.nn.utils.rnn.pad_sequence(
         [torch.tensor(row) for row in rows], batch_first=True, padding_value=value, padding_side=side
     )
@@ -122,10 +122,10 @@ class Trajectory:
     """One episode as tokens.
 
     Attributes:
-        prompt_ids: What the policy read before its first reply.
-        completion_ids: Everything from there on: its replies, and between them the user's messages.
-        turns: For each of these tokens, the turn whose reply it belongs to, from 0, or `USER`.
-        rewards: Of each turn; NaN for one that an error cut short, of which nothing is to be learned.
+        prompt_ids: The tokens that the policy read before its first reply.
+        completion_ids: All later tokens: its replies, and the user's messages between them.
+        turns: For each completion token, the turn of the reply that it belongs to, from 0, or `USER`.
+        rewards: The reward of each turn; NaN for a turn with an error, from which nothing is learned.
         conversation: The text.
         is_over: Whether the episode has ended.
     """
@@ -138,7 +138,7 @@ class Trajectory:
     is_over: bool = False
 
     def add_reply(self, reply: list[int], tokens: ChatTokens) -> str:
-        """Add the policy's reply and return its text; a reply that was cut is ended, but not by the policy."""
+        """Add the policy's reply and return its text; a cut reply gets an end token that is not the policy's."""
         self._write(reply, len(self.rewards))
         if reply[-1] not in tokens.end_ids:
             self._write([tokens.closing_id], USER)
@@ -161,10 +161,10 @@ def roll_out(env: ChatVectorEnv, tokens: ChatTokens, generate: Generate, seeds: 
     """Play one episode in each environment.
 
     Args:
-        env: As many environments as seeds. Equal seeds meet equal users.
+        env: One environment per seed. Equal seeds have equal users.
         tokens: The policy's chat template.
         generate: The policy.
-        seeds: Of the episodes.
+        seeds: Seeds of the episodes.
 
     Raises:
         EndpointError, RoleFailedError: A user gave no first message.

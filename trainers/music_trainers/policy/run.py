@@ -1,4 +1,4 @@
-"""`train_policy`: a run from the starting policy to the trained one, its curves and its held-out conversations."""
+"""`train_policy`: a run from the starting policy to the trained policy, its curves and its held-out conversations."""
 
 import copy
 import time
@@ -29,7 +29,7 @@ from music_trainers.policy.trainer import TurnTrainer
 __all__ = ["train_policy"]
 
 SEEDS_PER_RUN = 10**6
-"""Runs of different seeds meet different users."""
+"""Number of user seeds reserved for a run, so that runs with different seeds have different users."""
 
 
 def train_policy(
@@ -37,19 +37,18 @@ def train_policy(
     on_evaluation: Callable[[PolicyEvaluation], None] = lambda _: None,
     on_step: Callable[[int], None] = lambda _: None,
 ) -> PolicyTrainingResult:
-    """Train a policy on the rewards of simulated conversations, and evaluate it on held-out ones.
+    """Train a policy on the rewards of simulated conversations, and evaluate it on held-out conversations.
 
     Writes into `config.out`: the trained policy (`policy`), `result.json`, `report.html`, and the held-out
     conversations with greedy replies, before and after training (`before.jsonl`, `after.jsonl`). Needs the extra `trl`.
 
     Args:
-        config: The run.
+        config: The settings.
         on_evaluation: Called with each evaluation.
         on_step: Called after each step with its number, from 1.
 
     Raises:
-        InvalidInputError: An argument is invalid, or the policy is not a chat model, or `config.out` holds a finished
-            run.
+        InvalidInputError: An argument is invalid, the policy is not a chat model, or `config.out` holds a finished run.
 
     Example:
         >>> from pathlib import Path
@@ -103,11 +102,11 @@ class _EvaluationCallback(TrainerCallback):
         self._config, self._held_out, self._on_evaluation, self._on_step = config, held_out, on_evaluation, on_step
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Evaluate the start."""
+        """Evaluate the starting policy."""
         self._evaluate(kwargs["model"], 0)
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Report a step, and evaluate if it is time; TRL counts optimizer steps."""
+        """Report a step, and evaluate if it is due; TRL counts optimizer steps."""
         step, rest = divmod(state.global_step, self._config.updates_per_step)
         if rest:
             return
@@ -141,12 +140,12 @@ def _policy(name: str) -> tuple[Any, Any, ChatTokens]:
 
 
 def _environment(config: PolicyTrainingConfig, reward: RewardFunction, *, is_held_out: bool) -> ChatVectorEnv:
-    """Make the environments of training, or those of the held-out episodes: other prompts, if there are prompts."""
+    """Make the environments of training or of the held-out episodes, which have other prompts if there are prompts."""
     arguments: dict[str, Any] = {}
     if config.seeds is not None:
         contexts = load_prompts(config.seeds)
         if len(contexts) < 2:
-            raise InvalidInputError(f"{config.seeds}: expected at least two prompts, of which some are held out, got 1")
+            raise InvalidInputError(f"{config.seeds}: expected at least two prompts, as some are held out, got 1")
         kept = contexts[::5] if is_held_out else [c for i, c in enumerate(contexts) if i % 5]
         arguments["seeds"] = kept
     personas = (config.eval_personas or config.personas) if is_held_out else config.personas

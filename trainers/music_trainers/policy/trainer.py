@@ -1,4 +1,4 @@
-"""`TurnTrainer`: TRL's GRPO over episodes of a chat environment, with an advantage for every turn."""
+"""`TurnTrainer`: TRL's GRPO on episodes of a chat environment, with an advantage for every turn."""
 
 import math
 import warnings
@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from torch import Tensor
 from transformers import PrinterCallback, TrainerCallback
 from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.grpo_config import GRPOConfig
@@ -25,19 +24,19 @@ __all__ = ["TurnTrainer"]
 
 
 class TurnTrainer(GRPOTrainer):
-    """GRPO whose rollouts are episodes, and whose advantages belong to turns in place of whole completions.
+    """GRPO whose rollouts are episodes, with an advantage for each turn instead of each completion.
 
-    A row of TRL's data set is an episode's seed here. `rollout_func` plays the episodes, with the user's tokens masked
-    (`env_mask`); the advantages then take the shape `[completions, tokens]`, which TRL leaves to subclasses.
+    A row of TRL's data set is the seed of an episode. `rollout_func` plays the episodes, with the user's tokens masked
+    (`env_mask`); the advantages then have the shape `[completions, tokens]`, which TRL allows subclasses.
 
     Args:
-        config: The run.
+        config: The settings of the run.
         env: One environment for each conversation that this process plays in a step.
         model: The policy.
-        tokenizer: Its tokenizer.
-        tokens: Its chat template.
-        seeds: Of the users, one for each group, in the order in which they are met.
-        callbacks: As `transformers.Trainer` takes them.
+        tokenizer: The policy's tokenizer.
+        tokens: The policy's chat template.
+        seeds: Seeds of the users, one for each group, in order.
+        callbacks: Callbacks of `transformers.Trainer`.
 
     Raises:
         InvalidInputError: There are several processes.
@@ -73,7 +72,7 @@ class TurnTrainer(GRPOTrainer):
             )
 
     def _roll_out(self, prompts: list[str], trainer: GRPOTrainer) -> dict[str, Any]:
-        """Play the episodes whose seeds TRL takes for prompts."""
+        """Play the episodes whose seeds TRL passes as prompts."""
         with unwrap_model_for_generation(self.model_wrapped, self.accelerator) as model:
             generate = partial(sample_replies, model, self._chat, max_tokens=self._config.max_reply_tokens)
             self._played = roll_out(self._env, self._chat, generate, [int(prompt) for prompt in prompts])
@@ -86,28 +85,25 @@ class TurnTrainer(GRPOTrainer):
         }
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        """Put each turn's advantage in place of the completion's."""
+        """Replace the advantage of each completion by the advantages of its turns."""
         output = super()._generate_and_score_completions(inputs)
-        output["advantages"] = self._token_advantages().to(output["advantages"])
-        return output
-
-    def _token_advantages(self) -> Tensor:
-        """Return for each token of the last rollouts its turn's advantage; shape `[completions, tokens]`."""
         rewards = [row.rewards for row in self._played]
-        advantages = torch.from_numpy(turn_advantages(rewards, self._config.group_size, self._config.discount))
+        by_turn = torch.from_numpy(turn_advantages(rewards, self._config.group_size, self._config.discount))
         turns = pad([row.turns for row in self._played], USER)
-        return torch.where(turns == USER, 0.0, advantages.gather(1, turns.clamp(min=0)))
+        by_token = torch.where(turns == USER, 0.0, by_turn.gather(1, turns.clamp(min=0)))  # [completions, tokens]
+        output["advantages"] = by_token.to(output["advantages"])
+        return output
 
 
 def mean_reward(*, turn_rewards: list[list[float]], **_: Any) -> list[float | None]:
-    """Return the mean over the turns, which TRL logs; it is not what the policy learns from."""
+    """Return the mean over the turns, which TRL logs; the policy does not learn from it."""
     return [None if math.isnan(rewards[-1]) else fmean(rewards) for rewards in turn_rewards]
 
 
 def _arguments(config: PolicyTrainingConfig) -> GRPOConfig:
-    """Write the run's settings as TRL's."""
+    """Return the run's settings as TRL's config."""
     per_update = config.num_episodes // config.updates_per_step
-    # The largest size within the bound that divides an update.
+    # The largest allowed size that divides an update.
     size = next(size for size in range(min(config.micro_batch_size, per_update), 0, -1) if per_update % size == 0)
     has_cuda = torch.cuda.is_available()
     return GRPOConfig(

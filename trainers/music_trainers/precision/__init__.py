@@ -1,9 +1,9 @@
-"""AdamW for bf16 weights: what the optimizer keeps of each parameter, and how none of its small updates is lost.
+"""AdamW for bf16 weights, with small states and without losing small updates.
 
-- `policy`: `StatesPolicy`, the choices and what each takes. Light: no torch.
+- `policy`: `StatesPolicy`, the choices and their memory. Imports no torch.
 - `adamw`: `CompactAdamW`, the optimizer, and `make_optimizer`.
-- `states`: the tensors that it keeps of a parameter, and how each is read and written.
-- `rounding`: stochastic rounding to bf16, fp32 as bf16 and 16 bits more, and moments in 8 bits.
+- `states`: the state tensors of a parameter, and how each is read and written.
+- `rounding`: stochastic rounding to bf16, fp32 as bf16 and 16 more bits, and moments in 8 bits.
 """
 
 import lazy_loader

@@ -1,7 +1,7 @@
 """AdamW whose states follow a `StatesPolicy`.
 
-A step goes through each parameter a few million elements at a time: reads weights and moments as fp32, computes as
-`torch.optim.AdamW` does, and writes them back. No more than that is ever held in fp32.
+A step processes each parameter a few million elements at a time: it reads weights and moments as fp32, computes as
+`torch.optim.AdamW` does, and writes them back. So only a few million elements are in fp32 at any time.
 """
 
 import math
@@ -22,8 +22,8 @@ from music_trainers.precision.states import local, new_state, stored_mean, store
 __all__ = ["CHUNK_ELEMENTS", "CompactAdamW", "make_optimizer"]
 
 CHUNK_ELEMENTS = 1 << 22
-"""Elements of a parameter that are updated together, or one row if that has more: 16 MB for each fp32 temporary,
-260 MB in all."""
+"""Elements of a parameter that are updated together, or one row if a row has more: 16 MB for each fp32 temporary,
+260 MB in total."""
 
 
 def make_optimizer(
@@ -36,10 +36,10 @@ def make_optimizer(
     weight_decay: float = 0.0,
     seed: int = 0,
 ) -> Optimizer:
-    """Return AdamW with the states of a policy; `seed` is that of its rounding.
+    """Return AdamW with the states of a policy; `seed` is the seed of its rounding.
 
     Raises:
-        InvalidInputError: The parameters are not of the type that the policy is for.
+        InvalidInputError: The parameters do not have the data type of the policy.
     """
     if policy is not StatesPolicy.FP32:
         return CompactAdamW(parameters, lr, betas, eps, weight_decay, policy=policy, seed=seed)
@@ -51,9 +51,9 @@ def make_optimizer(
 class CompactAdamW(Optimizer):
     """`torch.optim.AdamW` for bf16 parameters, plain or DTensors, with the states of a policy other than `fp32`.
 
-    What a step rounds to depends on the seed, the parameter's place, its step and its shard. So a run that resumes
-    from a `state_dict`, which holds the seed, gives the same weights as one that was never interrupted, and the
-    replicas of a data-parallel run stay the same.
+    The rounding of a step depends on the seed, the parameter's place, its step and its shard. So a run that resumes
+    from a `state_dict`, which holds the seed, gives the same weights as an uninterrupted run, and the replicas of a
+    data-parallel run stay equal.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class CompactAdamW(Optimizer):
         policy: StatesPolicy = StatesPolicy.BF16_STOCHASTIC,
         seed: int = 0,
     ) -> None:
-        """Create it; states are made when a parameter has its first gradient.
+        """Create the optimizer; a parameter's states are created at its first gradient.
 
         Raises:
             InvalidInputError: The policy is `fp32`, no parameter is bf16, or one is neither bf16 nor fp32.
@@ -90,10 +90,10 @@ class CompactAdamW(Optimizer):
         """Update each parameter that has a gradient.
 
         Raises:
-            InvalidInputError: Before the first step, no parameter is bf16 any more.
+            InvalidInputError: At the first step, no parameter is bf16 any more.
         """
         if not self.state:
-            # Accelerate's FSDP casts weights to fp32 for mixed precision, which takes the room of `fp32`.
+            # Accelerate's FSDP casts weights to fp32 for mixed precision, which takes as much memory as `fp32`.
             _require_dtypes(self, StatesPolicy(self.defaults["policy"]), {torch.bfloat16, torch.float32})
         loss = None
         if closure is not None:
@@ -105,10 +105,10 @@ class CompactAdamW(Optimizer):
         return loss
 
     def load_state_dict(self, state_dict: StateDict) -> None:
-        """Take over hyperparameters, seed and states; states keep their own types.
+        """Load hyperparameters, seed and states; states keep their own types.
 
         Raises:
-            InvalidInputError: The states are those of another policy.
+            InvalidInputError: The states belong to another policy.
         """
         theirs = {group.get("policy", "fp32") for group in state_dict["param_groups"]}
         ours = {group["policy"] for group in self.param_groups}
@@ -119,10 +119,13 @@ class CompactAdamW(Optimizer):
         keys = chain.from_iterable(group["params"] for group in state_dict["param_groups"])
         for key, (_, parameter) in zip(keys, self._parameters(), strict=True):
             if key in state_dict["state"]:
-                self.state[parameter] = _placed(state_dict["state"][key], parameter.device)
+                states = state_dict["state"][key].items()  # the step count stays on the CPU
+                self.state[parameter] = {
+                    name: tensor.to("cpu" if name == "step" else parameter.device) for name, tensor in states
+                }
 
     def _parameters(self) -> Iterator[tuple[dict[str, Any], Tensor]]:
-        """Yield every parameter with its group, in an order that a resumed run repeats."""
+        """Yield every parameter with its group, in the same order in a resumed run."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 yield group, parameter
@@ -145,7 +148,7 @@ class CompactAdamW(Optimizer):
 
 
 def _adamw(weights: Tensor, mean: Tensor, square: Tensor, gradient: Tensor, group: dict[str, Any], step: int) -> None:
-    """Change weights and moments, all fp32, in place, in torch's order [Loshchilov and Hutter, 2019, algorithm 2]."""
+    """Update fp32 weights and moments in place, in torch's order [Loshchilov and Hutter, 2019, algorithm 2]."""
     lr, (beta1, beta2) = float(group["lr"]), group["betas"]
     weights.mul_(1 - lr * group["weight_decay"])
     mean.lerp_(gradient, 1 - beta1)
@@ -155,7 +158,7 @@ def _adamw(weights: Tensor, mean: Tensor, square: Tensor, gradient: Tensor, grou
 
 
 def _chunks(tensor: Tensor) -> Iterator[slice]:
-    """Yield rows, about `CHUNK_ELEMENTS` at a time."""
+    """Yield slices of rows of about `CHUNK_ELEMENTS` elements."""
     if tensor.numel() == 0:
         return
     size = max(1, CHUNK_ELEMENTS * len(tensor) // tensor.numel())
@@ -164,17 +167,12 @@ def _chunks(tensor: Tensor) -> Iterator[slice]:
 
 
 def _shard(parameter: Tensor) -> tuple[int, ...]:
-    """Return which shard this process has. Replicas have the same, as they must round alike."""
+    """Return the shard of this process. Replicas have the same, as they must round alike."""
     if not isinstance(parameter, DTensor):
         return ()
     coordinates = parameter.device_mesh.get_coordinate() or ()
     placed = zip(coordinates, parameter.placements, strict=True)
     return tuple(place for place, placement in placed if not placement.is_replicate())
-
-
-def _placed(state: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """Return a state on a parameter's device, its count on the CPU."""
-    return {name: tensor.to("cpu" if name == "step" else device) for name, tensor in state.items()}
 
 
 def _require_dtypes(optimizer: Optimizer, policy: StatesPolicy, allowed: set[torch.dtype]) -> None:

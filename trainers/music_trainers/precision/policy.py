@@ -1,4 +1,4 @@
-"""The choices of what an optimizer keeps of each weight. Light: the command line imports it for its flags."""
+"""The formats of weights and optimizer states. Imports no torch: the command line reads its flags from here."""
 
 from enum import StrEnum
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 __all__ = ["BLOCK_SIZE", "StatesPolicy", "bytes_per_parameter"]
 
 BLOCK_SIZE = 256
-"""Moments in 8 bits that share one fp32 scale."""
+"""Number of 8-bit moments that share one fp32 scale."""
 
 
 class StatesPolicy(StrEnum):
@@ -15,7 +15,7 @@ class StatesPolicy(StrEnum):
     FP32 = "fp32"
     """All in fp32: `torch.optim.AdamW`."""
     SPLIT_MASTER = "split_master"
-    """bf16 weights and the 16 bits that complete them to fp32 master weights; bf16 moments."""
+    """bf16 weights, and the 16 bits that complete them to fp32 master weights; bf16 moments."""
     BF16_STOCHASTIC = "bf16_stochastic"
     """bf16 weights and moments, rounded stochastically."""
     BF16_STOCHASTIC_8BIT = "bf16_stochastic_8bit"
@@ -23,7 +23,7 @@ class StatesPolicy(StrEnum):
 
     @property
     def weight_dtype(self) -> Literal["float32", "bfloat16"]:
-        """The torch type that the model is loaded in."""
+        """The torch data type in which the model is loaded."""
         return "float32" if self is StatesPolicy.FP32 else "bfloat16"
 
 
@@ -37,10 +37,10 @@ _BYTES = {
 
 
 def bytes_per_parameter(policy: StatesPolicy) -> float:
-    """Return what weights, gradients and states take together, in bytes for each parameter of a matrix.
+    """Return the bytes of weights, gradients and states together, per parameter of a matrix.
 
-    Of 9.24e9 parameters (Gemma-2-9B as a reward model) that is 148 GB in `fp32`, 92 GB in `split_master`, 74 GB in
-    `bf16_stochastic` and 56 GB in `bf16_stochastic_8bit`. In the last, a vector takes 8 bytes an element, and a matrix
-    whose rows are no multiple of `BLOCK_SIZE` wide a little more than said here.
+    For 9.24e9 parameters (Gemma-2-9B as a reward model) that is 148 GB in `fp32`, 92 GB in `split_master`, 74 GB in
+    `bf16_stochastic` and 56 GB in `bf16_stochastic_8bit`. In the last, a vector takes 8 bytes per element, and a
+    matrix whose width is not a multiple of `BLOCK_SIZE` takes slightly more than this.
     """
     return _BYTES[policy]

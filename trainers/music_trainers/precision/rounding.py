@@ -1,8 +1,8 @@
-"""Numbers in fewer bits, from fp32 and back, without losing small updates.
+"""Conversions between fp32 and formats of fewer bits, without losing small updates.
 
 - Stochastic rounding to bf16, and fp32 split into bf16 and a remainder of 16 bits. bf16 has 8 significant bits. An
-  update below 1/512 of a weight, as most are at rates about 1e-6, is lost when the sum is rounded to the nearest bf16;
-  so is the decay of a moment by a factor of 0.999.
+  update below 1/512 of a weight is lost when the sum is rounded to the nearest bf16, as most are at rates near 1e-6.
+  So is the decay of a moment by a factor of 0.999.
 - `BlockCode`: moments in 8 bits, relative to the largest magnitude of a block, which is kept in fp32
   [Dettmers et al., 8-bit Optimizers via Block-wise Quantization, 2021].
 """
@@ -20,19 +20,19 @@ __all__ = ["MEAN_CODE", "SQUARE_CODE", "BlockCode", "join_master", "round_stocha
 
 
 def seed_of(*key: int) -> int:
-    """Return the seed of a key's own stream of noise.
+    """Return a seed that depends on all numbers of a key.
 
-    Noise that follows from (seed, step, parameter) needs no generator's state in a checkpoint: a resumed run draws as
-    an uninterrupted one, and replicas draw alike.
+    Noise seeded by (seed, step, parameter) needs no generator's state in a checkpoint: a resumed run draws the same
+    noise as an uninterrupted one, and replicas draw the same noise.
     """
     words = np.random.SeedSequence([number % (1 << 64) for number in key]).generate_state(1, np.uint64)
     return int(words[0])
 
 
 def round_stochastically(values: Tensor, generator: torch.Generator) -> Tensor:
-    """Round fp32 to one of the two bf16 neighbours, the nearer the likelier: right in the mean.
+    """Round fp32 to one of the two bf16 neighbours at random, so that the mean is the value itself.
 
-    A value that is a bf16 number stays itself. Infinities and NaN are not expected.
+    A value that is a bf16 number is unchanged. Values must be finite.
     """
     # bf16 is the upper half of fp32: a uniform 16-bit number carries over into it as often as the lower half is large.
     bits = torch.randint(0, 1 << 16, values.shape, generator=generator, dtype=torch.int32, device=values.device)
@@ -41,9 +41,9 @@ def round_stochastically(values: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def split_master(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return fp32 values as their nearest bf16 and an int16 remainder, which `join_master` undoes bit for bit.
+    """Return fp32 values as their nearest bf16 and an int16 remainder; `join_master` restores them bit for bit.
 
-    Halfway cases go away from zero.
+    Ties are rounded away from zero.
     """
     bits = values.view(torch.int32)
     upper = (bits + (1 << 15)) >> 16
@@ -52,27 +52,27 @@ def split_master(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def join_master(rounded: Tensor, remainder: Tensor) -> Tensor:
-    """Return the fp32 values that `split_master` took apart."""
+    """Return the fp32 values from the two parts that `split_master` returns."""
     upper = rounded.view(torch.int16).to(torch.int32) << 16
     return (upper + remainder).view(torch.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockCode:
-    """A code of 8 bits for the numbers of a block.
+    """An 8-bit code for the numbers of a block.
 
-    Blocks of `BLOCK_SIZE` lie within a row, so that sharding by rows cuts none, and a row that is seldom touched (an
-    embedding's) has scales of its own. A code c stands for (c / levels)^p of the scale: fine near the largest, and down
-    to 1e-8 of it. The codes of the second moment have twice the power of the first's, so that its root reaches as low
-    as the first moment does: a mean that is not zero never meets a spread that is. Codes are rounded stochastically.
-    Rounded to the nearest, a second moment at decay 0.999 would move by less than half a code in nearly every step and
-    so keep the proportions of its first steps.
+    Blocks of `BLOCK_SIZE` are within a row, so sharding by rows cuts none, and a row that is seldom updated (an
+    embedding's) has its own scales. A code c means (c / levels)^p times the scale, which is fine near the largest
+    number and reaches down to 1e-8 of it. The codes of the second moment have twice the power of the first's, so that
+    its root reaches as low as the first moment: if the mean is not zero, neither is the spread. Codes are rounded
+    stochastically. Rounded to the nearest, a second moment at decay 0.999 would change by less than half a code in
+    nearly every step and so keep the proportions of its first steps.
 
     Attributes:
         dtype: int8 for numbers of either sign, uint8 for those >= 0.
         levels: The code of the block's largest magnitude.
         squarings: The power p is 2 to the power of this.
-        least: Codes of numbers other than zero are no smaller.
+        least: The smallest code of numbers other than zero.
     """
 
     dtype: torch.dtype
@@ -83,7 +83,7 @@ class BlockCode:
     def encode(self, values: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return codes `[..., n]` of fp32 values `[..., n]`, and the scales of their blocks `[..., ceil(n / 256)]`.
 
-        In the mean, decoding gives back the values, but for those whose code `least` lifts.
+        On average, decoding returns the values, except those whose code is raised to `least`.
         """
         blocks = _blocks(values)
         magnitudes = blocks.abs()
@@ -100,7 +100,7 @@ class BlockCode:
         return values.flatten(-2)[..., : codes.shape[-1]]
 
     def _rounded(self, magnitudes: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the code below or above each magnitude in [0, 1], the nearer the likelier."""
+        """Round each magnitude in [0, 1] stochastically to the code below or above."""
         roots = magnitudes
         for _ in range(self.squarings):
             roots = roots.sqrt()
@@ -111,7 +111,7 @@ class BlockCode:
         return codes.add_(draws < chances)
 
     def _power(self, codes: Tensor) -> Tensor:
-        """Return the share of the scale that codes >= 0 stand for."""
+        """Return the share of the scale that codes >= 0 mean."""
         powers = codes / self.levels
         for _ in range(self.squarings):
             powers.square_()
@@ -119,7 +119,7 @@ class BlockCode:
 
 
 def _blocks(values: Tensor) -> Tensor:
-    """Return `[..., n]` as `[..., blocks, BLOCK_SIZE]`, the last block filled up with zeros."""
+    """Return `[..., n]` as `[..., blocks, BLOCK_SIZE]`, with the last block padded by zeros."""
     missing = -values.shape[-1] % BLOCK_SIZE
     whole = pad(values, (0, missing)) if missing else values
     return whole.reshape(*values.shape[:-1], -1, BLOCK_SIZE)
@@ -128,5 +128,5 @@ def _blocks(values: Tensor) -> Tensor:
 MEAN_CODE = BlockCode(dtype=torch.int8, levels=127, squarings=2, least=0)
 """For the first moment."""
 SQUARE_CODE = BlockCode(dtype=torch.uint8, levels=255, squarings=3, least=4)
-"""For the second moment. Its smallest root, (4 / 255)^4, is above the smallest mean, 1 / 127^4, so that a mean that is
-noise cannot become a large update."""
+"""For the second moment. Its smallest root, (4 / 255)^4, is above the smallest mean, 1 / 127^4, so a mean that is only
+noise cannot cause a large update."""

@@ -1,7 +1,7 @@
-"""What is kept of a parameter between steps: named tensors, each read as fp32 and written back, some rows at a time.
+"""The state of a parameter between steps: named tensors, read as fp32 and written back, some rows at a time.
 
-Like the parameter, the tensors of a sharded one are DTensors that are sharded by rows, so that sharded checkpoints save
-and load them, on another number of processes too.
+The tensors of a sharded parameter are DTensors that are sharded by rows too, so sharded checkpoints can save and load
+them with any number of processes.
 """
 
 from dataclasses import dataclass
@@ -24,18 +24,18 @@ from music_trainers.precision.rounding import (
 __all__ = ["State", "Stored", "local", "new_state", "stored_mean", "stored_square", "stored_weights"]
 
 State = dict[str, Tensor]
-"""`step` (a count, on the CPU), `exp_avg` and `exp_avg_sq`, each with its `_scale` if in 8 bits, and `remainder` if the
+"""`step` (a count, on the CPU), `exp_avg` and `exp_avg_sq`, each with a `_scale` if in 8 bits, and `remainder` if the
 weights are split."""
 
 
 class Stored(Protocol):
-    """fp32 numbers in a form that takes less."""
+    """fp32 numbers in a smaller format."""
 
     def read(self, rows: slice) -> Tensor:
-        """Return rows in fp32, to be changed in place."""
+        """Return rows in fp32; the caller changes them in place."""
 
     def write(self, rows: slice, values: Tensor, generator: torch.Generator) -> None:
-        """Keep what `read` gave, with its changes."""
+        """Store the rows that `read` returned, after they were changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class _Exact:
         return self.values[rows]
 
     def write(self, rows: slice, values: Tensor, generator: torch.Generator) -> None:
-        """Do nothing: what was read is the store itself."""
+        """Do nothing: `read` returns the stored tensor itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def new_state(parameter: Tensor, policy: StatesPolicy) -> State:
     else:
         state |= {"exp_avg": _zeros(parameter, dtype), "exp_avg_sq": _zeros(parameter, dtype)}
     if policy is StatesPolicy.SPLIT_MASTER and dtype == torch.bfloat16:
-        # As pairs of bytes: NCCL and gloo, which gather a full state dict, know no int16.
+        # As pairs of bytes: NCCL and gloo, which gather a full state dict, do not support int16.
         state["remainder"] = _zeros(parameter.unsqueeze(-1).expand(*parameter.shape, 2), torch.uint8)
     return state
 
@@ -123,7 +123,7 @@ def stored_square(state: State) -> Stored:
 
 
 def local(tensor: Tensor) -> Tensor:
-    """Return the part of a tensor that is this process's, sharing its storage, with at least one dimension."""
+    """Return this process's part of a tensor, with shared storage and at least one dimension."""
     part = tensor.to_local() if isinstance(tensor, DTensor) else tensor
     return part if part.ndim else part.view(1)
 
@@ -139,7 +139,7 @@ def _plain(tensor: Tensor) -> Stored:
 
 
 def _has_whole_rows(parameter: Tensor) -> bool:
-    """Say whether this process has rows to cut into blocks: not of vectors, nor where the last dimension is sharded."""
+    """Return whether this process holds whole rows: not for vectors, nor if the last dimension is sharded."""
     last = parameter.ndim - 1
     sharded = isinstance(parameter, DTensor) and any(p.is_shard(last) for p in parameter.placements)
     return parameter.ndim > 1 and not sharded

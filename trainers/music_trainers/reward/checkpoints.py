@@ -1,6 +1,6 @@
-"""Checkpoints of a training run: written whole or not at all, the last few kept, refused by another run.
+"""Checkpoints of a training run. Each is written whole or not at all; the last few are kept; other runs refuse them.
 
-A checkpoint that cannot be read, or whose best weights cannot, is skipped for an earlier one.
+If a checkpoint or its best weights cannot be read, an earlier checkpoint is used.
 """
 
 import logging
@@ -21,7 +21,7 @@ __all__ = ["Checkpoints"]
 logger = logging.getLogger(__name__)
 
 _UNREADABLE = (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError)
-"""What torch raises for a file that is cut off or is not a checkpoint."""
+"""The errors that torch raises for a truncated file, or for a file that is not a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class Checkpoints:
 
     Attributes:
         directory: Holds one file per checkpoint, the best weights, and nothing else.
-        identity: What the course of the run depends on, by name; a checkpoint with another identity is refused.
-        keep: How many of the latest to keep.
+        identity: Everything that the result of the run depends on, by name; a checkpoint must have the same.
+        keep: How many of the latest checkpoints to keep.
     """
 
     directory: Path
@@ -44,15 +44,15 @@ class Checkpoints:
         return sorted(self.directory.glob("step-*.pt"))
 
     def save(self, step: int, state: Mapping[str, Any], best_step: int | None) -> None:
-        """Write a checkpoint, then remove those that are too old and best weights that no kept checkpoint needs.
+        """Write a checkpoint; then remove old checkpoints, and best weights that no kept checkpoint needs.
 
         Args:
             step: Steps taken.
-            state: What the run resumes from.
-            best_step: Of the best weights so far, if they were saved; see `save_best`.
+            state: The state from which the run resumes.
+            best_step: Step of the best weights so far, if they were saved by `save_best`.
         """
-        for left in self.directory.glob(PARTIAL_FILES):  # by a run that was killed while it wrote
-            left.unlink()
+        for partial in self.directory.glob(PARTIAL_FILES):  # left by a run that was killed while it wrote
+            partial.unlink()
         whole = {**state, "identity": dict(self.identity), "best_step": best_step}
         self._write(self._path("step", step), whole)
         for old in self.paths[: -self.keep]:
@@ -64,7 +64,7 @@ class Checkpoints:
         self._write(self._path("best", step), weights)
 
     def load_best(self, step: int) -> dict[str, Any]:
-        """Read the weights that were best after a step."""
+        """Read the best weights, which were saved after a step."""
         path = self._path("best", step)
         weights: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         return weights
@@ -75,29 +75,30 @@ class Checkpoints:
         return next((path for path in reversed(self.paths) if path < bound), None)
 
     def load_last(self) -> dict[str, Any] | None:
-        """Read the latest checkpoint that can be read; return None if there is none at all.
+        """Read the latest checkpoint that is not damaged; return None if there are no checkpoints.
 
         Raises:
-            InvalidInputError: It belongs to a run with another configuration or other pairs, or not one is whole.
+            InvalidInputError: It belongs to a run with other settings or other pairs, or all are damaged.
         """
         damaged: list[str] = []
         for path in reversed(self.paths):
             try:
                 state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-                self._require_best(state)
+                if (step := state.get("best_step")) is not None:  # without these weights the run could not end
+                    self.load_best(step)
             except _UNREADABLE as error:
                 why = re.split(r"\n|\. ", str(error))[0] or type(error).__name__
                 damaged.append(f"{path} is damaged ({why})")
-                logger.warning("%s: an earlier checkpoint is tried", damaged[-1])
+                logger.warning("%s: trying an earlier checkpoint", damaged[-1])
                 continue
             self._require_own(state, path)
             return state
         if damaged:
-            raise InvalidInputError(f"cannot resume: {'; '.join(damaged)}; delete {self.directory} to begin anew")
+            raise InvalidInputError(f"cannot resume: {'; '.join(damaged)}; delete {self.directory} to start again")
         return None
 
     def _require_own(self, state: Mapping[str, Any], path: Path) -> None:
-        """Refuse the checkpoint of another run."""
+        """Raise `InvalidInputError` if the checkpoint belongs to another run."""
         theirs: dict[str, str] = state["identity"]
         names = sorted(theirs.keys() | self.identity.keys())
         changed = [
@@ -108,13 +109,8 @@ class Checkpoints:
         if changed:
             raise InvalidInputError(f"cannot resume from {path}: {'; '.join(changed)}")
 
-    def _require_best(self, state: Mapping[str, Any]) -> None:
-        """Open the best weights that a checkpoint refers to; one without them could not end the run."""
-        if (step := state.get("best_step")) is not None:
-            torch.load(self._path("best", step), map_location="cpu", weights_only=True, mmap=True)
-
     def _best_step(self, path: Path) -> int | None:
-        """Return the step of the best weights that a checkpoint refers to; None if it has none, or is damaged."""
+        """Return the step of the best weights that a checkpoint needs; None if it needs none or is damaged."""
         try:
             step: int | None = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["best_step"]
         except _UNREADABLE:
@@ -136,13 +132,13 @@ class Checkpoints:
         """Write a file whole or not at all.
 
         Raises:
-            MusicError: There is no room, for example.
+            MusicError: The file cannot be written, for example because the disk is full.
         """
         try:
             with whole_file(path) as file:
                 torch.save(dict(state), file)
         except (OSError, RuntimeError) as error:
-            # torch fails again when it closes its archive, and raises that error.
+            # torch fails a second time when it closes its archive, and raises that error instead.
             cause = error if isinstance(error, OSError) else error.__context__
             if not isinstance(cause, OSError):
                 raise

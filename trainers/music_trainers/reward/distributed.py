@@ -1,7 +1,7 @@
-"""Several processes: packed rows divided among them, FSDP2 shards, and weights as if there were one process.
+"""Training in several processes: rows divided among them, FSDP2 shards, and whole weights gathered from shards.
 
-Each process holds all pairs and makes the same plan; each computes its share of the rows. All take the same number of
-forward passes, since those of sharded models wait for each other.
+Each process holds all pairs and makes the same plan; each computes its share of the rows. All make the same number of
+forward passes, because the passes of sharded models wait for each other.
 """
 
 from collections.abc import Iterator, Sequence
@@ -39,8 +39,8 @@ class AssignedRow:
     """A row that one process computes.
 
     Attributes:
-        row: To be computed.
-        counts: False for a row that another process computes as well, which only keeps the number of passes equal.
+        row: The row.
+        counts: False for a row that another process computes too; it only keeps the number of passes equal.
     """
 
     row: PackedRow
@@ -48,19 +48,19 @@ class AssignedRow:
 
 
 def plan_even_rows(groups: Sequence[Sequence[TokenSequence]], max_tokens: int, num_processes: int) -> RowPlan:
-    """Plan rows whose number can be divided evenly, if a slightly lower bound on their tokens achieves that."""
+    """Plan a number of rows that the processes divide evenly, if a slightly lower bound on their tokens gives one."""
     plan = plan_rows(groups, max_tokens)
     num_rows = len(plan.rows)
     wanted = -(-num_rows // num_processes) * num_processes
     if wanted == num_rows:
         return plan
-    # Rows that hold this much cannot be one fewer, and leave some room not to come out even.
+    # This bound needs at least the wanted number of rows, with some room as rows are not exactly full.
     other = plan_rows(groups, min(max_tokens, int(plan.num_tokens / (wanted - 0.5))))
     return other if len(other.rows) % num_processes == 0 else plan
 
 
 def assign_rows(rows: Sequence[PackedRow], num_processes: int, process: int) -> list[AssignedRow]:
-    """Return the rows of one process: in each round all get one of about the same length."""
+    """Return the rows of one process; in each round all processes get rows of about the same length."""
     order = sorted(rows, key=lambda row: -row.num_tokens)
     num_rounds = -(-len(order) // num_processes)
     places = [process + num_processes * i for i in range(num_rounds)]
@@ -68,17 +68,17 @@ def assign_rows(rows: Sequence[PackedRow], num_processes: int, process: int) -> 
 
 
 def synchronised(accelerator: Accelerator, model: nn.Module, is_last: bool) -> AbstractContextManager[Any]:
-    """Return a context in which a backward pass adds up gradients over processes no more often than needed.
+    """Return a context in which backward passes reduce gradients across processes only after the last one.
 
-    Sharded models do so after every pass: they would have to hold whole gradients in between.
+    Sharded models reduce after every pass: otherwise they would have to hold whole gradients.
     """
     return nullcontext() if is_last or accelerator.is_fsdp2 else accelerator.no_sync(model)
 
 
 def gather_weights(scorer: nn.Module) -> dict[str, Any]:
-    """Return the classifier's weights, on the CPU: all of them, or the trained ones alone where others are frozen.
+    """Return the classifier's weights on the CPU: all, or only the trained ones if others are frozen.
 
-    Every process must call it; the main one gets them.
+    Every process must call it; the main process gets the weights.
     """
     if _has_frozen_weights(scorer):
         return {name: weight.detach().cpu() for name, weight in _trained(scorer)}
@@ -98,19 +98,19 @@ def scatter_weights(scorer: nn.Module, weights: dict[str, Any]) -> None:
 
 
 def _has_frozen_weights(scorer: nn.Module) -> bool:
-    """Return whether some weights are not trained, as those under adapters; such a model is never sharded."""
+    """Return whether some weights are frozen, as those below adapters are; such a model is never sharded."""
     return any(not weight.requires_grad for weight in scorer.parameters())
 
 
 def _trained(scorer: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """Yield the trained weights by the names that they have in the classifier."""
+    """Yield the trained weights with their names in the classifier."""
     for name, weight in scorer.named_parameters():
         if weight.requires_grad:
             yield name.partition(_PREFIX)[2], weight
 
 
 def gather_optimizer(accelerator: Accelerator, scorer: nn.Module, optimizer: Any) -> dict[str, Any]:
-    """Return the optimizer's whole state; every process must call it, the main one gets it."""
+    """Return the optimizer's whole state; every process must call it, the main process gets it."""
     if not accelerator.is_fsdp2:
         state: dict[str, Any] = optimizer.state_dict()
         return state
@@ -131,16 +131,16 @@ def shard(accelerator: Accelerator, scorer: Any, optimizer: Any) -> tuple[nn.Mod
     """Shard a scorer with the weights of the main process through FSDP2; every process must call it.
 
     The backbone computes in the plugin's type. Rewards are fp32 products of hidden states and the head. A head gathered
-    in bf16 would give other rewards than one process does and than the saved model, so the head is sharded by itself,
-    which accelerate has no setting for.
+    in bf16 would give other rewards than a single process or the saved model, so the head is sharded separately.
+    accelerate has no setting for this.
 
     Args:
-        accelerator: Of FSDP2.
+        accelerator: An accelerator with FSDP2.
         scorer: A `PackedScorer` on the CPU.
-        optimizer: Of all its trained weights but the head's, which are added.
+        optimizer: The optimizer of all its trained weights except the head's, which are added here.
 
     Returns:
-        Both, as they are trained.
+        The sharded scorer and its optimizer.
     """
     classifier = scorer.classifier
     head, classifier.score = classifier.score, nn.Identity()
@@ -164,12 +164,12 @@ def shard(accelerator: Accelerator, scorer: Any, optimizer: Any) -> tuple[nn.Mod
 
 
 def settle_backend_of_shards(accelerator: Accelerator, scorer: PackedScorer) -> None:
-    """Give a scorer that is to be sharded a back-end that passes the self-test.
+    """Choose a back-end that passes the self-test, before a scorer is sharded.
 
-    No process will hold the whole model, so the first layers stand for it, with random weights.
+    No process will hold the whole model, so the test runs on its first layers, with random weights.
 
     Raises:
-        PackedAttentionError: They fail the test.
+        PackedAttentionError: Every back-end fails the test.
     """
     with torch.random.fork_rng():
         shallow = _shallow(scorer.classifier).to(accelerator.device).eval()
@@ -180,20 +180,20 @@ def settle_backend_of_shards(accelerator: Accelerator, scorer: PackedScorer) -> 
 
 
 def _shallow(classifier: Any) -> Any:
-    """Return a model of the same class and sizes with as many layers as it takes to have each kind of them."""
+    """Return a model of the same class and sizes with just enough layers to have each kind of layer."""
     config = deepcopy(classifier.config)
     num_layers = config.num_hidden_layers
     kinds = getattr(config, "layer_types", None) or ["full_attention"] * num_layers
     num = min(num_layers, max(2, *(kinds.index(kind) + 1 for kind in set(kinds))))
     for name, value in vars(config).items():
-        if isinstance(value, list) and len(value) == num_layers:  # what is listed layer by layer
+        if isinstance(value, list) and len(value) == num_layers:  # a list with one value per layer
             setattr(config, name, value[:num])
     config.num_hidden_layers = num
     return type(classifier)._from_config(config, dtype=classifier.dtype)
 
 
 def reshard(scorer: nn.Module) -> None:
-    """Give up weights that are still whole because no backward pass came: what is loaded into them would be lost."""
+    """Free weights that are still whole because no backward pass followed: loading into them would be lost."""
     for module in scorer.modules():
         if isinstance(module, FSDPModule):
             module.reshard()
@@ -201,7 +201,7 @@ def reshard(scorer: nn.Module) -> None:
 
 @contextmanager
 def _buffers_apart(module: nn.Module) -> Iterator[None]:
-    """Keep buffers out of the state dict: accelerate sends everything in it as shards, which buffers are not."""
+    """Keep buffers out of the state dict: accelerate sends everything in it as shards, and buffers are not sharded."""
     named = [(each, name) for each in module.modules() for name in each._buffers]
     hidden = [(each, name) for each, name in named if name not in each._non_persistent_buffers_set]
     for each, name in hidden:

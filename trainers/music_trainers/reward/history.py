@@ -1,4 +1,4 @@
-"""How a run goes: `History`, which checkpoints keep, and `Throughput`, its speed since the process began."""
+"""`History`, the losses and evaluations that checkpoints keep, and `Throughput`, the speed since the process began."""
 
 import math
 import time
@@ -15,19 +15,19 @@ __all__ = ["History", "Throughput", "flops_per_token"]
 
 
 WINDOW, MIN_WINDOW = 100, 20
-"""Losses that a loss is compared with, and how many there must be."""
+"""Number of earlier losses that a loss is compared with, and the least number needed."""
 FACTOR, NUM_STEPS = 3.0, 5
-"""A loss is suspicious beyond this multiple of their mean; so many in a row mean that the run diverges."""
+"""A loss above this multiple of their mean is suspicious; this many in a row mean that the run diverges."""
 
 
 @dataclass(slots=True)
 class History:
-    """How a run has gone.
+    """The losses and evaluations of a run so far.
 
     Attributes:
-        losses: Of every step.
-        evaluations: In order.
-        num_tokens: Tokens of all sides of all steps, shared ones as often as they are shared.
+        losses: Loss of every step.
+        evaluations: Held-out evaluations, in order.
+        num_tokens: Tokens of all sides of all steps; a shared token counts once for each side that shares it.
         packing: Tokens that packing saved so far.
     """
 
@@ -53,9 +53,9 @@ class History:
 
     @property
     def num_suspicious(self) -> int:
-        """How many of the last losses in a row are far above those before them.
+        """Number of last losses in a row that are far above those before them.
 
-        They must also be above log 2, the loss of a model that knows nothing: tiny losses leap without harm.
+        They must also be above log 2, the loss of a model that knows nothing, as jumps of tiny losses are harmless.
         """
         for count in range(NUM_STEPS, 0, -1):
             before = self.losses[:-count][-WINDOW:]
@@ -67,7 +67,7 @@ class History:
 
     @property
     def has_diverged(self) -> bool:
-        """Whether the loss has grown far beyond what it was, for several steps."""
+        """Whether the loss has been far above what it was for several steps."""
         return self.num_suspicious >= NUM_STEPS
 
     def state(self) -> dict[str, Any]:
@@ -81,21 +81,21 @@ class History:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
-        """Return the history of a `state`."""
+        """Return the history that `state` returned as plain data."""
         evaluations = [HeldOutEvaluation.model_validate(each) for each in state["evaluations"]]
         return cls(state["losses"], evaluations, state["num_tokens"], PackingAccounting(**state["packing"]))
 
 
 @dataclass(slots=True)
 class Throughput:
-    """Counts since this process began to train.
+    """Counts tokens since this process began to train.
 
     Attributes:
         flops_per_token: See the function of this name.
-        peak_flops: Of all devices together; None if it is not known.
-        num_tokens: Tokens of all sides, shared ones as often as they are shared.
-        num_computed: Tokens that were computed.
-        began: On the clock of `time.perf_counter`.
+        peak_flops: Peak FLOP/s of all devices together; None if it is not known.
+        num_tokens: Tokens of all sides; a shared token counts once for each side that shares it.
+        num_computed: Computed tokens.
+        began: Start time on the clock of `time.perf_counter`.
     """
 
     flops_per_token: int
@@ -106,7 +106,7 @@ class Throughput:
 
     @classmethod
     def of(cls, classifier: PreTrainedModel, accelerator: Accelerator, peak_tflops: float | None) -> Self:
-        """Start counting; `peak_tflops` is that of one device in 1e12 operations a second, measured on CUDA if None."""
+        """Start counting; `peak_tflops` is one device's peak in 1e12 operations a second, measured on CUDA if None."""
         peak = None if peak_tflops is None else peak_tflops * 1e12
         if peak is None and accelerator.device.type == "cuda":
             peak = _measured_peak(accelerator.device)
@@ -119,7 +119,7 @@ class Throughput:
 
     @property
     def tokens_per_second(self) -> float:
-        """Tokens of all sides a second."""
+        """Tokens of all sides per second."""
         return self.num_tokens / self.seconds
 
     @property
@@ -131,12 +131,12 @@ class Throughput:
 
 
 def flops_per_token(classifier: PreTrainedModel) -> int:
-    """Return what training takes for each computed token: 6 for each weight of a matrix that is not looked up.
+    """Return the FLOPs of training per computed token: 6 for each weight of a matrix that is not an embedding.
 
-    A frozen weight takes 4, as it gets no gradient of its own.
+    A frozen weight takes 4, as it gets no gradient.
 
-    Attention is left out, and so is what activation checkpointing computes again: the share of the peak is
-    somewhat understated rather than flattered.
+    Attention and the recomputation of activation checkpointing are left out, so the share of the peak is slightly
+    understated.
     """
     embeddings = {id(weight) for weight in classifier.get_input_embeddings().parameters()}
     matrices = [w for w in classifier.parameters() if w.dim() == 2 and id(w) not in embeddings]

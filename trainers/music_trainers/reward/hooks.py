@@ -1,4 +1,4 @@
-"""Hooks on a classifier's layers while it computes a packed row: router logits read, unread tokens left out."""
+"""Hooks on a classifier's layers during a forward pass: they read router logits and skip tokens without a reward."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +25,7 @@ class RouterBalance:
     """Balances the load of a mixture of experts: the auxiliary loss on its routers, as transformers computes it.
 
     Attributes:
-        weight: Of the loss; 0 for none.
+        weight: Weight of the loss; 0 for none.
         top_k: Experts per token.
         balance: `load_balancing_loss_func` of the architecture.
     """
@@ -37,10 +37,10 @@ class RouterBalance:
 
     @classmethod
     def of(cls, classifier: Any, config: RewardTrainingConfig) -> "RouterBalance":
-        """Read a classifier's routers while it computes, if the run or else the base's config asks for the loss.
+        """Register hooks on a classifier's routers if the run, or else the base's config, asks for the loss.
 
         Raises:
-            InvalidInputError: The run does, and the classifier is no mixture of experts that shows its routers.
+            InvalidInputError: The classifier is not a mixture of experts whose routers transformers can record.
         """
         text: Any = classifier.config.get_text_config()
         asked = getattr(text, "router_aux_loss_coef", 0.0) if getattr(text, "output_router_logits", False) else 0.0
@@ -63,13 +63,13 @@ class RouterBalance:
 
     @contextmanager
     def reading(self) -> Iterator[list[Tensor]]:
-        """Yield the list of logits `[tokens, experts]` that the routers of a forward pass within give, by layer."""
+        """Yield a list that collects the router logits `[tokens, experts]` of a forward pass, by layer."""
         logits: list[Tensor] = []
         self._logits = logits
         try:
             yield logits
         finally:
-            self._logits = None  # layers that are computed again in a backward pass are not read again
+            self._logits = None  # layers that a backward pass computes again are not read again
 
     def loss(self, logits: Sequence[Tensor], num_tokens: int) -> Tensor | float:
         """Return the weighted loss of a row's first `num_tokens` tokens [Switch Transformers, equations 4 to 6]."""
@@ -85,13 +85,13 @@ class RouterBalance:
 
 @contextmanager
 def skip_unread_tokens(classifier: PreTrainedModel, row: PackedRow) -> Iterator[None]:
-    """Let the last layer's MLP skip the tokens of a row that no reward is read at, in forward and backward pass.
+    """Let the last layer's MLP skip the tokens of a row at which no reward is read, in forward and backward pass.
 
-    Nothing attends to what the last layer returns, and an MLP maps each token by itself, so rewards and gradients are
-    the same without the other tokens. That saves a fortieth of the work of a model of 30 layers, a tenth of one of 8.
+    Nothing attends to the output of the last layer, and an MLP maps each token by itself, so rewards and gradients are
+    the same without the other tokens. This saves a fortieth of the work of a model of 30 layers, a tenth with 8 layers.
 
-    A model is left unchanged if that MLP is not made of linear layers and activations, as experts have losses over all
-    tokens, or if a row can take several passes (see `music.reward.rope`).
+    A model is unchanged if that MLP has other parts than linear layers and activations, as experts have losses over all
+    tokens, or if a row can take several passes (see `music.reward.scoring.rope`).
     """
     mlp = _last_mlp(classifier)
     if mlp is None or RopeLimits.of(classifier.config).boundary is not None:

@@ -1,4 +1,4 @@
-"""How a run starts in one process or several: accelerate's view of them, and a base that is loaded once.
+"""How a run starts in one or several processes: the `Accelerator`, and a base that is loaded once.
 
 Results do not depend on the launcher: device, precision and FSDP are set here.
 """
@@ -30,17 +30,17 @@ PLAIN_TYPES = {DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MU
 
 
 def start_accelerator(config: RewardTrainingConfig) -> Accelerator:
-    """Return accelerate's view of device, precision, processes and tracker.
+    """Return the `Accelerator` of a run: its device, precision, processes and tracker.
 
     Raises:
-        InvalidInputError: The device or the tracker is not there, or settings do not go together with the launch.
+        InvalidInputError: The device or the tracker is missing, or the launch does not support the settings.
     """
     on_cpu = resolve_device(None if config.device == "auto" else config.device).type == "cpu"
     if config.tracker is not None and find_spec(config.tracker) is None:
         raise InvalidInputError(
             f"tracker {config.tracker} is not installed: pip install {config.tracker}, or leave --tracker out"
         )
-    # Weights in bf16 need no autocast, and with it FSDP would make fp32 ones of them.
+    # Weights in bf16 need no autocast; with it, FSDP would turn them into fp32.
     computes_apart = not on_cpu and config.states is StatesPolicy.FP32
     accelerator = Accelerator(
         cpu=on_cpu,
@@ -55,17 +55,17 @@ def start_accelerator(config: RewardTrainingConfig) -> Accelerator:
 
 
 def _require_support(accelerator: Accelerator, config: RewardTrainingConfig) -> None:
-    """Refuse a launch that would train wrongly, or fail only when there is something to lose."""
+    """Refuse a launch that would train wrongly, or fail only after much work."""
     kind = accelerator.distributed_type
     if not (kind in PLAIN_TYPES or accelerator.is_fsdp2):
         got = "FSDP version 1" if kind is DistributedType.FSDP else kind.value
         raise InvalidInputError(
-            f"expected one process, data-parallel ones or FSDP 2, got {got}: for a model that is to be sharded use "
+            f"expected one process, data-parallel processes or FSDP 2, got {got}: to shard a model, use "
             "accelerate launch --use_fsdp --fsdp_version 2"
         )
     if accelerator.is_fsdp2 and config.lora_rank:
         raise InvalidInputError(
-            "adapters are not merged from shards: train them without FSDP, or leave --lora-rank out"
+            "adapters cannot be merged from shards: train them without FSDP, or leave --lora-rank out"
         )
     if accelerator.is_fsdp2 and config.checkpoint_every and config.states is not StatesPolicy.FP32:
         raise InvalidInputError(
@@ -77,10 +77,10 @@ def _require_support(accelerator: Accelerator, config: RewardTrainingConfig) -> 
 def _prepare_sharding(accelerator: Accelerator) -> None:
     """Replace accelerate's defaults for FSDP that would be slow or change results."""
     plugin = accelerator.state.fsdp_plugin
-    # By default no layer is sharded by itself, so that all are gathered at once.
+    # By default layers are not sharded one by one, so all would be gathered at once.
     plugin.auto_wrap_policy = plugin.auto_wrap_policy or transformer_auto_wrap_policy
     # The main process loads the base (see `load_once`) and accelerate sends its weights. transformers has its own way
-    # to do that, which a variable switches off.
+    # to do that, which is switched off here.
     plugin.cpu_ram_efficient_loading = True
     disable_fsdp_ram_efficient_loading()
     if accelerator.mixed_precision == "bf16":
@@ -89,14 +89,14 @@ def _prepare_sharding(accelerator: Accelerator) -> None:
 
 
 def load_once(accelerator: Accelerator, load: Callable[[], T]) -> T:
-    """Return what the main process loads; in the others, the content of the weights is undefined.
+    """Return what the main process loads; in the other processes the values of the weights are undefined.
 
-    If each process loaded the base, the host would hold it once for each. FSDP or DDP sends the weights later, from
+    If each process loaded the base, the host would hold one copy per process. FSDP or DDP sends the weights later, from
     device to device. Every process must call it.
 
     Args:
         accelerator: The processes.
-        load: Called in the main process alone.
+        load: Called in the main process only.
 
     Raises:
         MusicError: In every process, what `load` raised.
@@ -120,7 +120,7 @@ def load_once(accelerator: Accelerator, load: Callable[[], T]) -> T:
 
 
 class _WithoutWeights(pickle.Pickler):
-    """Pickles modules without the content of their parameters."""
+    """Pickles modules without the values of their parameters."""
 
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, nn.Parameter):
@@ -129,5 +129,5 @@ class _WithoutWeights(pickle.Pickler):
 
 
 def _empty(shape: torch.Size, dtype: torch.dtype, requires_grad: bool) -> nn.Parameter:
-    """Return weights on the CPU that take no memory until something is written to them."""
+    """Return weights on the CPU that take no memory until they are written to."""
     return nn.Parameter(torch.empty(shape, dtype=dtype), requires_grad)

@@ -1,4 +1,4 @@
-"""The loop of a training run: step, evaluate, report, save, until the steps are taken or patience ends."""
+"""The loop of a training run: step, evaluate, report, save, until all steps are taken or patience runs out."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,11 +12,11 @@ __all__ = ["take_steps"]
 
 
 def take_steps(run: TrainingRun, history: History, speed: Throughput, on_step: Callable[[TrainingStep], None]) -> None:
-    """Take the steps that are left, and add them to the history.
+    """Take the remaining steps and add them to the history.
 
     Raises:
-        TrainingDivergedError: Loss or rewards are no longer finite, or the loss is far above what it was for several
-            steps.
+        TrainingDivergedError: Loss or rewards are no longer finite, or for several steps the loss is far above what it
+            was.
     """
     config = run.config
     run.optimizer.scorer.train()
@@ -64,7 +64,7 @@ def _take_step(run: TrainingRun, history: History, batch: Sequence[EncodedPair],
 
 
 def _evaluate_if_due(run: TrainingRun, history: History) -> HeldOutEvaluation | None:
-    """Evaluate if it is time, and keep the weights if they are the best so far."""
+    """Evaluate if it is due, and save the weights if they are the best so far."""
     every, is_last = run.config.evaluate_every, history.step == run.num_steps
     if not (is_last or (every and history.step % every == 0)):
         return None

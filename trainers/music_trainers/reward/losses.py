@@ -1,6 +1,6 @@
-"""From the rewards of a packed row to its loss: Bradley-Terry with its variants, and the top choice of Plackett-Luce.
+"""The loss of a packed row from its rewards: Bradley-Terry and its variants, and the top choice of Plackett-Luce.
 
-All is computed in fp32: rewards come in fp32 from the scorer, whatever the backbone computes in.
+All losses are computed in fp32: the scorer returns fp32 rewards for every backbone.
 """
 
 from collections.abc import Sequence
@@ -50,9 +50,9 @@ def row_loss(objective: Objective, groups: Sequence[PairGroup], reads: Sequence[
     """Return the loss of the groups in a row.
 
     Args:
-        objective: Which losses, and their weights.
-        groups: At least one.
-        reads: Per group and sequence, the rewards that were read.
+        objective: The losses and their weights.
+        groups: At least one group.
+        reads: The rewards that were read, per group and sequence.
     """
     flat = [each for group in reads for each in group]
     chosen, rejected = read_out(objective, flat).view(-1, 2).unbind(1)  # [pairs] each
@@ -64,12 +64,12 @@ def row_loss(objective: Objective, groups: Sequence[PairGroup], reads: Sequence[
 
 
 def read_out(objective: Objective, reads: Sequence[Tensor]) -> Tensor:
-    """Return one reward per sequence, `[sequences]`, from the rewards that were read in each."""
+    """Return one reward per sequence, `[sequences]`, from the rewards read in each."""
     return torch.stack([each.mean() if objective.readout == "turn_mean" else each[-1] for each in reads])
 
 
 def num_comparisons(objective: Objective, groups: Sequence[PairGroup]) -> int:
-    """Return over how many comparisons the loss is averaged: ranked groups, or pairs."""
+    """Return the number of comparisons that the loss averages over: ranked groups, or pairs."""
     return len(groups) if objective.ranking == "groups" else sum(len(group.pairs) for group in groups)
 
 
@@ -81,7 +81,7 @@ def _paired(objective: Objective, groups: Sequence[PairGroup], chosen: Tensor, r
 
 
 def _per_turn(objective: Objective, groups: Sequence[PairGroup], reads: Sequence[Tensor]) -> Tensor:
-    """Return the sum over pairs of the mean over their turns; margins are for whole conversations and left out."""
+    """Return the sum over pairs of the mean loss over turns, without margins, which are for whole conversations."""
     total = reads[0].new_zeros(())
     pairs = [pair for group in groups for pair in group.pairs]
     for pair, ours, theirs in zip(pairs, reads[::2], reads[1::2], strict=True):
@@ -93,10 +93,9 @@ def _per_turn(objective: Objective, groups: Sequence[PairGroup], reads: Sequence
 
 
 def _ranked(objective: Objective, groups: Sequence[PairGroup], chosen: Tensor, rejected: Tensor) -> Tensor:
-    """Return the sum over groups of `-log softmax(rewards)[chosen]`: that the chosen side is the best of its group.
+    """Return the sum over groups of `-log softmax(rewards)[chosen]`: the chosen side should be the best of its group.
 
-    This is the Plackett-Luce likelihood of a ranking of which only the top is known. Of two candidates it is
-    Bradley-Terry.
+    This is the Plackett-Luce likelihood of a ranking whose top alone is known. With two candidates it is Bradley-Terry.
     """
     sizes = [len(group.pairs) for group in groups]
     total = chosen.new_zeros(())
@@ -108,5 +107,5 @@ def _ranked(objective: Objective, groups: Sequence[PairGroup], chosen: Tensor, r
 
 
 def _centering_losses(chosen: Tensor, rejected: Tensor) -> Tensor:
-    """Return `(chosen + rejected)^2` per pair, which draws rewards to a mean of zero (as in TRL)."""
+    """Return `(chosen + rejected)^2` per pair, which pulls the mean reward to zero (as in TRL)."""
     return (chosen.float() + rejected.float()) ** 2

@@ -1,4 +1,4 @@
-"""What a run learns from: `Mixture`, pairs from several sources with weights; `TrainingData`, all of them as tokens."""
+"""The pairs of a run: `Mixture`, pairs from several sources with weights; `TrainingData`, all pairs as tokens."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,13 +20,13 @@ __all__ = ["Mixture", "PairSource", "TrainingData", "check_overlap"]
 
 @dataclass(frozen=True, slots=True)
 class PairSource:
-    """Pairs that are weighted together.
+    """Pairs that share one weight.
 
     Attributes:
-        name: For people to read.
-        pairs: Of the source.
+        name: Name for people to read.
+        pairs: The pairs.
         weight: How often an epoch sees each pair, on average.
-        margins: Margin of a pair by its id, where it has one; >= 0.
+        margins: Margins >= 0 by the id of the pair; 0 for pairs that are not in it.
     """
 
     name: str
@@ -48,17 +48,17 @@ class PairSource:
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """What a run learns from.
+    """Training pairs from several sources.
 
     Attributes:
-        sources: At least one.
+        sources: At least one source.
     """
 
     sources: tuple[PairSource, ...]
 
     @classmethod
     def of(cls, pairs: "Sequence[PreferencePair] | Mixture") -> "Mixture":
-        """Return a mixture as it is, and plain pairs as one of a single source."""
+        """Return a mixture unchanged, or plain pairs as a mixture of one source."""
         return pairs if isinstance(pairs, Mixture) else cls((PairSource("pairs", pairs),))
 
     @property
@@ -67,24 +67,24 @@ class Mixture:
         return [pair for source in self.sources for pair in source.pairs]
 
     def split(self, fraction: float, seed: int) -> "tuple[Mixture, list[PreferencePair]]":
-        """Hold out about `fraction` of the pairs; whole seed conversations, whatever source they are in.
+        """Hold out about `fraction` of the pairs, as whole seed conversations across all sources.
 
         Raises:
             InvalidInputError: See `split_pairs`.
         """
         held_out = split_pairs(self.pairs, fraction, seed).held_out
-        gone = {id(pair) for pair in held_out}
-        rest = (replace(source, pairs=[p for p in source.pairs if id(p) not in gone]) for source in self.sources)
+        taken = {id(pair) for pair in held_out}
+        rest = (replace(source, pairs=[p for p in source.pairs if id(p) not in taken]) for source in self.sources)
         return Mixture(tuple(rest)), list(held_out)
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """The pairs of a run as tokens, with an account of all that were read.
+    """The pairs of a run as tokens, with an account of all pairs that were read.
 
     Attributes:
-        train: The pairs to learn from, source by source.
-        held_out: The pairs to measure on.
+        train: The training pairs, source by source.
+        held_out: The held-out pairs.
         sources: Accounts of the training pairs, by source.
         held_out_accounting: Account of the held-out pairs.
     """
@@ -137,7 +137,7 @@ class TrainingData:
         """Refuse a run that lacks the pairs it needs.
 
         Raises:
-            InvalidInputError: No pair is left to learn from or to measure on, or margins would be ignored.
+            InvalidInputError: No pair is left to train on or to measure on, or margins would be ignored.
         """
         if not self.train:
             raise InvalidInputError(f"no pair is left to train on: {self.accounting}")
@@ -152,14 +152,14 @@ class TrainingData:
             )
         if config.objective.ranking == "groups" and any(source.num_with_margin for source in self.sources):
             raise InvalidInputError(
-                "ranking by groups knows no margins: leave them out (--margin-column), or rank pairs"
+                "ranking by groups does not use margins: leave them out (--margin-column), or rank pairs"
             )
 
 
 def check_overlap(training: Iterable[PreferencePair], held_out: Sequence[PreferencePair]) -> str | None:
-    """Look for held-out pairs that are trained on too: figures on those show what was learned by heart.
+    """Look for held-out pairs that are also training pairs: figures on those measure memory.
 
-    Pairs are compared by the messages of their sides, whatever their ids and files.
+    Pairs are equal if the messages of their sides are; ids and files do not count.
 
     Returns:
         A sentence for the user if some held-out pairs are training pairs.
@@ -172,7 +172,7 @@ def check_overlap(training: Iterable[PreferencePair], held_out: Sequence[Prefere
     if held_out and num_shared == len(held_out):
         raise InvalidInputError(
             f"--eval: expected pairs that are not trained on, but all {num_shared} held-out pairs are training pairs "
-            "too: give others, or leave --eval out to hold out a share of the training pairs (--eval-fraction)"
+            "too: give other pairs, or leave --eval out to hold out a share of the training pairs (--eval-fraction)"
         )
     if not num_shared:
         return None

@@ -1,6 +1,6 @@
-"""`PairOptimizer`: one optimizer step on pairs, and their held-out figures, the same however the work is divided.
+"""`PairOptimizer`: one optimizer step on pairs, and the metrics of held-out pairs.
 
-Neither the size of the micro-batches nor the number of processes changes the result, beyond rounding.
+The size of the micro-batches and the number of processes change the result by rounding only.
 """
 
 import math
@@ -43,17 +43,17 @@ _MICRO_BATCH_TOKENS = {"cpu": 2048, "cuda": 8192}
 
 
 class TrainingDivergedError(MusicError):
-    """Loss, gradient or rewards are not finite, or the loss has grown far above what it was."""
+    """Loss, gradient or rewards are not finite, or the loss is far above what it was."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
-    """What one optimizer step saw, before its update.
+    """The figures of one optimizer step, before its update.
 
     Attributes:
-        loss: Mean over the step's pairs, or over its groups if these are ranked; without an auxiliary loss.
+        loss: Mean over the step's pairs, or over its groups if groups are ranked; without the auxiliary loss.
         accuracy: Share of pairs whose chosen side scored higher.
-        grad_norm: Before clipping.
+        grad_norm: Norm of the gradient before clipping.
         packing: Tokens that packing saved in the step.
     """
 
@@ -64,9 +64,9 @@ class StepOutcome:
 
 
 def learning_rate_at(step: int, num_steps: int, config: RewardTrainingConfig) -> float:
-    """Return the rate of a step (from 0): linear from 0 up to the peak, then as the scheduler has it.
+    """Return the rate of a step (from 0): linear from 0 to the peak, then as the scheduler says.
 
-    transformers' schedules are one step behind in the warm-up: their first step has rate 0 and trains nothing.
+    transformers' schedules are one step behind during the warm-up: their first step has rate 0 and trains nothing.
     """
     warmup = math.ceil(num_steps * config.warmup_fraction)
     if step < warmup:
@@ -77,13 +77,13 @@ def learning_rate_at(step: int, num_steps: int, config: RewardTrainingConfig) ->
 
 
 class PairOptimizer:
-    """AdamW over the weights of a classifier that are to be trained; computes in bf16 where the accelerator does.
+    """AdamW over the trained weights of a classifier; it computes in bf16 if the accelerator does.
 
     Attributes:
         classifier: The model.
-        scorer: The model as it reads packed rows, wrapped for several processes.
-        optimizer: Of its trained weights.
-        max_tokens: Bound on the tokens of one forward pass.
+        scorer: The model that scores packed rows, wrapped for several processes.
+        optimizer: The optimizer of its trained weights.
+        max_tokens: Largest number of tokens in one forward pass.
     """
 
     def __init__(self, classifier: PreTrainedModel, accelerator: Accelerator, config: RewardTrainingConfig) -> None:
@@ -111,7 +111,7 @@ class PairOptimizer:
         """Accumulate the gradient of the batch's mean loss over packed rows, then update once.
 
         Raises:
-            TrainingDivergedError: Loss or gradient is not finite; the weights are as before the step.
+            TrainingDivergedError: Loss or gradient is not finite; the weights are unchanged.
         """
         self.optimizer.zero_grad()
         if self._config.objective.ranking == "groups":
@@ -154,7 +154,7 @@ class PairOptimizer:
         return mean_loss, round(num_correct), packing
 
     def evaluate(self, pairs: Sequence[EncodedPair]) -> tuple[HeldOutMetrics, RewardStatistics]:
-        """Rank held-out pairs, at least one; leaves the scorer in the mode it was in.
+        """Return the metrics of at least one held-out pair, and the statistics of the rewards.
 
         Raises:
             TrainingDivergedError: A reward is not a finite number.
@@ -165,7 +165,7 @@ class PairOptimizer:
         reshard(self.scorer)
         self.scorer.train(was_training)
         if num_broken := int((~rewards.isfinite()).sum()):
-            raise TrainingDivergedError(f"{num_broken} of {rewards.numel()} held-out rewards are no finite numbers")
+            raise TrainingDivergedError(f"{num_broken} of {rewards.numel()} held-out rewards are not finite numbers")
         chosen, rejected = rewards.unbind(1)
         metrics = HeldOutMetrics(
             num_pairs=len(pairs),
@@ -200,10 +200,10 @@ class PairOptimizer:
 
 def _placed(classifier: PreTrainedModel, accelerator: Accelerator, optimizer: Optimizer) -> tuple[nn.Module, Any]:
     """Return the scorer of a classifier and the optimizer, on their devices and wrapped for several processes."""
-    if not accelerator.is_fsdp2:  # which takes shards to their devices
+    if not accelerator.is_fsdp2:  # FSDP moves shards to their devices
         classifier.to(accelerator.device)
     scorer = PackedScorer(classifier, choose_backend(accelerator.device))
-    if accelerator.is_fsdp2:  # whose weights are shards, and whose forward passes are everybody's
+    if accelerator.is_fsdp2:
         settle_backend_of_shards(accelerator, scorer)
     # FSDP looks here for the layers that it wraps.
     scorer._no_split_modules = classifier._no_split_modules  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""Training pairs as tokens, with an account of those that cannot be used, and the groups that are packed together."""
+"""Training pairs as tokens, an account of the unusable pairs, and the groups of pairs that are packed together."""
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -22,8 +22,8 @@ class EncodedPair:
     Attributes:
         chosen: The better side, and where its rewards are read.
         rejected: The worse side.
-        turns: Which reads of the two sides belong to the same turn, where the sides already differ by then.
-        seed: Names the seed conversation; pairs that share it usually have the same beginning.
+        turns: Indices of the two sides' rewards after the same turn, for turns at which the sides differ.
+        seed: Name of the seed conversation; pairs that share it usually have the same beginning.
         margin: By how much the chosen side should win.
     """
 
@@ -51,13 +51,13 @@ def encode_pairs(
     every_turn: bool = False,
     margins: Mapping[str, float] | None = None,
 ) -> tuple[list[EncodedPair], PairAccounting]:
-    """Tokenize pairs; count those that cannot be used by reason.
+    """Tokenize pairs, and count the unusable ones by reason.
 
     Args:
         tokens: The path from messages to tokens.
-        pairs: To encode.
+        pairs: The pairs.
         every_turn: Whether rewards are read after every assistant turn.
-        margins: Margin of a pair by its id, where it has one.
+        margins: Margins by the id of the pair; 0 for pairs that are not in it.
     """
     chosen = tokens.encode([pair.chosen for pair in pairs], every_turn=every_turn)
     rejected = tokens.encode([pair.rejected for pair in pairs], every_turn=every_turn)
@@ -86,9 +86,9 @@ def encode_pairs(
 def _cut_equally(
     tokens: ConversationTokenizer, pair: PreferencePair, better: Encoding, worse: Encoding, every_turn: bool
 ) -> tuple[Encoding, Encoding]:
-    """Drop as many exchanges on one side as on the other, so that both still have the same history.
+    """Drop the same number of exchanges on both sides, so that they keep the same history.
 
-    If one side has no more exchanges to drop, the sides stay as they are.
+    If a side has no more exchanges to drop, the sides are unchanged.
     """
     if better.num_dropped_turns == worse.num_dropped_turns:
         return better, worse
@@ -100,16 +100,16 @@ def _cut_equally(
 def _cut(
     tokens: ConversationTokenizer, conversation: Conversation, encoding: Encoding, num_turns: int, every_turn: bool
 ) -> Encoding:
-    """Encode a conversation without its oldest exchanges, if that leaves any."""
+    """Encode a conversation without its oldest exchanges, unless none would be left."""
     if num_turns >= conversation.num_turns:
         return encoding
     (shorter,) = tokens.encode([conversation.without_exchanges(num_turns)], every_turn=every_turn)
-    assert not isinstance(shorter, Unscorable), "less of a conversation that fits must fit"
+    assert not isinstance(shorter, Unscorable), "part of a conversation that fits must fit"
     return Encoding(shorter.ids, shorter.reads, num_turns)
 
 
 def _turns_that_differ(better: Encoding, worse: Encoding) -> tuple[tuple[int, int], ...]:
-    """Return the reads of the same turn on both sides, but for turns up to which the sides are equal."""
+    """Return the indices of both sides' rewards after the same turn, without turns up to which the sides are equal."""
     shift = better.num_dropped_turns - worse.num_dropped_turns
     turns = []
     for index, ours in enumerate(better.reads):
@@ -123,7 +123,7 @@ def _turns_that_differ(better: Encoding, worse: Encoding) -> tuple[tuple[int, in
 
 @dataclass(frozen=True, slots=True)
 class PairGroup:
-    """Pairs that lie in one packed row.
+    """Pairs that share one packed row.
 
     Attributes:
         pairs: At least one.
@@ -132,16 +132,16 @@ class PairGroup:
     pairs: tuple[EncodedPair, ...]
 
     def sequences(self) -> list[TokenSequence]:
-        """Return the chosen and the rejected side of each pair; a side that occurs twice is stored once."""
+        """Return the chosen and the rejected side of each pair; packing stores equal sides once."""
         return [sequence for pair in self.pairs for sequence in (pair.chosen, pair.rejected)]
 
 
 def group_by_seed(pairs: Sequence[EncodedPair], max_tokens: int) -> list[PairGroup]:
-    """Put the pairs of each seed conversation into one group, or into several where a row would not hold it.
+    """Put the pairs of each seed conversation into one group, or into several if one row would be too long.
 
     Args:
-        pairs: Those of a step.
-        max_tokens: Bound on what a group stores; a single pair may be larger.
+        pairs: The pairs of a step.
+        max_tokens: Upper bound on the tokens that a group stores; a single pair may be larger.
     """
     groups: list[PairGroup] = []
     for members in _collect((pair.seed, pair) for pair in pairs):
@@ -156,9 +156,9 @@ def group_by_seed(pairs: Sequence[EncodedPair], max_tokens: int) -> list[PairGro
 
 
 def group_by_chosen(pairs: Sequence[EncodedPair]) -> list[PairGroup]:
-    """Put the pairs that share their chosen side, token by token, into one group, however large it gets.
+    """Put the pairs with the same chosen tokens into one group of any size.
 
-    A pair that a step sees twice, as a source's weight may have it, goes into two groups: it ranks once in each.
+    If a source's weight draws a pair twice in a step, the copies go into different groups.
     """
     seen: Counter[int] = Counter()
     keyed = []
@@ -169,7 +169,7 @@ def group_by_chosen(pairs: Sequence[EncodedPair]) -> list[PairGroup]:
 
 
 def _collect(keyed: Iterable[tuple[Hashable, EncodedPair]]) -> list[list[EncodedPair]]:
-    """Sort pairs by key, in the order in which the keys come first."""
+    """Group pairs by key, in the order of each key's first pair."""
     found: dict[Hashable, list[EncodedPair]] = defaultdict(list)
     for key, pair in keyed:
         found[key].append(pair)

@@ -1,7 +1,7 @@
-"""How a run is followed: a live line on a terminal, plain lines elsewhere, and an experiment tracker."""
+"""How a run reports: a live bar on a terminal, plain lines elsewhere, callbacks and an experiment tracker."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
@@ -18,13 +18,13 @@ __all__ = ["Tracking", "TrainingDisplay", "format_metrics", "format_result"]
 
 
 PROJECT = "music-rm"
-"""In a tracker."""
+"""Name of the project in a tracker."""
 PLAIN_LINES = 20
-"""Number of lines for all steps where there is no terminal."""
+"""Number of lines for all steps if the console is not a terminal."""
 
 
 class _Bar(Progress):
-    """A bar with a task's note below it: beside it there is no room on 80 columns."""
+    """A bar with a task's note below it, as 80 columns have no room beside it."""
 
     def get_renderables(self) -> Iterable[RenderableType]:
         """Yield the bar and the note."""
@@ -43,7 +43,7 @@ class TrainingDisplay:
         self._first_step, self._began = 0, time.monotonic()
 
     def __enter__(self) -> Self:
-        """Begin to draw."""
+        """Start drawing."""
         self._progress.start()
         return self
 
@@ -71,30 +71,23 @@ class TrainingDisplay:
 
     def on_step(self, step: TrainingStep) -> None:
         """Show one step."""
-        note = _note(step)
+        share = f"  MFU {step.model_flops_share:.1%}" if step.model_flops_share is not None else ""
+        note = (
+            f"loss {step.loss:.4f}  accuracy {step.accuracy:.2f}  lr {step.learning_rate:.2e}  "
+            f"{step.num_tokens:,} tokens  {step.tokens_per_second:,.0f} tokens/s{share}"
+        )
         if self._task is not None:
             self._progress.update(self._task, completed=step.step, note=note)
         every = max(1, step.num_steps // PLAIN_LINES)
         if not self._console.is_terminal and (step.step % every == 0 or step.step == step.num_steps):
-            self._print(f"step {step.step}/{step.num_steps}  {note}  ETA {self._eta(step)}")
+            seconds_per_step = (time.monotonic() - self._began) / (step.step - self._first_step)
+            eta = timedelta(seconds=round(seconds_per_step * (step.num_steps - step.step)))
+            self._print(f"step {step.step}/{step.num_steps}  {note}  ETA {eta}")
         if step.evaluation is not None and step.step < step.num_steps:
             self._print(f"after step {step.step}: {format_metrics(step.evaluation.metrics)}")
 
-    def _eta(self, step: TrainingStep) -> timedelta:
-        seconds_per_step = (time.monotonic() - self._began) / (step.step - self._first_step)
-        return timedelta(seconds=round(seconds_per_step * (step.num_steps - step.step)))
-
     def _print(self, line: str) -> None:
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def _note(step: TrainingStep) -> str:
-    """Write a step's figures in one line."""
-    share = f"  MFU {step.model_flops_share:.1%}" if step.model_flops_share is not None else ""
-    return (
-        f"loss {step.loss:.4f}  accuracy {step.accuracy:.2f}  lr {step.learning_rate:.2e}  "
-        f"{step.num_tokens:,} tokens  {step.tokens_per_second:,.0f} tokens/s{share}"
-    )
 
 
 def format_metrics(metrics: HeldOutMetrics | None) -> str:
@@ -121,10 +114,17 @@ def format_result(result: RewardTrainingResult) -> str:
 
 
 class Tracking:
-    """Sends a run's figures to accelerate's tracker; does nothing without one."""
+    """Sends a run's figures to accelerate's tracker, if there is one, and to the callbacks in the main process."""
 
-    def __init__(self, accelerator: Accelerator, config: RewardTrainingConfig) -> None:
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        config: RewardTrainingConfig,
+        on_start: Callable[[TrainingStart], None],
+        on_step: Callable[[TrainingStep], None],
+    ) -> None:
         self._accelerator = accelerator
+        self._on_start, self._on_step = on_start, on_step
         if config.tracker is not None:
             values = config.model_dump(mode="json", exclude={"objective"}) | config.objective.model_dump()
             settings = {name: value for name, value in values.items() if value is not None}
@@ -134,6 +134,8 @@ class Tracking:
         """Send what is known before the first step."""
         if start.before is not None and start.first_step == 0:
             self._accelerator.log(_held_out(start.before), step=0)
+        if self._accelerator.is_main_process:
+            self._on_start(start)
 
     def step(self, step: TrainingStep) -> None:
         """Send one step's figures."""
@@ -144,9 +146,11 @@ class Tracking:
         if step.evaluation is not None:
             figures |= _held_out(step.evaluation.metrics)
         self._accelerator.log(figures, step=step.step)
+        if self._accelerator.is_main_process:
+            self._on_step(step)
 
     def end(self) -> None:
-        """Let the tracker write what is left, and leave the process group."""
+        """Let the tracker finish writing, and leave the process group."""
         self._accelerator.end_training()
 
 

@@ -1,4 +1,4 @@
-"""What is known of a training run before, during and after it, with accounts of its pairs and tokens."""
+"""The records of a training run before, during and after it, and the accounts of its pairs and tokens."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,17 +13,17 @@ __all__ += ["SourceAccounting", "TrainingStart", "TrainingStep"]
 
 
 class PairAccounting(BaseModel):
-    """How many of the pairs that were read are used, cut and dropped."""
+    """How many pairs were read, used, truncated and dropped."""
 
     model_config = ConfigDict(frozen=True)
 
     num_read: int
     num_used: int
     num_truncated: int
-    """Of those used, pairs of which a side lost its oldest exchanges to fit `max_length`."""
+    """Used pairs in which a side lost its oldest exchanges to fit `max_length`."""
     num_dropped: dict[str, int] = {}
-    """By reason: a side is `over_long`, `template_refused`, `tool_calls_not_rendered` or `reward_token_missing`, or
-    both are `identical_as_tokens` or became `identical_after_truncation`."""
+    """By reason. One side is `over_long`, `template_refused`, `tool_calls_not_rendered` or `reward_token_missing`, or
+    both sides are `identical_as_tokens` or `identical_after_truncation`."""
 
     def __str__(self) -> str:
         """Summarise it in one line."""
@@ -42,7 +42,7 @@ class PairAccounting(BaseModel):
 
 
 class SourceAccounting(BaseModel):
-    """What a source gives to a run."""
+    """How a run uses one source of pairs."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -50,9 +50,9 @@ class SourceAccounting(BaseModel):
     weight: float
     pairs: PairAccounting
     num_drawn: int
-    """Pairs of it in an epoch."""
+    """Pairs of this source in an epoch."""
     num_with_margin: int
-    """Of the pairs used, those with a margin of their own."""
+    """Used pairs that have their own margin."""
 
     def __str__(self) -> str:
         """Summarise it in one line."""
@@ -61,25 +61,25 @@ class SourceAccounting(BaseModel):
 
 
 class PackingAccounting(BaseModel):
-    """How many tokens the steps so far computed, and how many packing saved."""
+    """How many tokens the steps computed so far, and how many packing saved."""
 
     model_config = ConfigDict(frozen=True)
 
     num_sequence_tokens: int = 0
-    """Tokens of all sides, shared ones as often as they are shared."""
+    """Tokens of all sides; a shared token counts once for each side that shares it."""
     num_tokens: int = 0
-    """Tokens that were computed."""
+    """Computed tokens."""
     num_slots: int = 0
-    """Tokens that would have been computed if all rows of a step were as long as its longest."""
+    """Tokens if all rows of a step were as long as its longest row."""
 
     @property
     def fill(self) -> float:
-        """How even the rows of a step are; 1 if all are equally long."""
+        """How equal in length the rows of a step are; 1 if all are equally long."""
         return self.num_tokens / self.num_slots if self.num_slots else 1.0
 
     @property
     def saved(self) -> float:
-        """Share of the tokens that sharing spared."""
+        """Share of the tokens that sharing saved."""
         return 1 - self.num_tokens / self.num_sequence_tokens if self.num_sequence_tokens else 0.0
 
     def __add__(self, other: "PackingAccounting") -> "PackingAccounting":
@@ -119,10 +119,10 @@ class HeldOutEvaluation(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     step: int
-    """Steps taken before it."""
+    """Steps taken so far."""
     metrics: HeldOutMetrics
     rewards: RewardStatistics
-    """Of the held-out conversations."""
+    """Mean and spread of the held-out conversations' rewards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +132,12 @@ class TrainingStart:
     Attributes:
         description: Model, device and precision, for people to read.
         pairs: Account of the training pairs.
-        sources: The same by source.
+        sources: Account of each source.
         held_out: Account of the held-out pairs.
         before: Held-out metrics of the base; None without held-out pairs.
         first_step: 0, or the step after which the run resumes.
         num_steps: Total number of optimizer steps.
-        notes: What else is worth knowing, a sentence each.
+        notes: Remarks for the user, one sentence each.
     """
 
     description: str
@@ -158,13 +158,13 @@ class TrainingStep:
         step: From 1.
         num_steps: Total number of optimizer steps.
         loss: Mean over the step's pairs, before the update.
-        accuracy: Share of the step's pairs that were ranked correctly, before the update.
-        learning_rate: Of this step.
-        grad_norm: Before clipping.
-        num_tokens: Tokens of all sides so far, shared ones as often as they are shared.
-        tokens_per_second: Of these tokens, since this process began.
-        model_flops_share: Of the peak, since this process began; None where the peak is not known.
-        evaluation: Made after this step, if any.
+        accuracy: Share of the step's pairs that are ranked correctly, before the update.
+        learning_rate: Learning rate of this step.
+        grad_norm: Norm of the gradient before clipping.
+        num_tokens: Tokens of all sides so far; a shared token counts once for each side that shares it.
+        tokens_per_second: Rate of these tokens since this process began.
+        model_flops_share: Share of the peak FLOP/s since this process began; None if the peak is not known.
+        evaluation: The evaluation after this step, if there is one.
     """
 
     step: int
@@ -180,7 +180,7 @@ class TrainingStep:
 
 
 class RewardTrainingResult(BaseModel):
-    """The record of a run; `training.json` beside the weights."""
+    """The record of a run, `training.json` beside the weights."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -191,26 +191,26 @@ class RewardTrainingResult(BaseModel):
     held_out: PairAccounting
     before: HeldOutMetrics | None
     after: HeldOutMetrics | None
-    """Of the weights that are saved, computed as in training."""
+    """Held-out metrics of the saved weights, computed as in training."""
     evaluations: list[HeldOutEvaluation]
-    """During the run and at its end."""
+    """Evaluations during the run and at its end."""
     saved_step: int
-    """After which step the saved weights stood."""
+    """The step after which the saved weights were taken."""
     saved_dtype: Literal["float32", "bfloat16"]
-    """Type of the saved weights."""
+    """Data type of the saved weights."""
     merged_adapters: bool
-    """Whether adapters were trained and added to the saved weights, in fp32."""
+    """Whether adapters were trained and merged into the saved weights, in fp32."""
     notes: tuple[str, ...] = ()
-    """What else is worth knowing of the run, a sentence each."""
+    """Remarks for the user, one sentence each."""
     stopped_early: bool
     num_steps: int
     """Steps taken."""
     num_tokens: int
     packing: PackingAccounting
     seconds: float
-    """Spent in optimizer steps and evaluations since the run began or was resumed."""
+    """Time in optimizer steps and evaluations since the run began or resumed."""
     tokens_per_second: float
-    """Over these seconds."""
+    """Token rate over these seconds."""
     losses: list[float]
-    """Mean loss of every step, from the first step of the run even if it was resumed."""
+    """Mean loss of every step, from the first step of the run even if it resumed."""
     versions: dict[str, str]

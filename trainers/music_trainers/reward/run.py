@@ -1,4 +1,4 @@
-"""`TrainingRun`: what a run works with, and how it is prepared, saved and resumed."""
+"""`TrainingRun`: the model, pairs, schedule and checkpoints of a run, and how a run is prepared, saved and resumed."""
 
 import hashlib
 from array import array
@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from transformers import PreTrainedConfig
 
-from music.reward.loading import LoadedCheckpoint
+from music.reward.loading import LoadedCheckpoint, count_text
 from music.reward.tokens.encoding import ConversationTokenizer
 from music_trainers.precision.rounding import seed_of
 from music_trainers.reward.checkpoints import Checkpoints
@@ -31,27 +31,29 @@ WITHOUT_INFLUENCE = {
     *("out", "micro_batch_tokens", "activation_checkpointing", "checkpoint_every", "keep_checkpoints", "resume"),
     *("device", "tracker", "peak_tflops", "allow_large_rate", "overwrite"),
 }
-"""Settings that do not change the course of a run, beyond rounding; a resumed run may have others."""
+"""Settings that change a run by rounding only; a resumed run may have other values."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingRun:
-    """What a run works with.
+    """A run that is ready for its first step.
 
     Attributes:
         config: Its settings.
+        description: Model, device and precision, for people to read.
         accelerator: Device and processes.
         optimizer: Holds the model.
         tokens: The path from messages to tokens.
-        data: The pairs to learn from and to measure on.
+        data: The training pairs and the held-out pairs.
         schedule: Which pairs each step sees.
-        checkpoints: From which it can resume.
-        num_steps: Optimizer steps, unless it stops early.
-        adapters: peft's model of them, with LoRA.
-        base_config: The base's config, before anything was set for training.
+        checkpoints: The checkpoints from which it can resume.
+        num_steps: Optimizer steps, unless the run stops early.
+        adapters: peft's model of the adapters; None without LoRA.
+        base_config: The base's config before it is changed for training.
     """
 
     config: RewardTrainingConfig
+    description: str
     accelerator: Accelerator
     optimizer: PairOptimizer
     tokens: ConversationTokenizer
@@ -73,11 +75,12 @@ class TrainingRun:
         """Prepare the model for training and plan the steps.
 
         Raises:
-            InvalidInputError: The rate does not fit the model, or the run asks for what the model does not have.
+            InvalidInputError: The learning rate does not fit the model, or the model lacks something that the config
+                needs.
         """
         classifier = loaded.classifier
         require_fitting_rate(config, classifier)
-        base_config = deepcopy(classifier.config)
+        base_config, description = deepcopy(classifier.config), _description(loaded, accelerator, config)
         if config.load_in_4bit:
             quantise(classifier, accelerator)
         adapters = make_trainable(classifier, config)
@@ -95,6 +98,7 @@ class TrainingRun:
         )
         return cls(
             config,
+            description,
             accelerator,
             PairOptimizer(classifier, accelerator, config),
             loaded.tokens,
@@ -114,7 +118,7 @@ class TrainingRun:
         return HeldOutEvaluation(step=step, metrics=metrics, rewards=rewards)
 
     def seed_noise(self, step: int) -> None:
-        """Seed what a step draws at random: each process draws its own dropout, a resumed run draws the same."""
+        """Seed the random draws of a step. Each process draws its own dropout; a resumed run draws the same again."""
         torch.manual_seed(seed_of(self.config.seed, step, self.accelerator.process_index))
 
     def save(self, history: History) -> None:
@@ -126,7 +130,7 @@ class TrainingRun:
         }
         if self.accelerator.is_main_process:
             best = history.best.step if history.best else self.num_steps
-            # Weights that are best at the very end are the model's own and have no file.
+            # Weights that are best after the last step are the model's own and have no file.
             self.checkpoints.save(history.step, state, best if best < self.num_steps else None)
 
     def save_best(self, step: int) -> None:
@@ -136,7 +140,7 @@ class TrainingRun:
             self.checkpoints.save_best(step, weights)
 
     def restore_best(self, step: int) -> None:
-        """Go back to the best weights; every process must call it and see the folder."""
+        """Restore the best weights; every process must call it and see the folder."""
         self.accelerator.wait_for_everyone()
         scatter_weights(self.optimizer.scorer, self.checkpoints.load_best(step))
 
@@ -150,8 +154,22 @@ class TrainingRun:
         return History.from_state(state["history"])
 
 
+def _description(loaded: LoadedCheckpoint, accelerator: Accelerator, config: RewardTrainingConfig) -> str:
+    """Describe model, head, device, precision and processes."""
+    classifier = loaded.classifier
+    is_fp32 = accelerator.mixed_precision == "no" and classifier.dtype == torch.float32
+    precision = "fp32" if is_fp32 else f"bf16 over {config.states} states"
+    head = "new head" if loaded.new_head else "its own head"
+    text = f"{type(classifier).__name__} ({count_text(classifier)}, {head}) on {accelerator.device} in {precision}"
+    if config.lora_rank:
+        text += f", LoRA of rank {config.lora_rank}{' over 4 bits' if config.load_in_4bit else ''}"
+    if accelerator.num_processes > 1:
+        text += f", {accelerator.num_processes} processes{' with FSDP' if accelerator.is_fsdp2 else ''}"
+    return text
+
+
 def _identity(config: RewardTrainingConfig, data: TrainingData) -> dict[str, str]:
-    """Return what the course of a run depends on, by name."""
+    """Return by name everything that the result of a run depends on."""
     settings = {name: str(value) for name, value in config.model_dump(exclude=WITHOUT_INFLUENCE).items()}
     weights = ", ".join(f"{source.pairs.num_used} x {source.weight:g}" for source in data.sources)
     digests = {"training pairs": _digest(data.train), "held-out pairs": _digest(data.held_out)}

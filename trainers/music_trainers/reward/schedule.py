@@ -13,8 +13,8 @@ from itertools import pairwise
 __all__ = ["BatchSchedule", "num_drawn"]
 
 WINDOW = 16
-"""Batches among which pairs are sorted by length, so that a batch holds pairs of like length; fewer where pairs are
-drawn several times an epoch, so that sorting does not bring copies of a pair together."""
+"""Number of batches whose pairs are sorted by length, so that a batch holds pairs of similar length. It is smaller if
+pairs are drawn several times an epoch, so that sorting does not bring the copies of a pair together."""
 
 
 def num_drawn(num_pairs: int, weight: float) -> int:
@@ -28,10 +28,10 @@ class BatchSchedule:
 
     Attributes:
         lengths: Length of each pair.
-        batch_size: Most pairs in a batch.
-        seed: Of the order.
-        sources: Number of pairs and weight of each source, whose pairs follow each other; one of weight 1 if empty.
-        clusters: Name of each pair's cluster, whose pairs then go together; None to spread them by length alone.
+        batch_size: Largest number of pairs in a batch.
+        seed: Seed of the order.
+        sources: Number of pairs and weight of each source, in the order of the pairs; if empty, one source of weight 1.
+        clusters: Name of each pair's cluster. A cluster's pairs stay together; None sorts pairs by length alone.
     """
 
     lengths: Sequence[int]
@@ -42,21 +42,21 @@ class BatchSchedule:
 
     @property
     def num_pairs(self) -> int:
-        """Pairs of an epoch."""
+        """Number of pairs in an epoch."""
         return sum(num_drawn(*source) for source in self._sources)
 
     @property
     def num_batches(self) -> int:
-        """Batches of an epoch."""
+        """Number of batches in an epoch."""
         return -(-self.num_pairs // self.batch_size)
 
     def batches(self, start: int = 0) -> Iterator[list[int]]:
-        """Yield batches for ever, epoch after epoch.
+        """Yield batches forever, epoch after epoch.
 
-        Batches of an epoch differ by one pair at most in size, so that no small last batch weighs more than the others.
+        The batches of an epoch differ in size by at most one pair, so no small last batch weighs more than the others.
 
         Args:
-            start: Batches to leave out, as when a run resumes.
+            start: Number of batches to skip when a run resumes.
         """
         epoch, skip = divmod(start, self.num_batches)
         while True:
@@ -98,20 +98,20 @@ class BatchSchedule:
 
 
 def _copies_apart(order: Sequence[int]) -> list[int]:
-    """Spread the copies of each pair evenly over the epoch; what is drawn once keeps its order."""
+    """Spread the copies of each pair evenly over the epoch; pairs that are drawn once keep their order."""
     places: dict[int, list[int]] = defaultdict(list)
     for place, index in enumerate(order):
         places[index].append(place)
     timed: list[tuple[float, int]] = []
     for index, found in places.items():
-        # Any of its places would do to start from; not always the first one, or beginnings would be crowded.
+        # Any of its places can be the first; always taking the earliest would crowd the start of the epoch.
         start = found[index % len(found)] / len(order)
         timed += [((copy + start) / len(found), index) for copy in range(len(found))]
     return [index for _, index in sorted(timed)]
 
 
 def _together(order: Sequence[int], clusters: Sequence[str]) -> list[int]:
-    """Move the members of each cluster to its first one; copies of a cluster stay apart."""
+    """Move the members of each cluster to its first member; copies of a cluster stay apart."""
     members: dict[tuple[str, int], list[int]] = defaultdict(list)
     seen: Counter[int] = Counter()
     for index in order:

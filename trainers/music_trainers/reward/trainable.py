@@ -1,8 +1,8 @@
-"""Which weights of a classifier are trained: all, or LoRA adapters with the head, over a base that may be in 4 bits.
+"""Which weights of a classifier are trained: all, or LoRA adapters and the head over a base that may be in 4 bits.
 
-Adapters and head are fp32 whatever the frozen weights are. An adapter's part of a weight is mostly smaller than half a
-step of bf16, so a sum rounded to bf16 would lose it: what is merged is fp32 too. With QLoRA (NF4 by bitsandbytes), that
-is the sum of the adapters and the quantised weights: what was trained and measured.
+Adapters and head are always fp32. An adapter mostly changes a weight by less than half a step of bf16, so rounding the
+sum to bf16 would lose the change: merged weights are fp32 too. With QLoRA (NF4 by bitsandbytes) they are the sum of the
+adapters and the quantised weights, which is what was trained and measured.
 """
 
 from typing import Any
@@ -20,9 +20,9 @@ from music_trainers.reward.config import LORA_RATE, RewardTrainingConfig
 __all__ = ["add_adapters", "make_trainable", "merge_adapters", "quantise", "require_fitting_rate"]
 
 LARGE_RATE = LORA_RATE
-"""The lowest rate at which LoRA is usually trained; full fine-tuning of billions of weights takes a fiftieth of it."""
+"""The lowest usual rate for LoRA; full fine-tuning of billions of weights takes a fiftieth of it."""
 SMALL_MODEL = 100_000_000
-"""Parameters up to which any rate passes: models of this size are often trained from scratch, at 1e-4 to 3e-3."""
+"""Models of up to this many parameters may have any rate: they are often trained from scratch, at 1e-4 to 3e-3."""
 
 
 def require_fitting_rate(config: RewardTrainingConfig, classifier: PreTrainedModel) -> None:
@@ -36,7 +36,7 @@ def require_fitting_rate(config: RewardTrainingConfig, classifier: PreTrainedMod
         raise InvalidInputError(
             f"learning rate {config.learning_rate:g}: expected less than {LARGE_RATE:g} for full fine-tuning of a "
             f"model of more than {SMALL_MODEL // 1_000_000}M parameters (this one has {count_text(classifier)}), as "
-            "larger ones unlearn what the model knows. Take about 2e-6, train adapters (--lora-rank), or insist "
+            "larger rates destroy what the model knows. Use about 2e-6, train adapters (--lora-rank), or allow it "
             "(--allow-large-rate)"
         )
 
@@ -45,7 +45,7 @@ def make_trainable(classifier: PreTrainedModel, config: RewardTrainingConfig) ->
     """Prepare a classifier for training, in place: adapters, dropout, activation checkpointing.
 
     Returns:
-        peft's model of the adapters with LoRA, else None.
+        peft's model of the adapters; None without LoRA.
     """
     if not config.dropout:
         _disable_dropout(classifier)
@@ -57,10 +57,10 @@ def make_trainable(classifier: PreTrainedModel, config: RewardTrainingConfig) ->
 
 
 def _disable_dropout(classifier: PreTrainedModel) -> None:
-    """Set every probability of dropping something to 0: `nn.Dropout`, numbers in layers, and those in configs.
+    """Set every dropout probability to 0: in `nn.Dropout`, in other layers and in configs.
 
-    Most layers take a number from the config when they are made, some when they run. The base's config is saved from a
-    copy.
+    Most layers read the config when they are created, some when they run. The saved config is a copy that was made
+    before.
     """
     for module in classifier.modules():
         if isinstance(module, nn.Dropout):
@@ -73,12 +73,12 @@ def _disable_dropout(classifier: PreTrainedModel) -> None:
 
 
 def add_adapters(classifier: PreTrainedModel, rank: int, alpha: int | None) -> Any:
-    """Put LoRA adapters on all linear layers of a classifier; only they and the score head are trained then.
+    """Put LoRA adapters on all linear layers of a classifier; then only they and the score head are trained.
 
     Args:
-        classifier: Changed in place.
-        rank: Of the adapters.
-        alpha: Their scale; twice the rank if None.
+        classifier: The classifier, which is changed in place.
+        rank: Rank of the adapters.
+        alpha: Scale of the adapters; twice the rank if None.
 
     Returns:
         peft's model of the adapters, for `merge_adapters`.
@@ -107,7 +107,7 @@ def add_adapters(classifier: PreTrainedModel, rank: int, alpha: int | None) -> A
 
 
 def merge_adapters(adapters: Any) -> PreTrainedModel:
-    """Return the classifier on the CPU in fp32, with what the adapters learned added to its weights."""
+    """Return the classifier on the CPU in fp32, with the adapters added to its weights."""
     dequantised = _dequantised_layers(adapters.model)
     adapters.model.to("cpu", torch.float32)
     classifier: PreTrainedModel = adapters.merge_and_unload()
@@ -117,7 +117,7 @@ def merge_adapters(adapters: Any) -> PreTrainedModel:
 
 
 def quantise(classifier: Any, accelerator: Accelerator) -> None:
-    """Keep the linear layers of a classifier's backbone in 4 bits, on each process's device; all must call it.
+    """Quantise the linear layers of a classifier's backbone to 4 bits; every process must call it.
 
     Raises:
         InvalidInputError: bitsandbytes is not installed.
@@ -137,15 +137,15 @@ def quantise(classifier: Any, accelerator: Accelerator) -> None:
         quantised = make(*sizes, bias=False, compute_dtype=computes_in, device="meta")
         quantised.weight = Params4bit(weights["weight"], requires_grad=False, quant_type="nf4")
         quantised.bias = nn.Parameter(weights["bias"]) if "bias" in weights else None
-        # On some CPUs, weights would be packed for a faster kernel where no gradient is computed. That fails for layers
-        # with fewer than 32 outputs, and packed weights cannot be merged.
+        # On some CPUs, bitsandbytes packs weights for a faster kernel when no gradient is computed. That fails for
+        # layers with fewer than 32 outputs, and packed weights cannot be merged.
         quantised.support_avx512bf16_for_cpu = False
         classifier.set_submodule(name, quantised.to(accelerator.device))
     classifier.is_loaded_in_4bit = True  # where peft looks
 
 
 def _of_main_process(weight: Tensor, accelerator: Accelerator) -> Tensor:
-    """Return the main process's weight: the others have none yet, and quantised ones could not be sent."""
+    """Return the main process's weight: the others have none yet, and quantised weights cannot be sent."""
     if accelerator.num_processes == 1:
         return weight
     sent: Tensor = broadcast(weight.to(accelerator.device))
@@ -153,7 +153,7 @@ def _of_main_process(weight: Tensor, accelerator: Accelerator) -> Tensor:
 
 
 def _dequantised_layers(classifier: PreTrainedModel) -> dict[str, nn.Linear]:
-    """Return, for each adapted layer in 4 bits, one in fp32 that computes the same."""
+    """Return for each adapted layer in 4 bits an fp32 layer that computes the same."""
     from peft.tuners.lora.layer import LoraLayer
 
     found = {}

@@ -1,12 +1,12 @@
 """Train a reward model on preference pairs: Bradley-Terry, `-log sigmoid(r(chosen) - r(rejected))`, and its variants.
 
-`train_reward_model` is the run: `config` has its settings, `records` its results, `loop` its steps. It saves a vanilla
-checkpoint: `AutoModelForSequenceClassification`, its tokenizer and the score contract, with `training.json` for the
-record. It runs in one process or, under `accelerate launch`, in several. The main process writes and reports; all must
-see the folder of the run.
+`train_reward_model` is the run. Its settings are in `config`, its results in `records`, its steps in `loop`. It saves a
+vanilla checkpoint: an `AutoModelForSequenceClassification`, its tokenizer, the score contract and `training.json`, the
+record. It runs in one process or, under `accelerate launch`, in several. The main process writes and reports; all
+processes must see the output folder.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from music.errors import InvalidInputError, MusicError
 from music.files import sync_folder, whole_file
 from music.pairs import PreferencePair
-from music.reward.loading import LoadedCheckpoint, count_text, load_checkpoint, save_model
+from music.reward.loading import LoadedCheckpoint, load_checkpoint, save_model
 from music_trainers.reward.config import RECORD_FILE, RewardTrainingConfig
 from music_trainers.reward.distributed import gather_weights
 from music_trainers.reward.history import History, Throughput
@@ -30,7 +30,6 @@ from music_trainers.reward.optimizer import TrainingDivergedError
 from music_trainers.reward.progress import Tracking
 from music_trainers.reward.records import (
     HeldOutEvaluation,
-    HeldOutMetrics,
     RewardTrainingResult,
     TrainingStart,
     TrainingStep,
@@ -52,15 +51,15 @@ def train_reward_model(
     """Train a reward model and save it to `config.out`.
 
     Args:
-        config: The run. With the same config, pairs and library versions, the CPU gives the same weights again.
-        pairs: To learn from; a `Mixture` if they come from several sources with weights, or with margins.
+        config: The settings. On the CPU, the same config, pairs and library versions give the same weights.
+        pairs: The training pairs; a `Mixture` for several sources with weights, or for pairs with margins.
         eval_pairs: Held-out pairs; if None, `config.eval_fraction` of the seed conversations are held out of `pairs`.
         on_start: Called once, before the first step, in the main process.
         on_step: Called after every optimizer step, in the main process.
 
     Raises:
-        InvalidInputError: No pair is left to train or to measure on, or the base cannot be trained, or the run cannot
-            resume, or `config.out` holds a model already.
+        InvalidInputError: No pair is left to train on or to measure on, the base cannot be trained, the run cannot
+            resume, or `config.out` already holds a model.
         TrainingDivergedError: The loss is no longer finite, or far above what it was.
 
     Example:
@@ -74,47 +73,45 @@ def train_reward_model(
     config.require_unfinished()
     set_seed(config.seed)
     accelerator = start_accelerator(config)
-    mixture = Mixture.of(pairs)
-    overlap = check_overlap(mixture.pairs, eval_pairs) if eval_pairs is not None else None
-    if eval_pairs is None:
-        mixture, eval_pairs = mixture.split(config.eval_fraction, config.seed)
-    asked_length = config.max_length
-    config, loaded = load_once(accelerator, partial(_load, config))
-    data = TrainingData.encode(loaded.tokens, mixture, eval_pairs, every_turn=config.objective.reads_turns)
-    data.require_pairs(config)
-    description = _description(loaded, accelerator, config)
-    run = TrainingRun.prepare(config, accelerator, loaded, data)
-    before = _evaluate_base(run)
-    history = run.resume() if config.resume else History()
-    start = TrainingStart(
-        description=description,
-        pairs=data.accounting,
-        sources=data.sources,
-        held_out=data.held_out_accounting,
-        before=before.metrics if before else None,
-        first_step=history.step,
-        num_steps=run.num_steps,
-        notes=tuple(_notes(config, asked_length, overlap)),
-    )
-    tracking = Tracking(accelerator, config)
-    tracking.start(start)
-    if accelerator.is_main_process:
-        on_start(start)
 
-    def report(step: TrainingStep) -> None:
-        tracking.step(step)
-        if accelerator.is_main_process:
-            on_step(step)
+    mixture, held_out, overlap = _hold_out(config, pairs, eval_pairs)
+    run = _prepare(config, accelerator, mixture, held_out)
+    start, history = _start(run, notes=_notes(config, run.config, overlap))
+    tracking = Tracking(accelerator, run.config, on_start, on_step)
+    tracking.start(start)
 
     speed = Throughput.of(run.optimizer.classifier, accelerator, config.peak_tflops)
-    take_steps(run, history, speed, report)
+    take_steps(run, history, speed, tracking.step)
+
     result = _finish(run, start, history, speed)
     tracking.end()  # last, as accelerate takes the process group down with it
     return result
 
 
+def _hold_out(
+    config: RewardTrainingConfig,
+    pairs: Sequence[PreferencePair] | Mixture,
+    eval_pairs: Sequence[PreferencePair] | None,
+) -> tuple[Mixture, Sequence[PreferencePair], str | None]:
+    """Return the training pairs, the held-out pairs, and a sentence for the user if they overlap."""
+    mixture = Mixture.of(pairs)
+    if eval_pairs is not None:
+        return mixture, eval_pairs, check_overlap(mixture.pairs, eval_pairs)
+    return *mixture.split(config.eval_fraction, config.seed), None
+
+
+def _prepare(
+    config: RewardTrainingConfig, accelerator: Accelerator, mixture: Mixture, held_out: Sequence[PreferencePair]
+) -> TrainingRun:
+    """Load the base, tokenize the pairs, and make the model ready for training."""
+    config, loaded = load_once(accelerator, partial(_load, config))
+    data = TrainingData.encode(loaded.tokens, mixture, held_out, every_turn=config.objective.reads_turns)
+    data.require_pairs(config)
+    return TrainingRun.prepare(config, accelerator, loaded, data)
+
+
 def _load(config: RewardTrainingConfig) -> tuple[RewardTrainingConfig, LoadedCheckpoint]:
-    """Load the base under the contract that the trained model will have; settle its readout and greatest length."""
+    """Load the base under the contract that the trained model will have; settle its readout and longest length."""
     dtype = getattr(torch, config.states.weight_dtype)
     loaded = load_checkpoint(
         config.base,
@@ -131,33 +128,50 @@ def _load(config: RewardTrainingConfig) -> tuple[RewardTrainingConfig, LoadedChe
     return config.model_copy(update=settled), replace(loaded, tokens=tokens)
 
 
-def _notes(config: RewardTrainingConfig, asked_length: int, overlap: str | None) -> Iterator[str]:
-    """Yield what a user should know of settings and pairs before the run."""
-    if config.max_length < asked_length:
+def _notes(asked: RewardTrainingConfig, config: RewardTrainingConfig, overlap: str | None) -> Iterator[str]:
+    """Yield what a user should know about settings and pairs before the run."""
+    if config.max_length < asked.max_length:
         yield (
-            f"--max-length {asked_length} is more than {config.base} can read: conversations are cut to its own limit, "
-            f"{config.max_length} tokens"
+            f"--max-length {asked.max_length} is more than {config.base} can read: conversations are cut to its own "
+            f"limit, {config.max_length} tokens"
         )
     if overlap is not None:
         yield overlap
 
 
-def _evaluate_base(run: TrainingRun) -> HeldOutEvaluation | None:
-    """Measure before the first step, where rewards that are not finite are the base's own."""
+def _start(run: TrainingRun, notes: Iterable[str]) -> tuple[TrainingStart, History]:
+    """Evaluate the base; then restore the last checkpoint if the run resumes."""
     try:
-        return run.evaluate(0)
-    except TrainingDivergedError as error:
+        before = run.evaluate(0)
+    except TrainingDivergedError as error:  # before the first step, rewards that are not finite are the base's own
         raise InvalidInputError(
             f"{run.config.base}: expected a model whose rewards are numbers, but {error}"
         ) from error
+    history = run.resume() if run.config.resume else History()
+    start = TrainingStart(
+        description=run.description,
+        pairs=run.data.accounting,
+        sources=run.data.sources,
+        held_out=run.data.held_out_accounting,
+        before=before.metrics if before else None,
+        first_step=history.step,
+        num_steps=run.num_steps,
+        notes=tuple(notes),
+    )
+    return start, history
 
 
 def _finish(run: TrainingRun, start: TrainingStart, history: History, speed: Throughput) -> RewardTrainingResult:
     """Restore the best weights, save them with the record, and remove the checkpoints."""
     seconds, tokens_per_second = speed.seconds, speed.tokens_per_second
-    best = history.best
+    best, notes = history.best, start.notes
     if best is not None and best.step != history.step:
         run.restore_best(best.step)
+    if best and start.before and best.metrics.nll > start.before.nll:
+        notes += (
+            f"the saved weights are worse than the base on the held-out pairs: NLL {best.metrics.nll:.4f}, "
+            f"{start.before.nll:.4f} before training",
+        )
     result = RewardTrainingResult(
         config=run.config,
         description=start.description,
@@ -170,7 +184,7 @@ def _finish(run: TrainingRun, start: TrainingStart, history: History, speed: Thr
         saved_step=best.step if best else history.step,
         saved_dtype="float32" if run.adapters else run.config.states.weight_dtype,
         merged_adapters=run.adapters is not None,
-        notes=(*start.notes, *_warn_if_worse(start.before, best)),
+        notes=notes,
         stopped_early=history.step < run.num_steps,
         num_steps=history.step,
         num_tokens=history.num_tokens,
@@ -184,20 +198,11 @@ def _finish(run: TrainingRun, start: TrainingStart, history: History, speed: Thr
     return result
 
 
-def _warn_if_worse(before: HeldOutMetrics | None, best: HeldOutEvaluation | None) -> Iterator[str]:
-    """Yield a sentence if the best weights are worse than the base on the held-out pairs."""
-    if before and best and best.metrics.nll > before.nll:
-        yield (
-            f"the saved weights are worse than the base on the held-out pairs: NLL {best.metrics.nll:.4f}, "
-            f"{before.nll:.4f} before training"
-        )
-
-
 def _save(run: TrainingRun, best: HeldOutEvaluation | None, result: RewardTrainingResult) -> None:
     """Save a vanilla checkpoint, its tokenizer, its contract and the record; every process must call it.
 
     Raises:
-        MusicError: There is no room, for example.
+        MusicError: A file cannot be written, for example because the disk is full.
     """
     weights = gather_weights(run.optimizer.scorer) if run.adapters is None else None
     if run.accelerator.is_main_process:
@@ -220,17 +225,3 @@ def _save(run: TrainingRun, best: HeldOutEvaluation | None, result: RewardTraini
             ) from error
         run.checkpoints.remove()
     run.accelerator.wait_for_everyone()
-
-
-def _description(loaded: LoadedCheckpoint, accelerator: Accelerator, config: RewardTrainingConfig) -> str:
-    """Describe model, head, device, precision and processes."""
-    classifier = loaded.classifier
-    is_fp32 = accelerator.mixed_precision == "no" and classifier.dtype == torch.float32
-    precision = "fp32" if is_fp32 else f"bf16 over {config.states} states"
-    head = "new head" if loaded.new_head else "its own head"
-    text = f"{type(classifier).__name__} ({count_text(classifier)}, {head}) on {accelerator.device} in {precision}"
-    if config.lora_rank:
-        text += f", LoRA of rank {config.lora_rank}{' over 4 bits' if config.load_in_4bit else ''}"
-    if accelerator.num_processes > 1:
-        text += f", {accelerator.num_processes} processes{' with FSDP' if accelerator.is_fsdp2 else ''}"
-    return text
