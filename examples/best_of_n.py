@@ -1,7 +1,7 @@
-"""Multi-turn Best-of-N as a library: selectors and strategies compared over the same seeds, by one judge.
+"""Multi-turn Best-of-N as a library: one judge compares selectors and strategies over the same seeds.
 
-The selector is the sandbox's small reward model; put `RewardModel.from_pretrained("runs/rm")` in its place. The judge
-is the sandbox's oracle, so selecting by the oracle shows the largest possible gain.
+The selector is the sandbox's small reward model; replace it with `RewardModel.from_pretrained("runs/rm")`. The judge is
+the sandbox's oracle, so selecting by the oracle shows the largest possible gain.
 
 Run it: python examples/best_of_n.py
 """
@@ -38,7 +38,7 @@ SELECTORS: dict[str, tuple[RewardFunction, Strategy]] = {
 
 
 async def main() -> None:
-    """Let every selector make conversations, and print what they are worth and what they cost."""
+    """Run every selector, and print the grades and the cost of its conversations."""
     assistant, user = load_model("sandbox:fair"), load_model("sandbox")
     config = BestOfNConfig(num_candidates=4, num_turns=3, seed=0)
     random = None

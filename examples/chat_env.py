@@ -1,8 +1,8 @@
 """A conversation as a Gymnasium environment: a policy is any callable from conversations to replies.
 
-Two policies play the same ten episodes with the sandbox's user, and its oracle rewards whole conversations. Put any
-chat model in the careful policy's place (`ModelPolicy("MODEL@http://host/v1")`) or in the user's (`user="..."`), and a
-reward model in the oracle's (`reward="runs/rm"`). `play_episodes` runs the same loop for many episodes at once.
+Two policies play the same ten episodes with the sandbox's user, and its oracle rewards whole conversations. You
+can replace the careful policy (`ModelPolicy("MODEL@http://host/v1")`), the user (`user="..."`) and the oracle
+(`reward="runs/rm"`) with your own. `play_episodes` runs the same loop for many episodes at once.
 
 Run it: python examples/chat_env.py
 """

@@ -1,10 +1,10 @@
-"""A critic in the pair graph: it asks for a second draft of each chosen reply, and the better of the two stays.
+"""A critic in the pair graph: it asks for a second draft of each chosen reply and keeps the better one.
 
     START -> user -> assistant -> critic -> contrast -> user -> ... -> END
 
 Run it: `python examples/critic_graph.py`. It needs no key and no GPU. On the command line it is
 `music simulate sandbox --out runs/a --graph examples/critic_graph.py:critic_graph`. The critic's calls are journaled,
-counted and resumed as all others are. The sandbox's oracle is the critic's taste; put a reward model in its place.
+counted and resumed like all others. The sandbox's oracle grades the drafts; replace it with a reward model.
 """
 
 import asyncio

@@ -1,8 +1,7 @@
 """GRPO over whole conversations: TRL trains a policy, a simulated user answers its replies, and a reward judges them.
 
 The policy is the sandbox's small language model, the judge the sandbox's oracle. Two steps show that the loop works;
-they are too few to learn from. Put a model, an endpoint (`user="MODEL@BASE_URL"`) and `reward="runs/rm"` of your own in
-their places.
+they are too few to learn from. To use your own parts, set the model, `user="MODEL@BASE_URL"` and `reward="runs/rm"`.
 
 Run it: python examples/grpo_chat.py (needs the extra `trl`)
 """

@@ -1,7 +1,7 @@
-"""REINFORCE by hand on the vector environment: what `music rl` does with TRL, in one page.
+"""REINFORCE by hand on the vector environment: what `music rl` does with TRL, on one page.
 
 Conversations of a group meet the same user, so a reply's advantage is its reward less the group's mean at that turn.
-A reward model rewards; the oracle is only shown. Users are new in every step.
+A reward model gives the rewards; the oracle is only printed. Every step has new users.
 
 Run it (half a minute on one core): python examples/reinforce.py
 """

@@ -1,8 +1,8 @@
-"""Two contrasts in one pair, chosen by what was said: a wish of the user's is dropped once there is one.
+"""Two contrasts in one pair, chosen by the conversation: once the user has stated a wish, it is dropped.
 
     START -> user -> assistant -> choose -> contrast or drop_wish -> user -> ... -> END
 
-`--strategy` mixes contrasts between pairs, `--schedule` goes by the turn's number; a node can go by what was said.
+`--strategy` mixes contrasts between pairs, and `--schedule` depends on the turn's number. A node can read the messages.
 
 Run it: `python examples/second_contrast_graph.py`. It needs no key and no GPU. On the command line it is
 `music simulate sandbox --out runs/a --graph examples/second_contrast_graph.py:two_contrasts`.

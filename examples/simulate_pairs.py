@@ -1,7 +1,7 @@
 """Simulate contrastive pairs as a library, with a persona and a role of your own.
 
-Run it: `python examples/simulate_pairs.py`. It needs no key and no GPU: every role is played by the sandbox.
-Put `load_model("MODEL@http://host:port/v1")` from `music.llm` in the sandbox's place for a model of yours.
+Run it: `python examples/simulate_pairs.py`. It needs no key and no GPU: the sandbox plays every role. To use
+a model of your own, replace the sandbox with `load_model("MODEL@http://host:port/v1")` from `music.llm`.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""Train a reward model as a library, and look at what it says of one conversation.
+"""Train a reward model as a library, and score a few replies and turns.
 
 Run it: `python examples/train_reward_model.py`. It needs no key and no GPU: the pairs and the small language model
-come with the sandbox. Put pairs of yours (`music.preferences.read_preferences`) and a model of yours in their place.
+come with the sandbox. Replace them with your own pairs (`music.preferences.read_preferences`) and your own model.
 """
 
 import tempfile

@@ -1,7 +1,7 @@
-"""Reward models for multi-turn conversations (MUSIC, arXiv 2512.24693): the vocabulary.
+"""Reward models for multi-turn conversations (MUSIC, arXiv 2512.24693).
 
-Conversations and preference pairs are here. The packages below hold LLM clients (`music.llm`), preference data
-(`music.preferences`), the reward model (`music.reward`), judges, evaluation and the sandbox. Names are imported on
+This package defines conversations and preference pairs. Its subpackages contain LLM clients (`music.llm`), preference
+data (`music.preferences`), the reward model (`music.reward`), judges, evaluation and the sandbox. Names are imported on
 first use.
 
 Example:

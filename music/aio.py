@@ -1,7 +1,7 @@
-"""Asynchronous work: gathered, awaited by a command, and run from synchronous code.
+"""Running coroutines: many at once, in a command, and from synchronous code.
 
-`run_in_background` works where `asyncio.run` cannot: inside a running loop, as in a notebook. It has one event loop on
-a thread of its own; all that a process runs there shares one pool of connections.
+`run_in_background` works inside a running loop, as in a notebook, where `asyncio.run` does not. It uses one event loop
+in a background thread, so everything that a process runs there shares one pool of connections.
 """
 
 import asyncio
@@ -20,13 +20,13 @@ __all__ = ["finish_all", "gather_all", "run_async", "run_in_background"]
 T = TypeVar("T")
 
 NUM_PER_ROUND = 16
-"""How many coroutines `finish_all` starts in one round of the event loop."""
+"""Number of coroutines that `finish_all` starts in one round of the event loop."""
 _LOOPS: dict[int, asyncio.AbstractEventLoop] = {}
-"""By process id: a forked child, which inherits no threads, starts a loop of its own."""
+"""Loops by process id: a forked child inherits no threads and starts its own loop."""
 
 
 async def gather_all(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Await all at once; the first that fails cancels the others, and its error is raised."""
+    """Await coroutines concurrently; the first failure cancels the others and is raised."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(each) for each in work]
@@ -36,10 +36,10 @@ async def gather_all(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 async def finish_all(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """Await all at once; if some fail, the first error is raised after all have ended.
+    """Await coroutines concurrently; if some fail, the first error is raised after all have ended.
 
-    They start a few at a time. An event loop writes to its sockets between rounds: if all start in one round, the first
-    request leaves only when the last has been made.
+    They start a few at a time. An event loop writes to its sockets between rounds: if all started in one round, the
+    first request would be sent only after the last was created.
     """
     tasks: list[asyncio.Future[T]] = []
     with relaxed():
@@ -50,7 +50,7 @@ async def finish_all(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
             results = await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             for task in tasks:
-                task.cancel()  # this and what follows do nothing unless this was cancelled itself
+                task.cancel()  # this and the loop below have an effect only if `finish_all` itself was cancelled
             for unbegun in work[len(tasks) :]:
                 unbegun.close()
     for result in results:
@@ -60,12 +60,12 @@ async def finish_all(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end on a new event loop, uvloop's where there is one.
+    """Run a coroutine on a new event loop, with uvloop except on Windows.
 
-    In a command's process Ctrl-C cancels it.
+    In a command's process, Ctrl-C cancels it.
 
     Raises:
-        KeyboardInterrupt: It was cancelled so, or cancelled itself as a simulation does at the second Ctrl-C.
+        KeyboardInterrupt: In a command, it was cancelled, by Ctrl-C or by itself.
     """
     run = _interruptible(coroutine) if is_command() else coroutine
     if sys.platform == "win32":
@@ -95,29 +95,29 @@ def run_in_background(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on the background loop and wait for its result; an interrupted wait cancels it.
 
     Raises:
-        RuntimeError: The call came from that loop, which would wait for itself for ever.
+        RuntimeError: The call came from that loop, which would wait for itself forever.
     """
     loop = _loop()
     if _running_loop() is loop:
         work.close()
         raise RuntimeError(
-            "expected a call from outside the background event loop, got one from what runs there, such as a role or "
-            "`is_done`: step environments and score conversations elsewhere, for example with asyncio.to_thread"
+            "expected a call from outside the background event loop, got one from code that runs there, such as a role "
+            "or `is_done`: step environments and score conversations elsewhere, for example with asyncio.to_thread"
         )
     future = asyncio.run_coroutine_threadsafe(work, loop)
     try:
         return future.result()
     finally:
-        future.cancel()  # a no-op unless the wait itself was interrupted, by Ctrl-C for example
+        future.cancel()  # does nothing unless the wait itself was interrupted, by Ctrl-C for example
 
 
 def _loop() -> asyncio.AbstractEventLoop:
-    """Return the loop of this process; the first call starts it."""
+    """Return the background loop of this process; the first call starts it."""
     pid = os.getpid()
     if pid in _LOOPS:
         return _LOOPS[pid]
     new = asyncio.new_event_loop()
-    loop = _LOOPS.setdefault(pid, new)  # atomic: of threads that come first at once, all take the loop of one
+    loop = _LOOPS.setdefault(pid, new)  # atomic: threads that call this at once all get the same loop
     if loop is new:
         threading.Thread(target=loop.run_forever, name=f"music-background-{pid}", daemon=True).start()
     else:

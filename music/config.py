@@ -1,6 +1,7 @@
-"""What config models share: `Config`, their base, and `Flag`, which adjusts how the command line shows a field.
+"""`Config`, the base of config models, and `Flag`, which adjusts the command-line flag of a field.
 
-A config is written once. `music.cli.with_flags` derives a command's flags from it, and `--config FILE.toml` its keys.
+A config is declared once. `music.cli.with_flags` derives a command's flags and the keys of `--config FILE.toml` from
+it.
 """
 
 from dataclasses import dataclass
@@ -11,23 +12,23 @@ __all__ = ["Config", "Flag"]
 
 
 class Config(BaseModel):
-    """A frozen model with named fields only; the string under a field is its description, and its flag's help."""
+    """A frozen model with keyword fields; the string under a field is its description and the help of its flag."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Flag:
-    """How a field of a config is typed on the command line: `Annotated[int, Flag(panel="Steps")]`.
+    """The command-line flag of a config's field: `Annotated[int, Flag(panel="Steps")]`.
 
     Args:
-        name: The flag, where it is not the field's name with hyphens. A bool with a name has no `--no-` form.
-        panel: Heading of the help under which it stands. On a field that is itself a config: of all its flags.
-        metavar: What stands for its value in the help.
-        show_default: Words for the default, where a number would mislead.
-        is_argument: Whether it is typed without a flag.
-        is_hidden: Whether it is not a flag at all.
-        extends_file: Whether values of `--config` come before those of the command line, instead of giving way to them.
+        name: The flag; by default the field's name with hyphens. A bool with a name has no `--no-` form.
+        panel: Heading in the help. On a field that is itself a config, the heading of all its flags.
+        metavar: Placeholder of its value in the help.
+        show_default: Text shown for the default, where a number would mislead.
+        is_argument: Whether it is a positional argument.
+        is_hidden: Whether it has no flag.
+        extends_file: Whether values of the command line are appended to those of `--config` instead of replacing them.
     """
 
     name: str | None = None

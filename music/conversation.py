@@ -2,7 +2,7 @@
 
 A `Conversation` is an optional system message followed by user and assistant messages that alternate, beginning with
 the user. It may be empty, and it may end with either side. An assistant may call tools before it answers: its message
-with `tool_calls`, the results (role `tool`) and its next message belong to one turn. Nothing here knows of tokens.
+with `tool_calls`, the results (role `tool`) and its next message belong to one turn. Tokens play no role here.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ class StopReason(StrEnum):
     ERROR = "error"
 
 
-# One set of field names for all messages of text: a set for each would cost a twentieth of the memory.
+# One shared set of field names for all text messages saves a twentieth of the memory.
 _MESSAGE_FIELDS = {"role", "content"}
 _CONVERSATION_FIELDS = {"messages"}
 
@@ -34,11 +34,11 @@ _MAY_FOLLOW: dict[Role, tuple[Role, ...]] = {
     "assistant": ("user", "tool"),
     "tool": ("assistant", "tool"),
 }
-"""Which roles may follow a message; at the start, and behind a system message, it is the user."""
+"""Roles that may follow a message; the user comes first and after a system message."""
 
 
 def find_out_of_order(roles: Sequence[Role]) -> tuple[int, str] | None:
-    """Return the place of the first role that stands out of order, and what was expected there; None if none does."""
+    """Return the index of the first role out of order, and the roles expected there; None if all are in order."""
     allowed: tuple[Role, ...] = ("user",)
     start = int(bool(roles) and roles[0] == "system")
     for place, role in enumerate(roles[start:], start):
@@ -55,11 +55,12 @@ class Message(BaseModel):
 
     role: Role
     content: str
-    """Text; blank in a tool's result and beside `tool_calls` alone."""
+    """Text; it may be blank only in a tool's result and with `tool_calls`."""
     tool_calls: str = ""
-    """What an assistant calls: JSON text of a list, as chat templates take it; a list is taken too. Empty for none."""
+    """An assistant's tool calls: a list as JSON text, in the form of chat templates; a list is accepted too. Empty for
+    none."""
     tool_call_id: str = ""
-    """Which call a tool's result answers."""
+    """The call that a tool's result answers."""
     name: str = ""
     """Name of the tool, or of a speaker."""
 
@@ -76,7 +77,7 @@ class Message(BaseModel):
 
     @classmethod
     def trusted(cls, role: Role, content: str) -> "Message":
-        """Build a message of text; it shares its set of field names with all others.
+        """Build a text message; all of them share one set of field names.
 
         Raises:
             pydantic.ValidationError: The text is blank.
@@ -87,12 +88,12 @@ class Message(BaseModel):
 
     @property
     def is_of_tools(self) -> bool:
-        """Whether the message calls a tool or is a tool's result."""
+        """Whether the message calls a tool or is the result of one."""
         return self.role == "tool" or bool(self.tool_calls)
 
     @model_serializer
     def to_dict(self) -> dict[str, Any]:
-        """Return the message as a plain dict, as chat templates and JSON want it; fields of tools only if present."""
+        """Return the message as a dict for chat templates and JSON, with the fields of tools only if they are set."""
         plain: dict[str, Any] = {"role": self.role, "content": self.content}
         if self.tool_calls:
             plain["tool_calls"] = orjson.loads(self.tool_calls)
@@ -126,15 +127,15 @@ class Conversation(BaseModel):
 
     @classmethod
     def from_messages(cls, messages: Iterable[Mapping[str, Any] | Message]) -> "Conversation":
-        """Validate `{"role", "content"}` mappings, with fields of tools where there are any, into a conversation.
+        """Build a conversation from `{"role", "content"}` mappings, which may have the fields of tools.
 
         Raises:
-            pydantic.ValidationError: A message is blank, has another role, or stands out of order.
+            pydantic.ValidationError: A message is blank, has another role, or is out of order.
         """
         return cls.model_validate({"messages": tuple(messages)})
 
     def to_messages(self) -> list[dict[str, Any]]:
-        """Return the messages as plain dicts, as chat templates and JSON want them."""
+        """Return the messages as dicts for chat templates and JSON."""
         return [message.to_dict() for message in self.messages]
 
     @property
@@ -149,7 +150,7 @@ class Conversation(BaseModel):
 
     @property
     def has_tools(self) -> bool:
-        """Whether a message calls a tool or is a tool's result."""
+        """Whether a message calls a tool or is the result of one."""
         return any(message.is_of_tools for message in self.messages)
 
     @property

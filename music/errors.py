@@ -1,7 +1,7 @@
-"""The one error root of the project, and the error that every module may raise.
+"""The base class of all errors of the project, and the error for invalid input.
 
-A message states what was expected, what came, and how to fix it. Packages add their own children beside the code that
-raises them (`music.llm.chat` for endpoints, for example).
+A message says what was expected, what came, and how to fix it. Packages define their own subclasses beside the code
+that raises them, for example in `music.llm.chat`.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ __all__ = ["InvalidInputError", "MusicError"]
 
 
 class MusicError(Exception):
-    """Root of all errors that a user of the toolkit can fix; the command line shows it without a traceback.
+    """Base class of all errors that a user can fix; the command line shows them without a traceback.
 
     Example:
         >>> from music import MusicError
@@ -21,7 +21,7 @@ class MusicError(Exception):
         ...     print(str(error)[:35])
         no/such/file.jsonl: expected a file
 
-    Every child survives pickling, whatever the arguments of its `__init__`: worker processes send errors home.
+    Every subclass can be pickled, whatever the arguments of its `__init__`, so worker processes can return errors.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -37,4 +37,4 @@ def _restored(kind: type[MusicError], args: tuple[Any, ...], attributes: dict[st
 
 
 class InvalidInputError(MusicError, ValueError):
-    """A value, a file or a flag is not what is needed."""
+    """A value, a file or a flag is not valid."""

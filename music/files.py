@@ -1,4 +1,4 @@
-"""Files that are on disk whole or not at all, and that others may read as the umask allows."""
+"""Writing files completely or not at all, with the permissions of the umask."""
 
 import os
 from collections.abc import Iterator
@@ -12,27 +12,27 @@ __all__ = ["PARTIAL_FILES", "append_to_file", "remove_file", "replace_file", "re
 __all__ += ["require_output_folder", "require_unfinished", "set_ordinary_modes", "sync_folder", "whole_file"]
 
 PARTIAL_FILES = ".*.partial"
-"""Pattern of what `whole_file` leaves of a file if its process is killed."""
+"""Pattern of the partial files that `whole_file` leaves if its process is killed."""
 
 
 def require_output_folder(path: Path) -> None:
-    """Refuse a folder that could not be written at the end of a long run; nothing is made yet.
+    """Refuse a folder that cannot be written, before a long run; nothing is created.
 
     Raises:
-        InvalidInputError: It is a file, or lies in one, or may not be written to.
+        InvalidInputError: It is a file or inside one, or it is not writable.
     """
     nearest = next(each for each in (path, *path.absolute().parents) if each.exists())
     if not nearest.is_dir():
         raise InvalidInputError(f"--out {path}: expected a folder, or a name for a new one; {nearest} is a file")
     if not os.access(nearest, os.W_OK):
-        raise InvalidInputError(f"--out {path}: expected a folder that may be written to; {nearest} may not")
+        raise InvalidInputError(f"--out {path}: expected a writable folder; {nearest} is not writable")
 
 
 def require_output_file(path: Path) -> None:
-    """Refuse likewise a file that could not be written.
+    """Refuse a file that cannot be written, before a long run.
 
     Raises:
-        InvalidInputError: It is a folder, or its folder is none, or may not be written to.
+        InvalidInputError: It is a folder, or its folder is not one or is not writable.
     """
     if path.is_dir():
         raise InvalidInputError(f"--out {path}: expected a file, or a name for a new one; it is a folder")
@@ -40,34 +40,34 @@ def require_output_file(path: Path) -> None:
 
 
 def require_unfinished(out: Path, *marks: str, overwrite: bool) -> None:
-    """Refuse a folder that holds what a run leaves at its end, unless it may be replaced.
+    """Refuse a folder that contains a finished run, unless it may be replaced.
 
     Args:
-        out: The folder; it need not be there.
-        marks: Names within it, any of which a finished run leaves.
+        out: The folder; it need not exist.
+        marks: Names of files in it that a finished run leaves.
         overwrite: Whether it may be replaced.
 
     Raises:
-        InvalidInputError: One of them is there, or the folder cannot be written.
+        InvalidInputError: One of the files exists, or the folder cannot be written.
     """
     require_output_folder(out)
     found = [mark for mark in marks if (out / mark).exists()]
     if found and not overwrite:
         raise InvalidInputError(
             f"--out {out}: it holds a finished run or another model ({', '.join(found)}); choose another folder, or "
-            "replace it (--overwrite)"
+            "replace it with --overwrite"
         )
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Write a file that appears under its name when all of it is on disk, in place of any earlier one.
+    """Write a file that appears under its name, or replaces an earlier one, only when all of it is on disk.
 
     Args:
-        path: Its name; its folder is made if it is not there.
+        path: Its path; its folder is created if it does not exist.
 
     Yields:
-        What to write to. An error within the block leaves an earlier file unchanged.
+        The file to write to. An error in the block leaves an earlier file unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -75,7 +75,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         with partial.open("wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())  # a name may reach the disk before the content does
+            os.fsync(file.fileno())  # otherwise the name may reach the disk before the content
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -84,10 +84,10 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def replace_file(path: Path, content: Any) -> None:
-    """Write bytes, or text as UTF-8, to a file that appears whole or not at all.
+    """Write bytes, or text as UTF-8, to a file, completely or not at all.
 
     Raises:
-        MusicError: It could not be written; what was there before is unchanged.
+        MusicError: It could not be written; an earlier file is unchanged.
     """
     try:
         with whole_file(path) as file:
@@ -100,9 +100,9 @@ def append_to_file(path: Path, content: bytes, *, is_durable: bool = True) -> No
     """Append bytes to a file, all or none of them.
 
     Args:
-        path: The file, which is there.
-        content: What is appended.
-        is_durable: Whether the content is on disk when this returns.
+        path: The file, which must exist.
+        content: The bytes to append.
+        is_durable: Whether to wait until the content is on disk.
 
     Raises:
         MusicError: It could not be written; the file is unchanged.
@@ -120,13 +120,13 @@ def append_to_file(path: Path, content: bytes, *, is_durable: bool = True) -> No
 
 
 def remove_file(path: Path) -> None:
-    """Remove a file; it is gone from the disk when this returns."""
+    """Remove a file, and wait until the removal is on disk."""
     path.unlink()
     _sync(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the files in a folder, which others wrote, are on disk under their names."""
+    """Wait until the files in a folder, written by other code, are on disk under their names."""
     for path in sorted(folder.iterdir()):
         if path.is_file():
             _sync(path)
@@ -135,7 +135,7 @@ def sync_folder(folder: Path) -> None:
 
 def _sync(path: Path) -> None:
     if path.is_dir() and not hasattr(os, "O_DIRECTORY"):
-        return  # Windows opens no folders
+        return  # Windows cannot open folders
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
@@ -144,9 +144,9 @@ def _sync(path: Path) -> None:
 
 
 def set_ordinary_modes(folder: Path) -> None:
-    """Give the weights in a folder the mode of any new file there; safetensors writes them readable by nobody else."""
+    """Give the weights in a folder the mode of any new file there; safetensors lets only the owner read them."""
     probe = folder / f".mode.{os.getpid()}"
-    probe.touch()  # asks for the umask without setting it, which would race with other threads
+    probe.touch()  # reads the umask without setting it, which would race with other threads
     mode = probe.stat().st_mode & 0o777
     probe.unlink()
     for path in folder.glob("*.safetensors"):

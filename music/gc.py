@@ -1,8 +1,8 @@
 """Garbage collection while many calls are in flight.
 
-Hundreds of calls in flight are tens of thousands of live objects, and Python's collector goes through them again and
-again: with its default thresholds that takes a fifth of the client's CPU, and pauses of a twentieth of a second. Nearly
-all of them are freed by reference counts.
+Hundreds of calls in flight are tens of thousands of live objects, and nearly all of them are freed by reference counts.
+With its default thresholds, Python's collector scans them again and again, which takes a fifth of the client's CPU time
+in pauses of a twentieth of a second.
 """
 
 import gc
@@ -16,12 +16,12 @@ THRESHOLDS = (500_000, 20, 100)
 
 _LOCK = threading.Lock()
 _FOUND: list[tuple[int, int, int]] = []
-"""The thresholds that each open block found; the first are those from before all of them."""
+"""The thresholds at the start of each open block; the first ones are restored at the end."""
 
 
 @contextmanager
 def relaxed() -> Iterator[None]:
-    """Collect garbage seldom for as long as this block or any other lasts, in whichever thread; then as before."""
+    """Collect garbage less often until the last open block of any thread ends."""
     with _LOCK:
         _FOUND.append(gc.get_threshold())
         gc.set_threshold(*THRESHOLDS)

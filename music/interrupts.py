@@ -1,8 +1,8 @@
 """Ctrl-C in a command: the first one asks it to end, the second one ends it.
 
-What the first one does is the command's: most fall over it as by a `KeyboardInterrupt`, a simulation ends in order.
-After the second one the process has `GRACE_SECONDS` to close its files and leave, and is then gone, whatever hangs: a
-server, a thread, another library's shutdown. Only a process that `command_interrupts` was called in ends so.
+The command decides what the first one does: most raise `KeyboardInterrupt`, a simulation ends in order. After the
+second one, the process has `GRACE_SECONDS` to close its files. Then it exits, even if a server, a thread or another
+library's shutdown hangs. This applies only within `command_interrupts`.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ GRACE_SECONDS = 1.0
 
 
 class _Presses:
-    """How often this process was interrupted, and whether it is a command's."""
+    """The number of Ctrl-C presses in this process, and whether it runs a command."""
 
     is_command = False
     num = 0
@@ -32,12 +32,12 @@ _handlers: dict[tuple[asyncio.AbstractEventLoop, int], Callable[[], None]] = {}
 
 
 def is_command() -> bool:
-    """Whether the process is a command's, and so ends at the second Ctrl-C."""
+    """Whether the process runs a command, and so ends at the second Ctrl-C."""
     return _Presses.is_command
 
 
 def end_soon() -> None:
-    """End the process in a moment, if it has not ended by itself by then."""
+    """End the process after `GRACE_SECONDS` if it has not ended by then."""
     timer = threading.Timer(GRACE_SECONDS, os._exit, (INTERRUPTED,))
     timer.daemon = True
     timer.start()
@@ -45,7 +45,7 @@ def end_soon() -> None:
 
 @contextmanager
 def command_interrupts() -> Iterator[None]:
-    """Make this process a command's for as long as the block lasts; in its main thread."""
+    """Treat this process as a command's within the block; call it in the main thread."""
 
     def handle(_: int, __: FrameType | None) -> None:
         _press()
@@ -65,9 +65,9 @@ def command_interrupts() -> Iterator[None]:
 
 @contextmanager
 def on_signals(callback: Callable[[], None], *numbers: signal.Signals) -> Iterator[None]:
-    """Call back when a signal comes, for as long as the block lasts, on the running event loop.
+    """Call `callback` on the running event loop when a signal comes within the block.
 
-    Where the loop can take no signals (Windows, another thread than the main one), they do what they did before.
+    Where the loop cannot handle signals (on Windows, outside the main thread), their handlers stay unchanged.
     """
     loop = asyncio.get_running_loop()
 

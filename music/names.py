@@ -1,6 +1,6 @@
-"""Names that users type: what they may have meant, and whether a model's name is a folder or a hub id.
+"""Names that users type: suggestions for typos, and whether a model's name is a folder or a hub id.
 
-A slip in a path must not go to the network, where it would wait for half a minute to be told that nothing is there.
+A typo in a path must not cause a request to the hub, which may take half a minute to fail.
 """
 
 import logging
@@ -21,25 +21,25 @@ logger = logging.getLogger(__name__)
 
 HUB_SECONDS = 10.0
 _MODEL_FILES = ("config.json", "adapter_config.json")
-"""Either is in every model's folder: a PEFT adapter has no configuration of its own."""
+"""Every model's folder contains one of them: a PEFT adapter has no `config.json`."""
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
 def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """Return `; did you mean 'NEAREST'?`, or nothing where no known name is near."""
+    """Return `; did you mean 'NEAREST'?`, or an empty string if no known name is similar."""
     nearest = get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return f"; did you mean {nearest[0]!r}?" if nearest else ""
 
 
 def nearest_path(path: str | Path, is_wanted: Callable[[Path], bool] = Path.exists) -> str:
-    """Return `; did you mean 'PATH'?` for a path where nothing is; nothing where no path is near.
+    """Return `; did you mean 'PATH'?` for a path that does not exist; an empty string if no path is similar.
 
-    Names are compared, not whole paths, which are alike if their folders are. A slip may be in the last name, or in the
-    name of its folder.
+    Names are compared, not whole paths, which are similar if their folders are the same. The typo may be in the last
+    name or in the name of its folder.
 
     Args:
-        path: Where nothing is.
-        is_wanted: Which of the paths that there are could have been meant.
+        path: The path that does not exist.
+        is_wanted: Whether an existing path may be suggested.
     """
     path = Path(path).expanduser()
     beside = {each.name: each for each in _within(path.parent) if is_wanted(each)}
@@ -54,12 +54,12 @@ def nearest_path(path: str | Path, is_wanted: Callable[[Path], bool] = Path.exis
 
 
 def _stem(name: str) -> str:
-    """Return a name without its suffixes, by which files of one kind are all alike."""
+    """Return a name without its suffixes, which make names of files of one kind similar."""
     return name.lstrip(".").partition(".")[0]
 
 
 def _within(folder: Path) -> list[Path]:
-    """Return what a folder holds, if it is there and may be read."""
+    """Return the sorted content of a folder; empty if it cannot be read."""
     try:
         return sorted(folder.iterdir())
     except OSError:
@@ -67,14 +67,14 @@ def _within(folder: Path) -> list[Path]:
 
 
 def require_model(name: str, words: Iterable[str] = ()) -> None:
-    """Refuse at once what is neither a model's folder nor a hub id, and report that the hub is asked for an id.
+    """Refuse a name that is neither a model's folder nor a hub id; ask the hub for an id that is not cached.
 
     Args:
-        name: A folder, or a hub id `NAME` or `OWNER/NAME`. With a slash it is a path if its parent folder is there.
-        words: What else the user could have named in this place, as `oracle`; a near miss of one is no hub id.
+        name: A folder, or a hub id `NAME` or `OWNER/NAME`. With a slash it is a path if its parent folder exists.
+        words: Other names that are valid in this place, such as `oracle`; a typo in one is not a hub id.
 
     Raises:
-        InvalidInputError: There is no such folder, or it is a file, or the name can be no hub id.
+        InvalidInputError: There is no such folder, it is a file, or the name cannot be a hub id.
     """
     path = Path(name).expanduser()
     if any((path / file).is_file() for file in _MODEL_FILES):
@@ -96,19 +96,19 @@ def require_model(name: str, words: Iterable[str] = ()) -> None:
 
 
 def _is_cached(hub_id: str) -> bool:
-    """Whether the hub's cache on this machine holds a model."""
+    """Whether the hub's cache on this machine contains a model."""
     from huggingface_hub import try_to_load_from_cache
 
     return any(isinstance(try_to_load_from_cache(hub_id, file), str) for file in _MODEL_FILES)
 
 
 def _require_on_hub(hub_id: str, near: str) -> None:
-    """Ask the hub whether it has a model; its own client would ask for half a minute where there is no network."""
+    """Ask the hub whether it has a model; without a network, its own client would try for half a minute."""
     from huggingface_hub import constants, get_token
 
     if constants.HF_HUB_OFFLINE:
         raise InvalidInputError(f"{hub_id}: there is no such folder, nor is it cached, and HF_HUB_OFFLINE is set{near}")
-    logger.info("%s: there is no such folder, so the Hugging Face hub is asked for it", hub_id)
+    logger.info("%s: there is no such folder, looking for it on the Hugging Face hub", hub_id)
     try:
         _ask_hub(f"{constants.ENDPOINT}/{hub_id}/resolve/main", get_token())
     except HTTPError as error:
@@ -125,7 +125,7 @@ def _require_on_hub(hub_id: str, near: str) -> None:
 
 
 def _ask_hub(address: str, token: str | None) -> None:
-    """Ask for one of the files that are in every model's folder; what the last one is refused with is raised."""
+    """Ask for the files of a model's folder until one is found; the error of the last one is raised."""
     for file in _MODEL_FILES:
         request = Request(f"{address}/{file}", method="HEAD")
         if token:

@@ -1,7 +1,7 @@
-"""Preference pairs: what reward models learn from.
+"""Preference pairs, the training data of reward models.
 
-`PreferencePair` is any pair of a better and a worse conversation. `ContrastivePair` is a simulated one: both sides grow
-from the same seed messages, and every rejected turn carries the record of its contrast.
+`PreferencePair` is a pair of a better and a worse conversation. `ContrastivePair` is a simulated pair: both sides start
+with the same seed messages, and each rejected turn has a record of its contrast.
 """
 
 import json
@@ -17,7 +17,7 @@ __all__ = ["ContrastivePair", "PreferencePair", "TurnContrast", "Usage"]
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What calls to language models used."""
+    """Numbers of calls to language models and of their tokens."""
 
     num_calls: int = 0
     prompt_tokens: int = 0
@@ -25,11 +25,11 @@ class Usage:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of both kinds."""
+        """Prompt and completion tokens together."""
         return self.prompt_tokens + self.completion_tokens
 
     def __add__(self, other: "Usage") -> "Usage":
-        """Add up two usages."""
+        """Return the sum of two usages."""
         return Usage(
             self.num_calls + other.num_calls,
             self.prompt_tokens + other.prompt_tokens,
@@ -47,7 +47,7 @@ class TurnContrast(BaseModel):
     strategy: str
     """Name of the contrast, for example `instruction`."""
     modified_instruction: str
-    """The request that the rejected reply really answers."""
+    """The request that the rejected reply answers."""
     parameters: dict[str, str | int | float] = {}
     """Parameters of the contrast, by name; JSON in a row."""
 
@@ -58,7 +58,7 @@ class TurnContrast(BaseModel):
 
 
 class PreferencePair(BaseModel):
-    """Two conversations, of which the first is preferred; both end with the assistant.
+    """A preferred and a rejected conversation; both end with the assistant.
 
     Example:
         >>> from music import Conversation, PreferencePair
@@ -120,14 +120,14 @@ class ContrastivePair(PreferencePair):
     persona: str = ""
     """The user's persona, as JSON; empty for none."""
     retries: tuple[str, ...] = ()
-    """Replies that were unusable and asked for again, each as `role:reason`."""
+    """Unusable replies that were requested again, each as `role:reason`."""
     judgement: str = ""
-    """What a judge said with the chosen side first and then second, for example `first,second`; empty if not asked."""
+    """A judge's decisions with the chosen side first and then second, for example `first,second`; empty for none."""
 
     @field_validator("models", mode="before")
     @classmethod
     def _without_nulls(cls, value: Any) -> Any:
-        # A row of the output table has null for a role that its run did without.
+        # A row of the output table has null for a role that its run did not use.
         return {role: name for role, name in value.items() if name is not None} if isinstance(value, dict) else value
 
     def to_row(self) -> dict[str, Any]:

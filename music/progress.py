@@ -1,4 +1,4 @@
-"""`ProgressBar`: how library functions show progress, without a terminal of their own."""
+"""`ProgressBar`: the protocol by which library functions report progress."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -8,17 +8,17 @@ __all__ = ["ProgressBar", "no_progress"]
 
 
 class ProgressBar(Protocol):
-    """Shows how far a count is, for as long as its context lasts; `music.cli.counted` is one."""
+    """Shows the progress of a count within a context; `music.cli.counted` is one."""
 
     def __call__(
         self, label: str, total: int, /, *, is_bound: bool = False
     ) -> AbstractContextManager[Callable[[int], None]]:
-        """Return a context that yields what to call with how many more are done.
+        """Return a context that yields a function to call with the number of newly finished items.
 
         Args:
-            label: What is counted, in the plural.
-            total: How many there are.
-            is_bound: Whether there are that many at most.
+            label: Name of the items, in the plural.
+            total: Number of items.
+            is_bound: Whether `total` is an upper bound.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Loads and saves models without the bars and warnings of transformers."""
+"""`quiet_transformers`: loads and saves models without the progress bars and warnings of transformers."""
 
 import warnings
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ __all__ = ["quiet_transformers"]
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Keep transformers from drawing bars, and from warning of what is judged here, such as a missing score head.
+    """Turn off progress bars of transformers, and its warnings about what this toolkit checks, such as a score head.
 
-    What it and peft say of each other's deprecated names is left out, too: no user can do anything about it.
+    Warnings of transformers and peft about each other's deprecated names are off too: users cannot act on them.
     """
     from transformers.utils import logging as transformers_logging
 
-    logging_: Any = transformers_logging  # parts of it carry no annotations
+    logging_: Any = transformers_logging  # parts of it have no annotations
     verbosity, bars = logging_.get_verbosity(), logging_.is_progress_bar_enabled()
     logging_.set_verbosity_error()
     logging_.disable_progress_bar()

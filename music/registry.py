@@ -1,6 +1,6 @@
-"""What is built in, by kind and name.
+"""Built-in objects by kind and name.
 
-The libraries know the sandbox by these names alone. None of them imports it before it is asked for by name.
+The libraries refer to the sandbox only by these names, and import it only when one of them is used.
 """
 
 from pkgutil import resolve_name
@@ -9,9 +9,9 @@ from typing import Any, Literal
 __all__ = ["BUILT_IN", "ORACLE", "SANDBOX", "BuiltInKind", "load_built_in"]
 
 SANDBOX = "sandbox"
-"""The built-in world: its models, its seeds, its users and its two small checkpoints."""
+"""The built-in world: its models, seeds, users and two small checkpoints."""
 ORACLE = "oracle"
-"""The built-in world's grades."""
+"""The true grades of the built-in world."""
 
 BuiltInKind = Literal["seeds", "personas", "judge", "reward", "language_model", "reward_model"]
 
@@ -29,9 +29,9 @@ def load_built_in(kind: BuiltInKind, name: str) -> Any:
     """Import the built-in object of a kind and name.
 
     Args:
-        kind: `seeds` (from a number and a seed to pairs), `personas` (from a conversation and a seed to what a user
-            states), `judge` (from two conversations to a `Choice`), `reward` (a `RewardFunction`), `language_model` or
-            `reward_model` (a checkpoint's path).
+        kind: `seeds` (a function from a number and a seed to pairs), `personas` (from a conversation and a seed to a
+            user's statements), `judge` (from two conversations to a `Choice`), `reward` (a `RewardFunction`),
+            `language_model` or `reward_model` (a checkpoint's path).
         name: `SANDBOX` or `ORACLE`.
 
     Example:

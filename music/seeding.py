@@ -1,4 +1,4 @@
-"""Seeds that are derived from others."""
+"""`derive_seed`: random seeds that depend on other values."""
 
 import hashlib
 

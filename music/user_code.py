@@ -1,7 +1,7 @@
-"""Code of the user's own that a command loads: its place on the path, its digest, and the wording of its faults.
+"""The user's own code in commands: importing it, digests of it, and messages about its errors.
 
-Written `FILE.py` or `MODULE`; one thing in it as `FILE.py:NAME` or `MODULE:NAME`. A file may import its neighbours.
-What such code raises is reported by its own last frame: the frames of this toolkit say nothing to who wrote it.
+Users write `FILE.py` or `MODULE`, and `FILE.py:NAME` or `MODULE:NAME` for an object in it. A file may import modules
+beside it. An error in such code is reported with the last frame of the user's code, without the frames of this toolkit.
 """
 
 import hashlib
@@ -22,19 +22,19 @@ __all__ = ["UserCodeError", "describe_fault", "digest_code", "import_code", "loa
 
 _OURS = {"music", "music_agents", "music_envs", "music_trainers"}
 _LOADED: set[Path] = set()
-"""Files, and folders of files, whose frames are the user's."""
+"""Files and folders whose frames are the user's."""
 
 
 class UserCodeError(MusicError):
-    """Code of the user's own raised an error; says where."""
+    """The user's code raised an error; the message says where."""
 
 
 def import_code(spec: str) -> ModuleType:
-    """Import `FILE.py` or `MODULE`, once in a process.
+    """Import `FILE.py` or `MODULE`, once per process.
 
     Raises:
         InvalidInputError: There is no such file or module.
-        UserCodeError: It cannot be imported; says which line of it failed.
+        UserCodeError: It cannot be imported; the message says which line failed.
     """
     if not spec.endswith(".py"):
         return _import_module(spec)
@@ -45,7 +45,7 @@ def import_code(spec: str) -> ModuleType:
 
 
 def load_object(spec: str) -> object:
-    """Return what `FILE.py:NAME` or `MODULE:NAME` names.
+    """Return the object that `FILE.py:NAME` or `MODULE:NAME` names.
 
     Raises:
         InvalidInputError: It has another form, or there is no such file, module or name.
@@ -61,17 +61,17 @@ def load_object(spec: str) -> object:
 
 
 def digest_code(specs: Iterable[str]) -> dict[str, str]:
-    """Return a digest of the file behind each of `FILE.py` or `MODULE`, by module name."""
+    """Return a digest of the file of each `FILE.py` or `MODULE`, by module name."""
     modules = [import_code(spec) for spec in specs]
     files = {module.__name__: Path(module.__file__).read_bytes() for module in modules if module.__file__}
     return {name: f"digest {hashlib.blake2b(text, digest_size=8).hexdigest()}" for name, text in files.items()}
 
 
 def describe_fault(error: BaseException) -> str | None:
-    """Say in which line of the user's code an error was raised; None if it did not pass through any.
+    """Return the line of the user's code that raised an error; None if the error came from other code.
 
     Returns:
-        Two lines: file, line, function and error; and the source.
+        Two lines: file, line, function and error; then the source.
     """
     frames = [(frame, number) for frame, number in traceback.walk_tb(error.__traceback__) if _is_users(frame)]
     said = str(error) if isinstance(error, MusicError) else f"{type(error).__name__}: {error}".removesuffix(": ")
@@ -88,7 +88,7 @@ def describe_fault(error: BaseException) -> str | None:
 
 @contextmanager
 def user_faults() -> Iterator[None]:
-    """Turn what the user's code raises into a `UserCodeError`; let all else through. For a process's boundary.
+    """Convert errors of the user's code to `UserCodeError`; other errors pass. Use it at the boundary of a process.
 
     Raises:
         UserCodeError: The user's code raised an error.
@@ -105,7 +105,7 @@ def user_faults() -> Iterator[None]:
 
 @cache
 def _import_file(path: Path) -> ModuleType:
-    """Import a file, whose neighbours it may import."""
+    """Import a file, which may import modules beside it."""
     name = path.stem.replace(".", "_")
     while _is_taken(name, path):
         name += "_"
@@ -120,7 +120,7 @@ def _import_file(path: Path) -> ModuleType:
 
 
 def _is_taken(name: str, path: Path) -> bool:
-    """Whether another module than a file has a name, which must stay that module's."""
+    """Whether a module other than the file has this name."""
     if name in sys.modules:
         return True
     found = importlib.util.find_spec(name)
@@ -144,7 +144,7 @@ def _import_module(name: str) -> ModuleType:
 
 @contextmanager
 def _importing(shown: str, name: str) -> Iterator[None]:
-    """Report what fails while code is imported by its own line."""
+    """Convert an error of the imported code to a `UserCodeError` that names its line."""
     try:
         yield
     except Exception as error:
@@ -155,7 +155,7 @@ def _importing(shown: str, name: str) -> Iterator[None]:
 
 @contextmanager
 def _first_on_path(folder: str) -> Iterator[None]:
-    """Look for modules in a folder first for as long as the block lasts, and last from then on."""
+    """Look for modules in a folder first within the block, and last afterwards."""
     sys.path.insert(0, folder)
     try:
         yield
@@ -166,7 +166,7 @@ def _first_on_path(folder: str) -> Iterator[None]:
 
 
 def _is_users(frame: FrameType) -> bool:
-    """Whether a frame is of code that was loaded here, or of its neighbours."""
+    """Whether a frame is of code that was loaded here, or of modules beside it."""
     if frame.f_globals.get("__name__", "").partition(".")[0] in _OURS:
         return False
     path = Path(frame.f_code.co_filename).resolve()

@@ -1,4 +1,4 @@
-"""The version of what is installed; the toolkit's four packages are one distribution."""
+"""The installed version; the toolkit's four packages are one distribution."""
 
 from importlib.metadata import version
 

@@ -65,5 +65,5 @@ def test_an_output_that_could_not_be_written_is_refused_and_nothing_is_made(tmp_
     with pytest.raises(InvalidInputError, match="it is a folder"):
         require_output_file(tmp_path)
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # the superuser may write anywhere
-    with pytest.raises(InvalidInputError, match="may be written to"):
+    with pytest.raises(InvalidInputError, match="is not writable"):
         require_output_folder(tmp_path / "new")

@@ -98,7 +98,7 @@ def test_a_slip_in_a_rewards_name_never_goes_to_the_hub(runs, hub, name):
 def test_what_may_be_on_the_hub_is_asked_for_once_and_that_is_reported(runs, hub, caplog):
     caplog.set_level(logging.INFO)
     require_model("owner/model")
-    assert "the Hugging Face hub is asked for it" in caplog.text
+    assert "looking for it on the Hugging Face hub" in caplog.text
     with pytest.raises(InvalidInputError, match="no such model on the hub"):
         require_model("owner/other")
     missing = [f"/owner/other/resolve/main/{file}" for file in ("config.json", "adapter_config.json")]

@@ -15,8 +15,8 @@ from music.llm.cache import MemoizedModel
 from music.llm.chat import AS_THE_ENDPOINT_DOES, ChatModel, Sampling
 from music.llm.endpoints import load_model
 from music.llm.journal import Journal
-from music.llm.openai import ClientSettings
 from music.llm.options import parse_options
+from music.llm.settings import ClientSettings
 from music_agents.roles import Speaker
 from music_agents.roles.model_roles import AssistantRole, UserRole
 

@@ -2,8 +2,8 @@
 
 Keys are the flags without their dashes (`num-pairs = 200`), and the names of arguments (`seeds = "pairs.parquet"`).
 A flag that may be repeated takes a list, or a table of `KEY = VALUE` (`[options]` for `--option`, with a table for each
-role). What is given on the command line wins. The values enter as click's `default_map`, so they are converted and
-checked just as on the command line.
+role). The command line wins. The values become click's `default_map`, so they are converted and checked as on the
+command line.
 """
 
 import tomllib
@@ -25,7 +25,7 @@ _NOT_KEYS = {"config", "help", "version"}
 
 
 def apply_config(ctx: typer.Context, path: Path | None) -> None:
-    """Make a file's values the defaults of the command at hand; the callback of `--config`."""
+    """Make a file's values the defaults of the command; the callback of `--config`."""
     if path is not None:
         ctx.default_map = _read_config(path, ctx.command.params)
 
@@ -34,7 +34,7 @@ def _read_config(path: Path, params: list[Any]) -> dict[str, Any]:
     """Read a file's values by parameter name.
 
     Raises:
-        InvalidInputError: The file cannot be read, a key is no flag of the command, or a value has no flag's shape.
+        InvalidInputError: The file cannot be read, a key is not a flag of the command, or a value has the wrong shape.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -49,7 +49,7 @@ def _read_config(path: Path, params: list[Any]) -> dict[str, Any]:
 
 
 def _keys(param: Parameter) -> list[str]:
-    """Return the keys under which a file may set a parameter."""
+    """Return the keys that set a parameter."""
     flags = [flag for flag in param.opts if flag.startswith("--")] or [param.name or ""]
     if getattr(param, "multiple", False):
         flags.append(param.name or "")  # `[options]` reads better than `[option]`
@@ -57,7 +57,7 @@ def _keys(param: Parameter) -> list[str]:
 
 
 def _find(key: str, by_key: dict[str, Parameter], path: Path) -> Parameter:
-    """Return the parameter of a key, or raise naming the nearest one."""
+    """Return the parameter of a key, or raise an error with the nearest key."""
     if key in by_key:
         return by_key[key]
     nearest = get_close_matches(key, by_key, n=1, cutoff=0.0)
@@ -66,7 +66,7 @@ def _find(key: str, by_key: dict[str, Parameter], path: Path) -> Parameter:
 
 
 def _default(value: Any, param: Parameter, where: str) -> Any:
-    """Write a TOML value as the command line would have it, so that 2.5 for a whole number is refused, not cut."""
+    """Convert a TOML value to its command-line form, so that 2.5 for a whole number is refused, not truncated."""
     takes_many = param.nargs != 1 or bool(getattr(param, "multiple", False))
     if isinstance(value, dict) and takes_many:
         return [f"{key}={_inner(item, where)}" for key, item in value.items()]
@@ -80,7 +80,7 @@ def _default(value: Any, param: Parameter, where: str) -> Any:
 
 
 def _inner(value: Any, where: str) -> str:
-    """Write a value of a table: text as it is, all else as JSON."""
+    """Convert a value of a table: text is unchanged, other values become JSON."""
     if isinstance(value, str):
         return value
     try:
@@ -90,5 +90,5 @@ def _inner(value: Any, where: str) -> str:
 
 
 def _scalar(value: Any) -> Any:
-    """Return a bool as it is and anything else as text."""
+    """Return a bool unchanged and other values as text."""
     return value if isinstance(value, bool) else str(value)

@@ -1,4 +1,4 @@
-"""Flags and config models: `with_flags` derives a command's flags from models, `in_one_line` words errors by flag.
+"""Flags and config models: `with_flags` derives a command's flags from models, `in_one_line` formats errors by flag.
 
 A flag is written once, as a field of a config.
 
@@ -8,11 +8,11 @@ A parameter of a command that is annotated with a pydantic model becomes one fla
     def train(pairs: list[str], config: RewardTrainingConfig, as_json: AsJson = False) -> None: ...
 
 The field `num_epochs` is `--num-epochs`, with the field's type and default, and its docstring as help;
-`music.config.Flag` adjusts it. Models within models are flattened. The command gets the filled model back. What was not
-given is left to the model, so that its own defaults and validators decide.
+`music.config.Flag` adjusts it. Models within models are flattened. The command gets the filled model. Values that were
+not given are left to the model's defaults and validators.
 
-An error about a field is worded by the flag of the same name. Where a command fills several models, `Annotated[Model,
-"judge"]` puts a prefix before the flags of one, and the model's title is that prefix (`ConfigDict(title="judge")`).
+An error about a field names the flag of the same name. If a command fills several models, `Annotated[Model, "judge"]`
+puts a prefix before the flags of one, and the model's title is that prefix (`ConfigDict(title="judge")`).
 """
 
 import enum
@@ -37,12 +37,12 @@ __all__ = ["in_one_line", "with_flags"]
 _FIELD = re.compile(r"\b[a-z]+(?:_[a-z]+)+\b")
 """A field's name within a sentence: one with an underscore, which prose does not have."""
 _LONGEST = 80
-"""Characters of a refused value that are shown."""
+"""Longest part of a refused value that is shown, in characters."""
 _PLAIN = (str, int, float, bool, Path, enum.Enum)
 
 
 def with_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command whose parameters of config models are flags.
+    """Return a command in which config models become flags.
 
     `Annotated[JudgeSettings, "judge"]` puts a prefix before the names of its flags: `--judge-prompt`.
 
@@ -71,7 +71,7 @@ def with_flags(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _group(annotation: Any) -> tuple[type[BaseModel], str] | None:
-    """Return the model and the prefix of a parameter that stands for several flags."""
+    """Return the model and the prefix of a parameter that becomes several flags."""
     model, *extra = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         return None
@@ -94,7 +94,7 @@ def _shown_fields(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo, Flag
 
 
 def _parameters(model: type[BaseModel], prefix: str, panel: str | None = None) -> Iterator[inspect.Parameter]:
-    """Yield a parameter with typer's annotation for each field, those of models within it in their place."""
+    """Yield a parameter with typer's annotation for each field, including the fields of inner models."""
     for name, field, flag in _shown_fields(model):
         if group := _group(field.annotation):
             yield from _parameters(group[0], prefix, flag.panel or panel)
@@ -112,7 +112,7 @@ def _typer_info(field: FieldInfo, flag: Flag, prefix: str, panel: str | None) ->
     shown: dict[str, Any] = {"help": text, "metavar": flag.metavar, "show_default": flag.show_default}
     shown["rich_help_panel"] = flag.panel or panel
     if field.default is False:
-        shown["show_default"] = False  # what is not switched on is off
+        shown["show_default"] = False  # a switch is off by default
     if flag.is_argument:
         return typer.Argument(**shown)
     if flag.extends_file:
@@ -127,7 +127,7 @@ def _after_those_of_the_file(ctx: typer.Context, param: typer.CallbackParam, giv
 
 
 def _typed(annotation: Any) -> Any:
-    """Return the type as typer takes it: a list for a tuple, and text for what the model itself reads from text."""
+    """Return typer's type: a list for a tuple, and text for types that the model reads from text."""
     origin, args = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
         kinds = [_typed(each) for each in args if each is not type(None)]
@@ -139,7 +139,7 @@ def _typed(annotation: Any) -> Any:
 
 
 def _fields(model: type[BaseModel], prefix: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a model's fields that were given, those of models within it as theirs."""
+    """Return the given values of a model's fields, with those of inner models nested."""
     values: dict[str, Any] = {}
     for name, field, _ in _shown_fields(model):
         if group := _group(field.annotation):
@@ -151,17 +151,17 @@ def _fields(model: type[BaseModel], prefix: str, given: Mapping[str, Any]) -> di
 
 
 def in_one_line(error: Exception, params: Sequence[Any]) -> str | None:
-    """Word an error, or return None if it is not the user's to fix.
+    """Return an error's message in one line, or None if the user cannot fix it.
 
     Args:
-        error: What a command raised.
-        params: The parameters of the command, as click has them.
+        error: The error that a command raised.
+        params: click's parameters of the command.
     """
     if isinstance(error, ValidationError):
         flags = {param.name: _spelling(param) for param in params}
         return "; ".join(_fault(fault, error.title, flags) for fault in error.errors())
     if isinstance(error, OSError) and not isinstance(error, MusicError):
-        # Only an error about a named file; a broken pipe or socket is either handled elsewhere or a bug.
+        # Only errors about a named file: a broken pipe or socket is handled elsewhere, or is a bug.
         return f"{error.filename}: {error.strerror}" if error.filename is not None else None
     return str(error)
 
@@ -173,7 +173,7 @@ def _spelling(param: Any) -> str:
 
 
 def _fault(fault: ErrorDetails, title: str, flags: Mapping[str, str]) -> str:
-    """Word what pydantic found wrong with one value, or with several together."""
+    """Return the message of one validation error, about one value or several together."""
     fields = [str(part) for part in fault["loc"] if isinstance(part, str)]
     known = [flag for field in reversed(fields) if (flag := flags.get(f"{title}_{field}", flags.get(field, "")))]
     message = fault["msg"].removeprefix("Value error, ")
@@ -185,11 +185,11 @@ def _fault(fault: ErrorDetails, title: str, flags: Mapping[str, str]) -> str:
     if known:
         return f"{known[0]}: {message}"
     message = _FIELD.sub(lambda found: flags.get(f"{title}_{found[0]}", flags.get(found[0], found[0])), message)
-    # Our own validators write whole sentences; pydantic's words need to be told of what they speak.
+    # Our own validators write whole sentences; pydantic's messages need the name of the field.
     return message if fault["type"] == "value_error" else f"invalid {title}: {'.'.join(fields)}: {message}"
 
 
 def _shown(value: Any) -> str:
-    """Write a refused value as the user wrote it, cut where it is long."""
+    """Return a refused value as the user wrote it, truncated if it is long."""
     text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

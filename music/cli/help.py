@@ -1,6 +1,6 @@
-"""Help as plain text: one list of flags for each panel, in which no flag is cut off, however narrow the terminal.
+"""Help as plain text: one list of flags for each panel, with whole flags at any terminal width.
 
-rich's tables shorten long flags at 80 columns (`--keep-seeds-togeth…`), and no setting of theirs prevents it.
+rich's tables shorten long flags at 80 columns (`--keep-seeds-togeth…`), and no setting prevents it.
 """
 
 import ast
@@ -14,13 +14,13 @@ from typing import Any
 __all__ = ["first_paragraph", "read_docstring", "set_plain_help"]
 
 MAX_WIDTH = 100
-"""Columns, on terminals that have more."""
+"""Columns on wider terminals."""
 _FLAG = re.compile(r"--\w[\w-]*")
 _UNBREAKABLE = "\N{NON-BREAKING HYPHEN}"
 
 
 def set_plain_help(command: Any) -> None:
-    """Make a command print its help, and errors of usage, as plain text."""
+    """Make a command print its help and usage errors as plain text."""
     command.rich_markup_mode = None
     command.context_settings = {**command.context_settings, "max_content_width": MAX_WIDTH}
     command.format_options = partial(_format_lists, command)
@@ -48,7 +48,7 @@ def first_paragraph(command: Any) -> str:
 
 
 def read_docstring(entry_point: EntryPoint) -> str:
-    """Return the first paragraph of a function's docstring, from its source and without importing it; "" if not found.
+    """Return the first paragraph of a function's docstring from its source, without an import; "" if not found.
 
     `music --help` would otherwise import every command's module, most of a second of CPU time.
     """
@@ -69,5 +69,5 @@ def _in_one_line(text: str) -> str:
 
 
 def _keep_whole(flag: re.Match[str]) -> str:
-    """Keep a flag from being broken at its hyphens where lines are wrapped."""
+    """Keep line wrapping from breaking a flag at its hyphens."""
     return flag[0].replace("-", _UNBREAKABLE)

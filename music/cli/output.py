@@ -1,6 +1,6 @@
-"""What commands print: words and progress for people on stderr, results on stdout.
+"""Output of commands: messages and progress on stderr, results on stdout.
 
-`counted` shows a bar on a terminal, and a line every ten seconds elsewhere.
+`counted` shows a progress bar on a terminal, and a line every ten seconds elsewhere.
 """
 
 import sys
@@ -20,23 +20,23 @@ from rich.console import Console, RenderableType
 __all__ = ["AsJson", "console", "counted", "emit"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON on stdout.")]
-"""The `--json` flag; annotate a command's parameter with it and hand its value to `emit`."""
+"""The `--json` flag; annotate a command's parameter with it and pass the value to `emit`."""
 
 console = Console(stderr=True, emoji=False)
-"""Progress, notes and errors for people; stdout stays clean for results. `:x:` in a path is no emoji."""
+"""Progress, notes and errors; stdout is for results. `:x:` in a path is not an emoji."""
 
 
 PLAIN_SECONDS = 10.0
-"""Between lines of progress where there is no terminal."""
+"""Seconds between lines of progress without a terminal."""
 
 
 def emit(result: Mapping[str, Any], as_json: bool, text: RenderableType | None = None) -> None:
     """Print a command's result on stdout.
 
     Args:
-        result: The machine-readable result; may hold paths, models, dataclasses and numpy numbers.
+        result: The machine-readable result; may contain paths, models, dataclasses and numpy numbers.
         as_json: Whether to print `result` as one line of JSON.
-        text: What people see instead, a string or anything that rich renders; by default one `name: value` a line.
+        text: Shown without JSON, a string or a rich renderable; by default one `name: value` per line.
     """
     if as_json:
         options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
@@ -50,7 +50,7 @@ def emit(result: Mapping[str, Any], as_json: bool, text: RenderableType | None =
 
 
 def _plain(value: Any) -> Any:
-    """Turn what orjson does not know into what it does."""
+    """Convert a value that orjson cannot serialise."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, Path):
@@ -62,17 +62,17 @@ def _plain(value: Any) -> Any:
 def counted(
     label: str, total: int, *, is_bound: bool = False, console: Console = console, seconds: float = PLAIN_SECONDS
 ) -> Iterator[Callable[[int], None]]:
-    """Show progress for as long as the block lasts, and where there is no terminal once more at its end.
+    """Show progress during the block, and without a terminal once more at its end.
 
     Args:
-        label: What is counted, in the plural.
-        total: How many there are.
-        is_bound: Whether there are so many at the most.
-        console: Where to.
-        seconds: Between lines, where there is no terminal.
+        label: The counted things, in the plural.
+        total: Their number.
+        is_bound: Whether `total` is an upper bound.
+        console: The console for the progress.
+        seconds: Seconds between lines without a terminal.
 
     Yields:
-        What to call with how many more are done; any thread may.
+        A thread-safe function that advances the progress by a number.
     """
     if console.is_terminal:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -95,20 +95,20 @@ def counted(
         while not over.wait(seconds):
             show()
 
-    thread = Thread(target=keep_showing, daemon=True)  # also where nothing advances, as a server hangs
+    thread = Thread(target=keep_showing, daemon=True)  # shows lines even if a server hangs
     thread.start()
     try:
         yield advance
     finally:
         over.set()
         thread.join()
-    show(is_over=True)  # not of what ended with an error, which says so itself
+    show(is_over=True)  # not after an error, which has its own message
 
 
 def describe_progress(
     label: str, num: int, total: int, seconds: float, *, is_bound: bool = False, is_over: bool = False
 ) -> str:
-    """Say how far a count is after so many seconds, for example `replies: 120 of 2,400, 0:00:10, ETA 0:03:10`."""
+    """Return a line of progress after `seconds`, for example `replies: 120 of 2,400, 0:00:10, ETA 0:03:10`."""
     eta = "done" if is_over else f"ETA {_clock(seconds / num * (total - num))}" if num else "ETA unknown"
     most = "at most " if is_bound else ""
     return f"{label}: {num:,} of {most}{total:,}, {_clock(seconds)}, {eta}"

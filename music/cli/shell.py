@@ -1,4 +1,4 @@
-"""The `music` command itself: finds commands by entry point, loads them late, and words their errors."""
+"""The `music` command: finds commands by entry point, loads them lazily, and prints their errors."""
 
 import logging
 from collections import UserDict
@@ -26,27 +26,31 @@ __all__ = ["ENTRY_POINT_GROUP", "build_shell", "main"]
 
 ENTRY_POINT_GROUP = "music.commands"
 PARAMS = "music.params"
-"""Where the shell finds the parameters of the command that runs, in click's shared `meta`."""
+"""Key of the running command's parameters in click's shared `meta`."""
 
 Command = TyperCommand | TyperGroup
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line; ends in SystemExit with the command's exit code."""
+    """Run the command line.
+
+    Raises:
+        SystemExit: Always, with the command's exit code.
+    """
     _show_notes()
     with command_interrupts():
         build_shell(metadata.entry_points(group=ENTRY_POINT_GROUP)).main(args=args, prog_name="music")
 
 
 def _show_notes() -> None:
-    """Let the library's own notes reach the terminal: that the hub is asked for a model, for example."""
+    """Show the library's notes in the terminal, for example that a model is downloaded from the hub."""
     logging.getLogger("music").setLevel(logging.INFO)
     if logging.lastResort is not None:
-        logging.lastResort.setLevel(logging.INFO)  # of other libraries, warnings alone pass the root logger
+        logging.lastResort.setLevel(logging.INFO)  # the root logger passes only warnings of other libraries
 
 
 def build_shell(commands: Iterable[EntryPoint]) -> TyperGroup:
-    """Return the command group over these entry points, none of them loaded yet."""
+    """Return the command group of these entry points, without loading them."""
     app = typer.Typer(cls=_Shell, no_args_is_help=True, add_completion=False)
     app.callback()(_music)
     shell = get_group(app)
@@ -62,7 +66,7 @@ def _print_version(wanted: bool) -> None:
 
 
 def _begin(ctx: typer.Context, config: Path | None) -> None:
-    """Note which command runs, and apply its config file."""
+    """Store the running command's parameters, and apply its config file."""
     ctx.meta[PARAMS] = ctx.command.params
     apply_config(ctx, config)
 
@@ -86,11 +90,11 @@ def _music(version: Version = False) -> None:
 
 
 def _shared(config: Config = None, version: Version = False) -> None:
-    """Declare the flags that every command gets; never called."""
+    """Declare the flags of every command; never called."""
 
 
 class _Shell(TyperGroup):
-    """A group whose commands' errors are one line each."""
+    """A group that prints a command's errors in one line."""
 
     def invoke(self, ctx: Any) -> Any:
         """Parse and run a command."""
@@ -114,7 +118,7 @@ class _LazyCommands(UserDict[str, Any]):
 
 
 def _load(entry_point: EntryPoint) -> Command:
-    """Load a command; one that cannot be imported is stood in for, so that the others keep working."""
+    """Load a command, or return a replacement that reports why it cannot be loaded; other commands keep working."""
     try:
         target = entry_point.load()
     except Exception as error:  # noqa: BLE001 - a plug-in may fail in any way; the failure is shown, not lost
@@ -123,7 +127,7 @@ def _load(entry_point: EntryPoint) -> Command:
 
 
 def _as_command(target: Any, name: str) -> Command:
-    """Turn a typer app, or a function with typer's parameters, into a command with the shell's flags."""
+    """Convert a typer app, or a function with typer's parameters, to a command with the shell's flags."""
     if isinstance(target, typer.Typer):
         # Not get_command: that would drop the level of an app with a single subcommand.
         command: Any = get_group(target)
@@ -140,7 +144,7 @@ def _as_command(target: Any, name: str) -> Command:
 
 
 def _shared_options() -> list[Any]:
-    """Return the flags that every command gets; typer makes them, since how is a matter of its version."""
+    """Return the flags of every command, made by typer because their form depends on its version."""
     app = typer.Typer(add_completion=False)
     app.command()(_shared)
     options: list[Any] = get_command(app).params
@@ -150,14 +154,14 @@ def _shared_options() -> list[Any]:
 
 
 def _tree(command: Any) -> Iterator[Any]:
-    """Yield the command itself, and all commands below it."""
+    """Yield a command and all commands below it."""
     yield command
     for child in getattr(command, "commands", {}).values():
         yield from _tree(child)
 
 
 def _failed(entry_point: EntryPoint, error: Exception) -> Command:
-    """Return a command that says why the real one could not be loaded."""
+    """Return a command that reports why the real one cannot be loaded."""
     reason = f"cannot be loaded: {type(error).__name__}: {error}, from entry point {entry_point.value}"
 
     def fail() -> None:
@@ -171,7 +175,7 @@ def _failed(entry_point: EntryPoint, error: Exception) -> Command:
 
 @contextmanager
 def _plain_errors(ctx: Any) -> Iterator[None]:
-    """Print what a user can fix as one line and exit with code 1; let a bug keep its traceback."""
+    """Print errors that a user can fix in one line and exit with code 1; other errors keep their traceback."""
     try:
         yield
     except KeyboardInterrupt:

@@ -19,7 +19,7 @@ class BenchmarkReading(Config):
     """The split of a folder or hub data set to read; also SOURCE:SPLIT. By default the benchmark's own (`test` for
     pairs), or the only one."""
     format: str | None = None
-    """The format of all rows, as docs/your-own-data.md names it. By default it is detected for each row."""
+    """The format of all rows, by default detected for each row. See docs/your-own-data.md."""
     consecutive: Literal["refuse", "merge"] = "refuse"
     """If one speaker writes two consecutive messages: refuse the row, or merge the messages."""
     strict: bool = True

@@ -1,11 +1,11 @@
 """Judges: language models that compare or rate conversations, and how far they can be trusted.
 
-- `settings`: how a judge is named, how it is asked, and what it may cost.
-- `model`: asks, within a budget, so many at a time; replies are kept in a journal, failures are counted.
-- `pairwise`: two conversations in both orders. `pointwise`: one conversation on a scale.
-- `reliability`: position bias, agreement with itself, cyclic triples; `JudgeReport` sums a judge up.
+- `settings`: the settings of a judge and its name on the command line.
+- `model`: asks within a budget and a limit of concurrent requests, keeps replies in a journal, counts failures.
+- `pairwise`: compares two conversations in both orders. `pointwise`: rates one conversation on a scale.
+- `reliability`: position bias, self-consistency, cyclic triples; `JudgeReport` summarises a judge.
 
-What is asked is a template of `music.prompts`.
+The prompts are templates of `music.prompts`.
 """
 
 import lazy_loader

@@ -1,9 +1,9 @@
-"""`JudgeModel`: asks a language model for judgements. Every reply is kept, and nothing is paid for twice.
+"""`JudgeModel` asks a language model for judgements. It keeps every reply and pays for none twice.
 
-A `Judgement` is one answer, or why there is none; `ask_until_read` asks for one until a reply can be read.
+A `Judgement` is one answer, or the reason why there is none. `ask_until_read` asks until it can read a reply.
 
-Under it stand, from the outside in, the memory and the journal (`music.llm.cache`), the budget
-(`music.llm.spending`) and the endpoint.
+`open_judge_model` wraps the endpoint in a budget (`music.llm.spending`) and in a cache with a journal
+(`music.llm.cache`).
 """
 
 import asyncio
@@ -52,17 +52,17 @@ class Problem(StrEnum):
     """The reply does not end with a mark, or holds several."""
     EMPTY = "empty"
     CUT = "cut"
-    """At the endpoint's limit of tokens."""
+    """The reply ends at the endpoint's limit of tokens."""
     THOUGHT = "thought"
-    """The judge thought and gave no answer: it may need more tokens, or its thinking switched off."""
+    """The judge thought and gave no answer. Allow more tokens, or switch its thinking off."""
     TOOL_CALL = "tool_call"
     FILTERED = "filtered"
     REFUSED = "refused"
     """The endpoint refused the request: the conversations may be too long for the judge."""
     NO_REPLY = "no_reply"
-    """No usable reply came, after the client's tries."""
+    """No usable reply after the client's tries."""
     BUDGET = "budget"
-    """It was not asked for: the budget was spent."""
+    """The judge was not asked, because the budget was spent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +70,10 @@ class Judgement(Generic[T_co]):
     """One answer of a judge.
 
     Attributes:
-        value: What it says; None if there is a problem.
-        problem: Why it says nothing.
-        detail: The same, for people.
-        usage: Of the calls that it took, where somebody counts them.
+        value: The answer; None if there is a problem.
+        problem: Why there is no answer.
+        detail: The problem in words.
+        usage: Calls and tokens that it took, if they are counted.
     """
 
     value: T_co | None
@@ -98,8 +98,8 @@ async def ask_until_read(
     """Ask for one judgement, request after request, until a reply can be read.
 
     Args:
-        model: Whom to ask.
-        requests: One for each attempt, at least one; they differ in their seeds.
+        model: The model to ask.
+        requests: One for each attempt, at least one, with different seeds.
         read: Reads a complete reply; None if it cannot be read.
 
     Raises:
@@ -117,19 +117,19 @@ async def ask_until_read(
 
 
 class JudgeModel:
-    """Asks for judgements, so many at a time, and counts what becomes of them.
+    """Asks for judgements, a limited number at a time, and counts problems.
 
     Args:
-        model: Whom to ask; better not the model that wrote the replies.
-        settings: How.
-        ledger: What it costs.
-        journal: Where its replies are kept, for messages.
+        model: The model to ask. It should not be the model that wrote the replies.
+        settings: Prompt, samples, sampling and limits.
+        ledger: Records the cost.
+        journal: File of the replies, for error messages.
 
     Attributes:
-        settings: How it is asked.
-        ledger: What it costs.
-        num_judgements: How many were asked for, those of an earlier run that were replayed included.
-        problems: How many of them there are not, by why.
+        settings: Prompt, samples, sampling and limits.
+        ledger: Records the cost.
+        num_judgements: Judgements asked for, including those replayed from an earlier run.
+        problems: Number of missing judgements by reason.
     """
 
     def __init__(
@@ -161,17 +161,17 @@ class JudgeModel:
         sample: int = 0,
         top_logprobs: int | None = None,
     ) -> Judgement[T]:
-        """Ask for one judgement, again with another seed while the reply cannot be read.
+        """Ask for one judgement; ask again with another seed while the reply cannot be read.
 
         Args:
             messages: The prompt.
             read: Reads a complete reply; None if it cannot be read.
-            sample: Which of several judgements of the same prompt.
-            top_logprobs: As in a request.
+            sample: Index among several judgements of the same prompt.
+            top_logprobs: As in `ChatRequest`.
 
         Raises:
-            EndpointUnreachableError: There is no server, which is not the fault of one judgement.
-            JournalError: A reply could not be kept.
+            EndpointUnreachableError: There is no server. This ends all judgements, not one.
+            JournalError: A reply could not be written.
         """
         requests = (
             ChatRequest(
@@ -199,11 +199,11 @@ class JudgeModel:
         return judgement
 
     def require_whole(self) -> None:
-        """Refuse to sum up judgements that were cut short, or that there are none of.
+        """Raise unless the judgements can be summarised.
 
         Raises:
-            BudgetReachedError: The budget was spent before all were asked for.
-            MusicError: All that were asked for failed.
+            BudgetReachedError: The budget was spent before all judgements were asked for.
+            MusicError: All judgements failed.
         """
         if num_unasked := self.problems[Problem.BUDGET]:
             kept = f"; all replies so far are in {self._journal}" if self._journal else ""
@@ -219,15 +219,15 @@ class JudgeModel:
 async def open_judge_model(
     endpoint: str, settings: JudgeSettings | None = None, journal: Path | None = None
 ) -> AsyncIterator[JudgeModel]:
-    """Open a judge for as long as the block lasts.
+    """Open a judge for the duration of the block.
 
     Args:
-        endpoint: As `music.llm.load_model` reads it.
-        settings: How it is asked, and what it may cost.
-        journal: File in which every reply is kept before it is used, whatever the settings; None for none.
+        endpoint: An endpoint, as for `music.llm.load_model`.
+        settings: Prompt, samples, sampling and limits.
+        journal: File to which every reply is written before it is used; None for no file.
 
     Raises:
-        InvalidInputError: The endpoint cannot be opened, or the cost is bounded and a price is not known.
+        InvalidInputError: The endpoint cannot be opened, or the cost is bounded and a price is unknown.
         JournalError: The journal cannot be opened, or another process has it open.
     """
     settings = settings or JudgeSettings()

@@ -1,6 +1,6 @@
-"""Which of two conversations is better, asked in both orders.
+"""Comparing two conversations in both orders.
 
-`PairwiseJudge` asks a `JudgeModel`; `compare_in_both_orders` asks whatever its caller asks.
+`PairwiseJudge` asks a `JudgeModel`; `compare_in_both_orders` calls a function of its caller.
 """
 
 import asyncio
@@ -34,12 +34,12 @@ AskForChoices = Callable[[tuple[Message, ...], Order], Awaitable[tuple[Judgement
 
 @dataclass(frozen=True, slots=True)
 class PairJudgement:
-    """What a judge says of two conversations.
+    """A judge's comparison of two conversations.
 
     Attributes:
         forward: Judgements with the first conversation shown first, one for each sample.
-        backward: Those with the second shown first.
-        is_identical: The two are the same, which is a tie, and nobody was asked.
+        backward: Judgements with the second conversation shown first.
+        is_identical: The two are the same: a tie, without asking the judge.
     """
 
     forward: tuple[Judgement[Choice], ...] = ()
@@ -48,9 +48,9 @@ class PairJudgement:
 
     @property
     def score(self) -> float | None:
-        """How often the first wins, ties counted half, both orders weighing the same.
+        """How often the first wins; a tie counts half, and both orders weigh the same.
 
-        None if there is no judgement in one of the orders: the other alone would hold the judge's position bias.
+        None if one of the orders has no judgement: the other alone would contain the judge's position bias.
         """
         if self.is_identical:
             return 0.5
@@ -59,23 +59,23 @@ class PairJudgement:
 
     @property
     def usage(self) -> Usage:
-        """Of all calls in both orders."""
+        """Calls and tokens of both orders."""
         return sum((each.usage for each in (*self.forward, *self.backward)), Usage())
 
     @property
     def failure(self) -> Judgement[Choice] | None:
-        """The first judgement that there is not, if any."""
+        """The first missing judgement, if any."""
         return next((each for each in (*self.forward, *self.backward) if each.problem is not None), None)
 
 
 class PairwiseJudge:
-    """Compares conversations by a language model.
+    """Compares conversations with a language model.
 
     Args:
-        model: Whom to ask. Its settings name the prompt and the number of samples.
+        model: The model to ask. Its settings name the prompt and the number of samples.
 
     Raises:
-        InvalidInputError: The prompt is none of a comparison.
+        InvalidInputError: The prompt does not compare two conversations.
 
     Example:
         >>> import asyncio
@@ -101,7 +101,7 @@ class PairwiseJudge:
 
         Raises:
             EndpointUnreachableError: There is no server.
-            JournalError: A reply could not be kept.
+            JournalError: A reply could not be written.
         """
         if first == second:
             return PairJudgement(is_identical=True)
@@ -125,9 +125,9 @@ async def compare_in_both_orders(
 
     Args:
         first: A conversation.
-        second: Another.
+        second: Another conversation.
         ask: Asks for the judgements of a prompt.
-        template: Of the prompt; None for the default one.
+        template: The prompt's template; None for the default one.
         at_once: Whether both orders are asked at the same time; otherwise the second waits for the first.
     """
     prompts = render_judge(first, second, template), render_judge(second, first, template)
@@ -143,6 +143,6 @@ def read_choice(reply: ChatReply) -> Choice | None:
 
 
 def _points(judgements: Sequence[Judgement[Choice]]) -> float | None:
-    """Return the mean points of the conversation shown first, over the judgements that there are."""
+    """Return the mean points of the conversation shown first; None without a judgement."""
     points = [_POINTS[each.value] for each in judgements if each.value is not None]
     return sum(points) / len(points) if points else None

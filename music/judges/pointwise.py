@@ -1,4 +1,4 @@
-"""`PointwiseJudge`: how good one conversation is, on a scale, by the ratings' probabilities where known."""
+"""`PointwiseJudge` rates one conversation on a scale, using the ratings' probabilities if they are known."""
 
 import asyncio
 import math
@@ -12,7 +12,7 @@ from music.prompts import HIGHEST, LOWEST, load_template, parse_rating, render_r
 __all__ = ["PointwiseJudge", "Rated", "Rating", "expected_rating"]
 
 TOP_LOGPROBS = 20
-"""As many as OpenAI's and vLLM's servers give."""
+"""The most that OpenAI's and vLLM's servers return."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +20,8 @@ class Rating:
     """One rating.
 
     Attributes:
-        value: On the scale.
-        is_expected: It is the mean over the probabilities of the ratings, not the one that was written.
+        value: The rating, on the scale.
+        is_expected: Whether it is the mean over the ratings' probabilities rather than the written rating.
     """
 
     value: float
@@ -30,7 +30,7 @@ class Rating:
 
 @dataclass(frozen=True, slots=True)
 class Rated:
-    """What a judge says of one conversation.
+    """A judge's ratings of one conversation.
 
     Attributes:
         ratings: One for each sample.
@@ -40,24 +40,24 @@ class Rated:
 
     @property
     def score(self) -> float | None:
-        """The mean over the samples that there are; None if there are none."""
+        """The mean over the samples that have a rating; None if none has."""
         values = [each.value.value for each in self.ratings if each.value is not None]
         return sum(values) / len(values) if values else None
 
     @property
     def failure(self) -> Judgement[Rating] | None:
-        """The first rating that there is not, if any."""
+        """The first missing rating, if any."""
         return next((each for each in self.ratings if each.problem is not None), None)
 
 
 class PointwiseJudge:
-    """Rates conversations by a language model.
+    """Rates conversations with a language model.
 
     Args:
-        model: Whom to ask. Its settings name the prompt and the number of samples.
+        model: The model to ask. Its settings name the prompt and the number of samples.
 
     Raises:
-        InvalidInputError: The prompt is none of a rating.
+        InvalidInputError: The prompt does not rate a conversation.
     """
 
     def __init__(self, model: JudgeModel) -> None:
@@ -74,25 +74,23 @@ class PointwiseJudge:
 
         Raises:
             EndpointUnreachableError: There is no server.
-            JournalError: A reply could not be kept.
+            JournalError: A reply could not be written.
         """
-        samples = range(self.model.settings.num_samples)
-        return Rated(tuple(await asyncio.gather(*(self._ask(conversation, sample) for sample in samples))))
-
-    async def _ask(self, conversation: Conversation, sample: int) -> Judgement[Rating]:
         messages = render_rate(conversation, self._template)
-        return await self.model.ask(messages, _read, sample=sample, top_logprobs=TOP_LOGPROBS)
+        numbers = range(self.model.settings.num_samples)
+        samples = (self.model.ask(messages, _read, sample=number, top_logprobs=TOP_LOGPROBS) for number in numbers)
+        return Rated(tuple(await asyncio.gather(*samples)))
 
 
 def expected_rating(reply: ChatReply, rating: int) -> float | None:
-    """Return the mean rating by the probabilities of the tokens in the place of the rating that was written.
+    """Return the mean rating, weighted by the probabilities of the alternatives to the written rating's token.
 
     Args:
-        reply: Ends with a rating.
+        reply: A reply that ends with a rating.
         rating: That rating.
 
     Returns:
-        The sum of p_i * i over the ratings i among the alternatives there, by the sum of p_i; None if there are none.
+        sum(p_i * i) / sum(p_i) over the ratings i among the alternatives; None if no alternative is a rating.
     """
     place = next((each for each in reversed(reply.logprobs) if each.token.strip() == str(rating)), None)
     if place is None:

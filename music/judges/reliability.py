@@ -1,10 +1,10 @@
-"""How far a judge can be trusted: position bias, agreement with itself, preferences that go round in a circle.
+"""The reliability of a judge: position bias, self-consistency, cyclic preferences.
 
-`JudgeReport` is all that is to be said of a judge.
+`JudgeReport` summarises a judge.
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -21,16 +21,14 @@ __all__ = ["JudgeReport", "Matches", "cyclic_triples", "pairwise_figures", "poin
 
 TABLE = "judge"
 CYCLIC_BY_CHANCE = 0.25
-"""Of eight ways in which three matches can end, two go round in a circle."""
-
-_Values = Callable[[PairJudgement], Iterator[float]]
+"""Two of the eight possible results of three matches are cycles."""
 
 Matches = Mapping[tuple[int, int], PairJudgement]
-"""What a judge says of completions of one prompt, by the numbers of the two."""
+"""Comparisons of the completions of one prompt, by the indices of the two."""
 
 
 class JudgeReport(BaseModel):
-    """Who judged, by what, what came of it, how far it can be trusted, and what it cost."""
+    """A judge, its prompt and settings, its missing judgements, its reliability and its cost."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -41,17 +39,17 @@ class JudgeReport(BaseModel):
     num_samples: int
     temperature: float | None
     num_judgements: int
-    """Asked for; those of an earlier run that were replayed included."""
+    """Judgements asked for, including those replayed from an earlier run."""
     problems: dict[str, int]
-    """Judgements that there are not, by why; they count for neither side."""
+    """Missing judgements by reason; they count for neither side."""
     figures: tuple[Figure, ...]
     """Position bias and the like; see `pairwise_figures` and `pointwise_figures`."""
     spending: Spending
-    """Of all replies in the journal, those of earlier runs included."""
+    """The cost of all replies in the journal, earlier runs included."""
 
     @classmethod
     def of(cls, model: JudgeModel, figures: Sequence[Figure]) -> Self:
-        """Sum a judge up."""
+        """Summarise a judge."""
         template = load_template(model.settings.prompt)
         return cls(
             judge=model.name,
@@ -66,7 +64,7 @@ class JudgeReport(BaseModel):
         )
 
     def lines(self) -> Iterator[str]:
-        """Yield it in words, a line each."""
+        """Yield the report as lines of text."""
         missing = ", ".join(f"{problem} {num}" for problem, num in self.problems.items())
         yield f"judge {self.judge}, prompt {self.prompt}: {self.num_judgements} judgements, failed: {missing or 'none'}"
         for figure in self.figures:
@@ -80,42 +78,56 @@ class JudgeReport(BaseModel):
 
 
 def pairwise_figures(prompts: Sequence[str], matches: Sequence[Matches]) -> list[Figure]:
-    """Return what comparisons tell of the judge who made them.
+    """Return the reliability figures of a judge that compares.
 
     Args:
         prompts: The unit that each entry of `matches` belongs to, for resampling.
         matches: One entry for each item.
     """
-    pairs = [(unit, pair) for unit, item in zip(prompts, matches, strict=True) for pair in item.values()]
-
-    def figure(name: str, values: _Values, chance: float | None, note: str) -> Figure:
-        return _figure(name, [(unit, value) for unit, pair in pairs for value in values(pair)], chance, note)
-
-    triples = [(unit, x) for unit, item in zip(prompts, matches, strict=True) for x in cyclic_triples(item)]
+    items = [*zip(prompts, matches, strict=True)]
+    pairs = [(unit, pair) for unit, item in items for pair in item.values()]
+    choices = [(unit, each.value) for unit, pair in pairs for each in (*pair.forward, *pair.backward)]
+    first_wins = [(unit, float(it is Choice.FIRST)) for unit, it in choices if it in (Choice.FIRST, Choice.SECOND)]
+    ties = [(unit, float(choice is Choice.TIE)) for unit, choice in choices if choice is not None]
+    contradictions = [
+        (unit, float(one.value is other.value is not Choice.TIE))
+        for unit, pair in pairs
+        for one, other in zip(pair.forward, pair.backward, strict=True)
+        if one.value is not None and other.value is not None
+    ]
+    agreements = [
+        (unit, float(one is other))
+        for unit, pair in pairs
+        for samples in (pair.forward, pair.backward)
+        for one, other in itertools.combinations([each.value for each in samples if each.value is not None], 2)
+    ]
+    triples = [(unit, is_cyclic) for unit, item in items for is_cyclic in cyclic_triples(item)]
     return [
-        figure("first shown wins", _first_wins, 0.5, "of judgements with a winner; position bias, if not 0.5"),
-        figure("winner goes with the order", _contradictions, None, "of pairs asked in both orders"),
-        figure("ties", _ties, None, "of judgements"),
-        figure("two samples agree", _agreements, None, "self-consistency, on the same question"),
+        _figure("first shown wins", first_wins, 0.5, "of judgements with a winner; position bias, if not 0.5"),
+        _figure("winner goes with the order", contradictions, None, "of pairs asked in both orders"),
+        _figure("ties", ties, None, "of judgements"),
+        _figure("two samples agree", agreements, None, "self-consistency, on the same question"),
         _figure("cyclic triples", triples, CYCLIC_BY_CHANCE, "of three completions with a winner in each pair"),
     ]
 
 
 def pointwise_figures(prompts: Sequence[str], rated: Sequence[Sequence[Rated]]) -> list[Figure]:
-    """Return what ratings tell of the judge who made them.
+    """Return the reliability figures of a judge that rates.
 
     Args:
         prompts: The unit that each entry of `rated` belongs to, for resampling.
-        rated: One entry for each item, of all its completions.
+        rated: One entry for each item, with the ratings of all its completions.
     """
-    sound = [
+    by_completion = [
         (unit, [each.value for each in one.ratings if each.value is not None])
         for unit, item in zip(prompts, rated, strict=True)
         for one in item
     ]
-    means = [(unit, float(rating.is_expected)) for unit, ratings in sound for rating in ratings]
+    means = [(unit, float(rating.is_expected)) for unit, ratings in by_completion for rating in ratings]
     spread = [
-        (unit, float(np.std([each.value for each in ratings], ddof=1))) for unit, ratings in sound if len(ratings) > 1
+        (unit, float(np.std([each.value for each in ratings], ddof=1)))
+        for unit, ratings in by_completion
+        if len(ratings) > 1
     ]
     return [
         _figure("by probabilities", means, None, "of ratings: means over the probabilities of the scale"),
@@ -124,7 +136,7 @@ def pointwise_figures(prompts: Sequence[str], rated: Sequence[Sequence[Rated]]) 
 
 
 def cyclic_triples(matches: Matches) -> Iterator[float]:
-    """Yield for each three completions of which each pair has a winner, 1 if their preferences go round in a circle."""
+    """Yield 1 for a cycle and 0 otherwise, for each three completions in which every pair has a winner."""
     wins = {}
     for (first, second), judgement in matches.items():
         if judgement.score not in (None, 0.5):
@@ -135,31 +147,7 @@ def cyclic_triples(matches: Matches) -> Iterator[float]:
             yield float(wins[a, b] == wins[b, c] == wins[c, a])
 
 
-def _first_wins(judgement: PairJudgement) -> Iterator[float]:
-    for each in (*judgement.forward, *judgement.backward):
-        if each.value in (Choice.FIRST, Choice.SECOND):
-            yield float(each.value is Choice.FIRST)
-
-
-def _contradictions(judgement: PairJudgement) -> Iterator[float]:
-    for one, other in zip(judgement.forward, judgement.backward, strict=True):
-        if one.value is not None and other.value is not None:
-            yield float(one.value is other.value is not Choice.TIE)
-
-
-def _ties(judgement: PairJudgement) -> Iterator[float]:
-    for each in (*judgement.forward, *judgement.backward):
-        if each.value is not None:
-            yield float(each.value is Choice.TIE)
-
-
-def _agreements(judgement: PairJudgement) -> Iterator[float]:
-    for samples in (judgement.forward, judgement.backward):
-        for one, other in itertools.combinations([each.value for each in samples if each.value is not None], 2):
-            yield float(one is other)
-
-
 def _figure(name: str, rows: Sequence[tuple[str, float]], chance: float | None, note: str) -> Figure:
-    """Return the mean of values by unit; none of none."""
+    """Return the mean of values with their units; without rows it has no estimate."""
     estimate = mean([x for _, x in rows], clusters=[unit for unit, _ in rows]) if rows else None
     return Figure(name=name, table=TABLE, estimate=estimate, num_items=len(rows), chance=chance, note=note)

@@ -1,4 +1,4 @@
-"""How a judge is named, how and how often it is asked, and what it may cost."""
+"""`JudgeSettings`: a judge's prompt, samples, sampling and limits; `read_judge`: its name on the command line."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,8 +9,8 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from music.config import Config, Flag
 from music.errors import InvalidInputError
 from music.llm.chat import Sampling
-from music.llm.openai import ClientSettings
 from music.llm.options import RequestOptions, parse_options
+from music.llm.settings import ClientSettings
 from music.llm.spending.budget import PriceTable
 from music.prompts import load_template
 
@@ -18,12 +18,11 @@ __all__ = ["JudgeKind", "JudgeSettings", "judge_flag", "read_judge", "require_ju
 
 JudgeKind = Literal["rating", "comparing"]
 PANEL = "A judge"
-PRICE = "MODEL=PROMPT:COMPLETION[:CACHED]"
 _KINDS: dict[str, JudgeKind] = {"judge:": "rating", "judge-pairs:": "comparing"}
 
 
 class JudgeSettings(Config):
-    """How a judge is asked, how often, and what it may cost.
+    """A judge's prompt, samples, sampling and limits.
 
     Example:
         >>> JudgeSettings(prompt="constraints", num_samples=3).num_samples
@@ -33,31 +32,31 @@ class JudgeSettings(Config):
     model_config = ConfigDict(title="judge")
 
     prompt: Annotated[str, Flag(metavar="P", panel=PANEL)] = "overall"
-    """`overall`, another prompt of `music.prompts` by its name, or a jinja2 file."""
+    """`overall`, the name of another prompt of `music.prompts`, or a jinja2 file."""
     num_samples: Annotated[int, Flag(name="--samples", panel=PANEL)] = Field(default=1, ge=1)
-    """Judgements of each question; of a comparison, in each order."""
+    """Judgements of each question; for a comparison, in each order."""
     temperature: Annotated[float | None, Flag(panel=PANEL)] = Field(default=None, ge=0)
-    """Left to the endpoint by default."""
+    """Sampling temperature; by default the endpoint's."""
     max_cost: Annotated[float | None, Flag(panel=PANEL)] = Field(default=None, ge=0)
-    """USD at which no further question is asked, those of earlier runs over the same journal included."""
+    """Stop asking at this cost in USD, earlier runs with the same journal included."""
     max_total_tokens: Annotated[int | None, Flag(panel=PANEL)] = Field(default=None, ge=1)
-    """Likewise, prompt and completion tokens together."""
+    """Stop asking at this number of prompt and completion tokens, earlier runs included."""
     prices: Annotated[
         tuple[str, ...], Flag(name="--price", metavar="MODEL=PROMPT:COMPLETION[:CACHED]", panel=PANEL)
     ] = ()
     """USD per million tokens; may be repeated."""
     cache: Annotated[Path | None, Flag(metavar="FILE", panel=PANEL)] = None
-    """Replies that runs share: what one has paid for is free to the next."""
+    """File of replies that runs share: what one run paid for is free to the next."""
     options: Annotated[tuple[str, ...], Flag(name="--option", metavar="KEY=VALUE", panel=PANEL)] = ()
-    """Of a judge's requests, as --option of music simulate; may be repeated."""
+    """Option of the judge's requests, as --option of music simulate; may be repeated."""
     max_in_flight: Annotated[int, Flag(is_hidden=True)] = Field(default=64, ge=1)
-    """Bound on simultaneous requests."""
+    """Limit of concurrent requests."""
     client: Annotated[ClientSettings, Flag(is_hidden=True)] = ClientSettings()
-    """Of an endpoint over HTTP."""
+    """Settings of the HTTP client."""
 
     @property
     def request_options(self) -> RequestOptions:
-        """The options of its requests, the temperature among them.
+        """The options of the judge's requests, including the temperature.
 
         Raises:
             InvalidInputError: An option cannot be read, or the temperature is given twice.
@@ -67,7 +66,7 @@ class JudgeSettings(Config):
 
     @property
     def sampling(self) -> Sampling:
-        """How it samples."""
+        """The sampling parameters of the judge's requests."""
         return self.request_options.sampling
 
     @field_validator("prompt")
@@ -85,7 +84,7 @@ class JudgeSettings(Config):
     @model_validator(mode="after")
     def _samples_can_differ(self) -> Self:
         if self.num_samples > 1 and self.sampling.temperature == 0:
-            raise ValueError("expected a temperature above 0 with several samples, which 0 makes all the same")
+            raise ValueError("expected a temperature above 0 with several samples; at 0 they are all the same")
         return self
 
 
@@ -96,7 +95,7 @@ def judge_flag(field: str) -> str:
 
 
 def read_judge(name: str) -> tuple[JudgeKind, str] | None:
-    """Return the kind and the endpoint of `judge:ENDPOINT` or `judge-pairs:ENDPOINT`; None for what is no judge."""
+    """Return the kind and the endpoint of `judge:ENDPOINT` or `judge-pairs:ENDPOINT`; None for other names."""
     for prefix, kind in _KINDS.items():
         if name.startswith(prefix):
             return kind, name.removeprefix(prefix)
@@ -104,12 +103,12 @@ def read_judge(name: str) -> tuple[JudgeKind, str] | None:
 
 
 def require_judge(settings: JudgeSettings, names: Iterable[str | None], others: Iterable[str] = ()) -> None:
-    """Refuse flags of a judge where there is none.
+    """Refuse a judge's flags without a judge.
 
     Args:
-        settings: As the flags fill them.
-        names: Of whatever may be a judge.
-        others: Further flags that were given and are a judge's.
+        settings: The settings that the flags filled.
+        names: Names of models, of which one may be a judge.
+        others: Further flags that were given and need a judge.
 
     Raises:
         InvalidInputError: A flag was given, and there is no judge.

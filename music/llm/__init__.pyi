@@ -20,11 +20,12 @@ from .connection import Connection
 from .endpoints import load_model, register_model_scheme
 from .journal import ChangedSettingsError, Journal, JournaledModel, JournalError, JournalLockedError
 from .local import LocalChatModel
-from .openai import ClientSettings, OpenAIChatModel
+from .openai import OpenAIChatModel
 from .options import RequestOptions, parse_options
 from .pacing import Pacer, PacingSettings
 from .replicas import ReplicatedModel
 from .retry import RetryPolicy
+from .settings import ClientSettings
 
 __all__ = [
     "AS_THE_ENDPOINT_DOES",

@@ -1,8 +1,8 @@
-"""The same question is asked and paid for once: in one run by `MemoizedModel`, in all runs by `CachedModel`.
+"""Ask and pay for the same request once: within one run with `MemoizedModel`, across runs with `CachedModel`.
 
-`digest_request` defines what the same question is. `ReplyCache` is a SQLite file of replies by that digest, which
-several processes may share. A cache stands under the journal, which keeps its replies like any other, so that a run
-does not need the cache to resume.
+`digest_request` defines when two requests are the same. `ReplyCache` is a SQLite file of replies by that digest, which
+several processes may share. The journal wraps the cached model and stores its replies too, so a run resumes without
+the cache.
 """
 
 import asyncio
@@ -32,21 +32,21 @@ from music.llm.spending.ledger import Account
 __all__ = ["CachedModel", "MemoizedModel", "ReplyCache", "digest_request"]
 
 _APPLICATION_ID = 0x4D554301
-"""`MUC` and the version of what is kept, in the file's header."""
+"""`MUC` and the version of the schema, in the file's header."""
 _BUSY_SECONDS = 60.0
-"""How long to wait for other processes."""
+"""Seconds to wait for other processes."""
 _SCHEMA = f"BEGIN IMMEDIATE; {CREATE_REPLIES} PRAGMA application_id={_APPLICATION_ID}; COMMIT;"
 _INSERT = INSERT_REPLY.replace("INSERT", "INSERT OR IGNORE", 1)
-"""Another process may have asked the same meanwhile; the first reply stays."""
+"""Another process may have asked the same meanwhile; the first reply wins."""
 
 
 def digest_request(endpoint: str, request: ChatRequest, account: str = "") -> str:
-    """Return a digest of model, messages, seed and options; the address of the endpoint is not among them.
+    """Return a digest of model, messages, seed and options, without the endpoint's address.
 
     Args:
         endpoint: Name of the model, as `ChatModel.name`.
-        request: What is asked.
-        account: Whose requests are kept apart from those of others.
+        request: The request.
+        account: Requests of different accounts have different digests.
     """
     messages = [(message.role, message.content) for message in request.messages]
     settings = (request.seed, request.sampling, request.json_schema, request.top_logprobs)
@@ -55,12 +55,12 @@ def digest_request(endpoint: str, request: ChatRequest, account: str = "") -> st
 
 
 class ReplyCache:
-    """Replies by what was asked. Several processes may have the file open; use each object from one event loop.
+    """Replies by the digest of their request. Several processes may open the file; use each object on one event loop.
 
-    Entries are written without waiting for the disk: a machine that goes down may lose the latest.
+    Entries are written without waiting for the disk, so a crash of the machine may lose the latest.
 
     Args:
-        path: The file, made if there is none.
+        path: The file; it is created if it does not exist.
 
     Raises:
         InvalidInputError: It cannot be opened and written, or is not a cache of this version.
@@ -85,7 +85,7 @@ class ReplyCache:
         return None if row is None else replace(load_reply(row), is_reused=True)
 
     async def put(self, key: str, reply: ChatReply) -> None:
-        """Keep a reply.
+        """Store a reply under a key.
 
         Raises:
             JournalError: It could not be written.
@@ -93,11 +93,11 @@ class ReplyCache:
         await self._writer.put(reply_row(key, "", reply, None))
 
     def lock(self, key: str) -> asyncio.Lock:
-        """Return what those hold who ask for what is under a key, so that it is asked for once."""
+        """Return the lock to hold while the reply under a key is requested, so that it is requested once."""
         return self._locks.setdefault(key, asyncio.Lock())
 
     async def aclose(self) -> None:
-        """Write what is pending, and close the file."""
+        """Write pending replies and close the file."""
         try:
             await self._writer.drain()
         finally:
@@ -117,14 +117,14 @@ class ReplyCache:
 
 
 class CachedModel:
-    """A `ChatModel` that answers from a cache what is in it, and keeps there what is not.
+    """A `ChatModel` that answers from a cache where it can, and stores new replies there.
 
-    Requests that ask for a sample but have no seed pass through: two that are equal are to differ.
+    Requests that sample without a seed bypass the cache, since two equal ones should get different replies.
 
     Args:
-        model: Answers what is not in the cache.
-        cache: Where replies are.
-        account: Told of replies that come from the cache.
+        model: Answers requests that are not in the cache.
+        cache: Stores the replies.
+        account: Counts the replies that come from the cache.
         on_reuse: Called with each request that the cache answers.
     """
 
@@ -146,10 +146,10 @@ class CachedModel:
         return self._model.name
 
     async def complete(self, request: ChatRequest) -> ChatReply:
-        """Answer one request; equal ones that come at once wait for one answer.
+        """Answer one request; equal requests in flight share one answer.
 
         Raises:
-            EndpointError: As the model's.
+            EndpointError: The model raised it.
             JournalError: The cache cannot be read or written.
         """
         if request.seed is None and request.sampling.temperature != 0:
@@ -171,16 +171,16 @@ class CachedModel:
 
 
 class MemoizedModel:
-    """A `ChatModel` that gives the same reply again when it is asked the same again.
+    """A `ChatModel` that gives equal requests the same reply.
 
-    No answer is paid for twice, and a comparison is fair whether or not an endpoint heeds seeds. Failures are not kept.
-    The digest of a request holds what it asks and the model's name, so a journal may be resumed under other settings.
+    No answer is paid for twice, and comparisons are fair even if an endpoint ignores seeds. Failures are not stored.
+    The digest covers the request and the model's name, so a journal can be resumed under other settings.
 
     Args:
-        model: Answers what was not asked before.
-        journal: Keeps the replies beyond this process; without one, they last as long as this object.
-        account: What the replies are paid for; models with the same journal have different ones.
-        cost: Returns what a reply cost in USD, None if its price is not known.
+        model: Answers new requests.
+        journal: Stores the replies beyond this process; without one, they last as long as this object.
+        account: The account that pays for the replies; models that share a journal need different ones.
+        cost: Returns the cost of a reply in USD, None if its price is not known.
     """
 
     def __init__(
@@ -201,10 +201,10 @@ class MemoizedModel:
         return self._model.name
 
     async def complete(self, request: ChatRequest) -> ChatReply:
-        """Answer one request; equal ones that come at once wait for one answer.
+        """Answer one request; equal requests in flight share one answer.
 
         Raises:
-            EndpointError: As the model's.
+            EndpointError: The model raised it.
             JournalError: The reply came but could not be written.
         """
         key = digest_request(self.name, request, self._account)
@@ -219,13 +219,13 @@ class MemoizedModel:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    """Open or create the file, when other processes let it."""
+    """Open or create the file; wait while other processes lock it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
         raise InvalidInputError(f"cannot open the cache {path} ({error}): give another file") from error
-    # SQLite does not wait by itself where a file becomes a write-ahead one.
+    # SQLite's own timeout does not cover the switch to a write-ahead log.
     retrying = Retrying(
         retry=retry_if_exception(_is_busy),
         stop=stop_after_delay(_BUSY_SECONDS),
@@ -246,8 +246,8 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _prepare(path: Path, connection: sqlite3.Connection) -> None:
-    """Make the table in an empty file; refuse one that holds anything else."""
-    # In this order: another process that makes the table meanwhile sets the id in the same transaction.
+    """Create the table in an empty file; refuse a file that is not a cache."""
+    # In this order: another process that creates the table meanwhile sets the id in the same transaction.
     is_empty = connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is None
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     if not is_empty and application_id != _APPLICATION_ID:

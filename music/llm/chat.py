@@ -1,7 +1,7 @@
-"""The vocabulary of chat completion: request, reply, the `ChatModel` protocol and its errors.
+"""The types of chat completion: request, reply, the `ChatModel` protocol and its errors.
 
 Every implementation and every wrapper (HTTP client, in-process model, journal, sandbox) is a `ChatModel`; they are
-combined by composition. Expected ends of a reply are data (`ReplyOutcome`); what kept a reply from coming is an error.
+combined by composition. How a reply ended is data (`ReplyOutcome`). If no reply came, an error is raised.
 """
 
 from collections.abc import Mapping
@@ -47,17 +47,17 @@ class ReplyOutcome(StrEnum):
     TOOL_CALLS = "tool_calls"
     """The model called a tool instead of answering."""
     THOUGHT = "thought"
-    """The model thought, and said nothing after it."""
+    """Thinking, and no answer after it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How a model is asked to sample; what is None or empty is left to the endpoint.
+    """Sampling settings; the endpoint decides what is None or empty.
 
     Attributes:
         temperature: Sampling temperature; 0 is greedy.
-        top_p: Share of the probability that tokens are drawn from.
-        max_tokens: Bound on one reply's tokens.
+        top_p: Share of the probability mass that tokens are drawn from.
+        max_tokens: Most tokens of one reply.
         stop: Texts that end a reply.
         sends_seed: Whether the request's seed is sent.
         extra_body: Further fields of the request's body, by name, for servers that know them.
@@ -72,7 +72,7 @@ class Sampling:
 
 
 AS_THE_ENDPOINT_DOES = Sampling()
-"""Sampling that leaves everything to the endpoint."""
+"""Sampling with the endpoint's own settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,16 +81,16 @@ class ChatRequest:
 
     Attributes:
         messages: What the model sees, in order.
-        seed: Sent to the endpoint, for those that sample reproducibly.
-        sampling: How the model is asked to sample.
-        json_schema: JSON schema that the reply's text is to follow, where the endpoint can be held to one; None for
-            free text. Endpoints that cannot are asked without it, so a reply may be any text all the same.
-        top_logprobs: How many alternatives to each token of the reply to ask for, where the endpoint has them; None
-            for none.
-        key: Identity of the request within its run, under which the journal keeps the reply; empty for none.
-        route: Requests that share a route share a prefix, and go to the same replica: both sides of a pair, the
-            candidates of one history; empty for no preference.
-        payer: Admits each try, and pays for those that bring no reply; None for nobody. It is no part of what is asked.
+        seed: Seed for endpoints that sample reproducibly.
+        sampling: Sampling settings.
+        json_schema: JSON schema for the reply's text; None for free text. Endpoints that cannot enforce a schema are
+            asked without it, so the reply may still be any text.
+        top_logprobs: Number of alternatives to ask for at each token of the reply; None for none. Not every endpoint
+            has them.
+        key: Identity of the request within its run, under which the journal stores the reply; empty for none.
+        route: Requests that share a prefix have the same route and go to the same replica: both sides of a pair, the
+            candidates of one history. Empty for no preference.
+        payer: Admits each try, and pays for tries without a reply; None for nobody. Not part of what is asked.
     """
 
     messages: tuple[Message, ...]
@@ -105,11 +105,11 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprobs:
-    """One token of a reply, and what might have stood in its place.
+    """One token of a reply, and its alternatives.
 
     Attributes:
         token: Its text.
-        alternatives: The likeliest tokens there, itself among them as a rule, each with its log-probability.
+        alternatives: The likeliest tokens at its place, usually including itself, each with its log-probability.
     """
 
     token: str
@@ -124,14 +124,14 @@ class ChatReply:
         text: The message, without `thinking`; empty if `outcome` is EMPTY or THOUGHT.
         outcome: How the reply ended.
         model: Name of the model that answered.
-        prompt_tokens: As counted by the endpoint (0 if it does not say).
+        prompt_tokens: The endpoint's count; 0 if it reports none.
         completion_tokens: Likewise.
-        cached_tokens: Of the prompt's tokens, those that the endpoint read from its cache; likewise.
-        thinking: What the model thought before it spoke, which nobody in a conversation reads.
-        cleaned: What was taken out of the text or made harmless in it, by kind: `end_mark`, `role_header`,
+        cached_tokens: Prompt tokens that the endpoint read from its cache; likewise.
+        thinking: The model's thinking before its answer, which is not part of the conversation.
+        cleaned: Kinds of marks that were removed from the text or made harmless: `end_mark`, `role_header`,
             `control_token`.
         logprobs: Of each token; empty unless the request asked for them and the endpoint has them.
-        is_reused: It was paid for by an earlier run, and comes from a cache (`music.llm.cache`).
+        is_reused: Whether an earlier run paid for it and it comes from a cache (`music.llm.cache`).
     """
 
     text: str
@@ -148,11 +148,11 @@ class ChatReply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TryUsage:
-    """What one try used; the counts are as in `ChatReply`.
+    """The tokens that one try used; the counts are as in `ChatReply`.
 
     Attributes:
         model: Name of the model that was asked; empty if it does not matter.
-        is_estimate: The endpoint gave no counts, so these are a guess.
+        is_estimate: Whether the counts are an estimate because the endpoint reported none.
     """
 
     prompt_tokens: int = 0
@@ -166,15 +166,15 @@ class Payer(Protocol):
     """Pays for a request's tries."""
 
     def admit(self, request: ChatRequest) -> None:
-        """Let one more try be sent.
+        """Admit one more try.
 
         Raises:
-            MusicError: No more is to be sent.
+            MusicError: No more tries may be sent.
         """
         ...
 
     async def pay(self, request: ChatRequest, usage: TryUsage) -> None:
-        """Book a try that brought no reply and is paid for all the same; return once that is on record."""
+        """Record a paid try that brought no reply; return once it is stored."""
         ...
 
 
@@ -193,19 +193,19 @@ class ChatModel(Protocol):
 
     @property
     def name(self) -> str:
-        """How the endpoint was written by the user, for example `m@http://127.0.0.1:8000/v1`; holds no secret."""
+        """The endpoint as the user wrote it, for example `m@http://127.0.0.1:8000/v1`; it contains no secret."""
         ...
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         """Answer one request.
 
         Raises:
-            EndpointError: No usable reply came, after the bounded tries that the kind of failure allows.
+            EndpointError: No usable reply came in the tries that this kind of failure allows.
         """
         ...
 
     async def aclose(self) -> None:
-        """Release what the model holds; safe to call twice."""
+        """Release the model's resources; safe to call twice."""
         ...
 
 
@@ -218,8 +218,8 @@ class RequestRejectedError(EndpointError):
 
     Args:
         message: What was refused, and why.
-        status: The HTTP status, where there was one.
-        refused_field: The field of the request that the endpoint does not take, where it is that.
+        status: The HTTP status, if there was one.
+        refused_field: The field that the endpoint does not accept, if that was the reason.
     """
 
     def __init__(self, message: str, status: int | None = None, refused_field: str | None = None) -> None:
@@ -229,7 +229,7 @@ class RequestRejectedError(EndpointError):
 
 
 class StoppedWaitingError(EndpointError):
-    """The request was not sent: its caller stopped waiting for its turn."""
+    """The request was not sent because its caller stopped waiting."""
 
 
 class RateLimitedError(EndpointError):
@@ -253,4 +253,4 @@ class BodyTruncatedError(EndpointUnavailableError):
 
 
 class MalformedReplyError(EndpointError):
-    """The body is not the JSON that was to come, of a chat completion for example."""
+    """The body is not the expected JSON, for example that of a chat completion."""

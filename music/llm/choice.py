@@ -1,9 +1,9 @@
 """Reads one choice of a chat completion: its message and its finish reason. Nothing in it is trusted.
 
-A message's `content` is a text, null, or a list of parts; a refusal, a tool call and the model's thinking stand in
-parts or in fields of their own. OpenAI's finish reasons are `stop`, `length`, `content_filter`, `tool_calls` and
-`function_call`. Other servers have words of their own, and gateways pass them on in either case. Only words that are
-known to end a whole reply count as such: an unknown reason may end half a sentence.
+A message's `content` is a text, null, or a list of parts. Refusals, tool calls and thinking have parts or fields of
+their own. OpenAI's finish reasons are `stop`, `length`, `content_filter`, `tool_calls` and `function_call`. Other
+servers use other words, in upper or lower case. A reply counts as complete only if its reason is known to end a whole
+reply: an unknown reason may end half a sentence.
 """
 
 from collections.abc import Mapping
@@ -57,10 +57,10 @@ _TOOL_PARTS = ("tool_use", "tool_call", "function_call", "toolcall", "server_too
 
 
 def read_finish_reason(choice: Mapping[str, object]) -> str:
-    """Return why the model stopped, as the server has it; empty if it does not say.
+    """Return the server's finish reason; empty if there is none.
 
-    OpenRouter and LiteLLM put the provider's own word beside theirs. LiteLLM's is `stop` for some replies that broke
-    off, so the provider's is returned where it is known and worse.
+    OpenRouter and LiteLLM report the provider's own word besides theirs. LiteLLM says `stop` for some replies that
+    broke off, so the provider's word is returned if it is known and worse.
     """
     reason = choice.get("finish_reason")
     if isinstance(reason, dict):  # SGLang's own form: {"type": "length", "length": 16}
@@ -76,9 +76,9 @@ def read_finish_reason(choice: Mapping[str, object]) -> str:
 
 
 def outcome_of(reason: str) -> ReplyOutcome | None:
-    """Return how a reply ended, by its finish reason; None if it broke off or the reason is not known.
+    """Return how a reply with this finish reason ended; None if it broke off or the reason is unknown.
 
-    A server that gives no reason is taken to have finished, as some never give one.
+    A reply without a reason counts as complete, as some servers never give one.
     """
     if reason == "stop":
         return ReplyOutcome.COMPLETE
@@ -91,13 +91,13 @@ def outcome_of(reason: str) -> ReplyOutcome | None:
 
 @dataclass(slots=True)
 class RawMessage:
-    """What a message holds.
+    """The content of a message.
 
     Attributes:
-        text: What is said, its parts joined.
-        thinking: What the server hands over as thinking.
-        is_refusal: It refuses in a field or part of its own.
-        calls_tool: It calls a tool.
+        text: The text, its parts joined.
+        thinking: Thinking that the server reports separately.
+        is_refusal: Whether a field or part marks a refusal.
+        calls_tool: Whether it calls a tool.
     """
 
     text: str = ""
@@ -112,8 +112,9 @@ def read_message(message: Mapping[str, object]) -> RawMessage:
     Raises:
         MalformedReplyError: Its content is not text, such as an image.
     """
+    thoughts = (message.get(name) for name in _THINKING_FIELDS)
     read = RawMessage(
-        thinking=_thinking_in_a_field(message),
+        thinking=next((thought for thought in thoughts if isinstance(thought, str) and thought), ""),
         is_refusal=bool(message.get("refusal")),
         calls_tool=bool(message.get("tool_calls") or message.get("function_call")),
     )
@@ -126,14 +127,6 @@ def read_message(message: Mapping[str, object]) -> RawMessage:
     elif content is not None:
         raise _not_text(type(content).__name__)
     return read
-
-
-def _thinking_in_a_field(message: Mapping[str, object]) -> str:
-    """Return the thinking that a message has in a field of its own."""
-    for name in _THINKING_FIELDS:
-        if isinstance(value := message.get(name), str) and value:
-            return value
-    return ""
 
 
 def _add_part(read: RawMessage, part: object) -> None:
@@ -161,7 +154,7 @@ def _add_part(read: RawMessage, part: object) -> None:
 
 
 def _thinking_of(part: Mapping[str, object]) -> str:
-    """Return the text of a part that is thinking: under any of its names, itself perhaps a list of texts."""
+    """Return the text of a thinking part, which is a string or a list of texts under one of several names."""
     for name in ("thinking", "reasoning", "text", "summary"):
         value = part.get(name)
         if isinstance(value, str):
@@ -174,5 +167,5 @@ def _thinking_of(part: Mapping[str, object]) -> str:
 
 def _not_text(kind: str) -> MalformedReplyError:
     return MalformedReplyError(
-        f"expected a chat completion whose content is text, got content of the kind {kind[:_MAX_KIND_CHARS]!r}"
+        f"expected a chat completion whose content is text, got content of type {kind[:_MAX_KIND_CHARS]!r}"
     )

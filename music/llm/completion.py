@@ -1,9 +1,9 @@
 """Reads the body of a chat completion. Nothing in it is trusted.
 
-A body with the status 200 may still hold an error, or a reply that broke off; both are failed tries. The text of a
-`ChatReply` is bounded, since its body is (`ClientSettings.max_body_bytes`; a larger one is a `MalformedReplyError`).
-NUL and lone surrogates in it are replaced by U+FFFD, thinking and the marks of chat templates are taken out
-(`music.llm.reading`). `redact` takes the API key out of a text, should a server have echoed it.
+A body with the status 200 may still hold an error, or a reply that broke off; both are failed tries. Bodies larger than
+`ClientSettings.max_body_bytes` are refused, so the text of a `ChatReply` is bounded. NUL and lone surrogates in it are
+replaced by U+FFFD. Thinking and the marks of chat templates are removed (`music.llm.reading`). `redact` removes the API
+key from a text, in case a server echoed it.
 """
 
 import json
@@ -46,20 +46,22 @@ def read_completion(body: bytes, endpoint: str, model: str, redact: Redact) -> C
     """Read a chat completion.
 
     Args:
-        body: Of an answer with the status 200.
-        endpoint: Its name, for errors.
-        model: Names the model if the body does not.
-        redact: Takes the key out of a text.
+        body: The body of an answer with the status 200.
+        endpoint: The endpoint's name, for errors.
+        model: The model's name, if the body has none.
+        redact: Removes the key from a text.
 
     Raises:
-        FailedTryError: It is not a chat completion, or holds an error or half a reply: another try may succeed.
-        RequestRejectedError: It holds an error that another try would meet again.
+        FailedTryError: It is not a chat completion, or holds an error or half a reply. Another try may succeed.
+        RequestRejectedError: It holds an error that every try would get.
     """
     usage = None
     try:
         fields = _read_json(body, redact)
         usage = _read_usage(fields.get("usage"))
-        choice = _choice(fields)
+        choices = fields.get("choices")
+        first = choices[0] if isinstance(choices, list) and choices else None
+        choice = first if isinstance(first, dict) else {}
         if error := reported_error(fields, choice):
             said = f"{endpoint}: HTTP 200 with an error: {excerpt_of(error, redact)}"
             raise error_of_status(status_of(error), said, body, usage=usage)
@@ -72,7 +74,7 @@ def read_completion(body: bytes, endpoint: str, model: str, redact: Redact) -> C
 
 
 class _NotACompletionError(Exception):
-    """A body in another shape."""
+    """The body has another shape than a chat completion."""
 
 
 def _read_reply(
@@ -82,7 +84,7 @@ def _read_reply(
 
     Raises:
         EndpointUnavailableError: It broke off.
-        MalformedReplyError: It ended for no known reason, or is no text.
+        MalformedReplyError: Its finish reason is unknown, or it is not text.
     """
 
     def clean(text: str) -> str:
@@ -90,7 +92,7 @@ def _read_reply(
 
     end = _end(choice, redact)
     message = read_message(_message(choice, end))
-    # The key goes first: whatever is taken out of the text, or a space set into it, would hide it.
+    # Redact first: text that is removed or inserted later could split the key and hide it from `redact`.
     thinking = clean(message.thinking) if message.thinking else ""
     reading = read_text(clean(message.text), _outcome(end, message), thinking)
     logprobs = read_logprobs(choice, clean)
@@ -111,11 +113,11 @@ def _read_reply(
 
 
 def _end(choice: Mapping[str, Any], redact: Redact) -> ReplyOutcome:
-    """Return how a reply ended by its finish reason.
+    """Return how a reply ended, by its finish reason.
 
     Raises:
         EndpointUnavailableError: It broke off.
-        MalformedReplyError: The reason is not known.
+        MalformedReplyError: The reason is unknown.
     """
     reason = read_finish_reason(choice)
     end = outcome_of(reason)
@@ -128,7 +130,7 @@ def _end(choice: Mapping[str, Any], redact: Redact) -> ReplyOutcome:
 
 
 def _message(choice: Mapping[str, Any], end: ReplyOutcome) -> Mapping[str, Any]:
-    """Return the message of a choice; Gemini's endpoint sends none with what it filters."""
+    """Return the message of a choice; Gemini's endpoint sends none with a filtered reply."""
     message = choice.get("message")
     if message is None and end is not ReplyOutcome.COMPLETE:
         return {}
@@ -138,7 +140,7 @@ def _message(choice: Mapping[str, Any], end: ReplyOutcome) -> Mapping[str, Any]:
 
 
 def _outcome(end: ReplyOutcome, message: RawMessage) -> ReplyOutcome:
-    """Return how a reply ended, once it is known what is in it."""
+    """Return how a reply ended, by its finish reason and its content."""
     if end is not ReplyOutcome.COMPLETE:
         return end
     if message.calls_tool:
@@ -146,15 +148,8 @@ def _outcome(end: ReplyOutcome, message: RawMessage) -> ReplyOutcome:
     return ReplyOutcome.CONTENT_FILTER if message.is_refusal else end
 
 
-def _choice(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the first choice; an empty one if there is none."""
-    choices = fields.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices else None
-    return first if isinstance(first, dict) else {}
-
-
 def _read_json(body: bytes, redact: Redact) -> Mapping[str, Any]:
-    """Return the object that a body is.
+    """Parse a body into its JSON object.
 
     Raises:
         MalformedReplyError: It is not JSON.
@@ -163,7 +158,7 @@ def _read_json(body: bytes, redact: Redact) -> Mapping[str, Any]:
         fields = orjson.loads(body)
     except ValueError:
         try:
-            fields = json.loads(body)  # takes the lone surrogates that some servers cut emoji into; orjson does not
+            fields = json.loads(body)  # unlike orjson, accepts the lone surrogates that some servers cut emoji into
         except (ValueError, RecursionError) as error:
             begins = printable(body.decode("utf-8", "replace"), redact)[:_MAX_BEGINNING_CHARS]
             shown = f"; it begins {begins!r}" if begins else ""
@@ -174,7 +169,7 @@ def _read_json(body: bytes, redact: Redact) -> Mapping[str, Any]:
 
 
 def _clean(text: str) -> str:
-    """Replace what cannot be encoded as UTF-8, and NUL."""
+    """Replace NUL and characters that UTF-8 cannot encode."""
     if text.isascii() and "\0" not in text:
         return text
     text = text.replace("\0", "\ufffd")
@@ -186,7 +181,7 @@ def _clean(text: str) -> str:
 
 
 def _read_usage(usage: object) -> TryUsage | None:
-    """Return what a try used; None if the server does not say."""
+    """Return the tokens that a try used; None if the server reports none."""
     if not isinstance(usage, dict):
         return None
     prompt, completion = _num_tokens(usage, "prompt_tokens"), _num_tokens(usage, "completion_tokens")
@@ -202,6 +197,6 @@ def _read_usage(usage: object) -> TryUsage | None:
 
 
 def _num_tokens(usage: object, name: str) -> int:
-    """Return a count that is one, else 0."""
+    """Return a valid count, else 0."""
     count = usage.get(name) if isinstance(usage, dict) else None
     return count if type(count) is int and 0 <= count < _MAX_TOKENS else 0

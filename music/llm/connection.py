@@ -1,8 +1,8 @@
-"""What requests to an endpoint carry beside their body: an API key, headers, a query string. None of it is shown.
+"""API keys, headers and query strings of requests to an endpoint. None of them is ever shown.
 
-For an endpoint on host `api.example.com` the first of these variables that is set holds the key:
-1. `MUSIC_API_KEY_API_EXAMPLE_COM`, the key named for that host (upper case, other signs as underscores);
-2. `MUSIC_API_KEY`, for any host, but over plain http to this machine only;
+For an endpoint on host `api.example.com`, the key is in the first of these variables that is set:
+1. `MUSIC_API_KEY_API_EXAMPLE_COM`, for that host alone (upper case, other characters as underscores);
+2. `MUSIC_API_KEY`, for any host over https, and over plain http for this machine only;
 3. `OPENAI_API_KEY`, for https://api.openai.com only.
 
 Values of headers and of the query may be secrets too; `env:NAME` takes one from the environment.
@@ -31,7 +31,7 @@ def find_api_key(url: URL) -> SecretStr:
     """Return the key for an endpoint from the environment; an empty one if none is set.
 
     Raises:
-        InvalidInputError: The key holds characters that no HTTP header can carry.
+        InvalidInputError: The key contains characters that no HTTP header can carry.
     """
     names = [key_variable(url)]
     if url.scheme == "https" or is_loopback(url):
@@ -47,7 +47,7 @@ def find_api_key(url: URL) -> SecretStr:
 
 
 def redact(text: str, secrets: Iterable[str], min_chars: int = _MIN_SECRET_CHARS) -> str:
-    """Return a text without any of these secrets that is long enough not to occur by chance."""
+    """Replace these secrets in a text, except those so short that they may occur by chance."""
     for secret in secrets:
         if len(secret) >= min_chars:
             text = text.replace(secret, _REDACTED)
@@ -66,7 +66,7 @@ def is_loopback(url: URL) -> bool:
 
 
 def read_base_url(base_url: str, path: str) -> URL:
-    """Validate a base URL that a path goes under; what might be a secret in it is not repeated in the error."""
+    """Validate a base URL to which a path is added; errors do not repeat parts that may be secret."""
     try:
         url = URL(base_url)
         is_http = url.scheme in ("http", "https") and bool(url.host)
@@ -90,14 +90,14 @@ def read_base_url(base_url: str, path: str) -> URL:
 
 
 class Connection(BaseModel):
-    """What requests to an endpoint carry beside their body."""
+    """What requests to an endpoint carry besides their body."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
     max_tokens_field: str | None = Field(default=None, min_length=1)
-    """Field that bounds a reply's tokens; None for `max_tokens`, or `max_completion_tokens` where that is refused."""
+    """Field that limits a reply's tokens; None for `max_tokens`, or `max_completion_tokens` where that is refused."""
     headers: Mapping[str, SecretStr] = {}
-    """Further headers by name; a value of `env:NAME` is taken from that environment variable."""
+    """Further headers by name; `env:NAME` as a value reads that environment variable."""
     query: Mapping[str, SecretStr] = {}
     """The URL's query string, likewise."""
 
@@ -114,7 +114,7 @@ class Connection(BaseModel):
         """Return the headers as they are sent.
 
         Raises:
-            InvalidInputError: An environment variable is not set, or holds what no header can carry.
+            InvalidInputError: An environment variable is not set, or its value cannot be sent in a header.
         """
         return {name: _resolve(f"headers.{name}", value) for name, value in self.headers.items()}
 
@@ -123,14 +123,14 @@ class Connection(BaseModel):
         return {name: _resolve(f"query.{name}", value) for name, value in self.query.items()}
 
     def secrets(self) -> Iterator[str]:
-        """Yield the values that are secrets by their name or as they come from the environment."""
+        """Yield the values that have the name of a secret or come from the environment."""
         for group, values in ((self.headers, self.header_values()), (self.query, self.query_values())):
             for name, value in values.items():
                 if _is_from_environment(group[name]) or _NAMES_SECRET.search(name):
                     yield value.removeprefix("Bearer ")
 
     def values(self) -> Iterator[str]:
-        """Yield all values, none of which errors may show."""
+        """Yield all values; errors may show none of them."""
         yield from self.header_values().values()
         yield from self.query_values().values()
 

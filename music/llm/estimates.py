@@ -1,4 +1,4 @@
-"""`UsageEstimate`: what a request is likely to use, where the endpoint does not say or has not said yet."""
+"""`UsageEstimate`: how many tokens a request is likely to use, where the endpoint has reported no counts."""
 
 import asyncio
 
@@ -15,22 +15,22 @@ from music.llm.retry import FailedTryError
 __all__ = ["UsageEstimate", "num_chars"]
 
 _TOKENS_PER_CHAR = 0.25
-"""Before the first reply; about right for English."""
+"""Assumed before the first reply; about right for English."""
 _COMPLETION_TOKENS = 256
-"""Of a reply that nothing bounds, before the first reply."""
+"""Assumed length of a reply without a limit, before the first reply."""
 _MEMORY = 16
-"""Replies over which running means are taken."""
+"""Number of replies that running means cover."""
 
 
 class UsageEstimate:
-    """Learns from an endpoint's replies how many tokens a character takes, and how many a reply."""
+    """Learns the tokens per character and per reply from an endpoint's replies."""
 
     def __init__(self) -> None:
         self._tokens_per_char = _TOKENS_PER_CHAR
         self._completion_tokens: float | None = None
 
     def learn(self, num_chars: int, reply: ChatReply) -> None:
-        """Take a reply with its counts, and the characters of its request; one without counts teaches nothing."""
+        """Update the means from a reply's counts and the number of characters of its request."""
         if reply.prompt_tokens and num_chars:
             self._tokens_per_char += (reply.prompt_tokens / num_chars - self._tokens_per_char) / _MEMORY
         if reply.completion_tokens:
@@ -39,12 +39,11 @@ class UsageEstimate:
             self._completion_tokens = mean
 
     def guess(self, request: ChatRequest, *, at_most: bool = False) -> TryUsage:
-        """Estimate what a request uses.
+        """Estimate the tokens that a request uses.
 
         Args:
-            request: What is asked.
-            at_most: Whether the reply may have grown as long as the request lets it, as before a time-out; otherwise
-                it is as long as replies of this endpoint are.
+            request: The request.
+            at_most: Assume a reply as long as the request allows, as before a time-out, and not one of mean length.
         """
         bound, mean = request.sampling.max_tokens, self._completion_tokens
         first, second = (bound, mean) if at_most else (mean, bound)
@@ -55,10 +54,10 @@ class UsageEstimate:
         )
 
     def of_failed_try(self, request: ChatRequest, end: EndpointError | asyncio.CancelledError) -> TryUsage | None:
-        """Return what a try without a reply used: by the endpoint's counts, else by an estimate; None for nothing.
+        """Return the usage of a try without a reply, from the endpoint's counts or estimated; None if it is free.
 
-        A try that was refused, or that never reached the endpoint, is not paid for. One whose reply broke off, cannot
-        be read or was not waited for is.
+        A try that was refused, or that never reached the endpoint, is free. A try is paid for if its reply broke off,
+        cannot be read, or came too late.
         """
         if not isinstance(end, FailedTryError):
             is_paid, cause = isinstance(end, MalformedReplyError | asyncio.CancelledError), end
@@ -71,5 +70,5 @@ class UsageEstimate:
 
 
 def num_chars(request: ChatRequest) -> int:
-    """Return how long the messages of a request are."""
+    """Return the number of characters of a request's messages."""
     return sum([len(message.content) for message in request.messages])  # a generator takes twice the time

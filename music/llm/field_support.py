@@ -1,14 +1,14 @@
-"""`FieldSupport`: which fields of a request an endpoint takes, and how a body is written for it.
+"""`FieldSupport`: which fields of a request an endpoint accepts, and the body written for it.
 
-Some fields can be left out (a seed, log-probabilities) or written otherwise (the bound on a reply's tokens, a JSON
-schema). When a server refuses one of them, it is asked without it, and no longer asked for it once such a request was
-answered. Nothing else that the user asked for is dropped.
+Some fields can be left out (a seed, log-probabilities) or written differently (the limit of a reply's tokens, a JSON
+schema). If a server refuses one of them, the request is sent again without it. Once that succeeds, later requests are
+sent without it too. Nothing else that the user asked for is dropped.
 
-`refused_field` reads from an error which field a server refuses. Servers have no common form for this. Known are
-pydantic's list of faults (vLLM, Mistral, llama-cpp-python), OpenAI's `param` and `code`, Gemini's `Unknown name
+`refused_field` finds in an error the field that a server refuses. Servers have no common form for this. Known are
+pydantic's list of errors (vLLM, Mistral, llama-cpp-python), OpenAI's `param` and `code`, Gemini's `Unknown name
 "seed"`, LiteLLM's `does not support parameters: ['seed']`, serde's and Go's `unknown field`, and prose such as Groq's
-`property 'seed' is unsupported`. Only fields that were sent are looked for. Complaints about a value (a context that is
-too long, a bound that is too high) refuse no field.
+`property 'seed' is unsupported`. Only fields that were sent are looked for. An error about a value (a context that is
+too long, a limit that is too high) does not refuse the field.
 """
 
 import re
@@ -23,15 +23,15 @@ from music.llm.chat import ChatRequest
 __all__ = ["FieldSupport", "refused_field"]
 
 _SCHEMA_FORMS = ("response_format json_schema", "json_object with a schema", "guided_json", "free text")
-"""OpenAI's, llama.cpp's, that of vLLM before it knew the first; and none."""
+"""The forms of OpenAI, llama.cpp and older vLLM, and none."""
 _SCHEMA_FIELDS = ("response_format", "guided_json")
 _NEVER = {"model", "messages"}
-"""Fields that no chat request can do without."""
+"""Fields that every chat request needs."""
 _WORDS = {"response_format": ("response_format", "json_schema", "structured output")}
-"""Names under which servers speak of a field, where it is not its own alone."""
+"""What servers call a field, if not only by its name."""
 _MAX_CHARS = 20_000
 _NEAR = 60
-"""Characters between a field's name and what refuses it."""
+"""Most characters between a field's name and the words that refuse it."""
 _REFUSES = re.compile(
     r"unsupported|(?:not|n't|cannot) (?:yet |currently |be )?(?:support|permit|allow|recogni[sz]|accept|implement)"
     r"|not (?:yet |currently )?(?:a valid|available|enabled)|unavailable|cannot find field"
@@ -45,22 +45,22 @@ _ABOUT_A_VALUE = re.compile(
     re.IGNORECASE,
 )
 _ECHO = re.compile(r"""['"]input['"]\s*:""")
-"""After this, pydantic repeats what it was sent."""
+"""After this, pydantic repeats the input."""
 _SUGGESTION = re.compile(r"expected one of|instead|supported (?:parameters|fields)|did you mean", re.IGNORECASE)
-"""After this, other fields are named than the refused one."""
+"""After this, the error names other fields than the refused one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldSupport:
-    """Which fields an endpoint takes; all of them as long as nothing else is known.
+    """Which fields an endpoint accepts; all of them until it refuses one.
 
     Attributes:
-        max_tokens_field: Field that bounds a reply's tokens.
-        is_field_given: The user named that field, so it stays.
-        takes_seed: A seed.
-        takes_logprobs: Log-probabilities may be asked for.
-        schema_form: Place in the list of forms of a JSON schema, the last of which is none.
-        was_renamed: The endpoint refused `max_tokens`, and takes `max_completion_tokens` in its place.
+        max_tokens_field: Field that limits a reply's tokens.
+        is_field_given: Whether the user named that field, so that it stays.
+        takes_seed: Whether it accepts a seed.
+        takes_logprobs: Whether it accepts a request for log-probabilities.
+        schema_form: Index of the form of a JSON schema; the last form is none.
+        was_renamed: Whether it refused `max_tokens` and accepts `max_completion_tokens` instead.
     """
 
     max_tokens_field: str = "max_tokens"
@@ -72,12 +72,12 @@ class FieldSupport:
 
     @property
     def takes_schema(self) -> bool:
-        """Whether replies can be held to a JSON schema, as far as is known."""
+        """Whether the endpoint enforces JSON schemas, as far as is known."""
         return self.schema_form < len(_SCHEMA_FORMS) - 1
 
     @property
     def unsupported(self) -> tuple[str, ...]:
-        """What the endpoint refused, for people."""
+        """What the endpoint refused, for messages."""
         found = []
         if not self.takes_seed:
             found.append("seed")
@@ -90,7 +90,7 @@ class FieldSupport:
         return tuple(found)
 
     def without(self, field: str, request: ChatRequest) -> "FieldSupport | None":
-        """Return what is left after a field of a request was refused; None if it must not be left out."""
+        """Return the support without a refused field of a request; None if the field must not be left out."""
         if field in request.sampling.extra_body:
             return None
         if field == "seed":
@@ -104,7 +104,7 @@ class FieldSupport:
         return None
 
     def limited_to(self, other: "FieldSupport") -> "FieldSupport":
-        """Return what both take."""
+        """Return the support for fields that both accept."""
         return replace(
             self,
             takes_seed=self.takes_seed and other.takes_seed,
@@ -114,7 +114,7 @@ class FieldSupport:
         )
 
     def body(self, model: str, request: ChatRequest) -> dict[str, object]:
-        """Return the body of a request to a model."""
+        """Return the fields of a request's body."""
         sampling = request.sampling
         messages = [{"role": m.role, "content": m.content} for m in request.messages]
         fields: dict[str, object] = {"model": model, "messages": messages}
@@ -135,7 +135,7 @@ class FieldSupport:
         return {**fields, **sampling.extra_body}
 
     def _schema(self, schema: Mapping[str, Any]) -> dict[str, object]:
-        """Return the fields that hold a reply to a schema."""
+        """Return the fields that ask for a JSON schema."""
         if self.schema_form == 0:
             named = {"name": "reply", "schema": schema, "strict": True}
             return {"response_format": {"type": "json_schema", "json_schema": named}}
@@ -145,10 +145,10 @@ class FieldSupport:
 
 
 def refused_field(answer: bytes, sent: Collection[str]) -> str | None:
-    """Return the field of a request that the answer to it refuses; None if it refuses none of those that were sent.
+    """Return the field of a request that the answer refuses; None if it refuses none of those that were sent.
 
     Args:
-        answer: The body of an answer with a status of an error.
+        answer: The body of an answer with an error status.
         sent: Names of the fields of the request's body.
     """
     fields = [name for name in sent if name not in _NEVER]
@@ -195,7 +195,7 @@ def _in_openai(fault: dict[str, Any], fields: Collection[str]) -> str | None:
 
 
 def _sentences(said: Any) -> Iterator[str]:
-    """Yield the sentences of all texts in an answer, without what they echo and suggest."""
+    """Yield the sentences of all texts in an answer, without echoed input and suggestions."""
     if isinstance(said, str):
         text = _ECHO.split(said[:_MAX_CHARS])[0]
         for sentence in re.split(r"\n|(?<=[.!])\s", text):
@@ -210,21 +210,16 @@ def _sentences(said: Any) -> Iterator[str]:
 
 
 def _in_text(sentence: str, fields: Collection[str]) -> str | None:
-    """Return the field whose name stands nearest to words that refuse it."""
+    """Return the field whose name is nearest to words that refuse it."""
     refusals = [found.span() for found in _REFUSES.finditer(sentence)]
     about_a_value = _ABOUT_A_VALUE.search(sentence) is not None
     near: list[tuple[int, int, str]] = []
     for name in fields:
-        for found in _pattern(name).finditer(sentence):
+        words = "|".join(map(re.escape, _WORDS.get(name, (name,))))
+        for found in re.finditer(rf"(?<![\w-])(?:{words})(?![\w-])", sentence):
             if name == "response_format" and "must be one of" in sentence:
                 return name
             if not about_a_value:
                 gaps = [max(found.start() - end, start - found.end(), 0) for start, end in refusals]
                 near += [(gap, found.start(), name) for gap in gaps if gap <= _NEAR]
     return min(near)[2] if near else None
-
-
-def _pattern(name: str) -> re.Pattern[str]:
-    """Return what finds a field's name as a word of its own."""
-    words = "|".join(map(re.escape, _WORDS.get(name, (name,))))
-    return re.compile(rf"(?<![\w-])(?:{words})(?![\w-])")

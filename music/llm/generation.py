@@ -1,4 +1,4 @@
-"""How a model in this process draws tokens, and where it stops: a request's `Sampling` as transformers takes it."""
+"""Generation with a transformers model in this process, with a request's `Sampling` and stop texts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["before_stop", "generate", "up_to_stop"]
 
 _DEFAULT_TEMPERATURE = 1.0
-"""Of a model that would be greedy: asking again for an unusable reply must give another."""
+"""Temperature of a model that would be greedy: repeating a request must be able to give another reply."""
 
 
 def generate(
@@ -22,18 +22,18 @@ def generate(
     seed: int | None,
     options: Mapping[str, Any],
 ) -> list[list[int]]:
-    """Return the new tokens of a batch; the process's random state is left as it was found.
+    """Return the new tokens of a batch; a seed leaves the process's random state unchanged.
 
     Args:
         model: A causal language model of transformers.
         tokenizer: Its tokenizer.
         prompts: The tokens of each prompt.
         sampling: How tokens are drawn, and where a reply stops.
-        seed: Of the batch; None for the process's random state.
-        options: Further ones of `generate`: `max_new_tokens`, and `pad_token_id`, None if there is none.
+        seed: The batch's seed; None for the process's random state.
+        options: Further arguments of `generate`: `max_new_tokens`, and `pad_token_id`, None if there is none.
 
     Returns:
-        `[num_prompts, num_new]`, padded behind.
+        `[num_prompts, num_new]`, padded on the right.
     """
     import torch
     from torch.nn.utils.rnn import pad_sequence
@@ -55,13 +55,13 @@ def generate(
 
 
 def before_stop(text: str, stop: Sequence[str]) -> str:
-    """Return a text up to the first of the texts that end it."""
+    """Return a text up to its first stop text."""
     places = [place for end in stop if (place := text.find(end)) >= 0]
     return text[: min(places)] if places else text
 
 
 def up_to_stop(tokens: list[int], stop: Sequence[str], tokenizer: Any) -> list[int]:
-    """Return the tokens that were generated until a text that ends the reply was whole; padding follows them."""
+    """Return the shortest prefix of the tokens whose text contains a stop text."""
     for num in range(1, len(tokens)):
         text = tokenizer.decode(tokens[:num], skip_special_tokens=True)
         if before_stop(text, stop) != text:
@@ -70,11 +70,11 @@ def up_to_stop(tokens: list[int], stop: Sequence[str], tokenizer: Any) -> list[i
 
 
 def _drawing(sampling: Sampling, *, is_greedy: bool) -> dict[str, Any]:
-    """Return how `generate` is to draw tokens.
+    """Return the arguments of `generate` that set the sampling.
 
     Args:
         sampling: As in the request.
-        is_greedy: Whether the model's own generation settings are.
+        is_greedy: Whether the model's own generation settings are greedy.
     """
     options: dict[str, Any] = {}
     temperature = _DEFAULT_TEMPERATURE if sampling.temperature is None and is_greedy else sampling.temperature
@@ -88,9 +88,9 @@ def _drawing(sampling: Sampling, *, is_greedy: bool) -> dict[str, Any]:
 
 
 def _stopping(stop: Sequence[str], tokenizer: Any, num_prompt: int) -> Callable[..., "torch.Tensor"]:
-    """Return a stopping criterion: rows end with one of these texts, behind a prompt of `num_prompt` tokens.
+    """Return a criterion that stops rows at a stop text after a prompt of `num_prompt` tokens.
 
-    transformers' own `stop_strings` rebuild the vocabulary as text, and fail for some tokenizers.
+    transformers' own `stop_strings` rebuilds the vocabulary as text, and fails for some tokenizers.
     """
     import torch
 

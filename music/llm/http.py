@@ -1,11 +1,11 @@
-"""`JsonEndpoint`: one URL that takes JSON by POST, for every client of a server.
+"""`JsonEndpoint`: one URL that accepts JSON by POST, for every client of a server.
 
-Only a body that came whole with the status 200 is returned; all else is one of the typed errors of `music.llm.chat`, in
-a `FailedTryError` if another try may succeed.
+Only a complete body with the status 200 is returned. Everything else raises a typed error of `music.llm.chat`, wrapped
+in a `FailedTryError` if another try may succeed.
 
-All endpoints of a process and event loop share one pool of connections. Proxies and `.netrc` are left alone unless
-MUSIC_TRUST_ENV=1 asks aiohttp to honour them (HTTP_PROXY, HTTPS_PROXY, NO_PROXY): a proxy meant for the browser must
-not see the traffic to a server on this machine.
+All endpoints of a process and event loop share one pool of connections. Proxies (HTTP_PROXY, HTTPS_PROXY, NO_PROXY) and
+`.netrc` are ignored unless MUSIC_TRUST_ENV=1 is set: a proxy meant for the browser must not see the traffic to a server
+on this machine.
 """
 
 import asyncio
@@ -17,7 +17,6 @@ from weakref import WeakKeyDictionary, WeakSet
 import aiohttp
 import orjson
 from multidict import CIMultiDict
-from pydantic import BaseModel, ConfigDict, Field
 
 from music.llm.chat import (
     BodyTruncatedError,
@@ -28,19 +27,20 @@ from music.llm.chat import (
     MalformedReplyError,
     RequestRejectedError,
 )
-from music.llm.connection import Connection, find_api_key, key_variable, read_base_url, redact
+from music.llm.connection import find_api_key, key_variable, read_base_url, redact
 from music.llm.field_support import refused_field
 from music.llm.retry import FailedTryError
 from music.llm.retry_after import asked_wait
 from music.llm.server_errors import error_excerpt, error_of_status
+from music.llm.settings import PostSettings
 
-__all__ = ["JsonEndpoint", "PostSettings", "join_pool", "leave_pool"]
+__all__ = ["JsonEndpoint", "join_pool", "leave_pool"]
 
 _KEEPALIVE_SECONDS = 30.0
 _HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "music-rm"}
 _MIN_PRIVATE_CHARS = 4
 _NAMES_A_FIELD = {400, 404, 422, 500, 501}
-"""Statuses with which servers refuse a field; some say 500 (LiteLLM, older llama.cpp)."""
+"""Statuses with which servers refuse a field; LiteLLM and older llama.cpp use 500."""
 _FLAGS = {"temperature": "--temperature and ", "max_tokens": "--max-reply-tokens and "}
 _GET_SECONDS = 5.0
 
@@ -62,7 +62,7 @@ _POOLS: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool] = WeakKeyDictionary(
 
 
 def join_pool(user: object) -> aiohttp.ClientSession:
-    """Return the running loop's session, and count `user` among those who need it."""
+    """Return the running loop's session, and register `user` as one of its users."""
     loop = asyncio.get_running_loop()
     pool = _POOLS.get(loop)
     if pool is None or pool.session.closed:
@@ -72,7 +72,7 @@ def join_pool(user: object) -> aiohttp.ClientSession:
 
 
 async def leave_pool(user: object) -> None:
-    """Close the running loop's session if `user` was the last to need it."""
+    """Unregister `user`, and close the running loop's session if nobody else uses it."""
     loop = asyncio.get_running_loop()
     pool = _POOLS.get(loop)
     if pool is None:
@@ -83,38 +83,20 @@ async def leave_pool(user: object) -> None:
         await pool.session.close()
 
 
-class PostSettings(BaseModel):
-    """Bounds on one request."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    timeout: float = Field(default=300.0, gt=0)
-    """Seconds that one try may take in all."""
-    connect_timeout: float = Field(default=15.0, gt=0)
-    """Seconds that connecting may take."""
-    read_timeout: float | None = Field(default=None, gt=0)
-    """Seconds of silence after which a try is given up; None for `timeout` alone. Replies are not streamed: the server
-    is silent while it works."""
-    max_body_bytes: int = Field(default=2 * 2**20, gt=0)
-    """Bound on the size of a reply's body."""
-    connection: Connection = Connection()
-    """What requests carry beside their body."""
-
-
 class JsonEndpoint:
-    """A URL that takes JSON by POST. Redirects are not followed.
+    """A URL that accepts JSON by POST. Redirects are not followed.
 
     Args:
-        name: What errors call it.
+        name: Its name in errors.
         base_url: For example `http://127.0.0.1:8000/v1`; the key for its host comes from the environment.
-        path: Under the base URL.
-        settings: Time-outs and bounds.
-        hints: What is added to the error of an HTTP status.
-        learn: Told the headers of every answer, and the seconds since its request was sent.
+        path: The path under the base URL.
+        settings: Time-outs and limits.
+        hints: Text added to the error of an HTTP status.
+        learn: Called with the headers of every answer and the seconds since its request was sent.
 
     Raises:
-        InvalidInputError: The base URL is not an http(s) URL without user, password, query, fragment and `path`, or a
-            header or query value is to come from an environment variable that is not set.
+        InvalidInputError: The base URL is not an http(s) URL without user, password, query, fragment and `path`, or
+            the environment variable of a header or query value is not set.
     """
 
     def __init__(
@@ -144,15 +126,15 @@ class JsonEndpoint:
         )
 
     def redact(self, text: str) -> str:
-        """Return a text without the key and other secrets, should the server have echoed them."""
+        """Return a text without the key and other secrets, which a server may echo."""
         return redact(text, self._secrets)
 
     def _redact_all(self, text: str) -> str:
-        """Return what a server or a library complains of, without any value of a header or of the query."""
+        """Return an error text of a server or library without any value of a header or of the query."""
         return redact(self.redact(text), self._private, min_chars=_MIN_PRIVATE_CHARS)
 
     def encode(self, fields: Mapping[str, object]) -> bytes:
-        """Return the body that says these fields.
+        """Return the fields as a JSON body.
 
         Raises:
             RequestRejectedError: They cannot be written as JSON.
@@ -161,14 +143,14 @@ class JsonEndpoint:
             body = orjson.dumps(fields)
         except TypeError as error:
             raise RequestRejectedError(f"{self._name}: the request cannot be written as JSON: {error}") from None
-        return bytes(memoryview(body))  # orjson leaves up to half of its buffer unused, and bodies wait for long.
+        return bytes(memoryview(body))  # orjson leaves up to half of its buffer unused, and bodies wait for long
 
     async def post(self, body: bytes) -> bytes:
-        """Send a body and return the answer's.
+        """Send a body and return the answer's body.
 
         Raises:
-            FailedTryError: Another try may succeed.
-            EndpointError: None will.
+            FailedTryError: The try failed; another one may succeed.
+            EndpointError: The try failed, and every other one would.
         """
         try:
             status, headers, answer = await self._exchange(body)
@@ -176,8 +158,10 @@ class JsonEndpoint:
             reason = f"no connection within {self._settings.connect_timeout:g} s"
             raise FailedTryError(EndpointUnreachableError(f"{self._name}: {reason}")) from None
         except TimeoutError as error:
-            timed_out = EndpointTimeoutError(f"{self._name}: {self._timeout_reason(error)}")
-            raise FailedTryError(timed_out, may_be_paid=True) from None
+            is_silent = isinstance(error, aiohttp.SocketTimeoutError)
+            reason = f"no reply within {self._settings.timeout:g} s"
+            reason = f"silent for {self._settings.read_timeout:g} s" if is_silent else reason
+            raise FailedTryError(EndpointTimeoutError(f"{self._name}: {reason}"), may_be_paid=True) from None
         except aiohttp.ClientPayloadError:
             broken = BodyTruncatedError(f"{self._name}: the reply's body broke off")
             raise FailedTryError(broken, may_be_paid=True) from None
@@ -192,7 +176,7 @@ class JsonEndpoint:
         return answer
 
     async def get(self, path: str) -> bytes:
-        """Return what the server has at another path under the base URL; nothing if it has nothing there."""
+        """Return the body at another path under the base URL; empty if there is none."""
         url = self.url.with_path((self._base_url / path).path, keep_query=True)
         timeout = aiohttp.ClientTimeout(total=_GET_SECONDS)
         sending = join_pool(self).get(url, headers=self._headers, timeout=timeout, allow_redirects=False)
@@ -203,7 +187,7 @@ class JsonEndpoint:
             return b""
 
     async def aclose(self) -> None:
-        """Leave the pool of connections, which closes with its last user."""
+        """Leave the pool of connections; the last user closes it."""
         await leave_pool(self)
 
     async def _exchange(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
@@ -217,11 +201,6 @@ class JsonEndpoint:
                 self._learn(response.headers, time.monotonic() - start)
             return response.status, response.headers, await self._read_bounded(response)
 
-    def _timeout_reason(self, error: TimeoutError) -> str:
-        if isinstance(error, aiohttp.SocketTimeoutError):
-            return f"silent for {self._settings.read_timeout:g} s"
-        return f"no reply within {self._settings.timeout:g} s"
-
     async def _read_bounded(self, response: aiohttp.ClientResponse) -> bytes:
         chunks, size = [], 0
         while chunk := await response.content.readany():
@@ -233,7 +212,7 @@ class JsonEndpoint:
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _refusal(self, status: int, wait: float | None, answer: bytes, sent: Collection[str]) -> EndpointError:
-        """Return the error for a status other than 200, to a request with these fields."""
+        """Return the error for a status other than 200 to a request with the fields `sent`."""
         said = f"{self._name}: HTTP {status}: {error_excerpt(answer, self._redact_all) or 'no message'}"
         field = refused_field(answer, sent) if status in _NAMES_A_FIELD else None
         if field is not None:
@@ -243,7 +222,7 @@ class JsonEndpoint:
         return error_of_status(status, f"{said} ({hint})" if hint else said, answer, retry_after=wait)
 
     def _hint(self, status: int) -> str:
-        """Say what may help against a status."""
+        """Return advice for a status; empty for none."""
         if status in (401, 403) and not self._key:
             return f"no key was sent; set {key_variable(self.url)} to the key for this host"
         if 300 <= status < 400:

@@ -1,12 +1,12 @@
-"""A transformers model in this process, as a `ChatModel`.
+"""`LocalChatModel`: a transformers model in this process, for small models and tests.
 
-For small models and tests: calls are answered one at a time, by one thread that all local models share, since the
-random state that makes sampling reproducible is the process's. Many requests in one call are answered in batches.
+One thread, which all local models share, answers one call at a time: sampling is reproducible through the process's
+random state. Many requests in one call are answered in batches.
 """
 
 import asyncio
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -26,16 +26,16 @@ from music.quiet import quiet_transformers
 __all__ = ["TEMPLATE_QUERY", "LocalChatModel", "load_local_model"]
 
 TEMPLATE_QUERY = "?chat_template="
-"""Stands between a model and the chat template that it is given, where endpoints are written as text."""
+"""Separates the model and the chat template in an endpoint's specification."""
 
 _DEFAULT_MAX_TOKENS = 512
 _TAIL_TOKENS = 32
-"""At the end of a prompt, where a chat template may open the thinking."""
+"""Tokens at the end of a prompt in which a chat template may open the thinking."""
 
 
 @cache
 def _worker(pid: int) -> ThreadPoolExecutor:
-    """Return the thread of this process; a forked child, which inherits no threads, starts its own."""
+    """Return the worker thread of a process; a forked child inherits no threads and starts its own."""
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"music-local-model-{pid}")
 
 
@@ -45,10 +45,10 @@ class _Prompt:
 
     Attributes:
         ids: Its tokens.
-        max_tokens: How many may be generated; at least 1.
+        max_tokens: Most tokens to generate, at least 1.
         sampling: As in the request.
         seed: As in the request; None for none.
-        opened: The mark by which the chat template opens the model's thinking, if it does.
+        opened: The mark with which the chat template opens the model's thinking; empty for none.
     """
 
     ids: list[int]
@@ -59,7 +59,7 @@ class _Prompt:
 
     @property
     def kind(self) -> tuple[float, float, tuple[str, ...], int]:
-        """What prompts of one batch have in common."""
+        """The settings that all prompts of a batch share."""
         temperature, top_p = (-1.0 if x is None else x for x in (self.sampling.temperature, self.sampling.top_p))
         return temperature, top_p, self.sampling.stop, self.max_tokens
 
@@ -67,16 +67,18 @@ class _Prompt:
 class LocalChatModel:
     """A causal language model with a chat template, on the GPU if there is one.
 
-    Weights are read from safetensors only, and code that comes with a model is never run. A request's `seed` makes its
-    sampling reproducible on the same machine; without one, it follows the process's random state. `temperature` 0 is
-    greedy; without one, the model's own generation settings hold, but if they are greedy it is 1: asking again for an
-    unusable reply must give another. `max_tokens` defaults to the model's own bound, else 512. A JSON schema is
-    ignored. Of `extra_body`, `chat_template_kwargs` is passed to the chat template.
+    Weights are read from safetensors only, and code that comes with a model is never run.
+
+    - `seed` makes sampling reproducible on the same machine; without one, the process's random state is used.
+    - `temperature` 0 is greedy. Without a temperature, the model's own generation settings are used; if they are
+      greedy, the temperature is 1, so that repeating a request can give another reply.
+    - `max_tokens` defaults to the model's own limit, else 512.
+    - A JSON schema is ignored. Of `extra_body`, only `chat_template_kwargs` is used: it goes to the chat template.
 
     Args:
         path_or_hub_id: A folder, or the name of a model on the Hugging Face hub. Loaded at once.
-        chat_template: For a model that has none, or in place of its own: a file or a name (see `music.chat_template`).
-            A reply then ends also with the special token that closes messages in it.
+        chat_template: A file or a name (see `music.chat_template`) that replaces the model's own template. The special
+            token that closes messages in it then ends a reply, too.
 
     Raises:
         InvalidInputError: There is no such model, it cannot be loaded, or there is no chat template.
@@ -108,7 +110,7 @@ class LocalChatModel:
         self._is_stopped = False
 
     def _set_template(self, choice: str | None) -> tuple[int, ...]:
-        """Settle the chat template; return the special token that closes messages in one that was chosen."""
+        """Set the chat template; if one was chosen, return the special token that closes messages in it."""
         if choice is None:
             form = f"local:PATH_OR_HUB_ID{TEMPLATE_QUERY}"
             template_text(self._tokenizer, f"name one as {form}, a file or one of {', '.join(BUILT_IN)}")
@@ -120,7 +122,7 @@ class LocalChatModel:
 
     @property
     def name(self) -> str:
-        """The endpoint, as `local:PATH_OR_HUB_ID`, and the chat template if one was chosen."""
+        """The endpoint, as `local:PATH_OR_HUB_ID` with the chat template if one was chosen."""
         return self._name
 
     async def complete(self, request: ChatRequest) -> ChatReply:
@@ -135,20 +137,20 @@ class LocalChatModel:
     ) -> list[ChatReply | RequestRejectedError]:
         """Answer many requests, in batches.
 
-        A batch draws from the seed of its first request, so a sampled reply depends on what else is asked.
+        A batch uses the seed of its first request, so a sampled reply depends on the other requests.
 
         Returns:
-            For each request the reply, or why there is none.
+            For each request the reply, or the error that rejects it.
         """
         return await asyncio.get_running_loop().run_in_executor(
             _worker(os.getpid()), self._answer_all, requests, batch_size
         )
 
     async def aclose(self) -> None:
-        """Nothing to release: the weights go with the object."""
+        """Do nothing: the weights are freed with the object."""
 
     def stop_waiting(self) -> None:
-        """Let requests that are not being answered yet fail by `StoppedWaitingError`, until `resume_waiting`."""
+        """Fail requests that are still waiting with `StoppedWaitingError`, until `resume_waiting`."""
         self._is_stopped = True
 
     def resume_waiting(self) -> None:
@@ -157,7 +159,7 @@ class LocalChatModel:
 
     def _answer_all(self, requests: Sequence[ChatRequest], batch_size: int) -> list[ChatReply | RequestRejectedError]:
         if self._is_stopped:
-            raise StoppedWaitingError(f"{self._name}: the request was not answered: it was told to stop waiting")
+            raise StoppedWaitingError(f"{self._name}: the request was not answered: waiting was stopped")
         replies: dict[int, ChatReply | RequestRejectedError] = {}
         prompts: dict[int, _Prompt] = {}
         for place, request in enumerate(requests):
@@ -165,30 +167,32 @@ class LocalChatModel:
                 prompts[place] = self._prompt(request)
             except RequestRejectedError as error:
                 replies[place] = error
-        # What is alike in length is padded less. The order of equals stays, so that equal calls are equal.
+        # Sorting by length reduces padding. The sort is stable, so equal calls give equal batches.
         ordered = sorted(prompts, key=lambda place: (prompts[place].kind, len(prompts[place].ids)))
-        for _, alike in groupby(ordered, key=lambda place: prompts[place].kind):
-            for batch in _batches(alike, batch_size):
+        for _, group in groupby(ordered, key=lambda place: prompts[place].kind):
+            while batch := list(islice(group, batch_size)):
                 replies |= zip(batch, self._answer([prompts[place] for place in batch]), strict=True)
         return [replies[place] for place in range(len(requests))]
 
     def _answer(self, prompts: Sequence[_Prompt]) -> list[ChatReply]:
         """Answer prompts of one kind as one batch."""
         first = prompts[0]
-        options: dict[str, Any] = {"max_new_tokens": first.max_tokens, "pad_token_id": self._pad_token()}
+        pad, ends = self._tokenizer.pad_token_id, self._end_tokens()
+        pad = next(iter(ends), None) if pad is None else pad
+        options: dict[str, Any] = {"max_new_tokens": first.max_tokens, "pad_token_id": pad}
         if self._closing:
-            options["eos_token_id"] = list(self._end_tokens())
+            options["eos_token_id"] = list(ends)
         ids = [prompt.ids for prompt in prompts]
         generated = generate(self._model, self._tokenizer, ids, first.sampling, first.seed, options)
         return [self._read(prompt, row) for prompt, row in zip(prompts, generated, strict=True)]
 
     def _read(self, prompt: _Prompt, row: list[int]) -> ChatReply:
-        """Return the reply that generated tokens, padded to those of their batch, make."""
+        """Return the reply in generated tokens, which are padded to the length of their batch."""
         ends = self._end_tokens()
         num_tokens = next((place + 1 for place, token in enumerate(row) if token in ends), len(row))
         tokens = row[:num_tokens]
         has_ended = bool(tokens) and tokens[-1] in ends
-        # Special tokens are kept: some mark the thinking, and a turn that the model continues with is to be seen.
+        # Keep special tokens: some mark the thinking, and some reveal that the model continued with another turn.
         raw = self._tokenizer.decode(tokens[:-1] if has_ended else tokens, skip_special_tokens=False)
         kept = before_stop(raw, prompt.sampling.stop)
         if kept != raw:
@@ -206,14 +210,14 @@ class LocalChatModel:
         )
 
     def _prompt(self, request: ChatRequest) -> _Prompt:
-        """Render a request; the template brings its own BOS, so none is added."""
+        """Render a request; the template writes BOS itself, so none is added."""
         messages = [{"role": m.role, "content": m.content} for m in request.messages]
         sampling, fields = request.sampling, dict(request.sampling.extra_body)
         switches = fields.pop("chat_template_kwargs", {})
         if fields:
             raise RequestRejectedError(
                 f"{self._name}: expected no extra_body but chat_template_kwargs, got {', '.join(fields)}: "
-                "a model in this process knows no server's fields"
+                "a model in this process does not know the fields of servers"
             )
         try:
             ids = self._render(messages, add_generation_prompt=True, **switches)
@@ -234,7 +238,7 @@ class LocalChatModel:
         return list(encoded["input_ids"])
 
     def _room(self, request: ChatRequest, num_prompt: int) -> int:
-        """Return how many tokens may be generated."""
+        """Return the most tokens to generate."""
         limit = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
         wanted = request.sampling.max_tokens or self._model.generation_config.max_new_tokens or _DEFAULT_MAX_TOKENS
         room: int = wanted if limit is None else min(wanted, limit - num_prompt)
@@ -248,10 +252,6 @@ class LocalChatModel:
         own = () if end is None else (end,) if isinstance(end, int) else tuple(end)
         return (*own, *(token for token in self._closing if token not in own))
 
-    def _pad_token(self) -> int | None:
-        pad: int | None = self._tokenizer.pad_token_id
-        return pad if pad is not None else next(iter(self._end_tokens()), None)
-
 
 def load_local_model(spec: str) -> LocalChatModel:
     """Load `PATH_OR_HUB_ID`, or `PATH_OR_HUB_ID?chat_template=FILE_OR_NAME`.
@@ -263,9 +263,3 @@ def load_local_model(spec: str) -> LocalChatModel:
     if not model or (has_template and not chat_template):
         raise InvalidInputError(f"endpoint {f'local:{spec}'.rstrip(':')!r}: expected {FORMS}")
     return LocalChatModel(model, chat_template or None)
-
-
-def _batches(places: Iterable[int], size: int) -> Iterator[list[int]]:
-    rest = iter(places)
-    while batch := list(islice(rest, size)):
-        yield batch

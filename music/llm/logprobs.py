@@ -1,4 +1,4 @@
-"""Log-probabilities of a reply's tokens: from a server, whose word is not trusted, and to the journal and back."""
+"""Log-probabilities of a reply's tokens: read from a server, which is not trusted, and from and to the journal."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from music.llm.chat import TokenLogprobs
 __all__ = ["dump_logprobs", "keep_said", "load_logprobs", "read_logprobs"]
 
 _ROUNDING = 1e-3
-"""By which a log-probability may lie above 0."""
+"""By how much a log-probability may exceed 0."""
 
 
 class _Alternative(BaseModel):
-    """A token that might have stood in a place."""
+    """A token that the model considered at one place."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
@@ -26,7 +26,7 @@ class _Alternative(BaseModel):
 
 
 class _Entry(BaseModel):
-    """What a server says of one token, as far as it is read."""
+    """The fields of one token that are read."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
@@ -45,8 +45,8 @@ def read_logprobs(choice: object, clean: Callable[[str], str]) -> tuple[TokenLog
         clean: Makes a text harmless.
 
     Returns:
-        One entry for each token; none at all if an entry is not what it should be, or if a server echoes the key, which
-        no single token shows.
+        One entry for each token. None at all if an entry is invalid, or if the tokens together spell the API key, which
+        `clean` does not see in a single token.
     """
     fields = choice.get("logprobs") if isinstance(choice, dict) else None
     content = fields.get("content") if isinstance(fields, dict) else None
@@ -56,19 +56,23 @@ def read_logprobs(choice: object, clean: Callable[[str], str]) -> tuple[TokenLog
         entries = _CONTENT.validate_python(content)
     except ValidationError:
         return ()
-    said = "".join(clean(entry.token) for entry in entries)
-    return tuple(_token(entry, clean) for entry in entries) if clean(said) == said else ()
+    tokens = tuple(
+        TokenLogprobs(clean(entry.token), tuple((clean(other.token), other.logprob) for other in entry.top_logprobs))
+        for entry in entries
+    )
+    text = "".join(each.token for each in tokens)
+    return tokens if clean(text) == text else ()
 
 
 def keep_said(logprobs: tuple[TokenLogprobs, ...], said: str) -> tuple[TokenLogprobs, ...]:
-    """Return the log-probabilities of the tokens that what is said was written in.
+    """Return the log-probabilities of the tokens that spell the answer.
 
     Args:
-        logprobs: Of all tokens, those of thinking and of marks included.
-        said: The part of the text that was kept.
+        logprobs: Of all tokens, including those of thinking and of marks.
+        said: The answer: the part of the text that was kept.
 
     Returns:
-        None at all if the tokens do not spell it.
+        The entries of its tokens; none at all if the tokens do not spell it.
     """
     begin = "".join(each.token for each in logprobs).rfind(said) if said else -1
     if begin < 0:
@@ -78,7 +82,7 @@ def keep_said(logprobs: tuple[TokenLogprobs, ...], said: str) -> tuple[TokenLogp
 
 
 def dump_logprobs(logprobs: tuple[TokenLogprobs, ...]) -> str:
-    """Return log-probabilities as JSON; nothing for none."""
+    """Return log-probabilities as JSON; an empty string for none."""
     return orjson.dumps([(each.token, each.alternatives) for each in logprobs]).decode() if logprobs else ""
 
 
@@ -86,9 +90,3 @@ def load_logprobs(text: str) -> tuple[TokenLogprobs, ...]:
     """Read what `dump_logprobs` wrote."""
     rows = orjson.loads(text) if text else ()
     return tuple(TokenLogprobs(token, tuple((other, logprob) for other, logprob in rest)) for token, rest in rows)
-
-
-def _token(entry: _Entry, clean: Callable[[str], str]) -> TokenLogprobs:
-    """Return one token, the server's text in it made harmless."""
-    alternatives = tuple((clean(each.token), each.logprob) for each in entry.top_logprobs)
-    return TokenLogprobs(clean(entry.token), alternatives)

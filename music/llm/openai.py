@@ -14,47 +14,33 @@ from music.llm.chat import ChatReply, ChatRequest, EndpointError, RequestRejecte
 from music.llm.completion import read_completion
 from music.llm.estimates import num_chars
 from music.llm.field_support import FieldSupport
-from music.llm.http import JsonEndpoint, PostSettings
-from music.llm.pacing import Pacer, PacingSettings
+from music.llm.http import JsonEndpoint
+from music.llm.pacing import Pacer
 from music.llm.retry import FailedTryError, RetryPolicy, Sleep, call_with_retries
+from music.llm.settings import ClientSettings
 
-__all__ = ["ClientSettings", "OpenAIChatModel"]
+__all__ = ["OpenAIChatModel"]
 
 logger = logging.getLogger(__name__)
 
 _HINTS = {404: "is the base URL right? It usually ends in /v1", 413: "the conversation may be too long"}
 
 
-class ClientSettings(PostSettings):
-    """Settings of the HTTP client."""
-
-    retry: RetryPolicy = RetryPolicy()
-    """When a failed try is repeated."""
-    pacing: PacingSettings = PacingSettings()
-    """How fast requests are sent."""
-
-    @property
-    def bounded_retry(self) -> RetryPolicy:
-        """When a failed try is repeated, with no wait that is longer than a try may take."""
-        return self.retry.within(self.timeout)
-
-
 class OpenAIChatModel:
     """A `ChatModel` behind an OpenAI-compatible endpoint.
 
-    Replies are read by `music.llm.completion`: a body with the status 200 that holds an error, or a reply that broke
-    off or ended for an unknown reason, is a failed try. Characters that UTF-8 cannot encode or that other programs
-    stumble over (lone surrogates, NUL) are replaced by U+FFFD. Redirects are not followed.
+    A body with the status 200 is still a failed try if it holds an error, or a reply that broke off or ended for an
+    unknown reason. Lone surrogates and NUL in replies are replaced by U+FFFD. Redirects are not followed.
 
     Args:
-        model: Name of the model, as the server knows it.
+        model: Name of the model on the server.
         base_url: For example `https://api.openai.com/v1`; keys come from the environment (`music.llm.connection`).
-        settings: Time-outs, bounds and retries.
-        sleep: What waits between tries; by default the pacer, which can be told to stop.
+        settings: Time-outs, limits and retries.
+        sleep: Waits between tries; by default the pacer, whose waits `stop_waiting` ends.
 
     Raises:
-        InvalidInputError: The URL is not an http(s) URL without user, password, query and fragment, or a header is to
-            come from an environment variable that is not set.
+        InvalidInputError: The URL is not an http(s) URL without user, password, query and fragment, or the environment
+            variable of a header or query value is not set.
     """
 
     def __init__(
@@ -69,7 +55,7 @@ class OpenAIChatModel:
         self._endpoint = JsonEndpoint(
             self._name, base_url, "chat/completions", self._settings, hints=_HINTS, learn=self.pacer.learn
         )
-        # OpenAI's newer models refuse the name that every other server knows.
+        # OpenAI's newer models refuse the field name that every other server accepts.
         usual = "max_completion_tokens" if self._endpoint.url.host == "api.openai.com" else "max_tokens"
         given = self._settings.connection.max_tokens_field
         self.field_support = FieldSupport(max_tokens_field=given or usual, is_field_given=given is not None)
@@ -84,12 +70,12 @@ class OpenAIChatModel:
 
     @property
     def model(self) -> str:
-        """The model, as the server knows it."""
+        """The model's name on the server."""
         return self._model
 
     @property
     def endpoints(self) -> tuple["OpenAIChatModel", ...]:
-        """What displays show the pace of: this model alone."""
+        """The clients whose pace displays show: this one."""
         return (self,)
 
     async def complete(self, request: ChatRequest) -> ChatReply:
@@ -97,12 +83,12 @@ class OpenAIChatModel:
         return await call_with_retries(self.try_once, request, self._policy, self._sleep)
 
     async def complete_under(self, policy: RetryPolicy, request: ChatRequest) -> ChatReply:
-        """Answer one request; a policy other than the settings' decides when a failed try is repeated."""
+        """Answer one request under another retry policy than that of the settings."""
         return await call_with_retries(self.try_once, request, policy, self._sleep)
 
     @property
     def retry(self) -> RetryPolicy:
-        """When a failed try is repeated."""
+        """The retry policy of `complete`."""
         return self._policy
 
     async def try_once(self, request: ChatRequest, again: bool = False) -> ChatReply:
@@ -110,11 +96,11 @@ class OpenAIChatModel:
 
         Args:
             request: The request.
-            again: It has been tried before, and goes before those that have not.
+            again: Whether it has been tried before; such requests go first.
 
         Raises:
-            FailedTryError: Another try may succeed.
-            EndpointError: None will.
+            FailedTryError: The try failed; another one may succeed.
+            EndpointError: The try failed, and every other one would.
             MusicError: The payer admits no more tries.
         """
         support = self.field_support
@@ -132,7 +118,7 @@ class OpenAIChatModel:
                 return reply
 
     async def _try_on(self, support: FieldSupport, request: ChatRequest, again: bool) -> ChatReply:
-        """Send a request with the fields that are supported, as `try_once` does."""
+        """Send a request once with the supported fields; raises as `try_once` does."""
         tokens = self.pacer.estimate(request)
         ticket = await self.pacer.enter(tokens, again=again)
         end: ChatReply | BaseException | None = None
@@ -140,8 +126,9 @@ class OpenAIChatModel:
             if request.payer is not None:
                 request.payer.admit(request)
             body = self._endpoint.encode(support.body(self._model, request))
-            length = num_chars(request)  # now, as the messages have just been read: after the wait this is slow
-            end = await self._send(body)
+            length = num_chars(request)  # now, while the messages are in the CPU's cache: after the wait it is slow
+            answer = await self._endpoint.post(body)
+            end = read_completion(answer, self._name, self._model, self._endpoint.redact)
             self.pacer.usage.learn(length, end)
             return end
         except (EndpointError, asyncio.CancelledError) as error:
@@ -155,22 +142,22 @@ class OpenAIChatModel:
                 end.at_once = is_held_back
 
     def _adopt(self, support: FieldSupport) -> None:
-        """Keep to the fields with which a request was answered, and report what is new in that."""
+        """Use the fields with which a request succeeded from now on, and log what is newly left out."""
         before, self.field_support = self.field_support, self.field_support.limited_to(support)
         for refused in self.field_support.unsupported:
             if refused not in before.unsupported:
-                logger.warning("%s refuses %s: it is asked without from now on", self._name, refused)
+                logger.warning("%s refuses %s: later requests leave it out", self._name, refused)
 
     def stop_waiting(self) -> None:
-        """Let requests that are not in flight fail by `StoppedWaitingError`, until `resume_waiting`."""
+        """Fail requests that are not in flight with `StoppedWaitingError`, until `resume_waiting`."""
         self.pacer.stop_waiting()
 
     def resume_waiting(self) -> None:
-        """Let requests wait for their turn again."""
+        """Let requests wait again."""
         self.pacer.resume_waiting()
 
     async def list_models(self) -> tuple[str, ...]:
-        """Return the names of the models that the server lists at `GET BASE_URL/models`; none if it lists none."""
+        """Return the names of the models that the server lists at `GET BASE_URL/models`; empty if it lists none."""
         answer = await self._endpoint.get("models")
         try:
             return tuple(str(model["id"]) for model in orjson.loads(answer)["data"])
@@ -178,10 +165,5 @@ class OpenAIChatModel:
             return ()
 
     async def aclose(self) -> None:
-        """Leave the pool of connections, which closes with its last model."""
+        """Leave the pool of connections; the last user closes it."""
         await self._endpoint.aclose()
-
-    async def _send(self, body: bytes) -> ChatReply:
-        """Send a body and read the answer, or raise as `try_once` does."""
-        answer = await self._endpoint.post(body)
-        return read_completion(answer, self._name, self._model, self._endpoint.redact)

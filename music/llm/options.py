@@ -1,8 +1,8 @@
 """Request options as users write them: `KEY=VALUE`, or `ROLE.KEY=VALUE` for one role.
 
-Keys are the fields of `RequestOptions`; those that hold more than one thing take a name: `extra_body.top_k=20`,
-`headers.X-Title=env:TITLE`, `query.api-version=2024-10-21`. Deeper names of `extra_body` nest, and its values are JSON
-where they can be read as such. A role or a key may also be given whole, as a JSON object.
+Keys are the fields of `RequestOptions`. Keys that hold several values take a name: `extra_body.top_k=20`,
+`headers.X-Title=env:TITLE`, `query.api-version=2024-10-21`. Further dots in names of `extra_body` nest, and its values
+are JSON, or else text. The value of a role or a key may also be a JSON object.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -21,22 +21,22 @@ __all__ = ["RequestOptions", "parse_options"]
 _OF_THE_REQUEST = {"model", "messages", "stream", "n"}
 _GROUPS = ("extra_body", "headers", "query")
 _OF_TEXT = ("temperature", "top_p", "stop", "max_tokens")
-"""What shapes a text, and so is no default for a role that stands apart."""
+"""Keys that shape a text; roles of `apart` do not inherit them."""
 
 
 class RequestOptions(Connection):
-    """How requests of one role are sent."""
+    """Options of the requests of one role."""
 
     temperature: float | None = Field(default=None, ge=0)
-    """Sampling temperature; 0 is greedy. None leaves it to the endpoint, as with all others."""
+    """Sampling temperature; 0 is greedy. None is the endpoint's default, here and below."""
     top_p: float | None = Field(default=None, gt=0, le=1)
-    """Share of the probability that tokens are drawn from."""
+    """Share of the probability mass that tokens are drawn from."""
     stop: tuple[str, ...] = ()
     """Texts that end a reply."""
     seed: bool = True
     """Whether a seed is sent."""
     max_tokens: PositiveInt | None = None
-    """Bound on one reply's tokens."""
+    """Most tokens of one reply."""
     extra_body: Mapping[str, Any] = {}
     """Further fields of the body."""
 
@@ -49,12 +49,12 @@ class RequestOptions(Connection):
     @classmethod
     def _leaves_the_request(cls, extra_body: Mapping[str, Any]) -> Mapping[str, Any]:
         if taken := sorted(_OF_THE_REQUEST & extra_body.keys()):
-            raise ValueError(f"expected fields that no request sets by itself, got {', '.join(taken)}")
+            raise ValueError(f"expected fields that requests do not set already, got {', '.join(taken)}")
         return extra_body
 
     @property
     def sampling(self) -> Sampling:
-        """What goes into the body."""
+        """The options that go into the body."""
         return Sampling(
             temperature=self.temperature,
             top_p=self.top_p,
@@ -65,13 +65,13 @@ class RequestOptions(Connection):
         )
 
     def describe_sampling(self) -> str:
-        """Return what is set of the sampling as JSON, without what goes beside the body; empty for nothing."""
+        """Return the body's options that are not the default, as JSON; empty if there are none."""
         given = self.model_dump(mode="json", exclude=set(Connection.model_fields), exclude_defaults=True)
         return orjson.dumps(given).decode() if given else ""
 
     @property
     def connection(self) -> Connection:
-        """What goes beside the body."""
+        """The options that do not go into the body."""
         return Connection(max_tokens_field=self.max_tokens_field, headers=self.headers, query=self.query)
 
 
@@ -83,20 +83,20 @@ def parse_options(
     flags: Mapping[str, tuple[str, Any]] | None = None,
     name: str = "--option",
 ) -> dict[str, RequestOptions]:
-    """Read options, the later ones over the earlier ones.
+    """Read options; later ones override earlier ones.
 
     Args:
-        options: As users write them.
-        roles: Who may have options of their own, on top of those for all.
+        options: Options as users write them.
+        roles: Roles that may have options of their own, which override those without a role.
         apart: Roles that take temperature, top_p, stop and max_tokens from their own options alone.
-        flags: Short forms of options for all: by flag, the key and its value, None if it was not given.
-        name: Of the flag that the options come from, for errors.
+        flags: Flags for single options: by flag, the key and its value, None if it was not given.
+        name: The flag that the options come from, for errors.
 
     Returns:
-        The options of each role, and those without a role under the empty name.
+        The options of each role, and under the empty name those without a role.
 
     Raises:
-        InvalidInputError: One cannot be read, or is given by a flag, too.
+        InvalidInputError: An option cannot be read, or is also given by a flag.
     """
     trees: dict[str, dict[str, Any]] = {role: {} for role in ("", *roles)}
     try:
@@ -115,7 +115,7 @@ def parse_options(
 
 
 def _take(trees: dict[str, dict[str, Any]], option: str) -> None:
-    """Enter an option into the tree of its role, or that of all."""
+    """Add an option to the tree of its role, or to the tree for all roles."""
     path, has_value, value = option.partition("=")
     if not has_value:
         raise InvalidInputError(f"{option}: expected KEY=VALUE{' or ROLE.KEY=VALUE' if len(trees) > 1 else ''}")
@@ -144,7 +144,7 @@ def _put(tree: dict[str, Any], path: str, value: str, option: str) -> None:
 
 
 def _from_json(value: str) -> Any:
-    """Read JSON, or leave as text what is none."""
+    """Parse a value as JSON; return it as text if it is not JSON."""
     try:
         return orjson.loads(value)
     except ValueError:
@@ -152,7 +152,7 @@ def _from_json(value: str) -> Any:
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Return two trees as one; where both have a value, the second's."""
+    """Merge two trees; values of the second override those of the first."""
     merged = dict(below)
     for key, value in above.items():
         inner = merged.get(key)
@@ -161,7 +161,7 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 
 
 def _read(tree: Mapping[str, Any], role: str, roles: Collection[str]) -> RequestOptions:
-    """Check a tree."""
+    """Validate a tree of options."""
     try:
         return RequestOptions.model_validate(tree)
     except ValidationError as error:
@@ -170,6 +170,6 @@ def _read(tree: Mapping[str, Any], role: str, roles: Collection[str]) -> Request
         said = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden":
             said = f"expected one of the keys {', '.join(sorted(RequestOptions.model_fields))}"
-            said += f", behind one of the roles {', '.join(roles)} or none" if roles else ""
+            said += f", after one of the roles {', '.join(roles)} or none" if roles else ""
             said += did_you_mean(place, [*RequestOptions.model_fields, *roles])
         raise InvalidInputError(f"{f'{role}.{place}' if role else place}: {said}") from None

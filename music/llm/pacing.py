@@ -1,12 +1,12 @@
-"""Holds the requests to one endpoint to what it takes.
+"""`Pacer`: keeps the requests to one endpoint within its limits.
 
-A `Pacer` admits each try of a request, in the order of asking, but tries of requests that have been tried before first.
-Without a known limit everything is admitted at once, at the cost of a few counters. Limits come from 429s, from the
-user and from headers (`music.llm.rate_limits`). A 429 pauses the whole endpoint for as long as it says, so that no
-tries are wasted meanwhile; a stray one, among many replies, holds back its own request alone. Server errors and
-time-outs never limit anything; the requests that they send back sleep here before the next try.
+A `Pacer` admits each try of a request in order of arrival; requests that have been tried before go first. Without a
+known limit every try is admitted at once, at the cost of a few counters. Limits come from 429s, from the user and from
+headers (`music.llm.rate_limits`). A 429 pauses the whole endpoint for as long as it asks, so that no tries are wasted
+meanwhile. A stray 429 among many replies delays only its own request. Server errors and time-outs never set a limit;
+their requests sleep here before the next try.
 
-Whatever a server says, it holds no request back for longer than `max_wait`. What waits here can be told to stop.
+No server can delay a request for longer than `max_wait`. `Pacer.stop_waiting` ends all waits.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from music.llm.retry import FailedTryError, StoppableSleep, let_go
 __all__ = ["Pacer", "PacingSettings"]
 
 _SLACK_SECONDS = 0.05
-"""How late a send may be without being lost for the rate: event loops are not punctual."""
+"""Seconds by which a send may be late without lowering the rate: event loops are not punctual."""
 _Waiter = tuple[asyncio.Future[int], float]
 
 
@@ -34,30 +34,30 @@ class PacingSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     requests_per_minute: float | None = Field(default=None, gt=0)
-    """Limit of requests, evenly spread; None for what the server's headers announce."""
+    """Limit of requests, evenly spread; None for the limit in the server's headers."""
     tokens_per_minute: float | None = Field(default=None, gt=0)
-    """Limit of tokens, of prompts and replies together; None for what the server's headers announce."""
+    """Limit of tokens, of prompts and replies together; None for the limit in the server's headers."""
     ceiling: int | None = Field(default=None, ge=1)
-    """Most requests in flight; None for no bound before the first 429."""
+    """Most requests in flight; None for no limit before the first 429."""
     floor: int = Field(default=1, ge=1)
-    """Fewest requests in flight that 429s can bring it down to."""
+    """Lowest limit of requests in flight that 429s can set."""
     decrease: float = Field(default=0.75, gt=0, lt=1)
-    """Factor by which a 429 cuts the requests in flight."""
+    """Factor by which a 429 reduces the requests in flight."""
     cooldown: float = Field(default=1.0, ge=0)
-    """Seconds of pause after a 429 that names none, doubled by each that follows without a reply between them."""
+    """Seconds of pause after a 429 that asks for none, doubled for each 429 in a row without a reply."""
     max_pause: float = Field(default=60.0, ge=0)
-    """Bound on the seconds of pause after a 429 that names none."""
+    """Longest pause in seconds after a 429 that asks for none."""
 
 
 class Pacer:
     """Admits requests to one endpoint.
 
-    `enter` waits for admission and gives a ticket; each ticket is handed to `leave` with how the try ended.
+    `enter` waits for admission and returns a ticket; `leave` takes each ticket back with the result of the try.
 
     Args:
         settings: The limits known beforehand and the reaction to 429s.
-        clock: The time, in seconds.
-        max_wait: Seconds that the server may hold a request back, whatever it says.
+        clock: Returns the time in seconds.
+        max_wait: Most seconds that the server can delay a request.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Pacer:
         self._tokens = Quota("tokens", self._settings.tokens_per_minute, now)
         self._tokens_in_flight = 0.0
         self.usage = UsageEstimate()
-        """What requests use, as their replies teach it."""
+        """Estimates of token counts, learned from replies."""
         self._sends: TokenBucket | None = None
         self._paused_until = 0.0
         self._num_pauses = 0
@@ -102,7 +102,7 @@ class Pacer:
 
     @property
     def rate(self) -> float | None:
-        """Requests per second that 429s have left; None for no limit."""
+        """Requests per second after 429s; None for no limit."""
         return self._sends.rate if self._sends else None
 
     @property
@@ -112,7 +112,7 @@ class Pacer:
 
     @property
     def waits(self) -> str:
-        """What requests wait for now, and how long, for people; empty if none waits."""
+        """What requests wait for now and how long, for displays; empty if none waits."""
         now, said = self._clock(), []
         if self.num_waiting and self._timer is not None and self._held_until > now:
             said.append(f"{self._held_until - now:.0f} s more for {self._held_by}")
@@ -132,11 +132,11 @@ class Pacer:
         """Wait until a try may be sent, and return its ticket.
 
         Args:
-            tokens: What it is estimated to use.
-            again: The request has been tried before; it goes before those that have not.
+            tokens: The tokens that it is estimated to use.
+            again: Whether the request has been tried before; such requests go first.
 
         Raises:
-            StoppedWaitingError: It was told to stop waiting.
+            StoppedWaitingError: `stop_waiting` was called.
         """
         if self._is_free:
             self.in_flight += 1
@@ -144,7 +144,7 @@ class Pacer:
             return self._last_ticket
         self.sleep.refuse_if_stopped()
         loop = asyncio.get_running_loop()
-        if self._loop is not loop:  # the waiters and the timer of a loop that has ended are gone
+        if self._loop is not loop:  # drop the waiters and the timer of an earlier loop
             self._loop, self._timer = loop, None
             self._again.clear()
             self._new.clear()
@@ -157,12 +157,12 @@ class Pacer:
         try:
             return await waiter
         except asyncio.CancelledError:
-            if not waiter.cancelled():  # Admitted and cancelled at once.
+            if not waiter.cancelled():  # admitted and cancelled at once
                 self._release(tokens)
             raise
 
     def stop_waiting(self) -> None:
-        """Let all that waits here, now or later, fail by `StoppedWaitingError` until `resume_waiting`."""
+        """Fail all waits, now and later, with `StoppedWaitingError` until `resume_waiting`."""
         self._is_stopped, self._is_free = True, False
         self.sleep.stop()
         waiters = [waiter for waiter, _ in (*self._again, *self._new)]
@@ -177,12 +177,12 @@ class Pacer:
         self._note_limits()
 
     def leave(self, ticket: int, end: ChatReply | BaseException | None, tokens: float = 0.0) -> bool:
-        """Note how a try ended, and return whether the next try of its request is held back here as long as need be.
+        """Record how a try ended, and return whether this pacer delays the next try of its request.
 
         Args:
-            ticket: What `enter` gave.
-            end: The reply, or what was raised.
-            tokens: What `enter` was told.
+            ticket: The ticket that `enter` returned.
+            end: The reply, or the exception.
+            tokens: The tokens that were passed to `enter`.
         """
         is_held_back = False
         if isinstance(end, ChatReply):
@@ -200,7 +200,7 @@ class Pacer:
         return is_held_back
 
     def learn(self, headers: Mapping[str, str], age: float) -> None:
-        """Follow the limits that the headers of a reply announce, `age` seconds after its request was sent."""
+        """Update the limits from the headers of a reply that came `age` seconds after its request was sent."""
         now = self._clock()
         self._requests.learn(now, headers, age, self.in_flight - 1)
         self._tokens.learn(now, headers, age, self._tokens_in_flight)
@@ -208,7 +208,7 @@ class Pacer:
             self._note_limits()
 
     def _note_429(self, ticket: int, retry_after: float | None) -> bool:
-        """Pause and cut, and return True; but a stray 429 changes nothing."""
+        """Pause and reduce the limits, and return True; a stray 429 changes nothing and returns False."""
         now = self._clock()
         self.num_rate_limited += 1
         if self._throttle.is_stray():
@@ -235,14 +235,14 @@ class Pacer:
             self._note_limits()
 
     def _pump(self) -> None:
-        """Admit whom the limits let through, and come back when they let through the next."""
+        """Admit the waiters that the limits allow, and schedule the next call."""
         self._timer = None
         now = self._clock()
         while lane := self._again or self._new:
             waiter, tokens = lane[0]
             if not waiter.done():
                 if self.limit is not None and self.in_flight >= self.limit:
-                    return  # The next to leave comes here.
+                    return  # the next `leave` calls this again
                 seconds, self._held_by = self._wait(now, tokens)
                 if seconds > 0:
                     self._held_until = now + seconds
@@ -252,11 +252,11 @@ class Pacer:
             lane.popleft()
 
     def _wait(self, now: float, tokens: float) -> tuple[float, str]:
-        """Return the seconds until a request may be sent, as far as time decides, and what it waits for."""
+        """Return the seconds until time alone would admit a request, and the reason for the wait."""
         if now < self._paused_until:
             return self._paused_until - now, "the end of a pause after a 429"
         announced = max(self._requests.announced_wait(now, 1), self._tokens.announced_wait(now, tokens))
-        # Headers may say anything: one request goes all the same, and the answer to it says more.
+        # Headers may be wrong: after `max_wait` one request is sent, and its answer updates the limits.
         announced = min(announced, max(0.0, self._moved_at + self._max_wait - now))
         seconds = max(self._requests.wait(now, 1), self._tokens.wait(now, tokens), announced)
         rate = self._throttle.rate(now)
@@ -279,7 +279,7 @@ class Pacer:
         return self._last_ticket
 
     def _note_limits(self) -> None:
-        """Find out whether there is any limit."""
+        """Update whether there is any limit."""
         has_throttle = self._throttle.num_cuts > 0 or self._throttle.limit is not None
         self._is_free = not (has_throttle or self._requests.is_known or self._tokens.is_known or self._is_stopped)
         if not self._throttle.num_cuts:

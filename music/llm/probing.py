@@ -1,11 +1,10 @@
-"""One small question to an endpoint before a run begins: is it there, does it take the key, does it know the model?
+"""A small request to an endpoint before a run begins: does it answer, accept the key and know the model?
 
-A wrong port, key or model name is found in seconds, and not by the failures of many long requests. What may pass by
-itself does not stop a run: a 429, and a server that is slow to answer.
+It finds a wrong port, key or model name in seconds, before many long requests fail. Temporary failures do not stop a
+run: a 429, and a server that is slow to answer.
 """
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
 
 from music.conversation import Message
@@ -29,31 +28,31 @@ __all__ = ["ProbedModel", "explain_failure", "passes_by_itself", "probe"]
 _QUESTION = (Message(role="user", content="Reply with the word OK and nothing else."),)
 _MAX_TOKENS = 16
 PROBE_SECONDS = 20.0
-"""How long an endpoint may take to answer it."""
+"""Seconds that an endpoint may take to answer."""
 MAX_SHOWN_MODELS = 8
 
 _QUICKLY = RetryPolicy(max_tries=3, max_rate_limited=1, backoff=0.3, max_retry_after=2.0)
 _URL_HINT = " (is the base URL right? It usually ends in /v1)"
-"""What errors of status 404 end with; it is right where the server lists its models."""
+"""The end of errors with status 404; it does not apply if the server lists its models."""
 _UNBOUNDED = 400, 422
-"""Statuses of servers that refuse so small a bound on the reply, or its name."""
+"""Statuses of servers that refuse such a small limit of tokens, or the limit's name."""
 
 
 def probe(sampling: Sampling, key: str = "") -> ChatRequest:
-    """Return the question, with all that the requests to come carry: a server may refuse an option of theirs.
+    """Return the request, with the options of the later requests: a server may refuse one of them.
 
     Args:
-        sampling: How they sample.
-        key: Under which a journal keeps the reply.
+        sampling: Sampling of the later requests.
+        key: Key under which a journal stores the reply.
     """
     bound = min(sampling.max_tokens or _MAX_TOKENS, _MAX_TOKENS)
     return ChatRequest(messages=_QUESTION, seed=0, sampling=replace(sampling, max_tokens=bound), key=key)
 
 
 class ProbedModel:
-    """A `ChatModel` over one endpoint that fails within seconds, once its patience is over if it has any.
+    """A `ChatModel` over one endpoint that fails within seconds, after the endpoint's patience if it has any.
 
-    The endpoint stays the caller's.
+    The caller closes the endpoint.
     """
 
     def __init__(self, endpoint: OpenAIChatModel) -> None:
@@ -65,7 +64,7 @@ class ProbedModel:
         return self._endpoint.name
 
     async def complete(self, request: ChatRequest) -> ChatReply:
-        """Answer one request; without its bound on the reply if the endpoint refuses it with that.
+        """Answer one request; without its limit of tokens if the endpoint refuses that.
 
         Raises:
             EndpointError: No reply came within a few quick tries.
@@ -79,7 +78,7 @@ class ProbedModel:
             raise EndpointTimeoutError(f"{self.name}: no reply within {PROBE_SECONDS:g} s") from None
 
     async def aclose(self) -> None:
-        """Nothing to release."""
+        """Do nothing: the caller closes the endpoint."""
 
     async def _ask(self, request: ChatRequest) -> ChatReply:
         own = self._endpoint.retry
@@ -95,17 +94,18 @@ class ProbedModel:
 
 
 def passes_by_itself(error: EndpointError) -> bool:
-    """Whether a run may begin all the same: the endpoint is there, but busy or slow."""
+    """Whether a failure is temporary, so that a run may begin: the endpoint is busy or slow."""
     return isinstance(error, RateLimitedError | EndpointTimeoutError)
 
 
 async def explain_failure(endpoint: OpenAIChatModel, error: EndpointError) -> str:
-    """Say what is wrong with an endpoint, and what to do."""
+    """Return what is wrong with an endpoint, and what to do."""
     if isinstance(error, RequestRejectedError):
         known = await endpoint.list_models()
         if known and endpoint.model not in known:
             said = str(error).removesuffix(_URL_HINT).removesuffix(".")
-            return f"{said}; {_list(endpoint.model, known)}"
+            names = ", ".join(known[:MAX_SHOWN_MODELS]) + (", ..." if len(known) > MAX_SHOWN_MODELS else "")
+            return f"{said}; the server has {names}{did_you_mean(endpoint.model, known)}"
         if error.status in (401, 403) and "no key was sent" not in str(error):
             return f"{error}; the key was refused: see MUSIC_API_KEY, or the variable of this host"
         return str(error)
@@ -114,8 +114,3 @@ async def explain_failure(endpoint: OpenAIChatModel, error: EndpointError) -> st
     if isinstance(error, EndpointUnreachableError):
         return f"{error}; is the server running, and is this its address?"
     return f"{error}; the server is there but fails: see its log"
-
-
-def _list(wanted: str, known: Sequence[str]) -> str:
-    more = ", ..." if len(known) > MAX_SHOWN_MODELS else ""
-    return f"the server has {', '.join(known[:MAX_SHOWN_MODELS])}{more}{did_you_mean(wanted, known)}"

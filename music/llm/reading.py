@@ -1,7 +1,7 @@
-"""From what a model wrote to what it says: the one place where raw text becomes a reply, wherever the model runs.
+"""`read_text`: splits a model's raw text into thinking and answer, for servers and local models alike.
 
-The order matters. Thinking is found by marks that `neutralise` would spoil, and a header may stand before the thinking
-as well as after it.
+The order of the steps matters: `neutralise` would destroy the marks of thinking, and a header may come before or after
+the thinking.
 """
 
 from typing import NamedTuple
@@ -13,17 +13,17 @@ from music.llm.thinking import THINKING_WORDS, split_thinking
 __all__ = ["Reading", "read_text"]
 
 _BEGINNINGS = ("assistant", "Assistant", "ASSISTANT", "model", "*", *THINKING_WORDS)
-"""Of the headers and the thinking that are plain words; every other mark holds one of the brackets `<[◁`."""
+"""Beginnings of headers and thinking that are plain words; every other mark contains one of the brackets `<[◁`."""
 
 
 class Reading(NamedTuple):
-    """What a model says; the fields without a description are as in `ChatReply`.
+    """A model's answer and thinking.
 
     Attributes:
-        text: Likewise.
-        outcome: Likewise.
-        thinking: Likewise.
-        cleaned: Likewise.
+        text: As in `ChatReply`, like the next three.
+        outcome: See above.
+        thinking: See above.
+        cleaned: See above.
         said: The part of the raw text that became `text`.
     """
 
@@ -35,12 +35,12 @@ class Reading(NamedTuple):
 
 
 def read_text(raw: str, end: ReplyOutcome, thinking: str = "") -> Reading:
-    """Read what a model wrote.
+    """Split a model's raw text into thinking and answer, and remove or neutralise template marks.
 
     Args:
-        raw: All of it, its special tokens included where they are known. It must be valid Unicode.
+        raw: The whole text, with special tokens where they are known. It must be valid Unicode.
         end: How it ended: COMPLETE for a reply that ended by itself.
-        thinking: What the server handed over apart.
+        thinking: Thinking that the server reported separately.
     """
     if not _may_be_marked(raw):
         return Reading(raw, end, thinking.strip(), (), raw)
@@ -62,7 +62,7 @@ def read_text(raw: str, end: ReplyOutcome, thinking: str = "") -> Reading:
 
 
 def _may_be_marked(raw: str) -> bool:
-    """Whether a text must be looked through; most hold no mark, and to look for each costs six times as much."""
+    """Whether a text may contain a mark; most do not, and a full search takes six times as long."""
     if not raw or raw[0].isspace() or raw.startswith(_BEGINNINGS):
         return True
     return "<" in raw or "[" in raw or "◁" in raw

@@ -1,9 +1,9 @@
-"""Several servers of one model behind one `ChatModel`.
+"""`ReplicatedModel`: several servers of one model behind one `ChatModel`.
 
-A request goes to the replica that its route went to before, whose prefix cache it finds there; a new route, and a
-request without one, to the live replica with the least load. A replica is down when it cannot be connected to, or after
-three failures in a row (connections that break, time-outs, 5xx); its requests go elsewhere until a probe, a single
-request after a pause that doubles, is answered. What a replica refuses (4xx) or limits (429) never takes it down.
+A request goes to the replica that served its route before, for the prefix cache there. A new route, and a request
+without one, goes to the live replica with the least load. A replica is down if it refuses connections, or after three
+failures in a row (broken connections, time-outs, 5xx). Its requests go to others until it answers a probe: a single
+request, sent after a pause that doubles each time. Rejections (4xx) and rate limits (429) never take a replica down.
 """
 
 import time
@@ -32,17 +32,17 @@ _MAX_FAILURES = 3
 _FIRST_PAUSE = 1.0
 _MAX_PAUSE = 30.0
 _ASSUMED_LIMIT = 1000
-"""Requests in flight that a replica without a known limit is thought to take, to compare its load with others'."""
+"""Assumed limit of requests in flight of a replica without a known one, to compare loads."""
 
 
 class ReplicatedModel:
-    """A `ChatModel` over replicas, which stay the caller's to configure but are closed with it.
+    """A `ChatModel` over replicas, which it closes with itself.
 
     Args:
-        replicas: At least one, each written differently.
-        policy: When a failed try is repeated, whichever replicas it goes to.
-        sleep: What waits between tries when no replica is live; by default the first one's pacer.
-        clock: The time, in seconds.
+        replicas: At least one; each name occurs once.
+        policy: When a failed try is repeated, on any replica.
+        sleep: Waits between tries when no replica is live; by default the first replica's pacer.
+        clock: Returns the time in seconds.
 
     Raises:
         InvalidInputError: There are no replicas, or two are the same.
@@ -77,7 +77,7 @@ class ReplicatedModel:
 
     @property
     def endpoints(self) -> tuple[OpenAIChatModel, ...]:
-        """What displays show the pace of."""
+        """The clients whose pace displays show."""
         return tuple(replica.model for replica in self._replicas)
 
     async def complete(self, request: ChatRequest) -> ChatReply:
@@ -90,12 +90,12 @@ class ReplicatedModel:
             await replica.model.aclose()
 
     def stop_waiting(self) -> None:
-        """Let requests that are not in flight fail by `StoppedWaitingError`, until `resume_waiting`."""
+        """Fail requests that are not in flight with `StoppedWaitingError`, until `resume_waiting`."""
         for replica in self._replicas:
             replica.model.stop_waiting()
 
     def resume_waiting(self) -> None:
-        """Let requests wait for their turn again."""
+        """Let requests wait again."""
         for replica in self._replicas:
             replica.model.resume_waiting()
 
@@ -120,7 +120,7 @@ class ReplicatedModel:
         return reply
 
     def _choose(self, route: str) -> tuple["_Replica", bool]:
-        """Return the replica for a request (one due for a probe, the route's, or the least loaded) and if it probes."""
+        """Return the replica (one due for a probe, the route's, or the least loaded) and whether the try is a probe."""
         now = self._clock()
         for replica in self._replicas:
             if replica.down_until is not None and now >= replica.down_until and not replica.is_probed:
@@ -128,7 +128,7 @@ class ReplicatedModel:
                 return replica, True
         home = self._homes.get(route)
         if home is None or home.is_down:
-            # With none live this is as with a single endpoint: try, and wait between tries.
+            # If none is live, one is tried all the same, with waits between tries, as with a single endpoint.
             home = min([r for r in self._replicas if not r.is_down] or self._replicas, key=_Replica.load)
             home.num_routed += 1
         if route:
@@ -136,10 +136,10 @@ class ReplicatedModel:
         return home, False
 
     def _note_failure(self, replica: "_Replica", is_probe: bool, failure: FailedTryError) -> FailedTryError:
-        """Take a replica down if it is time to, and return the failure as the caller's retries shall see it."""
+        """Record a failure, which may take the replica down, and return the failure for the retry policy."""
         replica.num_failures += 1
         is_unreachable = isinstance(failure.error, EndpointUnreachableError)
-        # Those in flight when it went down tell nothing new.
+        # Failures of requests that were in flight when it went down count no more.
         if is_probe or (not replica.is_down and (is_unreachable or replica.num_failures >= _MAX_FAILURES)):
             replica.pause = min(_MAX_PAUSE, 2 * replica.pause or _FIRST_PAUSE)
             replica.down_until = self._clock() + replica.pause
@@ -160,8 +160,8 @@ class _Replica:
         down_until: When the next probe is due; None for a live replica.
         pause: Seconds between the last failed probe and the next.
         num_failures: Failures in a row.
-        num_routed: Routes and requests it was chosen for.
-        is_probed: A probe is under way.
+        num_routed: Number of routes and requests that it was chosen for.
+        is_probed: Whether a probe is in flight.
     """
 
     model: OpenAIChatModel
@@ -176,10 +176,10 @@ class _Replica:
         return self.down_until is not None
 
     def note_answer(self) -> None:
-        """Count it as live, whatever it answered."""
+        """Mark it as live after any answer."""
         self.num_failures, self.down_until, self.pause = 0, None, 0.0
 
     def load(self) -> tuple[float, int]:
-        """Return what replicas are compared by: their requests relative to their limit, then what they have got."""
+        """Return its load, for comparison: requests relative to its limit, then how often it was chosen."""
         pacer = self.model.pacer
         return (pacer.in_flight + pacer.num_waiting) / (pacer.limit or _ASSUMED_LIMIT), self.num_routed

@@ -1,7 +1,7 @@
-"""When a failed try is repeated, and after how long.
+"""`RetryPolicy`: when a failed try is repeated, and after how long.
 
-tenacity decides, but it is entered after a first failure only: a call that succeeds at once pays nothing for it.
-429s are counted apart from other failures, and wait in the endpoint's pacer (`music.llm.pacing`) instead of here.
+tenacity runs the retries. It is called only after a first failure, so a call that succeeds at once costs nothing extra.
+429s are counted separately from other failures, and wait in the endpoint's pacer (`music.llm.pacing`) instead of here.
 """
 
 import asyncio
@@ -29,30 +29,30 @@ Answer = TypeVar("Answer")
 Try = Callable[[Asked, bool], Awaitable[Answer]]
 """Sends a request once; the flag says whether it has been tried before."""
 Sleep = Callable[[float], Awaitable[None]]
-_STOPPED = "the request was not sent: it was told to stop waiting"
+_STOPPED = "the request was not sent: waiting was stopped"
 
 
 class RetryPolicy(BaseModel):
-    """How often a failed try is repeated, and how long to wait before."""
+    """How often a failed try is repeated, and how long to wait before each try."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_tries: int = Field(default=5, ge=1)
-    """Bound on the tries of one request that end in a failure other than a 429."""
+    """Most tries of one request that fail with anything but a 429."""
     patience: float = Field(default=0.0, ge=0)
     """Seconds after a request's first failure in which an outage (no connection, a broken one, a 5xx) uses up no
     tries."""
     max_rate_limited: int = Field(default=10, ge=1)
-    """Bound on the tries of one request that end in a 429."""
+    """Most tries of one request that fail with a 429."""
     backoff: float = Field(default=0.5, ge=0)
-    """Seconds before the second try, doubled for each further one; up to as much is added at random."""
+    """Seconds before the second try, doubled for each further one; up to `backoff` seconds are added at random."""
     max_backoff: float = Field(default=30.0, ge=0)
-    """Bound on the seconds of back-off, before what is added at random."""
+    """Most seconds of back-off, before the random addition."""
     max_retry_after: float = Field(default=300.0, ge=0)
-    """Bound on the seconds waited because the server asked for it."""
+    """Most seconds to wait at the server's request."""
 
     def within(self, seconds: float) -> "RetryPolicy":
-        """Return the policy with no wait that is longer than so many seconds."""
+        """Return the policy with no wait longer than `seconds`."""
         bounds = {name: min(getattr(self, name), seconds) for name in ("max_backoff", "max_retry_after")}
         return self.model_copy(update=bounds)
 
@@ -63,21 +63,21 @@ class RetryPolicy(BaseModel):
             return 0.0
         asked = error.retry_after if isinstance(error, FailedTryError) else None
         if asked is not None:
-            # Clients that were limited together shall not come back together.
+            # The random part keeps clients that were limited together from coming back together.
             return min(asked + random.uniform(0, self.backoff), self.max_retry_after)
         backoff = wait_exponential(multiplier=self.backoff, max=self.max_backoff) + wait_random(0, self.backoff)
         return backoff(state)
 
 
 class FailedTryError(EndpointError):
-    """One try failed in a way that another may not.
+    """One try failed, and another one may succeed.
 
     Args:
-        error: What to raise if no further try is left.
+        error: The error to raise if no try is left.
         retry_after: Seconds that the server asked to wait, if it did.
-        at_once: The next try need not wait here: a pacer will hold it back, or another replica takes it.
-        usage: What the try used and is paid for, where the endpoint says so; None where it does not.
-        may_be_paid: The endpoint may have worked for the try, and want to be paid, though it does not say for what.
+        at_once: Whether the next try need not wait here: a pacer delays it, or another replica takes it.
+        usage: The paid usage that the endpoint reported; None if it reported none.
+        may_be_paid: Whether the endpoint may charge for the try although it reported no usage.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ async def call_with_retries(
     """Await `call(request, False)`, then `call(request, True)` while it raises `FailedTryError` and the policy allows.
 
     Raises:
-        EndpointError: The error of the last try, or at once whatever else `call` raises.
+        EndpointError: The error of the last try. Any other exception of `call` is raised at once.
     """
     try:
         return await call(request, False)
@@ -127,7 +127,7 @@ async def call_with_retries(
 
 
 class _Tries(Generic[Asked, Answer]):
-    """The tries of one request after a first failure, which tenacity sees as its own first try."""
+    """The tries of one request; the first failure is replayed as tenacity's first try."""
 
     def __init__(
         self,
@@ -149,11 +149,11 @@ class _Tries(Generic[Asked, Answer]):
 
     @property
     def num_tries(self) -> int:
-        """Failed tries, whatever the failure."""
+        """The number of failed tries of all kinds."""
         return self._num_failed + self._num_rate_limited + self._num_sat_out
 
     async def next(self) -> Answer:
-        """Try again, or fail as the first try did."""
+        """Replay the first failure, then try again at each further call."""
         try:
             if self._first:
                 first, self._first = self._first, None
@@ -175,10 +175,10 @@ class _Tries(Generic[Asked, Answer]):
 
 
 class StoppableSleep:
-    """Where the requests to one endpoint wait before they are tried again, until told to stop.
+    """The sleep of requests to one endpoint between tries, which `stop` ends.
 
     Args:
-        clock: The time, in seconds.
+        clock: Returns the time in seconds.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -187,10 +187,10 @@ class StoppableSleep:
         self._is_stopped = False
 
     async def __call__(self, seconds: float) -> None:
-        """Wait.
+        """Sleep.
 
         Raises:
-            StoppedWaitingError: It was told to stop.
+            StoppedWaitingError: `stop` was called.
         """
         self.refuse_if_stopped()
         if seconds <= 0:
@@ -205,33 +205,33 @@ class StoppableSleep:
             del self._until[waker]
 
     def describe(self) -> str:
-        """Return how many wait, and until when, for people; empty if none does."""
+        """Return how many requests sleep and when the next one wakes, for displays; empty if none sleeps."""
         if not self._until:
             return ""
         seconds = max(0.0, min(self._until.values()) - self._clock())
         return f"{len(self._until)} to try again, the next in {seconds:.0f} s"
 
     def stop(self) -> None:
-        """Let all that wait, now or later, fail by `StoppedWaitingError` until `resume`."""
+        """Fail all sleeps, now and later, with `StoppedWaitingError` until `resume`."""
         self._is_stopped = True
         let_go(self._until)
 
     def resume(self) -> None:
-        """Let requests wait again."""
+        """Let requests sleep again."""
         self._is_stopped = False
 
     def refuse_if_stopped(self) -> None:
-        """Fail if it was told to stop.
+        """Raise an error while stopped.
 
         Raises:
-            StoppedWaitingError: It was.
+            StoppedWaitingError: `stop` was called.
         """
         if self._is_stopped:
             raise StoppedWaitingError(_STOPPED)
 
 
 def let_go(waiters: Iterable[asyncio.Future[Any]]) -> None:
-    """Let what waits fail by `StoppedWaitingError`; what waited on a loop that has ended is gone already."""
+    """Fail waiters with `StoppedWaitingError`; those of a closed loop are ignored."""
     for waiter in list(waiters):
         if not (waiter.done() or waiter.get_loop().is_closed()):
             waiter.set_exception(StoppedWaitingError(_STOPPED))

@@ -1,13 +1,13 @@
-"""What servers say about time: how long to wait, and when a limit is lifted.
+"""Reads from a server's answer how long to wait and when a limit is lifted.
 
-Headers hold plain seconds, durations (`6m0s`), dates (RFC 3339, or HTTP's), or seconds, milliseconds or smaller units
+Headers contain plain seconds, durations (`6m0s`), dates (RFC 3339 or HTTP), or seconds, milliseconds or smaller units
 since 1970. None of them is trusted: the caller bounds the wait.
 """
 
 import math
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -16,9 +16,9 @@ __all__ = ["asked_wait", "read_number", "seconds_until"]
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 _UNIT_SECONDS = (86400.0, 3600.0, 60.0, 1.0, 0.001)
 _FIRST_TIME = 1e8
-"""Larger numbers are times since 1970, as no wait lasts three years; 1e8 s is a time in 1973."""
+"""Larger numbers are times since 1970: no wait lasts three years, and 1e8 s is a time in 1973."""
 _LAST_SECOND = 1e11
-"""Above this a time is in a smaller unit, each a thousand times smaller: 1e11 s is the year 5138."""
+"""Larger times are in milliseconds or smaller units: 1e11 s is the year 5138."""
 _RESETS = (
     ("x-ratelimit-reset", "x-ratelimit-remaining"),
     ("ratelimit-reset", "ratelimit-remaining"),
@@ -29,29 +29,30 @@ _RESETS = (
     ("anthropic-ratelimit-input-tokens-reset", "anthropic-ratelimit-input-tokens-remaining"),
     ("anthropic-ratelimit-output-tokens-reset", "anthropic-ratelimit-output-tokens-remaining"),
 )
-"""When a limit is lifted, and what is left of it until then."""
+"""Headers that say when a limit is lifted, each with the header that says how much of the limit is left."""
 _IN_BODY = re.compile(rb'"(?:retryDelay|X-RateLimit-Reset)"\s*:\s*"([0-9.]+s?)"', re.IGNORECASE)
-"""Where Gemini and OpenRouter say it."""
+"""The fields of Gemini and OpenRouter."""
 
 
 def asked_wait(headers: Mapping[str, str], answer: bytes = b"") -> float | None:
-    """Return the seconds that a server asks to wait before the next try; None if it does not say.
+    """Return the seconds that a server asks to wait before the next try; None if it asks for no wait.
 
     Args:
-        headers: Of its answer; looked up without regard to case, as aiohttp's are.
-        answer: Its body, where it may say so, too.
+        headers: The headers of its answer; lookups must ignore case, as in aiohttp.
+        answer: The body, which may contain a wait, too.
     """
     if (milliseconds := read_number(headers.get("retry-after-ms"))) is not None:
         return milliseconds / 1000
     if (seconds := seconds_until(headers.get("retry-after"))) is not None:
         return seconds
-    resets = [*_used_up(headers), *(found.decode() for found in _IN_BODY.findall(answer))]
+    used_up = [reset for reset, remaining in _RESETS if not read_number(headers.get(remaining))]
+    resets = [*map(headers.get, used_up), *(found.decode() for found in _IN_BODY.findall(answer))]
     waits = [wait for reset in resets if (wait := seconds_until(reset)) is not None]
     return max(waits, default=None)
 
 
 def seconds_until(value: str | None) -> float | None:
-    """Read a wait or a time, in any of the forms above, into seconds from now, not below 0; None if it is neither."""
+    """Convert a wait or a time in any of the forms above to seconds from now, at least 0; None for anything else."""
     if not value:
         return None
     if found := _DURATION.fullmatch(value):
@@ -71,7 +72,7 @@ def seconds_until(value: str | None) -> float | None:
 
 
 def read_number(value: str | None) -> float | None:
-    """Return a number that is finite and not negative, else None."""
+    """Return a finite number that is not negative, else None."""
     try:
         number = float(value or "")
     except ValueError:
@@ -79,15 +80,8 @@ def read_number(value: str | None) -> float | None:
     return number if 0 <= number < 1e15 else None
 
 
-def _used_up(headers: Mapping[str, str]) -> Iterator[str]:
-    """Yield when the limits are lifted of which nothing is left, as far as is announced."""
-    for reset, remaining in _RESETS:
-        if reset in headers and not read_number(headers.get(remaining)):
-            yield headers[reset]
-
-
 def _read_date(value: str) -> float | None:
-    """Read an RFC 3339 or an HTTP date into seconds since 1970; a date without a zone is UTC."""
+    """Convert an RFC 3339 or HTTP date to seconds since 1970; a date without a zone is UTC."""
     for read in (datetime.fromisoformat, parsedate_to_datetime):
         try:
             date = read(value)

@@ -1,16 +1,16 @@
-"""Takes the marks of chat templates out of text that a model wrote, or makes them harmless.
+"""Removes the marks of chat templates from text that a model wrote, or makes them harmless.
 
-A tokenizer reads `<|im_end|>` in a message's text as the very token that ends a message, so a reply that contains it
-would forge turns in every conversation that it becomes part of.
+A tokenizer reads `<|im_end|>` in a message's text as the token that ends a message. A reply that contains it would
+forge turns in every conversation that it becomes part of.
 
-- At the front of a reply stands the header of the model's own turn, where the server did not send it: `strip_header`.
-- At its end stands the mark that ends the turn, where the server does not know it as a stop token: `strip_end_marks`.
-- Anywhere else `neutralise` sets a space behind the token's first character: `< |im_end|>`. That stays readable, is
-  seen at a glance, and is no token of any family. `find_control_token` finds such tokens, neutralised or not.
+- `strip_header` removes the header of the model's own turn at the front of a reply.
+- `strip_end_marks` removes the mark that ends the turn, which servers with wrong stop tokens leave at the end.
+- `neutralise` inserts a space after the first character of any other mark: `< |im_end|>`. That stays readable and is a
+  token of no model family. `find_control_token` finds marks, neutralised or not.
 
-Replies are changed and not refused: a server with wrong stop tokens leaks one at the end of most replies, and asking
-again would be paid for and give the same. The price is that text about such tokens, and HTML's struck-through `<s>`,
-gets a space too. Other tags and code are left unchanged; so is `<tool_call>`, which forges no turn.
+Replies are changed and not refused: a server with wrong stop tokens leaves one at the end of most replies, and asking
+again costs money and gives the same. As a side effect, text about such tokens and HTML's struck-through `<s>` get a
+space too. Other tags and code are unchanged; so is `<tool_call>`, which forges no turn.
 
 Seed contexts and personas of a simulation are neutralised as well. Preference files that are read for training are not:
 there the text is the data.
@@ -27,13 +27,13 @@ _NAME = r"[^\s|｜<>[\]]{1,64}"
 
 
 def is_quoted(text: str, mark: re.Match[str]) -> bool:
-    """Whether a mark has a quotation mark or a backtick beside it."""
+    """Whether a mark is next to a quotation mark or a backtick."""
     around = text[max(0, mark.start() - 1) : mark.start()] + text[mark.end() : mark.end() + 1]
     return any(char in _QUOTES for char in around)
 
 
 def outside_code(text: str, marks: Iterable[re.Match[str]], start: int = 0) -> Iterator[re.Match[str]]:
-    """Yield those marks, in order, that are not in a block of code that begins after `start`."""
+    """Yield the marks, in order, that are not inside a block of code that begins after `start`."""
     is_code = False
     for mark in marks:
         is_code ^= text.count(_FENCE, start, mark.start()) % 2 == 1
@@ -43,7 +43,7 @@ def outside_code(text: str, marks: Iterable[re.Match[str]], start: int = 0) -> I
 
 
 def _turn_tokens(gap: str) -> str:
-    """Return the expression of the tokens that structure turns; `gap` may stand behind their first character."""
+    """Return a regular expression of the tokens that structure turns; `gap` may follow their first character."""
     return (
         rf"<{gap}[|｜]{_NAME}[|｜]?>"  # ChatML, Llama 3 and 4, Phi, Qwen, GLM, GPT-OSS, Gemma 4, DeepSeek (<｜User｜>)
         rf"|<{gap}{_NAME}[|｜]>"  # Gemma 4 (<turn|>)
@@ -56,7 +56,7 @@ def _turn_tokens(gap: str) -> str:
 
 _CONTROL_TOKEN = re.compile(_turn_tokens("") + r"|</?s>|<(?:bos|eos|pad|unk)>")
 _TURN_TOKEN = re.compile(_turn_tokens(" ?"))
-# `<s>` may strike a part of the text through.
+# `<s>...</s>` may be HTML for struck-through text.
 _BOS = r"(?:(?:<s>(?![^<]*</s>\s*\S)|<bos>|<\|begin_of_text\|>|<\|startoftext\|>|<｜begin▁of▁sentence｜>)\s*)"
 _OPENING = (
     r"<\|(?:im_start|start_header_id|header_start|start_of_role|start|begin)\|>\s*(?:assistant|model|ai)"
@@ -69,12 +69,12 @@ _OPENING = (
 _HEADER = re.compile(rf"\s*(?:{_BOS}|(?:{_OPENING})\s*)+")
 _NAKED_HEADER = re.compile(
     r"\s*(?:assistant\n\s*\n(?=\S)"  # Llama 3's header without its tokens
-    r"|(?:assistant|model)\n(?=[^\n]*\S[ \t]\S)"  # ChatML's and Gemma's; a list of words goes on with a single word
-    # A speaker's name, before a line of its own or a sentence. "Assistant: a noun" and "Assistant: A person" explain.
+    r"|(?:assistant|model)\n(?=[^\n]*\S[ \t]\S)"  # ChatML's and Gemma's; in a list, a single word would follow
+    # A speaker's name before a new line or a sentence. "Assistant: a noun" and "Assistant: A person" are definitions.
     r"|\**(?:Assistant|ASSISTANT)\**:\**(?:[ \t]*\n\s*(?=\S)|[ \t]+(?=[^a-z\s])(?!An? )))"
 )
 _LABELLED_LINE = re.compile(r"^\W{0,3}[A-Z][\w ]{0,30}:", re.MULTILINE)
-"""A line that begins as a header of that kind does: of a glossary, or of a script for both speakers."""
+"""A line that begins like such a header: in a glossary, or in a script for both speakers."""
 _END_MARKS = (
     *("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|eot|>", "<|eom|>", "<|end|>", "<|return|>", "<|endoftext|>"),
     *("<|end_of_text|>", "<|end_of_turn|>", "<|endofturn|>", "<|END_OF_TURN_TOKEN|>", "<|END_RESPONSE|>"),
@@ -94,7 +94,7 @@ _END_MARKS = (
 def strip_header(text: str) -> str:
     """Return the text without the header of the model's own turn at its front.
 
-    A header without its tokens is a word, so it is taken only in the form in which templates have it.
+    A header without its tokens is a plain word, so it is removed only in the exact form of a template.
     """
     if (header := _HEADER.match(text)) is not None:
         return text[header.end() :]
@@ -107,7 +107,7 @@ def strip_header(text: str) -> str:
 def strip_end_marks(text: str) -> str:
     """Return the text without the marks at its end that end a turn.
 
-    A mark that ends a sentence, as in "The token is </s>", is a word of it and stays; so does the end of `<s>...</s>`.
+    A mark that is a word of a sentence stays, as in "The token is </s>"; so does the end of `<s>...</s>`.
     """
     end = len(text.rstrip())
     if text[end - 1 : end] not in (">", "]") or not text.endswith(_END_MARKS, 0, end):
@@ -125,8 +125,8 @@ def strip_end_marks(text: str) -> str:
 
 
 def neutralise(text: str) -> str:
-    """Return the text with a space behind the first character of each control token."""
-    # Most replies hold neither character, and these two looks cost a tenth of a search.
+    """Return the text with a space after the first character of each control token."""
+    # Most replies contain neither character, and these two checks take a tenth of the time of a search.
     if "<" not in text and "[" not in text:
         return text
     return _CONTROL_TOKEN.sub(lambda token: f"{token[0][0]} {token[0][1:]}", text)
@@ -135,7 +135,7 @@ def neutralise(text: str) -> str:
 def find_control_token(text: str) -> str:
     """Return the first token that begins or ends a turn, neutralised or not; empty if there is none.
 
-    Tokens in quotes or in a block of code are spoken of, and do not count.
+    Tokens in quotes or in a block of code are mentions, and do not count.
     """
     if "<" not in text and "[" not in text:
         return ""

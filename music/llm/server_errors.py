@@ -1,4 +1,4 @@
-"""What a server says when it does not answer: which error that is, and its words as they may be shown."""
+"""Errors in a server's answers: their type, and their text in a form that is safe to show."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,14 +18,14 @@ from music.llm.retry import FailedTryError
 __all__ = ["Redact", "error_excerpt", "error_of_status", "excerpt_of", "printable", "reported_error", "status_of"]
 
 Redact = Callable[[str], str]
-"""Takes the key and other secrets out of a text."""
+"""Removes the key and other secrets from a text."""
 _MAX_EXCERPT_CHARS = 300
 _GATEWAY_TIMED_OUT = (504, 524)
-"""Statuses of proxies that gave up on a server which may still have worked for the request."""
+"""Statuses of proxies that stopped waiting for a server, which may still have processed the request."""
 _PASSING = (409, 425, 498, 499)
-"""Statuses below 500 of something that passes: a conflict, too early, no capacity (Groq), a proxy that hung up."""
+"""Statuses below 500 of temporary errors: a conflict, too early, no capacity (Groq), a proxy that closed."""
 _UNNAMED_ERROR = 500
-"""The status of an error in a body that names none: another try may succeed."""
+"""Status assumed for an error in a body without one: another try may succeed."""
 _LIMITED = ("rate_limit", "ratelimit", "too_many_requests", "resource_exhausted", "insufficient_quota")
 _REJECTED = ("invalid_request", "badrequest", "context_length", "authentication", "permission", "not_found")
 
@@ -38,9 +38,9 @@ def error_of_status(
     Args:
         status: The status.
         said: The error's message.
-        body: The answer, for what the status alone does not say.
+        body: The answer's body, which distinguishes errors of one status.
         retry_after: Seconds that the server asks to wait.
-        usage: What the try used, if the server says so.
+        usage: The usage of the try, if the server reports it.
     """
     if status == 429 and b'"insufficient_quota"' in body:
         said += " (the account's quota is used up; waiting does not bring it back)"
@@ -63,7 +63,7 @@ def reported_error(fields: Mapping[str, Any], choice: Mapping[str, Any]) -> obje
 
 
 def status_of(error: object) -> int:
-    """Return the HTTP status that an error in a body stands for."""
+    """Return the HTTP status that corresponds to an error in a body."""
     names = [error.get(name) for name in ("code", "status", "type")] if isinstance(error, dict) else [error]
     for name in names:
         word = str(name).lower().replace(" ", "_")
@@ -77,7 +77,7 @@ def status_of(error: object) -> int:
 
 
 def error_excerpt(body: bytes, redact: Redact) -> str:
-    """Return what a server says is wrong: on one line, bounded, printable, without the key."""
+    """Return the error message in a body: on one line, bounded, printable, without the key."""
     try:
         fields = orjson.loads(body)
         return excerpt_of(fields.get("error", fields), redact, body)
@@ -86,7 +86,7 @@ def error_excerpt(body: bytes, redact: Redact) -> str:
 
 
 def excerpt_of(error: object, redact: Redact, body: bytes | None = None) -> str:
-    """Return what an error says; all of it, or of its body, if it has no message."""
+    """Return the message of an error; the whole error, or `body`, if it has none."""
     message = error.get("message", error.get("detail")) if isinstance(error, dict) else error
     if isinstance(message, str):
         return printable(message, redact)

@@ -1,12 +1,12 @@
-"""Takes the thinking of reasoning models off the front of their replies.
+"""Removes the thinking of reasoning models from the front of their replies.
 
-A server with a reasoning parser hands thinking over in a field of its own. Many are run without one, and then it stands
-before the answer, between marks that differ by model. Where the chat template opens the thinking, the first mark is
-missing; where the token limit cuts it, the last one is.
+A server with a reasoning parser reports thinking in a separate field. Without a parser, thinking comes before the
+answer, between marks that differ by model. The first mark is missing if the chat template opens the thinking; the last
+one is missing if the token limit cuts it.
 
-Only thinking at the front of a reply is taken. A mark further on is left: the reply may be about such marks. A mark in
-quotes ends no thinking, and a last mark without a first one ends none either if it is in a block of code or stands in a
-sentence like a word.
+Only thinking at the front of a reply is removed. Later marks stay: the reply may be about such marks. A mark in quotes
+does not end thinking. Nor does a last mark without a first one if it is in a block of code or used like a word in a
+sentence.
 """
 
 import re
@@ -22,11 +22,11 @@ class _Form:
     """How some models mark their thinking.
 
     Attributes:
-        opens: Expression of the first mark.
-        closes: Expression of the last mark.
-        template_opens: The first mark may be missing, as the chat template writes it.
-        may_break_off: The last mark may be missing. In forms that are plain words it may not: without their end they
-            are a sentence.
+        opens: Regular expression of the first mark.
+        closes: Regular expression of the last mark.
+        template_opens: Whether the first mark may be missing because the chat template writes it.
+        may_break_off: Whether the last mark may be missing. It may not in forms of plain words, which without their
+            end are an ordinary sentence.
     """
 
     opens: str
@@ -72,24 +72,24 @@ _CLOSES = {name: re.compile(form.closes) for name, form in _BY_NAME.items()}
 _MARKS = [form.opens for form in _FORMS if form.may_break_off]
 _ENDS = [form.closes for form in _FORMS if form.template_opens]
 _END = re.compile("|".join(_ENDS))
-"""A last mark that may stand alone."""
+"""A last mark that may come without a first one."""
 _MARK = re.compile("|".join(_ENDS + _MARKS))
-"""Such a mark or a first one. Each alternative begins with one letter, so that a search is a scan for a few letters."""
+"""Such a mark or a first one. Each alternative begins with a fixed letter, so a search is a scan for few letters."""
 THINKING_WORDS = ("analysis", "Here is my ", "Here's my ", "Here are my ")
 """Beginnings of the forms that are plain words."""
 _WORDS = ("think", "thought", "reasoning", "channel", "inner_", "final response")
-"""Each mark of the other forms holds a bracket and one of these words; to look for them costs a tenth of a search."""
+"""Every mark of the other forms contains a bracket and one of these words; this check takes a tenth of a search."""
 
 _WRAPPED = re.compile(r"<(answer|response|output)>(.*)</\1>\s*", re.DOTALL | re.IGNORECASE)
-"""An answer in tags of its own, which some of these models set it in (Hunyuan, Granite 3.3, ERNIE)."""
+"""An answer in tags, as some of these models write it (Hunyuan, Granite 3.3, ERNIE)."""
 _AS_A_WORD = re.compile(r"[ \t]+[a-z]")
 _AT_THE_END = re.compile(f"(?:{'|'.join(_MARKS)})\\s*\\Z")
 
 
 def split_thinking(text: str) -> tuple[str, str]:
-    """Return what a model thought at the front of a text, and the text after it.
+    """Split a text into the thinking at its front and the answer after it.
 
-    A text without thinking is returned unchanged. The time depends on the text's length alone, whatever is in it.
+    A text without thinking is returned unchanged. The time is linear in the text's length for any content.
     """
     if not _may_hold_a_mark(text) and not text.startswith(THINKING_WORDS):
         return "", text
@@ -105,10 +105,9 @@ def split_thinking(text: str) -> tuple[str, str]:
 
 
 def find_thinking_mark(text: str) -> str:
-    """Return the first mark of thinking in a reply from which thinking was split off; empty if there is none.
+    """Return the first mark of thinking that is left in an answer; empty if there is none.
 
-    It stands where thinking has no place, so the text around it is likely to be some. Marks that are spoken of do not
-    count.
+    The text around such a mark is likely to be thinking. Marks that are only mentioned do not count.
     """
     if not _may_hold_a_mark(text):
         return ""
@@ -117,13 +116,13 @@ def find_thinking_mark(text: str) -> str:
 
 
 def find_open_mark(prompt: str) -> str:
-    """Return the mark at the end of a prompt that opens thinking, within which the reply begins; empty for none."""
+    """Return the mark at the end of a prompt that opens thinking, so the reply begins within it; empty for none."""
     mark = _AT_THE_END.search(prompt)
     return mark[0] if mark else ""
 
 
 def _may_hold_a_mark(text: str) -> bool:
-    """Whether a text must be searched."""
+    """Whether a text may contain a mark, so that a search is needed."""
     if "<" not in text and "[" not in text and "◁" not in text:
         return False
     lowered = text.lower()
@@ -131,7 +130,7 @@ def _may_hold_a_mark(text: str) -> bool:
 
 
 def _next_thought(text: str, start: int) -> tuple[str, int] | None:
-    """Return thinking that begins at a place, and where it and its last mark end; None if none begins there."""
+    """Return the thinking that begins at `start` and the end of its last mark; None if none begins there."""
     opening = _OPENS.match(text, start)
     if opening is not None:
         name, begin = str(opening.lastgroup), opening.end()
@@ -148,7 +147,7 @@ def _next_thought(text: str, start: int) -> tuple[str, int] | None:
 
 
 def _is_mention(text: str, mark: re.Match[str]) -> bool:
-    """Whether a mark is spoken of: it is in quotes, or has its place in a sentence as a word has."""
+    """Whether a mark is only mentioned: it is in quotes, or used like a word in a sentence."""
     before, after = text[max(0, mark.start() - 1) : mark.start()], text[mark.end() : mark.end() + 1]
     is_word = before in (" ", "\t", "(") and after in tuple(" \t.,;:!?)")
     return is_word or is_quoted(text, mark)

@@ -1,9 +1,9 @@
-"""Preference data: readers into `PreferencePair`, a writer, and splits that do not leak.
+"""Reading, writing and splitting of preference data.
 
-`read_preferences` takes a file, a folder or a hub id, finds the shape of each row (`music.preferences.shapes` has the
-table), and accounts for every row that it cannot use. `read_seeds` reads what conversations start from, and
-`read_conversations` what is to be scored, by the same readers. `split_pairs` holds out whole seed conversations, as
-`seed_key` names them. Names are imported on first use.
+`read_preferences` reads a file, a folder or a hub id. It detects the shape of each row (see `music.preferences.shapes`)
+and counts every row that it cannot use. `read_seeds` reads the seeds of simulations, and `read_conversations` reads
+conversations to score, in the same formats. `split_pairs` holds out whole seed conversations; `seed_key` is the key of
+a pair's seed conversation. Names are imported on first use.
 """
 
 import lazy_loader

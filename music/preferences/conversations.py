@@ -1,4 +1,4 @@
-"""Reading conversations that are to be scored."""
+"""Reading of conversations to score."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -9,18 +9,17 @@ from music.errors import InvalidInputError
 from music.preferences.problems import RowError
 from music.preferences.row_messages import Consecutive, require_reply
 from music.preferences.rows import ReadRow, read_rows
+from music.preferences.shapes import find_conversation_shape, find_shape
 from music.preferences.sources import iter_rows
 
 __all__ = ["is_conversation_file", "read_conversations"]
 
-_LOOKED_AT = 50
+_DETECTION_ROWS = 50
 
 
 def is_conversation_file(source: str | Path, *, split: str | None = None) -> bool:
-    """Whether the first rows of a source are single conversations, with nothing to compare them with."""
-    from music.preferences.shapes import find_conversation_shape, find_shape
-
-    rows = (row.content for row in islice(iter_rows(source, split), _LOOKED_AT))
+    """Whether the first row of a source is a single conversation, with nothing to compare it with."""
+    rows = (row.content for row in islice(iter_rows(source, split), _DETECTION_ROWS))
     first = next((content for content in rows if isinstance(content, dict)), {})
     return find_shape(first) is None and find_conversation_shape(first) is not None
 
@@ -28,15 +27,15 @@ def is_conversation_file(source: str | Path, *, split: str | None = None) -> boo
 def read_conversations(
     source: str | Path, *, split: str | None = None, consecutive: Consecutive = Consecutive.REFUSE
 ) -> tuple[Conversation, ...]:
-    """Read one conversation a row; a bad row is an error, so that scores stay aligned.
+    """Read one conversation per row. A bad row is an error, so that scores stay aligned with rows.
 
     Args:
-        source: As for `read_preferences`; of rows with `messages` or `conversations`.
-        split: Which split of a folder or a hub data set.
+        source: A source, as for `read_preferences`, with rows of `messages` or `conversations`.
+        split: The split of a folder or a hub data set.
         consecutive: What to do with two consecutive messages by one speaker.
 
     Raises:
-        InvalidInputError: The source cannot be read or a row is bad; conversations must end with the assistant.
+        InvalidInputError: The source cannot be read, a row is bad, or a conversation does not end with the assistant.
     """
     rows = read_rows(source, split=split, consecutive=consecutive, with_conversations=True)
     return tuple(_conversations(source, rows))

@@ -1,4 +1,4 @@
-"""Rows of one file: parquet, Arrow, JSON lines, JSON and CSV, plain or compressed, in any Unicode encoding."""
+"""Reads the rows of a file: parquet, Arrow, JSON lines, JSON or CSV, plain or compressed, in UTF-8 or UTF-16."""
 
 import csv
 import gzip
@@ -23,19 +23,19 @@ _COMPRESSED = (".gz", ".zst")
 FILE_NAMES = f"{', '.join(_KINDS)}, the last five also {' or '.join(_COMPRESSED)}"
 _BATCH_ROWS = 1024
 _WRAPPERS = ("data", "rows", "train", "examples", "instances", "samples")
-"""Under these names, files of one JSON object hold their rows."""
+"""The keys under which a file of one JSON object may hold its rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row.
+    """A row of a file or a hub data set.
 
     Attributes:
-        file: Name of the file or the hub id.
-        unit: "line" where the number counts the lines of a text file (blank ones too), else "row".
-        number: Counted from 1.
-        content: The parsed row, or the error that parsing it met.
-        span: How many rows of the file it stands for.
+        file: The name of the file, or the hub id.
+        unit: "line" if `number` counts the lines of a text file, blank ones included; else "row".
+        number: The number of the row, from 1.
+        content: The parsed row, or the `RowError` of parsing it.
+        span: The number of rows of the file that it stands for.
     """
 
     file: str
@@ -46,12 +46,12 @@ class Row:
 
     @property
     def stem(self) -> str:
-        """The file's name without its suffixes, or the hub id's last part."""
+        """The file's name without its suffixes, or the last part of the hub id."""
         return stem_of(self.file.rpartition("/")[2])
 
 
 def kind_of(path: Path) -> str:
-    """Return the suffix of a file's kind, in lower case and without that of a compression; "" if unknown."""
+    """Return the suffix of a file's kind, in lower case and without that of compression; "" if unknown."""
     name = path.name.lower()
     for suffix in _COMPRESSED:
         name = name.removesuffix(suffix)
@@ -59,7 +59,7 @@ def kind_of(path: Path) -> str:
 
 
 def is_data_file(path: Path) -> bool:
-    """Whether a file's name is one of data."""
+    """Whether a file's name is that of a data file."""
     return bool(kind_of(path)) and not path.name.startswith((".", "_"))
 
 
@@ -73,7 +73,7 @@ def file_rows(path: Path) -> Iterator[Row]:
     """Yield the rows of a file.
 
     Raises:
-        InvalidInputError: It is of no known kind, or cannot be read to its end.
+        InvalidInputError: The file is of no known kind, or cannot be read to its end.
     """
     kind = kind_of(path)
     if kind in (".parquet", ".arrow"):
@@ -105,7 +105,7 @@ def _parquet_batches(path: Path) -> Iterator[Any]:
 
 
 def _arrow_batches(path: Path) -> Iterator[Any]:
-    """Yield the batches of an Arrow stream, as `datasets` writes, or of an Arrow file."""
+    """Yield the batches of an Arrow stream, which `datasets` writes, or of an Arrow file."""
     import pyarrow as pa
 
     with pa.memory_map(str(path)) as source:
@@ -130,7 +130,7 @@ def _text_rows(path: Path, kind: str) -> Iterator[Row]:
 
 
 def _open_text(path: Path) -> IO[str]:
-    """Open a file as text; its first bytes tell its encoding. What is no UTF-8 in it becomes an invalid row."""
+    """Open a file as text; its first bytes determine the encoding. Bytes that are not UTF-8 make their row invalid."""
     file = _open_bytes(path)
     return io.TextIOWrapper(file, encoding=_encoding(file.peek(4)[:4]), errors="surrogateescape", newline="")
 
@@ -161,7 +161,7 @@ def _line_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
 
 
 def _json_rows(path: Path, file: IO[str]) -> Iterator[Row]:
-    """Yield the rows of one JSON array, of an object that holds one, or of JSON lines."""
+    """Yield the rows of a JSON array, of an object that holds one, or of JSON lines."""
     text = file.read()
     whole = _parsed(text)
     if isinstance(whole, dict):
@@ -186,7 +186,7 @@ def _csv_rows(path: Path, file: IO[str]) -> Iterator[Row]:
 
 
 def _parsed(text: str) -> Any:
-    """Parse JSON, also with NaN and infinities as Python writes them."""
+    """Parse JSON, which may hold NaN and infinities as Python writes them."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:

@@ -1,7 +1,7 @@
-"""Messages of a row's fields: lists of `{role, content}` or `{from, value}`, JSON text of them, and transcripts.
+"""Reads messages from a row's fields: lists of `{role, content}` or `{from, value}`, as JSON text, and transcripts.
 
-The vocabulary's own validation would refuse the same rows; these checks come first so that an error can name the
-reason, the field and what stood there.
+`Conversation` would refuse the same rows. These checks come first so that an error can name the reason, the field and
+its value.
 """
 
 import ast
@@ -61,7 +61,7 @@ def read_text(fields: Mapping[str, Any], name: str) -> str:
 
 
 def read_messages(fields: Mapping[str, Any], name: str) -> tuple[Message, ...]:
-    """Return the messages of a field, with roles in order; further keys of a message are left out."""
+    """Return the messages of a field, with roles in order; unknown keys of a message are ignored."""
     return to_conversation(parse_messages(required(fields, name), name), name).messages
 
 
@@ -71,7 +71,7 @@ def read_transcript(fields: Mapping[str, Any], name: str) -> tuple[Message, ...]
 
 
 def read_side(messages: tuple[Message, ...], name: str) -> Conversation:
-    """Return the messages as a side of a pair: roles in order, a reply at the end."""
+    """Return messages as a conversation: roles in order, a reply at the end."""
     parsed = [
         RowMessage(m.role, m.content, f"{name}[{index}]", m.tool_calls, m.tool_call_id, m.name)
         for index, m in enumerate(messages)
@@ -80,10 +80,10 @@ def read_side(messages: tuple[Message, ...], name: str) -> Conversation:
 
 
 def decoded(value: Any, name: str) -> Any:
-    """Return the messages that a string holds as JSON text (or as Python writes a list); other values as they are.
+    """Decode a string that holds messages as JSON text (or in Python's notation); return other values unchanged.
 
     Raises:
-        RowError: The string begins like a list of messages and cannot be decoded.
+        RowError: The string begins like a list of messages, but cannot be decoded.
     """
     if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
         return value
@@ -91,7 +91,8 @@ def decoded(value: Any, name: str) -> Any:
         found = orjson.loads(value)
     except orjson.JSONDecodeError:
         found = None
-    if _is_messages(found):
+    items = found if isinstance(found, list) else [found]
+    if items and all(isinstance(item, dict) and ("role" in item or "from" in item) for item in items):
         return found
     if not _MESSAGE_TEXT.match(value):
         return value  # a reply may be JSON of any kind
@@ -101,13 +102,8 @@ def decoded(value: Any, name: str) -> Any:
         raise RowError(RowProblem.WRONG_TYPE, name, expected="messages, as JSON", got=repr(value[:40])) from None
 
 
-def _is_messages(value: Any) -> bool:
-    items = value if isinstance(value, list) else [value]
-    return bool(items) and all(isinstance(item, dict) and ("role" in item or "from" in item) for item in items)
-
-
 def parse_messages(value: Any, name: str) -> list[RowMessage]:
-    """Return the messages of a list of them, or of JSON text of such a list."""
+    """Return the messages of a list, or of the JSON text of a list."""
     value = decoded(value, name)
     if not isinstance(value, list):
         raise RowError(RowProblem.WRONG_TYPE, name, expected="a list of messages", got=type(value).__name__)
@@ -115,7 +111,7 @@ def parse_messages(value: Any, name: str) -> list[RowMessage]:
 
 
 def parse_message(item: Any, place: str) -> RowMessage:
-    """Return the message of `{role, content}` or `{from, value}`; text may come in parts."""
+    """Return the message of `{role, content}` or `{from, value}`; the content may be a list of text parts."""
     if not isinstance(item, dict):
         raise _no_message(item, place)
     speaker, content = item.get("role", item.get("from")), item.get("content", item.get("value"))
@@ -139,7 +135,7 @@ def parse_message(item: Any, place: str) -> RowMessage:
 
 
 def is_transcript(text: str) -> bool:
-    """Whether a text is a transcript of the HH kind, and no message that begins with the word Human."""
+    """Whether a text is a transcript like those of HH, and not a message that begins with the word Human."""
     return text.startswith(("\n\nHuman:", "\r\n\r\nHuman:")) or (
         text.lstrip().startswith("Human:") and "\n\nAssistant:" in text.replace("\r\n", "\n")
     )
@@ -163,7 +159,11 @@ def _no_message(item: Any, place: str) -> RowError:
 
 
 def joined_parts(parts: list[Any], place: str) -> str:
-    """Join the text parts of a message, one a line; parts of other kinds are no text."""
+    """Join the text parts of a message, one per line.
+
+    Raises:
+        RowError: A part is not text.
+    """
     for part in parts:
         if not isinstance(part, dict) or not isinstance(part.get("text"), str):
             got = part.get("type", str(part)[:40]) if isinstance(part, dict) else type(part).__name__
@@ -172,7 +172,7 @@ def joined_parts(parts: list[Any], place: str) -> str:
 
 
 def _calls_text(calls: Any, place: str) -> str:
-    """Return calls as JSON text of OpenAI's form, but with arguments as objects, as chat templates want them."""
+    """Return calls as JSON text in OpenAI's form, but with arguments as objects, which chat templates expect."""
     if isinstance(calls, str):
         try:
             calls = orjson.loads(calls)
@@ -183,7 +183,7 @@ def _calls_text(calls: Any, place: str) -> str:
 
 
 def _call(call: Any) -> Any:
-    """Return one call without absent fields (tables write them as null), a bare function as OpenAI writes it."""
+    """Return a call in OpenAI's form, without fields that are null (tables write absent fields as null)."""
     call = _without_nulls(call)
     if not isinstance(call, dict):
         return call
@@ -191,7 +191,7 @@ def _call(call: Any) -> Any:
         call = {"type": "function", "function": call}
     function = call.get("function")
     if isinstance(function, dict) and isinstance(arguments := function.get("arguments"), str):
-        with suppress(orjson.JSONDecodeError):  # the text of a call that was never whole stays text
+        with suppress(orjson.JSONDecodeError):  # incomplete arguments stay text
             function["arguments"] = orjson.loads(arguments)
     return call
 

@@ -1,4 +1,4 @@
-"""The pairs of a row: sides settled into conversations, ids, and the record of a simulated pair."""
+"""`make_pairs` makes the pairs of a row from the sides that its shape gives."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,18 +26,18 @@ def make_pairs(
     consecutive: Consecutive,
     changes: Counter[Change],
 ) -> tuple[PreferencePair, ...]:
-    """Make the pairs of a row; of several, those that cannot be used are left out and counted.
+    """Make the pairs of a row. If there are several, unusable ones are left out and counted.
 
     Args:
         row: The row.
         fields: Its columns.
-        id: Its id; pairs of several have `/1`, `/2` ... behind it.
-        sides: Of its pairs.
+        id: Its id; if the row gives several pairs, theirs end in `/1`, `/2` and so on.
+        sides: The sides of its pairs.
         consecutive: What to do with two consecutive messages by one speaker.
-        changes: Counts what was changed.
+        changes: The counter of changes; it is updated.
 
     Raises:
-        RowError: There were pairs to make, and none can be used.
+        RowError: There are sides, but no pair is usable.
     """
     pairs: list[PreferencePair] = []
     fault: RowError | None = None
@@ -79,7 +79,7 @@ def _pair(
 
 def _contrastive(fields: Mapping[str, Any], common: Mapping[str, Any]) -> ContrastivePair:
     record = {name: fields[name] for name in _CONTRASTIVE_FIELDS if fields.get(name) is not None}
-    # A table holds one column per role over all rows, so a role that this row lacks comes as null.
+    # A table has a column for each role in any of its rows, so a role that this row lacks is null.
     if isinstance(record["models"], dict):
         record["models"] = {role: name for role, name in record["models"].items() if name is not None}
     try:

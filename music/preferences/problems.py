@@ -1,4 +1,4 @@
-"""Why a row cannot be used, and what is changed in rows that can."""
+"""The reasons why a row cannot be used, and the changes made to rows that can."""
 
 from enum import StrEnum
 
@@ -8,7 +8,7 @@ __all__ = ["Change", "RowError", "RowProblem"]
 
 
 class RowProblem(StrEnum):
-    """The kinds of bad rows, as they are counted."""
+    """The kinds of bad rows, by which they are counted."""
 
     INVALID_JSON = "invalid_json"
     MISSING_SIDE = "missing_side"
@@ -24,7 +24,7 @@ class RowProblem(StrEnum):
 
 
 class Change(StrEnum):
-    """What is counted of rows that are used; the value follows its number in a summary."""
+    """The changes that are counted in rows that are used; a summary prints the value behind the number."""
 
     EMPTY_SYSTEM = "empty system messages left out"
     MERGED = "messages merged with the one before, by the same speaker"
@@ -34,7 +34,7 @@ class Change(StrEnum):
 
 
 class RowError(MusicError):
-    """One row is bad. Readers count it, or name the row's place and report it to the user."""
+    """A row is bad. Readers count it, or report it with its place."""
 
     def __init__(self, problem: RowProblem, field: str, *, expected: str, got: str) -> None:
         super().__init__(f"{field}: expected {expected}, got {got}")

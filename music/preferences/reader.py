@@ -1,4 +1,4 @@
-"""Reading preference sets: every row becomes pairs or is accounted for."""
+"""`read_preferences` reads a preference set: every row becomes pairs, or is counted with a reason."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -23,11 +23,11 @@ class RejectedRow:
     """A row that was not used.
 
     Attributes:
-        file: Name of its file.
+        file: The name of its file.
         unit: "line" (of a text file) or "row" (of a table or an array).
-        number: Counted from 1.
-        problem: Why.
-        detail: Field, what was expected, what came.
+        number: The number of the row, from 1.
+        problem: The kind of fault.
+        detail: The field, what was expected and what was found.
     """
 
     file: str
@@ -44,18 +44,18 @@ class RejectedRow:
 
 @dataclass(frozen=True, slots=True)
 class PreferenceSet:
-    """What was read from a source.
+    """The pairs of a source, with an account of its rows.
 
     Attributes:
-        source: The source as it was named.
-        formats: The shapes found, or the one forced, and how many rows are of each.
+        source: The name of the source, as it was given.
+        formats: The formats found, or the forced one, with the number of rows of each.
         pairs: The usable pairs, in order.
-        rejected: The rows that gave none, in order.
-        limit: How many pairs were asked for, if reading stopped there; rows beyond were not looked at.
-        num_rows: The number of rows looked at.
-        num_ties: Comparisons that ended in a tie; they give no pair.
-        num_conversations: Rows of one conversation, with nothing to compare it with, where they are read too.
-        changes: What was changed in rows that were used.
+        rejected: The rows that could not be used, in order.
+        limit: The number of pairs asked for, if reading stopped there.
+        num_rows: The number of rows read.
+        num_ties: The number of comparisons that ended in a tie; they give no pair.
+        num_conversations: The number of rows of a single conversation, if such rows are read.
+        changes: The number of changes of each kind in rows that were used.
     """
 
     source: str
@@ -70,18 +70,18 @@ class PreferenceSet:
 
     @property
     def format(self) -> Format:
-        """The shape of most rows."""
+        """The format of most rows."""
         return max(self.formats, key=lambda format: self.formats[format])
 
     @property
     def rejected_by_problem(self) -> dict[RowProblem, tuple[RejectedRow, ...]]:
-        """The unused rows by reason, the most frequent reason first."""
+        """The rejected rows by problem, the most frequent problem first."""
         problems = {row.problem for row in self.rejected}
         groups = {problem: tuple(row for row in self.rejected if row.problem is problem) for problem in problems}
         return dict(sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])))
 
     def summary(self) -> str:
-        """Return in one line what was read, what was changed, and what was dropped, where and why."""
+        """Return one line on what was read, what was changed, and what was dropped, where and why."""
         formats = " and ".join(map(str, self.formats))
         num_found = len(self.pairs) + self.num_conversations
         rows = "" if self.num_rows == num_found + len(self.rejected) else f"{self.num_rows} rows of "
@@ -104,7 +104,7 @@ class PreferenceSet:
 
 
 class PreferenceSetBuilder:
-    """Adds up what the rows of a source give, row by row."""
+    """Builds a `PreferenceSet` row by row."""
 
     def __init__(self, source: str | Path) -> None:
         self._source = str(source)
@@ -122,7 +122,7 @@ class PreferenceSetBuilder:
         return len(self._pairs)
 
     def add(self, read: ReadRow) -> None:
-        """Take the next row into account."""
+        """Add the next row."""
         self._num_rows += read.row.span
         self._num_ties += read.num_ties
         self._num_conversations += read.conversation is not None
@@ -134,7 +134,7 @@ class PreferenceSetBuilder:
             self._rejected.append(RejectedRow.of(read.row, read.error))
 
     def result(self, limit: int | None = None) -> PreferenceSet:
-        """Return what was read; of pairs the first `limit`, if reading stopped there."""
+        """Return the set; with `limit`, its first pairs only."""
         return PreferenceSet(
             source=self._source,
             formats={format: num for format, num in self._formats.items() if num} or dict(self._formats),
@@ -157,7 +157,7 @@ def read_preferences(
     limit: int | None = None,
     consecutive: Consecutive = Consecutive.REFUSE,
 ) -> PreferenceSet:
-    """Read a preference set: every row becomes pairs or is accounted for.
+    """Read a preference set: every row becomes pairs, or is counted with a reason.
 
     Example:
         >>> from music.preferences import read_preferences, write_preferences
@@ -171,15 +171,15 @@ def read_preferences(
         'user'
 
     Args:
-        source: A file, a folder of them or the hub id of a data set, as `iter_rows` takes it.
-        format: The format of all rows; by default it is found row by row.
-        split: Which split of a folder or a hub data set; by default `train`, or the only one.
-        strict: Whether the first bad row is an error; otherwise bad rows are counted.
-        limit: Stop after this many pairs.
+        source: A file, a folder of files or the hub id of a data set; see `iter_rows`.
+        format: The format of all rows; by default it is detected for each row.
+        split: The split of a folder or a hub data set; by default `train`, or the only one.
+        strict: Whether the first bad row is an error. Otherwise bad rows are counted and left out.
+        limit: The maximum number of pairs to read.
         consecutive: What to do with two consecutive messages by one speaker.
 
     Raises:
-        InvalidInputError: The source cannot be read, no row has a known format, or, if `strict`, a row is bad.
+        InvalidInputError: The source cannot be read, no row has a known format, or a row is bad and `strict`.
     """
     account = PreferenceSetBuilder(source)
     for read in read_rows(source, split=split, format=format, consecutive=consecutive):
@@ -192,16 +192,16 @@ def read_preferences(
 
 
 def bad_row(source: str | Path, row: Row, error: RowError) -> InvalidInputError:
-    """Return the error of a bad row where rows must be good."""
+    """Return the error that names a bad row's place, for strict reading."""
     path = Path(source) / row.file if Path(source).is_dir() else source
     return InvalidInputError(
-        f"{path}, {row.unit} {row.number}, {error} ({error.problem}); fix the row, or read without strict to have "
-        "such rows counted and left out"
+        f"{path}, {row.unit} {row.number}, {error} ({error.problem}); fix the row, or read without strict to count "
+        "such rows and leave them out"
     )
 
 
 def _places(rows: tuple[RejectedRow, ...]) -> str:
-    """Name the rows: `row 17`, `lines 3, 5, ...`, or with file names where there are several."""
+    """Return the places of rows: `row 17` or `lines 3, 5, ...`, with the names of files if there are several."""
     if len({row.file for row in rows}) > 1:
         names = [f"{row.file} {row.unit} {row.number}" for row in rows[:_SHOWN_PLACES]]
         unit = ""

@@ -1,8 +1,7 @@
-"""`RowMessage`: a message as a row holds it; and how rows' messages become a conversation.
+"""`RowMessage`, a message of a row, and `to_conversation`, which makes a conversation of them.
 
-Readers of shapes turn columns into lists of `RowMessage`. For all of them `to_conversation` leaves out empty system
-messages, merges or refuses consecutive messages of one speaker, and checks that roles are in order and no message is
-blank.
+Readers of shapes turn columns into lists of `RowMessage`. `to_conversation` leaves out empty system messages, merges or
+refuses consecutive messages by one speaker, and checks that roles are in order and that no message is blank.
 """
 
 from collections import Counter
@@ -22,19 +21,19 @@ class Consecutive(StrEnum):
     REFUSE = "refuse"
     """The row is bad."""
     MERGE = "merge"
-    """They become one message, a blank line between their texts."""
+    """They become one message, with a blank line between the texts."""
 
 
 class RowMessage(NamedTuple):
-    """A message as a row holds it.
+    """A message of a row, not yet checked.
 
     Attributes:
-        role: Who speaks.
-        content: The text, perhaps blank.
-        place: Where it stands, for errors: `chosen[2]`.
-        tool_calls: JSON text of a list; empty for none.
-        tool_call_id: Which call a tool's result answers.
-        name: Of the tool.
+        role: The role of its speaker.
+        content: The text, which may be blank.
+        place: The place in the row, for errors: `chosen[2]`.
+        tool_calls: The tool calls as JSON text of a list; empty for none.
+        tool_call_id: The id of the call that a tool's result answers.
+        name: The name of the tool.
     """
 
     role: Role
@@ -46,16 +45,13 @@ class RowMessage(NamedTuple):
 
     @property
     def is_of_tools(self) -> bool:
-        """Whether it calls a tool or is a tool's result."""
+        """Whether the message calls a tool or is a tool's result."""
         return self.role == "tool" or bool(self.tool_calls)
 
     def is_same(self, other: "RowMessage") -> bool:
-        """Whether both say the same, wherever they stand."""
-        return (self.role, self.content.strip(), self.tool_calls) == (
-            other.role,
-            other.content.strip(),
-            other.tool_calls,
-        )
+        """Whether both messages have the same role, text and tool calls."""
+        own = (self.role, self.content.strip(), self.tool_calls)
+        return own == (other.role, other.content.strip(), other.tool_calls)
 
 
 def to_conversation(
@@ -64,16 +60,16 @@ def to_conversation(
     consecutive: Consecutive = Consecutive.REFUSE,
     changes: Counter[Change] | None = None,
 ) -> Conversation:
-    """Make a conversation of messages.
+    """Make a conversation of a row's messages.
 
     Args:
-        messages: In order.
-        name: What errors call the whole.
-        consecutive: Whether messages in a row by one speaker are merged.
-        changes: Counts what was changed.
+        messages: The messages, in order.
+        name: The name of the column, for errors.
+        consecutive: What to do with two consecutive messages by one speaker.
+        changes: The counter of changes; it is updated.
 
     Raises:
-        RowError: A role stands out of order, or a message is blank.
+        RowError: A role is out of order, or a message is blank.
     """
     changes = Counter() if changes is None else changes
     kept = [one for one in messages if one.role != "system" or one.content.strip()]
@@ -92,7 +88,7 @@ def to_conversation(
 
 
 def require_reply(conversation: Conversation, name: str) -> Conversation:
-    """Return a conversation that ends with the assistant.
+    """Return a conversation after checking that it ends with the assistant.
 
     Raises:
         RowError: It does not.
@@ -104,7 +100,7 @@ def require_reply(conversation: Conversation, name: str) -> Conversation:
 
 
 def _merged(messages: Sequence[RowMessage]) -> list[RowMessage]:
-    """Join messages that follow one by the same speaker; what tools say and are asked stays apart."""
+    """Join consecutive messages by one speaker, except for tool calls and their results."""
     merged: list[RowMessage] = []
     for one in messages:
         if merged and merged[-1].role == one.role and not (one.is_of_tools or merged[-1].is_of_tools):

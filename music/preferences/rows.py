@@ -1,4 +1,4 @@
-"""Reading rows: each becomes pairs or one conversation, or an error with its reason."""
+"""Reads rows: each gives pairs, one conversation, or an error with its reason."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -34,17 +34,18 @@ _DETECTION_ROWS = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadRow:
-    """What was read from a row.
+    """The result of reading a row.
 
     Attributes:
-        row: The row; it stands for several if they are compared with each other.
-        id: The row's own id or its place, made unique among all rows; a pair of several has `/1`, `/2` ... behind it.
-        format: The row's shape; None if it has none.
-        pairs: The pairs that it gives.
-        conversation: What a row that is one conversation holds.
-        num_ties: Comparisons that ended in a tie.
-        changes: What was changed.
-        error: Why the row gives nothing.
+        row: The row; it stands for several if their replies are compared with each other.
+        id: The row's own id or its place, made unique among all rows. If the row gives several pairs, their ids end in
+            `/1`, `/2` and so on.
+        format: The row's format; None if it has no known shape.
+        pairs: The pairs of the row.
+        conversation: The conversation of a row that holds a single one.
+        num_ties: The number of comparisons that ended in a tie.
+        changes: The number of changes of each kind.
+        error: The reason why the row cannot be used.
     """
 
     row: Row
@@ -66,15 +67,15 @@ def read_rows(
     consecutive: Consecutive = Consecutive.REFUSE,
     with_conversations: bool = False,
 ) -> Iterator[ReadRow]:
-    """Yield what every row of a source gives; each row is read by its own shape, whatever the others are.
+    """Yield the result of reading each row of a source, by the row's own shape.
 
     Args:
-        source: As `iter_rows` takes it.
-        split: Which split.
-        prefer: Which split if none is named.
-        format: The shape of all rows; by default it is found row by row.
+        source: A source; see `iter_rows`.
+        split: The split to read.
+        prefer: The split to read if none is named.
+        format: The format of all rows; by default it is detected for each row.
         consecutive: What to do with two consecutive messages by one speaker.
-        with_conversations: Whether rows of one conversation, with nothing to compare it with, are read too.
+        with_conversations: Whether rows of a single conversation are read too.
 
     Raises:
         InvalidInputError: The source cannot be read, or none of its first rows has a known shape.
@@ -109,11 +110,12 @@ def read_row(
 
     Args:
         row: The row.
-        fallback: Reads a row that shows no shape, so that its error names what is missing; None for no reading.
-        is_forced: Whether the fallback reads every row.
+        fallback: The shape to read a row of no known shape by, so that its error names what is missing.
+        is_forced: Whether the row is read by the fallback whatever its shape.
         consecutive: What to do with two consecutive messages by one speaker.
-        with_conversations: Whether a row of one conversation is read too.
-        seen_ids: How often each id came before, bad rows included, so that no flag renames a pair; it is kept up.
+        with_conversations: Whether a row of a single conversation is read too.
+        seen_ids: The number of earlier rows with each id; it is updated. Bad rows count too, so that the ids of pairs
+            do not depend on flags.
     """
     shape = fallback
     changes: Counter[Change] = Counter()
@@ -123,7 +125,8 @@ def read_row(
         if not is_forced:
             shape = find_shape(fields) or (find_conversation_shape(fields) if with_conversations else None) or fallback
         if shape is None:
-            raise _shapeless(fields)
+            got = f"columns {', '.join(fields)}; {find_nearest(fields)}".removesuffix("; ")
+            raise RowError(RowProblem.MISSING_SIDE, "row", expected="a row of preferences", got=got)
         if isinstance(shape, ConversationShape):
             conversation = to_conversation(shape.read(fields), shape.column, consecutive, changes)
             if not any(message.role == "user" for message in conversation.messages):
@@ -140,7 +143,7 @@ def row_fields(row: Row) -> Fields:
     """Return a row's fields.
 
     Raises:
-        RowError: The row is no object, or could not be parsed.
+        RowError: The row is not an object, or could not be parsed.
     """
     if isinstance(row.content, RowError):
         raise row.content
@@ -151,13 +154,13 @@ def row_fields(row: Row) -> Fields:
 
 
 def row_id(row: Row, fields: Mapping[str, Any]) -> str:
-    """Return the id of a row: its own, or its place.
+    """Return a row's own id, or else its place.
 
     Raises:
-        RowError: Its id is neither text nor a whole number.
+        RowError: The id is neither text nor a whole number.
     """
     value = fields.get("id")
-    if isinstance(value, float) and (value.is_integer() or value != value):  # as pandas writes ids, and none
+    if isinstance(value, float) and (value.is_integer() or value != value):  # pandas writes ids as floats, none as NaN
         value = int(value) if value == value else None
     if value is not None and not isinstance(value, str | int):
         raise RowError(RowProblem.WRONG_TYPE, "id", expected="a string or a whole number", got=type(value).__name__)
@@ -168,7 +171,7 @@ def read_column(source: str | Path, name: str, *, split: str | None = None) -> d
     """Read one column of a source that `read_preferences` or `read_seeds` reads.
 
     Returns:
-        For each id of a pair or prompt the value in its row; rows without one are left out, and so are bad rows.
+        The value in the row of each pair or prompt, by its id. Bad rows and rows without a value are left out.
 
     Raises:
         InvalidInputError: The source cannot be read, or no row has such a column.
@@ -188,7 +191,7 @@ def read_column(source: str | Path, name: str, *, split: str | None = None) -> d
 
 
 def _unique(id: str, seen: dict[str, int], changes: Counter[Change]) -> str:
-    """Number an id that an earlier row has too: `p0`, `p0#2`, `p0#3`."""
+    """Return an id, numbered if an earlier row has it too: `p0`, `p0#2`, `p0#3`."""
     seen[id] = number = seen.get(id, 0) + 1
     if number == 1:
         return id
@@ -197,15 +200,10 @@ def _unique(id: str, seen: dict[str, int], changes: Counter[Change]) -> str:
 
 
 def _first_shape(head: Iterable[Row], with_conversations: bool) -> Shape | ConversationShape | None:
-    """Return the shape of the first row that shows one; of pairs, if any does."""
+    """Return the shape of the first row of pairs or, if there is none, of the first conversation."""
     fields = [row.content for row in head if isinstance(row.content, dict)]
     shape: Shape | ConversationShape | None = next(filter(None, map(find_shape, fields)), None)
     return shape or (next(filter(None, map(find_conversation_shape, fields)), None) if with_conversations else None)
-
-
-def _shapeless(fields: Fields) -> RowError:
-    got = f"columns {', '.join(fields)}; {find_nearest(fields)}".removesuffix("; ")
-    return RowError(RowProblem.MISSING_SIDE, "row", expected="a row of preferences", got=got)
 
 
 def _undetected(source: str | Path, head: list[Row], with_conversations: bool) -> InvalidInputError:
@@ -221,7 +219,7 @@ def _undetected(source: str | Path, head: list[Row], with_conversations: bool) -
 
 
 def _use_of(fields: Fields) -> str:
-    """Say which commands read a row that is one conversation; empty if it is none."""
+    """Return a hint on which commands read a row of a single conversation; empty for other rows."""
     shape = find_conversation_shape(fields)
     if shape is None:
         return ""

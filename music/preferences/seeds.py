@@ -1,7 +1,7 @@
-"""`Seed`: what conversations start from; and the reading of seeds from pairs, conversations and prompts.
+"""`Seed`, the start of simulated conversations, and `read_seeds`.
 
-A seed is the chosen side of a preference pair, a conversation, or a prompt: a conversation that ends with the user.
-`music_agents.seeds` defines what both sides of a simulated pair take from it.
+A seed is the chosen side of a preference pair, a conversation, or a prompt (a conversation that ends with the user).
+`music_agents.seeds` defines which part of it both sides of a simulated pair share.
 """
 
 from collections.abc import Iterator
@@ -22,13 +22,14 @@ __all__ = ["Seed", "SeedSet", "read_seeds"]
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """What conversations start from.
+    """The start of simulated conversations.
 
     Attributes:
-        id: Of the row or the pair, unique among those of a source.
-        conversation: The chosen side, the conversation or the prompt; it holds a message of the user's at least.
-        source: Where it is from.
-        num_shared: How many messages the sides of its pair share; None if it is of no pair.
+        id: The id of the row or the pair, unique in a source.
+        conversation: The chosen side, the conversation or the prompt, with at least one message that is not the
+            system's.
+        source: The origin of the seed.
+        num_shared: The number of messages that both sides of its pair share; None if the seed is not of a pair.
     """
 
     id: str
@@ -37,13 +38,13 @@ class Seed:
     num_shared: int | None = None
 
     def __post_init__(self) -> None:
-        """Check that there is something to go on from."""
+        """Check that the conversation has more than a system message."""
         if not self.conversation.messages or self.conversation.messages[-1].role == "system":
             raise InvalidInputError(f"seed {self.id!r}: expected at least one message by the user, got none")
 
     @classmethod
     def of(cls, seed: "Seed | PreferencePair") -> "Seed":
-        """Return a seed; of a preference pair that is its chosen side."""
+        """Return a seed unchanged, or the seed of a preference pair: its chosen side."""
         if isinstance(seed, Seed):
             return seed
         both = zip(seed.chosen.messages, seed.rejected.messages, strict=False)
@@ -52,7 +53,7 @@ class Seed:
 
     @property
     def request(self) -> Conversation:
-        """The conversation up to its last user message; of a pair, up to the last one that both sides share."""
+        """The conversation up to its last user message; for a pair, the last one that both sides share."""
         messages = self.conversation.messages
         end = len(messages) if self.num_shared is None else self.num_shared
         while end and messages[end - 1].role != "user":
@@ -65,8 +66,8 @@ class SeedSet:
     """The seeds of a source.
 
     Attributes:
-        seeds: In order.
-        summary: What was read, and what was left out, where and why, in one line.
+        seeds: The seeds, in order.
+        summary: One line on what was read, and what was left out, where and why.
     """
 
     seeds: tuple[Seed, ...]
@@ -82,20 +83,20 @@ def read_seeds(
     limit: int | None = None,
     consecutive: Consecutive = Consecutive.REFUSE,
 ) -> SeedSet:
-    """Read seeds: rows of pairs of any shape, of one conversation each, or of prompts alone.
+    """Read seeds from rows of pairs, of single conversations, or of prompts.
 
-    Conversations with tool messages are left out and counted: simulated players call no tools.
+    Conversations with tool messages are left out and counted, because simulated roles call no tools.
 
     Args:
-        source: As for `read_preferences`.
-        format: The format of all rows; by default it is found row by row.
-        split: Which split of a folder or a hub data set; by default `train`, or the only one.
-        strict: Whether the first bad row is an error; otherwise bad rows are counted.
-        limit: Stop after this many.
+        source: A source, as for `read_preferences`.
+        format: The format of all rows; by default it is detected for each row.
+        split: The split of a folder or a hub data set; by default `train`, or the only one.
+        strict: Whether the first bad row is an error. Otherwise bad rows are counted and left out.
+        limit: The maximum number of seeds to read.
         consecutive: What to do with two consecutive messages by one speaker.
 
     Raises:
-        InvalidInputError: The source cannot be read, no row has a known format, or, if `strict`, a row is bad.
+        InvalidInputError: The source cannot be read, no row has a known format, or a row is bad and `strict`.
     """
     account = PreferenceSetBuilder(source)
     seeds: list[Seed] = []
@@ -110,7 +111,7 @@ def read_seeds(
         usable = [seed for seed in found if not seed.conversation.has_tools]
         num_with_tools += len(found) - len(usable)
         seeds += usable
-    left_out = f"; {num_with_tools} conversations with tool messages left out: simulated players call no tools"
+    left_out = f"; {num_with_tools} conversations with tool messages left out: simulated roles call no tools"
     return SeedSet(tuple(seeds[:limit]), account.result().summary() + (left_out if num_with_tools else ""))
 
 
@@ -118,7 +119,7 @@ def _seeds(read: ReadRow) -> Iterator[Seed]:
     if read.conversation is not None:
         source = read.row.content.get("source")
         yield Seed(read.id, read.conversation, source if isinstance(source, str) else read.row.stem)
-    # Pairs of one row often share their request: it is one seed, however many replies to it are compared.
+    # The pairs of one row often share their request. It is one seed, whatever the number of replies.
     known: set[Conversation] = set()
     for seed in map(Seed.of, read.pairs):
         if len(read.pairs) == 1 or seed.request not in known:

@@ -1,6 +1,6 @@
-"""Rows of files, folders and hub data sets, streamed in order, each with its place.
+"""Streams the rows of files, folders and hub data sets in order, each with its place.
 
-Of a folder or a data set one split is read: the one that is named, or the one to prefer.
+One split of a folder or a data set is read: the named one, or the preferred one.
 """
 
 import logging
@@ -20,7 +20,7 @@ _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _SHARD = re.compile(r"(\w+)-\d{5}-of-\d{5}(-\w+)?")
 _SPLIT_NAMES = {"train", "test", "validation", "valid", "val", "dev", "eval"}
 _KINDS = (".parquet", ".arrow", ".jsonl", ".ndjson", ".csv", ".tsv", ".json")
-"""Of a folder's files those of the first kind are read: a run's shards lie beside its logs."""
+"""Only the files of a folder that are of the first kind found are read: the folder of a run holds shards and logs."""
 
 
 def iter_rows(source: str | Path, split: str | None = None, *, prefer: str = "train") -> Iterator[Row]:
@@ -28,9 +28,9 @@ def iter_rows(source: str | Path, split: str | None = None, *, prefer: str = "tr
 
     Args:
         source: A file, a folder of files of one kind (read in the order of their names), a folder that
-            `datasets.save_to_disk` wrote, or a hub id `owner/name`; each perhaps with `:SPLIT` behind it.
-        split: Which split of a folder or a hub data set.
-        prefer: Which split if none is named and there are several; a single one is taken whatever its name.
+            `datasets.save_to_disk` wrote, or a hub id `owner/name`; each optionally followed by `:SPLIT`.
+        split: The split of a folder or a hub data set.
+        prefer: The split to read if none is named and there are several. A single split is read whatever its name.
 
     Raises:
         InvalidInputError: There is no such source or split, it is of no known kind, or it cannot be read to its end.
@@ -53,7 +53,7 @@ def iter_rows(source: str | Path, split: str | None = None, *, prefer: str = "tr
 
 
 def named_split(source: str | Path) -> tuple[str | Path, str | None]:
-    """Return a source without the `:SPLIT` behind it, and that split; a path that is there wins."""
+    """Return a source without its `:SPLIT`, and that split; an existing path that holds a colon is unchanged."""
     if isinstance(source, Path) or ":" not in source or Path(source).exists():
         return source, None
     place, _, split = source.rpartition(":")
@@ -61,13 +61,13 @@ def named_split(source: str | Path) -> tuple[str | Path, str | None]:
 
 
 def is_hub_id(source: str | Path) -> bool:
-    """Whether a source that is not there may name a data set; a slip in a local path should not go to the network."""
+    """Whether a source that does not exist may be a hub id; a typo in a local path should not cause a download."""
     looks_local = Path(source).parent.is_dir() or is_data_file(Path(source))
     return isinstance(source, str) and not looks_local and _HUB_ID.fullmatch(source) is not None
 
 
 def folder_splits(folder: Path) -> dict[str, list[Path]]:
-    """Return the data files of a folder, or of `data/` within it, by split; "" if their names have none."""
+    """Return the data files of a folder, or of its `data/`, by split; all under "" if a file's name has no split."""
     for place in (folder, folder / "data"):
         files = [path for path in sorted(place.glob("*")) if path.is_file() and is_data_file(path)]
         kind = next((kind for kind in _KINDS if any(kind_of(path) == kind for path in files)), None)
@@ -77,16 +77,16 @@ def folder_splits(folder: Path) -> dict[str, list[Path]]:
 
 
 def choose_split(source: str, names: Sequence[str], split: str | None, prefer: str) -> str:
-    """Return which of the splits is read.
+    """Return the name of the split to read.
 
     Args:
-        source: Named in errors.
-        names: The splits that there are; "" for one that has no name.
-        split: As asked for.
-        prefer: Taken if none is asked for and there are several.
+        source: The source, for errors.
+        names: The names of the existing splits; "" for one without a name.
+        split: The split that the user asked for.
+        prefer: The split to read if the user asked for none and there are several.
 
     Raises:
-        InvalidInputError: There is no such split, or several and none to prefer.
+        InvalidInputError: There is no such split, or there are several and not the preferred one.
     """
     if split is None and len(names) == 1:
         return names[0]
@@ -95,7 +95,7 @@ def choose_split(source: str, names: Sequence[str], split: str | None, prefer: s
         return wanted
     known = ", ".join(filter(None, names)) or "no splits"
     raise InvalidInputError(
-        f"{source}: expected a split that there is, got {wanted!r}; there are {known}. "
+        f"{source}: expected an existing split, got {wanted!r}; there are {known}. "
         f"Name one with --split or as {source}:SPLIT"
     )
 
@@ -112,13 +112,13 @@ def _folder_rows(folder: Path, split: str | None, prefer: str) -> Iterator[Row]:
 
 
 def _saved_rows(folder: Path, split: str | None, prefer: str) -> Iterator[Row]:
-    """Yield the rows of what `datasets.save_to_disk` wrote."""
+    """Yield the rows of a folder that `datasets.save_to_disk` wrote."""
     import datasets
 
     try:
         found = datasets.load_from_disk(str(folder))
     except (OSError, ValueError) as error:
-        raise InvalidInputError(f"{folder}: expected a data set as save_to_disk writes it: {error}") from error
+        raise InvalidInputError(f"{folder}: expected a data set written by save_to_disk: {error}") from error
     splits = found if isinstance(found, datasets.DatasetDict) else {"": found}
     chosen = splits[choose_split(str(folder), list(splits), split, prefer)]
     for number, content in enumerate(chosen, start=1):
@@ -141,15 +141,11 @@ def _hub_rows(source: str, split: str | None, prefer: str) -> Iterator[Row]:
 
 
 def _by_split(files: Sequence[Path]) -> dict[str, list[Path]]:
+    """Group files by the split in their names, which follow the hub's conventions; all under "" if one has none."""
     splits: dict[str, list[Path]] = defaultdict(list)
     for path in files:
-        splits[_split_of(path)].append(path)
+        stem = stem_of(path.name)
+        shard = _SHARD.fullmatch(stem)
+        unsharded = stem if stem in _SPLIT_NAMES else ""
+        splits[shard[1] if shard else unsharded].append(path)
     return {"": list(files)} if "" in splits else dict(splits)
-
-
-def _split_of(path: Path) -> str:
-    """Return the split in a file's name, as the hub names files; "" for none."""
-    stem = stem_of(path.name)
-    if shard := _SHARD.fullmatch(stem):
-        return shard[1]
-    return stem if stem in _SPLIT_NAMES else ""

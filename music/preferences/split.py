@@ -1,4 +1,4 @@
-"""Holding pairs out without leaking: whole seed conversations go to one side."""
+"""`split_pairs` holds pairs out without leakage: the pairs of one seed conversation stay together."""
 
 import math
 from collections import defaultdict
@@ -29,9 +29,9 @@ def split_pairs(pairs: Sequence[PreferencePair], fraction: float, seed: int = 0)
         >>> len(train), len(held_out)
         (8, 2)
 
-    Pairs whose first user message is the same (blanks and case aside) stay together: the pair of a preference set
-    and all that was simulated from it. A pair simulated from no user message is grouped by its `seed_id`.
-    The split depends on the pairs and the seed only, not on the pairs' order.
+    Pairs with the same first user message (ignoring blanks and case) stay together, for example a pair and all pairs
+    that were simulated from it. A pair whose seed has no user message is grouped by its `seed_id`. The split depends on
+    the pairs and the seed, but not on the order of the pairs.
 
     Raises:
         InvalidInputError: The fraction is not within [0, 1), or the pairs have too few seed conversations for it.
@@ -60,7 +60,7 @@ def split_pairs(pairs: Sequence[PreferencePair], fraction: float, seed: int = 0)
 
 
 def seed_key(pair: PreferencePair) -> str:
-    """Name a pair's seed conversation: its first user message, blanks and case aside, or else its `seed_id`."""
+    """Return a key that all pairs of one seed conversation share: its first user message, or its `seed_id`."""
     if isinstance(pair, ContrastivePair):
         seed_messages = pair.chosen.prefix(pair.num_seed_messages)
         return _first_user_message(seed_messages) or f"seed_id/{pair.seed_id}"

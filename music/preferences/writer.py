@@ -1,4 +1,4 @@
-"""Writing pairs as tables that this package and other trainers read back unchanged."""
+"""Writes pairs as tables that this package and other trainers read."""
 
 import gzip
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,7 +18,7 @@ _BATCH_ROWS = 1024
 
 
 def write_preferences(pairs: Iterable[PreferencePair], path: str | Path) -> int:
-    """Write the columns `id`, `source`, `chosen` and `rejected` (lists of messages); return how many rows.
+    """Write the columns `id`, `source`, `chosen` and `rejected` (lists of messages), and return the number of rows.
 
     Example:
         >>> from music import Conversation, PreferencePair
@@ -27,25 +27,34 @@ def write_preferences(pairs: Iterable[PreferencePair], path: str | Path) -> int:
         >>> write_preferences([pair], "/tmp/music-pairs.parquet")
         1
 
-    The file appears only once it is whole, in place of any earlier one. What a `ContrastivePair` records beyond these
-    columns is not written.
+    The file replaces an earlier one, and appears only when it is complete. The further fields of a `ContrastivePair`
+    are not written.
 
     Args:
         pairs: Any number of pairs; they are streamed.
-        path: Where to, ending in `.parquet`, `.jsonl` or `.jsonl.gz`.
+        path: The path of the file, ending in `.parquet`, `.jsonl` or `.jsonl.gz`.
 
     Raises:
-        InvalidInputError: The path ends otherwise, or is of a table and a pair has tool messages.
+        InvalidInputError: The path ends otherwise, or a pair has tool messages and the path ends in `.parquet`.
     """
-    return _write(map(_row, pairs), Path(path), _WRITERS)
+    rows = (
+        {
+            "id": pair.id,
+            "source": pair.source,
+            "chosen": pair.chosen.to_messages(),
+            "rejected": pair.rejected.to_messages(),
+        }
+        for pair in pairs
+    )
+    return _write(rows, Path(path), _WRITERS)
 
 
 def write_rows(rows: Iterable[Mapping[str, Any]], path: str | Path) -> int:
-    """Write rows of any columns as JSON lines, whole or not at all; return how many.
+    """Write rows of any columns as JSON lines, all or none, and return their number.
 
     Args:
-        rows: Any number; they are streamed.
-        path: Where to, ending in `.jsonl` or `.jsonl.gz`.
+        rows: Any number of rows; they are streamed.
+        path: The path of the file, ending in `.jsonl` or `.jsonl.gz`.
 
     Raises:
         InvalidInputError: The path ends otherwise.
@@ -59,11 +68,6 @@ def _write(rows: Iterator[Mapping[str, Any]], path: Path, writers: Mapping[str, 
         raise InvalidInputError(f"{path}: expected a path ending in one of {', '.join(writers)}")
     with whole_file(path) as file:
         return write(rows, file)
-
-
-def _row(pair: PreferencePair) -> dict[str, Any]:
-    sides = {"chosen": pair.chosen.to_messages(), "rejected": pair.rejected.to_messages()}
-    return {"id": pair.id, "source": pair.source, **sides}
 
 
 def _write_parquet(rows: Iterator[Mapping[str, Any]], file: BinaryIO) -> int:

@@ -1,8 +1,7 @@
-"""The prompts through which a model plays a role, and their inverse.
+"""The prompts with which a model plays a role, and functions that read them back.
 
-Rendering and reading stand side by side because both ends of the wire use them: the agents render a role's prompt,
-and the sandbox, which plays every role, reads the same prompt back. No prompt uses the system role, and roles always
-alternate beginning with "user", so that templates as strict as Gemma's take them.
+The agents render a role's prompt; the sandbox, which plays every role, reads the same prompt back. No prompt uses the
+system role, and roles alternate beginning with "user", so that strict chat templates such as Gemma's accept them.
 """
 
 from music.prompts.contrast import (

@@ -1,6 +1,6 @@
-"""Prompts of the contrasts that a model plays, in place of the user's last message.
+"""Prompts of the contrasts that a model writes; they replace the user's last message.
 
-`TASKS` holds what each asks for: in which words, and for which parts of the reply.
+`TASKS` holds the text of each prompt and the parts of the reply that it asks for.
 """
 
 import json
@@ -29,12 +29,12 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContrastTask:
-    """What a contrast's prompt asks for.
+    """The task in a contrast's prompt.
 
     Attributes:
-        head: How the prompt begins, by which it is recognised.
-        body: What to write, below the message.
-        parts: The parts of the reply, each with the words that hold its place in the prompt.
+        head: The beginning of the prompt, by which it is recognised.
+        body: The instructions below the message.
+        parts: The parts of the reply, each with its placeholder in the prompt.
     """
 
     head: str
@@ -50,7 +50,7 @@ ASKS = {
     ContrastFormat.TAGS: "Use exactly this format:",
     ContrastFormat.JSON: "Answer with one JSON object and nothing else, in exactly this form:",
 }
-"""How each format is asked for."""
+"""The sentence that asks for each format."""
 
 
 def write_parts(parts: Mapping[str, str], form: ContrastFormat) -> str:
@@ -103,7 +103,7 @@ TASKS = {
 }
 
 _MESSAGE_BEGINS, _MESSAGE_ENDS = "\n\n<message>\n", "\n</message>\n\n"
-# Whole prompts up to the message and from there on: rendering is two additions.
+# The texts before and after the message: rendering is two concatenations.
 _PIECES = {
     (kind, form): (task.head + _MESSAGE_BEGINS, f"{_MESSAGE_ENDS}{task.body} {task.asked(form)}")
     for kind, task in TASKS.items()
@@ -112,7 +112,7 @@ _PIECES = {
 CONTRAST_PROMPTS = {
     kind: (task.head, "{message}".join(_PIECES[kind, ContrastFormat.TAGS])) for kind, task in TASKS.items()
 }
-"""For each prompt that stands in place of the last user message: how it begins, and all of it."""
+"""The beginning and the whole text of each prompt that replaces the last user message."""
 
 
 def render_contrast(
@@ -121,13 +121,13 @@ def render_contrast(
     form: ContrastFormat = ContrastFormat.TAGS,
     template: PromptTemplate | None = None,
 ) -> tuple[Message, ...]:
-    """Ask for a contrasted reply to the last user message: the history, then the contrast's prompt in its place.
+    """Render the prompt for a contrasted reply: the history, with the contrast's prompt as the last user message.
 
     Args:
         strategy: The contrast.
         conversation: The history; ends with the user.
-        form: What the reply is to be written in.
-        template: A prompt of the user's own.
+        form: Format of the reply.
+        template: A custom prompt.
 
     Raises:
         InvalidInputError: The template cannot be filled in.
@@ -141,23 +141,23 @@ def render_contrast(
 
 
 def render_rewrite(conversation: Conversation, form: ContrastFormat = ContrastFormat.TAGS) -> tuple[Message, ...]:
-    """Ask for a modified version of the last user message, and for no answer."""
+    """Render the prompt for a modified version of the last user message, without an answer."""
     return _in_place(PromptKind.REWRITE, conversation, form)
 
 
 def load_contrast_template(
     name: str, source: str, strategies: Iterable[ContrastStrategy], form: ContrastFormat
 ) -> PromptTemplate:
-    """Return a prompt of one's own for contrasts that take one call.
+    """Load a custom prompt for contrasts that take one call.
 
     Args:
-        name: As the user named it.
+        name: Its name, for messages.
         source: Its text.
-        strategies: The contrasts that it is to serve.
-        form: What the reply is to be written in.
+        strategies: The contrasts that use it.
+        form: Format of the reply.
 
     Raises:
-        InvalidInputError: It is no template, does not show the message, or does not ask for the format.
+        InvalidInputError: It is not a template, does not show the message, or does not ask for the format.
     """
     advice = "ask for {}; show {{{{ format }}}} at the end, or begin with {{% extends base %}}"
     mark = "<{}>" if form is ContrastFormat.TAGS else '"{}"'
@@ -170,13 +170,13 @@ def load_contrast_template(
 
 
 def contrast_frame(kind: PromptKind, form: ContrastFormat) -> dict[str, str]:
-    """Return the pieces of a prompt by name, for templates: `head`, `task` and `format`."""
+    """Return the pieces of a prompt for templates: `head`, `task` and `format`."""
     task = TASKS[kind]
     return {"head": task.head, "task": task.body, "format": task.asked(form)}
 
 
 def read_in_place(kind: PromptKind, content: str) -> str | None:
-    """Return the message that a prompt of a kind holds; None if it is no prompt of that kind."""
+    """Return the message in a prompt of a kind; None if it is not a prompt of that kind."""
     begin = TASKS[kind].head + _MESSAGE_BEGINS
     message, end, _ = content.removeprefix(begin).rpartition(_MESSAGE_ENDS)
     return message if end and content.startswith(begin) else None
@@ -188,6 +188,6 @@ def asks_for_json(content: str) -> bool:
 
 
 def _in_place(kind: PromptKind, conversation: Conversation, form: ContrastFormat) -> tuple[Message, ...]:
-    """Put a prompt in the place of the last user message."""
+    """Replace the last user message by a prompt that contains it."""
     *history, last = conversation.messages
     return (*history, Message(role="user", content=last.content.join(_PIECES[kind, form])))

@@ -1,6 +1,7 @@
-"""The reply of a contrast that a model plays: its schema, how it is written, and how it is read.
+"""The reply to a contrast's prompt: its JSON schema, writing it and reading it.
 
-Whatever a prompt asks for, tags and JSON and all that is plain are read (`delimited`), as models do not always heed it.
+Models do not always use the format that a prompt asks for, so tags, JSON and other clear delimiters are all read
+(`delimited`).
 """
 
 import re
@@ -21,14 +22,14 @@ _PLACEHOLDER_WORDS = _PLACEHOLDER_NOUNS.union(
     ("here", "goes", "to", "insert", "placeholder", "this", "that", "edited", "of", "question"),
 )
 _MIN_ECHO_WORDS = 3
-"""Fewer words of the prompts may be anyone's."""
+"""Shorter texts that occur in the prompts may be a model's own."""
 _CHARS_READ = 100
-"""So much of a part shows whether it is a placeholder."""
+"""Characters of a part that show whether it is a placeholder."""
 _WORD = re.compile(r"[^\W_]+")
 
 
 def contrast_schema(part: PromptKind) -> dict[str, Any]:
-    """Return the JSON schema of a part's reply; the instruction comes first, as the response follows from it."""
+    """Return the JSON schema of a reply; the instruction comes first, as the response follows from it."""
     names = list(TASKS[part].parts)
     return {
         "type": "object",
@@ -39,12 +40,12 @@ def contrast_schema(part: PromptKind) -> dict[str, Any]:
 
 
 def render_contrast_reply(modified_instruction: str, response: str, form: ContrastFormat = ContrastFormat.TAGS) -> str:
-    """Write a contrast's reply in the format that its prompt asks for."""
+    """Write a contrast's reply in a format."""
     return write_parts({INSTRUCTION: modified_instruction, RESPONSE: response}, form)
 
 
 def render_rewrite_reply(modified_instruction: str, form: ContrastFormat = ContrastFormat.TAGS) -> str:
-    """Write a rewritten message in the format that its prompt asks for."""
+    """Write a rewritten message in a format."""
     return write_parts({INSTRUCTION: modified_instruction}, form)
 
 
@@ -53,7 +54,7 @@ def read_contrast(text: str, message: str = "") -> tuple[str, str]:
 
     Args:
         text: The reply.
-        message: What was to be modified.
+        message: The message to modify.
 
     Raises:
         ReplyFormatError: The two parts cannot be distinguished with certainty, one of them is the prompt's placeholder,
@@ -67,14 +68,14 @@ def read_contrast(text: str, message: str = "") -> tuple[str, str]:
 
 
 def read_rewrite(text: str, message: str = "") -> str:
-    """Return the modified instruction of a reply that was to hold nothing else.
+    """Return the modified instruction of a reply that should contain nothing else.
 
     Args:
         text: The reply.
-        message: What was to be modified.
+        message: The message to modify.
 
     Raises:
-        ReplyFormatError: As `read_contrast`.
+        ReplyFormatError: As for `read_contrast`.
     """
     (instruction,) = read_parts(text, (INSTRUCTION,))
     _check_written(INSTRUCTION, instruction, _plain(instruction), (_plain(message),))
@@ -82,13 +83,13 @@ def read_rewrite(text: str, message: str = "") -> str:
 
 
 def _check_written(name: str, part: str, plain: str, others: tuple[str, ...]) -> None:
-    """Refuse a part in which nothing of its own was written.
+    """Refuse a part without text of its own.
 
     Args:
-        name: Of the part.
+        name: The part's name.
         part: Its text.
-        plain: The same by `_plain`, as are the others.
-        others: Texts that it must not repeat.
+        plain: Its text by `_plain`.
+        others: Texts by `_plain` that it must not repeat.
 
     Raises:
         ReplyFormatError: It is a placeholder, or repeats another text.
@@ -102,7 +103,7 @@ def _check_written(name: str, part: str, plain: str, others: tuple[str, ...]) ->
 
 
 def _is_placeholder(plain: str) -> bool:
-    """Whether a text is nothing but a placeholder's words, or holds no word."""
+    """Whether a text consists of a placeholder's words, or contains no word."""
     names_a_part, is_wordless = False, True
     for match in _WORD.finditer(plain[:_CHARS_READ]):
         word = match[0]
@@ -113,9 +114,9 @@ def _is_placeholder(plain: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    """Return a text without capitals, line breaks and marks around it, by which texts are compared."""
+    """Return a text for comparison: in lower case, on one line, without marks around it."""
     return " ".join(text.casefold().split()).strip(" .!?\"'“”‘’*`<>[](){}")
 
 
 _PROMPTS = "\n".join(_plain(f"{task.body} {' '.join(task.parts.values())}") for task in TASKS.values())
-"""What the prompts say, by which a reply that recites them is recognised."""
+"""The texts of the prompts, to recognise a reply that repeats them."""

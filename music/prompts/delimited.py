@@ -1,9 +1,9 @@
-"""Replies in named parts: a modified instruction and a response, however a model delimits them.
+"""Reads a modified instruction and a response from a reply, however a model delimits them.
 
-A prompt asks for tags or for a JSON object. Models also write labels, headings, code fences, capital letters, a word
-before and a word after. Each part that stands between two marks, or between one mark and the end, is read; what can be
-read in two ways (a part that stands twice, a mark inside a part, a part without a mark) is refused, with its place. A
-wrong reading is worse than a refusal: the role asks again after a refusal.
+A prompt asks for tags or for a JSON object. Models also write labels, headings, code fences, capital letters, and words
+before and after the parts. A part is the text between two marks, or between a mark and the end. An ambiguous reply (a
+part twice, a mark inside a part, a part without a mark) is refused, and the error names the place. A wrong reading is
+worse than a refusal: after a refusal, the role asks again.
 """
 
 import html
@@ -25,8 +25,8 @@ __all__ = ["read_parts"]
 _NAME = rf"(?:(?P<instruction>{PART_NAMES[INSTRUCTION]})|(?P<response>{PART_NAMES[RESPONSE]}))"
 _TAG = re.compile(rf"[<\[]\s*(?P<close>/?)\s*{_NAME}(?:\s[^<>\[\]\n]{{0,200}})?\s*[>\]]", re.IGNORECASE)
 _AROUND = ("**", "__", "`")
-"""What a model sets around a tag, on both sides of it."""
-# What most replies are: as asked, with nothing in them that a mark begins with. To look for all marks takes far longer.
+"""Markdown that a model writes on both sides of a tag."""
+# The form of most replies: as asked, without a character that could begin a mark. A search for all marks is far slower.
 _AS_ASKED = re.compile(
     r"\s*<modified_instruction>([^<\[◁`]*)</modified_instruction>\s*<response>([^<\[◁`]*)</response>\s*"
 )
@@ -48,20 +48,20 @@ _TALKS_OF_FORMAT = re.compile(
     re.IGNORECASE,
 )
 _ORDER = re.compile("Ii?(?:Rr?)?")
-"""Letters of the marks of an instruction and a response; each may lack its end."""
-# Letters that are not seen: a part of nothing else is empty.
+"""The valid orders of `_Mark.letter`; each part may lack its end."""
+# Invisible characters: a part that contains nothing else is empty.
 _UNSEEN = dict.fromkeys(map(ord, "\u00ad\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"), None)
 
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """Where a part begins or ends.
+    """The beginning or the end of a part.
 
     Attributes:
-        part: Its name.
+        part: The part's name.
         closes: Whether the part ends here.
-        start: Of the mark in the text.
-        end: Behind the mark.
+        start: Index of the mark in the text.
+        end: Index after the mark.
     """
 
     part: str
@@ -71,7 +71,7 @@ class _Mark:
 
     @property
     def letter(self) -> str:
-        """Return i or r for a part, in capitals where it begins."""
+        """The part's letter, i or r, in upper case where the part begins."""
         letter = "i" if self.part == INSTRUCTION else "r"
         return letter if self.closes else letter.upper()
 
@@ -80,8 +80,8 @@ def read_parts(text: str, names: tuple[str, ...] = (INSTRUCTION, RESPONSE)) -> t
     """Return the parts of a reply, in the order of their names.
 
     Args:
-        text: The reply, complete.
-        names: What was asked for: both parts, or the modified instruction alone.
+        text: The complete reply.
+        names: The parts that the prompt asks for: both, or the modified instruction alone.
 
     Raises:
         ReplyFormatError: A part is missing, is empty, or cannot be distinguished from the rest with certainty.
@@ -97,10 +97,10 @@ def read_parts(text: str, names: tuple[str, ...] = (INSTRUCTION, RESPONSE)) -> t
 
 
 def _found(text: str, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Find the parts by whatever marks there are.
+    """Find the parts by any of the known marks.
 
     Raises:
-        ReplyFormatError: As `read_parts`.
+        ReplyFormatError: As for `read_parts`.
     """
     text = _after_thoughts(text)
     if "&lt;" in text and not _has_instruction(_tags(text)) and _has_instruction(_tags(html.unescape(text))):
@@ -112,7 +112,7 @@ def _found(text: str, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _after_thoughts(text: str) -> str:
-    """Return what follows the last thought, on the lines that it has.
+    """Return the text after the last thought, with its line numbers unchanged.
 
     Raises:
         ReplyFormatError: A thought does not end.
@@ -130,7 +130,7 @@ def _tags(text: str) -> list[_Mark]:
 
 
 def _with_what_is_around(text: str, tag: re.Match[str]) -> tuple[int, int]:
-    """Return where a tag begins and ends, with bold print or code marks on both of its sides."""
+    """Return the span of a tag, including bold or code marks on both sides."""
     start, end = tag.span()
     for mark in _AROUND:
         if text.startswith(mark, end) and text.endswith(mark, 0, start):
@@ -143,7 +143,7 @@ def _has_instruction(marks: list[_Mark]) -> bool:
 
 
 def _with_labels(text: str, tags: list[_Mark]) -> list[_Mark]:
-    """Return all marks; labels count for a part that has no tag."""
+    """Return all marks; labels count only for a part without a tag."""
     tagged = {mark.part for mark in tags}
     labels = [
         _Mark(_part(m), False, m.start(), m.end())
@@ -170,7 +170,7 @@ def _read_marked(text: str, marks: list[_Mark], names: tuple[str, ...]) -> tuple
     """Read the parts between their marks.
 
     Raises:
-        ReplyFormatError: The marks are not those of each part once, in order.
+        ReplyFormatError: The marks are not of each part once, in order.
     """
     _check_order(text, marks, names)
     begins = {mark.part: mark for mark in marks if not mark.closes}
@@ -181,14 +181,18 @@ def _read_marked(text: str, marks: list[_Mark], names: tuple[str, ...]) -> tuple
         part = text[begin.end : following[0]] if following else _open_end(text, begin.end, marks[0].start)
         parts[name] = part.strip() if name in ends else _tidy(part)
     _check_open_instruction(text, begins, ends)
-    return tuple(_out_of_fences(parts)[name] for name in names)
+    # Parts that each stand in a code fence lose it. A single fenced part keeps it: it may be code.
+    fenced = {name: _FENCED.fullmatch(part) for name, part in parts.items()}
+    if len(parts) > 1 and all(fenced.values()):
+        parts = {name: match["body"].strip() for name, match in fenced.items() if match}
+    return tuple(parts[name] for name in names)
 
 
 def _check_order(text: str, marks: list[_Mark], names: tuple[str, ...]) -> None:
     """Refuse marks in another order than: instruction, its end, response, its end; ends may be missing.
 
     Raises:
-        ReplyFormatError: A part is missing, stands twice, or holds another part's mark.
+        ReplyFormatError: A part is missing, occurs twice, or contains another part's mark.
     """
     in_order = _ORDER.match("".join(mark.letter for mark in marks))
     if wrong := marks[in_order.end() if in_order else 0 :]:
@@ -202,10 +206,10 @@ def _check_order(text: str, marks: list[_Mark], names: tuple[str, ...]) -> None:
 
 
 def _check_open_instruction(text: str, begins: dict[str, _Mark], ends: dict[str, _Mark]) -> None:
-    """Refuse an instruction without an end that seems to hold the label of the response.
+    """Refuse an instruction without an end that seems to contain the label of the response.
 
     Raises:
-        ReplyFormatError: It does.
+        ReplyFormatError: It contains one.
     """
     if INSTRUCTION in ends or RESPONSE not in begins:
         return
@@ -217,10 +221,10 @@ def _check_open_instruction(text: str, begins: dict[str, _Mark], ends: dict[str,
 
 
 def _open_end(text: str, start: int, first: int) -> str:
-    """Return a last part that no mark ends: it ends with the text, or with the fence that all parts stand in.
+    """Return a last part without an end mark: up to the end of the text or of the code fence around all parts.
 
     Raises:
-        ReplyFormatError: Its last paragraph speaks of the format, so it ends nobody knows where.
+        ReplyFormatError: Its last paragraph is about the format, so its end is unclear.
     """
     stop = len(text)
     if len(_FENCE.findall(text, 0, first)) % 2 and (fences := list(_FENCE.finditer(text, start))):
@@ -236,22 +240,14 @@ def _open_end(text: str, start: int, first: int) -> str:
 
 
 def _tidy(part: str) -> str:
-    """Take rules, and quotation marks around the whole, from a part that labels delimit."""
+    """Remove horizontal rules, and quotation marks around the whole, from a part that labels delimit."""
     part = _RULES.sub("", part).strip()
     quoted = len(part) > 2 and part[0] == part[-1] == '"' and '"' not in part[1:-1]
     return part[1:-1].strip() if quoted else part
 
 
-def _out_of_fences(parts: dict[str, str]) -> dict[str, str]:
-    """Take the fences from parts that all stand in one of their own; one alone may hold code."""
-    fenced = {name: _FENCED.fullmatch(part) for name, part in parts.items()}
-    if len(parts) > 1 and all(fenced.values()):
-        return {name: match["body"].strip() for name, match in fenced.items() if match}
-    return parts
-
-
 def _without_label(name: str, part: str) -> str:
-    """Take a part's own label from its beginning; "Answer:" may be how the answer itself begins.
+    """Remove a part's own label from its beginning, but keep "Answer:", which may belong to the answer.
 
     Raises:
         ReplyFormatError: It begins with the label of another part.
@@ -265,10 +261,10 @@ def _without_label(name: str, part: str) -> str:
 
 
 def _check(name: str, part: str) -> None:
-    """Refuse a part that holds nothing, or that holds parts itself.
+    """Refuse a part that is empty or contains another mark.
 
     Raises:
-        ReplyFormatError: It does.
+        ReplyFormatError: It is not plain text, or it contains a mark.
     """
     if not (part if part.isascii() else part.translate(_UNSEEN)).strip():
         raise ReplyFormatError(f"expected text in <{name}>, got nothing")

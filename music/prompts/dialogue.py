@@ -1,4 +1,4 @@
-"""Prompts of the two who talk: the user simulator's, and the assistant's, which is the conversation itself."""
+"""Prompts of the user simulator and of the assistant; the assistant's is the conversation itself."""
 
 from pydantic import TypeAdapter
 
@@ -36,26 +36,26 @@ INSTRUCTION_PHRASES = (
     "do not thank at length",
     "playing a part",
 )
-"""Phrases of the prompt, in lower case, that a user who keeps to it never says."""
+"""Phrases of the prompt, in lower case, that a user who follows it never writes."""
 
 _PERSONA = "\nWho you are:\n<persona>\n{text}\n</persona>\n"
 _SYSTEM = "The assistant was given these instructions:\n<system>\n{text}\n</system>\n"
 _PROBE = "probe-0"
 _OPENING = "\n\nThe conversation has not begun yet: write its first message."
 _OTHER_ROLE: dict[Role, Role] = {"user": "assistant", "assistant": "user"}
-# Pydantic's core validates a batch in a third of the time that building as many messages without validation takes.
+# Validating a batch in Pydantic's core takes a third of the time of building the messages without validation.
 _validated = TypeAdapter(tuple[Message, ...]).validate_python
 
 
 def render_user(
     conversation: Conversation, persona: str = "", template: PromptTemplate | None = None
 ) -> tuple[Message, ...]:
-    """Ask for the user's next message: the instructions, then the conversation with its sides swapped.
+    """Render the prompt for the user's next message: the instructions, then the conversation with swapped sides.
 
     Args:
         conversation: The history.
-        persona: Who the user is, in any words; empty for anyone.
-        template: Instructions of one's own.
+        persona: Description of the user; empty for none.
+        template: Custom instructions.
 
     Raises:
         InvalidInputError: The template cannot be filled in.
@@ -73,15 +73,15 @@ def render_user(
 
 
 def load_user_template(name: str, source: str, *, shows_persona: bool = False) -> PromptTemplate:
-    """Return instructions of one's own for the user simulator.
+    """Load custom instructions for the user simulator.
 
     Args:
-        name: As the user named them.
+        name: Their name, for messages.
         source: Their text.
-        shows_persona: Whether users have personas, which the instructions must then show.
+        shows_persona: Whether they must show the persona, because the run has personas.
 
     Raises:
-        InvalidInputError: They are no template, or do not show the persona.
+        InvalidInputError: They are not a template, or do not show the persona.
     """
     needs = {_PROBE: "show {{ persona }}, as the users of this run have personas; add that"} if shows_persona else {}
     template = PromptTemplate("user's prompt", name, source, needs)
@@ -90,11 +90,11 @@ def load_user_template(name: str, source: str, *, shows_persona: bool = False) -
 
 
 def user_frame(persona: str, system: str) -> dict[str, str]:
-    """Return what a template of the instructions is filled in with.
+    """Return the values for a template of the instructions.
 
     Args:
-        persona: Who the user is; empty for anyone.
-        system: The assistant's instructions; empty for none.
+        persona: Description of the user; empty for none.
+        system: The assistant's system message; empty for none.
     """
     about = _quoted(_PERSONA, persona) + _quoted(_SYSTEM, system)
     return {"head": USER_HEAD + _SWAPPED, "about": about, "task": _TASK, "persona": persona, "system": system}
@@ -105,16 +105,16 @@ def _quoted(frame: str, text: str) -> str:
 
 
 def read_persona(prompt: str) -> str:
-    """Return the persona that a user prompt's first message holds; empty for none."""
+    """Return the persona in a user prompt's first message; empty for none."""
     before, after = (USER_PROMPT.partition("{persona}")[0] + _PERSONA).split("{text}")
     return prompt.removeprefix(before).partition(after)[0] if prompt.startswith(before) else ""
 
 
 def render_assistant(conversation: Conversation) -> tuple[Message, ...]:
-    """Ask for the assistant's reply: the conversation itself."""
+    """Return the prompt for the assistant's reply: the conversation itself."""
     return conversation.messages
 
 
 def swapped(message: Message) -> Message:
-    """Return the message as the other side's."""
+    """Return the message with the role of the other side."""
     return Message.trusted(_OTHER_ROLE[message.role], message.content)

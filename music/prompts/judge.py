@@ -1,12 +1,12 @@
-"""The prompts of judges, by comparison and by rating, and the formats of what they answer.
+"""Prompts of judges, for comparisons and for ratings, and the formats of their answers.
 
-A template that begins with `{% extends base %}` fills the block `criteria`, what to judge by, and serves comparisons
-and ratings alike; the frame around it asks for the format that is read. One that extends nothing is a whole prompt: of
-a comparison if it shows `first` and `second`, of a rating if it shows `conversation` (with `lowest` and `highest`, the
-ends of the scale). The scale ends at 9, so that a rating is one token for every tokenizer.
+A template that begins with `{% extends base %}` fills the block `criteria` and serves comparisons and ratings alike;
+the text around it asks for the format of the answer. A template that extends nothing is a whole prompt: for comparisons
+if it shows `first` and `second`, for ratings if it shows `conversation` (and `lowest` and `highest`, the ends of the
+scale). The scale ends at 9, so a rating is one token for every tokenizer.
 
-Conversations are quoted: each message under a label of its own line, every line of its text indented, so that no text
-can pass for a label, an end mark or an instruction of the prompt, and the conversation can be read back exactly.
+Conversations are quoted: each message has a label on a line of its own, and every line of its text is indented. So no
+text can pass for a label, an end mark or an instruction, and the conversation can be read back exactly.
 """
 
 import re
@@ -55,7 +55,7 @@ _INDENT = "    "
 
 
 class Choice(StrEnum):
-    """What a judge decides."""
+    """A judge's decision between two conversations."""
 
     FIRST = "A"
     SECOND = "B"
@@ -65,7 +65,7 @@ class Choice(StrEnum):
 def render_judge(
     first: Conversation, second: Conversation, template: PromptTemplate | None = None
 ) -> tuple[Message, ...]:
-    """Ask in which of two conversations the assistant was better.
+    """Render the prompt for a comparison: in which of two conversations was the assistant better?
 
     Args:
         first: Shown as A.
@@ -73,14 +73,14 @@ def render_judge(
         template: The criteria; by default `overall`.
 
     Raises:
-        InvalidInputError: The template is none of a comparison.
+        InvalidInputError: The template cannot render a comparison.
     """
     shown = {"first": _quote(first), "second": _quote(second)}
     return (Message(role="user", content=(template or load_template()).render("pairwise", shown)),)
 
 
 def read_judged(content: str) -> tuple[Conversation, Conversation]:
-    """Return the two conversations that a judge's prompt shows."""
+    """Return the two conversations in the prompt of a comparison."""
     return _read_quoted(content, "conversation_a"), _read_quoted(content, "conversation_b")
 
 
@@ -90,7 +90,7 @@ def render_judgement(choice: Choice, reason: str) -> str:
 
 
 def parse_judgement(text: str) -> Choice | None:
-    """Return what a judge decided, or None unless the text ends with a mark and holds no other."""
+    """Return a judge's decision, or None unless the text ends with a mark and contains no other."""
     last = _LAST_MARK.search(text)
     if last is None or len(_MARK.findall(text)) > 1:
         return None
@@ -98,14 +98,14 @@ def parse_judgement(text: str) -> Choice | None:
 
 
 def render_rate(conversation: Conversation, template: PromptTemplate | None = None) -> tuple[Message, ...]:
-    """Ask how well the assistant did in a conversation.
+    """Render the prompt for a rating: how well did the assistant do in a conversation?
 
     Args:
-        conversation: What is rated.
+        conversation: The conversation to rate.
         template: The criteria; by default `overall`.
 
     Raises:
-        InvalidInputError: The template is none of a rating.
+        InvalidInputError: The template cannot render a rating.
     """
     values = {"conversation": _quote(conversation), "lowest": LOWEST, "highest": HIGHEST}
     text = (template or load_template()).render("pointwise", values)
@@ -113,7 +113,7 @@ def render_rate(conversation: Conversation, template: PromptTemplate | None = No
 
 
 def read_rated(content: str) -> Conversation:
-    """Return the conversation that a prompt asks to rate."""
+    """Return the conversation in the prompt of a rating."""
     return _read_quoted(content, "conversation")
 
 
@@ -123,22 +123,22 @@ def render_rating(rating: int) -> str:
 
 
 def parse_rating(text: str) -> int | None:
-    """Return a judge's rating, or None unless the text ends with one of the scale and holds no other."""
+    """Return a judge's rating, or None unless the text ends with one on the scale and contains no other."""
     last = _LAST_RATING.search(text)
     return int(last[1]) if last is not None and len(_RATING.findall(text)) == 1 else None
 
 
 def template_names() -> tuple[str, ...]:
-    """Return the names of this package's templates."""
+    """Return the names of the built-in templates."""
     return tuple(sorted(path.stem for path in _FOLDER.glob("*" + SUFFIX)))
 
 
 @cache
 def load_template(name: str = "overall") -> PromptTemplate:
-    """Return the template of a name, or that of a user's file.
+    """Load a built-in template by name, or a file.
 
     Raises:
-        InvalidInputError: There is neither, or the file cannot be read, or holds no template.
+        InvalidInputError: There is neither, or the file cannot be read or is not a template.
     """
     path = _FOLDER / (name + SUFFIX) if name in template_names() else Path(name)
     try:
@@ -151,14 +151,14 @@ def load_template(name: str = "overall") -> PromptTemplate:
 
 
 def _quote(conversation: Conversation) -> str:
-    """Write a conversation out, a label above each message; the tools that one calls stand as JSON behind its text."""
+    """Quote a conversation, with a label above each message; tool calls follow the message's text as JSON."""
     texts = ("\n".join(filter(None, (m.content, m.tool_calls))) for m in conversation.messages)
     indented = (text.replace("\n", "\n" + _INDENT) for text in texts)
     return "\n".join(f"[{m.role}]\n{_INDENT}{text}" for m, text in zip(conversation.messages, indented, strict=True))
 
 
 def _read_quoted(prompt: str, tag: str) -> Conversation:
-    """Return the conversation that stands between the lines `<tag>` and `</tag>` of a prompt."""
+    """Return the conversation between the lines `<tag>` and `</tag>` of a prompt."""
     body = prompt.partition(f"\n<{tag}>\n")[2].partition(f"\n</{tag}>\n")[0]
     _, *parts = _LABEL.split(body)
     messages = []

@@ -1,4 +1,4 @@
-"""What prompts ask a model to play, and in which formats contrasts are asked for."""
+"""The kinds of prompts, and the formats of contrasts."""
 
 from enum import StrEnum
 
@@ -6,7 +6,7 @@ __all__ = ["ContrastFormat", "ContrastStrategy", "PromptKind"]
 
 
 class ContrastStrategy(StrEnum):
-    """Contrasts whose prompt gets both the modified instruction and the answer to it in one call."""
+    """Contrasts whose prompt asks for the modified instruction and the answer to it in one call."""
 
     INSTRUCTION = "instruction"
     DROP_CONSTRAINT = "drop_constraint"
@@ -14,15 +14,15 @@ class ContrastStrategy(StrEnum):
 
 
 class ContrastFormat(StrEnum):
-    """What a contrast's reply is asked for in."""
+    """The format that a contrast's prompt asks for."""
 
     TAGS = "tags"
     JSON = "json"
-    """A JSON object; endpoints that can be held to a schema are."""
+    """A JSON object, with its schema in the request."""
 
 
 class PromptKind(StrEnum):
-    """What a prompt asks a model to play."""
+    """The role that a prompt asks a model to play."""
 
     USER = "user"
     ASSISTANT = "assistant"

@@ -1,4 +1,4 @@
-"""The inverse of the prompts: what a prompt asks a model to play, and in which conversation."""
+"""`read_prompt`: finds the role that a prompt asks a model to play, and the conversation."""
 
 from dataclasses import dataclass
 
@@ -13,14 +13,14 @@ __all__ = ["RolePrompt", "read_prompt"]
 
 @dataclass(frozen=True, slots=True)
 class RolePrompt:
-    """What `read_prompt` finds.
+    """The content of a prompt.
 
     Attributes:
-        kind: What the model is to play.
-        conversation: The conversation to play it in.
-        persona: Who the user is said to be; empty for anyone.
-        form: What a contrast's reply is to be written in.
-        other: The second of the two conversations that a judge is to compare.
+        kind: The role of the model.
+        conversation: The conversation.
+        persona: The user's persona; empty for none.
+        form: The format of a contrast's reply.
+        other: The second conversation of a comparison.
     """
 
     kind: PromptKind
@@ -31,7 +31,7 @@ class RolePrompt:
 
 
 def read_prompt(messages: tuple[Message, ...]) -> RolePrompt:
-    """Find what a prompt asks a model to play; what no other prompt made is an assistant's."""
+    """Read a prompt back; messages of no other kind are an assistant's prompt."""
     if messages and messages[0].content.startswith(USER_HEAD):
         conversation = Conversation(messages=tuple(map(swapped, messages[1:])))
         return RolePrompt(PromptKind.USER, conversation, read_persona(messages[0].content))

@@ -1,6 +1,6 @@
-"""The parts of a contrast's reply: their names, and how they are read from a JSON object.
+"""The parts of a contrast's reply: their names, and reading them from a JSON object.
 
-Prompts ask for the object, and some models prefer to write one. Parts between other marks: `music.prompts.delimited`.
+Some prompts ask for the object, and some models write one unasked. `music.prompts.delimited` reads other formats.
 """
 
 import json
@@ -20,30 +20,30 @@ PART_NAMES = {
     RESPONSE: rf"(?:(?:the|my|your|final|modified|revised|new){_GAP}){{0,2}}(?:response|answer|reply)"
     rf"(?:{_GAP}to{_GAP}the{_GAP}(?:modified|other|new){_GAP}(?:instruction|request|message|user))?",
 }
-"""Regular expressions of the names by which a part is known, in lower case."""
+"""Regular expressions of the names of each part, in lower case."""
 JSON_KEY = re.compile(rf'"{PART_NAMES[INSTRUCTION]}"\s*:', re.IGNORECASE)
-"""A key that only an object of parts has."""
+"""A key that only an object of parts contains."""
 _KEYS = {part: re.compile(name, re.IGNORECASE) for part, name in PART_NAMES.items()}
 _OBJECT = re.compile(r'\{\s*"')
 _MAX_OBJECTS = 8
-"""Braces before the first key that are tried as the beginning of the object."""
+"""Most braces before the first key that are tried as the beginning of the object."""
 
 
 class ReplyFormatError(MusicError, ValueError):
-    """A reply does not keep to the format that was asked for; the message says what was expected, and where."""
+    """A reply does not have the format that was asked for; the message says what was expected, and where."""
 
 
 def place_of(text: str, start: int, stop: int | None = None) -> str:
-    """Name a place in a text, for people: the text there, and its line."""
+    """Describe a place in a text for messages: the text there, and its line."""
     shown = text[start : stop or start + 60].strip().split("\n")[0]
     return f"{shown!r} (line {text.count(chr(10), 0, start) + 1})"
 
 
 def read_object(text: str, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Read the parts of the one JSON object that holds them.
+    """Read the parts of the one JSON object that contains them.
 
     Raises:
-        ReplyFormatError: There is no such object, more than one, or one that is not whole.
+        ReplyFormatError: There is no such object, more than one, or an incomplete one.
     """
     keys = [match.start() for match in JSON_KEY.finditer(text)]
     fields, end = _object_around(text, keys[0])
@@ -53,12 +53,12 @@ def read_object(text: str, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _object_around(text: str, key: int) -> tuple[tuple[tuple[str, Any], ...], int]:
-    """Return the fields of the JSON object that holds a key, and where it ends.
+    """Return the fields of the JSON object that contains a key, and the object's end.
 
     Raises:
         ReplyFormatError: There is none.
     """
-    # As pairs, since a field that stands twice would be lost in a dict.
+    # Pairs, since a dict would lose a field that occurs twice.
     decoder = json.JSONDecoder(strict=False, object_pairs_hook=tuple)
     for begin in [match.start() for match in _OBJECT.finditer(text, 0, key + 1)][:_MAX_OBJECTS]:
         try:
@@ -74,7 +74,7 @@ def _field(fields: tuple[tuple[str, Any], ...], name: str) -> str:
     """Return the text of a part.
 
     Raises:
-        ReplyFormatError: There is no such field, or more than one, or no text in it.
+        ReplyFormatError: There is no such field, or more than one, or it is not text.
     """
     found = [value for key, value in fields if _KEYS[name].fullmatch(key.strip())]
     if len(found) != 1 or not isinstance(found[0], str):

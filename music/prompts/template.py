@@ -1,7 +1,7 @@
-"""`PromptTemplate`: a prompt of the user's own, as a jinja2 template.
+"""`PromptTemplate`: a custom prompt, as a jinja2 template.
 
-A template that begins with `{% extends base %}` fills a block of this package's own prompt; one that extends nothing is
-a whole prompt. Templates run in jinja2's sandbox: they can neither reach into Python nor read files.
+A template that begins with `{% extends base %}` fills a block of the built-in prompt; one that extends nothing is a
+whole prompt. Templates run in jinja2's sandbox: they cannot reach into Python or read files.
 """
 
 import traceback
@@ -21,20 +21,20 @@ __all__ = ["SUFFIX", "PromptTemplate"]
 SUFFIX = ".jinja"
 _FRAMES = Path(__file__).with_name("frames")
 _FILENAME = "<template>"
-"""What jinja2 calls a template that was given as text, in tracebacks."""
+"""The file name in jinja2's tracebacks of a template that was loaded from text."""
 
 
 class PromptTemplate:
-    """A template that has been read.
+    """A template of a prompt.
 
     Args:
-        what: What it is the prompt of, for messages: `judge's prompt`.
-        name: As the user named it.
+        what: The kind of prompt, for messages: `judge's prompt`.
+        name: Its name, for messages.
         source: Its text.
-        needs: Texts that the prompt must hold, whatever it is filled in with; each with what to do where it does not.
+        needs: Texts that every rendered prompt must contain, each with advice for a prompt that does not.
 
     Raises:
-        InvalidInputError: It is no jinja2 template.
+        InvalidInputError: It is not a jinja2 template.
     """
 
     def __init__(self, what: str, name: str, source: str, needs: Mapping[str, str] | None = None) -> None:
@@ -50,12 +50,12 @@ class PromptTemplate:
             raise InvalidInputError(f"{self._what}: expected a jinja2 template: {_reason(error)}") from error
 
     def render(self, base: str, values: Mapping[str, object], shown: Iterable[str] = ()) -> str:
-        """Return the prompt.
+        """Render the prompt.
 
         Args:
-            base: Which of this package's prompts it may extend.
-            values: What it is filled in with, by name.
-            shown: The names that a message should mention; all of them by default.
+            base: The built-in prompt that it may extend.
+            values: Values of the template's variables, by name.
+            shown: The names that an error mentions; by default all.
 
         Raises:
             InvalidInputError: The template cannot be filled in.
@@ -71,15 +71,15 @@ class PromptTemplate:
             ) from error
 
     def require(self, base: str, names: Iterable[str], values: Mapping[str, object] | None = None) -> None:
-        """Refuse a template that cannot serve.
+        """Refuse an unusable template.
 
         Args:
             base: As for `render`.
-            names: Of the values that it must show.
-            values: Of all others.
+            names: Names of the values that it must show.
+            values: All other values.
 
         Raises:
-            InvalidInputError: It leaves a value out, lacks a text that it needs, or holds none at all.
+            InvalidInputError: It leaves a value out, lacks a needed text, or is empty.
         """
         probes = {name: f"probe-{number}" for number, name in enumerate(names)}
         text = self.render(base, {**(values or {}), **probes}, shown=probes)
@@ -104,7 +104,7 @@ def _environment() -> "SandboxedEnvironment":
 
 
 def _reason(error: Exception) -> str:
-    """Return what jinja2 says, on one line, with the line of the template where it knows it."""
+    """Return jinja2's message on one line, with the line of the template if it is known."""
     places = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == _FILENAME]
     line = getattr(error, "lineno", None) or (places[0] if places else None)
     return " ".join(str(error).split())[:300] + (f" (line {line})" if line else "")

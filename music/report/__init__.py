@@ -1,10 +1,10 @@
-"""Reports: one HTML file with interactive plots, readable without a network, and its plots and numbers beside it.
+"""Reports: one HTML file with interactive plots that needs no network, and a folder with its plots and numbers.
 
-- `page`: what a page holds, and `write_report`, which writes it.
-- `table`: text and estimates in rows. `points`: what plots draw.
+- `page`: `Report`, the content of a page, and `write_report`.
+- `table`: text and estimates in rows. `points`: the data of plots. `terminal`: results for the terminal.
 - `interval_plots`, `curve_plots`, `cell_plots`: the kinds of plots. `style`: their look, and each model's colour.
 
-`music.evaluation` and `music_trainers` make reports of their results.
+`music.evaluation` and `music_trainers` report their results with it.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""Plots made of rectangles: counts in bins, for both sides of the pairs, and shares as coloured cells."""
+"""Plots made of rectangles: histograms of chosen and rejected sides, and matrices of coloured cells."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -18,11 +18,11 @@ CELLS_MARGIN, CELL_WIDTH, CELL_HEIGHT = 150, 42, 24
 
 
 def histograms(by_panel: Mapping[str, Histogram], *, title: str, caption: str, palette: Palette) -> Plot:
-    """Draw a histogram in each panel: what was chosen as filled bars, what was rejected as an outline.
+    """Draw a histogram in each panel: the chosen sides as filled bars, the rejected sides as an outline.
 
     Args:
-        by_panel: Counts of `chosen` and `rejected`; a panel that is named after a model has its colour.
-        title: Of the plot.
+        by_panel: Counts of `chosen` and `rejected`; a panel named after a model has its colour.
+        title: Title of the plot.
         caption: How to read it.
         palette: The colours of the models.
     """
@@ -50,7 +50,7 @@ def histograms(by_panel: Mapping[str, Histogram], *, title: str, caption: str, p
 
 
 def _rows(panel: str, histogram: Histogram) -> Iterator[dict[str, Any]]:
-    """Yield the bins, and behind the last a point that lets the outline end on the axis."""
+    """Yield the bins, and after the last a point that makes the outline end on the axis."""
     edges, last = [*pairwise(histogram.edges)], histogram.edges[-1]
     for (low, high), chosen, rejected in zip(
         [*edges, (last, last)],
@@ -62,14 +62,14 @@ def _rows(panel: str, histogram: Histogram) -> Iterator[dict[str, Any]]:
 
 
 def matrix(points: Sequence[Point], *, title: str, caption: str, x: str, middle: float = 0.5) -> Plot:
-    """Draw points as cells: `series` is the row, `place` the column; the colour turns at `middle`.
+    """Draw points as cells: `series` is the row, `place` the column; the colour changes at `middle`.
 
     Args:
         points: Values in [0, 1].
-        title: Of the plot.
+        title: Title of the plot.
         caption: How to read it.
-        x: What the columns are.
-        middle: For example what chance comes to.
+        x: Title of the columns.
+        middle: The neutral value, for example the value by chance.
     """
     data = [point.row() | {"estimate": str(point.estimate)} for point in points]
     places: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Estimates along a number: accuracy by turn, reward by length, a training run by step."""
+"""Estimates as a function of a number: accuracy by turn, reward by length, a training run by step."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -14,10 +14,10 @@ __all__ = ["curves"]
 MARGIN = 70
 WIDTH, HEIGHT = 270, 230
 DODGE = 1 / 60
-"""Distance of series that share their places, as a share of the axis, so that intervals do not cover each other."""
+"""Distance between series at the same place, as a share of the axis, so that intervals do not cover each other."""
 MAX_TICKS = 10
 DASHES = ([1, 0], [5, 3], [2, 2])
-"""Of the variants."""
+"""The line styles of the variants."""
 
 Row = dict[str, Any]
 
@@ -39,21 +39,21 @@ def curves(
     """Draw a line for each series, in a panel for each `Point.panel`.
 
     Args:
-        points: `place` is where along the axis.
-        title: Of the plot.
+        points: The estimates; `place` is the position along the axis.
+        title: Title of the plot.
         caption: How to read it.
-        x: What the axis shows.
-        y: Likewise.
+        x: Title of the x axis.
+        y: Title of the y axis.
         palette: The colours of the series.
-        reference: What `Point.reference` is, in a word.
-        marks: Places along the axis to point out, by what they are.
+        reference: Label of `Point.reference`, in a word.
+        marks: Positions along the axis to mark, by label.
         is_diagonal: Whether y should equal x; a line shows where it does.
-        shares_x: Whether all panels have one scale; otherwise `Point.panel` says what its axis shows.
-        shares_y: Likewise.
+        shares_x: Whether all panels have one x scale; otherwise `Point.panel` names the axis.
+        shares_y: Whether all panels have one y scale.
     """
     panels = names_of(points, "panel")
     data = [*_data(points), *_marks(points, marks or {})]
-    layers = [*_references(points, reference), *(_pointed_out() if marks else []), *_lines(points, x, y, palette)]
+    layers = [*_references(points, reference), *(_mark_layers() if marks else []), *_lines(points, x, y, palette)]
     if is_diagonal:
         layers.insert(0, alt.Chart().mark_line(color=GREY, strokeDash=[4, 3]).encode(x="place:Q", y="place:Q"))
     chart = panelled(layers, data, panels, width=WIDTH, height=HEIGHT)
@@ -89,7 +89,7 @@ def _lines(points: Sequence[Point], x: str, y: str, palette: Palette) -> list[al
 
 
 def _references(points: Sequence[Point], name: str) -> list[alt.Chart]:
-    """Return the level that values must be read against, in each panel that has one."""
+    """Return the reference level of each panel that has one."""
     if all(point.reference is None for point in points):
         return []
     level = alt.Chart().mark_rule(color=GREY, strokeDash=[4, 3]).encode(y="mean(reference):Q")
@@ -100,8 +100,8 @@ def _references(points: Sequence[Point], name: str) -> list[alt.Chart]:
     return [level, text]
 
 
-def _pointed_out() -> list[alt.Chart]:
-    """Return lines at the places that are pointed out, with their names on top."""
+def _mark_layers() -> list[alt.Chart]:
+    """Return lines at the marked positions, with their labels on top."""
     shown = alt.Chart().transform_filter("isValid(datum.mark)")
     look: Row = {"baseline": "top", "color": INK, "fontSize": 11}
     side: Row = {"align": alt.expr("datum.is_late ? 'right' : 'left'"), "dx": alt.expr("datum.is_late ? -4 : 4")}
@@ -112,7 +112,7 @@ def _pointed_out() -> list[alt.Chart]:
 
 
 def _data(points: Sequence[Point]) -> list[Row]:
-    """Return the data, each line a little aside."""
+    """Return the data, with the lines slightly apart."""
     lines = list(dict.fromkeys((point.series, point.variant) for point in points))
     extents = {panel: _extent(points, panel) for panel in names_of(points, "panel")}
     data: list[Row] = []
@@ -130,7 +130,7 @@ def _extent(points: Sequence[Point], panel: str) -> tuple[float, float]:
 
 
 def _marks(points: Sequence[Point], marks: Mapping[str, float]) -> list[Row]:
-    """Return the data of what is pointed out; names stand below each other, on the side that has room."""
+    """Return the data of the marks; labels are below each other, on the side that has room."""
     return [
         {
             "panel": panel,
@@ -145,7 +145,7 @@ def _marks(points: Sequence[Point], marks: Mapping[str, float]) -> list[Row]:
 
 
 def _axis(points: Sequence[Point]) -> alt.Axis:
-    """Return an axis with a tick at each place where they are few whole numbers, such as turns."""
+    """Return an axis; a few whole numbers, such as turns, get a tick each."""
     places = sorted({float(point.place) for point in points})
     if len(places) <= MAX_TICKS and all(place.is_integer() for place in places):
         return alt.Axis(values=places, format="d", grid=False)

@@ -14,7 +14,7 @@ __all__ = ["intervals"]
 MARGIN = 270
 WIDE, NARROW = 420, 230
 STEP = 14
-"""Pixels of a line; a row has one for each of its points."""
+"""Height of a line in pixels; a row has a line for each of its points."""
 
 
 def intervals(
@@ -27,16 +27,16 @@ def intervals(
     num_columns: int = 1,
     shares_x: bool = True,
 ) -> Plot:
-    """Draw points in rows, a panel for each `Point.panel`, with a tick at what each must be read against.
+    """Draw points in rows, a panel for each `Point.panel`, with a tick at each reference value.
 
     Args:
-        points: `place` names their rows, from top to bottom.
-        title: Of the plot.
+        points: The estimates; `place` names their rows, from top to bottom.
+        title: Title of the plot.
         caption: How to read it.
-        x: What the axis shows.
+        x: Title of the x axis.
         palette: The colours of the series.
-        num_columns: Panels side by side, which share their rows. One above the other, each has its own.
-        shares_x: Whether all panels have one scale.
+        num_columns: Panels side by side, which share their rows. With 1, each panel has its own rows.
+        shares_x: Whether all panels have one x scale.
     """
     panels = names_of(points, "panel")
     if num_columns > 1:
@@ -58,7 +58,7 @@ def intervals(
 def _layers(
     own: Sequence[Point], points: Sequence[Point], x: str | None, palette: Palette, *, is_first: bool
 ) -> list[alt.Chart]:
-    """Return the marks of a panel's own points: what to read against, the intervals, the values."""
+    """Return the marks of a panel's own points: references, intervals, values."""
     axis = alt.Axis(grid=True, tickBand="extent")
     y: dict[str, Any] = {
         "y": alt.Y("place:N", title=None, scale=alt.Scale(domain=names_of(own, "place")), axis=axis),
@@ -69,7 +69,7 @@ def _layers(
     filled: Any = alt.when("datum.is_clear").then(alt.Fill("series:N", scale=palette.colors, legend=legend(series)))
     chosen, opacity = highlighted()
     rules = alt.Chart().mark_rule(strokeWidth=1.5).encode(x="low:Q", x2="high:Q", color=color, opacity=opacity, **y)
-    if is_first:  # the choice is one for all panels
+    if is_first:  # all panels share one selection
         rules = rules.add_params(chosen)
     marks = (
         alt.Chart()
@@ -89,7 +89,7 @@ def _layers(
 
 
 def _stacked(points: Sequence[Point], panels: Sequence[str], x: str, palette: Palette) -> Iterator[Any]:
-    """Yield panels that have rows of their own; the last names the axis."""
+    """Yield panels with rows of their own; the last has the axis title."""
     for panel in panels:
         own = [point for point in points if point.panel == panel]
         title = x if panel == panels[-1] else None
@@ -102,7 +102,7 @@ def _height() -> alt.Step:
 
 
 def _data(points: Sequence[Point]) -> list[dict[str, Any]]:
-    """Return the data; the points of a row that differ in series or variant stand in lines below each other."""
+    """Return the data; points of a row that differ in series or variant get lines below each other."""
     series: dict[tuple[str, str | float], set[str]] = {}
     for point in points:
         series.setdefault((point.panel, point.place), set()).add(point.series)

@@ -1,4 +1,4 @@
-"""What plots draw: single estimates, curves of estimates, and counts in bins."""
+"""The data of plots: single estimates, curves of estimates, and histograms."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -16,13 +16,13 @@ class Point:
     """One estimate in a plot.
 
     Attributes:
-        place: The row that it stands in, or where along the axis.
-        estimate: Value and interval; an open interval is drawn without a bar.
-        series: The model or arm; its colour.
-        panel: The plot that it stands in, of several side by side.
-        variant: Its shape, for example how the model is read.
-        is_clear: Drawn filled; a difference that is within noise is drawn hollow.
-        reference: What it must be read against, for example what chance comes to.
+        place: The row, or the position along the axis.
+        estimate: Value and interval; an infinite interval is drawn without a bar.
+        series: The model or arm, shown by colour.
+        panel: The plot in which it is drawn, of several side by side.
+        variant: A variant shown by shape, for example how the model is read.
+        is_clear: Whether the mark is filled; a difference within noise is hollow.
+        reference: The value to compare it with, for example the value by chance.
     """
 
     place: str | float
@@ -34,7 +34,7 @@ class Point:
     reference: float | None = None
 
     def row(self) -> dict[str, str | float | None]:
-        """Return it as data of a plot, and as a row of numbers."""
+        """Return the point as a row, for plots and for CSV."""
         ends = (self.estimate.low, self.estimate.high)
         low, high = (end if math.isfinite(end) else None for end in ends)
         return {
@@ -57,33 +57,33 @@ class CurvePoint(BaseModel):
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
     x: float
-    """The mean of what is binned, or the value itself where each has its own point."""
+    """The mean of the bin, or the value itself if each value has its own point."""
     estimate: Estimate
     num: int
-    """How many observations it rests on."""
+    """Number of observations."""
 
 
 class Curve(BaseModel):
-    """How one quantity goes with another."""
+    """One quantity as a function of another."""
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
     name: str
     table: str
-    """The table of figures that it belongs to."""
+    """The table of figures to which it belongs."""
     x: str
-    """What the axis shows, with its unit."""
+    """The quantity on the axis, with its unit."""
     y: str
     points: tuple[CurvePoint, ...]
-    """By rising x; empty where there was nothing to bin."""
+    """By increasing x; empty if there is no data."""
     chance: float | None = None
-    """What random scores come to."""
+    """The value of random scores."""
     ideal_is_x: bool = False
     """Whether y should equal x, as in a reliability curve."""
 
 
 class Histogram(BaseModel):
-    """How often a quantity takes which values."""
+    """Counts of the values of a quantity, in bins."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -91,18 +91,18 @@ class Histogram(BaseModel):
     table: str
     x: str
     edges: tuple[float, ...]
-    """Of the bins, one more than there are bins."""
+    """The edges of the bins, one more than there are bins."""
     counts: dict[str, tuple[int, ...]]
     """By series, for example `chosen` and `rejected`."""
 
 
 def names_of(points: Iterable[Point], field: str) -> list[str]:
-    """Return the values of a field of text, in order of appearance."""
+    """Return the distinct values of a text field, in order of appearance."""
     return list(dict.fromkeys(str(getattr(point, field)) for point in points))
 
 
 def numbers(points: Sequence[Point]) -> list[dict[str, str | float | None]]:
-    """Return the points as rows of numbers, without the columns that say the same of all."""
+    """Return the points as rows, without the columns in which all are the same."""
     rows = [point.row() for point in points]
     same = {key for key in ("panel", "series", "variant", "reference", "is_clear") if len({r[key] for r in rows}) < 2}
     return [{key: value for key, value in row.items() if key not in same} for row in rows]

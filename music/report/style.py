@@ -1,4 +1,4 @@
-"""The look of all plots: sober, on light and on dark, and the same colour for the same model everywhere."""
+"""The look of all plots: for light and dark backgrounds, with the same colour for a model everywhere."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,36 +12,36 @@ from music.report.points import Point, names_of
 __all__ = ["GREY", "INK", "Palette", "highlighted", "legend", "panelled", "shape", "styled", "tooltip"]
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a8a8a")
-"""Okabe and Ito's, which colour-blind people tell apart, but for black and yellow: they vanish on one background."""
+"""Okabe and Ito's colours for colour-blind readers, without black and yellow, which vanish on one background."""
 SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "triangle-left", "triangle-right")
 GREY = "#8a8a8a"
 SHORT = (
     "length(datum.label) > 48 && indexof(datum.label, ' ') < 0"
     " ? slice(datum.label, 0, 16) + '…' + slice(datum.label, -30) : datum.label"
 )
-"""A name as a label; a path loses its middle if it is long."""
+"""Vega expression for a label; long paths are shortened in the middle."""
 INK = "currentColor"
 """The text colour of the page; black in a file of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """The colours of a report's models; behind the seventh they come again, with other shapes."""
+    """The colours of a report's models; after the seventh they repeat, with other shapes."""
 
     names: Sequence[str]
 
     @property
     def colors(self) -> alt.Scale:
-        """From a model to its colour."""
+        """The scale that maps a model to its colour."""
         return alt.Scale(domain=list(self.names), range=[self.color(name) for name in self.names])
 
     def color(self, name: str) -> str:
-        """Return the colour of a model; grey for a name that is none of them."""
+        """Return the colour of a model; grey for any other name."""
         return COLORS[self.names.index(name) % len(COLORS)] if name in self.names else GREY
 
 
 def shape(points: Sequence[Point], palette: Palette) -> alt.Shape:
-    """Return the shapes: of the variants, or where there are none, of the series."""
+    """Return the shapes of the variants, or of the series if there are no variants."""
     variants = names_of(points, "variant")
     if len(variants) > 1:
         return alt.Shape("variant:N", scale=_shape_scale(variants), legend=legend(variants))
@@ -54,18 +54,18 @@ def _shape_scale(names: Sequence[str]) -> alt.Scale:
 
 
 def legend(present: Sequence[str]) -> alt.Legend | None:
-    """Return a legend of the names that a plot has; none for a single one."""
+    """Return a legend of a plot's names; None for a single name."""
     return alt.Legend(title=None, values=list(present), labelExpr=SHORT) if len(present) > 1 else None
 
 
 def highlighted() -> tuple[alt.Parameter, Any]:
-    """Return the choice of a series by a click on the legend, and the opacity that lets the others fade."""
+    """Return the selection of a series by a click on the legend, and the opacity that fades the others."""
     chosen = alt.selection_point(name="chosen", fields=["series"], bind="legend")
     return chosen, alt.when(chosen).then(alt.value(1)).otherwise(alt.value(0.15))
 
 
 def tooltip(points: Sequence[Point]) -> list[alt.Tooltip]:
-    """Return what is shown of a point under the pointer: what tells it from others, and its numbers."""
+    """Return the tooltip of a point: its names and numbers."""
     titles = {"place": "at", "panel": "in", "series": "of", "variant": "with", "estimate": "95% interval", "n": "n"}
     unnamed = [field for field in ("panel", "series", "variant") if not any(names_of(points, field))]
     return [alt.Tooltip(f"{field}:N", title=title) for field, title in titles.items() if field not in unnamed]
@@ -80,15 +80,15 @@ def panelled(
     height: int | alt.Step,
     num_columns: int = 3,
 ) -> Any:
-    """Lay marks over each other, in a panel for each name.
+    """Overlay marks, in a panel for each name.
 
     Args:
-        layers: Marks over the same data.
-        rows: The data; `panel` is where each row stands.
-        panels: In the order of reading; a name may have several lines.
-        width: Of a panel, in pixels.
-        height: Likewise.
-        num_columns: Panels side by side; a narrow page puts fewer.
+        layers: Marks with the same data.
+        rows: The data; `panel` is the panel of each row.
+        panels: Names in reading order; a name may have several lines.
+        width: Width of a panel, in pixels.
+        height: Height of a panel, in pixels.
+        num_columns: Panels side by side; a narrow page has fewer.
     """
     layered = alt.layer(*layers, width=width, height=height)
     data = alt.Data(values=list(rows))
@@ -101,16 +101,16 @@ def panelled(
 
 
 def styled(chart: Any, *, margin: int, panel: int) -> dict[str, Any]:
-    """Give a plot its look, and return it in Vega-Lite.
+    """Apply the look to a plot, and return it in Vega-Lite.
 
     Args:
         chart: A plot of one or more panels.
-        margin: Pixels that the labels beside the panels take; a narrow page fits the panels into the rest.
+        margin: Width of the labels beside the panels, in pixels; a narrow page fits the panels into the rest.
         panel: Width of a panel, in pixels.
     """
     axis = {"domainColor": GREY, "tickColor": GREY, "gridColor": "rgba(128,128,128,.22)", "titleFontWeight": "normal"}
     text = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12}
-    dressed = chart.configure(
+    configured = chart.configure(
         font="sans-serif",
         axis=axis | text | {"labelLimit": 260},
         header=text | {"labelFontWeight": "bold", "labelAnchor": "start", "labelLimit": 400},
@@ -118,5 +118,5 @@ def styled(chart: Any, *, margin: int, panel: int) -> dict[str, Any]:
         legend=text | {"orient": "top", "direction": "horizontal", "labelLimit": 300, "columns": 4},
         view={"stroke": "transparent"},
     ).properties(usermeta={"margin": margin, "panel": panel})
-    spec: dict[str, Any] = dressed.to_dict()
+    spec: dict[str, Any] = configured.to_dict()
     return spec

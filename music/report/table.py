@@ -1,4 +1,4 @@
-"""`Table`: text and estimates in rows, the same for the terminal, for the page and for CSV."""
+"""`Table`: text and estimates in rows, for the terminal, the page and CSV."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ __all__ = ["Cell", "Interval", "Table", "cell_text", "compact"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """An estimate as a table shows it.
+    """An estimate in a table.
 
     Attributes:
-        estimate: The figures.
-        digits: How many after the point.
+        estimate: Value and interval.
+        digits: Digits after the decimal point.
         sign: `+` shows the sign of positive numbers too.
-        verdict: What is said of it; stands behind it.
-        separator: Between the two.
+        verdict: Words after the estimate.
+        separator: Text between estimate and verdict.
     """
 
     estimate: Estimate
@@ -33,37 +33,37 @@ class Interval:
 
 
 Cell = str | int | float | Interval | None
-"""Of a table; None where there is nothing."""
+"""A cell of a table; None if it is empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of cells: the first names the row, the others are figures and words."""
+    """Rows of cells: the first names the row, the others are numbers and words."""
 
     title: str
     caption: str
     columns: Sequence[str]
     groups: Mapping[str, Sequence[Sequence[Cell]]]
-    """Rows by the heading that stands above them; no heading where it is empty."""
+    """Rows by heading; an empty heading is not shown."""
 
     @property
     def num_rows(self) -> int:
-        """How many rows there are, headings aside."""
+        """The number of rows, without headings."""
         return sum(map(len, self.groups.values()))
 
     def spread(self) -> Iterator[list[str | int | float]]:
-        """Yield header and rows as a spreadsheet takes them: the ends of an interval and its verdict in columns."""
+        """Yield header and rows for a spreadsheet, with separate columns for an interval's ends and its verdict."""
         rows = [(heading, row) for heading, of_group in self.groups.items() for row in of_group]
         cells = [column for _, row in rows[:1] for column in range(len(row))]
         wide = {column for _, row in rows for column in cells if isinstance(row[column], Interval)}
-        said = {column for _, row in rows for column in wide if _verdict(row[column])}
+        said = {i for _, row in rows for i in wide if isinstance(cell := row[i], Interval) and cell.verdict}
         yield ["group", *(name for i, name in enumerate(self.columns) for name in _names(name, i in wide, i in said))]
         for heading, row in rows:
             yield [heading, *(value for i, cell in enumerate(row) for value in _values(cell, i in wide, i in said))]
 
 
 def cell_text(cell: Cell) -> str:
-    """Return a cell as people read it."""
+    """Return a cell as text."""
     if cell is None:
         return "-"
     if isinstance(cell, int):
@@ -77,8 +77,8 @@ def compact(estimate: Estimate, digits: int, sign: str = "") -> str:
     """Return an estimate in few characters, for example `.78 [.72,.83]` or `1.0 [.96,1.0]`.
 
     Args:
-        estimate: Figure and interval.
-        digits: How many after the point.
+        estimate: Value and interval.
+        digits: Digits after the decimal point.
         sign: `+` shows the sign of positive numbers too.
     """
     value, low, high = (_short(number, digits, sign) for number in (estimate.value, estimate.low, estimate.high))
@@ -86,7 +86,7 @@ def compact(estimate: Estimate, digits: int, sign: str = "") -> str:
 
 
 def _short(number: float, digits: int, sign: str) -> str:
-    """Return a number without its leading zero; from one on with a digit less, so that columns keep their width."""
+    """Return a number without its leading zero, or from 1 with one digit fewer, so that columns keep their width."""
     if abs(number) >= 1 - 0.5 * 10**-digits:
         return f"{number:{sign}.{digits - 1}f}"
     return f"{number:{sign}.{digits}f}".replace("0.", ".", 1)
@@ -102,7 +102,3 @@ def _values(cell: Cell, is_wide: bool, is_said: bool) -> Iterable[str | int | fl
         numbers: list[str | int | float] = [cell.estimate.value, cell.estimate.low, cell.estimate.high]
         return [*numbers, cell.verdict] if is_said else numbers
     return ["" if cell is None else cell, *[""] * (2 * is_wide + is_said)]
-
-
-def _verdict(cell: Cell) -> str:
-    return cell.verdict if isinstance(cell, Interval) else ""

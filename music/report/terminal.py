@@ -1,4 +1,4 @@
-"""A result in the terminal: its tables, what they show, and where the report lies."""
+"""Printing a result in the terminal: tables, findings, and the path of the report."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,13 +20,13 @@ def print_result(
     report: Path,
     notes: Mapping[str, str] | None = None,
 ) -> None:
-    """Print tables, findings and notes, plain where the console is no terminal.
+    """Print tables, findings and notes, without styles if the console is not a terminal.
 
     Args:
-        console: Where to; tables are made for 100 columns.
-        tables: In the order of reading.
+        console: The console; tables are made for 100 columns.
+        tables: Tables in reading order.
         findings: Sentences about them.
-        report: The report's path, which is printed last and never broken over lines, as it is for copying.
+        report: The report's path, printed last and on one line, so that it can be copied.
         notes: Further paragraphs by name.
     """
     for table in tables:
@@ -42,7 +42,7 @@ def print_result(
 
 
 def _rich_table(table: Table) -> RichTable:
-    """Return a table for the terminal; a cell that does not fit goes over several lines, never cut."""
+    """Return a table for the terminal; cells that do not fit are wrapped, never cut."""
     shown = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column in table.columns:
         shown.add_column(Text(column), overflow="fold")
@@ -55,7 +55,7 @@ def _rich_table(table: Table) -> RichTable:
 
 
 def _paragraphs(entries: Sequence[tuple[str, str]]) -> RichTable:
-    """Return marked paragraphs whose lines all begin at the same column."""
+    """Return paragraphs with marks, with all lines aligned at the same column."""
     grid = RichTable.grid(padding=(0, 2, 0, 0))
     for mark, text in entries:
         grid.add_row(Text(mark), Text(text, overflow="fold"))

@@ -14,9 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from music.aio import gather_all, run_in_background
 from music.conversation import Conversation
 from music.llm.chat import EndpointTimeoutError, EndpointUnavailableError, MalformedReplyError, RequestRejectedError
-from music.llm.http import JsonEndpoint, PostSettings
+from music.llm.http import JsonEndpoint
 from music.llm.retry import FailedTryError, RetryPolicy, call_with_retries
 from music.llm.server_errors import error_excerpt
+from music.llm.settings import PostSettings
 from music.reward.tokens.contract import UnscorableError
 
 __all__ = ["RemoteReward", "RemoteRewardSettings"]

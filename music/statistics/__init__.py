@@ -2,7 +2,7 @@
 
 - `estimates`: means, paired differences, win rates and accuracies, by resampling whole conversations.
 - `composites`: figures made of several means, and rank correlation. `figures`: one number of a report.
-- `two_level`: training seeds and conversations at once. `running`: means of what is read once and not kept.
+- `two_level`: training seeds and conversations at once. `running`: means of streams of values.
 - `paired_tests`: two models on the same conversations. `families`: many tests at once, and their power.
 """
 

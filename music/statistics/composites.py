@@ -1,8 +1,8 @@
-"""Figures made of several means, such as an average over subsets or a rank correlation, with honest intervals.
+"""Figures made of several means, such as an average over subsets or a rank correlation, with intervals.
 
-Prompts are resampled whole and for all parts at once, so that parts that share prompts (the same problem in six
-programming languages, the same answer under two margins) are not taken for independent. Of prompts with
-the same values, as of hits and misses, only the number is drawn: the same distribution, and 100k prompts are cheap.
+Prompts are resampled whole and for all parts at once. Parts that share prompts (the same problem in six programming
+languages, the same answer under two margins) are therefore not treated as independent. For prompts with equal values,
+such as hits and misses, only their number is drawn: the distribution is the same, and 100k prompts are cheap.
 """
 
 import math
@@ -20,9 +20,9 @@ __all__ = ["Component", "Statistic", "cluster_totals", "component_means", "compo
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]
-"""From the means of the parts, shape `[resamples, parts]`, to the figure, shape `[resamples]`."""
+"""Maps the means of the parts, shape `[resamples, parts]`, to the figure, shape `[resamples]`."""
 
-_MAX_DRAWS = 4_000_000  # numbers held at once
+_MAX_DRAWS = 4_000_000  # numbers in memory at once
 _FREQUENT = 50  # drawing the number of one kind costs about as much as this many single draws
 
 
@@ -32,7 +32,7 @@ class Component:
 
     Attributes:
         values: One finite number per observation, at least one; shape `[n]`.
-        clusters: The unit that each belongs to, by number, the same in all parts; shape `[n]`.
+        clusters: The number of each observation's unit, the same in all parts; shape `[n]`.
     """
 
     values: Floats
@@ -47,13 +47,13 @@ def weighted_sum(parts: Sequence[Component], weights: Sequence[float], *, seed: 
 def composite(parts: Sequence[Component], statistic: Statistic, *, seed: int = 0) -> Estimate:
     """Estimate a statistic of the parts' means.
 
-    A resample that leaves a part without any unit says nothing and is not counted; where a part rests on a single unit
-    the interval is open. Parts that never vary add no width.
+    Resamples that leave a part without any unit are not counted. If a part has a single unit, the interval is
+    infinite. Parts that never vary add no width.
 
     Args:
-        parts: At least one.
-        statistic: Of their means.
-        seed: Of the resampling.
+        parts: The parts, at least one.
+        statistic: The statistic of their means.
+        seed: Seed of the resampling.
     """
     totals = cluster_totals(parts)
     num_units = np.count_nonzero(totals[:, len(parts) :], axis=0)
@@ -66,13 +66,13 @@ def composite(parts: Sequence[Component], statistic: Statistic, *, seed: int = 0
 
 
 def spearman(first: ArrayLike, second: ArrayLike, *, clusters: Clusters | None = None, seed: int = 0) -> Estimate:
-    """Estimate Spearman's rank correlation; ranks are those of the whole set, also in resamples.
+    """Estimate Spearman's rank correlation; resamples keep the ranks of the whole set.
 
     Args:
         first: One finite number per observation; shape `[n]`.
-        second: Likewise, in the same order; shape `[n]`.
-        clusters: The conversation that each observation belongs to; by default each its own; shape `[n]`.
-        seed: Of the resampling.
+        second: One finite number per observation, in the same order; shape `[n]`.
+        clusters: The conversation of each observation, shape `[n]`; by default each is its own.
+        seed: Seed of the resampling.
 
     Raises:
         InvalidInputError: The lengths differ, a number is not finite, or all values of a side are the same.
@@ -113,14 +113,14 @@ def _resampled(totals: Floats, seed: int) -> Floats:
 
 
 def _drawn(rows: Floats, numbers: NDArray[np.int64], rng: np.random.Generator) -> Floats:
-    """Return the sums of as many rows, drawn with replacement, as each resample has; shape `[resamples, columns]`."""
+    """Return sums of `numbers[r]` rows drawn with replacement, for each resample r; shape `[resamples, columns]`."""
     places = np.repeat(np.arange(len(numbers)) * len(rows), numbers) + rng.integers(len(rows), size=numbers.sum())
     times = np.bincount(places, minlength=len(numbers) * len(rows)).reshape(len(numbers), len(rows))
     return np.asarray(times.astype(np.float64) @ rows)
 
 
 def component_means(totals: Floats) -> Floats:
-    """Return the parts' means; not a number where a part has no unit."""
+    """Return the parts' means; NaN for a part without a unit."""
     num_parts = totals.shape[1] // 2
     with np.errstate(invalid="ignore"):
         return totals[:, :num_parts] / totals[:, num_parts:]
@@ -131,7 +131,7 @@ def _standardised_ranks(values: ArrayLike, side: str) -> Floats:
     if array.ndim != 1 or not np.isfinite(array).all():
         raise InvalidInputError(f"expected finite numbers of shape [n] as the {side} side, got shape {array.shape}")
     if not array.size or (array == array[0]).all():
-        raise InvalidInputError(f"expected values that differ as the {side} side, got {array.size} alike; none to rank")
+        raise InvalidInputError(f"expected values that differ as the {side} side, got {array.size} equal ones")
     from scipy.stats import rankdata
 
     ranked = rankdata(array)
@@ -142,6 +142,6 @@ def _correlation(means: Floats) -> Floats:
     """Return Pearson's correlation from the means of x, y, xy, xx and yy; shape `[resamples]`."""
     x, y, xy, xx, yy = means.T
     spread = np.sqrt(np.maximum((xx - x * x) * (yy - y * y), 0))
-    # A resample of which one side does not vary has no correlation, and is not counted.
+    # A resample in which one side does not vary has no correlation and is not counted.
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.clip(np.where(spread > 1e-12, (xy - x * y) / spread, np.nan), -1, 1)

@@ -1,8 +1,8 @@
 """Estimates with confidence intervals, by resampling whole conversations.
 
-Scores that come from one conversation, or from one seed, are not independent; `clusters` names the unit that each
-value belongs to, and units are resampled whole (percentile bootstrap). Without it every value is its own unit.
-Everything is deterministic by `seed`. The percentile interval is a little narrow for fewer than about 30 units.
+Scores of one conversation, or of one seed, are not independent. `clusters` names the unit of each value, and units
+are resampled whole (percentile bootstrap). By default every value is its own unit. Results are deterministic given
+`seed`. The percentile interval is slightly narrow for fewer than about 30 units.
 """
 
 import math
@@ -30,9 +30,9 @@ class Estimate:
 
     Attributes:
         value: The estimate.
-        low: Lower end of the interval; minus infinity where a single unit leaves it open.
-        high: Upper end of the interval.
-        num: How many independent units (conversations, seeds, pairs) it rests on.
+        low: Lower end of the interval; minus infinity for a single unit.
+        high: Upper end of the interval; infinity for a single unit.
+        num: Number of independent units (conversations, seeds, pairs).
     """
 
     value: float
@@ -54,8 +54,8 @@ def mean(values: Values, *, clusters: Clusters | None = None, seed: int = 0) -> 
 
     Args:
         values: One finite number per observation; shape `[n]`.
-        clusters: The unit that each value belongs to; shape `[n]`.
-        seed: Of the resampling.
+        clusters: The unit of each value; shape `[n]`.
+        seed: Seed of the resampling.
 
     Example:
         >>> mean([0.0, 1.0, 1.0, 0.0]).value
@@ -67,10 +67,13 @@ def mean(values: Values, *, clusters: Clusters | None = None, seed: int = 0) -> 
     array = _checked(values)
     sums, counts = cluster_sums(array, clusters)
     value, num = float(array.mean()), len(sums)
-    if num == 1:  # a single unit says nothing of the spread between units
+    if num == 1:  # the spread between units is unknown
         return Estimate(value, -math.inf, math.inf, 1)
+    rng = np.random.default_rng(seed)
+    draws = (rng.integers(num, size=num) for _ in range(NUM_RESAMPLES))  # one at a time, to keep memory small
+    means = np.fromiter((sums[draw].sum() / counts[draw].sum() for draw in draws), np.float64, NUM_RESAMPLES)
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(_resampled_means(sums, counts, seed), [tail, 1 - tail])
+    low, high = np.quantile(means, [tail, 1 - tail])
     return Estimate(value, float(low), float(high), num)
 
 
@@ -97,7 +100,7 @@ def win_rate(first: Values, second: Values, *, clusters: Clusters | None = None,
 def accuracy(chosen: Values, rejected: Values, *, clusters: Clusters | None = None, seed: int = 0) -> Estimate:
     """Estimate how often the chosen side scores strictly higher; a tie is a miss.
 
-    Without clusters the interval is Wilson's, which stays honest when every pair is right.
+    Without clusters the interval is Wilson's, which has a width even if every pair is right.
 
     Raises:
         InvalidInputError: As for `paired_difference`.
@@ -108,14 +111,14 @@ def accuracy(chosen: Values, rejected: Values, *, clusters: Clusters | None = No
 
 
 def proportion(total: float, num: int) -> Estimate:
-    """Estimate a share with Wilson's score interval, which never leaves [0, 1] and is not empty at its ends.
+    """Estimate a share with Wilson's score interval, which stays within [0, 1] and is not empty at its ends.
 
     Args:
         total: Sum over the units of values within [0, 1], for example the number of hits.
-        num: Independent units.
+        num: Number of independent units.
 
     Raises:
-        InvalidInputError: There are none, or they cannot have that sum.
+        InvalidInputError: `num` is 0, or the sum is not within [0, num].
     """
     if not 0 <= total <= num or not num:
         raise InvalidInputError(f"expected a sum within [0, {num}] over at least one unit, got {total:g} over {num}")
@@ -127,7 +130,7 @@ def proportion(total: float, num: int) -> Estimate:
 
 
 def describe(estimate: Estimate, *, null: float = 0.0) -> str:
-    """Say in words whether an estimate stands clear of `null` (0 for a difference, 0.5 for a win rate)."""
+    """Return an estimate and, in words, whether it differs from `null` (0 for a difference, 0.5 for a win rate)."""
     if estimate.includes(null):
         verdict = "within noise"
     else:
@@ -166,10 +169,3 @@ def cluster_sums(
     _, index = np.unique(np.asarray(clusters), return_inverse=True)
     sums, counts = np.bincount(index, weights=values), np.bincount(index)
     return sums.astype(np.float64), counts.astype(np.float64)
-
-
-def _resampled_means(sums: NDArray[np.float64], counts: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    """Return the means of resamples of whole clusters; one resample at a time, so that memory stays small."""
-    rng = np.random.default_rng(seed)
-    draws = (rng.integers(len(sums), size=len(sums)) for _ in range(NUM_RESAMPLES))
-    return np.fromiter((sums[draw].sum() / counts[draw].sum() for draw in draws), np.float64, NUM_RESAMPLES)

@@ -1,4 +1,4 @@
-"""Many comparisons at once: p values adjusted for their number, and what each comparison could have found.
+"""Many comparisons at once: adjusted p values and the effects that the comparisons can detect.
 
 `compare_all` compares every two of several models on the same conversations, as one family of comparisons.
 """
@@ -21,16 +21,16 @@ POWER = 0.8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedComparison:
-    """One model less another, on the same conversations.
+    """The difference between two models on the same conversations, `first - second`.
 
     Attributes:
         first: A model.
-        second: The one that is taken off.
-        estimate: Of the mean difference; its interval is for this comparison alone.
-        p_value: Two-sided, of this comparison alone; see `paired_p_value`.
-        adjusted_p_value: By Holm's method, for all comparisons of the family.
+        second: The model that is subtracted.
+        estimate: The mean difference; its interval is for this comparison alone.
+        p_value: Two-sided, for this comparison alone; see `paired_p_value`.
+        adjusted_p_value: Adjusted by Holm's method for all comparisons of the family.
         minimum_detectable: The true difference that one such comparison would find four times in five.
-        verdict: In words; beyond noise if the adjusted p value is below 0.05.
+        verdict: The result in words; beyond noise if the adjusted p value is below 0.05.
     """
 
     first: str
@@ -45,12 +45,12 @@ class PairedComparison:
 def compare_all(
     values: Mapping[str, Values], *, clusters: Clusters | None = None, seed: int = 0
 ) -> tuple[PairedComparison, ...]:
-    """Compare every model with every later one; all these comparisons are one family.
+    """Compare every model with every later one, as one family of comparisons.
 
     Args:
-        values: By model, one number per observation, for example 1 for a hit; shape `[n]` each, in one order.
-        clusters: The conversation that each observation belongs to; shape `[n]`.
-        seed: Of resampling.
+        values: By model, one number per observation, for example 1 for a hit; shape `[n]` each, in the same order.
+        clusters: The conversation of each observation; shape `[n]`.
+        seed: Seed of the resampling.
 
     Raises:
         InvalidInputError: As for `paired_difference`.
@@ -60,6 +60,7 @@ def compare_all(
     found: list[PairedComparison] = []
     for (one, two), p_value, adjusted in zip(pairs, alone, holm(alone), strict=True):
         estimate = paired_difference(values[one], values[two], clusters=clusters, seed=seed)
+        direction = "higher" if estimate.value > 0 else "lower"
         found.append(
             PairedComparison(
                 first=one,
@@ -68,7 +69,7 @@ def compare_all(
                 p_value=p_value,
                 adjusted_p_value=adjusted,
                 minimum_detectable=minimum_detectable_effect(estimate),
-                verdict=_verdict(estimate.value, adjusted),
+                verdict=f"{direction}, beyond noise" if adjusted < LEVEL else "within noise",
             )
         )
     return tuple(found)
@@ -77,14 +78,14 @@ def compare_all(
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return p values adjusted by Holm's step-down method, in the order given.
 
-    Below 0.05, each is beyond noise with at most one chance in twenty that any of the family is so by luck, however the
-    comparisons depend on each other.
+    If you call every difference real whose adjusted p value is below 0.05, the chance of any false claim in the family
+    is at most 5 %, however the comparisons depend on each other.
 
     Args:
-        p_values: Of all comparisons that were made, the family, not of those alone that look well.
+        p_values: The p values of all comparisons that were made, not only of the promising ones.
 
     Raises:
-        InvalidInputError: One of them is not within [0, 1].
+        InvalidInputError: A p value is not within [0, 1].
     """
     if bad := [p for p in p_values if not 0 <= p <= 1]:
         raise InvalidInputError(f"expected p values within [0, 1], got {bad[0]}")
@@ -99,21 +100,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def minimum_detectable_effect(difference: Estimate) -> float:
     """Return the true difference that a comparison like this one would find four times in five.
 
-    That is `(z_0.975 + z_0.8) * SE`, 2.8 standard errors, for one comparison at the 5 % level; the standard error is
-    half the interval's width over 1.96, so that whatever the interval allows for (conversations, training seeds)
-    enters. Many comparisons together find less.
+    It is `(z_0.975 + z_0.8) * SE`, 2.8 standard errors, for one comparison at the 5 % level. The standard error is half
+    the interval's width over 1.96, so it includes the variation that the interval includes (conversations, training
+    seeds). A family of comparisons finds less.
 
     Args:
-        difference: Of two models or arms on the same conversations. Where nothing varied, or a single unit leaves the
-            interval open, it says nothing of the spread, and the effect is infinite.
+        difference: Difference of two models or arms on the same conversations.
+
+    Returns:
+        The effect; infinite if the spread is unknown, because nothing varied or there is a single unit.
     """
     normal = NormalDist()
     z = normal.inv_cdf((1 + CONFIDENCE) / 2)
     width = difference.high - difference.low
     return (z + normal.inv_cdf(POWER)) * width / (2 * z) if width > 0 else math.inf
-
-
-def _verdict(value: float, p_value: float) -> str:
-    if p_value >= LEVEL:
-        return "within noise"
-    return f"{'higher' if value > 0 else 'lower'}, beyond noise"

@@ -1,4 +1,4 @@
-"""`Figure`: one number of a report, with its interval, what it rests on, and what it must be read with."""
+"""`Figure`: one number of a report, with its interval, its basis and a note."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,11 @@ __all__ = ["Basis", "Figure"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Basis:
-    """What an estimate is made of, so that two models' can be compared prompt by prompt.
+    """The parts of an estimate, from which two models are compared prompt by prompt.
 
     Attributes:
-        parts: The means; prompts are numbered alike in all figures of the same items.
-        statistic: From the parts' means to the figure.
+        parts: The means; prompts have the same numbers in all figures of the same items.
+        statistic: Maps the parts' means to the figure.
     """
 
     parts: tuple[Component, ...]
@@ -31,14 +31,14 @@ class Figure(BaseModel):
     name: str
     """For example `Chat Hard`, `hard`, `overall`."""
     table: str = "overall"
-    """The table that it stands in, for example `subsets` or `turn of the defect`."""
+    """The table of the figure, for example `subsets` or `turn of the defect`."""
     estimate: Estimate | None
-    """None where there is nothing to compute it of; `note` then says why."""
+    """None if there is no data for it; `note` then gives the reason."""
     num_items: int
-    """How many items it rests on."""
+    """Number of items from which it is computed."""
     chance: float | None = None
-    """What random scores come to, where that is known."""
+    """The figure of random scores, if it is known."""
     note: str = ""
-    """What it must be read with: a weight, a formula's name, an exclusion."""
+    """How to read it: a weight, a formula's name, an exclusion."""
     basis: InstanceOf[Basis] | None = Field(default=None, exclude=True, repr=False)
     """Not saved. None for a figure that cannot be compared between models."""

@@ -1,8 +1,8 @@
 """Paired tests of two models on the same conversations.
 
-If two models are equally good, it is chance which of them made which scores of a conversation. `paired_p_value`, of a
-difference of means, flips the signs of whole conversations' differences. `swap_p_value`, of any figure made of several
-means, swaps the two models on whole prompts; for the mean of one value per prompt the two tests agree. Where values are
+If two models are equally good, chance decides which of them got which scores of a conversation. `paired_p_value` tests
+a difference of means: it flips the signs of whole conversations' differences. `swap_p_value` tests any figure made of
+several means: it swaps the two models on whole prompts. For the mean of one value per prompt the two tests agree. For
 hits and misses, one conversation each, both are McNemar's exact test. For several training seeds see
 `two_level_p_value`.
 """
@@ -19,23 +19,23 @@ from music.statistics.estimates import Clusters, Values, checked_pair, cluster_s
 __all__ = ["paired_p_value", "swap_p_value"]
 
 NUM_DRAWS = 10_000
-_MAX_DRAWS = 2_000_000  # numbers held at once
-_SLACK = 1e-9  # of rounding; of flips relative to the largest sum that there could be
+_MAX_DRAWS = 2_000_000  # numbers in memory at once
+_SLACK = 1e-9  # for rounding; of flips, relative to the largest possible sum
 
 Floats = NDArray[np.float64]
 
 
 def paired_p_value(first: Values, second: Values, *, clusters: Clusters | None = None, seed: int = 0) -> float:
-    """Return the two-sided p value that two models, or arms, do equally well.
+    """Return the two-sided p value of the hypothesis that two models, or arms, are equally good.
 
-    It is exact where all conversations that tell the two apart do so by the same amount; else it comes from 10,000
-    random flips and is never below 1 / 10,001.
+    It is exact if all differences other than 0 have the same size. Otherwise it comes from 10,000 random flips and is
+    never below 1 / 10,001.
 
     Args:
         first: One finite number per observation, for example 1 for a hit and 0 for a miss; shape `[n]`.
-        second: Those of the other, in the same order; shape `[n]`.
-        clusters: The conversation that each belongs to; by default each its own; shape `[n]`.
-        seed: Of the flips.
+        second: The other model's numbers, in the same order; shape `[n]`.
+        clusters: The conversation of each observation, shape `[n]`; by default each is its own.
+        seed: Seed of the flips.
 
     Raises:
         InvalidInputError: There are no values, some are not finite, or the lengths differ.
@@ -54,26 +54,27 @@ def paired_p_value(first: Values, second: Values, *, clusters: Clusters | None =
 
 
 def swap_p_value(parts: Sequence[Component], difference: Statistic, *, seed: int = 0) -> float:
-    """Return the two-sided p value that two models do equally well.
+    """Return the two-sided p value of the hypothesis that two models are equally good.
 
-    Prompts on which the models do the same say nothing; those that swap alike are drawn together, by their number.
+    Prompts on which the models do the same are left out. Prompts whose swaps have the same effect are drawn together,
+    by their number.
 
     Args:
-        parts: The first model's, then as many of the second's, in the same order.
-        difference: Of the parts' means, shape `[draws, parts]`, the first model's figure less the second's.
-        seed: Of the draws.
+        parts: The first model's parts, then as many of the second's, in the same order.
+        difference: Maps the parts' means, shape `[draws, parts]`, to the first model's figure less the second's.
+        seed: Seed of the draws.
 
     Returns:
-        From 10,000 draws, so never below 1 / 10,001; 1 if no prompt tells the two apart.
+        The p value from 10,000 draws, so never below 1 / 10,001; 1 if no prompt distinguishes the models.
     """
     totals = cluster_totals(parts)
     swapped = _swapped(totals)
-    is_telling = (totals != swapped).any(axis=1)
-    if not is_telling.any():
+    is_different = (totals != swapped).any(axis=1)
+    if not is_different.any():
         return 1.0
     whole = totals.sum(axis=0)
     least = abs(float(difference(component_means(whole[None]))[0])) - _SLACK
-    kinds = Counter(row.tobytes() for row in (swapped - totals)[is_telling])
+    kinds = Counter(row.tobytes() for row in (swapped - totals)[is_different])
     changes = np.frombuffer(b"".join(kinds), dtype=np.float64).reshape(len(kinds), -1)
     numbers = np.fromiter(kinds.values(), np.int64, len(kinds))
     rng = np.random.default_rng(seed)
@@ -86,7 +87,7 @@ def swap_p_value(parts: Sequence[Component], difference: Statistic, *, seed: int
 
 
 def _flipped(observed: float, sizes: Counter[float], seed: int) -> float:
-    """Return how often a sum with signs drawn anew is as far from 0; of equal sizes only the number is drawn."""
+    """Return how often a sum with random signs is as far from 0; for equal sizes only the number is drawn."""
     rng = np.random.default_rng(seed)
     amounts, numbers = np.array(list(sizes.keys())), np.array(list(sizes.values()))
     least = observed - _SLACK * float(amounts @ numbers)
@@ -99,7 +100,7 @@ def _flipped(observed: float, sizes: Counter[float], seed: int) -> float:
 
 
 def _flips(rng: np.random.Generator, numbers: NDArray[np.int64], num: int) -> Floats:
-    """Return how many more signs of each size fall up than down; shape `[num, sizes]`."""
+    """Return how many more signs of each size are positive than negative; shape `[num, sizes]`."""
     shape = (num, len(numbers))
     if numbers.max() == 1:  # coins cost a tenth of binomial draws
         return np.asarray(2.0 * rng.integers(2, size=shape, dtype=np.int8) - 1)

@@ -1,4 +1,4 @@
-"""Means over pairs that come one at a time and are not kept, with their intervals."""
+"""Means, with intervals, of values that are added one at a time and not kept."""
 
 import math
 from dataclasses import dataclass
@@ -12,26 +12,26 @@ __all__ = ["MeanInterval", "RunningMean"]
 
 _TWO_SIDED_95 = 1.96
 _MIN_SPREAD = 30
-"""Fewer values say too little of their spread."""
+"""With fewer values the spread is too uncertain."""
 
 
 class MeanInterval(BaseModel):
-    """A mean with its 95% interval, as files keep it."""
+    """A mean with its 95% interval, as saved in files."""
 
     model_config = ConfigDict(frozen=True)
 
     value: float
     low: float | None
-    """Lower end of the interval; None where too few units leave it open."""
+    """Lower end of the interval; None with too few units."""
     high: float | None
-    """Upper end."""
+    """Upper end; None with too few units."""
 
     def excludes(self, value: float) -> bool:
-        """Whether a value lies outside the interval."""
+        """Return whether a value is outside the interval."""
         return self.low is not None and self.high is not None and not self.low <= value <= self.high
 
     def is_apart_from(self, other: Self) -> bool:
-        """Whether the two intervals have nothing in common."""
+        """Return whether the two intervals do not overlap."""
         if self.low is None or self.high is None or other.low is None or other.high is None:
             return False
         return self.low > other.high or other.low > self.high
@@ -39,14 +39,14 @@ class MeanInterval(BaseModel):
 
 @dataclass(slots=True)
 class RunningMean:
-    """Adds values up one at a time, one for each independent unit, such as a pair."""
+    """Sums values one at a time, one for each independent unit, such as a pair."""
 
     num: int = 0
     total: float = 0.0
     squares: float = 0.0
 
     def add(self, value: float) -> None:
-        """Take the value of one unit."""
+        """Add the value of one unit."""
         self.num += 1
         self.total += value
         self.squares += value * value
@@ -59,14 +59,14 @@ class RunningMean:
         return MeanInterval(value=self._mean, low=self._mean - margin, high=self._mean + margin)
 
     def share(self) -> MeanInterval:
-        """Return the mean of values within [0, 1], with Wilson's interval; it stays honest when all are 0 or 1.
+        """Return the mean of values within [0, 1], with Wilson's interval, which has a width even if all are 0 or 1.
 
-        A pair's value is a mean over its turns, which says more than one yes or no: from 30 pairs on, when the spread
-        is known well enough, the interval is that of the number of yes-or-no units that would vary as much.
+        A pair's value is a mean over its turns and so carries more information than one yes or no. From 30 pairs on,
+        the interval is that of the number of yes-or-no units that would vary as much.
         """
         if not self.num:
             return MeanInterval(value=0.0, low=None, high=None)
-        share = min(1.0, self._mean)  # sums of thirds may end above it
+        share = min(1.0, self._mean)  # rounding may take sums of thirds above it
         knows_spread = self.num >= _MIN_SPREAD and self._variance > 0
         units = max(self.num, round(share * (1 - share) / self._variance)) if knows_spread else self.num
         found = proportion(share * units, units)
@@ -78,5 +78,5 @@ class RunningMean:
 
     @property
     def _variance(self) -> float:
-        """Of the mean."""
+        """The variance of the mean."""
         return max(0.0, self.squares - self.num * self._mean**2) / (self.num - 1) / self.num

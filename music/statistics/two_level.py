@@ -1,11 +1,11 @@
 """Estimates over training seeds and test conversations at once, by resampling both (the pigeonhole bootstrap).
 
-`values[s, i]` is what the model of training seed `s` does on test item `i`; all seeds are tested on the same items.
+`values[s, i]` is the result of training seed `s` on test item `i`; all seeds are tested on the same items.
 Each resample draws seeds and, independently, whole conversations, both with replacement (Owen 2007, "The pigeonhole
-bootstrap"). A bootstrap of few seeds alone is too narrow: of three seeds that differ much, its intervals would hold the
-truth in 88 of 100 cases. So each resample scales the spread between S seeds by sqrt(S / chi2), with a chi-squared draw
-of S - 1 degrees of freedom, which makes the tails Student's: then it is 97. Two seeds leave little but a range.
-Everything is deterministic by `seed`.
+bootstrap"). The bootstrap alone is too narrow for few seeds: with three seeds that differ much, its intervals would
+contain the truth in 88 of 100 cases. So each resample scales the spread between S seeds by sqrt(S / chi2), where chi2
+is a chi-squared draw with S - 1 degrees of freedom. This makes the tails Student's, and the coverage 97 of 100. With
+two seeds the intervals are very wide. Results are deterministic given `seed`.
 """
 
 import math
@@ -22,7 +22,7 @@ __all__ = ["two_level_difference", "two_level_mean", "two_level_p_value"]
 
 NUM_RESAMPLES = 10_000
 
-_MAX_DRAWS = 4_000_000  # numbers held at once; up to 400 conversations are drawn once for all figures
+_MAX_DRAWS = 4_000_000  # numbers in memory at once; up to 400 conversations are drawn once for all figures
 
 Floats = NDArray[np.float64]
 _Draws = NDArray[np.float32]
@@ -34,8 +34,8 @@ def two_level_mean(values: ArrayLike, *, clusters: Clusters | None = None, seed:
 
     Args:
         values: Finite numbers; shape `[seeds, items]`. With a single seed the interval covers the items alone.
-        clusters: The conversation that each item belongs to; shape `[items]`. By default each its own.
-        seed: Of the resampling.
+        clusters: The conversation of each item, shape `[items]`; by default each is its own.
+        seed: Seed of the resampling.
 
     Raises:
         InvalidInputError: There are no values, some are not finite, or `clusters` has another length.
@@ -43,7 +43,7 @@ def two_level_mean(values: ArrayLike, *, clusters: Clusters | None = None, seed:
     array = _checked(values)
     sums, counts = _by_cluster(array, clusters)
     value = float(array.mean())
-    if sums.shape[1] == 1:  # a single conversation says nothing of the spread between them
+    if sums.shape[1] == 1:  # the spread between conversations is unknown
         return Estimate(value, -math.inf, math.inf, 1)
     tail = (1 - CONFIDENCE) / 2
     means = np.clip(_resampled_means(sums, counts, seed), array.min(), array.max())
@@ -65,7 +65,7 @@ def two_level_difference(
 def two_level_p_value(
     values: ArrayLike, baseline: ArrayLike, *, clusters: Clusters | None = None, seed: int = 0
 ) -> float:
-    """Return how often, two-sided, resamples of the paired difference lie on the other side of 0; at least 2 / 10,001.
+    """Return the two-sided share of resamples in which the paired difference changes its sign; at least 2 / 10,001.
 
     Raises:
         InvalidInputError: As for `two_level_difference`.
@@ -95,7 +95,7 @@ def _checked(values: ArrayLike) -> Floats:
 
 
 def _by_cluster(values: Floats, clusters: Clusters | None) -> tuple[Floats, Floats]:
-    """Return each seed's sum over each cluster, and the items of each cluster."""
+    """Return each seed's sum over each cluster, and the number of items of each cluster."""
     if clusters is None:
         return values, np.ones(values.shape[1])
     if len(clusters) != values.shape[1]:
@@ -110,23 +110,17 @@ def _resampled_means(sums: Floats, counts: Floats, seed: int) -> Floats:
     num_seeds, num_clusters = sums.shape
     by_seed = _draws(num_seeds, NUM_RESAMPLES, seed, 0)
     size = min(NUM_RESAMPLES, max(1, _MAX_DRAWS // num_clusters))
-    blocks = np.array_split(by_seed, range(size, NUM_RESAMPLES, size))
-    means = np.concatenate(
-        [_means(sums, counts, seeds, _draws(num_clusters, size, seed + 1, block)) for block, seeds in enumerate(blocks)]
-    )
+    blocks: list[Floats] = []
+    for number, seeds in enumerate(np.array_split(by_seed, range(size, NUM_RESAMPLES, size))):
+        clusters = _draws(num_clusters, size, seed + 1, number)[: len(seeds)]
+        blocks.append(((seeds @ sums) * clusters).sum(axis=1) / num_seeds / (clusters @ counts))
+    means = np.concatenate(blocks)
     if num_seeds == 1:
         return means
-    of_seeds = sums.sum(axis=1) / counts.sum()
+    seed_means = sums.sum(axis=1) / counts.sum()
     chi2 = np.random.default_rng(seed + 2).chisquare(num_seeds - 1, NUM_RESAMPLES)
-    wider: Floats = means + (np.sqrt(num_seeds / chi2) - 1) * (by_seed @ (of_seeds - of_seeds.mean())) / num_seeds
+    wider: Floats = means + (np.sqrt(num_seeds / chi2) - 1) * (by_seed @ (seed_means - seed_means.mean())) / num_seeds
     return wider
-
-
-def _means(sums: Floats, counts: Floats, by_seed: _Draws, by_cluster: _Draws) -> Floats:
-    """Return the means of some resamples; both say how often each unit was drawn; shape `[resamples]`."""
-    by_cluster = by_cluster[: len(by_seed)]
-    means: Floats = ((by_seed @ sums) * by_cluster).sum(axis=1) / len(sums) / (by_cluster @ counts)
-    return means
 
 
 @lru_cache(maxsize=16)

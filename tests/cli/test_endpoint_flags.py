@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from music.cli import Requests, build_shell
-from music.llm.openai import ClientSettings
+from music.llm.settings import ClientSettings
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ def test_a_look_up_on_the_hub_is_reported(no_hub, caplog, monkeypatch):
     caplog.set_level("INFO")
     with pytest.raises(InvalidInputError, match=r"cannot be reached \(no network\)"):
         load_model("local:owner/model")
-    assert "owner/model: there is no such folder, so the Hugging Face hub is asked for it" in caplog.text
+    assert "owner/model: there is no such folder, looking for it on the Hugging Face hub" in caplog.text
 
 
 @pytest.mark.parametrize(

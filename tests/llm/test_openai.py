@@ -167,9 +167,7 @@ async def test_a_refused_seed_is_done_without_and_not_sent_again(serve, completi
         assert (await client.complete(hello)).text == "Hello."
     assert ["seed" in body for body in server.bodies] == [True, False, False, False]
     assert client.field_support.unsupported == ("seed",)
-    assert [record.message for record in caplog.records] == [
-        f"{client.name} refuses seed: it is asked without from now on"
-    ]
+    assert [record.message for record in caplog.records] == [f"{client.name} refuses seed: later requests leave it out"]
 
 
 async def test_max_tokens_is_renamed_where_it_is_refused(serve, completion, open_client, hello):

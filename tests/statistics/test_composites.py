@@ -109,7 +109,7 @@ def test_copies_of_a_conversation_add_nothing():
 @pytest.mark.parametrize(
     ("first", "second", "message"),
     [
-        ([1.0, 1.0], [1.0, 2.0], "values that differ as the first side, got 2 alike"),
+        ([1.0, 1.0], [1.0, 2.0], "values that differ as the first side, got 2 equal ones"),
         ([1.0, 2.0], [1.0, float("nan")], "finite numbers"),
         ([1.0, 2.0, 3.0], [1.0, 2.0], "one length, got 3 and 2"),
     ],

@@ -1,8 +1,8 @@
-"""Quality: which pairs are kept, and what the kept set looks like.
+"""Quality: gates decide which pairs are kept; diagnostics describe the kept set.
 
-- `gates`: what a gate is, and the default ones, over what `texts` finds. `judge`: the optional one.
-- `diagnostics`: of a whole set, from what `survey` counts and `word_classifier` learns.
-- `saved`: a run's pairs.
+- `gates`: the protocol of gates, and the default gates, which use `texts`. `judge`: the gate of a judge.
+- `diagnostics`: of a whole set, from the counts of `survey` and from `word_classifier`.
+- `saved`: reads the pairs of a run.
 """
 
 from music_agents.quality.diagnostics import PairDiagnostics, diagnose_pairs

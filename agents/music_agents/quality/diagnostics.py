@@ -1,7 +1,7 @@
-"""What a reward model could learn from a set of pairs other than quality, for `run.json`.
+"""Diagnosing a set of pairs: what a reward model could learn from it other than quality.
 
-`diagnose_pairs` reads a set once, in any order; `PairDiagnostics` is what it finds, with warnings of what is beyond
-noise and large enough to mind.
+`diagnose_pairs` reads a set once, in any order. Its result, `PairDiagnostics`, is saved in `run.json`, with warnings
+about differences that are large and beyond noise.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,38 +24,43 @@ MAX_DROPPED_SHARE = 0.20
 
 
 class PairDiagnostics(BaseModel):
-    """What a set of pairs looks like; intervals are of 95%, over pairs."""
+    """Statistics of a set of pairs, with 95% intervals over pairs."""
 
     model_config = ConfigDict(frozen=True)
 
     num_pairs: int
-    """Pairs kept."""
+    """Number of pairs kept."""
     dropped: dict[str, int]
-    """Pairs that came to nothing, by reason."""
+    """Number of failed or dropped pairs by reason."""
     length: LengthGap
     tells: WordShortcuts | None
-    """How far words reveal the chosen side; None for fewer than 50 pairs."""
+    """How often words reveal the chosen side; None for fewer than 50 pairs."""
     refusals: dict[str, MeanInterval]
-    """Share of replies that refuse, by side."""
+    """Share of refusals among the replies of each side."""
     turns_contrasted: float
     """Mean number of contrasted turns in a pair."""
     strategies: dict[str, int]
-    """Contrasted turns by strategy."""
+    """Number of contrasted turns by strategy."""
     repeats: Repeats
     personas: Personas
     warnings: tuple[str, ...] = ()
-    """What is beyond noise and large enough to mind, in words."""
+    """Differences that are large and beyond noise, in words."""
 
     def describe(self) -> str:
         """Return a short text for the terminal."""
-        lines = (self._pairs(), self._lengths(), self._words(), self._refusals(), self._contrasts(), self._sameness())
-        return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
-
-    def _pairs(self) -> str:
         reasons = ", ".join(f"{reason} {num}" for reason, num in self.dropped.items())
-        return f"pairs      {self.num_pairs} kept, {sum(self.dropped.values())} dropped" + f" ({reasons})" * bool(
-            reasons
-        )
+        refusals = ", ".join(f"{side} {_percent(share)}" for side, share in self.refusals.items())
+        strategies = ", ".join(f"{name} {num}" for name, num in self.strategies.items())
+        lines = [
+            f"pairs      {self.num_pairs} kept, {sum(self.dropped.values())} dropped" + f" ({reasons})" * bool(reasons),
+            self._lengths(),
+            self._words(),
+            f"refusals   {refusals}",
+            f"contrasts  {self.turns_contrasted:.2f} turns a pair: {strategies or 'none recorded'}",
+            f"repeats    {self.repeats.num_contexts} pairs share their seed context with an earlier pair, "
+            f"{self.repeats.num_first_messages} the user's first message too; {self.personas.num_distinct} personas",
+        ]
+        return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
 
     def _lengths(self) -> str:
         gap, longer = self.length.words, self.length.longer_is_rejected
@@ -69,32 +74,17 @@ class PairDiagnostics(BaseModel):
         if self.tells is None:
             return f"words      too few pairs to say (at least {MIN_PAIRS})"
         found = ", ".join(word.text for word in (*self.tells.words, *self.tells.openings)[:6])
-        return (
-            f"words      words alone reveal the chosen reply in {_percent(self.tells.accuracy)}"
-            + f": {found}" * bool(found)
-        )
-
-    def _refusals(self) -> str:
-        return "refusals   " + ", ".join(f"{side} {_percent(share)}" for side, share in self.refusals.items())
-
-    def _contrasts(self) -> str:
-        strategies = ", ".join(f"{name} {num}" for name, num in self.strategies.items())
-        return f"contrasts  {self.turns_contrasted:.2f} turns a pair: {strategies or 'none recorded'}"
-
-    def _sameness(self) -> str:
-        return (
-            f"repeats    {self.repeats.num_contexts} pairs share their seed context with an earlier pair, "
-            f"{self.repeats.num_first_messages} the user's first message too; {self.personas.num_distinct} personas"
-        )
+        share = _percent(self.tells.accuracy)
+        return f"words      words alone reveal the chosen reply in {share}{f': {found}' if found else ''}"
 
 
 def diagnose_pairs(pairs: Iterable[ContrastivePair], dropped: Mapping[str, int] | None = None) -> PairDiagnostics:
-    """Find what a reward model could learn from a set of pairs other than quality.
+    """Diagnose what a reward model could learn from a set of pairs other than quality.
 
     Args:
-        pairs: The kept pairs in any order, for example `read_saved_pairs(directory)`. They are read once and not kept,
-            but for a sample of 2,000.
-        dropped: Pairs that came to nothing, by reason.
+        pairs: The kept pairs in any order, for example `read_saved_pairs(directory)`. They are read once; at most
+            2,000 are held in memory.
+        dropped: Number of failed or dropped pairs by reason.
     """
     survey = Survey()
     for pair in pairs:
@@ -114,7 +104,7 @@ def diagnose_pairs(pairs: Iterable[ContrastivePair], dropped: Mapping[str, int] 
 
 
 def _warnings(found: PairDiagnostics) -> Iterator[str]:
-    """Yield the warnings; a set that is too small for its figures to mean anything gets none of them."""
+    """Yield the warnings."""
     if found.tells is not None:
         yield from _on_words(found.tells)
     yield from _on_lengths(found)
@@ -132,7 +122,7 @@ def _warnings(found: PairDiagnostics) -> Iterator[str]:
 
 
 def _on_words(found: WordShortcuts) -> Iterator[str]:
-    """Warn if words give too much away."""
+    """Warn if words reveal the chosen side too often."""
     if found.accuracy.value <= MAX_WORD_ACCURACY or not found.accuracy.excludes(0.5):
         return
     listed = "; ".join(
@@ -151,7 +141,7 @@ def _on_lengths(found: PairDiagnostics) -> Iterator[str]:
     longer = found.length.longer_is_rejected
     low, high = LONGER_RANGE
     if not low <= longer.value <= high and longer.excludes(0.5):
-        yield f"the rejected reply is the longer one in {100 * longer.value:.0f}% of turns: length gives the side away"
+        yield f"the rejected reply is the longer one in {100 * longer.value:.0f}% of turns: length reveals the side"
     gap = found.length.standardised
     if abs(gap) > MAX_STANDARDISED_GAP and found.length.words.excludes(0.0):
         side = "chosen" if gap > 0 else "rejected"
@@ -165,17 +155,17 @@ def _on_refusals(found: PairDiagnostics) -> Iterator[str]:
     if chosen.is_apart_from(rejected) and gap > MAX_REFUSAL_GAP:
         yield (
             f"{100 * chosen.value:.1f}% of chosen replies refuse against {100 * rejected.value:.1f}% of rejected ones: "
-            "refusing gives the side away; RefusalGate(rule=one_sided) drops such pairs"
+            "refusals reveal the side; RefusalGate(rule=one_sided) drops such pairs"
         )
 
 
 def _percent(figure: MeanInterval) -> str:
-    """Write a share."""
+    """Return a share as text."""
     return f"{100 * figure.value:.1f}% {_interval(figure, 100)}"
 
 
 def _interval(figure: MeanInterval, factor: float) -> str:
-    """Write an interval times a factor; a negative one turns it around."""
+    """Return an interval times a factor as text; a negative factor swaps its ends."""
     if figure.low is None or figure.high is None:
         return "[?, ?]"
     low, high = sorted((factor * figure.low, factor * figure.high))

@@ -1,8 +1,8 @@
-"""Gates: what a finished pair must pass to be kept.
+"""Gates decide whether a finished pair is kept.
 
-A gate is any async callable from a pair and a `GateView` to a `GateVerdict`. Gates are asked in order; the first that
-gives a reason drops the pair, the next index takes its place, and the reason is counted. The default gates read the
-replies of the simulated turns and cost no call; the judge's gate is in `music_agents.quality.judge`.
+A gate is any async callable from a pair and a `GateView` to a `GateVerdict`. Gates are asked in order. The first that
+gives a reason drops the pair; the reason is counted, and the next index replaces the pair. The default gates read the
+replies of the simulated turns and make no calls. The gate of a judge is in `music_agents.quality.judge`.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ __all__ += ["FormatGate", "LeakGate", "LengthGate", "RefusalGate", "RefusalRule"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateView:
-    """What a gate may know besides the pair.
+    """What a gate knows besides the pair.
 
     Attributes:
         pair: Index of the pair in its run.
@@ -33,15 +33,15 @@ class GateView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateVerdict:
-    """What a gate says.
+    """A gate's decision.
 
     Attributes:
-        reason: The account that the dropped pair goes under; None keeps it.
-        detail: What was found, for people.
-        side: Of the reply in which it was found, `chosen` or `rejected`; empty if it is not one reply.
-        turn: Index of that reply's simulated turn; None likewise.
-        usage: Of the calls that it took.
-        judgement: What a judge said in both orders, as `ContrastivePair.judgement` has it; empty if none was asked.
+        reason: Why the pair is dropped; None keeps it.
+        detail: What was found, in words.
+        side: Side of the reply in which it was found, `chosen` or `rejected`; empty if it is not one reply.
+        turn: Index of that reply's simulated turn; None if it is not one reply.
+        usage: Calls and tokens that the decision took.
+        judgement: A judge's choices in both orders, as in `ContrastivePair.judgement`; empty without a judge.
     """
 
     reason: FailureReason | None = None
@@ -53,18 +53,18 @@ class GateVerdict:
 
 
 PASSED = GateVerdict()
-"""The verdict that keeps a pair and cost nothing."""
+"""The verdict that keeps a pair, at no cost."""
 
 
 class PairGate(Protocol):
     """Anything that may drop a pair."""
 
     async def __call__(self, pair: ContrastivePair, view: GateView, /) -> GateVerdict:
-        """Keep the pair or say why not.
+        """Keep the pair or return the reason to drop it.
 
         Raises:
-            RoleFailedError: No verdict came about; the pair is given up.
-            EndpointError: A model gave no usable reply; likewise.
+            RoleFailedError: There is no verdict; the pair fails.
+            EndpointError: A model gave no usable reply; the pair fails.
         """
         ...
 
@@ -91,8 +91,8 @@ class RefusalRule(StrEnum):
 class RefusalGate:
     """Drops pairs in which a reply is a refusal.
 
-    By default a chosen refusal is kept: where seeds ask for harm it is the right reply. A refusal on the rejected side
-    alone is no contrast to the request, and would teach that refusing is bad.
+    By default a chosen refusal is kept: if a seed asks for harm, it is the right reply. A refusal on the rejected side
+    alone is dropped: it would teach that refusing is bad.
 
     Attributes:
         rule: Which refusals drop a pair.
@@ -101,7 +101,7 @@ class RefusalGate:
     rule: RefusalRule = RefusalRule.REJECTED_ALONE
 
     async def __call__(self, pair: ContrastivePair, view: GateView) -> GateVerdict:
-        """Look at both replies of each turn."""
+        """Check both replies of each turn."""
         for turn, (chosen_reply, rejected_reply) in enumerate(simulated_replies(pair)):
             rejected = find_refusal(rejected_reply)
             if not rejected and self.rule is RefusalRule.REJECTED_ALONE:
@@ -115,19 +115,19 @@ class RefusalGate:
 
 @dataclass(frozen=True, slots=True)
 class LeakGate:
-    """Drops pairs in which a reply speaks of the contrast's instructions."""
+    """Drops pairs in which a reply mentions the contrast's instructions."""
 
     async def __call__(self, pair: ContrastivePair, view: GateView) -> GateVerdict:
-        """Look at every reply."""
+        """Check every reply."""
         return _first_finding(pair, FailureReason.GATE_LEAK, find_leak)
 
 
 @dataclass(frozen=True, slots=True)
 class FormatGate:
-    """Drops pairs in which a reply holds role labels, control tokens, an open code block, no word or a loop."""
+    """Drops pairs in which a reply has role labels, control tokens, an open code block, no word or a loop."""
 
     async def __call__(self, pair: ContrastivePair, view: GateView) -> GateVerdict:
-        """Look at every reply."""
+        """Check every reply."""
         return _first_finding(
             pair, FailureReason.GATE_FORMAT, lambda text: find_degeneration(text) or find_malformation(text)
         )
@@ -135,12 +135,12 @@ class FormatGate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LengthGate:
-    """Drops pairs in which a reply is out of proportion.
+    """Drops pairs in which a reply is too long, absolutely or compared with the other side.
 
     Attributes:
-        max_ratio: A reply may be so many times as long as the other side's in the same turn.
-        min_gap: Characters by which it must be longer for the ratio to count, as short replies differ by much.
-        max_characters: Bound on any reply.
+        max_ratio: Greatest length of a reply relative to the other side's in the same turn.
+        min_gap: Smallest difference in characters at which the ratio counts, because short replies vary widely.
+        max_characters: Greatest length of any reply.
     """
 
     max_ratio: float = 10.0
@@ -160,7 +160,7 @@ class LengthGate:
 
 
 def default_gates(refusals: RefusalRule = RefusalRule.REJECTED_ALONE) -> tuple[PairGate, ...]:
-    """Return the gates that a run has unless told otherwise; `refusals` says which refusals drop a pair."""
+    """Return the default gates of a run; `refusals` is the rule of its `RefusalGate`."""
     return (RefusalGate(rule=refusals), LeakGate(), FormatGate(), LengthGate())
 
 
@@ -174,6 +174,6 @@ def _first_finding(pair: ContrastivePair, reason: FailureReason, find: Callable[
 
 
 def _dropped(reason: FailureReason, side: str, turn: int, found: str) -> GateVerdict:
-    """Return a verdict that says where something was found."""
+    """Return a verdict with the place of a finding."""
     detail = f"the {side} reply of turn {turn + 1}: {found[:120]}"
     return GateVerdict(reason=reason, detail=detail, side=side, turn=turn)

@@ -1,8 +1,8 @@
-"""The judge's gate: an independent judge must find the chosen side better, whichever side it is shown first."""
+"""`JudgeGate`: a judge must prefer the chosen side, whichever side is shown first."""
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
@@ -24,18 +24,18 @@ from music_agents.roles import MAX_ATTEMPTS
 __all__ = ["JudgeFigures", "JudgeGate", "ModelJudge", "OracleJudge", "PairJudge"]
 
 _WORDS = {Choice.FIRST: "first", Choice.SECOND: "second", Choice.TIE: "tie", None: "unread"}
-"""Choices as pairs record them."""
+"""Choices as recorded in pairs."""
 _JUDGEMENTS = {"first": "num_first_won", "second": "num_second_won", "tie": "num_ties"}
-"""The figure that counts each."""
+"""The field of `JudgeFigures` that counts each choice."""
 _PLACES = {Order.FORWARD: "chosen_first", Order.BACKWARD: "rejected_first"}
-"""Orders as the keys of requests name them."""
+"""Orders as named in the keys of requests."""
 
 
 class PairJudge(Protocol):
     """Anything that compares the two sides of a pair in both orders, once in each."""
 
     async def __call__(self, pair: ContrastivePair, view: GateView, /) -> PairJudgement:
-        """Compare; forward is with the chosen side shown first.
+        """Compare the sides; in the forward order the chosen side is shown first.
 
         Raises:
             EndpointError: The judge's model gave no usable reply.
@@ -45,10 +45,10 @@ class PairJudge(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OracleJudge:
-    """Judges conversations of the sandbox's world by its oracle.
+    """Judges conversations of the sandbox with its oracle.
 
     Attributes:
-        margin: Differences of score up to this are a tie.
+        margin: Score differences up to this are a tie.
     """
 
     margin: float = 0.0
@@ -63,14 +63,14 @@ class OracleJudge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelJudge:
-    """Asks a model as `PairwiseJudge` does, again with another seed while its judgement cannot be read.
+    """Asks a model as `PairwiseJudge` does; asks again with another seed while its judgement cannot be read.
 
-    Seeds and keys of requests depend on the run and the pair, so that a resumed run asks nothing twice.
+    Seeds and keys of requests depend on the run and the pair, so a resumed run asks nothing twice.
 
     Attributes:
-        model: Whom to ask; better not the model that wrote the replies.
-        sampling: How it samples.
-        num_attempts: How often it is asked before it counts as undecided.
+        model: The model to ask. It should not be the model that wrote the replies.
+        sampling: The model's sampling parameters.
+        num_attempts: Number of attempts before the judgement counts as unreadable.
     """
 
     model: ChatModel
@@ -78,7 +78,7 @@ class ModelJudge:
     num_attempts: int = MAX_ATTEMPTS
 
     async def __call__(self, pair: ContrastivePair, view: GateView) -> PairJudgement:
-        """Ask in both orders, one after the other, as one call of a pair is in flight at any moment."""
+        """Ask in both orders, one after the other: a pair has one call in flight at a time."""
 
         async def ask(messages: tuple[Message, ...], order: Order) -> tuple[Judgement[Choice], ...]:
             places = (f"judge/{_PLACES[order]}/{attempt}" for attempt in range(self.num_attempts))
@@ -98,7 +98,7 @@ class ModelJudge:
 
 
 class JudgeFigures(BaseModel):
-    """What a judge said of the pairs of a run, the dropped ones included."""
+    """A judge's results for the pairs of a run, including the dropped ones."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -107,42 +107,49 @@ class JudgeFigures(BaseModel):
     num_refuted: int = 0
     """Judged pairs that were dropped."""
     num_undecided: int = 0
-    """Pairs that were kept because a judgement could not be read."""
+    """Pairs that were kept because a judgement was unreadable."""
     num_contradictions: int = 0
-    """Judged pairs in which the winner was whichever stood first, or whichever stood second."""
+    """Judged pairs in which the first shown won both times, or the second shown."""
     num_first_won: int = 0
-    """Judgements, of which a pair has two, for the conversation shown first."""
+    """Judgements for the conversation shown first; a pair has two judgements."""
     num_second_won: int = 0
     """Judgements for the conversation shown second."""
     num_ties: int = 0
-    """Judgements that call both equally good."""
+    """Judgements that find both equally good."""
 
     @property
     def first_share(self) -> float:
-        """Share of the judgements with a winner that went to the first shown; 0.5 without position bias."""
+        """How often the first shown wins, among judgements with a winner; 0.5 without position bias."""
         num = self.num_first_won + self.num_second_won
         return self.num_first_won / num if num else 0.5
 
     @classmethod
     def of(cls, judgements: Mapping[str, int]) -> Self:
-        """Add up judgements as pairs record them, by how often each came; the empty one is left out."""
+        """Sum judgements, given their counts by `ContrastivePair.judgement`; empty ones are left out."""
         figures = Counter[str]()
         for judgement, num in judgements.items():
-            for figure in _figures_of(*judgement.split(",")) if judgement else ():
-                figures[figure] += num
+            if not judgement:
+                continue
+            forward, backward = judgement.split(",")
+            figures[_outcome(forward, backward)] += num
+            if forward == backward and forward in {"first", "second"}:
+                figures["num_contradictions"] += num
+            for choice in (forward, backward):
+                if choice in _JUDGEMENTS:
+                    figures[_JUDGEMENTS[choice]] += num
         return cls(**figures)
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeGate:
-    """Drops pairs whose chosen side a judge does not find better.
+    """Drops pairs if a judge does not prefer the chosen side.
 
     A pair is judged twice, with either side first. It is kept if the chosen side wins both times, or wins once and
-    ties once, and kept too if a judgement could not be read: an undecided judge is no reason to lose a pair.
+    ties once. It is also kept if a judgement cannot be read.
 
     Attributes:
-        judge: Who compares.
-        share: Share of the pairs to judge, drawn by the run's seed and the pair's index.
+        judge: Compares the two sides.
+        share: Share of the pairs to judge, drawn from the run's seed and the pair's index.
     """
 
     judge: PairJudge
@@ -157,31 +164,23 @@ class JudgeGate:
         if random.Random(derive_seed(view.run_seed, view.pair, "judged")).random() >= self.share:
             return PASSED
         judgement = await self.judge(pair, view)
-        said = _WORDS[judgement.forward[0].value], _WORDS[judgement.backward[0].value]
-        verdict = GateVerdict(usage=judgement.usage, judgement=",".join(said))
-        if _fate(*said) != "num_refuted":
+        forward, backward = _WORDS[judgement.forward[0].value], _WORDS[judgement.backward[0].value]
+        verdict = GateVerdict(usage=judgement.usage, judgement=f"{forward},{backward}")
+        if _outcome(forward, backward) != "num_refuted":
             return verdict
-        detail = f"chosen first: {_in_words(said[0], 'chosen', 'rejected')}; "
-        detail += f"rejected first: {_in_words(said[1], 'rejected', 'chosen')}"
+        detail = f"chosen first: {_in_words(forward, 'chosen', 'rejected')}; "
+        detail += f"rejected first: {_in_words(backward, 'rejected', 'chosen')}"
         return replace(verdict, reason=FailureReason.JUDGE_DISAGREES, detail=detail)
 
 
-def _figures_of(forward: str, backward: str) -> Iterator[str]:
-    """Yield the figures that what a judge said of one pair counts for."""
-    yield _fate(forward, backward)
-    if forward == backward and forward in {"first", "second"}:
-        yield "num_contradictions"
-    yield from (_JUDGEMENTS[said] for said in (forward, backward) if said in _JUDGEMENTS)
-
-
-def _fate(forward: str, backward: str) -> str:
-    """Return the figure under which a pair goes."""
+def _outcome(forward: str, backward: str) -> str:
+    """Return the field of `JudgeFigures` that counts a pair."""
     if "unread" in (forward, backward):
         return "num_undecided"
     lead = (forward == "first") + (backward == "second") - (forward == "second") - (backward == "first")
     return "num_confirmed" if lead > 0 else "num_refuted"
 
 
-def _in_words(said: str, first: str, second: str) -> str:
-    """Say which side won."""
-    return {"first": f"{first} won", "second": f"{second} won", "tie": "a tie"}[said]
+def _in_words(choice: str, first: str, second: str) -> str:
+    """Return which side won, in words."""
+    return {"first": f"{first} won", "second": f"{second} won", "tie": "a tie"}[choice]

@@ -1,4 +1,4 @@
-"""Reading back the pairs that a run saved, batch by batch, without the cost of validating them once more."""
+"""Reading the pairs that a run saved, in batches, without validating them again."""
 
 import json
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ def read_saved_pairs(directory: Path) -> Iterator[ContrastivePair]:
     """Yield the pairs of a run in order.
 
     Args:
-        directory: The run's, with its shards.
+        directory: Folder of the run, with its shards.
 
     Raises:
         ShardError: A shard is missing.
@@ -33,11 +33,14 @@ def read_saved_pairs(directory: Path) -> Iterator[ContrastivePair]:
 
 
 def _pair(row: dict[str, Any]) -> ContrastivePair:
-    """Return a row as the pair that it was written from."""
+    """Return the pair of a row."""
     own = {
         "chosen": _conversation(row["chosen"]),
         "rejected": _conversation(row["rejected"]),
-        "contrasts": tuple(_contrast(contrast) for contrast in row["contrasts"]),
+        "contrasts": tuple(
+            TurnContrast.model_construct(**(contrast | {"parameters": json.loads(contrast["parameters"])}))
+            for contrast in row["contrasts"]
+        ),
         "models": {role: model for role, model in row["models"].items() if model is not None},
         "usage": Usage(**row["usage"]),
         "retries": tuple(row["retries"]),
@@ -46,10 +49,5 @@ def _pair(row: dict[str, Any]) -> ContrastivePair:
 
 
 def _conversation(messages: list[dict[str, Any]]) -> Conversation:
-    """Return the messages as a conversation."""
+    """Return a conversation of the messages."""
     return Conversation.model_construct(messages=tuple(Message.trusted(m["role"], m["content"]) for m in messages))
-
-
-def _contrast(row: dict[str, Any]) -> TurnContrast:
-    """Return the record of one contrast."""
-    return TurnContrast.model_construct(**(row | {"parameters": json.loads(row["parameters"])}))

@@ -1,4 +1,4 @@
-"""Counting over a set of pairs, one at a time."""
+"""`Survey`: statistics of a set of pairs that are read one at a time."""
 
 from collections import Counter
 from math import sqrt
@@ -15,51 +15,52 @@ __all__ = ["LengthGap", "Personas", "Repeats", "Survey"]
 
 
 class LengthGap(BaseModel):
-    """By how much the chosen replies are longer than the rejected ones of the same turn."""
+    """The length of the chosen replies less that of the rejected replies of the same turns."""
 
     model_config = ConfigDict(frozen=True)
 
     characters: MeanInterval
-    """Mean over turns, chosen less rejected."""
+    """Mean difference over turns, in characters."""
     words: MeanInterval
-    """Likewise, in words."""
+    """Mean difference over turns, in words."""
     standardised: float
-    """The gap in words over the standard deviation of all replies' words."""
+    """The difference in words divided by the standard deviation of all replies' words."""
     longer_is_rejected: MeanInterval
     """Share of turns in which the rejected reply has more characters; a tie counts half."""
 
 
 class Repeats(BaseModel):
-    """Pairs that begin as an earlier pair does."""
+    """Pairs that begin like an earlier pair."""
 
     model_config = ConfigDict(frozen=True)
 
     num_contexts: int
-    """Pairs whose seed messages are those of another; many are to be expected if there are fewer seeds than pairs."""
+    """Pairs with the seed messages of an earlier pair; expect many if there are fewer seeds than pairs."""
     num_first_messages: int
-    """Of them, pairs whose first simulated user message is the same, too."""
+    """Those of them with the same first simulated user message, too."""
 
 
 class Personas(BaseModel):
-    """Who the users were."""
+    """The personas of the users."""
 
     model_config = ConfigDict(frozen=True)
 
     num_distinct: int
+    """Number of different personas."""
     num_without: int
-    """Pairs whose user was anyone."""
+    """Pairs without a persona."""
     most_common: int
-    """Pairs of the persona that occurs most."""
+    """Pairs of the most frequent persona."""
 
 
 class Survey:
-    """What is counted while pairs are read.
+    """Counts and means that are updated with each pair.
 
     Attributes:
-        num_pairs: Pairs taken.
-        sample: Pairs whose words are looked at.
-        refusals: Share of replies that refuse, by side.
-        strategies: Contrasted turns by strategy.
+        num_pairs: Number of pairs added.
+        sample: The pairs whose words are examined.
+        refusals: Share of refusals among the replies of each side.
+        strategies: Number of contrasted turns by strategy.
     """
 
     def __init__(self) -> None:
@@ -74,7 +75,7 @@ class Survey:
         self._personas: Counter[str] = Counter()
 
     def add(self, pair: ContrastivePair) -> None:
-        """Take one pair."""
+        """Add one pair."""
         self.num_pairs += 1
         self.sample.add(pair)
         self.strategies.update(contrast.strategy for contrast in pair.contrasts)
@@ -87,7 +88,7 @@ class Survey:
                 mean.add(sum(map(bool, map(find_refusal, side))) / len(side))
 
     def length_gap(self) -> LengthGap:
-        """Return what was found of lengths."""
+        """Return the difference in length between the sides."""
         words, spread = self._words.mean(), self._reply_words
         mean = spread.total / max(1, spread.num)
         deviation = sqrt(max(0.0, spread.squares / max(1, spread.num) - mean * mean))
@@ -99,27 +100,27 @@ class Survey:
         )
 
     def repeats(self) -> Repeats:
-        """Return how many pairs begin as an earlier one does."""
+        """Return how many pairs begin like an earlier pair."""
         return Repeats(
             num_contexts=self.num_pairs - len(self._contexts), num_first_messages=self.num_pairs - len(self._openings)
         )
 
     def persona_coverage(self) -> Personas:
-        """Return who the users were."""
+        """Return how many personas the pairs have, and how often."""
         named = Counter({persona: num for persona, num in self._personas.items() if persona})
         most_common = max(named.values(), default=0)
         return Personas(num_distinct=len(named), num_without=self._personas[""], most_common=most_common)
 
     def _add_beginning(self, pair: ContrastivePair) -> None:
-        """Take the seed messages and the first simulated one."""
+        """Add the seed messages and the first simulated message."""
         start = pair.num_seed_messages
-        # Hashes, not texts: a whole set's contexts would not fit.
+        # Hashes, because the texts of a whole set would not fit in memory.
         contents = tuple(message.content for message in pair.chosen.messages[: start + 1])
         self._contexts.add(hash(contents[:start]))
         self._openings.add(hash(contents))
 
     def _add_lengths(self, replies: tuple[tuple[str, str], ...]) -> None:
-        """Take the lengths of a pair's replies."""
+        """Add the lengths of a pair's replies."""
         words = [(len(chosen.split()), len(rejected.split())) for chosen, rejected in replies]
         gaps = [len(chosen) - len(rejected) for chosen, rejected in replies]
         self._characters.add(sum(gaps) / len(gaps))

@@ -1,7 +1,7 @@
-"""What the text of a single reply gives away: a refusal, a leaked instruction, a broken form.
+"""Checks of a single reply's text: refusals, leaked instructions, broken forms, loops.
 
-Each function returns what it found, for people, or an empty string. They err on the side of silence: the shares of
-real replies that they object to stand in docs/quality.md. English only.
+Each function returns what it found, in words, or an empty string. False alarms are rare, and some cases are missed:
+docs/quality.md has the rates on real replies. English only.
 """
 
 import re
@@ -12,9 +12,9 @@ from music.prompts import CONTRAST_PROMPTS
 
 __all__ = ["find_degeneration", "find_leak", "find_malformation", "find_refusal"]
 
-# Every finding holds one of its triggers. To search for those costs a tenth of the expressions, which rarely run.
+# Every finding contains one of its triggers. Searching for triggers costs a tenth of the expressions, which rarely run.
 _OPENING_CHARACTERS = 240
-"""A refusal is looked for so far into a reply; one that comes later is advice."""
+"""A refusal is searched for in this many characters; later ones are advice."""
 _NOT_ABLE = (
     r"(?:can(?:not|'t| not)|could(?: not|n't)|won't|will not"
     r"|(?:am|'m) (?:not able|unable|not going) to|must decline to)"
@@ -58,7 +58,7 @@ _MIN_CLAUSE_WORDS = 5
 
 
 def _holds_any(text: str, triggers: tuple[str, ...]) -> bool:
-    """Whether a text holds one of some strings."""
+    """Return whether a text contains one of the triggers."""
     for trigger in triggers:  # noqa: SIM110 - a generator would take twice the time
         if trigger in text:
             return True
@@ -66,7 +66,7 @@ def _holds_any(text: str, triggers: tuple[str, ...]) -> bool:
 
 
 def _prompt_clauses() -> frozenset[str]:
-    """Return the longer clauses of the contrasts' prompts that hold a trigger."""
+    """Return the longer clauses of the contrasts' prompts that contain a trigger."""
     text = " ".join(prompt for _, prompt in CONTRAST_PROMPTS.values())
     clauses = (" ".join(clause.split()).lower() for clause in re.split(r"[.:;,()<>]", text))
     long = (clause for clause in clauses if len(clause.split()) >= _MIN_CLAUSE_WORDS)
@@ -75,11 +75,11 @@ def _prompt_clauses() -> frozenset[str]:
 
 _CLAUSES = _prompt_clauses()
 
-# A definition is no label: "Assistant: a noun ...".
+# A definition is not a label: "Assistant: a noun ...".
 _LABEL = re.compile(r"\A\W*(?:user|human|assistant)\W{0,3}:(?!\W*(?-i:an?|the|noun|n\.) )", re.IGNORECASE)
 _HEADER_TRIGGERS = ("assistant\n", "user\n")
 _NAKED_HEADER = re.compile(r"(?:[.!?:)\]\"'*`]|\n)(?:(?:assistant|user)\n\s*(?:\n|\Z)|assistant\Z)")
-"""A turn's header whose tokens were dropped, further on in a reply: Llama 3's, as in `...for you!assistant`."""
+"""A turn's header without its control tokens, within a reply: Llama 3's, as in `...for you!assistant`."""
 _OTHERS_TURN = re.compile(r"\n\n(?:Human|User): .*\n\n(?:Assistant|AI): ", re.DOTALL)
 
 _LOOP_CHARACTERS = 24
@@ -96,7 +96,7 @@ def find_refusal(text: str) -> str:
 
 
 def find_leak(text: str) -> str:
-    """Find words that only the contrast's prompt can have put into a reply."""
+    """Find words that can only come from the contrast's prompt."""
     lowered = text.lower()
     if not _holds_any(lowered, _LEAK_TRIGGERS):
         return ""
@@ -105,7 +105,7 @@ def find_leak(text: str) -> str:
 
 
 def find_malformation(text: str) -> str:
-    """Find what belongs to a transcript or to thinking and not to a reply, or a code block that does not end."""
+    """Find marks of a transcript or of thinking, or a code block without an end."""
     if (label := _LABEL.match(text)) is not None:
         return label[0]
     if mark := find_control_token(text) or find_thinking_mark(text):
@@ -125,7 +125,7 @@ def find_degeneration(text: str) -> str:
     if not any(map(str.isalnum, stripped)):
         return "no word"
     end = stripped[-_LOOP_CHARACTERS:]
-    # A model that loops does so to the end, so the end alone needs to be counted.
+    # A model that loops does so to the end, so it is enough to count the end.
     if any(map(str.isalnum, end)) and stripped.count(end) >= _MAX_LOOPS:
         return f"it ends in a loop of {end!r}"
     return ""

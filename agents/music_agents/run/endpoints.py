@@ -10,10 +10,11 @@ from typing import TypeAlias
 from music.errors import InvalidInputError, MusicError
 from music.llm.chat import ChatModel, EndpointError, RequestRejectedError, Sampling
 from music.llm.endpoints import load_model
-from music.llm.openai import ClientSettings, OpenAIChatModel
+from music.llm.openai import OpenAIChatModel
 from music.llm.pacing import PacingSettings
 from music.llm.probing import ProbedModel, explain_failure, passes_by_itself, probe
 from music.llm.retry import RetryPolicy
+from music.llm.settings import ClientSettings
 from music.llm.spending.budget import models_of
 from music_agents.config import SimulationConfig
 from music_agents.failures import RoleFailedError

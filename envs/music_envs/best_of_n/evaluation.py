@@ -13,7 +13,7 @@ from music.files import require_output_folder
 from music.judges.model import open_judge_model
 from music.judges.pairwise import PairwiseJudge
 from music.judges.settings import JudgeSettings, read_judge
-from music.llm.openai import ClientSettings
+from music.llm.settings import ClientSettings
 from music.progress import ProgressBar, no_progress
 from music.registry import ORACLE, SANDBOX
 from music.reward.functions import RewardFunction, load_reward, require_reward

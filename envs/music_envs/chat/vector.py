@@ -120,12 +120,12 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
         chosen = unmasked(self.num_envs, options.pop("reset_mask", None))
         seed_index = self._world.seed_index_of(options)
         own_seeds = seeds_by_env(self.num_envs, seed, chosen)
-        drawing = {i: generator_for(own, self._generators[i]) for i, own in own_seeds.items()}
+        generators = {i: generator_for(own, self._generators[i]) for i, own in own_seeds.items()}
         for i in chosen:
             self._episodes[i] = None  # as with one environment, no episode runs after a reset that raises
-        begun = run_in_background(finish_all([self._world.begin(drawing[i], seed_index) for i in chosen]))
+        begun = run_in_background(finish_all([self._world.begin(generators[i], seed_index) for i in chosen]))
         for i, episode in zip(chosen, begun, strict=True):
-            self._episodes[i], self._generators[i] = episode, drawing[i]
+            self._episodes[i], self._generators[i] = episode, generators[i]
         return self._observations(), self._infos(chosen, begun)
 
     def step(self, actions: Sequence[str]) -> Steps:
@@ -138,26 +138,24 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
         """
         require_num(self.num_envs, "replies", actions)
         is_next_step = self.autoreset_mode is AutoresetMode.NEXT_STEP
-        fresh = [i for i, each in enumerate(self._episodes) if is_next_step and each and each.stop_reason]
-        going = [i for i in range(self.num_envs) if i not in fresh]
-        before = [require_running(self._episodes[i], i) for i in going]
-        for i in going:
+        over = [i for i, each in enumerate(self._episodes) if is_next_step and each and each.stop_reason]
+        running = [i for i in range(self.num_envs) if i not in over]
+        before = [require_running(self._episodes[i], i) for i in running]
+        for i in running:
             require_action(actions[i], i)
-        replies = [self._world.reply(episode, actions[i]) for i, episode in zip(going, before, strict=True)]
-        drawing = {i: generator_for(None, self._generators[i]) for i in fresh}
-        reached = run_in_background(finish_all([*replies, *map(self._world.begin, drawing.values())]))
-        rewards, after = self._world.reward(before, reached[: len(going)])
-        over = [i for i, episode in zip(going, after, strict=True) if episode.stop_reason is not None]
-        again = over if self.autoreset_mode is AutoresetMode.SAME_STEP else []
-        drawing |= {i: generator_for(None, self._generators[i]) for i in again}
-        begun = [
-            *reached[len(going) :],
-            *run_in_background(finish_all([self._world.begin(drawing[i]) for i in again])),
-        ]
-        for i, generator in drawing.items():  # only now: a step that raises draws nothing
+        replies = [self._world.reply(episode, actions[i]) for i, episode in zip(running, before, strict=True)]
+        generators = {i: generator_for(None, self._generators[i]) for i in over}
+        results = run_in_background(finish_all([*replies, *map(self._world.begin, generators.values())]))
+        rewards, after = self._world.reward(before, results[: len(running)])
+        begun = results[len(running) :]
+        if self.autoreset_mode is AutoresetMode.SAME_STEP:
+            ended = [i for i, episode in zip(running, after, strict=True) if episode.stop_reason]
+            generators = {i: generator_for(None, self._generators[i]) for i in ended}
+            begun = run_in_background(finish_all(list(map(self._world.begin, generators.values()))))
+        for i, generator in generators.items():  # only now: a step that raises draws nothing
             self._generators[i] = generator
-        steps = dict(zip(going, zip(after, rewards, strict=True), strict=True))
-        return self._taken(steps, dict(zip(drawing, begun, strict=True)))
+        steps = dict(zip(running, zip(after, rewards, strict=True), strict=True))
+        return self._store(steps, dict(zip(generators, begun, strict=True)))
 
     def snapshot(self) -> tuple[ChatSnapshot, ...]:
         """Return the state of each environment; see `ChatEnv.snapshot`."""
@@ -204,7 +202,7 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
             infos = self._add_info(infos, episode.info, i)
         return infos
 
-    def _taken(self, steps: Mapping[int, tuple[Episode, float]], begun: Mapping[int, Episode]) -> Steps:
+    def _store(self, steps: Mapping[int, tuple[Episode, float]], begun: Mapping[int, Episode]) -> Steps:
         """Store and return the results of a step: each environment took a step, began an episode, or did both."""
         rewards = np.zeros(self.num_envs)
         terminations, truncations = np.zeros((2, self.num_envs), dtype=np.bool_)

@@ -115,7 +115,7 @@ def _section(scored: ScoredItems, shares: Mapping[str, WeightedMean], name: str)
 
 
 def _plain_mean(scored: ScoredItems, shares: Mapping[str, WeightedMean]) -> Figure:
-    """Return the mean of the sections; its name says so if subsets are missing."""
+    """Return the mean of the sections; its name gives the number of subsets if some are missing."""
     present = {name: [subset for subset in subsets if subset in shares] for name, subsets in SECTIONS.items()}
     present = {name: subsets for name, subsets in present.items() if subsets}
     weights: dict[str, float] = {}

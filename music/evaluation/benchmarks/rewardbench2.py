@@ -70,7 +70,9 @@ class RewardBench2:
         if terms.keys() == _TERMS.keys():
             shares[TIES] = [replace(share, weight=_TERMS[name]) for name, share in terms.items()]
         subsets = [_subset(scored, name, shares.get(name, [])) for name in SUBSETS]
-        return [_leaderboard(scored, shares), *subsets, *_term_figures(scored, terms)]
+        notes = {name: f"weight {_TERMS[name]}" for name in terms}
+        of_ties = [scored.figure(name, terms[name], table="terms of Ties", note=notes[name]) for name in terms]
+        return [_leaderboard(scored, shares), *subsets, *of_ties]
 
 
 def _tie(id_: str) -> tuple[str, str]:
@@ -131,17 +133,10 @@ def _subset(scored: ScoredItems, name: str, shares: Sequence[WeightedMean]) -> F
 
 
 def _leaderboard(scored: ScoredItems, shares: Mapping[str, Sequence[WeightedMean]]) -> Figure:
-    """Return the mean of the subsets; its name says so if some are missing."""
+    """Return the mean of the subsets; its name gives their number if some are missing."""
     missing = [name for name in SUBSETS if name not in shares]
     parts = [replace(share, weight=share.weight / len(shares)) for own in shares.values() for share in own]
     if not missing:
         return scored.figure("leaderboard's mean", *parts, note="unweighted mean of the six subsets")
     name = f"mean of {len(shares)} of {len(SUBSETS)} subsets"
     return scored.figure(name, *parts, note=f"missing: {', '.join(missing)}")
-
-
-def _term_figures(scored: ScoredItems, terms: Mapping[str, WeightedMean]) -> list[Figure]:
-    return [
-        scored.figure(name, share, table="terms of Ties", note=f"weight {_TERMS[name]}")
-        for name, share in terms.items()
-    ]

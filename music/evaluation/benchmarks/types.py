@@ -27,7 +27,7 @@ class Item:
     Attributes:
         id: Unique in its item set.
         subset: The benchmark's name for the group that the item belongs to.
-        completions: Whole conversations, each of which ends with the assistant and gets one score.
+        completions: Whole conversations. Each ends with the assistant and gets one score.
         labels: How good each completion is according to the benchmark; shape `[completions]`. In a pair it is 1 for
             the chosen and 0 for the rejected side. It is NaN if the benchmark has no label.
         prompt_id: The unit that is resampled for intervals: items of one prompt, or one seed conversation, are not

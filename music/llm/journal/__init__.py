@@ -1,9 +1,9 @@
-"""The journal: every reply that was paid for is on disk before it is used, and every failed try that was paid for.
+"""The journal: every paid reply is on disk before it is used, and so is every paid try that failed.
 
-- `journal`: `Journal`, replies by request key and what they cost; `JournaledModel`, which replays and journals.
-- `tables`: replies and tries as rows, and their sums; `writer`: how rows get to the disk.
-- `database`: the SQLite file, opened and checked or refused, and the run's settings; `log`: the check of its
-  write-ahead log; `errors`.
+- `journal`: `Journal`, replies by request key and their costs; `JournaledModel`, which replays and journals.
+- `tables`: replies and tries as rows, and their sums; `writer`: writes rows to the disk.
+- `database`: opens and checks the SQLite file, and compares the run's settings; `log`: checks its write-ahead log.
+- `errors`: the errors of a journal.
 """
 
 from music.llm.journal.errors import ChangedSettingsError, JournalError, JournalLockedError

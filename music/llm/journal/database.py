@@ -1,8 +1,8 @@
-"""The SQLite file of a journal: opened, checked and locked for this process, or refused.
+"""The SQLite file of a journal: opens, checks and locks it for this process, or refuses it.
 
-Refused is whatever would lose replies silently: a file that is not a journal or was written by another version, a
-damaged one, and one whose write-ahead log (`...-wal`, where replies are until SQLite moves them) is missing, damaged or
-cut short. A journal of a run with other settings is refused too, and the settings that changed are named.
+A file is refused if using it would lose replies silently: it is not a journal, was written by another version, or is
+damaged; or its write-ahead log (`...-wal`, which holds replies until SQLite moves them) is missing, damaged or cut
+short. A journal of a run with other settings is refused too; the error names the changed settings.
 """
 
 import json
@@ -20,7 +20,7 @@ __all__ = ["NONE_FREE", "check_fingerprint", "close_database", "open_database"]
 _APPLICATION_ID = 0x4D555304
 """`MUS` and the version of the schema, in the file's header."""
 _IN_USE = 1
-"""`user_version` in the file's header from opening to closing: as long as it says so, there must be a log."""
+"""`user_version` in the file's header from opening to closing. While it is set, there must be a log."""
 _SCHEMA = f"""
 BEGIN;
 CREATE TABLE IF NOT EXISTS meta (setting TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -32,7 +32,7 @@ COMMIT;
 """
 _NO_ACCESS = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
 _MAX_CHARS = 100
-"""Of a value in a message."""
+"""Most characters of a value in a message."""
 _NUM_BEFORE_CHANGE = 30
 """Characters shown before the first difference of two long values."""
 NONE_FREE: Mapping[str, str] = {}
@@ -41,7 +41,7 @@ _SET_ASIDE = "UPDATE replies SET key = 'aside/' || rowid || '/' || key WHERE key
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """Open or create the file; the lock lasts as long as the connection.
+    """Open or create the file, and lock it until the connection is closed.
 
     Raises:
         JournalLockedError: Another process has it open.
@@ -71,14 +71,12 @@ def open_database(path: Path) -> sqlite3.Connection:
 
 
 def close_database(connection: sqlite3.Connection) -> None:
-    """Move what the log holds to the file, and close it."""
+    """Move the content of the log to the file, and close it."""
     try:
-        connection.execute(
-            "PRAGMA wal_checkpoint(TRUNCATE)"
-        )  # makes room in the log for the mark, if there is no other
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # frees the log's space on a full disk for the mark
         connection.execute("PRAGMA user_version=0")
     except sqlite3.OperationalError:
-        pass  # no room on the disk: the log stays, and the next session resumes from it as after a crash
+        pass  # the disk is full: the log stays, and the next session resumes from it as after a crash
     finally:
         connection.close()
 
@@ -86,17 +84,17 @@ def close_database(connection: sqlite3.Connection) -> None:
 def check_fingerprint(
     path: Path, connection: sqlite3.Connection, fingerprint: Mapping[str, Any], free: Mapping[str, str] = NONE_FREE
 ) -> None:
-    """Store the fingerprint of a journal without replies; compare that of one with replies.
+    """Store the fingerprint in a journal without replies; compare it in one with replies.
 
     Args:
         path: The journal, for messages.
         connection: The open file.
         fingerprint: The run's settings, as JSON values.
-        free: Settings that may change, each with the keys, as a pattern of SQL, of the replies that hold all the same.
-            The other replies are set aside: they are paid for, and no key finds them.
+        free: Settings that may change. Each has an SQL pattern for the keys of the replies that stay valid. The other
+            replies are set aside: they count as paid, but no key finds them.
 
     Raises:
-        ChangedSettingsError: The journal holds replies that came under another fingerprint.
+        ChangedSettingsError: The journal holds replies of another fingerprint.
     """
     new = {setting: json.dumps(value, sort_keys=True) for setting, value in fingerprint.items()}
     if connection.execute("SELECT 1 FROM replies LIMIT 1").fetchone() is None:
@@ -117,7 +115,7 @@ def check_fingerprint(
 
 
 def _begin(connection: sqlite3.Connection) -> None:
-    """Make the tables, and mark the file itself, not only its log, as in use."""
+    """Create the tables, and mark the file itself, not only its log, as in use."""
     try:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
@@ -141,7 +139,7 @@ def _check(path: Path, connection: sqlite3.Connection, log: Path, had_log: bool)
     if mark == _IN_USE and not had_log:
         raise JournalError(
             f"{log} is missing, which holds the latest replies of a run that was cut short: put it back; "
-            f"or make an empty file of that name and delete {path}-rows, to resume without them"
+            f"or create an empty file of that name and delete {path}-rows, to resume without them"
         )
     if had_log:
         check_log(log)
@@ -152,7 +150,7 @@ def _check(path: Path, connection: sqlite3.Connection, log: Path, had_log: bool)
 
 
 def _close_refused(connection: sqlite3.Connection, log: Path, is_ours: bool) -> None:
-    """Close a file that was refused, and leave its log, if it is ours to touch, where it is."""
+    """Close a file that was refused; keep its log, unless another process may be using it."""
     aside = log.rename(log.with_name(log.name + ".aside")) if is_ours else None  # closing would delete it
     connection.close()
     if aside is not None:
@@ -160,17 +158,17 @@ def _close_refused(connection: sqlite3.Connection, log: Path, is_ours: bool) -> 
 
 
 def _kind(error: Exception) -> int:
-    """Return SQLite's code of an error without its details."""
+    """Return the primary SQLite code of an error."""
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
     return code & 0xFF
 
 
 def _open_error(path: Path, error: sqlite3.Error) -> JournalError:
-    """Say what kept the file from being opened."""
+    """Return the error for a file that cannot be opened."""
     code = _kind(error)
     if code == sqlite3.SQLITE_BUSY:
         return JournalLockedError(f"{path} is in use by another process: wait for that run to end, or stop it")
-    # No lock for writing can be had on a file that may only be read.
+    # A read-only file cannot be locked for writing.
     if code in _NO_ACCESS or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_IOERR_LOCK:
         return JournalError(
             f"cannot open {path} for writing ({error}): make it and its directory writable, "
@@ -202,7 +200,7 @@ def _differences(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str
 
 
 def _leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:
-    """Yield what nested objects hold, as JSON, by path of keys."""
+    """Yield the values of nested objects, as JSON, by path of keys."""
     if not isinstance(value, dict) or (path and not value):
         yield path, json.dumps(value, sort_keys=True, ensure_ascii=False)
         return
@@ -211,7 +209,7 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _shorten(old: str, new: str) -> tuple[str, str]:
-    """Cut two values down to what surrounds their first difference."""
+    """Shorten two values to the text around their first difference."""
     num_shared = next((place for place, (one, other) in enumerate(zip(old, new, strict=False)) if one != other), 0)
     start = max(0, num_shared - _NUM_BEFORE_CHANGE) if max(len(old), len(new)) > _MAX_CHARS else 0
     cut_old, cut_new = (

@@ -1,7 +1,7 @@
-"""`Journal`: replies by request key, durable before they are used, and what was paid for them and for failed tries.
+"""`Journal`: replies by request key, durable before they are used, and the costs of replies and failed tries.
 
-A journal belongs to one run. It keeps the run's fingerprint (its settings) and opens under no other, and the process
-that has it open keeps others out. `JournaledModel` is a `ChatModel` that never pays for the same request twice.
+A journal belongs to one run. It stores the run's fingerprint (its settings) and does not open with another one. Only
+one process can have it open. `JournaledModel` is a `ChatModel` that never pays for the same request twice.
 """
 
 import sqlite3
@@ -46,7 +46,7 @@ class Journal:
         self._path = path
         self._connection = connection
         self._connection_lock = threading.Lock()
-        # Eight bytes a key, not a set of strings: a large run has a million.
+        # Eight bytes per key instead of a set of strings: a large run has a million keys.
         self._earlier = array("q", sorted(hash(key) for (key,) in connection.execute("SELECT key FROM replies")))
         self._num_rows = RowCount(path, len(self._earlier))
         lock = self._connection_lock
@@ -62,11 +62,11 @@ class Journal:
         Args:
             path: The SQLite file.
             fingerprint: The run's settings, as JSON values.
-            free: Settings that may change, as `check_fingerprint` has them.
+            free: Settings that may change, as in `check_fingerprint`.
 
         Raises:
             JournalLockedError: Another process has it open.
-            ChangedSettingsError: It holds replies that came under another fingerprint.
+            ChangedSettingsError: It holds replies of another fingerprint.
             JournalError: The file cannot be opened and written, is not a journal, or is damaged.
         """
         connection = open_database(path)
@@ -78,14 +78,14 @@ class Journal:
             raise
 
     def __len__(self) -> int:
-        """The number of replies that earlier sessions left."""
+        """The number of replies of earlier sessions."""
         return len(self._earlier)
 
     def get(self, key: str) -> ChatReply | None:
         """Return the reply that an earlier session journaled under a key, or None."""
         place = bisect_left(self._earlier, hash(key))
         if place == len(self._earlier) or self._earlier[place] != hash(key):
-            return None  # without the lock, which the writer holds while it waits for the disk
+            return None  # decided without the lock, which the writer holds while it waits for the disk
         with self._connection_lock:
             row = self._connection.execute(SELECT_REPLY, (key,)).fetchone()
         if row is None:  # another key's hash
@@ -93,18 +93,18 @@ class Journal:
         return load_reply(row)
 
     def spent(self, account: str) -> dict[str, Charges]:
-        """Return what an account's replies and failed tries came to by model, in this session and in earlier ones."""
+        """Return an account's sums over replies and failed tries by model, in this session and in earlier ones."""
         return {model: tally for (owner, model), tally in self._sums.items() if owner == account}
 
     def fix_costs(self, account: str, model: str, price: Price) -> None:
-        """Value what was paid for when its price was not known; what has a cost keeps it."""
+        """Set the cost of what was paid for while its price was unknown; known costs stay."""
         with self._connection_lock:
             fix_costs(self._connection, account, model, price)
             self._sums = read_sums(self._connection)
 
     @property
     def marks(self) -> dict[str, Counter[str]]:
-        """How many replies that earlier sessions paid for held thinking, or were cleaned of what, by account."""
+        """The number of paid replies with thinking or removed marks, by account and kind."""
         with self._connection_lock:
             return read_marks(self._connection)
 
@@ -115,10 +115,10 @@ class Journal:
 
         Args:
             key: Identity of the request within the run.
-            reply: What was answered.
-            account: What it is paid for, such as a role's name.
-            cost: In USD; None if it was not paid for, or its price is not known.
-            latency: Seconds from the request to the reply, waiting and retries included; for people who look into the
+            reply: The reply.
+            account: The account that pays for it, such as a role's name.
+            cost: In USD; None if it was free, or its price is not known.
+            latency: Seconds from the request to the reply, including waits and retries; only for people who read the
                 journal.
 
         Raises:
@@ -128,12 +128,12 @@ class Journal:
         await self._replies.put(reply_row(key, account, reply, cost, latency))
 
     async def charge(self, key: str, account: str, usage: TryUsage, cost: float | None) -> None:
-        """Write down a try that brought no reply and is paid for; return once it is on disk.
+        """Write a paid try that brought no reply; return once it is on disk.
 
         Args:
-            key: Of the request.
-            account: As for `put`.
-            usage: What it used.
+            key: Identity of the request within the run.
+            account: The account that pays for it.
+            usage: The tokens that it used.
             cost: In USD; None if its price is not known.
 
         Raises:
@@ -143,9 +143,9 @@ class Journal:
         await self._tries.put(try_row(key, account, usage, cost))
 
     async def aclose(self) -> None:
-        """Write what is pending, then close the file; safe to call twice.
+        """Write pending rows, then close the file; safe to call twice.
 
-        Cancelled, it still writes and closes, and holds up the loop while it does.
+        If it is cancelled, it still writes and closes, and blocks the event loop meanwhile.
         """
         try:
             await self._replies.drain()
@@ -173,7 +173,7 @@ class Journal:
             raise JournalError(f"{self._path} is closed: a reply came after the end of its run")
 
     def _count(self, row: Row) -> None:
-        """Enter a written reply into its account."""
+        """Add a written reply to the sums of its account."""
         _, account, model, prompt_tokens, completion_tokens, cached_tokens, cost, is_reused, *_ = row
         tally = self._sums[account, model]
         if is_reused:
@@ -182,15 +182,22 @@ class Journal:
             tally.add_reply(prompt_tokens, completion_tokens, cached_tokens, cost)
 
     def _count_try(self, row: Row) -> None:
-        """Enter a written try into its account."""
+        """Add a written try to the sums of its account."""
         _, account, model, *used = row
         self._sums[account, model].add_failed_try(*used)
 
 
 class JournaledModel:
-    """A `ChatModel` that replays what the journal holds and journals what it does not.
+    """A `ChatModel` that replays the replies in the journal and journals new ones.
 
-    Replies to requests without a key are journaled for what they cost alone, and never replayed.
+    Replies to requests without a key are journaled only for their costs, and never replayed.
+
+    Args:
+        inner: Answers requests that the journal cannot.
+        journal: Stores the replies.
+        account: The account that pays for the replies, such as a role's name; `Journal.spent` sums by it.
+        cost: Returns the cost of a reply in USD, None if its price is not known.
+        on_replay: Called with each request that the journal answers.
     """
 
     def __init__(
@@ -199,17 +206,8 @@ class JournaledModel:
         journal: Journal,
         account: str = "",
         cost: Callable[[ChatReply], float | None] = lambda _: None,
-        on_replay: Callable[[ChatRequest], None] | None = None,
+        on_replay: Callable[[ChatRequest], None] = lambda _: None,
     ) -> None:
-        """Wrap a model.
-
-        Args:
-            inner: Answers what the journal does not hold.
-            journal: Where the replies are.
-            account: What the replies are paid for, such as a role's name; `Journal.spent` adds up by it.
-            cost: Returns what a reply cost in USD, None if its price is not known.
-            on_replay: Called with each request that the journal answers.
-        """
         self._inner = inner
         self._journal = journal
         self._account = account
@@ -225,12 +223,11 @@ class JournaledModel:
         """Answer one request, from the journal if it was answered before.
 
         Raises:
-            EndpointError: As the inner model's.
+            EndpointError: The inner model raised it.
             JournalError: The reply came but could not be written.
         """
         if request.key and (earlier := self._journal.get(request.key)) is not None:
-            if self._on_replay is not None:
-                self._on_replay(request)
+            self._on_replay(request)
             return earlier
         asked = time.perf_counter()
         reply = await self._inner.complete(request)

@@ -1,12 +1,12 @@
-"""The write-ahead log of a journal: damage in it that SQLite would ignore silently.
+"""Checks the write-ahead log of a journal for damage that SQLite ignores silently.
 
-SQLite reads its log up to the first frame whose checksum is wrong. If a crash tore the last write, that is right:
-nothing relies on those replies yet. Damage further in would lose replies that are relied on; `check_log` finds it, by
-the rules of https://www.sqlite.org/fileformat2.html#walformat, before SQLite has touched the file.
+SQLite reads its log up to the first frame with a wrong checksum. That is right if a crash tore the last write: nothing
+relies on those replies yet. Damage before that would lose replies that were used. `check_log` finds it before SQLite
+opens the file, by the rules of https://www.sqlite.org/fileformat2.html#walformat.
 
-A log cut off between two transactions looks like one that was never longer. So a `RowCount` beside it says how many
-replies the journal holds. It is written after the commit that it counts, and not brought to the disk by itself: a crash
-may leave it behind the log, never ahead of it.
+A log that is cut off between two transactions looks like a shorter log. So a `RowCount` file beside it holds the number
+of replies. It is written after the commit that it counts, without a sync of its own: after a crash it may be behind the
+log, but never ahead.
 """
 
 import os
@@ -30,7 +30,7 @@ def check_log(path: Path) -> None:
     """Refuse a log that is damaged before its last transaction.
 
     Raises:
-        JournalError: Transactions behind the damage would be lost.
+        JournalError: Transactions after the damage would be lost.
     """
     with path.open("rb") as log:
         num_lost = sum(1 for is_readable in _transactions(log) if not is_readable)
@@ -43,14 +43,14 @@ def check_log(path: Path) -> None:
 
 
 def check_row_count(path: Path, connection: sqlite3.Connection) -> None:
-    """Refuse a journal that holds fewer replies than its last session left.
+    """Refuse a journal with fewer replies than at the end of its last session.
 
     Args:
         path: The journal.
         connection: The open file, which has read its log.
 
     Raises:
-        JournalError: Replies that were on disk are gone.
+        JournalError: Replies that were on disk are missing.
     """
     noted = _count_path(path)
     content = noted.read_bytes() if noted.exists() else b""
@@ -59,16 +59,16 @@ def check_row_count(path: Path, connection: sqlite3.Connection) -> None:
     if num_rows < num_noted:
         raise JournalError(
             f"{path} has lost {num_noted - num_rows} of {num_noted} replies that were paid for: it or {path.name}-wal "
-            f"was cut off or is an older copy. Put undamaged copies of both in their place; or delete {noted}, to go "
-            "on without what is lost"
+            f"was cut off or is an older copy. Put undamaged copies of both in their place; or delete {noted}, to "
+            "resume without the lost ones"
         )
 
 
 def make_row_count(path: Path) -> None:
-    """Make the file of a journal's `RowCount`, where there is none, before the journal is marked as in use.
+    """Create the file of a journal's `RowCount` if there is none, before the journal is marked as in use.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: It cannot be created.
     """
     noted = _count_path(path)
     if not noted.exists():
@@ -80,11 +80,11 @@ def make_row_count(path: Path) -> None:
 
 
 class RowCount:
-    """How many replies a journal holds, in a file beside it for as long as the journal is open.
+    """The number of replies of a journal, in a file beside it while the journal is open.
 
     Args:
         path: The journal.
-        num_rows: Replies that it holds.
+        num_rows: The number of replies that it holds.
     """
 
     def __init__(self, path: Path, num_rows: int) -> None:
@@ -96,11 +96,11 @@ class RowCount:
     def add(self, num_rows: int) -> None:
         """Count rows that are on disk."""
         self._num_rows += num_rows
-        with suppress(OSError):  # the file then holds less, and hides no loss but the latest
+        with suppress(OSError):  # the count is then too low, which can hide only a loss of the latest rows
             os.pwrite(self._file, _written(self._num_rows), 0)
 
     def close(self) -> None:
-        """Remove the file, unless the closed journal has left a log that could be cut."""
+        """Remove the file, unless the closed journal left a log that could be cut."""
         os.close(self._file)
         if not self._log.exists():
             self._path.unlink(missing_ok=True)
@@ -121,12 +121,12 @@ def _transactions(log: BinaryIO) -> Iterator[bool]:
     order = ">" if magic & 1 else "<"
     checksum = _add(header[:24], order, (0, 0))
     if magic | 1 != _MAGIC | 1 or checksum != struct.unpack_from(">2I", header, 24):
-        if log.read(1):  # no torn write: SQLite has the header on disk before the first frame
+        if log.read(1):  # not a torn write: SQLite writes the header to disk before the first frame
             yield from (False, False)
         return
     is_readable = True
     while len(frame := log.read(_FRAME_HEADER_SIZE + page_size)) == _FRAME_HEADER_SIZE + page_size:
-        is_of_this_log = frame[8:16] == header[16:24]  # and not left over from before the log began anew
+        is_of_this_log = frame[8:16] == header[16:24]  # not left over from before the log was restarted
         if is_readable:
             checksum = _add(frame[:8] + frame[_FRAME_HEADER_SIZE:], order, checksum)
             is_readable = is_of_this_log and checksum == struct.unpack_from(">2I", frame, 16)
@@ -135,7 +135,7 @@ def _transactions(log: BinaryIO) -> Iterator[bool]:
 
 
 def _add(content: bytes, order: str, checksum: tuple[int, int]) -> tuple[int, int]:
-    """Carry SQLite's checksum on over further content."""
+    """Continue SQLite's checksum over more content."""
     first, second = checksum
     words = struct.unpack(f"{order}{len(content) // 4}I", content)
     for one, other in zip(words[::2], words[1::2], strict=True):

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 Row = tuple[Any, ...]
-"""One row; the columns are below."""
+"""One row, in the order of the columns below."""
 CREATE_REPLIES = """
 CREATE TABLE IF NOT EXISTS replies (
     key TEXT PRIMARY KEY, account TEXT NOT NULL, model TEXT NOT NULL,
@@ -47,7 +47,7 @@ INSERT_REPLY = "INSERT INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 
 INSERT_TRY = "INSERT INTO failed_tries VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 SELECT_REPLY = "SELECT * FROM replies WHERE key = ?"
 Sums = defaultdict[tuple[str, str], Charges]
-"""By account and model, as the replies name it."""
+"""Sums by account and model; models have the names in their replies."""
 _USED = "count(*), sum(prompt_tokens), sum(completion_tokens), sum(cached_tokens), total(cost), sum(cost IS NULL)"
 _PAID = f"SELECT account, model, {_USED} FROM replies WHERE NOT is_reused GROUP BY account, model"
 _REUSED = (
@@ -106,13 +106,13 @@ def load_reply(row: tuple[Any, ...]) -> ChatReply:
 
 
 def try_row(key: str, account: str, usage: TryUsage, cost: float | None) -> Row:
-    """Return a failed try that was paid for as a row."""
+    """Return a paid try that failed as a row."""
     counts = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
     return (key, account, usage.model, *counts, cost, usage.is_estimate)
 
 
 def read_sums(connection: sqlite3.Connection) -> Sums:
-    """Add up what is in the file."""
+    """Sum the costs and counts in the file."""
     sums: Sums = defaultdict(Charges)
     for account, model, *used in connection.execute(_PAID):
         sums[account, model].add(Charges(*used))
@@ -126,7 +126,7 @@ def read_sums(connection: sqlite3.Connection) -> Sums:
 
 
 def fix_costs(connection: sqlite3.Connection, account: str, model: str, price: Price) -> None:
-    """Give what was paid for when its price was not known its cost, once and for all."""
+    """Set the cost of replies and tries that were paid for while their price was unknown."""
     values = (price.prompt, price.cached_prompt, price.completion, account, model)
     with connection:
         connection.execute(f"UPDATE replies SET {_FIX} AND NOT is_reused", values)
@@ -134,7 +134,7 @@ def fix_costs(connection: sqlite3.Connection, account: str, model: str, price: P
 
 
 def read_marks(connection: sqlite3.Connection) -> dict[str, Counter[str]]:
-    """Count the replies that held thinking or were cleaned, by account and kind; see `ChatReply.cleaned`.
+    """Count the replies with thinking or removed marks, by account and kind; see `ChatReply.cleaned`.
 
     Replies of other runs, which come from a cache, do not count.
     """

@@ -1,5 +1,5 @@
-"""What calls cost.
+"""Costs of calls.
 
-`budget` holds prices and bounds, `ledger` accounts by role and model, `records` what was spent, and `model` a model
-within a budget.
+- `budget`: prices and budgets; `ledger`: the accounts of a run by role and model.
+- `records`: sums of costs and tokens; `model`: a model within a budget.
 """

@@ -1,7 +1,7 @@
-"""What calls cost, and what a run may spend.
+"""Prices of models, and the budget of a run.
 
-Prices are in USD per million tokens, as vendors write them. They belong to models, by the name before the `@` of an
-endpoint; what is not behind HTTP (`sandbox`, `local:...`) costs nothing.
+Prices are in USD per million tokens, as vendors write them. A model's name is the part before the `@` of an endpoint.
+Models that are not behind HTTP (`sandbox`, `local:...`) are free.
 """
 
 import math
@@ -21,7 +21,7 @@ _FORM = (
     "for example gemma-2-9b-it=0.15:0.60 (MODEL may be *)"
 )
 _DUST = 1e-9
-"""USD by which sums of floats may miss the budget."""
+"""Tolerance for rounding in sums of costs, in USD."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,9 @@ class Price:
     """A model's price, in USD per million tokens.
 
     Attributes:
-        prompt: Of prompt tokens.
-        completion: Of completion tokens.
-        cached: Of prompt tokens that the endpoint read from its cache; None if it gives no discount on them.
+        prompt: Price of prompt tokens.
+        completion: Price of completion tokens.
+        cached: Price of prompt tokens that the endpoint read from its cache; None for no discount.
     """
 
     prompt: float
@@ -40,11 +40,11 @@ class Price:
 
     @property
     def cached_prompt(self) -> float:
-        """What cached prompt tokens cost."""
+        """The price of cached prompt tokens."""
         return self.prompt if self.cached is None else self.cached
 
     def cost(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float:
-        """Return the cost of so many tokens in USD; the cached ones are among those of the prompt."""
+        """Return the cost in USD of these numbers of tokens; the prompt's include the cached ones."""
         fresh = self.prompt * (prompt_tokens - cached_tokens) + self.cached_prompt * cached_tokens
         return (fresh + self.completion * completion_tokens) * 1e-6
 
@@ -54,7 +54,7 @@ FREE = Price(0.0, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class PriceTable:
-    """Prices by model name; `*` stands for all others."""
+    """Prices by model name; `*` is the price of all others."""
 
     prices: Mapping[str, Price] = field(default_factory=dict)
 
@@ -74,7 +74,7 @@ class PriceTable:
         return cls(prices)
 
     def find(self, endpoint: str) -> dict[str, Price | None]:
-        """Return the prices of an endpoint's models by name, None where it is not known; replicas may share a model."""
+        """Return the prices of an endpoint's models by name, None for an unknown price; replicas may share a model."""
         models = models_of(endpoint)
         if models == (endpoint,):
             return {endpoint: FREE}
@@ -83,12 +83,12 @@ class PriceTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What all paid replies of a run may cost, those of its earlier sessions included.
+    """Limits on the paid replies of a run, including those of its earlier sessions.
 
     Attributes:
-        max_cost: In USD; None for no bound.
-        max_total_tokens: Prompt and completion tokens together; None for no bound.
-        flags: What the flags that set it begin with, for messages.
+        max_cost: Most USD; None for no limit.
+        max_total_tokens: Most prompt and completion tokens together; None for no limit.
+        flags: Prefix of the flags that set it, for messages.
     """
 
     max_cost: float | None = None
@@ -96,11 +96,11 @@ class Budget:
     flags: str = "--"
 
     def __bool__(self) -> bool:
-        """Whether there is any bound."""
+        """Whether there is any limit."""
         return self.max_cost is not None or self.max_total_tokens is not None
 
     def reached(self, cost: float, num_tokens: int) -> str:
-        """Say which bound is reached; nothing if none is."""
+        """Return a message about the limit that is reached; empty if none is."""
         if self.max_cost is not None and cost >= self.max_cost - _DUST:
             return f"{cost:.2f} USD are spent of {self.flags}max-cost {self.max_cost:.2f}"
         if self.max_total_tokens is not None and num_tokens >= self.max_total_tokens:
@@ -108,10 +108,10 @@ class Budget:
         return ""
 
     def check_priced(self, account: str, prices: Mapping[str, Price | None]) -> None:
-        """Refuse a bound on the cost without the prices to keep it.
+        """Refuse a limit of the cost if a price is unknown.
 
         Raises:
-            InvalidInputError: The price of one of the account's models is not known; it says what to add.
+            InvalidInputError: The price of one of the account's models is not known; the message says what to add.
         """
         unknown = [model for model, price in prices.items() if price is None]
         if unknown and self.max_cost is not None:
@@ -123,7 +123,7 @@ class Budget:
 
 
 def models_of(endpoint: str) -> tuple[str, ...]:
-    """Return the models that an endpoint's replicas serve, each once; what is not behind HTTP is its own."""
+    """Return the models that an endpoint's replicas serve, each once; an endpoint without HTTP is its own model."""
     served = [_SERVED.fullmatch(part.strip()) for part in endpoint.split(",")]
     return tuple(dict.fromkeys(part[1] for part in served if part)) if all(served) else (endpoint,)
 

@@ -1,8 +1,8 @@
-"""The ledger of a run: what its paid replies and failed tries cost, and what the whole run will cost.
+"""The ledger of a run: the costs of its paid replies and failed tries, and a projection for the whole run.
 
-An account is a role's, or that of a judge or of a weaker model. A charge gets its cost at once, at the prices of the
-session, and keeps it. Replayed replies are not paid for again and never get here; those of earlier sessions come in as
-sums from a `SpendingStore`, as a rule the run's journal.
+Each role, judge or weaker model has an account. A charge gets its cost at once, at the prices of the session, and keeps
+it. Replayed replies are not charged again. Costs of earlier sessions come as sums from a `SpendingStore`, usually the
+run's journal.
 """
 
 from collections.abc import Mapping
@@ -17,22 +17,22 @@ __all__ = ["Account", "Ledger", "SpendingStore"]
 MIN_PAIRS = 5
 """Pairs that must have ended before the whole run is projected from them."""
 MIN_UNCOUNTED = 20
-"""Replies without token counts that a budget bears with."""
+"""Replies without token counts from which on a budget cannot be enforced."""
 
 
 class SpendingStore(Protocol):
     """Keeps charges beyond this process; `music.llm.journal.Journal` is one."""
 
     def spent(self, account: str) -> Mapping[str, Charges]:
-        """Return what an account was charged by model, as the replies name it."""
+        """Return an account's charges by the model's name in its replies."""
         ...
 
     def fix_costs(self, account: str, model: str, price: Price) -> None:
-        """Value what was paid for when its price was not known; what has a cost keeps it."""
+        """Set the cost of what was paid for while its price was unknown; known costs stay."""
         ...
 
     async def charge(self, key: str, account: str, usage: TryUsage, cost: float | None) -> None:
-        """Write down a failed try that is paid for."""
+        """Store a paid try that brought no reply."""
         ...
 
 
@@ -40,13 +40,13 @@ class Ledger:
     """The accounts of one run.
 
     Args:
-        budget: What may be spent; by default anything.
-        prices: Of the models; by default of none.
+        budget: The limits; by default none.
+        prices: The prices of the models; by default none.
 
     Attributes:
-        budget: What may be spent.
-        total: Of all accounts, earlier sessions included.
-        blind: Why the budget cannot be kept; empty if it can.
+        budget: The limits.
+        total: The sum over all accounts, including earlier sessions.
+        blind: Why the budget cannot be enforced; empty if it can.
     """
 
     def __init__(self, budget: Budget | None = None, prices: PriceTable | None = None) -> None:
@@ -64,11 +64,10 @@ class Ledger:
         Args:
             account: Its name.
             endpoint: The name of its model, `MODEL@BASE_URL` or several of them, separated by commas.
-            store: What earlier sessions spent under this name, and where failed tries are written down; None for
-                an account that lasts as long as this process.
+            store: Holds the costs of earlier sessions and of failed tries; None for an account of this process alone.
 
         Raises:
-            InvalidInputError: The budget bounds the cost, and the price of a model is not known.
+            InvalidInputError: The budget limits the cost, and the price of a model is not known.
         """
         prices = self._prices.find(endpoint)
         self.budget.check_priced(account, prices)
@@ -78,7 +77,7 @@ class Ledger:
         return opened
 
     def charges_of(self, pair: str) -> Charges:
-        """Return the sum that a pair's calls enter; that of ended pairs, which count in projections, if it is empty."""
+        """Return the sum for a pair's calls; the sum of ended pairs, which projections use, if `pair` is empty."""
         if not pair:
             return self._ended
         charges = self._open_pairs.get(pair)
@@ -87,13 +86,13 @@ class Ledger:
         return charges
 
     def exhausted(self) -> str:
-        """Say why nothing more may be spent; nothing if more may."""
+        """Return why nothing more may be spent; empty if more may."""
         if not self.budget:
             return ""
         return self.blind or self.budget.reached(self.total.cost, self.total.num_tokens)
 
     def end_pair(self, index: int) -> None:
-        """Settle a pair that ended, whole or failed: from now on it counts in projections."""
+        """Move the costs of a pair that ended, complete or failed, to those that projections use."""
         charges = self._open_pairs.pop(str(index), None)
         if charges is not None:
             self._ended.add(charges)
@@ -101,8 +100,8 @@ class Ledger:
     def project(self, num_wanted: int, num_pairs: int, num_failed: int) -> Projection | None:
         """Project the whole run from the pairs that ended; None while they are too few.
 
-        Pairs in flight are left out, except what earlier sessions spent on pairs that they did not end: it counts from
-        the start, and makes up for replies that are only replayed now.
+        Pairs in flight are left out. What earlier sessions spent on unfinished pairs counts from the start; it makes up
+        for their replies that are only replayed now.
         """
         if not num_pairs or num_pairs + num_failed < MIN_PAIRS:
             return None
@@ -114,7 +113,7 @@ class Ledger:
         )
 
     def spending(self) -> Spending:
-        """Return what was spent so far."""
+        """Return the costs so far."""
         return Spending(
             num_calls=self.total.num_calls,
             num_tokens=self.total.num_tokens,
@@ -128,10 +127,10 @@ class Ledger:
 
 
 class Account:
-    """What one role spends; `Ledger.open` makes it.
+    """The costs of one role; `Ledger.open` creates it.
 
     Attributes:
-        name: The role's.
+        name: The role's name.
     """
 
     def __init__(
@@ -139,7 +138,7 @@ class Account:
     ) -> None:
         self.name = name
         self._prices = prices
-        # What does not name one of several models is booked under the dearest: a budget must not be passed unseen.
+        # Replies that name none of several models are charged as the dearest, so that the budget is not exceeded.
         self._default = max(
             prices, key=lambda model: price.prompt + price.completion if (price := prices[model]) else 0.0
         )
@@ -148,7 +147,7 @@ class Account:
         self._store = store
 
     def take_over(self) -> Charges:
-        """Enter what earlier sessions spent, at what it cost then, and return its sum."""
+        """Add the costs of earlier sessions, at their prices, and return their sum."""
         total = Charges()
         if self._store is None:
             return total
@@ -162,12 +161,12 @@ class Account:
         return total
 
     def cost(self, used: ChatReply | TryUsage) -> float | None:
-        """Return what a reply or a try costs in USD at the prices of this session; None if its price is not known."""
+        """Return the cost of a reply or a try in USD at this session's prices; None if its price is not known."""
         price = self._price(used.model)
         return None if price is None else price.cost(used.prompt_tokens, used.completion_tokens, used.cached_tokens)
 
     def charge(self, pair: str, reply: ChatReply) -> None:
-        """Book a reply that was paid for under a pair's index; empty for none."""
+        """Charge a paid reply to a pair's index; empty for none."""
         model = self._booked(reply.model)
         used = (reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens, self.cost(reply))
         for charges in (self._charges[model], self._ledger.total, self._ledger.charges_of(pair)):
@@ -176,12 +175,12 @@ class Account:
             self._miss_count(model)
 
     async def pay(self, pair: str, key: str, usage: TryUsage) -> None:
-        """Book a try that brought no reply and is paid for; return once that is on record.
+        """Charge a paid try that brought no reply; return once it is stored.
 
         Args:
             pair: The pair's index; empty for none.
-            key: Of the request.
-            usage: What it used.
+            key: Identity of the request.
+            usage: The tokens that it used.
         """
         used, cost = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens), self.cost(usage)
         for charges in (self._charges[self._booked(usage.model)], self._ledger.total, self._ledger.charges_of(pair)):
@@ -195,7 +194,7 @@ class Account:
             charges.add_reused(reply.prompt_tokens + reply.completion_tokens)
 
     def rows(self) -> list[AccountSpending]:
-        """Return what was spent on each model that was called."""
+        """Return the costs of each model that was called."""
         return [
             AccountSpending.of(self.name, model, charges)
             for model, charges in self._charges.items()
@@ -203,19 +202,19 @@ class Account:
         ]
 
     def _booked(self, model: str) -> str:
-        """Return the model of the price list under which one is booked."""
+        """Return the model of the price list that a reply's model is charged as."""
         return model if model in self._charges else self._default
 
     def _price(self, model: str) -> Price | None:
         return self._prices[self._booked(model)]
 
     def _miss_count(self, model: str) -> None:
-        """Note a reply without token counts; most of an account's replies being so blinds the budget."""
+        """Count a reply without token counts; if most replies have none, the budget cannot be enforced."""
         charges, ledger = self._charges[model], self._ledger
         charges.num_uncounted = num = charges.num_uncounted + 1
         matters = ledger.budget.max_total_tokens is not None or self._prices[model] != FREE
         if matters and num >= max(MIN_UNCOUNTED, charges.num_calls / 2):
             ledger.blind = (
                 f"{num} replies of {model!r} (role {self.name}) did not say how many tokens they took, "
-                "so the budget cannot be kept: let the server report usage, or run without a budget"
+                "so the budget cannot be enforced: let the server report usage, or run without a budget"
             )

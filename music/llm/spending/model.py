@@ -1,4 +1,4 @@
-"""`BudgetedModel`: a `ChatModel` whose calls are charged, and are no longer sent once the budget is spent."""
+"""`BudgetedModel`: a `ChatModel` that charges its calls and stops when the budget is spent."""
 
 from dataclasses import replace
 
@@ -14,15 +14,15 @@ class BudgetReachedError(MusicError):
 
 
 class BudgetedModel:
-    """A `ChatModel` within a budget; calls that are in flight when it is spent are finished.
+    """A `ChatModel` within a budget; calls in flight when it is spent are finished.
 
-    It stands under the journal, so that replayed replies are not paid for, and above retries and routing. It is the
-    `Payer` of its requests: tries that fail are admitted and paid for one by one.
+    The journal wraps it, so replayed replies are not charged. It wraps retries and routing. It is the `Payer` of its
+    requests: each try is admitted, and charged if it fails.
 
     Args:
-        model: Answers.
-        account: Where its replies are charged, to the pair that a request's route names.
-        ledger: The account's.
+        model: Answers the requests.
+        account: Is charged for the replies, under the pair that a request's route names.
+        ledger: The ledger of the account.
     """
 
     def __init__(self, model: ChatModel, account: Account, ledger: Ledger) -> None:
@@ -39,8 +39,8 @@ class BudgetedModel:
         """Answer one request.
 
         Raises:
-            BudgetReachedError: The budget is spent, or cannot be kept.
-            EndpointError: As the model's.
+            BudgetReachedError: The budget is spent, or cannot be enforced.
+            EndpointError: The model raised it.
         """
         self.admit(request)
         reply = await self._model.complete(replace(request, payer=self))
@@ -48,16 +48,16 @@ class BudgetedModel:
         return reply
 
     def admit(self, request: ChatRequest) -> None:
-        """Let one more try be sent; see `music.llm.chat.Payer`.
+        """Admit one more try; see `music.llm.chat.Payer`.
 
         Raises:
-            BudgetReachedError: The budget is spent, or cannot be kept.
+            BudgetReachedError: The budget is spent, or cannot be enforced.
         """
         if reason := self._ledger.exhausted():
             raise BudgetReachedError(reason)
 
     async def pay(self, request: ChatRequest, usage: TryUsage) -> None:
-        """Book a try that brought no reply; see `music.llm.chat.Payer`."""
+        """Charge a try that brought no reply; see `music.llm.chat.Payer`."""
         await self._account.pay(request.route, request.key, usage)
 
     async def aclose(self) -> None:

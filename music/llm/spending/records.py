@@ -1,4 +1,4 @@
-"""What a run spent and will spend: running sums, and records for `run.json` and the display."""
+"""Costs and token counts of a run: running sums, and records for `run.json` and the display."""
 
 from dataclasses import asdict, dataclass, fields
 from typing import Self
@@ -10,21 +10,21 @@ __all__ = ["AccountSpending", "Charges", "Projection", "Spending"]
 
 @dataclass(slots=True)
 class Charges:
-    """A running sum over replies, and over tries that brought none and are paid for all the same.
+    """A running sum over replies and over paid tries that brought none.
 
     Attributes:
         num_calls: Replies.
         prompt_tokens: Of all replies and paid tries; likewise the next three.
         completion_tokens: See above.
-        cached_tokens: Of the prompt tokens, those that the endpoint read from its cache.
-        cost: In USD, without what has no known price.
-        num_unpriced: Replies and paid tries whose price was not known.
-        num_uncounted: Replies that did not say how many tokens they took.
+        cached_tokens: Prompt tokens that the endpoint read from its cache.
+        cost: In USD, without replies and tries of unknown price.
+        num_unpriced: Replies and paid tries of unknown price.
+        num_uncounted: Replies without token counts.
         num_failed_tries: Paid tries that brought no reply.
-        num_estimated: Of them, those whose tokens are an estimate.
-        estimated_tokens: Their sum.
-        num_reused: Replies from a cache, which are not paid for and in no other sum.
-        reused_tokens: Their tokens when they were paid for.
+        num_estimated: Paid tries whose tokens are an estimate.
+        estimated_tokens: The tokens of those tries.
+        num_reused: Replies from a cache, which are free and in no other sum.
+        reused_tokens: The tokens of those replies.
     """
 
     num_calls: int = 0
@@ -51,14 +51,14 @@ class Charges:
             setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
 
     def add_reply(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int, cost: float | None) -> None:
-        """Add a reply that was paid for."""
+        """Add a paid reply."""
         self.num_calls += 1
         self._add_tokens(prompt_tokens, completion_tokens, cached_tokens, cost)
 
     def add_failed_try(
         self, prompt_tokens: int, completion_tokens: int, cached_tokens: int, cost: float | None, is_estimate: bool
     ) -> None:
-        """Add a try that brought no reply and is paid for."""
+        """Add a paid try that brought no reply."""
         self.num_failed_tries += 1
         self._add_tokens(prompt_tokens, completion_tokens, cached_tokens, cost)
         if is_estimate:
@@ -81,35 +81,35 @@ class Charges:
 
 
 class AccountSpending(BaseModel):
-    """What one account spent on one model."""
+    """The costs of one account for one model."""
 
     model_config = ConfigDict(frozen=True)
 
     account: str
     """A role, for example `user` or `judge`."""
     model: str
-    """As the endpoint's specification names it."""
+    """Its name in the endpoint's specification."""
     num_calls: int
-    """Replies that were paid for."""
+    """Paid replies."""
     prompt_tokens: int
-    """Of replies and of failed tries that are paid for; likewise the next three."""
+    """Of replies and of paid failed tries; likewise the next three."""
     completion_tokens: int
     cached_tokens: int = 0
-    """Of the prompt tokens, those that the endpoint read from its cache."""
+    """Prompt tokens that the endpoint read from its cache."""
     cost: float | None
     """In USD, at the prices of the time; None if a price was not known."""
     num_uncounted: int = 0
-    """Replies of this session that did not say how many tokens they took, and so count as none here."""
+    """Replies of this session without token counts, which add no tokens here."""
     num_failed_tries: int = 0
-    """Tries that brought no reply and are paid for all the same: time-outs, broken and useless bodies."""
+    """Paid tries that brought no reply: time-outs, broken and unreadable bodies."""
     num_estimated: int = 0
-    """Of them, those whose tokens the endpoint did not say, and so are an estimate."""
+    """Failed tries whose tokens are an estimate because the endpoint reported none."""
     estimated_tokens: int = 0
-    """Their sum."""
+    """The tokens of those tries."""
     num_reused: int = 0
-    """Replies that came from a cache of earlier runs; they are not paid for and in no other figure."""
+    """Replies from a cache of earlier runs; they are free and in no other number."""
     reused_tokens: int = 0
-    """Their tokens when they were paid for."""
+    """The tokens of those replies."""
 
     @classmethod
     def of(cls, account: str, model: str, charges: Charges) -> Self:
@@ -120,7 +120,7 @@ class AccountSpending(BaseModel):
 
 
 class Spending(BaseModel):
-    """What all paid replies and failed tries of a run cost."""
+    """The costs of all paid replies and failed tries of a run."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -132,12 +132,12 @@ class Spending(BaseModel):
     accounts: tuple[AccountSpending, ...] = ()
 
     def sum(self, count: str) -> int:
-        """Add one of the counts of `AccountSpending` up over the accounts."""
+        """Sum one of the counts of `AccountSpending` over the accounts."""
         return sum(getattr(row, count) for row in self.accounts)
 
 
 class Projection(BaseModel):
-    """What the whole run will cost if its other pairs are like those so far, failed ones included."""
+    """The cost of the whole run if its other pairs are like those so far, including failed ones."""
 
     model_config = ConfigDict(frozen=True)
 

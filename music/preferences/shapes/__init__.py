@@ -1,7 +1,7 @@
-"""The shapes of rows that preference sets have, in one table.
+"""The shapes that rows of preference sets may have.
 
-`sides` (chosen and rejected), `comparisons` (replies with a verdict, a score or a rank) and `table` (one conversation)
-each hold a family. `find_shape` finds the shape of a row, `find_nearest` what a row lacks.
+`sides` has those with a chosen and a rejected side, `comparisons` those of replies with a verdict, a score or a rank,
+and `table` those of one conversation. `find_shape` finds the shape of a row, and `find_nearest` what a row lacks.
 """
 
 from music.preferences.shapes.shape import Fields, Format, Found, Shape, Sides, parse_format

@@ -1,6 +1,6 @@
 """Shapes of several replies, or conversations, with a verdict, a score or a rank.
 
-Two replies and a verdict give one pair. Replies with a rank or a score each give a pair for every two that differ.
+Two replies and a verdict give one pair. Replies with ranks or scores give a pair for every two that differ.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -18,16 +18,16 @@ __all__ = ["GROUPED", "SHAPES", "grouped", "read_number"]
 
 _WINNERS = {"model_a": 1, "a": 1, "model_b": -1, "b": -1}
 GROUPED = "responses"
-"""Column of a row that stands for consecutive rows of one prompt: the rows."""
+"""The column that holds the rows, in a row that stands for consecutive rows of one prompt."""
 _PROMPTER = "prompter"
 _COLUMNS = {"prompt", "response", "helpfulness"}
 
 
 def read_number(fields: Fields, name: str) -> float:
-    """Return a field that must hold a number, as text perhaps.
+    """Return a field that must hold a number, or the text of one.
 
     Raises:
-        RowError: It does not, or it holds none.
+        RowError: The field is missing, or does not hold a number.
     """
     value = fields.get(name)
     try:
@@ -40,7 +40,7 @@ def read_number(fields: Fields, name: str) -> float:
 
 
 def grouped(rows: Iterable[Row]) -> Iterator[Row]:
-    """Put consecutive rows that rate replies to one prompt (HelpSteer2) together as one row."""
+    """Combine consecutive rows that rate replies to one prompt (HelpSteer2) into one row."""
     held: Row | None = None
     for row in rows:
         is_rating = isinstance(row.content, dict) and row.content.keys() >= _COLUMNS
@@ -58,7 +58,7 @@ def grouped(rows: Iterable[Row]) -> Iterator[Row]:
 
 
 def _two_replies(prompt: str, first: str, second: str, verdict: Callable[[Fields], float]) -> Callable[[Fields], Found]:
-    """Return a reader of two replies to one prompt; the verdict is above 0 for the first."""
+    """Return a reader of two replies to one prompt; a verdict above 0 is for the first."""
 
     def read(fields: Fields) -> Found:
         asked = _asked(fields, prompt)
@@ -69,7 +69,7 @@ def _two_replies(prompt: str, first: str, second: str, verdict: Callable[[Fields
 
 
 def _asked(fields: Fields, name: str) -> Prompt:
-    """Read a prompt; WebGPT's questions have their text in a field of their own."""
+    """Read a prompt; WebGPT's questions are objects that hold the text."""
     value = fields.get(name)
     if isinstance(value, dict) and "full_text" in value:
         return Prompt([RowMessage("user", str(value["full_text"]), name)], is_text=True)
@@ -77,7 +77,7 @@ def _asked(fields: Fields, name: str) -> Prompt:
 
 
 def _which(name: str, first: int) -> Callable[[Fields], float]:
-    """Return the verdict of a column that names the better reply by 0 or 1."""
+    """Return a function that reads the verdict of a column that is 0 or 1; `first` stands for the first reply."""
 
     def verdict(fields: Fields) -> float:
         number = read_number(fields, name)
@@ -92,12 +92,8 @@ def _less(name: str) -> Callable[[Fields], float]:
     return lambda fields: -read_number(fields, name)
 
 
-def _difference(fields: Fields) -> float:
-    return read_number(fields, "score_0") - read_number(fields, "score_1")
-
-
 def _arena(fields: Fields) -> Found:
-    """Read a battle of two models; votes on an early turn (MT-Bench's) are on the conversations cut there."""
+    """Read a battle of two models; if the vote is on an early turn (MT-Bench), the conversations are cut there."""
     winner = str(fields["winner"]).strip().lower()
     is_tie = winner.startswith(("tie", "both"))
     if not is_tie and winner not in _WINNERS:
@@ -127,38 +123,21 @@ def _choice(
     )
 
 
-def _items(fields: Fields, name: str) -> list[dict[str, Any]]:
-    items = required(fields, name)
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise RowError(RowProblem.WRONG_TYPE, name, expected="a list of objects", got=type(items).__name__)
-    return items
-
-
 def _ranked_replies(fields: Fields, prompt: str, items: str, text: str, worth: str, sign: int) -> Found:
     """Rank the replies of a list of objects by one of their fields."""
-    asked = read_prompt(fields, prompt)
+    asked, replies = read_prompt(fields, prompt), required(fields, items)
+    if not isinstance(replies, list) or not all(isinstance(reply, dict) for reply in replies):
+        raise RowError(RowProblem.WRONG_TYPE, items, expected="a list of objects", got=type(replies).__name__)
     return ranked(
         [
-            (sign * read_number(item, worth), asked.followed_by(required(item, text), f"{items}[{index}].{text}"))
-            for index, item in enumerate(_items(fields, items))
+            (sign * read_number(reply, worth), asked.followed_by(required(reply, text), f"{items}[{index}].{text}"))
+            for index, reply in enumerate(replies)
         ]
     )
 
 
-def _nectar(fields: Fields) -> Found:
-    return _ranked_replies(fields, "prompt", "answers", "answer", "rank", -1)
-
-
-def _completions(fields: Fields) -> Found:
-    return _ranked_replies(fields, "instruction", "completions", "response", "overall_score", 1)
-
-
-def _helpsteer2(fields: Fields) -> Found:
-    return _ranked_replies({GROUPED: [fields], **fields}, "prompt", GROUPED, "response", "helpfulness", 1)
-
-
 def _oasst(fields: Fields) -> Found:
-    """Rank the assistant's replies to each message of the prompter; replies without a rank are not compared."""
+    """Rank the assistant's replies to each message of the prompter; replies without a rank are left out."""
     found = list(_ranked_nodes(fields["prompt"], [], "prompt"))
     if not found:
         expected = "a message with two replies of different ranks"
@@ -200,7 +179,11 @@ SHAPES: tuple[Shape, ...] = (
         format=Format.WEBGPT,
         columns=("question", "answer_0", "answer_1", "score_0", "score_1"),
         wants="two answers and their scores",
-        read=_two_replies("question", "answer_0", "answer_1", _difference),
+        read=_two_replies(
+            "question",
+            *("answer_0", "answer_1"),
+            lambda fields: read_number(fields, "score_0") - read_number(fields, "score_1"),
+        ),
     ),
     Shape(
         format=Format.ARENA,
@@ -212,21 +195,23 @@ SHAPES: tuple[Shape, ...] = (
         format=Format.NECTAR,
         columns=("prompt", "answers"),
         wants="answers: {answer, rank}",
-        read=_nectar,
+        read=lambda fields: _ranked_replies(fields, "prompt", "answers", "answer", "rank", -1),
         fits=lambda fields: isinstance(fields["answers"], list),
     ),
     Shape(
         format=Format.COMPLETIONS,
         columns=("instruction", "completions"),
         wants="completions: {response, overall_score}",
-        read=_completions,
+        read=lambda fields: _ranked_replies(fields, "instruction", "completions", "response", "overall_score", 1),
         fits=lambda fields: isinstance(fields["completions"], list),
     ),
     Shape(
         format=Format.HELPSTEER2,
         columns=("prompt", "response", "helpfulness"),
         wants="consecutive rows of one prompt",
-        read=_helpsteer2,
+        read=lambda fields: _ranked_replies(
+            {GROUPED: [fields], **fields}, "prompt", GROUPED, "response", "helpfulness", 1
+        ),
     ),
     Shape(
         format=Format.OASST,

@@ -1,4 +1,4 @@
-"""What comes before the replies: a prompt as text, transcript or messages, and a reply joined to it."""
+"""`Prompt`, the messages before the replies of a row: read from text, a transcript or messages."""
 
 import re
 from dataclasses import dataclass, field
@@ -25,12 +25,12 @@ _STEERLM_TURN = re.compile(r"\s*<extra_id_1>(User|Assistant)\s*")
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What comes before the replies of a row.
+    """The messages before the replies of a row.
 
     Attributes:
-        messages: Its messages.
-        transcript: Its text, where that is a transcript of the HH kind.
-        is_text: Whether it was one text, which is the user's message.
+        messages: The messages.
+        transcript: The text of the prompt, if that is a transcript like those of HH.
+        is_text: Whether the prompt is a plain text, which is the user's message.
     """
 
     messages: list[RowMessage]
@@ -38,12 +38,12 @@ class Prompt:
     is_text: bool = field(default=False, kw_only=True)
 
     def followed_by(self, value: Any, name: str) -> list[RowMessage]:
-        """Return the conversation that a reply ends.
+        """Return the conversation of the prompt and a reply.
 
-        A reply is text, a message, the messages that follow, or the whole conversation once more.
+        A reply is text, a message, the messages that follow, or the whole conversation.
 
         Raises:
-            RowError: It is none of these.
+            RowError: The reply is none of these.
         """
         value = decoded(value, name)
         if isinstance(value, str):
@@ -68,10 +68,10 @@ class Prompt:
 
 
 def read_prompt(fields: Fields, name: str) -> Prompt:
-    """Read the prompt of a row, with the system message of a column of its own.
+    """Read the prompt of a row, and the system message if that has a column of its own.
 
     Raises:
-        RowError: It is missing, or neither text nor messages.
+        RowError: The prompt is missing, or is neither text nor messages.
     """
     value = decoded(required(fields, name), name)
     if isinstance(value, dict | list):
@@ -81,7 +81,7 @@ def read_prompt(fields: Fields, name: str) -> Prompt:
         raise RowError(RowProblem.WRONG_TYPE, name, expected="text or messages", got=type(value).__name__)
     if is_transcript(value):
         messages = parse_transcript(value, name)
-        if messages[-1].role == "assistant" and not messages[-1].content:  # the mark before the reply
+        if messages[-1].role == "assistant" and not messages[-1].content:  # the final "Assistant:"
             messages.pop()
         return Prompt(messages, transcript=value)
     if "<extra_id_1>" in value:
@@ -90,12 +90,12 @@ def read_prompt(fields: Fields, name: str) -> Prompt:
 
 
 def read_instruction(fields: Fields) -> Prompt:
-    """Read Alpaca's `instruction`, with an input and a history before it if there are any.
+    """Read Alpaca's `instruction`, with its input and the history before it if there are any.
 
-    Instruction and input are joined by a line break, as LLaMA-Factory does.
+    Like LLaMA-Factory, this joins instruction and input by a line break.
 
     Raises:
-        RowError: One of them is not what it should be.
+        RowError: One of them is invalid.
     """
     asked = [read_text(fields, "instruction")]
     if fields.get("input"):
@@ -109,7 +109,7 @@ def parse_exchanges(value: Any, name: str) -> list[RowMessage]:
     """Return the messages of a list of exchanges, each `[request, reply]` or `{"user": request, "bot": reply}`.
 
     Raises:
-        RowError: It is no such list.
+        RowError: The value is not such a list.
     """
     messages: list[RowMessage] = []
     for place, exchange in enumerate(value if isinstance(value, list) else [value]):
@@ -125,7 +125,7 @@ def parse_exchanges(value: Any, name: str) -> list[RowMessage]:
 
 
 def with_system(fields: Fields, messages: list[RowMessage]) -> list[RowMessage]:
-    """Return messages behind the system message that a column of the row holds, if they begin with none."""
+    """Return messages, preceded by the system message in a column of the row unless they begin with one."""
     text = next((text for column in _SYSTEM_COLUMNS if isinstance(text := fields.get(column), str)), "")
     if not text.strip() or (messages and messages[0].role == "system"):
         return messages
@@ -133,7 +133,7 @@ def with_system(fields: Fields, messages: list[RowMessage]) -> list[RowMessage]:
 
 
 def _steerlm(text: str, name: str) -> list[RowMessage]:
-    """Return the turns of a prompt of several turns as HelpSteer2 writes it, the user's first."""
+    """Return the messages of a multi-turn prompt in HelpSteer2's notation; the user's message is the first."""
     first, *turns = _STEERLM_TURN.split(text)
     messages = [RowMessage("user", first, f"{name}[0]")]
     for speaker, turn in zip(turns[::2], turns[1::2], strict=True):

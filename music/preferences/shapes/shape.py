@@ -1,4 +1,4 @@
-"""`Format`, the names of the shapes of rows; and `Shape`, one shape and what its reader makes of a row."""
+"""`Format`, the names of the shapes of rows, and `Shape`, which recognises and reads the rows of one shape."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ Fields = Mapping[str, Any]
 
 
 class Format(StrEnum):
-    """Known shapes of rows; further columns are allowed in each. Which columns each has: `music.preferences.shapes`."""
+    """The known formats of rows, each with its columns; other columns are ignored."""
 
     SKYWORK = "skywork"
     """`chosen`, `rejected`: whole conversations. TRL's conversational format with an implicit prompt, argilla's sets
     and the rows of `music simulate` have this shape too."""
     HH = "hh"
-    r"""`chosen`, `rejected`: transcripts, "\n\nHuman: ...\n\nAssistant: ..."; or `prompt` one, and the replies text."""
+    r"""`chosen`, `rejected`: transcripts, "\n\nHuman: ...\n\nAssistant: ..."; or replies to such a `prompt`."""
     ULTRAFEEDBACK = "ultrafeedback"
     """`prompt`: the user's message; `chosen`, `rejected`: replies as text, or whole conversations."""
     TRL = "trl"
@@ -49,7 +49,7 @@ class Format(StrEnum):
     WEBGPT = "webgpt"
     """`question`, `answer_0`, `answer_1`, `score_0`, `score_1`."""
     ARENA = "arena"
-    """`conversation_a`, `conversation_b`, `winner`; cut after `turn`, where there is one."""
+    """`conversation_a`, `conversation_b`, `winner`; cut after `turn`, if there is one."""
     NECTAR = "nectar"
     """`prompt`, `answers`: `{answer, rank}`, the best of rank 1."""
     COMPLETIONS = "ultrafeedback-raw"
@@ -72,7 +72,7 @@ def parse_format(name: str | None) -> Format | None:
     """Return the format of a name; None for None.
 
     Raises:
-        InvalidInputError: There is none of that name.
+        InvalidInputError: There is no format of that name.
     """
     if name is None:
         return None
@@ -82,14 +82,14 @@ def parse_format(name: str | None) -> Format | None:
 
 
 class Sides(NamedTuple):
-    """The two sides of a pair, whole conversations."""
+    """The two sides of a pair, as whole conversations."""
 
     chosen: list[RowMessage]
     rejected: list[RowMessage]
 
 
 class Found(NamedTuple):
-    """What a row gives: any number of pairs, and how many comparisons ended in a tie."""
+    """The pairs of a row, and the number of comparisons that ended in a tie."""
 
     pairs: list[Sides]
     num_ties: int = 0
@@ -97,14 +97,14 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """One shape of rows.
+    """A shape of rows.
 
     Attributes:
-        format: Its name.
-        columns: What a row of it has, none of them null.
+        format: The name of its format.
+        columns: The columns that its rows have, none of them null.
         wants: What the columns must hold, in words.
-        fits: Whether the values are of the right kinds, in a row that has the columns.
         read: Reads a row; raises a `RowError` if it is bad.
+        fits: Whether the values of a row with these columns are of the right kinds.
     """
 
     format: Format
@@ -119,17 +119,17 @@ class Shape:
 
 
 def compared(first: list[RowMessage], second: list[RowMessage], verdict: float) -> Found:
-    """Return the pair of a verdict: above 0 for the first, below 0 for the second, 0 for a tie."""
+    """Return the pair of two conversations; a verdict above 0 is for the first, below 0 for the second, 0 a tie."""
     if not verdict:
         return Found([], num_ties=1)
     return Found([Sides(first, second) if verdict > 0 else Sides(second, first)])
 
 
 def ranked(sides: Sequence[tuple[float, list[RowMessage]]]) -> Found:
-    """Return all pairs of conversations of which one has the higher worth; equal ones are ties.
+    """Return a pair for every two conversations of different worth; equal ones are ties.
 
     Raises:
-        RowError: There are fewer than two.
+        RowError: There are fewer than two conversations.
     """
     if len(sides) < 2:
         expected = "at least two replies to compare"

@@ -1,4 +1,4 @@
-"""Shapes with a chosen and a rejected side; they differ in what comes before the sides."""
+"""Shapes with a chosen and a rejected side; they differ in how the prompt is given."""
 
 import re
 from collections.abc import Callable
@@ -29,9 +29,14 @@ def _joined(fields: Fields, prompt: Prompt) -> Found:
     return Found([Sides(chosen, rejected)])
 
 
-def _skywork(fields: Fields) -> Found:
-    chosen, rejected = (with_system(fields, parse_messages(required(fields, side), side)) for side in _SIDES)
-    return Found([Sides(chosen, rejected)])
+def _whole(*columns: str) -> Callable[[Fields], Found]:
+    """Return a reader of two columns that each hold a whole conversation."""
+
+    def read(fields: Fields) -> Found:
+        chosen, rejected = (with_system(fields, parse_messages(required(fields, name), name)) for name in columns)
+        return Found([Sides(chosen, rejected)])
+
+    return read
 
 
 def _hh(fields: Fields) -> Found:
@@ -48,12 +53,8 @@ def _after_text(fields: Fields) -> Found:
     return _joined(fields, read_prompt(fields, column))
 
 
-def _alpaca(fields: Fields) -> Found:
-    return _joined(fields, read_instruction(fields))
-
-
 def _ms_swift(fields: Fields) -> Found:
-    """Read another last reply, or several, beside the chosen conversation."""
+    """Read a chosen conversation, and one or several rejected last replies."""
     chosen = with_system(fields, parse_messages(required(fields, "messages"), "messages"))
     others = decoded(required(fields, "rejected_response"), "rejected_response")
     if isinstance(others, list) and not all(isinstance(other, str) for other in others):
@@ -61,11 +62,6 @@ def _ms_swift(fields: Fields) -> Found:
     prompt = Prompt(chosen[:-1])
     names = others if isinstance(others, list) else [others]
     return Found([Sides(chosen, prompt.followed_by(other, "rejected_response")) for other in names])
-
-
-def _two_conversations(fields: Fields) -> Found:
-    sides = (parse_messages(required(fields, name), name) for name in ("messages", "rejected_messages"))
-    return Found([Sides(*(with_system(fields, side) for side in sides))])
 
 
 def _after(column: str) -> Callable[[Fields], Found]:
@@ -90,7 +86,7 @@ def _decoded_or_none(value: Any) -> Any:
     try:
         return decoded(value, "")
     except RowError:
-        return []  # it begins like messages: its reader names the fault
+        return []  # it begins like messages, so their reader reports the fault
 
 
 def _are_transcripts(fields: Fields) -> bool:
@@ -115,7 +111,7 @@ SHAPES = (
         format=Format.SKYWORK,
         columns=("chosen", "rejected"),
         wants="chosen, rejected: lists of messages, with no prompt",
-        read=_skywork,
+        read=_whole("chosen", "rejected"),
         fits=lambda fields: _lone_sides(fields) and _are_whole(fields),
     ),
     Shape(
@@ -150,7 +146,7 @@ SHAPES = (
         format=Format.ALPACA,
         columns=("instruction", "chosen", "rejected"),
         wants="instruction: text",
-        read=_alpaca,
+        read=lambda fields: _joined(fields, read_instruction(fields)),
     ),
     Shape(
         format=Format.SHAREGPT,
@@ -185,7 +181,7 @@ SHAPES = (
         format=Format.MS_SWIFT_MESSAGES,
         columns=("messages", "rejected_messages"),
         wants="rejected_messages: messages",
-        read=_two_conversations,
+        read=_whole("messages", "rejected_messages"),
     ),
 )
 """In the order in which they are tried."""

@@ -1,4 +1,4 @@
-"""The table of all shapes, those of one conversation among them, and finding a row's own in it."""
+"""The table of all shapes, including those of one conversation, and the search for a row's shape in it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ _PROMPT_COLUMNS = ("prompt", "instruction", "question", "query")
 
 @dataclass(frozen=True, slots=True)
 class ConversationShape:
-    """A shape of one conversation.
+    """A shape of rows that hold one conversation.
 
     Attributes:
-        format: Its name.
-        column: What a row of it has.
+        format: The name of its format.
+        column: The column that its rows have.
         read: Reads a row; raises a `RowError` if it is bad.
         may_be_text: Whether the column may hold plain text.
     """
@@ -70,23 +70,23 @@ CONVERSATION_SHAPES = (
 
 
 def find_shape(fields: Fields) -> Shape | None:
-    """Return the first shape of pairs that a row is of."""
+    """Return the first shape of pairs that a row has; None for none."""
     return next((shape for shape in SHAPES if shape.is_shape_of(fields)), None)
 
 
 def find_conversation_shape(fields: Fields) -> ConversationShape | None:
-    """Return the shape of a row that is one conversation."""
+    """Return the shape of a row that holds one conversation; None for other rows."""
     return next((shape for shape in CONVERSATION_SHAPES if shape.is_shape_of(fields)), None)
 
 
 def shape_named(format: Format) -> Shape | ConversationShape:
-    """Return the shape of a format; where there are several, the first, whose reader reads them all."""
+    """Return the shape of a format; if there are several, the first, whose reader reads them all."""
     shapes: tuple[Shape | ConversationShape, ...] = (*SHAPES, *CONVERSATION_SHAPES)
     return next(shape for shape in shapes if shape.format is format)
 
 
 def find_nearest(fields: Fields) -> str:
-    """Say which shapes a row of no shape is nearest to, and what it lacks; empty if it is near none."""
+    """Return the shapes that a row of no known shape is nearest to, and what it lacks; empty if there are none."""
     complete = [shape for shape in SHAPES if not _missing(shape, fields)]
     partial = [shape for shape in SHAPES if 0 < len(_missing(shape, fields)) < len(shape.columns)]
     near = [f"{shape.format} ({shape.wants})" for shape in complete]

@@ -2,8 +2,8 @@
 
 import datasets
 
-from music.llm.openai import ClientSettings
 from music.llm.sanitise import find_control_token, neutralise
+from music.llm.settings import ClientSettings
 from music.sandbox.server import ServerConfig, sandbox_server
 from music.sandbox.world.seeds import seed_pairs
 from music_agents.personas import Persona

@@ -8,8 +8,8 @@ from contextlib import aclosing
 import pytest
 
 from music.llm.endpoints import load_model
-from music.llm.openai import ClientSettings
 from music.llm.retry import RetryPolicy
+from music.llm.settings import ClientSettings
 from music_agents.run.endpoints import paced_endpoints
 from music_agents.run.roles import make_progress
 

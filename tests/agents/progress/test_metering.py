@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from music.llm.chat import ChatReply, ChatRequest, EndpointUnavailableError, ReplyOutcome, RequestRejectedError
-from music.llm.openai import ClientSettings, OpenAIChatModel
+from music.llm.openai import OpenAIChatModel
 from music.llm.retry import RetryPolicy
+from music.llm.settings import ClientSettings
 from music.llm.spending.budget import Budget, PriceTable
 from music.llm.spending.ledger import Ledger
 from music.llm.spending.records import Charges

@@ -82,7 +82,7 @@ def test_a_longer_side_is_warned_of(make_pair):
     assert found.length.longer_is_rejected.value > 0.95
     assert found.length.words.value < -10
     assert found.length.standardised < -1
-    assert any("length gives the side away" in warning for warning in found.warnings)
+    assert any("length reveals the side" in warning for warning in found.warnings)
     assert any(warning.startswith("rejected replies are") for warning in found.warnings)
 
 

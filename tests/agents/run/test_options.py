@@ -100,7 +100,7 @@ async def test_what_a_server_refused_is_reported_once_and_kept_with_the_run(stri
     report = await run_simulation(config, tmp_path, seeds=seed_pairs(4, 0))
     assert report.status == "complete"
     assert json.loads((tmp_path / "run.json").read_bytes())["unsupported"] == {f"m@{url}": ["seed"]}
-    assert [record.message for record in caplog.records] == [f"m@{url} refuses seed: it is asked without from now on"]
+    assert [record.message for record in caplog.records] == [f"m@{url} refuses seed: later requests leave it out"]
     assert 1 <= sum("seed" in body for body in bodies) <= 3  # the pairs in flight before the first answer
 
 

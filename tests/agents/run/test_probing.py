@@ -7,9 +7,10 @@ import pytest
 from aiohttp import web
 
 from music.conversation import Message
-from music.llm.openai import ClientSettings, OpenAIChatModel
+from music.llm.openai import OpenAIChatModel
 from music.llm.replicas import ReplicatedModel
 from music.llm.retry import RetryPolicy
+from music.llm.settings import ClientSettings
 from music.prompts import read_prompt, render_contrast_reply
 from music_agents import SimulationConfig, run_simulation
 from music_agents.run.endpoints import EndpointNotReadyError

@@ -10,8 +10,9 @@ from music.conversation import Conversation, StopReason
 from music.errors import InvalidInputError
 from music.llm.chat import EndpointUnavailableError, Sampling
 from music.llm.local import LocalChatModel
-from music.llm.openai import ClientSettings, OpenAIChatModel
+from music.llm.openai import OpenAIChatModel
 from music.llm.retry import RetryPolicy
+from music.llm.settings import ClientSettings
 from music.reward import RewardModel
 from music.sandbox.artifacts import BACKBONE, REWARD_MODEL
 from music_agents.roles.model_roles import UserRole

@@ -5,8 +5,9 @@ import pytest
 from music.conversation import StopReason
 from music.errors import InvalidInputError
 from music.llm.chat import EndpointUnavailableError
-from music.llm.openai import ClientSettings, OpenAIChatModel
+from music.llm.openai import OpenAIChatModel
 from music.llm.retry import RetryPolicy
+from music.llm.settings import ClientSettings
 from music.pairs import Usage
 from music.reward.tokens.contract import UnscorableError
 from music_agents.failures import RoleFailedError
