@@ -144,7 +144,7 @@ async def park(base_url: str | None, num_pairs: int) -> float:
                 await asyncio.wait([run, parked], return_when=asyncio.FIRST_COMPLETED)
                 if run.done():
                     run.result()
-                await asyncio.sleep(1)  # until all connections stand
+                await asyncio.sleep(1)  # until all connections are open
                 gc.collect()
                 sizes.append(resident_bytes())
                 run.cancel()

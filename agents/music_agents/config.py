@@ -1,4 +1,4 @@
-"""`SimulationConfig`, what `music simulate` is asked for, and `DefectsConfig`, what `music defects` is asked for."""
+"""`SimulationConfig` and `DefectsConfig`: the settings of `music simulate` and `music defects`."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -16,17 +16,17 @@ from music_agents.run_config import ENDPOINT, HIDDEN, OUTPUT, PACE, PLAYERS, Own
 __all__ = ["FREE_WITHOUT_ROWS", "DefectsConfig", "SimulationConfig"]
 
 FREE_WITHOUT_ROWS = ("strategy", "schedule")
-"""Settings that may change as long as no pair is there: the chosen sides do not depend on them."""
+"""Settings that may change until there is a pair, as chosen sides do not depend on them."""
 
 _FIXED = (
     "num_turns", "strategy", "schedule", "shared_script", "contrast_format", "gates", "refusals", "judge_share", "seed",
 )  # fmt: skip
-"""Fields that every session of a run must share, in the order of `run.json`; sampling, size and prompts follow."""
+"""Fields that every session of a run must share, in the order of `run.json`."""
 _SAMPLING = TypeAdapter(dict[str, Sampling])
 
 
 class SimulationConfig(RunConfig):
-    """Everything that shapes a simulation: what `music simulate` is asked for.
+    """The settings of a simulation: the flags of `music simulate`.
 
     Example:
         >>> config = SimulationConfig(num_pairs=2, num_turns=3, strategy="forget(turns=2)")
@@ -41,23 +41,23 @@ class SimulationConfig(RunConfig):
     user: Annotated[str, ENDPOINT] = ""
     """Plays the user; by default the assistant's endpoint."""
     judge_share: Annotated[float, PLAYERS] = Field(default=1.0, gt=0, le=1)
-    """Share of pairs that the judge looks at, above 0."""
+    """Share of pairs that the judge compares, above 0."""
     schedule: Annotated[str, OUTPUT] = "all"
     """Contrasted turns: all, first, last, turns:1,3 or probability:0.5."""
     user_prompt: Annotated[OwnPrompt | None, Flag(metavar="FILE", panel="What is simulated")] = None
     """A template of your own for the user."""
     shared_script: Annotated[bool, OUTPUT] = False
-    """Let the users of both sides say the same."""
+    """Give both sides the same user messages."""
     personas: Annotated[str, OUTPUT] = ""
-    """Who the users are: FILE, column:NAME, sampler, sampler:FILE.toml or sandbox."""
+    """Personas of the users: FILE, column:NAME, sampler, sampler:FILE.toml or sandbox."""
     refusals: Annotated[Literal["rejected_alone", "one_sided", "any"], OUTPUT] = "rejected_alone"
     """Refusals that drop a pair."""
     graph: Annotated[str, OUTPUT] = ""
     """A pair graph of your own: FILE.py:FUNCTION or MODULE:FUNCTION."""
     requests_per_minute: Annotated[float | None, PACE] = Field(default=None, gt=0)
-    """Per endpoint; learnt from headers and 429s by default."""
+    """Per endpoint; by default learnt from headers and 429s."""
     tokens_per_minute: Annotated[float | None, PACE] = Field(default=None, gt=0)
-    """Per endpoint; likewise."""
+    """Per endpoint; by default learnt from headers and 429s."""
 
     @field_validator("user_prompt", mode="before")
     @classmethod
@@ -79,11 +79,11 @@ class SimulationConfig(RunConfig):
     def endpoints(self) -> dict[str, str]:
         """Return the endpoint of each role that has one.
 
-        Over the sandbox's seeds a role without an endpoint is played by the sandbox, over all others by the
-        assistant's endpoint, which must be given: a run over real seeds never gets toy replies unless it asks for them.
+        With the sandbox's seeds, the sandbox plays a role without an endpoint. With other seeds, the assistant's
+        endpoint does, and it is required: a run over real seeds gets toy replies only if it names the sandbox.
 
         Raises:
-            InvalidInputError: The assistant's endpoint is missing, or an option is of a role that nobody plays.
+            InvalidInputError: The assistant's endpoint is missing, or an option names a role without an endpoint.
         """
         if not self.assistant and self.seeds != SANDBOX:
             raise InvalidInputError(
@@ -95,13 +95,13 @@ class SimulationConfig(RunConfig):
         return self._played({role: getattr(self, role) or default for role in ("user", "assistant", "contrast")})
 
     def user_template(self, *, shows_persona: bool = False) -> PromptTemplate | None:
-        """Return the instructions of your own for the user.
+        """Return your own instructions for the user; None for this package's.
 
         Args:
-            shows_persona: Whether users have personas.
+            shows_persona: Whether users have personas, which the template must show.
 
         Raises:
-            InvalidInputError: They cannot serve.
+            InvalidInputError: The template is invalid.
         """
         own = self.user_prompt
         return load_user_template(own.name, own.source, shows_persona=shows_persona) if own else None
@@ -131,7 +131,7 @@ class SimulationConfig(RunConfig):
         return self.seeds, self.format, self.split, self.consecutive, self.strict
 
     def located(self) -> Self:
-        """Return the config with absolute paths, for processes that work in another folder."""
+        """Return the config with absolute paths, for processes in another working directory."""
         place, _, name = self.graph.rpartition(":")
         is_file = self.seeds != SANDBOX and Path(self.seeds).exists()
         return self.model_copy(
@@ -146,15 +146,15 @@ class SimulationConfig(RunConfig):
 
 
 class DefectsConfig(RunConfig):
-    """What `music defects` is asked for."""
+    """The settings of `music defects`."""
 
     num_pairs: PositiveInt = 200
     """Pairs wanted."""
     contrast: Annotated[str, ENDPOINT]
     """MODEL@BASE_URL (replicas after commas), local:PATH, or sandbox."""
     same_author: Annotated[bool, Flag(name="--same-author")] = False
-    """Let the assistant answer the turn of the chosen side, too."""
+    """Let the assistant answer the turn on the chosen side, too."""
 
     def as_simulation(self) -> SimulationConfig:
-        """Return the settings of a run with one turn of each side."""
+        """Return the settings of a simulation with one turn of each side."""
         return SimulationConfig(num_turns=1, **{name: getattr(self, name) for name in RunConfig.model_fields})

@@ -1,7 +1,7 @@
-"""A dry run: what a run would ask and cost, with stand-ins for the models; nothing is sent.
+"""A dry run: the prompts and the estimated cost of a run, with placeholders for the models; nothing is sent.
 
-The stand-ins answer with marks such as `[assistant, turn 1]`. Prompts show the marks; estimates count each as a message
-of the length that such messages have in the seeds.
+The placeholders answer with marks such as `[assistant, turn 1]`. Prompts show the marks; estimates count each mark as a
+message with the mean length of such messages in the seeds.
 """
 
 import re
@@ -32,9 +32,9 @@ __all__ = ["AskedPrompt", "DryRun", "dry_run"]
 MAX_PAIRS = 20
 CHARS_PER_TOKEN = 4
 ASSUMED_CHARS = {"user": 120, "assistant": 800}
-"""Length of a message where the seeds hold too few to tell."""
+"""Length of a message if the seeds have too few to measure it."""
 MIN_MEASURED = 20
-"""Messages that are enough to tell."""
+"""Number of messages that are enough to measure the length."""
 MAX_SEEDS = 1000
 """Seeds whose messages are measured."""
 
@@ -42,12 +42,12 @@ _MARK = re.compile(r"\[(user|assistant)[a-z ]*, turn \d+\]")
 
 
 class AskedPrompt(BaseModel):
-    """A prompt of the first pair, as a model would get it."""
+    """A prompt of the first pair, as it would be sent to a model."""
 
     model_config = ConfigDict(frozen=True)
 
     role: str
-    """Whose model is asked."""
+    """The role that is prompted."""
     endpoint: str
     side: str
     turn: int
@@ -56,25 +56,25 @@ class AskedPrompt(BaseModel):
 
 
 class DryRun(BaseModel):
-    """What a run would ask and cost, retries and dropped pairs not counted."""
+    """The prompts and the estimated cost of a run, without retries and dropped pairs."""
 
     model_config = ConfigDict(frozen=True)
 
     prompts: tuple[AskedPrompt, ...]
-    """Of the first pair: what each role is first asked."""
+    """The first prompt of each role, for the first pair."""
     num_pairs: int
     num_calls: int
     prompt_tokens: int
     completion_tokens: int
     cost: float | None
-    """In USD; None if a price is not known."""
+    """In USD; None if a price is unknown."""
     chars: dict[str, int]
-    """Assumed characters of a message, by who writes it."""
+    """Assumed characters of a message, by author."""
     failed: str = ""
-    """Why a pair could not be simulated, if one could not."""
+    """Why a pair could not be simulated; empty if all could."""
 
     def describe(self) -> str:
-        """Return the prompts, and what the run would take."""
+        """Return the prompts and the estimates as text."""
         cost = "unknown (give --price)" if self.cost is None else f"{self.cost:,.2f} USD"
         lengths = " and ".join(f"{num:,} characters by the {part}" for part, num in self.chars.items())
         lines = [line for prompt in self.prompts for line in _show(prompt)]
@@ -89,16 +89,16 @@ class DryRun(BaseModel):
 
 
 async def dry_run(config: SimulationConfig, seeds: Sequence[Seed]) -> DryRun:
-    """Simulate the first pairs of a run with stand-ins.
+    """Simulate the first pairs of a run with placeholders for the models.
 
     Raises:
-        InvalidInputError: As the run itself would, for an endpoint, a graph or personas that there are not.
+        InvalidInputError: An endpoint, a graph or personas cannot be loaded.
     """
     specs = config.endpoints()
     for spec in {spec for spec in specs.values() if not spec.startswith("local:")}:
         await load_model(spec).aclose()  # for its checks
     asked: list[tuple[str, ChatRequest, str]] = []
-    ungated = config.model_copy(update={"gates": False})  # nobody says anything that a gate could refuse
+    ungated = config.model_copy(update={"gates": False})  # marks are no text for a gate
     models = {role: _StandIn(role, spec, asked) for role, spec in specs.items()}
     graph = load_graph(config.graph) if config.graph else build_pair_graph
     simulator = PairSimulator(
@@ -111,13 +111,13 @@ async def dry_run(config: SimulationConfig, seeds: Sequence[Seed]) -> DryRun:
     )
     outcomes = [await simulator.run(index) for index in range(min(config.num_pairs, MAX_PAIRS))]
     failures = [outcome for outcome in outcomes if isinstance(outcome, FailedPair)]
-    # What the stand-in of a judge says means nothing.
+    # The judgement of a placeholder means nothing.
     failed = next((one.detail for one in failures if one.reason is not FailureReason.JUDGE_DISAGREES), "")
     return _sum_up(config, asked, len(outcomes), _lengths(seeds, config.max_reply_tokens), failed)
 
 
 class _StandIn:
-    """Takes a model's place: notes what it is asked, and answers with a mark."""
+    """A placeholder for a model: records its requests, and answers with a mark."""
 
     def __init__(self, role: str, name: str, asked: list[tuple[str, ChatRequest, str]]) -> None:
         self._role = role
@@ -147,7 +147,7 @@ class _StandIn:
 
 
 def _place(request: ChatRequest) -> tuple[str, int]:
-    """Return the side and the turn, from 1, that a request of a role is for; a judge's has none."""
+    """Return the side and the turn, from 1, of a request; a judge's request has neither."""
     _, side, turn, *_ = [*request.key.split("/"), "", ""]
     return side, int(turn) + 1 if turn.isdigit() else 0
 
@@ -156,7 +156,7 @@ def _sum_up(
     config: SimulationConfig, asked: Sequence[tuple[str, ChatRequest, str]], num_simulated: int, chars: dict[str, int],
     failed: str,
 ) -> DryRun:  # fmt: skip
-    """Carry over what was asked for some pairs to all of them."""
+    """Extrapolate from the requests of some pairs to the whole run."""
     usages: dict[str, Usage] = {}
     for role, request, reply in asked:
         num_prompt = sum(_num_chars(message.content, chars) for message in request.messages)
@@ -178,7 +178,7 @@ def _sum_up(
 
 
 def _cost(config: SimulationConfig, usages: Mapping[str, Usage]) -> float | None:
-    """Return the cost in USD, of the dearest model where replicas differ; None if a price is not known."""
+    """Return the cost in USD, with the most expensive of different replicas; None if a price is unknown."""
     table, specs, cost = PriceTable.parse(config.prices), config.endpoints(), 0.0
     for role, usage in usages.items():
         prices = list(table.find(specs[role]).values())
@@ -190,7 +190,7 @@ def _cost(config: SimulationConfig, usages: Mapping[str, Usage]) -> float | None
 
 
 def _first_prompts(endpoints: Mapping[str, str], asked: Sequence[tuple[str, ChatRequest, str]]) -> list[AskedPrompt]:
-    """Return what each role is first asked for the first pair, on each side that it is asked for on its own account."""
+    """Return the first prompt of each role for the first pair, once per side except for the user."""
     first: dict[tuple[str, str, bool], AskedPrompt] = {}
     for role, request, _ in asked:
         side, turn = _place(request)
@@ -205,7 +205,7 @@ def _first_prompts(endpoints: Mapping[str, str], asked: Sequence[tuple[str, Chat
 
 
 def _lengths(seeds: Sequence[Seed], max_reply_tokens: int | None) -> dict[str, int]:
-    """Return how long messages are in the seeds, in characters, by who writes them."""
+    """Return the mean length of messages in the seeds, in characters, by author."""
     messages: list[Message] = [message for seed in islice(seeds, MAX_SEEDS) for message in seed.conversation.messages]
     found = {}
     for part, assumed in ASSUMED_CHARS.items():
@@ -216,7 +216,7 @@ def _lengths(seeds: Sequence[Seed], max_reply_tokens: int | None) -> dict[str, i
 
 
 def _num_chars(text: str, chars: Mapping[str, int]) -> int:
-    """Return the length of a text, each mark in it counted as what it stands for."""
+    """Return the length of a text, with each mark counted as a message."""
     marks = list(_MARK.finditer(text))
     return len(text) + sum(chars[mark[1]] - len(mark[0]) for mark in marks)
 

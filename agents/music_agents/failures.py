@@ -1,4 +1,4 @@
-"""Failures as data: why a role gave up, what is left of a pair that failed, and what to do about each reason."""
+"""Failures as data: why a role gave up, the record of a failed pair, and the remedy for each reason."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -50,11 +50,11 @@ class FailureReason(StrEnum):
     GATE_LENGTH = "gate_length"
     JUDGE_DISAGREES = "judge_disagrees"
     INTERRUPTED = "interrupted"
-    """The run was asked to stop; the pair is not to blame and is simulated again on resume."""
+    """The run was stopped; the pair is simulated again when the run resumes."""
 
     @property
     def is_of_endpoint(self) -> bool:
-        """Whether an endpoint gave no reply; nothing is known of the pair then."""
+        """Whether an endpoint gave no reply, so the pair itself may be good."""
         return self in _ENDPOINT_REASONS.values()
 
 
@@ -69,10 +69,10 @@ _ENDPOINT_REASONS: dict[type[EndpointError], FailureReason] = {
 
 
 class RoleFailedError(MusicError):
-    """A role gives its pair up; the pair fails as data and the run continues.
+    """A role gives its pair up; the failed pair is data and the run continues.
 
     Attributes:
-        reason: The reason that the failure is counted under.
+        reason: The reason under which the failure is counted.
         text: The last unusable reply; empty if there was none.
         attempts: Why each reply was unusable, as failure reasons.
     """
@@ -95,10 +95,10 @@ class RoleFailedError(MusicError):
 
 
 class UnfitReplyError(MusicError):
-    """A reply is complete but unusable; the role asks again, as often as it may.
+    """A reply is complete but unusable; the role asks again if it has attempts left.
 
     Attributes:
-        reason: The reason that the pair is counted under if no further reply is any better.
+        reason: The reason under which the pair is counted if no further reply is usable.
     """
 
     def __init__(self, reason: FailureReason, detail: str) -> None:
@@ -112,11 +112,11 @@ class UnfitReplyError(MusicError):
 
 
 class RoleStopError(MusicError):
-    """What the pair graph raises when a role gave up: which role, on which side, at which turn.
+    """The pair graph raises this if a role gave up; it names the role, the side and the turn.
 
     Attributes:
-        error: Why it gave up.
-        reason: The reason that the pair is counted under.
+        error: The error of the role.
+        reason: The reason under which the pair is counted.
         side: The rollout in which it spoke.
         role: Its name.
         turn: Index of the simulated turn.
@@ -133,7 +133,7 @@ class RoleStopError(MusicError):
         self.turn = turn
 
     def __str__(self) -> str:
-        """Return the words of the role's error."""
+        """Return the message of the role's error."""
         return str(self.error)
 
 
@@ -145,17 +145,17 @@ class FailedPair:
         index: Index of the pair in its run.
         id: The id that the pair would have had.
         seed_id: The preference pair that it started from.
-        reason: The reason that it is counted under.
-        detail: What happened, for people.
-        role: `user`, `assistant` or `contrast`; empty where no role is to blame.
-        side: `chosen` or `rejected`; empty likewise.
-        turn: Index of the simulated turn; None likewise.
-        usage: Of a whole pair that a gate dropped.
-        retries: As a pair's, for a pair that a gate dropped.
-        judgement: Likewise.
+        reason: The reason under which it is counted.
+        detail: A description of the failure.
+        role: `user`, `assistant`, `contrast` or `judge`; empty if no role failed.
+        side: `chosen` or `rejected`; empty if the failure has no side.
+        turn: Index of the simulated turn; None if the failure has no turn.
+        usage: Of a pair that a gate dropped.
+        retries: Of a pair that a gate dropped.
+        judgement: Of a pair that a gate dropped.
         text: The unusable reply, up to `MAX_TEXT` characters; empty if none came.
         attempts: Why each reply of the role's last turn was unusable, as failure reasons.
-        dropped: Whether the next index has taken the pair's place; if not, it is simulated again when the run resumes.
+        dropped: Whether the next index replaces the pair; if not, it is simulated again when the run resumes.
     """
 
     index: int
@@ -175,29 +175,29 @@ class FailedPair:
 
 
 def shown(text: str) -> str:
-    """Return the beginning of a text that may be anything, as text that no terminal acts on."""
+    """Return the beginning of an untrusted text, without characters that control a terminal."""
     kept = text[:MAX_TEXT] + ("…" if len(text) > MAX_TEXT else "")
     return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in kept)
 
 
 def failure_of(error: RoleFailedError | EndpointError | RoleStopError) -> dict[str, Any]:
-    """Return what an error tells of a `FailedPair`."""
+    """Return the fields of a `FailedPair` that an error determines."""
     cause = error.error if isinstance(error, RoleStopError) else error
-    told: dict[str, Any] = {"reason": failure_reason(cause), "detail": str(cause)}
+    fields: dict[str, Any] = {"reason": failure_reason(cause), "detail": str(cause)}
     if isinstance(cause, RoleFailedError):
-        told |= {"text": shown(cause.text), "attempts": cause.attempts}
-    return told
+        fields |= {"text": shown(cause.text), "attempts": cause.attempts}
+    return fields
 
 
 def failure_reason(error: RoleFailedError | EndpointError) -> FailureReason:
-    """Return the reason that an error of a role is counted under."""
+    """Return the reason under which an error of a role is counted."""
     if isinstance(error, RoleFailedError):
         return error.reason
     return next(reason for kind, reason in _ENDPOINT_REASONS.items() if isinstance(error, kind))
 
 
 FORMAT_FREE = ("forget", "stale")
-"""Contrasts in which the assistant answers as usual, so that no reply has to keep to a format."""
+"""Contrasts whose replies need no format, as the assistant answers as usual."""
 THINKING_OFF = "--option extra_body.chat_template_kwargs.enable_thinking=false"
 """Switches thinking off, on most servers."""
 
@@ -233,11 +233,11 @@ _REMEDIES = {
 
 
 def remedy(reason: FailureReason) -> str:
-    """Return what to do about an account of failures, naming flags; nothing for pairs that were interrupted."""
+    """Return the remedy for a failure reason, which names flags; empty for interrupted pairs."""
     return _REMEDIES.get(reason, "")
 
 
 def advise(reason: FailureReason) -> str:
-    """Return the end of a message of a run that stopped: what to do about the reason before running again."""
-    told = remedy(reason) or "fix the cause"
-    return f"{told[0].upper()}{told[1:]}. Then run again"
+    """Return the last sentence of the message of a stopped run: the remedy for a reason."""
+    advice = remedy(reason) or "fix the cause"
+    return f"{advice[0].upper()}{advice[1:]}. Then run again"

@@ -2,14 +2,14 @@
 
     START -> user -> assistant -> contrast -> user -> ... -> END
 
-In every turn the user speaks on both sides, the assistant answers the chosen one, and the contrast the rejected one;
-each side reads its own history. While the histories are the same the user is asked once for both, so the sides part at
-the first contrasted reply. One call of a pair is in flight at any moment, so that a crash can cost one call per
-pair, and the number of pairs in flight is the number of calls in flight. Concurrency comes from many pairs.
+In every turn the user speaks on both sides, the assistant answers on the chosen side, and the contrast answers on the
+rejected side. Each side has its own history. While both histories are equal the user is asked once for both, so the
+sides differ from the first contrasted reply on. A pair has one call in flight at a time: a crash costs at most one call
+per pair, and the number of pairs in flight is the number of calls in flight. Concurrency comes from many pairs.
 
-A graph of your own takes a `PairState`, knows a `PairContext`, and ends when both sides have `num_turns` turns; build
-it from `user_node`, `answer_node` and nodes of yours, in which roles `speak`. Nodes go on by `Command`, cheaper than
-conditional edges. The end of a graph is checked; docs/graphs.md has the rules.
+A graph of your own takes a `PairState`, reads a `PairContext`, and ends when both sides have `num_turns` turns. Build
+it from `user_node`, `answer_node` and your own nodes, in which roles `speak`. Nodes choose the next node with
+`Command`, which costs less than conditional edges. The final state is checked; docs/graphs.md has the rules.
 """
 
 import operator
@@ -40,11 +40,11 @@ SIDES: tuple[Side, Side] = ("chosen", "rejected")
 
 
 class PairGraphError(MusicError):
-    """A pair graph does not do what every pair graph must do."""
+    """A pair graph breaks a rule of pair graphs (docs/graphs.md)."""
 
 
 class PairState(TypedDict):
-    """What a pair graph carries from step to step; the last three add up."""
+    """The state of a pair graph; updates of the last three keys are added."""
 
     chosen: Conversation
     rejected: Conversation
@@ -55,16 +55,16 @@ class PairState(TypedDict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairContext:
-    """What is fixed for one run of the graph.
+    """Values that stay fixed during one run of the graph.
 
     Attributes:
         pair: Index of the pair in its run.
         run_seed: The run's seed.
         num_seed_messages: Length of the seed context.
         num_turns: Simulated turns of each side.
-        persona: Who the user is; None for anyone.
-        num_attempts: How often a role asks for one turn before the pair is given up.
-        opening: What the user says first on both sides; empty if that is simulated.
+        persona: Of the user; None for no persona.
+        num_attempts: Requests that a role may make for one turn before the pair fails.
+        opening: The user's first message on both sides; empty if it is simulated.
     """
 
     pair: int
@@ -77,7 +77,7 @@ class PairContext:
 
 
 def view_of(state: PairState, side: Side, context: PairContext) -> RoleView:
-    """Return what the role that is to speak next on a side may know."""
+    """Return the view of the role that speaks next on a side."""
     conversation = state[side]
     num_simulated = len(conversation.messages) - context.num_seed_messages
     return RoleView(
@@ -95,7 +95,7 @@ def view_of(state: PairState, side: Side, context: PairContext) -> RoleView:
 
 
 def record_turn(view: RoleView, said: RoleTurn, name: str) -> dict[str, Any]:
-    """Return what a turn adds to the state."""
+    """Return the update of the state for a turn."""
     conversation = view.conversation
     spoken = conversation.user(said.text) if view.part == "user" else conversation.assistant(said.text)
     retries = tuple(f"{name}:{reason}" for reason in said.retries)
@@ -125,7 +125,7 @@ def check_end(state: PairState, seed: Conversation, context: PairContext) -> Non
 
 
 MAX_STEPS_PER_TURN = 20
-"""A graph that takes more does not end by itself; the standard one takes three."""
+"""More steps than this mean that a graph does not end; the standard graph takes three."""
 
 
 PairGraph: TypeAlias = CompiledStateGraph[PairState, PairContext, PairState, PairState]
@@ -167,7 +167,7 @@ async def run_pair_graph(graph: PairGraph, seed: Conversation, context: PairCont
 
     Raises:
         RoleStopError: A role gave the pair up.
-        PairGraphError: The graph does not end, or its end is no pair.
+        PairGraphError: The graph does not end, or its final state is not a pair.
     """
     state = PairState(chosen=seed, rejected=seed, contrasts=(), usage=Usage(), retries=())
     config: RunnableConfig = {"recursion_limit": MAX_STEPS_PER_TURN * (context.num_turns + 1)}
@@ -213,13 +213,13 @@ def user_node(role: Speaker, then: str) -> PairNode:
 
 
 def answer_node(role: Speaker, side: Side, then: str, name: str = "") -> PairNode:
-    """Return the node in which a side is answered.
+    """Return the node in which the assistant or the contrast answers on a side.
 
     Args:
         role: The assistant or the contrast.
         side: The side that it answers.
         then: The node that follows; after the last turn of both sides the graph ends instead.
-        name: What failures call the role; by default `assistant` or `contrast`.
+        name: The role's name in failures; by default `assistant` or `contrast`.
     """
     name = name or ("assistant" if side == "chosen" else "contrast")
 
@@ -243,17 +243,17 @@ async def speak(
     *,
     part: Literal["user", "assistant"] = "assistant",
 ) -> dict[str, Any]:
-    """Let a role speak on one side; return what that adds to the state.
+    """Let a role speak on one side; return the update of the state.
 
-    A user whose message stands on the other side already, after the same history, is not asked again.
+    If the other side already has a user message after the same history, that message is used and the user is not asked.
 
     Args:
-        role: Who speaks.
-        name: What failures and retries call the role.
+        role: The speaker.
+        name: The role's name in failures and retries.
         state: Of the graph; for a second draft of a turn, without the first one.
-        side: Where the role speaks.
-        context: Of the graph; where it has an opening, the user's first message is that, and no role is asked.
-        part: Whose turn it is to be.
+        side: The side on which the role speaks.
+        context: Of the graph; its opening, if any, is the user's first message, and no role is asked for it.
+        part: The expected part: `user` or `assistant`.
 
     Raises:
         RoleStopError: The role gave the pair up.

@@ -1,7 +1,7 @@
-"""The check of a run's models (`music simulate --check`): what they can do, measured on a few pairs before a run.
+"""The check of a run's models (`music simulate --check`), measured on a few pairs before a run.
 
-Eight pairs of two turns are played with the run's own prompts and gates; in every turn each contrast of the strategy
-is asked once. The share of usable replies gives how many pairs of the run would be completed.
+It simulates eight pairs of two turns with the prompts and gates of the run, and requests each contrast of the strategy
+once in every turn. The share of usable replies gives an estimate of the share of pairs that a run would complete.
 """
 
 import asyncio
@@ -33,47 +33,47 @@ __all__ = ["Measure", "ModelCheck", "check_models", "sum_up"]
 NUM_PAIRS = 8
 NUM_TURNS = 2
 MIN_KEPT = 0.05
-"""Share of the pairs that must be completed, or the strategy cannot work."""
+"""Smallest share of completed pairs with which a strategy can work."""
 
 
 class Measure(BaseModel):
-    """How many replies of a role or a contrast were usable."""
+    """Counts of usable replies of a role or a contrast."""
 
     model_config = ConfigDict(frozen=True)
 
     num_asked: int
-    """Replies asked for."""
+    """Requested replies."""
     num_fit: int
-    """Replies that were usable."""
+    """Usable replies."""
     unfit: dict[str, int]
-    """The others, by reason."""
+    """Unusable replies by reason."""
 
     @property
     def share_of_turns(self) -> float:
-        """The share of turns that get a usable reply, as a turn is asked for three times at most."""
+        """The share of turns that get a usable reply in at most three attempts."""
         return 1.0 if not self.num_asked else 1 - (1 - self.num_fit / self.num_asked) ** MAX_ATTEMPTS
 
     def describe(self) -> str:
-        """Return it in a line."""
+        """Return the counts in one line."""
         unfit = ", ".join(f"{reason} {num}" for reason, num in self.unfit.items())
         return f"{self.num_fit} of {self.num_asked} replies usable" + (f"; {unfit}" if unfit else "")
 
 
 class ModelCheck(BaseModel):
-    """What the models of a run can do."""
+    """The result of a check of a run's models."""
 
     model_config = ConfigDict(frozen=True)
 
     roles: dict[str, Measure]
     """User and assistant."""
     contrasts: dict[str, Measure]
-    """By contrast, as it is written."""
+    """By the text of the contrast."""
     share_kept: float
     """Share of the run's pairs that would be completed."""
     notes: dict[str, int]
-    """Replies that had something taken out, by role and kind: `assistant:thinking`."""
+    """Replies from which text was removed, by role and kind: `assistant:thinking`."""
     spending: Spending
-    """Of the check itself."""
+    """Spending of the check."""
 
     @property
     def can_work(self) -> bool:
@@ -81,7 +81,7 @@ class ModelCheck(BaseModel):
         return self.share_kept >= MIN_KEPT
 
     def describe(self) -> str:
-        """Return what was measured, and what to do."""
+        """Return the measurements and the advice as text."""
         measures = self.roles | self.contrasts
         width = max(11, *(len(name) + 1 for name in measures))
         lines = [f"{name:<{width}}{measure.describe()}" for name, measure in measures.items()]
@@ -95,22 +95,22 @@ class ModelCheck(BaseModel):
         return "\n".join([*lines, *(f"{'advice':<{width}}{one}" for one in self.advice())])
 
     def advice(self) -> list[str]:
-        """Return what would help, for whatever loses a fifth of its turns or more."""
-        told = []
+        """Return the remedies for each role and contrast that loses more than a fifth of its turns."""
+        remedies = []
         for name, measure in (self.roles | self.contrasts).items():
             if measure.unfit and measure.share_of_turns < 0.8:
                 worst = FailureReason(next(iter(measure.unfit)))
-                told.append(f"{name}: {remedy(worst) or f'most replies fail by {worst}'}")
+                remedies.append(f"{name}: {remedy(worst) or f'most replies fail by {worst}'}")
         able = [name for name, measure in self.contrasts.items() if measure.share_of_turns >= 0.8]
-        if told and able and len(able) < len(self.contrasts):
-            told.append(f"--strategy {','.join(able)} is what this model can do of the strategy")
-        return told
+        if remedies and able and len(able) < len(self.contrasts):
+            remedies.append(f"--strategy {','.join(able)} is what this model can do of the strategy")
+        return remedies
 
 
 def sum_up(
     config: SimulationConfig, tallies: Mapping[str, Counter[str]], notes: Counter[str], spending: Spending
 ) -> ModelCheck:
-    """Turn counts into a verdict."""
+    """Return the result for the counts of replies."""
     measures = {
         name: Measure(
             num_asked=tally.total(),
@@ -137,17 +137,17 @@ def sum_up(
 async def check_models(
     config: SimulationConfig, seeds: Sequence[Seed], progress: RunProgress, display: Display | None = None
 ) -> ModelCheck:
-    """Measure what the models of a config can do. Its calls are charged to the config's budget, and to no run.
+    """Check the models of a config. Its calls count towards the config's budget, and belong to no run.
 
     Args:
-        config: What is to be simulated.
-        seeds: What `load_seeds` read.
+        config: Settings of the run.
+        seeds: The loaded seeds.
         progress: Live counts, with the config's budget.
-        display: Shows the progress for as long as a block lasts.
+        display: Shows the progress.
 
     Raises:
         EndpointNotReadyError: An endpoint does not answer.
-        RoleFailedError: It was asked to stop, or its budget is spent.
+        RoleFailedError: It was stopped, or its budget is spent.
     """
     notes = Counter[str]()
     progress.begin(NUM_PAIRS)
@@ -175,7 +175,7 @@ async def check_models(
 
 
 class _Noted:
-    """A model whose replies are looked at for what was taken out of them."""
+    """Wraps a model, and counts the replies from which text was removed."""
 
     def __init__(self, model: ChatModel, role: str, notes: Counter[str]) -> None:
         self._model = model
@@ -200,7 +200,7 @@ class _Noted:
 
 
 class _Trial:
-    """Plays the chosen side of pairs, and asks every contrast in every turn."""
+    """Simulates the chosen side of pairs, and requests every contrast in every turn."""
 
     def __init__(self, roles: RoleSet, config: SimulationConfig, personas: PersonaSource | None) -> None:
         self._roles = roles
@@ -210,7 +210,7 @@ class _Trial:
         self.tallies = {name: Counter[str]() for name in ("user", "assistant", *self._contrasts)}
 
     async def pair(self, index: int, start: SeedContext) -> None:
-        """Play one pair, as far as user and assistant get."""
+        """Simulate one pair until the user or the assistant gives up."""
         roles, conversation, config = self._roles, start.conversation, self._config
         persona = self._personas(index, start.seed, config.seed) if self._personas else None
         view = RoleView(
@@ -232,7 +232,7 @@ class _Trial:
             conversation = view.conversation.assistant(answer)
 
     async def _speak(self, name: str, role: Speaker, view: RoleView) -> str:
-        """Ask for a turn as often as a run does, each time with another seed; nothing if no reply was usable."""
+        """Request a turn as often as a run does, each time with another seed; empty if no reply was usable."""
         for attempt in range(MAX_ATTEMPTS):
             seed = derive_seed(view.run_seed, "check", attempt) if attempt else view.run_seed
             if said := await self._try(name, role, replace(view, run_seed=seed)):
@@ -240,7 +240,7 @@ class _Trial:
         return ""
 
     async def _try(self, name: str, role: Speaker, view: RoleView) -> str:
-        """Ask for a turn once, and count the result; nothing if the reply was unusable."""
+        """Request a turn once, and count the result; empty if the reply was unusable."""
         try:
             said = (await role(view)).text
         except (RoleFailedError, EndpointError) as error:

@@ -10,7 +10,7 @@ from music.pairs import ContrastivePair
 from music_agents.failures import FailedPair, FailureReason, RoleFailedError, RoleStopError, failure_of, shown
 from music_agents.graph import PairContext, PairGraph, PairState, check_graph, run_pair_graph
 from music_agents.personas import Persona, PersonaSource
-from music_agents.quality import GateVerdict, GateView, PairGate
+from music_agents.quality import GateView, PairGate
 from music_agents.roles import MAX_ATTEMPTS
 from music_agents.seeds import SeedContext, SeedContexts
 
@@ -21,17 +21,17 @@ Outcome: TypeAlias = ContrastivePair | FailedPair
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairSimulator:
-    """Simulates the pair of any index; the result of an index depends on the replies alone.
+    """Simulates the pair of any index; its outcome depends on the replies alone.
 
     Attributes:
-        graph: Grows the two sides.
-        contexts: What they grow from.
+        graph: The pair graph.
+        contexts: The seed contexts, by index.
         num_turns: Simulated turns of each side.
         run_seed: The run's seed.
-        personas: Who the users are; None for anyone.
-        gates: What a pair must pass; the first that it fails drops it.
+        personas: Personas of the users; None for no personas.
+        gates: Checks of a finished pair; the first that fails drops it.
         models: Endpoint of each role by role name, for the output.
-        num_attempts: How often a role may ask for one turn, by the pair's index.
+        num_attempts: Requests that a role may make for one turn, by the pair's index.
     """
 
     graph: PairGraph
@@ -44,13 +44,13 @@ class PairSimulator:
     num_attempts: Callable[[int], int] = lambda _: MAX_ATTEMPTS
 
     def __post_init__(self) -> None:
-        """Check the graph, before anything is paid for."""
+        """Check the graph before the first call."""
         check_graph(self.graph)
 
     async def run(self, index: int) -> Outcome:
         """Simulate the pair with this index."""
         start = self.contexts[index]
-        failed = partial(FailedPair, index=index, id=pair_id(self.run_seed, index), seed_id=start.seed_id)
+        failed = partial(FailedPair, index=index, id=pair_id(self.run_seed, index), seed_id=start.seed.id)
         persona = self.personas(index, start.seed, self.run_seed) if self.personas else None
         context = PairContext(
             pair=index,
@@ -73,13 +73,13 @@ class PairSimulator:
         return await pass_gates(self._pair(index, start, state, persona), self.gates, view, failed)
 
     def _pair(self, index: int, start: SeedContext, state: PairState, persona: Persona | None) -> ContrastivePair:
-        """Return the end of a graph as a pair."""
+        """Return the final state of a graph as a pair."""
         return ContrastivePair(
             id=pair_id(self.run_seed, index),
             chosen=state["chosen"],
             rejected=state["rejected"],
             source=start.seed.source,
-            seed_id=start.seed_id,
+            seed_id=start.seed.id,
             num_seed_messages=len(start.conversation.messages),
             contrasts=tuple(state["contrasts"]),
             models=dict(self.models),
@@ -93,7 +93,7 @@ class PairSimulator:
 async def pass_gates(
     pair: ContrastivePair, gates: Sequence[PairGate], view: GateView, failed: "partial[FailedPair]"
 ) -> Outcome:
-    """Let a pair pass gates; `failed` makes what is left of it if it does not."""
+    """Check a pair with gates in order; `failed` builds the record of a pair that a gate drops."""
     usage, judgement = pair.usage, ""
     for gate in gates:
         try:
@@ -103,18 +103,13 @@ async def pass_gates(
         usage += verdict.usage
         judgement = verdict.judgement or judgement
         if verdict.reason is not None:
-            found = {"usage": usage, "retries": pair.retries, "judgement": judgement} | _place(pair, verdict)
+            found: dict[str, Any] = {"usage": usage, "retries": pair.retries, "judgement": judgement}
+            if verdict.turn is not None:
+                messages = (pair.chosen if verdict.side == "chosen" else pair.rejected).messages
+                reply = messages[pair.num_seed_messages + 2 * verdict.turn + 1]
+                found |= {"side": verdict.side, "turn": verdict.turn, "text": shown(reply.content)}
             return failed(reason=verdict.reason, detail=verdict.detail, **found)
     return pair.model_copy(update={"usage": usage, "judgement": judgement})
-
-
-def _place(pair: ContrastivePair, verdict: GateVerdict) -> dict[str, Any]:
-    """Return the reply that a gate found fault with, and where it stands, if the gate named one."""
-    if verdict.turn is None:
-        return {}
-    messages = (pair.chosen if verdict.side == "chosen" else pair.rejected).messages
-    text = shown(messages[pair.num_seed_messages + 2 * verdict.turn + 1].content)
-    return {"side": verdict.side, "turn": verdict.turn, "text": text}
 
 
 def pair_id(run_seed: int, index: int) -> str:

@@ -1,7 +1,7 @@
-"""`RunConfig`: what every run that makes pairs is asked for, whatever its pairs come from.
+"""`RunConfig`: the settings of every run that makes pairs.
 
-Light: the command line imports it for its flags. Configs hold what the user wrote and nothing that is open, so that
-any process can take them up.
+It imports little, as the command line derives flags from it. Configs hold the values that the user wrote and no open
+resources, so they can be sent to any process.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,10 +28,10 @@ HIDDEN = Flag(is_hidden=True)
 
 
 class OwnPrompt(Config):
-    """A prompt of your own; it holds the text itself, so that any process and any machine has it."""
+    """Your own prompt; it holds the text itself, so that it can be sent to any machine."""
 
     name: str
-    """Of its file, for messages."""
+    """Name of its file, for messages."""
     source: str
     """A jinja2 template (docs/prompts.md)."""
 
@@ -49,7 +49,7 @@ class OwnPrompt(Config):
 
 
 class RunConfig(Config):
-    """What every run that makes pairs is asked for."""
+    """The settings of every run that makes pairs."""
 
     num_pairs: PositiveInt = 100
     """Pairs wanted."""
@@ -67,21 +67,21 @@ class RunConfig(Config):
     """A contrast, or a mixture by weight: instruction=3,forget(turns=2)=1. The paper's is `instruction`; the default
     measured best (docs/contrasts.md)."""
     contrast_format: Annotated[ContrastFormat, OUTPUT] = ContrastFormat.TAGS
-    """Format that contrasts are asked for."""
+    """Reply format of contrasts."""
     contrast_prompt: Annotated[OwnPrompt | None, Flag(metavar="FILE", panel="What is simulated")] = None
     """A template of your own for the one-call contrasts."""
     gates: Annotated[bool, OUTPUT] = True
-    """Drop unusable pairs, and ask again for unusable user turns."""
+    """Drop unusable pairs, and request unusable user turns again."""
     imports: Annotated[tuple[str, ...], Flag(name="--import", metavar="FILE.py|MODULE")] = ()
     """Load code of your own, which may register contrasts; may be repeated."""
     seed: Annotated[NonNegativeInt, OUTPUT] = 0
-    """Seed of everything that is drawn."""
+    """Seed of all random draws."""
     temperature: Annotated[float | None, OUTPUT] = Field(default=None, ge=0)
     """Sampling temperature; left to the endpoint by default."""
     max_reply_tokens: Annotated[int | None, OUTPUT] = Field(default=None, ge=1)
     """Bound on the tokens of each reply; left to the endpoint by default."""
     max_in_flight: Annotated[PositiveInt, PACE] = 64
-    """Pairs, and so calls, in flight."""
+    """Pairs in flight, each with one call at a time."""
     timeout: Annotated[float, PACE] = Field(default=300.0, ge=0.1)
     """Seconds for one try."""
     max_cost: Annotated[float | None, PACE] = Field(default=None, gt=0)
@@ -93,7 +93,7 @@ class RunConfig(Config):
     ] = ()
     """USD per million tokens; may be repeated."""
     cache: Annotated[Path | None, Flag(metavar="FILE", panel="Pace and cost")] = None
-    """Replies that runs share: what one has paid for is free to the next."""
+    """File of replies that runs share, so that each is paid for once."""
 
     shard_size: Annotated[PositiveInt, HIDDEN] = 1000
     """Rows of an output file."""
@@ -112,7 +112,7 @@ class RunConfig(Config):
     consecutive: Annotated[Literal["refuse", "merge"], HIDDEN] = "refuse"
     """How two messages in a row by one speaker in a seed are treated: refused or merged."""
     strict: Annotated[bool, HIDDEN] = False
-    """Whether the first row that cannot be used is an error."""
+    """Whether the first unusable row is an error."""
 
     @model_validator(mode="before")
     @classmethod
@@ -159,13 +159,13 @@ class RunConfig(Config):
         """Return the endpoint of each role that has one.
 
         Raises:
-            InvalidInputError: An option is of a role that nobody plays.
+            InvalidInputError: An option names a role without an endpoint.
         """
         by_role = {"assistant": self.assistant or self.contrast, "contrast": self.contrast or self.assistant}
         return self._played(by_role)
 
     def _played(self, by_role: Mapping[str, str]) -> dict[str, str]:
-        """Add the roles that a run may do without."""
+        """Add the optional roles."""
         named = {**by_role, "weaker": self.weaker, "judge": self.judge}
         for option in self.options:
             key = option.partition("=")[0]
@@ -178,7 +178,7 @@ class RunConfig(Config):
         """Return the request options of every role, and those for all roles under the empty name.
 
         Raises:
-            InvalidInputError: An option cannot be read, or is also given by its short form.
+            InvalidInputError: An option is invalid, or is also given by its own flag.
         """
         flags = {
             "--temperature": ("temperature", self.temperature),
@@ -187,14 +187,14 @@ class RunConfig(Config):
         return parse_options(self.options, ROLES, apart=("judge",), flags=flags)
 
     def sampling_of(self, role: str) -> Sampling:
-        """Return how a role's model samples; a judge's does as its endpoint, unless it has options of its own."""
+        """Return the sampling settings of a role; a judge uses its endpoint's defaults unless it has options."""
         return self.request_options()[role].sampling
 
     def contrast_template(self) -> PromptTemplate | None:
-        """Return the prompt of your own for contrasts that take one call.
+        """Return your own prompt for contrasts with one call; None for this package's.
 
         Raises:
-            InvalidInputError: It cannot serve, or there is no such contrast in the mixture.
+            InvalidInputError: The prompt is invalid, or the mixture has no contrast with one call.
         """
         own, names = self.contrast_prompt, {ContrastSpec.parse(text).name for text in self.strategy}
         if own is None:
@@ -209,13 +209,13 @@ class RunConfig(Config):
 
 
 def load_graph(spec: str) -> Callable[..., Any]:
-    """Load what builds a pair graph, once in a process: the file may register contrasts.
+    """Load a graph factory, once per process: its file may register contrasts.
 
     Args:
         spec: `FILE.py:FUNCTION` or `MODULE:FUNCTION`; the function takes a `RoleSet` and returns a compiled graph.
 
     Raises:
-        InvalidInputError: There is no such file, module or function.
+        InvalidInputError: The file, module or function does not exist.
         UserCodeError: The code cannot be imported.
     """
     try:

@@ -42,10 +42,10 @@ def load_seeds(
         format: Shape of all rows; None to detect it.
         split: Which split of a folder or hub data set.
         consecutive: How two messages in a row by one speaker are treated: refused or merged.
-        strict: Whether the first row that cannot be used is an error.
+        strict: Whether the first unusable row is an error.
 
     Raises:
-        InvalidInputError: The source cannot be read, or not one of its rows can be used.
+        InvalidInputError: The source cannot be read, or none of its rows is usable.
     """
     if source == SANDBOX:
         drawn = load_built_in("seeds", SANDBOX)(NUM_SANDBOX_SEEDS, 0)
@@ -59,7 +59,7 @@ def load_seeds(
 
 
 def digest_seeds(seeds: Sequence[Seed | PreferencePair]) -> str:
-    """Return a fingerprint of what a run takes from its seeds, in their order."""
+    """Return a fingerprint of the parts of the seeds that a run uses, in their order."""
     digest = hashlib.blake2b(digest_size=16)
     for seed in map(Seed.of, seeds):
         digest.update(repr((seed.id, seed.source)).encode())
@@ -73,26 +73,21 @@ class SeedContext:
     """One seed context. Chat templates' control tokens are neutralised in it, as they are in replies.
 
     Attributes:
-        conversation: What both sides start with; the user speaks next.
-        opening: What the user says first on both sides; empty if that is simulated.
-        seed: Where it comes from.
+        conversation: The beginning of both sides; the user speaks next.
+        opening: The user's first message on both sides; empty if it is simulated.
+        seed: The seed that it is taken from.
     """
 
     conversation: Conversation
     opening: str = ""
     seed: Seed
 
-    @property
-    def seed_id(self) -> str:
-        """Id of the seed."""
-        return self.seed.id
-
 
 class SeedContexts:
     """The seed context of every pair of a run, by index.
 
-    The seeds are taken in an order drawn from the run's seed, and once more from the start when they run out. One that
-    ends with the assistant is cut after one of its assistant messages, drawn evenly anew for every index.
+    The seeds are used in an order drawn from the run's seed, and again from the start after the last one. A seed that
+    ends with the assistant is cut after one of its assistant messages, drawn uniformly for every index.
     """
 
     def __init__(self, seeds: Sequence[Seed | PreferencePair], run_seed: int) -> None:
@@ -116,7 +111,7 @@ class SeedContexts:
 
 
 def neutralised(conversation: Conversation) -> Conversation:
-    """Return a conversation without control tokens; itself if it has none."""
+    """Return a conversation without control tokens; the same object if it has none."""
     texts = [neutralise(message.content) for message in conversation.messages]
     if all(text == message.content for text, message in zip(texts, conversation.messages, strict=True)):
         return conversation

@@ -1,8 +1,8 @@
 """`simulate`: contrastive pairs as they finish.
 
-A pair is the unit of work: it comes out whole, or as a `FailedPair` that says why. At most `max_in_flight` pairs are
-started and not yet taken by the consumer, so a slow consumer bounds the memory; as the calls of a pair take turns,
-that is also the bound on calls in flight.
+A pair is the unit of work: it ends as a whole pair, or as a `FailedPair` that gives the reason. At most
+`max_in_flight` pairs are started and not yet taken by the consumer, so a slow consumer does not fill the memory. A pair
+makes one call at a time, so the same number bounds the calls in flight.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from music_agents.stall_detection import FailureStreak
 __all__ = ["PairIndices", "PairMaker", "run_pairs", "simulate"]
 
 MAX_AHEAD = 8
-"""Pairs may finish before one with a lower index does, up to so many times the pairs in flight."""
+"""How far the index of a pair may be ahead of the lowest unfinished one, in multiples of `max_in_flight`."""
 STARTS_AT_ONCE = 16
 """Pairs started in one round of the event loop, so that nothing else waits long."""
 
@@ -31,7 +31,7 @@ class PairMaker(Protocol):
     """What makes the pair of any index; `PairSimulator` is one."""
 
     async def run(self, index: int) -> Outcome:
-        """Make the pair with this index, or say why there is none."""
+        """Make the pair with this index, or return why it failed."""
         ...
 
 
@@ -40,7 +40,8 @@ class PairIndices:
 
     Args:
         candidates: Indices in rising order.
-        num_wanted: How many are to come out well; a failed one is replaced by the next. None takes each candidate once.
+        num_wanted: How many good pairs are wanted; a failed pair is replaced by the next candidate. None takes each
+            candidate once.
     """
 
     def __init__(self, candidates: Iterable[int], num_wanted: int | None) -> None:
@@ -48,7 +49,7 @@ class PairIndices:
         self._num_left = num_wanted
 
     def take(self) -> int | None:
-        """Return the next index, or None if nothing more is wanted as things stand."""
+        """Return the next index, or None if no more are needed now."""
         if self._num_left == 0:
             return None
         if self._num_left is not None:
@@ -56,7 +57,7 @@ class PairIndices:
         return next(self._candidates, None)
 
     def replace_one(self) -> None:
-        """Let one more index take the place of one that failed."""
+        """Allow one more index, in place of one that failed."""
         if self._num_left is not None:
             self._num_left += 1
 
@@ -74,9 +75,9 @@ async def simulate(
 ) -> AsyncGenerator[Outcome, None]:
     """Simulate contrastive pairs (paper, Algorithm 1).
 
-    Exactly `num_pairs` pairs come out, in the order in which they finish. A failed pair comes out too, as data, and the
-    next unused index takes its place; so which pairs come out depends on the outcome of each index, not on timing.
-    Close the iterator early (`contextlib.aclosing`) and what is in flight is cancelled.
+    Yields exactly `num_pairs` good pairs, in the order in which they finish. It also yields failed pairs, as data; the
+    next unused index replaces each of them. The set of pairs depends on the outcome of each index, not on timing.
+    Close the iterator early (`contextlib.aclosing`) to cancel the pairs in flight.
 
     Args:
         seeds: Preference pairs, prompts and conversations to grow from.
@@ -89,7 +90,7 @@ async def simulate(
         gates: What a pair must pass.
 
     Yields:
-        Each pair, or what is left of one that failed.
+        Each pair, or the record of one that failed.
 
     Raises:
         SimulationStalledError: Nearly all recent pairs failed (`music_agents.stall_detection`).
@@ -114,13 +115,13 @@ async def simulate(
 async def run_pairs(
     maker: PairMaker, indices: PairIndices, max_in_flight: int, streak: FailureStreak | None = None
 ) -> AsyncGenerator[Outcome, None]:
-    """Make the pairs of all indices; see `simulate`, which this does the work of.
+    """Make the pairs of all indices, as `simulate` does.
 
     Args:
         maker: Makes the pair of an index.
         indices: Which pairs are wanted.
         max_in_flight: Bound on pairs started and not yet taken.
-        streak: Knows the outcomes of earlier sessions; None if there was none.
+        streak: The failures in a row, with the counts of earlier sessions; by default a new one.
     """
     pool, streak = _PairPool(maker, indices, max_in_flight), streak or FailureStreak()
     try:
@@ -147,7 +148,7 @@ class _PairPool:
         self.interrupted = False
 
     async def next_outcome(self) -> Outcome | None:
-        """Keep as many pairs in flight as there may be, and wait for one to end; None if none is left."""
+        """Start as many pairs as allowed, and wait for one to end; return None if none is left."""
         await self._start()
         if not self._running:
             return None
@@ -160,7 +161,7 @@ class _PairPool:
         return outcome
 
     async def cancel(self) -> None:
-        """End what is in flight."""
+        """Cancel the pairs in flight."""
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
@@ -181,7 +182,7 @@ class _PairPool:
                 await asyncio.sleep(0)
 
     def _is_far_ahead(self, index: int) -> bool:
-        """Whether an index must wait for lower ones, as pairs that wait for their place in the output take memory."""
+        """Whether an index must wait for lower ones: pairs that wait for their place in the output use memory."""
         bound = MAX_AHEAD * self._max_in_flight
         if index - self._lowest > bound and self._running:
             self._lowest = min(self._running.values())

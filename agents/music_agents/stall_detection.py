@@ -1,8 +1,8 @@
-"""When a run that fails stops: after a `FailureStreak` that is too long, or when most `RecentCalls` failed.
+"""When a failing run stops: after a `FailureStreak` that is too long, or when most `RecentCalls` failed.
 
-A dead endpoint shows soon. Unusable replies prove less: a weak model may yield one pair in sixty, which is slow and not
-stalled. So unusable replies stop a run only after many pairs without a good one, measured by how often this run has
-yielded one.
+A dead endpoint is detected after a few pairs. Unusable replies prove less: a weak model may complete one pair in sixty,
+which is slow but not stalled. Unusable replies stop a run only after many failures in a row, compared with the
+failures that each good pair of this run took so far.
 """
 
 from collections import Counter, deque
@@ -21,7 +21,7 @@ MAX_UNANSWERED = 20
 MAX_USELESS = 100
 """Pairs in a row that may fail for any reason, before the first good pair."""
 PATIENCE = 10
-"""Later, as many times the failures that one good pair has taken so far, if those are more."""
+"""After the first good pair: this multiple of the failures per good pair so far, if that is more."""
 
 
 class SimulationStalledError(MusicError):
@@ -42,10 +42,10 @@ class FailureStreak:
     """The failures since the last good pair.
 
     Args:
-        num_pairs: Pairs that came out well before.
-        num_failed: Pairs that failed before.
-        is_replayed: Whether the pair with an index was made of an earlier session's replies alone; its failure says
-            nothing about how things are now.
+        num_pairs: Good pairs of earlier sessions.
+        num_failed: Failed pairs of earlier sessions.
+        is_replayed: Whether the pair with an index was made from replies of earlier sessions alone. Its failure does
+            not count, as it shows nothing about the endpoints now.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class FailureStreak:
         self._latest: deque[FailedPair] = deque(maxlen=MAX_USELESS)
 
     def add(self, outcome: ContrastivePair | FailedPair) -> None:
-        """Take the outcome of a pair."""
+        """Count the outcome of a pair."""
         if not isinstance(outcome, FailedPair):
             self._num_pairs += 1
             self._num_failed += self._length
@@ -69,21 +69,17 @@ class FailureStreak:
             self._latest.append(outcome)
 
     def check(self) -> None:
-        """Find out whether it is too long.
+        """Check that it is not too long.
 
         Raises:
-            SimulationStalledError: It is.
+            SimulationStalledError: It is too long.
         """
         unanswered = list(self._latest)[-MAX_UNANSWERED:]
         if len(unanswered) == MAX_UNANSWERED and all(failure.reason.is_of_endpoint for failure in unanswered):
             raise SimulationStalledError.after(unanswered, MAX_UNANSWERED)
-        if self._length >= self._bound:
+        bound = PATIENCE * self._num_failed // self._num_pairs if self._num_pairs else 0
+        if self._length >= max(MAX_USELESS, bound):
             raise SimulationStalledError.after(self._latest, self._length)
-
-    @property
-    def _bound(self) -> int:
-        """Failures in a row that are too many."""
-        return max(MAX_USELESS, PATIENCE * self._num_failed // self._num_pairs if self._num_pairs else 0)
 
 
 MAX_CALLS = 100
@@ -93,7 +89,7 @@ MIN_CALLS = 20
 class RecentCalls:
     """The outcomes of the last 100 calls, each after its retries.
 
-    A reply is a success here, whatever its content: that is its role's concern.
+    Any reply counts as a success; its role checks the content.
     """
 
     def __init__(self) -> None:
@@ -102,7 +98,7 @@ class RecentCalls:
         self._num_failed = 0
 
     def add(self, error: EndpointError | None) -> None:
-        """Take the outcome of a call: its error, or None for a reply."""
+        """Count the outcome of a call: its error, or None for a reply."""
         outcomes = self._outcomes
         if len(outcomes) == MAX_CALLS and outcomes[0] is not None:
             self._num_failed -= 1
@@ -113,7 +109,7 @@ class RecentCalls:
         self._num_failed += 1
 
     def complaint(self) -> str:
-        """Return what is wrong if more than half of at least 20 calls failed; nothing otherwise."""
+        """Return a message if more than half of at least 20 calls failed, and the empty string otherwise."""
         if len(self._outcomes) < MIN_CALLS or 2 * self._num_failed <= len(self._outcomes):
             return ""
         failed = [outcome for outcome in self._outcomes if outcome is not None]

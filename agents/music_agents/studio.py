@@ -17,7 +17,7 @@ __all__ = ["StudioPair", "StudioSeed", "for_studio", "pair_graph"]
 
 
 class StudioSeed(BaseModel):
-    """What goes in."""
+    """The input of a Studio graph."""
 
     seed_messages: list[dict[str, str]] = []
     """The seed context, as `{role, content}`; it may be empty."""
@@ -28,7 +28,7 @@ class StudioSeed(BaseModel):
 
 
 class StudioPair(BaseModel):
-    """What comes out."""
+    """The output of a Studio graph."""
 
     chosen: list[dict[str, str]] = []
     rejected: list[dict[str, str]] = []

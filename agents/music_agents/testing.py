@@ -1,7 +1,7 @@
-"""Checks that third parties run on what they plug in: `check_speaker` for a role, `check_contrast` for a contrast.
+"""Checks of your own plug-ins: `check_speaker` for a role, `check_contrast` for a contrast.
 
-A check needs no test framework and no endpoint. It returns nothing, or raises `music.testing.CheckError`, which pytest
-shows as a failed assertion. The models behind what is checked should answer equal requests alike, as the sandbox does.
+A check needs no test framework and no endpoint. It returns None, or raises `music.testing.CheckError`, which pytest
+shows as a failed assertion. The models of the plug-in should be deterministic, as the sandbox is.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ SAMPLES = (
     .user("How do I boil an egg?")
     .assistant("Put it into boiling water for eight minutes, please."),
 )
-"""What conversations start from: nothing, one or two turns, and a system message."""
+"""Beginnings of conversations: empty, one or two turns, and a system message."""
 _REQUESTS = ("Could you say more about that?", "Why is that so?", "And what would you leave out?")
 
 
@@ -44,16 +44,16 @@ def check_speaker(
     - It returns a `RoleTurn` whose text is not blank and holds no control token of a chat template, with its usage and
       its retries. Only a contrast records a contrast.
     - It returns the same turn when it is asked again with the same view, and so with the same seed.
-    - It raises `RoleFailedError` or `EndpointError` where it gives up, and no other error. It may not give up always.
+    - It raises `RoleFailedError` or `EndpointError` if it gives up, and no other error. It must not always give up.
 
     Args:
         speaker: The role to check.
         part: Whether it speaks for the user or for the assistant.
-        conversations: What it is shown, each as it stands before a user's turn.
-        seed: The seed of the run that the views are of.
+        conversations: Histories for its views, each before a user's turn.
+        seed: The run's seed in the views.
 
     Raises:
-        CheckError: It does not keep the contract.
+        CheckError: It breaks the contract.
 
     Example:
         >>> from music.sandbox import SandboxModel
@@ -88,22 +88,22 @@ def check_contrast(
 ) -> None:
     """Check that a contrast keeps its contract, in whole pairs as a run simulates them.
 
-    - It speaks as `check_speaker` asks of every role, in every turn of the rejected side.
-    - A turn that it made worse has a `TurnContrast` with the index of the turn and a name.
-    - A turn that it could not make worse has none, and repeats the reply of the chosen side while both sides have the
-      same history (`music_agents.contrasts.answer_plainly` does).
+    - It keeps the contract of `check_speaker` in every turn of the rejected side.
+    - A turn that it makes worse has a `TurnContrast` with the index of the turn and a name.
+    - A turn that it cannot make worse has none, and repeats the reply of the chosen side while both sides have the same
+      history (`music_agents.contrasts.answer_plainly` does).
     - Both sides grow by whole exchanges of user and assistant, and at least one pair has a contrast and two sides.
 
     Args:
         contrast: The contrast to check.
-        user: Plays the user; by default one that asks on.
-        assistant: Answers on the chosen side; by default one that names the request that it answers.
-        conversations: What pairs start from.
+        user: Plays the user; by default with fixed requests.
+        assistant: Answers on the chosen side; by default with a reply that quotes the request.
+        conversations: Seed contexts of the pairs.
         num_turns: Turns of each side.
         seed: The run's seed.
 
     Raises:
-        CheckError: It does not keep the contract.
+        CheckError: It breaks the contract.
 
     Example:
         >>> from music_agents import ForgetContrast
@@ -136,7 +136,7 @@ def check_contrast(
 
 
 class _Checked:
-    """Speaks as another does, and checks what it says."""
+    """Wraps a speaker and checks its turns."""
 
     def __init__(self, speaker: Speaker, *, may_contrast: bool) -> None:
         self._speaker = speaker
@@ -148,7 +148,7 @@ class _Checked:
         """Speak, twice.
 
         Raises:
-            CheckError: What was said breaks the contract.
+            CheckError: The turn breaks the contract.
         """
         turn = await self._speak(view)
         self._check_turn(turn, view)
@@ -159,10 +159,10 @@ class _Checked:
         return turn
 
     def require_turns(self) -> None:
-        """Require that it spoke at all.
+        """Require at least one turn.
 
         Raises:
-            CheckError: It always gave up.
+            CheckError: The speaker always gave up.
         """
         if not self._num_turns:
             raise CheckError(f"expected a turn for some conversation, but it always gave up: {self.given_up}")

@@ -47,7 +47,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "qwen3": {"head_dim": 128, "use_sliding_window": True, "sliding_window": 200, "max_window_layers": 2},
     "gemma2": {"head_dim": 256, "sliding_window": 200, "attn_logit_softcapping": 5.0},
 }
-"""Heads of four widths, a number of heads that is no power of 2, windows on some layers, and the softcap."""
+"""Heads of four widths, a number of heads that is not a power of 2, windows on some layers, and the softcap."""
 PRECISIONS = ("fp32", "bf16 autocast", "bf16")
 TOLERANCE = 1e-4
 """Of rewards and of gradients, relative to their size, in fp32."""

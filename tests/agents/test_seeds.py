@@ -17,22 +17,21 @@ def test_a_seed_context_is_a_prefix_of_the_chosen_side_that_ends_with_the_assist
     for index in range(50):
         context = contexts[index]
         conversation = context.conversation
-        assert conversation == by_id[context.seed_id].chosen.prefix(len(conversation.messages))
+        assert conversation == by_id[context.seed.id].chosen.prefix(len(conversation.messages))
         assert conversation.messages[-1].role == "assistant"
-        assert context.seed.id == context.seed_id
 
 
 def test_every_pair_is_used_once_a_round_in_an_order_of_the_run_seed(seeds):
     contexts = SeedContexts(seeds, 0)
-    first, second = ([contexts[i + start].seed_id for i in range(7)] for start in (0, 7))
+    first, second = ([contexts[i + start].seed.id for i in range(7)] for start in (0, 7))
     assert sorted(first) == sorted(second) == sorted(pair.id for pair in seeds)
-    assert any([SeedContexts(seeds, s)[i].seed_id for i in range(7)] != first for s in range(1, 4))
+    assert any([SeedContexts(seeds, s)[i].seed.id for i in range(7)] != first for s in range(1, 4))
 
 
 def test_prefixes_are_drawn_evenly_and_anew_in_each_round(seeds):
     contexts = SeedContexts(seeds, 5)
     three_turns = {pair.id for pair in seeds if pair.chosen.num_turns == 3}
-    lengths = Counter(contexts[i].conversation.num_turns for i in range(3000) if contexts[i].seed_id in three_turns)
+    lengths = Counter(contexts[i].conversation.num_turns for i in range(3000) if contexts[i].seed.id in three_turns)
     assert set(lengths) == {1, 2, 3}
     assert max(lengths.values()) < 1.3 * min(lengths.values())
 

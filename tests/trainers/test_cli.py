@@ -92,7 +92,7 @@ def test_how_steps_are_taken_can_be_chosen(language_checkpoint, pairs_file, tmp_
 
 
 def test_a_weight_that_is_no_number_is_refused(language_checkpoint, pairs_file, tmp_path):
-    with pytest.raises(InvalidInputError, match="expected a number behind the ="):
+    with pytest.raises(InvalidInputError, match="expected a number after the ="):
         run(f"{pairs_file}=much", "--base", language_checkpoint(), "--out", tmp_path / "rm")
 
 

@@ -176,8 +176,8 @@ def measure_readouts(model: "RewardModel", sets: TestSets, seed: int) -> dict[Re
     turns = model.score_turns(conversations)
     greedy = _greedy(model.with_readout("last"), len(sets.pools), seed + HELD_OUT)
     rewards: dict[Readout, dict[Conversation, float]] = {
-        "last": {each: by_turn[-1] for each, by_turn in zip(conversations, turns, strict=True)},
-        "turn_mean": {each: fmean(by_turn) for each, by_turn in zip(conversations, turns, strict=True)},
+        "last": dict(zip(conversations, (by_turn[-1] for by_turn in turns), strict=True)),
+        "turn_mean": dict(zip(conversations, map(fmean, turns), strict=True)),
     }
 
     def look_up(readout: Readout, conversations: Sequence[Conversation]) -> list[float]:

@@ -36,8 +36,8 @@ def train(
     pairs: Annotated[
         list[str],
         typer.Argument(
-            help="Preference files, folders or hub ids, each with :SPLIT and =WEIGHT behind it if wanted: "
-            "2 gives every pair twice an epoch, 0.5 a new half of them in each."
+            help="Preference files, folders or hub ids, each with an optional :SPLIT and =WEIGHT: "
+            "2 draws every pair twice per epoch, 0.5 draws a new half of the pairs in each epoch."
         ),
     ],
     config: RewardTrainingConfig,
@@ -58,15 +58,15 @@ def train(
 ) -> None:
     """Train a reward model on preference pairs; in several processes under `accelerate launch $(which music)`.
 
-    With `--use_fsdp --fsdp_version 2` behind `launch`, the model is shared out among GPUs. On the CPU, accelerate
-    starts a single process: use `torchrun --nproc-per-node N $(which music)` there.
+    With `--use_fsdp --fsdp_version 2` after `launch`, the model is sharded across GPUs. On the CPU, accelerate starts a
+    single process: use `torchrun --nproc-per-node N $(which music)` instead.
 
     Example: music train runs/pairs=2 base.jsonl --base google/gemma-2-9b-it --out runs/rm
     """
-    # What can be wrong is found before anything is read.
+    # Settings are checked before any file is read.
     config.require_unfinished()
     require_model(config.base)
-    # As accelerate and torchrun number processes; only the first one prints.
+    # accelerate and torchrun number the processes; only the first one prints.
     is_main = os.environ.get("RANK", "0") == "0"
     console.quiet = not is_main
     logging.disable(logging.NOTSET if is_main else logging.WARNING)
@@ -91,7 +91,7 @@ def rl(config: PolicyTrainingConfig, as_json: AsJson = False) -> None:
 
     Example: music rl --reward runs/rm --policy Qwen/Qwen2.5-0.5B-Instruct --user m@http://127.0.0.1:8000/v1 --out DIR
     """
-    # What can be wrong is found before anything is loaded.
+    # Settings are checked before any model is loaded.
     config.require_unfinished()
     require_model(config.policy)
     for name in filter(None, (config.reward, config.judge)):
@@ -105,7 +105,7 @@ def rl(config: PolicyTrainingConfig, as_json: AsJson = False) -> None:
         line = f"step {point.step}/{config.num_steps}: {format_evaluation(point)}"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    # transformers' own settings, under names that it is about to change.
+    # transformers passes these settings itself, under names that it deprecates.
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing` is deprecated", category=FutureWarning)
     with counted("steps", config.num_steps) as advance:
         result = train_policy(config, show, lambda _: advance(1))
@@ -115,7 +115,7 @@ def rl(config: PolicyTrainingConfig, as_json: AsJson = False) -> None:
 @with_flags
 def demo(
     config: DemoConfig,
-    quick: Annotated[bool, typer.Option("--quick", help="A smaller run, to see that everything works.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A smaller run that checks that everything works.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the paper in miniature on the sandbox, and report the results.
@@ -134,7 +134,7 @@ def demo(
 
 
 def _source(spec: str, reading: Reading, margin_column: str | None) -> "PairSource":
-    """Read the pairs of `PATH` or `PATH=WEIGHT`; a path that is there wins."""
+    """Read the pairs of `PATH` or `PATH=WEIGHT`; an existing path takes precedence."""
     path, equals, weight = spec.rpartition("=")
     if not equals or Path(spec).exists():
         path, weight = spec, "1"
@@ -144,7 +144,7 @@ def _source(spec: str, reading: Reading, margin_column: str | None) -> "PairSour
     try:
         factor = float(weight)
     except ValueError as error:
-        raise InvalidInputError(f"{spec}: expected a number behind the =, as in pairs.jsonl=0.5") from error
+        raise InvalidInputError(f"{spec}: expected a number after the =, as in pairs.jsonl=0.5") from error
     pairs = reading.read(path).pairs
     margins = read_column(path, margin_column, split=reading.split) if margin_column else {}
     return PairSource(Path(path).name, pairs, factor, margins)

@@ -1,4 +1,4 @@
-"""`music simulate`: the flags of its config, and what concerns one session."""
+"""`music simulate`: the flags of its config, and those of one session."""
 
 from pathlib import Path
 from typing import Annotated
@@ -57,7 +57,7 @@ def simulate(
     from music_agents.cli.execute import check_strategy, conclude, execute, show_dry_run
 
     config = config.model_copy(update={"seeds": seeds, **dict(requests), **dict(reading)})
-    config.endpoints()  # what is missing is found before anything is read
+    config.endpoints()  # raises before anything is read if an endpoint is missing
     if dry_run:
         show_dry_run(config, as_json=json)
     elif check:

@@ -1,4 +1,4 @@
-"""What the commands do: a run here or by workers with its progress shown, a dry run, a check of the models."""
+"""The actions of `music simulate`: a run in this process or with workers, a dry run, a check of the models."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -30,24 +30,22 @@ STOPPED = 3
 def execute(
     config: SimulationConfig, out: Path, *, retry_failed: bool, processes: int | None, ray: str, as_json: bool
 ) -> RunReport:
-    """Simulate here or with workers; Ctrl-C asks the run to stop, a second one cuts it short."""
+    """Simulate in this process or with workers; Ctrl-C stops the run cleanly, a second one cancels it."""
     with user_faults():
         seeds = _begin(config, as_json)
         if ray:
             from music_agents.scaleout.cluster import RayWorkerPool
 
-            return run_async(
-                _with_workers(RayWorkerPool(ray, processes), config, out.absolute(), retry_failed, as_json)
-            )
+            cluster = RayWorkerPool(ray, processes)
+            return run_async(_with_workers(cluster, config, out.absolute(), retry_failed, as_json))
         if is_partitioned(out) or (processes or 1) > 1:
-            return run_async(
-                _with_workers(ProcessWorkerPool(processes or 1), config, out.absolute(), retry_failed, as_json)
-            )
+            pool = ProcessWorkerPool(processes or 1)
+            return run_async(_with_workers(pool, config, out.absolute(), retry_failed, as_json))
         return run_async(_here(config, out, seeds, retry_failed, as_json))
 
 
 def show_dry_run(config: SimulationConfig, *, as_json: bool) -> None:
-    """Print what a run would ask and cost."""
+    """Print the prompts, the calls and the cost of a run."""
     from music_agents.dry_run import dry_run
 
     with user_faults():
@@ -56,7 +54,7 @@ def show_dry_run(config: SimulationConfig, *, as_json: bool) -> None:
 
 
 def check_strategy(config: SimulationConfig, *, as_json: bool) -> None:
-    """Measure what the models can do; a strategy that cannot work ends the command with its exit code."""
+    """Check the models; exit with code 3 if the strategy cannot work."""
     from music_agents.model_check import check_models
 
     progress, display = make_progress(config), partial(show_progress, console=console, as_json=as_json)
@@ -69,7 +67,7 @@ def check_strategy(config: SimulationConfig, *, as_json: bool) -> None:
         seeds = _begin(config, as_json)
         try:
             verdict = run_async(check())
-        except RoleFailedError as error:  # nothing else lets one through
+        except RoleFailedError as error:  # the check was stopped
             console.print(f"stopped: {progress.stop_detail}", soft_wrap=True, markup=False)
             raise typer.Exit(INTERRUPTED if progress.stop_reason is StopCause.USER else STOPPED) from error
     emit(verdict.model_dump(mode="json"), as_json, text=escape(verdict.describe()))
@@ -78,19 +76,19 @@ def check_strategy(config: SimulationConfig, *, as_json: bool) -> None:
 
 
 def conclude(report: RunReport, out: Path, *, as_json: bool) -> None:
-    """Print the result of a run; one that is not complete ends the command with its exit code."""
+    """Print the result of a run; exit with its code if it is not complete."""
     emit({"out": out, **report.model_dump(mode="json")}, as_json, text=describe_report(out, report))
     if report.status is RunStatus.COMPLETE:
         return
     if not as_json:
         how = "raise the budget" if report.status is RunStatus.BUDGET else "run the same command"
-        told = f"stopped at {report.num_pairs} of {report.num_wanted} pairs ({report.detail}); to resume, {how}"
-        console.print(told, soft_wrap=True, markup=False)
+        end = f"stopped at {report.num_pairs} of {report.num_wanted} pairs ({report.detail}); to resume, {how}"
+        console.print(end, soft_wrap=True, markup=False)
     raise typer.Exit(INTERRUPTED if report.status is RunStatus.INTERRUPTED else STOPPED)
 
 
 def _begin(config: SimulationConfig, as_json: bool) -> Sequence[Seed]:
-    """Read the seeds, and show them with who plays which role."""
+    """Load the seeds, and print a summary of them and of the models."""
     found = load_seeds(*config.seed_source())
     if as_json:
         print(orjson.dumps(start_event(config, found.summary)).decode(), file=console.file, flush=True)
@@ -118,7 +116,7 @@ async def _with_workers(
     """Simulate with workers."""
     progress, display = RunProgress(), partial(show_progress, console=console, as_json=as_json)
     async with pool:
-        with stop_on_signals(progress):  # in here, as Ray takes SIGTERM for itself when it starts
+        with stop_on_signals(progress):  # inside, as Ray installs a SIGTERM handler when it starts
             report = await run_distributed(
                 config.located(), out, pool, progress, retry_failed=retry_failed, probe=True, display=display
             )

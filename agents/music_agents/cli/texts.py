@@ -1,4 +1,4 @@
-"""What a run prints at its beginning and at its end."""
+"""The texts that a run prints at its start and at its end."""
 
 from collections.abc import Iterator
 from itertools import groupby
@@ -15,11 +15,11 @@ _INDENT = " " * 11
 
 
 def describe_start(config: SimulationConfig, seeds: str) -> str:
-    """List who plays which role, over which seeds, in lines of about 80 characters.
+    """Return the seeds, the model of each role and the size of a run, one per line.
 
     Args:
-        config: What was asked for.
-        seeds: What was read.
+        config: Settings of the run.
+        seeds: Description of the seeds.
     """
     roles = config.endpoints()
     lines = [("seeds", seeds)]
@@ -36,13 +36,13 @@ def describe_start(config: SimulationConfig, seeds: str) -> str:
 
 
 def start_event(config: SimulationConfig, seeds: str) -> dict[str, object]:
-    """Return the same as the fields of an event."""
+    """Return the same as a JSON event."""
     endpoints = {role: shown(endpoint) for role, endpoint in config.endpoints().items()}
     return {"event": "start", "seeds": seeds, "endpoints": endpoints, "num_wanted": config.num_pairs}
 
 
 def describe_report(out: Path, report: RunReport) -> str:
-    """Return the result of a run in words."""
+    """Return a description of the result of a run."""
     failures = ", ".join(f"{reason} {num}" for reason, num in report.failures.items()) or "none"
     spending = report.spending
     cost = f", {spending.cost:.2f} USD" if spending.cost else ""
@@ -58,7 +58,7 @@ def describe_report(out: Path, report: RunReport) -> str:
 
 
 def _endpoint(endpoint: str) -> str:
-    """Write an endpoint; replicas stand one below the other."""
+    """Format an endpoint, with one replica per line."""
     remotes = [read_remote(part.strip()) for part in endpoint.split(",")]
     if not all(remotes):
         return shown(endpoint)
@@ -66,7 +66,7 @@ def _endpoint(endpoint: str) -> str:
 
 
 def _contrasts(config: SimulationConfig) -> str:
-    """Write the mixture and its schedule."""
+    """Format the mixture of contrasts and its schedule."""
     total = sum(config.strategy.values())
     parts = [f"{name} {weight / total:.0%}" for name, weight in config.strategy.items()]
     mixture = next(iter(config.strategy)) if len(parts) == 1 else ", ".join(parts)
@@ -74,7 +74,7 @@ def _contrasts(config: SimulationConfig) -> str:
 
 
 def _extra_spending(spending: Spending) -> Iterator[str]:
-    """Report what was paid for without a reply, replies of unknown size, and replies that were not paid for."""
+    """Yield lines on paid tries without a reply, replies of unknown size, and replies from the cache."""
     if num := spending.sum("num_failed_tries"):
         num_estimated, tokens = spending.sum("num_estimated"), spending.sum("estimated_tokens")
         guess = f", {num_estimated} of them by estimate ({tokens} tokens)" if num_estimated else ""

@@ -1,8 +1,8 @@
 """Contrasts: how a rejected assistant turn is made worse than the chosen one, yet fluent on its own.
 
-A contrast speaks in the assistant's place in the rejected rollout, and records what it did. It lets the assistant
-answer a turn that it cannot make worse, and records nothing then. Contrasts are plug-ins with typed parameters:
-`register_contrast` adds one by name. `make_contrast` mixes them by weight, one for each pair, and restricts them to a
+A contrast speaks as the assistant in the rejected rollout, and records how it made the reply worse. If it cannot make a
+turn worse, the assistant answers and nothing is recorded. Contrasts are plug-ins with typed parameters:
+`register_contrast` adds one by name. `make_contrast` draws one for each pair by weight, and restricts them to a
 schedule of turns.
 """
 

@@ -18,7 +18,7 @@ _WEIGHTED = re.compile(r"([^(=]+(?:\([^()]*\))?)\s*(?:=(.*))?")
 
 
 class ContrastMix:
-    """Draws one contrast for each pair, by weight and by the run's seed, and keeps to it."""
+    """Draws one contrast for each pair, by weight, from the run's seed."""
 
     def __init__(self, weighted: Mapping[str, tuple[float, Speaker]]) -> None:
         """Take contrasts by name, each with its weight (any positive scale)."""
@@ -26,7 +26,7 @@ class ContrastMix:
         self._weights = [weight for weight, _ in weighted.values()]
 
     async def __call__(self, view: RoleView) -> RoleTurn:
-        """Answer as the contrast drawn for this pair."""
+        """Answer with the contrast drawn for this pair."""
         rng = random.Random(derive_seed(view.run_seed, view.pair, "contrast"))
         (contrast,) = rng.choices(self._contrasts, self._weights)
         return await contrast(view)
@@ -36,12 +36,12 @@ def make_contrast(mix: Mapping[str, float], roles: RoleSet, schedule: Schedule =
     """Return the contrast, or the mixture of contrasts by weight.
 
     Args:
-        mix: Contrasts as they are written (`forget(turns=2)`), each with its weight.
-        roles: The assistant and the models that play them.
+        mix: Specifications of contrasts (`forget(turns=2)`), each with its weight.
+        roles: The assistant and the models.
         schedule: The turns that are contrasted; in the others the assistant answers.
 
     Raises:
-        InvalidInputError: As `check_mix`, or there is no model for a role that a contrast needs.
+        InvalidInputError: The mixture is invalid (`check_mix`), or a contrast needs a role without a model.
     """
     check_mix(mix)
     weighted = {text: (weight, ContrastSpec.parse(text).make(roles)) for text, weight in mix.items()}
@@ -53,8 +53,8 @@ def check_mix(mix: Mapping[str, float]) -> None:
     """Check a mixture of contrasts by weight.
 
     Raises:
-        InvalidInputError: A contrast is not registered or takes other parameters, a weight is not positive, or there
-            is no contrast at all.
+        InvalidInputError: A contrast is not registered or takes other parameters, a weight is not positive, or the
+            mixture is empty.
     """
     if not mix:
         raise InvalidInputError(f"expected contrasts out of {', '.join(contrast_names())}; got none")
@@ -68,7 +68,7 @@ def parse_mix(text: str) -> dict[str, float]:
     """Read a mixture as the command line writes it: `instruction`, or `instruction=3,forget(turns=2)=1`.
 
     Raises:
-        InvalidInputError: A part is not a contrast with its weight, or a contrast stands twice.
+        InvalidInputError: A part is not a contrast with its weight, or a contrast is repeated.
     """
     mix: dict[str, float] = {}
     for part in _OUTER_COMMA.split(text):
@@ -77,7 +77,7 @@ def parse_mix(text: str) -> dict[str, float]:
             raise InvalidInputError(f"expected NAME, NAME=WEIGHT or NAME(PARAMETER=VALUE)=WEIGHT, got {part.strip()!r}")
         name = str(ContrastSpec.parse(match[1]))
         if name in mix:
-            raise InvalidInputError(f"the contrast {name!r} stands twice in {text!r}")
+            raise InvalidInputError(f"the contrast {name!r} is repeated in {text!r}")
         try:
             mix[name] = 1.0 if match[2] is None else float(match[2])
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""Contrasts that a model is asked for by a prompt of their own."""
+"""Contrasts that prompt a model for a worse reply."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -32,10 +32,10 @@ class _PromptedContrast:
     """One call that returns both the modified instruction and the answer to it; only the answer is spoken.
 
     Attributes:
-        model: Whom to ask.
-        sampling: How the model samples.
-        form: What the reply is asked for in; any other that is plain is read too.
-        template: A prompt of your own; None for this package's.
+        model: The model.
+        sampling: Its sampling settings.
+        form: The requested format of the reply; other formats are read, too, if they are unambiguous.
+        template: Your own prompt; None for this package's.
     """
 
     strategy: ClassVar[ContrastStrategy]
@@ -58,9 +58,9 @@ class _PromptedContrast:
 
 
 class InstructionContrast(_PromptedContrast):
-    """The paper's: answers a related but different request well (Algorithm 1, step 3).
+    """Answers a related but different request well, as in the paper (Algorithm 1, step 3).
 
-    One call a turn. Its errors are against the request itself; wishes and facts stated earlier are respected.
+    One call per turn. The reply misses the request; it respects earlier wishes and facts.
     """
 
     strategy = ContrastStrategy.INSTRUCTION
@@ -69,7 +69,7 @@ class InstructionContrast(_PromptedContrast):
 class DropConstraintContrast(_PromptedContrast):
     """Answers the right request, but drops or changes a wish that the user stated earlier.
 
-    One call a turn. Its errors are against standing wishes; where none was stated, against the request.
+    One call per turn. The reply breaks a standing wish; if there is none, it misses the request.
     """
 
     strategy = ContrastStrategy.DROP_CONSTRAINT
@@ -78,8 +78,8 @@ class DropConstraintContrast(_PromptedContrast):
 class PersonaSwapContrast(_PromptedContrast):
     """Answers as if the user were someone else, with another goal, level, facts and wishes.
 
-    One call a turn. Its errors are wrong facts about the user and wrong wishes; where neither bears on the reply, it
-    answers another goal.
+    One call per turn. The reply uses wrong facts about the user and wrong wishes; if neither matters, it answers
+    another goal.
     """
 
     strategy = ContrastStrategy.PERSONA_SWAP
@@ -87,16 +87,16 @@ class PersonaSwapContrast(_PromptedContrast):
 
 @dataclass(frozen=True, slots=True)
 class TwoCallContrast:
-    """As the instruction contrast, in two calls: one rewrites the request, then the assistant answers the new one.
+    """The instruction contrast in two calls: one rewrites the request, then the assistant answers the new request.
 
-    Two calls a turn. The rejected reply comes from the very assistant of the chosen side, in its own voice, which sees
-    no prompt of ours; so the reply can hold no trace of one.
+    Two calls per turn. The assistant of the chosen side writes the rejected reply without seeing a contrast prompt, so
+    the reply cannot leak one.
 
     Attributes:
-        model: Who rewrites.
-        assistant: Who answers.
-        sampling: How the rewriting model samples.
-        form: What the rewritten request is asked for in.
+        model: Rewrites the request.
+        assistant: Answers it.
+        sampling: Sampling settings of the rewriting model.
+        form: The requested format of the rewritten request.
     """
 
     model: ChatModel
@@ -121,7 +121,7 @@ def _schema(part: PromptKind, form: ContrastFormat) -> dict[str, Any] | None:
 
 
 def _fit(read: Callable[[str], T]) -> Callable[[str], T]:
-    """Return a reader whose refusals make the role ask again."""
+    """Return a reader that raises `UnfitReplyError`, so that the role asks again."""
 
     def fit(text: str) -> T:
         try:

@@ -1,7 +1,7 @@
 """The contrasts by name, with their parameters; `register_contrast` adds one.
 
 A factory takes the `RoleSet` of a run and the contrast's parameters, and returns the contrast. Its annotations and
-defaults are the parameters' types and defaults: what the command line gives is checked against them.
+defaults are the types and defaults of the parameters: values from the command line are checked against them.
 """
 
 import inspect
@@ -26,7 +26,7 @@ from music_agents.roles import RoleSet, Speaker
 __all__ = ["ContrastFactory", "ContrastSpec", "contrast_names", "register_contrast"]
 
 ContrastFactory = Callable[..., Speaker]
-"""Takes a `RoleSet`, whose contrast is not there yet, and by name the contrast's parameters."""
+"""Takes a `RoleSet` without its contrast, and the contrast's parameters by name."""
 
 
 def _prompted(kind: type[InstructionContrast | DropConstraintContrast | PersonaSwapContrast]) -> ContrastFactory:
@@ -46,36 +46,28 @@ def _forget(roles: RoleSet, turns: PositiveInt = 1) -> Speaker:
     return ForgetContrast(roles.assistant, turns)
 
 
-def _stale(roles: RoleSet) -> Speaker:
-    return StaleContrast(roles.assistant)
-
-
-def _weaker_model(roles: RoleSet) -> Speaker:
-    return WeakerModelContrast(roles.model("weaker"), roles.sampling_of("weaker"))
-
-
 _REGISTRY: dict[str, ContrastFactory] = {
     "instruction": _prompted(InstructionContrast),
     "instruction_two_call": _instruction_two_call,
     "drop_constraint": _prompted(DropConstraintContrast),
     "persona_swap": _prompted(PersonaSwapContrast),
     "forget": _forget,
-    "stale": _stale,
-    "weaker_model": _weaker_model,
+    "stale": lambda roles: StaleContrast(roles.assistant),
+    "weaker_model": lambda roles: WeakerModelContrast(roles.model("weaker"), roles.sampling_of("weaker")),
 }
 _NAME = re.compile(r"[A-Za-z_][\w-]*")
 _SPEC = re.compile(rf"({_NAME.pattern})\s*(?:\(([^()]*)\))?")
 
 
 def register_contrast(name: str, factory: ContrastFactory) -> None:
-    """Add a contrast under a name of its own.
+    """Add a contrast by name.
 
     Args:
-        name: As the command line and the output write it.
+        name: The name on the command line and in the output.
         factory: Takes a `RoleSet` and the contrast's parameters (`str`, `int` or `float`), and returns the contrast.
 
     Raises:
-        InvalidInputError: The name is taken, or the command line could not write it.
+        InvalidInputError: The name is registered already, or it has other characters than letters, digits, - and _.
 
     Example:
         >>> from music_agents import ForgetContrast, RoleSet, SimulationConfig, Speaker
@@ -98,11 +90,11 @@ def contrast_names() -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class ContrastSpec:
-    """A contrast as it is written: `instruction`, or `forget(turns=2)`.
+    """The specification of a contrast: `instruction`, or `forget(turns=2)`.
 
     Attributes:
         name: Of the contrast.
-        parameters: By name, as written.
+        parameters: Texts of the parameters by name.
     """
 
     name: str
@@ -110,7 +102,7 @@ class ContrastSpec:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a contrast as it is written.
+        """Parse the text of a specification.
 
         Raises:
             InvalidInputError: The text is neither a name nor a name with parameters in parentheses.
@@ -122,15 +114,15 @@ class ContrastSpec:
         return cls(match[1], {name.strip(): value.strip() for name, _, value in given})
 
     def __str__(self) -> str:
-        """Return the contrast as it is written."""
+        """Return the text of the specification."""
         given = ",".join(f"{name}={value}" for name, value in self.parameters.items())
         return f"{self.name}({given})" if given else self.name
 
     def check(self) -> dict[str, Any]:
-        """Return the parameters as their types, defaults included.
+        """Return the parameters, converted to their types, with defaults.
 
         Raises:
-            InvalidInputError: No such contrast is registered, or it takes no such parameters.
+            InvalidInputError: The contrast is not registered, or does not take these parameters.
         """
         if self.name not in _REGISTRY:
             near = did_you_mean(self.name, _REGISTRY) or "; one of your own is registered by --import FILE.py"
@@ -149,13 +141,13 @@ class ContrastSpec:
         """Return the contrast.
 
         Raises:
-            InvalidInputError: As `check`, or there is no model for a role that the contrast needs.
+            InvalidInputError: `check` fails, or the contrast needs a role without a model.
         """
         return _REGISTRY[self.name](roles, **self.check())
 
 
 def _parameters(factory: ContrastFactory) -> type[BaseModel]:
-    """Return the model of a factory's parameters: all of its arguments but the first."""
+    """Return a pydantic model of the parameters of a factory: all of its arguments but the first."""
     _, *parameters = inspect.signature(factory, eval_str=True).parameters.values()
     fields: dict[str, Any] = {
         p.name: (Any if p.annotation is p.empty else p.annotation, ... if p.default is p.empty else p.default)

@@ -17,13 +17,13 @@ _WRITTEN = re.compile(r"(all|first|last)|turns:\s*(\d+(?:\s*,\s*\d+)*)|probabili
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """Which simulated turns are contrasted; turns count from 1 here, as people count them.
+    """The simulated turns that are contrasted; they count from 1.
 
     Attributes:
-        kind: Which of the ways to choose.
-        turns: The turns of a list.
-        probability: Of each turn, drawn for each pair. A pair for which none is drawn gets one turn, drawn evenly, as
-            its sides would be identical otherwise.
+        kind: How turns are chosen.
+        turns: The turns of the kind `turns`.
+        probability: Of each turn, drawn for each pair. If none is drawn, one turn is drawn uniformly, as the sides
+            would be identical otherwise.
     """
 
     kind: Literal["all", "first", "last", "turns", "probability"] = "all"
@@ -32,7 +32,7 @@ class Schedule:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a schedule as it is written: `all`, `first`, `last`, `turns:1,3` or `probability:0.5`.
+        """Parse a schedule: `all`, `first`, `last`, `turns:1,3` or `probability:0.5`.
 
         Raises:
             InvalidInputError: The text is none of these, or a number is out of range.
@@ -51,7 +51,7 @@ class Schedule:
 
     @classmethod
     def _read(cls, match: re.Match[str]) -> Self:
-        """Build a schedule from what was found.
+        """Build a schedule from its match.
 
         Raises:
             ValueError: A number is out of range.
@@ -70,7 +70,7 @@ class Schedule:
         return cls(kind="probability", probability=share)
 
     def __str__(self) -> str:
-        """Return the schedule as it is written."""
+        """Return the text of the schedule."""
         if self.kind == "turns":
             return f"turns:{','.join(map(str, self.turns))}"
         return f"probability:{self.probability:g}" if self.kind == "probability" else self.kind
@@ -79,13 +79,13 @@ class Schedule:
         """Check that the schedule has a turn among those of a pair.
 
         Raises:
-            InvalidInputError: It has none, so every pair would come out with identical sides.
+            InvalidInputError: It has none, so the sides of every pair would be identical.
         """
         if self.kind == "turns" and min(self.turns) > num_turns:
             raise InvalidInputError(f"schedule {self}: expected a turn out of 1 to {num_turns}, got none of them")
 
     def expected(self, num_turns: int) -> float:
-        """Return how many turns of a pair are contrasted, on average and at least one."""
+        """Return the mean number of contrasted turns of a pair, at least 1."""
         if self.kind == "turns":
             return sum(turn <= num_turns for turn in self.turns)
         if self.kind == "probability":
@@ -93,18 +93,15 @@ class Schedule:
         return num_turns if self.kind == "all" else 1
 
     def covers(self, view: RoleView) -> bool:
-        """Return whether the turn is contrasted; for the same pair and turn the answer is always the same."""
+        """Return whether the turn is contrasted; the answer depends on the run's seed, the pair and the turn alone."""
         if self.kind == "turns":
             return view.turn + 1 in self.turns
         if self.kind == "probability":
-            return view.turn in self._drawn(view)
+            rng = random.Random(derive_seed(view.run_seed, view.pair, "schedule"))
+            one = rng.randrange(view.num_turns)
+            drawn = {turn for turn in range(view.num_turns) if rng.random() < self.probability}
+            return view.turn in (drawn or {one})
         return self.kind == "all" or view.turn == (0 if self.kind == "first" else view.num_turns - 1)
-
-    def _drawn(self, view: RoleView) -> set[int]:
-        """Draw the turns of a pair, from 0."""
-        rng = random.Random(derive_seed(view.run_seed, view.pair, "schedule"))
-        one = rng.randrange(view.num_turns)
-        return {turn for turn in range(view.num_turns) if rng.random() < self.probability} or {one}
 
 
 ALL_TURNS = Schedule()
@@ -117,9 +114,8 @@ class ScheduledContrast:
 
     Attributes:
         contrast: Answers in the scheduled turns.
-        assistant: Answers in the others, unless the chosen side's reply serves (`answer_plainly`); such a turn is not
-            on record as contrasted.
-        schedule: Which turns those are.
+        assistant: Answers in the others (`answer_plainly`); those turns are not recorded as contrasted.
+        schedule: The contrasted turns.
     """
 
     contrast: Speaker

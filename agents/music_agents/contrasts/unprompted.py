@@ -1,4 +1,4 @@
-"""`answer_plainly`: a turn of the rejected side that is not contrasted."""
+"""Contrasts without a prompt of their own, and `answer_plainly`: a turn that is not contrasted."""
 
 from dataclasses import dataclass, replace
 
@@ -15,16 +15,16 @@ __all__ = ["ForgetContrast", "StaleContrast", "WeakerModelContrast", "answer_pla
 async def answer_plainly(assistant: Speaker, view: RoleView) -> RoleTurn:
     """Answer a turn that is not made worse.
 
-    While both sides have the same history, the chosen side's reply is repeated and nobody is asked: the sides part at
-    the first contrasted reply, and a reply that both hold is paid for once.
+    While both sides have the same history, the chosen side's reply is repeated without a call: the sides differ from
+    the first contrasted reply on, and a common reply is paid for once.
 
     Args:
-        assistant: Who answers otherwise.
+        assistant: Answers if the histories differ.
         view: The turn.
 
     Raises:
-        RoleFailedError: As the assistant does.
-        EndpointError: Likewise.
+        RoleFailedError: The assistant gives the pair up.
+        EndpointError: The model of the assistant gave no usable reply.
     """
     if (text := view.already_said) is not None:
         return RoleTurn(text=text, usage=Usage())
@@ -33,45 +33,45 @@ async def answer_plainly(assistant: Speaker, view: RoleView) -> RoleTurn:
 
 @dataclass(frozen=True, slots=True)
 class ForgetContrast:
-    """Answers the right request, but remembers only the last turns of the conversation (and a system message).
+    """Answers the right request, but sees only the last turns of the conversation (and a system message).
 
-    One call a turn. Its errors are those of forgetting: facts guessed or denied, standing wishes missed, requests
-    that lean on earlier turns misread. While the conversation is no longer than its memory, the turn is plain.
+    One call per turn. The reply guesses or denies facts, misses standing wishes, and misreads requests that refer to
+    earlier turns. While the conversation has no more than `turns` turns, the turn is not contrasted.
 
     Attributes:
-        assistant: Who answers.
-        turns: How many user messages, the latest included, the assistant sees.
+        assistant: Answers.
+        turns: Number of user messages, the latest included, that the assistant sees.
     """
 
     assistant: Speaker
     turns: int = 1
 
     async def __call__(self, view: RoleView) -> RoleTurn:
-        """Answer the end of the conversation."""
+        """Answer the last turns of the conversation."""
         starts = _user_messages(view.conversation)
         if len(starts) <= self.turns:
             return await answer_plainly(self.assistant, view)
-        return await _answered(
-            self.assistant, view, _end(view.conversation, starts[-self.turns]), "forget", {"turns": self.turns}
-        )
+        messages = view.conversation.messages
+        system = messages[: int(view.conversation.has_system)]
+        seen = Conversation(messages=(*system, *messages[starts[-self.turns] :]))
+        return await _answered(self.assistant, view, seen, "forget", {"turns": self.turns})
 
 
 @dataclass(frozen=True, slots=True)
 class StaleContrast:
-    """Answers the user's previous request once more instead of the latest one.
+    """Answers the user's previous request again instead of the latest one.
 
-    One call a turn. Its errors are against what is current: the request, and wishes stated with it. Where there is no
-    previous request, the turn is plain; so it is where the user's latest message asks for nothing, as the previous
-    answer may then serve as well as any.
+    One call per turn. The reply misses the current request and the wishes stated with it. If there is no previous
+    request, or the latest message asks for nothing, the turn is not contrasted.
 
     Attributes:
-        assistant: Who answers.
+        assistant: Answers.
     """
 
     assistant: Speaker
 
     async def __call__(self, view: RoleView) -> RoleTurn:
-        """Answer the conversation as it stood one request ago."""
+        """Answer the conversation up to the previous request."""
         starts = _user_messages(view.conversation)
         if len(starts) < 2 or not asks(plain(view.conversation.messages[-1].content)):
             return await answer_plainly(self.assistant, view)
@@ -81,7 +81,7 @@ class StaleContrast:
 async def _answered(
     assistant: Speaker, view: RoleView, seen: Conversation, strategy: str, parameters: dict[str, str | int | float]
 ) -> RoleTurn:
-    """Let the assistant answer what it is shown; on record is the request that it answers."""
+    """Let the assistant answer a conversation; the record holds the request that it answers."""
     said = await assistant(replace(view, conversation=seen))
     request = seen.messages[-1].content
     record = TurnContrast(turn=view.turn, strategy=strategy, modified_instruction=request, parameters=parameters)
@@ -93,22 +93,16 @@ def _user_messages(conversation: Conversation) -> list[int]:
     return [index for index, message in enumerate(conversation.messages) if message.role == "user"]
 
 
-def _end(conversation: Conversation, start: int) -> Conversation:
-    """Return a conversation from one of its user messages on, with its system message if it has one."""
-    system = conversation.messages[: int(conversation.has_system)]
-    return Conversation(messages=(*system, *conversation.messages[start:]))
-
-
 @dataclass(frozen=True, slots=True)
 class WeakerModelContrast:
     """Lets a weaker model answer the unchanged conversation.
 
-    One call a turn. Its errors are the weaker model's own, of every kind that it makes; some turns have none, so its
-    labels are noisier than those of the other contrasts, and the two models' styles can give the sides away.
+    One call per turn. The reply has the weaker model's own errors. Some turns have none, so the labels are noisier than
+    those of the other contrasts, and the two models' styles can reveal the sides.
 
     Attributes:
-        weaker: Who answers.
-        sampling: How it samples.
+        weaker: The weaker model.
+        sampling: Its sampling settings.
     """
 
     weaker: ChatModel

@@ -1,4 +1,4 @@
-"""Pairs with a defect at one turn, on disk: the files of a simulation, resumed as one."""
+"""Pairs with a defect at one turn, on disk: written and resumed like a simulation."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from pathlib import Path
 from music.errors import InvalidInputError
 from music.llm.chat import EndpointError
 from music.pairs import ContrastivePair, TurnContrast, Usage
-from music_agents.config import DefectsConfig
+from music_agents.config import DefectsConfig, SimulationConfig
 from music_agents.defects.swaps import Swap, Swaps, Transcript
 from music_agents.failures import FailedPair, FailureReason, RoleFailedError, RoleStopError, failure_of
 from music_agents.pair_simulator import Outcome, pair_id, pass_gates
@@ -26,16 +26,16 @@ __all__ = ["DefectSwapper", "make_defects"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DefectSwapper:
-    """Makes the pair of any index: a conversation as it is, and with a contrast in place of one reply.
+    """Makes the pair of any index: a conversation unchanged, and with a contrast in place of one reply.
 
     Attributes:
         swaps: The turn of each index.
         contrast: Answers the turn on the rejected side.
-        assistant: Answers it on the chosen side; None keeps the reply that stands there.
+        assistant: Answers it on the chosen side; None keeps the reply of the conversation.
         run_seed: The run's seed.
-        gates: What a pair must pass.
+        gates: Checks of a finished pair.
         models: Name of each role's model, for the output.
-        num_attempts: How often a role may ask for its turn, by index.
+        num_attempts: Requests that a role may make for its turn, by index.
     """
 
     swaps: Swaps
@@ -47,7 +47,7 @@ class DefectSwapper:
     num_attempts: Callable[[int], int] = lambda _: MAX_ATTEMPTS
 
     async def run(self, index: int) -> Outcome:
-        """Make the pair with this index, or say why there is none."""
+        """Make the pair with this index, or return why it failed."""
         swap = self.swaps[index]
         failed = partial(FailedPair, index=index, id=pair_id(self.run_seed, index), seed_id=swap.transcript.id)
         turns: dict[str, RoleTurn] = {}
@@ -70,7 +70,7 @@ class DefectSwapper:
         """Let a role answer the turn, the only one of its side.
 
         Raises:
-            RoleStopError: It gave up.
+            RoleStopError: The role gave the pair up.
         """
         view = RoleView(
             conversation=swap.history,
@@ -124,18 +124,18 @@ async def make_defects(
     """Make pairs with a contrast at one turn into a directory, or resume where an earlier session ended.
 
     Args:
-        config: What is asked for.
-        out: Where the run is, or is to be; laid out as a simulation's.
-        transcripts: The conversations; all of their turns are taken.
-        models: Who plays the contrast, and the assistant for contrasts that need one and for `same_author`; in place of
-            the config's endpoints.
+        config: Settings of the run.
+        out: The directory of the run, with the files of a simulation.
+        transcripts: The conversations; every turn of them is used.
+        models: Models in place of the config's endpoints: the contrast, and the assistant for `same_author` and for
+            contrasts that need one.
         progress: Live counts and the budget.
         retry_failed: Whether failed pairs are tried again.
         probe: Whether every endpoint over HTTP is asked once before the first pair.
         display: Shows the progress.
 
     Raises:
-        InvalidInputError: More pairs are wanted than there are turns; and as for `run_simulation`.
+        InvalidInputError: More pairs are wanted than there are turns, or `run_simulation` would raise it.
     """
     simulation, progress = config.as_simulation(), progress or make_progress(config)
     swaps = Swaps(transcripts, config.seed)
@@ -144,30 +144,31 @@ async def make_defects(
             f"expected at most {len(swaps)} pairs, one for each assistant turn of {len(transcripts)} conversations, "
             f"got {config.num_pairs}: ask for fewer, or give more conversations"
         )
-
-    def swapper(ledgered: Models, num_attempts: Callable[[int], int]) -> DefectSwapper:
-        roles = make_roles(ledgered, simulation)
-        return DefectSwapper(
-            swaps=swaps,
-            contrast=roles.contrast,
-            assistant=roles.assistant if config.same_author else None,
-            run_seed=config.seed,
-            gates=make_gates(ledgered, simulation),
-            models=model_names(ledgered),
-            num_attempts=num_attempts,
-        )
-
     async with models_of_run(config, models) as loaded:
         own = {"transcripts": swaps.digest(), "same_author": config.same_author}
         settings = common_settings(loaded, simulation) | own
+        make_swapper = partial(_make_swapper, config, simulation, swaps)
         return await run_session(
-            simulation,
-            out,
-            loaded,
-            settings,
-            swapper,
-            progress,
-            retry_failed=retry_failed,
-            probe=probe,
-            display=display,
-        )
+            simulation, out, loaded, settings, make_swapper, progress,
+            retry_failed=retry_failed, probe=probe, display=display,
+        )  # fmt: skip
+
+
+def _make_swapper(
+    config: DefectsConfig,
+    simulation: SimulationConfig,
+    swaps: Swaps,
+    models: Models,
+    num_attempts: Callable[[int], int],
+) -> DefectSwapper:
+    """Build what makes the pairs from the metered and journaled models of a run."""
+    roles = make_roles(models, simulation)
+    return DefectSwapper(
+        swaps=swaps,
+        contrast=roles.contrast,
+        assistant=roles.assistant if config.same_author else None,
+        run_seed=config.seed,
+        gates=make_gates(models, simulation),
+        models=model_names(models),
+        num_attempts=num_attempts,
+    )

@@ -1,4 +1,4 @@
-"""Where defects are put: conversations, and every assistant turn of each, by index."""
+"""The turns that defects replace: every assistant turn of the conversations, by index."""
 
 import hashlib
 import random
@@ -20,7 +20,7 @@ class Transcript:
 
     Attributes:
         id: Unique among those of a run.
-        source: Where it is from.
+        source: The data set that it is from.
         conversation: It ends with the assistant.
     """
 
@@ -46,7 +46,7 @@ def read_transcripts(
         strict: Whether the first bad row is an error.
 
     Returns:
-        The conversations that end with the assistant, and what was read and left out, for people.
+        The conversations that end with the assistant, and a description of what was read and left out.
 
     Raises:
         InvalidInputError: The source cannot be read, or holds no conversation that ends with the assistant.
@@ -82,16 +82,16 @@ class Swap:
 
     @property
     def history(self) -> Conversation:
-        """What is said before the turn; it ends with the user."""
+        """The messages before the turn; they end with the user."""
         return self.transcript.conversation.prefix(self.place)
 
     @property
     def reply(self) -> str:
-        """What the assistant says in the turn."""
+        """The assistant's message in the turn."""
         return self.transcript.conversation.messages[self.place].content
 
     def with_reply(self, text: str) -> Conversation:
-        """Return the conversation with another reply in the turn; all that follows stays as it is."""
+        """Return the conversation with another reply in the turn; later messages are unchanged."""
         follows = self.transcript.conversation.messages[self.place + 1 :]
         return Conversation(messages=(*self.history.assistant(text).messages, *follows))
 
@@ -99,8 +99,8 @@ class Swap:
 class Swaps:
     """The turn of every index.
 
-    Conversations are taken in an order drawn from the run's seed, each with all its turns in their order, and once
-    more from the start when they run out.
+    Conversations are used in an order drawn from the run's seed, each with all its turns in their order, and again from
+    the start after the last one.
     """
 
     def __init__(self, transcripts: Sequence[Transcript], run_seed: int) -> None:
@@ -122,7 +122,7 @@ class Swaps:
         return Swap(Transcript(id=one.id, source=one.source, conversation=conversation), turn)
 
     def digest(self) -> str:
-        """Return a fingerprint of the conversations, in the order in which they were given."""
+        """Return a fingerprint of the conversations, in their original order."""
         digest = hashlib.blake2b(digest_size=16)
         for one in self._transcripts:
             digest.update(repr((one.id, one.source, one.conversation.to_messages())).encode())

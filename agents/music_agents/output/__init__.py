@@ -1,1 +1,1 @@
-"""What a run writes: the `pair_table`, whose shards a `shard_folder` keeps, and the `failure_log`."""
+"""The files of a run: the `pair_table` in the shards of a `shard_folder`, and the `failure_log`."""

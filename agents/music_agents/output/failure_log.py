@@ -1,9 +1,9 @@
 """`FailureLog`: the failed pairs, written as they fail, and how often each was tried again.
 
-`failures.jsonl` holds a line each time that a pair fails. The last line of an index counts: it is `dropped` once the
-next index has taken its place; else it is simulated again when the run resumes. A complete run keeps a line for each
-dropped pair, in the order of the indices. `retries.json` keeps how often the replies of an index were given up and
-asked for anew, and so which replies its pair is made of.
+`failures.jsonl` gets a line each time that a pair fails. The last line of an index is valid. If it is `dropped`, the
+next index replaces the pair; if not, the pair is simulated again when the run resumes. A complete run has one line for
+each dropped pair, in the order of the indices. `retries.json` counts how often the replies of an index were discarded
+and requested again, which determines the replies that its pair is made of.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ from music_agents.output.shard_folder import drop_rows
 __all__ = ["MAX_REOPENED", "FailureLog", "read_failures"]
 
 MAX_REOPENED = 3
-"""How often a pair whose replies were unusable is tried again without being asked to."""
+"""How often a pair with unusable replies is tried again automatically."""
 
 _RETRIES = "retries.json"
 _COUNTS = TypeAdapter(dict[int, int])
@@ -29,17 +29,22 @@ _FAILED_PAIR = TypeAdapter(FailedPair)
 
 
 class FailureLog:
-    """The failures of a run, those of earlier sessions included."""
+    """The failures of a run, those of earlier sessions included; a line that a crash left incomplete is removed.
+
+    Args:
+        path: `failures.jsonl` of the run's directory.
+
+    Attributes:
+        indices: Indices whose pairs were dropped.
+        reasons: Number of dropped pairs by reason.
+        retries: Replies that were requested again, by `role:reason`, in pairs that gates dropped.
+        judgements: Number of judgements by kind; the empty string counts pairs that were not judged.
+
+    Raises:
+        MusicError: A complete line is not a failure, or `retries.json` is not a JSON object of counts.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Read what an earlier session left; a line that a crash tore is cut off.
-
-        Args:
-            path: `failures.jsonl` of the run's directory.
-
-        Raises:
-            MusicError: A whole line is not a failure's, or `retries.json` is not as `retry` leaves it.
-        """
         self._path = path
         self._retries_path = path.with_name(_RETRIES)
         path.touch()
@@ -50,28 +55,8 @@ class FailureLog:
         self._load(whole)
         self._num_retries = self._read_retries()
 
-    @property
-    def indices(self) -> frozenset[int]:
-        """Indices whose pairs were dropped."""
-        return frozenset(self._dropped)
-
-    @property
-    def reasons(self) -> dict[str, int]:
-        """Number of dropped pairs by reason."""
-        return dict(self._reasons)
-
-    @property
-    def retries(self) -> Counter[str]:
-        """Replies that were asked for again, by `role:reason`, in pairs that gates dropped."""
-        return self._retries.copy()
-
-    @property
-    def judgements(self) -> Counter[str]:
-        """How often the judge said what; the empty string stands for pairs that were not judged."""
-        return self._judgements.copy()
-
     def num_retries(self, index: int) -> int:
-        """Return how often the replies of an index were given up and asked for anew, in all sessions."""
+        """Return how often the replies of an index were discarded and requested again, in all sessions."""
         return self._num_retries[index]
 
     def append(self, failures: Sequence[FailedPair], *, durable: bool = True) -> None:
@@ -79,10 +64,10 @@ class FailureLog:
 
         Args:
             failures: Each with whether its pair is dropped.
-            durable: Whether they are to be on disk when this returns; what the journal gives again need not be.
+            durable: Whether to sync them to disk; failures that the journal can reproduce need no sync.
 
         Raises:
-            MusicError: They could not be written; the file is as it was.
+            MusicError: They could not be written; the file is unchanged.
         """
         if not failures:
             return
@@ -93,61 +78,61 @@ class FailureLog:
                 self._count(failure.index, str(failure.reason), failure.retries, failure.judgement)
 
     def put_in_order(self) -> None:
-        """Keep a line for each dropped pair, in the order of the indices, so that the file does not depend on timing.
+        """Keep one line for each dropped pair, in the order of the indices, so that the file does not depend on timing.
 
         Raises:
-            MusicError: The file could not be written; it is as it was.
+            MusicError: The file could not be written; it is unchanged.
         """
         content = self._path.read_bytes()
         last = {int(orjson.loads(line)["index"]): line for line in content.splitlines(keepends=True)}
-        in_order = b"".join(last[index] for index in sorted(self._dropped))
+        in_order = b"".join(last[index] for index in sorted(self.indices))
         if in_order != content:
             replace_file(self._path, in_order)
 
     def retry(self) -> None:
-        """Take all dropped pairs up again, each with as many attempts more, and take back the rows behind the first.
+        """Schedule all dropped pairs again, with as many attempts more, and remove the rows after the first of them.
 
-        Call it before the run's `PairTable` is made. A process that dies on the way leaves a directory that resumes
-        rightly: while a pair is still dropped, its count of retries means nothing and the rows are made again from
-        the journal; the pairs are taken up last, in one step.
+        Call it before the run's `PairTable` is made. If the process dies meanwhile, the directory still resumes
+        correctly: while a pair is dropped, its count of retries has no effect and the rows are restored from the
+        journal. Scheduling the pairs is the last step, and atomic.
 
         Raises:
             MusicError: A file could not be read or written.
         """
-        self._take_up(self._dropped, self._dropped)
+        self._schedule_again(self.indices, self.indices)
 
     def reopen(self, failures: Collection[FailedPair]) -> None:
-        """Take up again the pairs with which a run stalled: the fault may be elsewhere, and no row stands behind them.
+        """Schedule the last failed pairs of a stalled run again, as the cause may be external.
 
-        Those that an endpoint failed are tried again as if nothing had been; those whose replies were unusable with
-        as many attempts more, `MAX_REOPENED` times at most. After that they stay dropped.
+        Pairs that failed by an endpoint are simulated again without a count. Pairs with unusable replies get as many
+        attempts more, at most `MAX_REOPENED` times, and then stay dropped. No row may follow these pairs.
 
         Raises:
             MusicError: A file could not be read or written.
         """
         useless = {failure.index for failure in failures if not failure.reason.is_of_endpoint}
         counted = {index for index in useless if self._num_retries[index] < MAX_REOPENED}
-        self._take_up(counted | {failure.index for failure in failures} - useless, counted)
+        self._schedule_again(counted | {failure.index for failure in failures} - useless, counted)
 
     def forget(self, indices: Collection[int]) -> None:
-        """Take up pairs again that are dropped no longer where this log has its failures from.
+        """Schedule pairs again that are no longer dropped in the partitions that this log is merged from.
 
         Raises:
             MusicError: A file could not be read or written.
         """
-        self._take_up(indices, ())
+        self._schedule_again(indices, ())
 
     def show(self, failures: Sequence[FailedPair]) -> None:
-        """Have these be the lines of pairs that are not dropped, in the place of any that are there.
+        """Replace the lines of pairs that are not dropped by these failures.
 
         Raises:
-            MusicError: The file could not be written; it is as it was.
+            MusicError: The file could not be written; it is unchanged.
         """
         self.put_in_order()
-        self.append([failure for failure in failures if failure.index not in self._dropped])
+        self.append([failure for failure in failures if failure.index not in self.indices])
 
     def start_over(self) -> None:
-        """Forget every failure and every retry, as nothing that they came from holds any more.
+        """Remove all failures and counts of retries, as the settings that caused them have changed.
 
         Raises:
             MusicError: A file could not be written.
@@ -157,9 +142,9 @@ class FailureLog:
         self._load(b"")
         self._num_retries.clear()
 
-    def _take_up(self, indices: Collection[int], counted: Collection[int]) -> None:
-        """Let indices be simulated again, and count that for some of them."""
-        indices = self._dropped.intersection(indices)
+    def _schedule_again(self, indices: Collection[int], counted: Collection[int]) -> None:
+        """Schedule indices again, and count a retry for those in `counted`."""
+        indices = self.indices.intersection(indices)
         if not indices:
             return
         drop_rows(self._path.parent, min(indices))
@@ -169,16 +154,19 @@ class FailureLog:
             replace_file(self._retries_path, written)
             self._num_retries = counts
         lines = self._path.read_bytes().splitlines(keepends=True)
-        content = b"".join(_taken_up(line) if int(orjson.loads(line)["index"]) in indices else line for line in lines)
+        for number, failure in enumerate(map(orjson.loads, lines)):
+            if int(failure["index"]) in indices:
+                lines[number] = orjson.dumps(failure | {"dropped": False}, option=orjson.OPT_APPEND_NEWLINE)
+        content = b"".join(lines)
         replace_file(self._path, content)
         self._load(content)
 
     def _load(self, content: bytes) -> None:
-        """Count what lines say."""
-        self._dropped = set[int]()
-        self._reasons, self._retries, self._judgements = Counter[str](), Counter[str](), Counter[str]()
+        """Count the failures of the lines of a file."""
+        self.indices = set[int]()
+        self.reasons, self.retries, self.judgements = Counter[str](), Counter[str](), Counter[str]()
         try:
-            # The texts are not kept: a large run has many.
+            # Without the texts, as a large run has many.
             last = {
                 int(record["index"]): (record["reason"], record["retries"], record["judgement"], record["dropped"])
                 for record in map(orjson.loads, content.splitlines())
@@ -193,13 +181,13 @@ class FailureLog:
 
     def _count(self, index: int, reason: str, retries: Sequence[str], judgement: str) -> None:
         """Count a dropped pair."""
-        self._dropped.add(index)
-        self._reasons[reason] += 1
-        self._retries.update(retries)
-        self._judgements[judgement] += 1
+        self.indices.add(index)
+        self.reasons[reason] += 1
+        self.retries.update(retries)
+        self.judgements[judgement] += 1
 
     def _read_retries(self) -> Counter[int]:
-        """Read how often each index was retried."""
+        """Read the number of retries of each index."""
         if not self._retries_path.exists():
             return Counter()
         try:
@@ -210,13 +198,8 @@ class FailureLog:
 
 
 def read_failures(path: Path) -> list[FailedPair]:
-    """Return the last failure of each index in a `failures.jsonl`; a line that a crash tore is left out."""
+    """Return the last failure of each index in a `failures.jsonl`, without a line that a crash left incomplete."""
     content = path.read_bytes() if path.exists() else b""
     lines = content[: content.rfind(b"\n") + 1].splitlines()
     last = {failure.index: failure for failure in map(_FAILED_PAIR.validate_json, lines)}
     return list(last.values())
-
-
-def _taken_up(line: bytes) -> bytes:
-    """Return a failure's line, no longer dropped."""
-    return orjson.dumps(orjson.loads(line) | {"dropped": False}, option=orjson.OPT_APPEND_NEWLINE)

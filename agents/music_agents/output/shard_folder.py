@@ -1,6 +1,6 @@
-"""The columns of the output table of a simulation.
+"""`ShardFolder`: the parquet shards of a run, with checksums; `PAIR_SCHEMA`: their columns.
 
-They load with `datasets.load_dataset("parquet", ...)`, which knows no map type, and feed TRL's trainers as they are.
+The shards load with `datasets.load_dataset("parquet", ...)`, which has no map type, and work with TRL's trainers.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ _CONTRAST = pa.struct(
         ("parameters", pa.string()),
     ]
 )
-# A role that a run does without is null.
+# A role without a model is null.
 _MODELS = pa.struct([(role, pa.string()) for role in ("user", "assistant", "contrast", "weaker", "judge")])
 _USAGE = pa.struct([("num_calls", pa.int64()), ("prompt_tokens", pa.int64()), ("completion_tokens", pa.int64())])
 
@@ -69,14 +69,14 @@ _CHECKSUMS = TypeAdapter(dict[str, list[str]])
 
 
 class ShardError(MusicError):
-    """The shards of an output directory are not as a run leaves them."""
+    """The shards of an output directory are missing, damaged or not those of the run."""
 
 
 class ShardFolder:
-    """Reads, writes and removes shards, and refuses what the run did not write.
+    """Reads, writes and removes shards, and refuses shards that the run did not write.
 
     Args:
-        directory: Where the shards are.
+        directory: The folder of the shards.
 
     Raises:
         ShardError: The manifest cannot be read.
@@ -85,7 +85,7 @@ class ShardFolder:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._manifest = directory / MANIFEST
-        if not self._manifest.exists():  # nothing is written yet, or by a version without manifests: taken as it is
+        if not self._manifest.exists():  # a new run, or one of a version without manifests
             self._checksums = {path.name: [_checksum(path.read_bytes())] for path in _all_shards(directory)}
             return
         try:
@@ -97,24 +97,20 @@ class ShardFolder:
             ) from error
 
     def remove_torn(self) -> None:
-        """Remove what a crash left half written."""
-        for pattern in (PARTIAL_FILES, "*.tmp"):  # the second is what older versions left
+        """Remove files that a crash left incomplete."""
+        for pattern in (PARTIAL_FILES, "*.tmp"):  # older versions left the second
             for left_over in self._directory.glob(pattern):
                 left_over.unlink()
 
     def path(self, number: int) -> Path:
-        """Return where the shard with a number is, or is to be."""
+        """Return the path of the shard with a number."""
         return self._directory / f"pairs-{number:05d}.parquet"
-
-    def paths(self) -> list[Path]:
-        """Return the shards in order, as far as none is missing."""
-        return list(takewhile(Path.exists, map(self.path, count())))
 
     def read(self, path: Path, columns: list[str]) -> pa.Table:
         """Read columns of one shard.
 
         Raises:
-            ShardError: It is damaged, or not the one that the run wrote there.
+            ShardError: It is damaged, or it is not the shard that the run wrote.
         """
         remedy = "delete it, and running the same command again restores it from the journal"
         try:
@@ -134,17 +130,18 @@ class ShardFolder:
             raise ShardError(f"cannot read {path} ({error}): {remedy}") from error
 
     def write(self, path: Path, table: pa.Table) -> None:
-        """Write one shard, whole or not at all.
+        """Write one shard atomically.
 
         Raises:
-            MusicError: It could not be written; what was there before is as it was.
+            MusicError: It could not be written; the file is unchanged.
         """
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
         content = sink.getvalue()
         checksum = _checksum(content)
         there = self._checksums.get(path.name, [])[:1] if path.exists() else []
-        self._write_manifest(self._checksums | {path.name: [checksum, *there]})
+        checksums = self._checksums | {path.name: [checksum, *there]}
+        replace_file(self._manifest, orjson.dumps(checksums, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
         replace_file(path, content)
         self._checksums[path.name] = [checksum]
 
@@ -153,30 +150,27 @@ class ShardFolder:
         remove_file(path)
         self._checksums.pop(path.name, None)
 
-    def _write_manifest(self, checksums: dict[str, list[str]]) -> None:
-        replace_file(self._manifest, orjson.dumps(checksums, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
-
 
 def close_gap(directory: Path) -> None:
-    """Remove the shards behind one that is missing: all of them are made again from the journal, at no cost."""
+    """Remove the shards after a missing one: all of them are restored from the journal, at no cost."""
     folder = ShardFolder(directory)
-    kept = set(folder.paths())
+    kept = set(takewhile(Path.exists, map(folder.path, count())))
     for path in sorted(_all_shards(directory), reverse=True):  # from the last, so that a crash leaves the gap
         if path not in kept:
             folder.remove(path)
 
 
 def drop_rows(directory: Path, first_index: int) -> None:
-    """Take back the rows whose index is not below one index; their replies stay in the journal.
+    """Remove the rows with an index of at least `first_index`; their replies stay in the journal.
 
-    A process that dies on the way leaves shards that a `PairTable` takes.
+    If the process dies meanwhile, the remaining shards are still valid for a `PairTable`.
 
     Raises:
         ShardError: A shard is missing or unreadable.
         MusicError: A shard could not be written.
     """
     folder = ShardFolder(directory)
-    for path in reversed(shard_paths(directory)):  # from the last, so that none is ever missing in between
+    for path in reversed(shard_paths(directory)):  # from the last, so that there is never a gap
         indices = shard_indices(folder.read(path, ["id"]))
         num_kept = sum(index < first_index for index in indices)
         if num_kept == len(indices):
@@ -191,7 +185,7 @@ def shard_paths(directory: Path) -> list[Path]:
     """Return the shards of a directory in order.
 
     Raises:
-        ShardError: One is missing.
+        ShardError: A shard is missing.
     """
     paths = sorted(_all_shards(directory))
     for number, path in enumerate(paths):

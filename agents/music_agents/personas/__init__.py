@@ -1,6 +1,6 @@
-"""Personas: who a simulated user is.
+"""Personas of simulated users.
 
-- `persona`: `Persona`, and what a source of them is; `sources`: a file, a column, the sandbox; `sampler`: attributes.
+- `persona`: `Persona` and the protocol `PersonaSource`; `sources`: files, columns, the sandbox; `sampler`: attributes.
 """
 
 from music_agents.personas.persona import PERSONA_HEADINGS, Patience, Persona, PersonaSource

@@ -1,4 +1,4 @@
-"""Personas: who a simulated user is. Where they come from, `music_agents.personas.sources` says."""
+"""`Persona` of a simulated user, and the protocol of its sources (`music_agents.personas.sources`)."""
 
 from enum import StrEnum
 from typing import Annotated, Protocol, Self
@@ -14,7 +14,7 @@ Sentence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)
 
 
 class Patience(StrEnum):
-    """How a user takes replies that miss the point."""
+    """How a user reacts to replies that miss the point."""
 
     LOW = "low"
     MEDIUM = "medium"
@@ -25,7 +25,7 @@ GOAL, STYLE, PATIENCE = "What you want: ", "How you write: ", "When a reply miss
 FACTS = "What is true of you; mention each where it fits, not all at once:"
 CONSTRAINTS = "Your standing wishes, on every reply; state each where it fits, not all at once:"
 PERSONA_HEADINGS = (FACTS[:20], CONSTRAINTS[:20], PATIENCE[:-1], "not all at once:")
-"""What only a persona's description says, never a user."""
+"""Phrases of a persona's description that no user writes."""
 
 _PATIENCE = {
     Patience.LOW: "you grow short, say so at once, and insist.",
@@ -35,12 +35,12 @@ _PATIENCE = {
 
 
 class Persona(BaseModel):
-    """Who a simulated user is, and what they want; it holds one thing at the least."""
+    """Describes a simulated user and what they want; at least one field is set."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     who: str = ""
-    """Who the user is, in a sentence: all that a plain persona has."""
+    """Who the user is, in a sentence; the only field of a plain persona."""
     goal: str = ""
     """What the user wants from the conversation."""
     facts: tuple[Sentence, ...] = ()
@@ -50,7 +50,7 @@ class Persona(BaseModel):
     style: str = ""
     """How the user writes."""
     patience: Patience | None = None
-    """How the user takes replies that miss the point; None leaves it to the model."""
+    """How the user reacts to replies that miss the point; None leaves it to the model."""
 
     @model_validator(mode="after")
     def _not_empty(self) -> Self:
@@ -74,9 +74,9 @@ class Persona(BaseModel):
         return cls(who=sentence)
 
     def describe(self) -> str:
-        """Return who the user is, as the user simulator's prompt words it, one thing a line.
+        """Return the description for the user simulator's prompt, one item per line.
 
-        Chat templates' control tokens are neutralised, as they are in replies: personas may come from anywhere.
+        Control tokens of chat templates are neutralised, as in replies: personas may be untrusted.
         """
         lines = [self.who] if self.who else []
         if self.goal:
@@ -93,20 +93,20 @@ class Persona(BaseModel):
 
 
 class PersonaSource(Protocol):
-    """Says who the user of a pair is: any callable with a digest."""
+    """Gives the persona of the user of a pair: any callable with a digest."""
 
     def __call__(self, index: int, seed: Seed, run_seed: int, /) -> Persona | None:
-        """Return the persona of a pair; None for anyone.
+        """Return the persona of a pair; None for no persona.
 
         It depends on the arguments alone, so that a resumed run gets the same one.
 
         Args:
             index: Index of the pair in its run.
-            seed: What it grows from.
+            seed: The seed of the pair.
             run_seed: The run's seed.
         """
         ...
 
     def digest(self) -> str:
-        """Return what tells this source from others; a run whose source has changed refuses to resume."""
+        """Return a fingerprint of the source; a run whose source has changed refuses to resume."""
         ...

@@ -25,9 +25,9 @@ class Weighted(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     value: str
-    """The value; empty for nothing of the kind."""
+    """The value; empty to leave the attribute out."""
     weight: PositiveFloat = 1.0
-    """How often it is drawn, in relation to the others of its list."""
+    """How often it is drawn, relative to the other values of its list."""
 
     @model_validator(mode="before")
     @classmethod
@@ -36,9 +36,9 @@ class Weighted(BaseModel):
 
 
 class PersonaSampler(BaseModel):
-    """Draws a value from each list, independently; the fields are a persona's.
+    """Draws a value from each list, independently; the fields are those of `Persona`.
 
-    Facts and constraints are several lists each, by names of your own; a persona gets one value of every list.
+    `facts` and `constraints` hold lists under names of your own; a persona gets one value of each list.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,7 +54,7 @@ class PersonaSampler(BaseModel):
     style: tuple[Weighted, ...] = ()
     """How the user writes."""
     patience: tuple[Weighted, ...] = ()
-    """How the user takes replies that miss the point: low, medium, high, or empty."""
+    """How the user reacts to replies that miss the point: low, medium, high, or empty."""
 
     @model_validator(mode="after")
     def _draws_personas(self) -> "PersonaSampler":
@@ -69,7 +69,7 @@ class PersonaSampler(BaseModel):
         """Read the lists from a TOML file.
 
         Raises:
-            InvalidInputError: The file cannot be read, or a field of it is not what is needed.
+            InvalidInputError: The file cannot be read, or a field of it is invalid.
         """
         try:
             return cls.model_validate(tomllib.loads(Path(path).read_text(encoding="utf-8")))
@@ -82,11 +82,11 @@ class PersonaSampler(BaseModel):
 
     @classmethod
     def default(cls) -> "PersonaSampler":
-        """Return the sampler over the library that comes along, which fits any seed."""
+        """Return the sampler over the built-in library, which fits any seed."""
         return cls.read(DEFAULT_LIBRARY)
 
     def __call__(self, index: int, seed: Seed, run_seed: int) -> Persona | None:
-        """Draw the persona of a pair; anyone, if every list gave nothing."""
+        """Draw the persona of a pair; None if all drawn values are empty."""
         rng = random.Random(derive_seed(run_seed, index, "persona"))
         who, goal, style, patience = (_draw(v, rng) for v in (self.who, self.goal, self.style, self.patience))
         facts = tuple(filter(None, (_draw(values, rng) for values in self.facts.values())))
@@ -103,10 +103,10 @@ class PersonaSampler(BaseModel):
         )
 
     def digest(self) -> str:
-        """Return what tells these lists from others."""
+        """Return a fingerprint of the lists."""
         return f"sampler, digest {hashlib.blake2b(self.model_dump_json().encode(), digest_size=8).hexdigest()}"
 
 
 def _draw(values: tuple[Weighted, ...], rng: random.Random) -> str:
-    """Draw a value by weight; nothing from an empty list."""
+    """Draw a value by weight; the empty string from an empty list."""
     return rng.choices([w.value for w in values], [w.weight for w in values])[0] if values else ""

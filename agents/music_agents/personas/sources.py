@@ -1,6 +1,6 @@
 """Sources of personas: a file, a column of the seed file, a sampler, the sandbox's world.
 
-All draws follow from the run's seed and the pair's index, so that both sides of a pair and a resumed run get the same.
+All draws depend on the run's seed and the pair's index alone, so a resumed run gets the same personas.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ _SPECS = "FILE (.jsonl, .json or .toml), column:NAME, sampler, sampler:FILE.toml
 
 @dataclass(frozen=True, slots=True)
 class ListedPersonas:
-    """Personas of a list, drawn evenly.
+    """Personas of a list, drawn uniformly.
 
     Attributes:
         personas: At least one.
@@ -45,13 +45,13 @@ class ListedPersonas:
         return self.personas[derive_seed(run_seed, index, "persona") % len(self.personas)]
 
     def digest(self) -> str:
-        """Return what tells this list from others."""
+        """Return a fingerprint of the list."""
         return f"{len(self.personas)} personas, digest {_digest(enumerate(self.personas))}"
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnPersonas:
-    """Personas of a column of the seed file, by pair id; pairs without one are anyone's.
+    """Personas of a column of the seed file, by pair id; other pairs have no persona.
 
     Attributes:
         name: Name of the column.
@@ -66,7 +66,7 @@ class ColumnPersonas:
         """Read a column: each value a sentence, a persona as JSON text (as `music simulate` writes it) or an object.
 
         Raises:
-            InvalidInputError: There is no such column, or a value in it is no persona.
+            InvalidInputError: The column does not exist, or a value in it is not a persona.
         """
         cells = read_column(seeds, name, split=split).items()
         return cls(name, {id_: _persona(_cell(cell), f"{seeds}, {name} of {id_}") for id_, cell in cells if cell})
@@ -76,13 +76,13 @@ class ColumnPersonas:
         return self.personas.get(seed.id)
 
     def digest(self) -> str:
-        """Return what tells this column from others."""
+        """Return a fingerprint of the column."""
         return f"column {self.name}, {len(self.personas)} personas, digest {_digest(self.personas.items())}"
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxPersonas:
-    """Personas of the sandbox's world, which its users really hold; what a seed states already stays true."""
+    """Personas of the sandbox, whose simulated users follow them; they agree with what the seed states."""
 
     def __call__(self, index: int, seed: Seed, run_seed: int) -> Persona:
         """Draw the persona of a pair."""
@@ -91,12 +91,12 @@ class SandboxPersonas:
         return Persona(facts=facts, constraints=wishes)
 
     def digest(self) -> str:
-        """Return what tells this source from others."""
+        """Return the name of the source."""
         return "sandbox"
 
 
 def load_personas(spec: str, seeds: str | Path | None = None, *, split: str | None = None) -> PersonaSource:
-    """Open a source of personas.
+    """Load a source of personas.
 
     Args:
         spec: `FILE`, `column:NAME` (of the seed file), `sampler`, `sampler:FILE.toml` or `sandbox`.
@@ -104,7 +104,7 @@ def load_personas(spec: str, seeds: str | Path | None = None, *, split: str | No
         split: Which split of a hub data set.
 
     Raises:
-        InvalidInputError: There is no such source, or what it holds is no personas.
+        InvalidInputError: The source does not exist, or it holds invalid personas.
     """
     kind, _, name = spec.partition(":")
     if spec == SANDBOX:
@@ -130,7 +130,7 @@ def read_persona_file(path: str | Path) -> tuple[Persona, ...]:
         path: JSON lines, a JSON array, or TOML with an array `personas`.
 
     Raises:
-        InvalidInputError: The file cannot be read or holds none, or one of them is none; says where.
+        InvalidInputError: The file cannot be read or is empty, or a persona is invalid; the message names its place.
     """
     if Path(path).suffix == ".toml":
         places = enumerate(_toml_list(path), start=1)
@@ -158,7 +158,7 @@ def _toml_list(path: str | Path) -> list[Any]:
 
 
 def _cell(cell: Any) -> Any:
-    """Return a column's value as a sentence or an object; tables write absent fields of an object as null."""
+    """Return a cell as a sentence or an object, without the null fields that tables add to objects."""
     if isinstance(cell, str) and cell.lstrip().startswith("{"):
         try:
             return orjson.loads(cell)
@@ -182,7 +182,7 @@ def _persona(value: Any, place: str) -> Persona:
 
 
 def _digest(personas: Iterable[tuple[object, Persona]]) -> str:
-    """Return a fingerprint of personas and what they go by, in their order."""
+    """Return a fingerprint of personas and their keys, in their order."""
     digest = hashlib.blake2b(digest_size=8)
     for name, persona in personas:
         digest.update(f"{name}\0{persona.model_dump_json()}\0".encode())

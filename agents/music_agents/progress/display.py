@@ -25,29 +25,29 @@ EVENT_SECONDS = 5.0
 
 _CASE = re.compile("(?<=[a-z])(?=[A-Z])")
 _RATE_LIMITED = "RateLimited"
-"""The kind of the tries that are counted as 429s."""
+"""The kind of failed tries that is shown as 429s."""
 
 Show = Callable[[ProgressEvent], None]
 
 
 class Watched(Protocol):
-    """What is shown: a `ProgressWatch`, or what sums up several of them."""
+    """A source of snapshots: a `ProgressWatch`, or the sum of several."""
 
     def sample(self, lag: float) -> None:
-        """Note the figures so far, and by how many seconds the event loop was late."""
+        """Sample the counts, and record by how many seconds the event loop was late."""
 
     def snapshot(self, event: Literal["progress", "end"] = "progress") -> ProgressEvent:
-        """Return the figures of this moment."""
+        """Return a snapshot."""
 
 
 @asynccontextmanager
 async def show_progress(watch: Watched, console: Console, *, as_json: bool = False) -> AsyncIterator[None]:
-    """Show a run's progress for as long as the block lasts, and once more at its end.
+    """Show a run's progress during the block, and once more at its end.
 
     Args:
         watch: Of the run.
-        console: Where to show it; stderr, as stdout is for the result.
-        as_json: Whether to write JSON events, one a line, instead of words.
+        console: The console, usually on stderr, as stdout is for the result.
+        as_json: Whether to write JSON events, one per line, instead of text.
     """
     with _screen(console, as_json) as (show, seconds):
         task = asyncio.create_task(_keep_showing(watch, show, seconds))
@@ -55,23 +55,27 @@ async def show_progress(watch: Watched, console: Console, *, as_json: bool = Fal
             yield
         finally:
             task.cancel()
-            with suppress(asyncio.CancelledError, OSError):  # a broken stderr is no reason to lose a run's result
+            with suppress(asyncio.CancelledError, OSError):  # a broken stderr must not lose the result
                 await task
             last = watch.snapshot("end")
             with suppress(OSError):
-                if last.num_wanted:  # or nothing ever began
+                if last.num_wanted:  # else the run never began
                     show(last)
 
 
 def describe(snapshot: ProgressEvent) -> str:
-    """Return in one line how far a run is."""
+    """Return the progress of a run in one line."""
     parts = [_pairs(snapshot), *_failures(snapshot), *_calls(snapshot), *_spending(snapshot)]
-    held_up = [", ".join(_endpoint(figures)) for figures in snapshot.endpoints if _is_held_up(figures)]
+    held_up = [
+        ", ".join(_endpoint(one))
+        for one in snapshot.endpoints
+        if one.num_rate_limited or one.num_waiting or one.waits or one.errors
+    ]
     return ", ".join(["; ".join([", ".join(parts), *held_up]), *_stopping(snapshot)])
 
 
 def panel(snapshot: ProgressEvent) -> RenderableType:
-    """Draw how far a run is."""
+    """Return a panel with the progress of a run."""
     lines = [
         _Line([_pairs(snapshot), *_failures(snapshot)]),
         _Line(_calls(snapshot)),
@@ -85,9 +89,9 @@ def panel(snapshot: ProgressEvent) -> RenderableType:
 
 
 class _Line:
-    """Figures beside each other, which are broken between two of them where they do not fit.
+    """Figures in a row, wrapped between figures.
 
-    Not a table: that costs five times as much to draw. And texts, as these hold no markup.
+    A table would take five times as long to draw. The figures are plain text without markup.
     """
 
     def __init__(self, parts: Sequence[str], separator: str = "   ") -> None:
@@ -110,8 +114,8 @@ class _Line:
 
 @contextmanager
 def _screen(console: Console, as_json: bool) -> Iterator[tuple[Show, float]]:
-    """Yield what shows a snapshot, and every how many seconds it is to."""
-    # Lines go past rich: it wraps them, and ends the process when nobody reads them any more.
+    """Yield the function that shows a snapshot, and the seconds between its calls."""
+    # Lines are not printed by rich: it wraps them, and it ends the process on a broken pipe.
     if as_json:
         with _warnings_as_events(console):
             yield lambda snapshot: print(snapshot.model_dump_json(), file=console.file, flush=True), EVENT_SECONDS
@@ -124,7 +128,7 @@ def _screen(console: Console, as_json: bool) -> Iterator[tuple[Show, float]]:
 
 @contextmanager
 def _warnings_as_events(console: Console) -> Iterator[None]:
-    """Write what the client warns of as JSON, too, so that every line on stderr is an event."""
+    """Write warnings of the client as JSON, too, so that every line on stderr is an event."""
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: print(  # type: ignore[method-assign]
         orjson.dumps({"event": "warning", "message": record.getMessage()}).decode(), file=console.file, flush=True
@@ -138,7 +142,7 @@ def _warnings_as_events(console: Console) -> Iterator[None]:
 
 
 async def _keep_showing(watch: Watched, show: Show, seconds: float) -> None:
-    """Sample the run steadily, and show it every so many seconds."""
+    """Sample the run continually, and show it at an interval of `seconds`."""
     loop = asyncio.get_running_loop()
     shown = loop.time()
     while True:
@@ -153,14 +157,17 @@ async def _keep_showing(watch: Watched, show: Show, seconds: float) -> None:
 
 def _pairs(snapshot: ProgressEvent) -> str:
     is_over = snapshot.num_pairs >= snapshot.num_wanted
-    # Few pairs have no projection; and where the last ones take longer than those before, its calls are used up early.
+    # Few pairs have no projection; and if the last pairs take longer than the others, its calls are used up early.
     seconds = 0.0 if is_over else snapshot.eta_seconds or None
-    eta = "unknown" if seconds is None else _clock(seconds)
+    eta = "unknown"
+    if seconds is not None:
+        minutes, rest = divmod(round(seconds), 60)
+        eta = f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
     return f"{snapshot.num_pairs:,}/{snapshot.num_wanted:,} pairs, ETA {eta}"
 
 
 def _failures(snapshot: ProgressEvent) -> list[str]:
-    num = snapshot.num_failed
+    num = sum(snapshot.failures.values())
     return [f"{num:,} failed ({_by_kind(snapshot.failures)})"] if num else ["0 failed"]
 
 
@@ -197,16 +204,11 @@ def _endpoint(figures: EndpointFigures) -> list[str]:
     return parts + ([f"failed tries: {_by_kind(failed)}"] if failed else [])
 
 
-def _is_held_up(figures: EndpointFigures) -> bool:
-    """Whether an endpoint does not take all that it is sent."""
-    return bool(figures.num_rate_limited or figures.num_waiting or figures.waits or figures.errors)
-
-
 def _stopping(snapshot: ProgressEvent) -> list[str]:
     if snapshot.stop_reason is None:
         return []
     if snapshot.event == "end" and snapshot.stop_reason is StopCause.STALLED:
-        return ["stopped (stalled)"]  # the error that follows says why, at length
+        return ["stopped (stalled)"]  # the error message that follows has the details
     waiting = ", once calls in flight are answered" if snapshot.num_in_flight else ""
     return [f"stopping ({snapshot.stop_reason}: {snapshot.stop_detail}){waiting}"]
 
@@ -217,11 +219,5 @@ def _by_kind(counts: Mapping[str, int]) -> str:
 
 
 def _seconds(seconds: float) -> str:
-    """Write a latency with two digits, whole seconds from ten on."""
+    """Format a latency with two digits, and in whole seconds from ten on."""
     return f"{seconds:,.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
-
-
-def _clock(seconds: float) -> str:
-    """Write a duration as h:mm:ss."""
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"

@@ -1,4 +1,4 @@
-"""All figures of a running simulation at one moment, for the display and as JSON events."""
+"""Snapshots of a running simulation, for the display and as JSON events."""
 
 import re
 import time
@@ -18,7 +18,7 @@ _USERINFO = re.compile(r"(https?://)[^/\s]*@", re.IGNORECASE)
 
 
 class EndpointPace(Protocol):
-    """What keeps an endpoint's pace, as far as it is shown."""
+    """The pace of an endpoint, as the display shows it."""
 
     @property
     def limit(self) -> float | None:
@@ -30,11 +30,11 @@ class EndpointPace(Protocol):
 
     @property
     def num_waiting(self) -> int:
-        """Requests that wait until they may be sent."""
+        """Requests that wait to be sent."""
 
     @property
     def rate(self) -> float | None:
-        """Requests per second that may be sent; None for no limit."""
+        """Allowed requests per second; None for no limit."""
 
     @property
     def num_rate_limited(self) -> int:
@@ -46,23 +46,23 @@ class EndpointPace(Protocol):
 
     @property
     def waits(self) -> str:
-        """What requests wait for, and how long; empty if none does."""
+        """What requests wait for, and how long; empty if none waits."""
 
 
 class PacedEndpoint(Protocol):
-    """An endpoint with a pace of its own."""
+    """An endpoint with its own pace."""
 
     @property
     def name(self) -> str:
-        """How the user wrote it."""
+        """The endpoint as the user wrote it."""
 
     @property
     def pacer(self) -> EndpointPace:
-        """What keeps its pace."""
+        """Its pace."""
 
 
 class EndpointFigures(BaseModel):
-    """One endpoint at one moment; the fields are as in `EndpointPace`."""
+    """A snapshot of one endpoint; the fields are those of `EndpointPace`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -77,7 +77,7 @@ class EndpointFigures(BaseModel):
 
 
 class ProgressEvent(BaseModel):
-    """A run at one moment; as JSON, one event."""
+    """A snapshot of a run; as JSON, one event."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -86,9 +86,9 @@ class ProgressEvent(BaseModel):
     """Since the session began."""
     num_wanted: int
     num_pairs: int
-    """Pairs that are there, those of earlier sessions included."""
+    """Good pairs of all sessions."""
     failures: dict[str, int]
-    """Failed pairs by reason, likewise."""
+    """Failed pairs of all sessions, by reason."""
     num_calls: int
     """Calls answered in this session."""
     num_in_flight: int
@@ -97,7 +97,7 @@ class ProgressEvent(BaseModel):
     errors: dict[str, int]
     """Failed calls of this session, after their retries, by reason."""
     latency_p50: float | None
-    """Seconds of a call, retries included, right to 5 %."""
+    """Seconds of a call, retries included, with an error of at most 5 %."""
     latency_p95: float | None
     loop_lag_p99: float | None
     """Seconds by which the event loop was late."""
@@ -108,23 +108,18 @@ class ProgressEvent(BaseModel):
     projection: Projection | None
     """None until five pairs have ended."""
     eta_seconds: float | None
-    """Likewise, and None while no calls are answered."""
+    """None until five pairs have ended, and while no calls are answered."""
     endpoints: tuple[EndpointFigures, ...]
     stop_reason: StopCause | None
     stop_detail: str
 
-    @property
-    def num_failed(self) -> int:
-        """Failed pairs."""
-        return sum(self.failures.values())
-
 
 class ProgressWatch:
-    """Watches a run: takes samples of it, and snapshots.
+    """Samples the progress of a run and takes snapshots of it.
 
     Args:
         progress: Of the run.
-        endpoints: Whose pace is to be shown.
+        endpoints: The endpoints to show.
     """
 
     def __init__(self, progress: RunProgress, endpoints: Sequence[PacedEndpoint] = ()) -> None:
@@ -133,7 +128,7 @@ class ProgressWatch:
         self._samples: deque[tuple[float, int]] = deque([(time.monotonic(), progress.num_calls)])
 
     def sample(self, lag: float) -> None:
-        """Note the calls so far, and by how many seconds the event loop was late."""
+        """Sample the number of calls, and record by how many seconds the event loop was late."""
         now = time.monotonic()
         self._progress.loop_lag.add(lag)
         self._samples.append((now, self._progress.num_calls))
@@ -141,9 +136,11 @@ class ProgressWatch:
             self._samples.popleft()
 
     def snapshot(self, event: Literal["progress", "end"] = "progress") -> ProgressEvent:
-        """Return the run's figures of this moment."""
+        """Return a snapshot of the run."""
         progress, ledger = self._progress, self._progress.ledger
-        pace, projection = self._calls_per_second(), progress.projection
+        since, num_calls = self._samples[0]
+        pace = (progress.num_calls - num_calls) / max(time.monotonic() - since, 1e-3)
+        projection = progress.projection
         return ProgressEvent(
             event=event,
             seconds=round(progress.seconds, 3),
@@ -167,14 +164,9 @@ class ProgressWatch:
             stop_detail=_printable(progress.stop_detail),
         )
 
-    def _calls_per_second(self) -> float:
-        """Return the recent pace, up to now."""
-        since, num_calls = self._samples[0]
-        return (self._progress.num_calls - num_calls) / max(time.monotonic() - since, 1e-3)
-
 
 def eta(projection: Projection | None, num_calls: int, pace: float) -> float | None:
-    """Return the seconds that the calls to come will take."""
+    """Return the estimated seconds until the run ends; None if there is no projection or no pace."""
     if projection is None or not pace:
         return None
     return round(max(0, projection.num_calls - num_calls) / pace, 1)

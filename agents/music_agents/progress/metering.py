@@ -11,12 +11,12 @@ __all__ = ["MeteredModel"]
 
 
 class MeteredModel(BudgetedModel):
-    """A `BudgetedModel` that counts how its calls end, and sends none once the run is to stop.
+    """A `BudgetedModel` that counts its calls, and sends none after the run was stopped.
 
     Args:
-        model: The role's model.
-        progress: The run's.
-        account: The role's, from `RunProgress.open_account`.
+        model: The model of the role.
+        progress: The progress of the run.
+        account: The account of the role, from `RunProgress.open_account`.
     """
 
     def __init__(self, model: ChatModel, progress: RunProgress, account: Account) -> None:
@@ -27,8 +27,8 @@ class MeteredModel(BudgetedModel):
         """Answer one request.
 
         Raises:
-            RoleFailedError: The run was asked to stop.
-            EndpointError: As the model's.
+            RoleFailedError: The run was stopped.
+            EndpointError: The model gave no reply.
         """
         progress = self._progress
         started = time.perf_counter()
@@ -36,26 +36,25 @@ class MeteredModel(BudgetedModel):
         try:
             reply = await super().complete(request)
         except StoppedWaitingError:
-            progress.admit()  # it never was sent, and no endpoint failed
+            progress.admit()  # raises: the call was never sent, and no endpoint failed
             raise
         except EndpointError as error:
             progress.call_failed(error)
             raise
         finally:
             progress.num_in_flight -= 1
-        progress.note_reply(self._account.name, reply)
-        progress.call_answered(time.perf_counter() - started)
+        progress.call_answered(time.perf_counter() - started, self._account.name, reply)
         return reply
 
     def admit(self, request: ChatRequest) -> None:
-        """Let one more try be sent; see `music.llm.chat.Payer`.
+        """Permit one more try; see `music.llm.chat.Payer`.
 
         Raises:
-            RoleFailedError: The run was asked to stop.
+            RoleFailedError: The run was stopped.
         """
         self._progress.admit(request.route)
 
     async def pay(self, request: ChatRequest, usage: TryUsage) -> None:
-        """Book a try that brought no reply; see `music.llm.chat.Payer`."""
+        """Charge a try without a reply; see `music.llm.chat.Payer`."""
         await super().pay(request, usage)
         self._progress.keep_budget()

@@ -1,4 +1,4 @@
-"""The progress of a run: what it has done so far, and whether and why it is to stop."""
+"""The progress of a run: its counts so far, and whether and why it stops."""
 
 import asyncio
 import math
@@ -26,17 +26,17 @@ SMALLEST = 1e-6
 
 
 class Distribution:
-    """Quantiles of a stream of positive values, right to 5 %."""
+    """Quantiles of a stream of positive values, with an error of at most 5 %."""
 
     def __init__(self) -> None:
         self._counts: Counter[int] = Counter()
 
     def add(self, value: float) -> None:
-        """Count a value; those below a millionth count as that."""
+        """Count a value; smaller values than 1e-6 count as 1e-6."""
         self._counts[int(math.log(max(value, SMALLEST)) * BUCKETS_PER_E // 1)] += 1
 
     def quantile(self, share: float) -> float | None:
-        """Return the value that this share of the values does not pass; None if there are none."""
+        """Return the quantile for a share of the values; None if there are no values."""
         wanted = share * self._counts.total()
         for bucket, num in sorted(self._counts.items()):
             wanted -= num
@@ -46,16 +46,16 @@ class Distribution:
 
 
 class StopCause(StrEnum):
-    """Why no further call is sent."""
+    """Why a run sends no more calls."""
 
     USER = "user"
-    """Someone asked for it."""
+    """The user stopped it."""
     BUDGET = "budget"
-    """The budget is reached, or cannot be kept."""
+    """The budget is spent, or cannot be kept."""
     STALLED = "stalled"
-    """Most recent calls failed, or all recent pairs."""
+    """Most recent calls or all recent pairs failed."""
     WORKER = "worker"
-    """A worker of a run in shares died or gave up."""
+    """A worker of a partitioned run died or gave up."""
 
 
 @dataclass(slots=True)
@@ -63,23 +63,23 @@ class RunProgress:
     """Live counts of one session.
 
     Attributes:
-        ledger: What replies cost, and what they may cost.
-        num_wanted: Pairs that the run is to have in the end.
-        num_pairs: Pairs that it has, those of earlier sessions included.
-        num_earlier: Of them, those of earlier sessions.
-        failures: Failed pairs by reason, those of earlier sessions included.
-        num_in_flight: Calls that were sent and are not answered.
-        num_calls: Calls that were answered in this session; replayed ones do not count.
-        replies: By role, how many of its replies held thinking or were cleaned of what (`ChatReply.cleaned`), in all
-            sessions.
-        errors: Calls that failed in this session, after their retries, by reason.
-        recent: How the latest calls went.
+        ledger: The spending and the budget.
+        num_wanted: Pairs wanted.
+        num_pairs: Good pairs of all sessions.
+        num_earlier: Good pairs of earlier sessions.
+        failures: Failed pairs of all sessions, by reason.
+        num_in_flight: Calls in flight.
+        num_calls: Calls answered in this session, without replayed ones.
+        replies: By role, the replies of all sessions that held thinking, or from which text was removed, by kind
+            (`ChatReply.cleaned`).
+        errors: Calls that failed in this session after their retries, by reason.
+        recent: Outcomes of the latest calls.
         latency: Seconds of the calls of this session.
         loop_lag: Seconds by which the event loop was late, sampled by the display.
         started: When the session began, by `time.monotonic`.
-        models: Who answers the calls, while they do.
-        stop_reason: Why no call is to be sent any more; None while they are.
-        stop_detail: The same, for people.
+        models: The models that `stop` reaches (`asking`).
+        stop_reason: Why no more calls are sent; None while they are.
+        stop_detail: A description of the reason.
     """
 
     ledger: Ledger = field(default_factory=Ledger)
@@ -107,34 +107,34 @@ class RunProgress:
 
     @property
     def num_failed(self) -> int:
-        """Failed pairs, those of earlier sessions included."""
+        """Failed pairs of all sessions."""
         return self.failures.total()
 
     @property
     def stopping(self) -> bool:
-        """Whether no call is to be sent any more."""
+        """Whether no more calls are sent."""
         return self.stop_reason is not None
 
     @property
     def projection(self) -> Projection | None:
-        """What the whole run will take; None while too few pairs have ended."""
+        """The projected cost of the whole run; None while too few pairs have ended."""
         return self.ledger.project(self.num_wanted, self.num_pairs, self.num_failed)
 
     def begin(self, num_wanted: int, num_pairs: int = 0, failures: Mapping[str, int] | None = None) -> None:
-        """Start the session's clock with what earlier sessions left: pairs, and failed ones by reason."""
+        """Start the session's clock, with the pairs and the failures of earlier sessions."""
         self.started = time.monotonic()
         self.num_wanted = num_wanted
         self.num_pairs = self.num_earlier = num_pairs
         self.failures.update(failures or {})
 
     def open_account(self, name: str, endpoint: str, store: SpendingStore | None = None) -> Account:
-        """Open a role's account, as `Ledger.open` does; the run is to stop if earlier sessions spent the budget."""
+        """Open a role's account, as `Ledger.open` does; stop the run if earlier sessions spent the budget."""
         account = self.ledger.open(name, endpoint, store)
         self.keep_budget()
         return account
 
     def end_pair(self, index: int, failure: FailureReason | None = None) -> None:
-        """Count a pair that ended, whole or for a reason; after its last call."""
+        """Count a pair after its last call, as good or as failed for a reason."""
         self.ledger.end_pair(index)
         self._asked.pop(str(index), None)
         if failure is None:
@@ -143,47 +143,44 @@ class RunProgress:
             self.failures[failure] += 1
 
     def note_replay(self, request: ChatRequest) -> None:
-        """Note that a request of a pair was answered from the journal."""
+        """Record that a request of a pair was answered from the journal or the cache."""
         self._asked.setdefault(request.route, False)
 
     def is_replayed(self, index: int) -> bool:
-        """Whether all that a pair that has not ended yet asked for was answered from the journal."""
+        """Whether no request of an unfinished pair was sent: all were answered from the journal or the cache."""
         return self._asked.get(str(index)) is False
 
     def admit(self, pair: str = "") -> None:
-        """Let a call of a pair be sent.
+        """Permit a call of a pair.
 
         Raises:
-            RoleFailedError: The run is to stop.
+            RoleFailedError: The run was stopped.
         """
         if self.stop_reason is not None:
             raise RoleFailedError(f"the run was stopped ({self.stop_detail})", FailureReason.INTERRUPTED)
         self._asked[pair] = True
 
-    def call_answered(self, seconds: float) -> None:
-        """Count a call that was answered and charged."""
+    def call_answered(self, seconds: float, role: str, reply: ChatReply) -> None:
+        """Count a call of a role that was answered and charged, and what was removed from its reply."""
+        if reply.thinking or reply.cleaned:
+            kinds = [*reply.cleaned, "thinking"] if reply.thinking else reply.cleaned
+            self.replies.setdefault(role, Counter()).update(kinds)
         self.num_calls += 1
         self.latency.add(seconds)
         self.recent.add(None)
         self.keep_budget()
 
-    def note_reply(self, role: str, reply: ChatReply) -> None:
-        """Count what was taken out of a new reply of a role."""
-        if reply.thinking or reply.cleaned:
-            kinds = [*reply.cleaned, "thinking"] if reply.thinking else reply.cleaned
-            self.replies.setdefault(role, Counter()).update(kinds)
-
     def call_failed(self, error: EndpointError) -> None:
-        """Count a call that failed, after its retries; the run is to stop if most do."""
+        """Count a call that failed after its retries; stop the run if most recent calls failed."""
         self.errors[failure_reason(error)] += 1
         self.recent.add(error)
         if complaint := self.recent.complaint():
             self.stop(StopCause.STALLED, complaint)
 
     def stop(self, reason: StopCause = StopCause.USER, detail: str = "as asked") -> None:
-        """Ask the run to stop: calls in flight are finished and journaled, no other is sent. The first reason stays.
+        """Stop the run: calls in flight are finished and journaled, and no more are sent. The first reason is kept.
 
-        Calls that wait to be sent, for the first time or again, give up at once.
+        Calls that wait to be sent or retried give up at once.
         """
         if self.stop_reason is None:
             self.stop_reason, self.stop_detail = reason, detail
@@ -192,7 +189,7 @@ class RunProgress:
 
     @property
     def unsupported(self) -> dict[str, tuple[str, ...]]:
-        """What endpoints refused to take and are asked without, by endpoint."""
+        """Request fields that endpoints refused and that are left out, by endpoint."""
         endpoints = [endpoint for model in self.models for endpoint in getattr(model, "endpoints", ())]
         return {
             endpoint.name: endpoint.field_support.unsupported
@@ -202,7 +199,7 @@ class RunProgress:
 
     @contextmanager
     def asking(self, models: Iterable[Any]) -> Iterator[None]:
-        """Let `stop` reach these models, as far as their calls can wait, for as long as the block lasts."""
+        """Let `stop` end the waiting of these models' calls during the block."""
         self.models = list({id(model): model for model in models if hasattr(model, "stop_waiting")}.values())
         if self.stopping:
             self.stop()
@@ -213,17 +210,17 @@ class RunProgress:
                 model.resume_waiting()
 
     def keep_budget(self) -> None:
-        """Ask the run to stop if its budget is reached."""
+        """Stop the run if its budget is spent."""
         if detail := self.ledger.exhausted():
             self.stop(StopCause.BUDGET, detail)
 
 
 @contextmanager
 def stop_on_signals(progress: RunProgress) -> Iterator[None]:
-    """Let Ctrl-C (or SIGTERM) stop the run in order for as long as the block lasts; the second one cuts it short."""
+    """Stop the run cleanly on Ctrl-C (or SIGTERM) during the block; a second signal cancels it."""
     task = asyncio.current_task()
     assert task is not None
-    # Not `progress.stopping`: a run that stops by itself is not cut short by the first Ctrl-C.
+    # Not `progress.stopping`: the first Ctrl-C must not cancel a run that stops by itself.
     num_signals = 0
 
     def handle() -> None:

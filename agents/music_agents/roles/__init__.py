@@ -1,8 +1,8 @@
 """Roles: who speaks in a rollout.
 
-- `speaker`: what a speaker is, what it may know and say, and the `RoleSet` of a pair.
-- `model_roles`: the user and the assistant as models play them, and `ask`.
-- `user_gates`: what a user's message must pass; `speech`: who speaks, judged by a message.
+- `speaker`: the protocol `Speaker`, its view and its turn, and the `RoleSet` of a pair.
+- `model_roles`: the user and the assistant played by models, and `ask`.
+- `user_gates`: checks of a user's message; `speech`: who seems to speak in a message.
 """
 
 from music_agents.roles.model_roles import Answer, AssistantRole, SharedScript, UserRole, ask

@@ -17,7 +17,7 @@ __all__ = ["Answer", "AssistantRole", "SharedScript", "UserRole", "ask"]
 
 T = TypeVar("T")
 
-_DEFECTS = {  # what to do about them is in `music_agents.failures`
+_DEFECTS = {  # `music_agents.failures` has the remedies
     ReplyOutcome.EMPTY: (FailureReason.REPLY_EMPTY, "it is empty"),
     ReplyOutcome.LENGTH: (FailureReason.REPLY_CUT, "it is cut at the limit of tokens"),
     ReplyOutcome.CONTENT_FILTER: (FailureReason.REPLY_FILTERED, "the endpoint's content filter stopped it"),
@@ -28,12 +28,12 @@ _DEFECTS = {  # what to do about them is in `music_agents.failures`
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[T]):
-    """What came of asking.
+    """The result of `ask`.
 
     Attributes:
-        content: What was read from the usable reply.
+        content: What `read` returned for the usable reply.
         usage: Of all attempts.
-        retries: Why the attempts before it were unusable.
+        retries: Why earlier attempts were unusable.
     """
 
     content: T
@@ -50,16 +50,16 @@ async def ask(
     step: str = "",
     json_schema: Mapping[str, Any] | None = None,
 ) -> Answer[T]:
-    """Ask for one turn, again with another seed while the reply is unusable.
+    """Request one turn, and again with another seed while the reply is unusable.
 
     Args:
-        model: Whom to ask.
+        model: The model.
         view: The turn.
         messages: The prompt.
-        sampling: How the model samples.
+        sampling: Its sampling settings.
         read: Reads a complete reply's text; raises `UnfitReplyError` if it is unusable.
         step: Distinguishes the questions of a role that asks more than one in a turn.
-        json_schema: What the reply is to follow, where the endpoint can be held to one.
+        json_schema: The schema of the reply, for endpoints that support one.
 
     Raises:
         RoleFailedError: None of `view.num_attempts` replies was usable.
@@ -97,8 +97,8 @@ class AssistantRole:
     """An assistant that answers as well as it can.
 
     Attributes:
-        model: Who plays the assistant.
-        sampling: How the model samples.
+        model: The model of the assistant.
+        sampling: Its sampling settings.
     """
 
     model: ChatModel
@@ -112,13 +112,13 @@ class AssistantRole:
 
 @dataclass(frozen=True, slots=True)
 class UserRole:
-    """A user played by a model; who that user is, the view's persona says.
+    """A user played by a model, with the persona of the view.
 
     Attributes:
-        model: Who plays the user.
-        sampling: How the model samples.
-        gates: What a message must pass, or the model is asked again.
-        template: Instructions of your own; None for this package's.
+        model: The model of the user.
+        sampling: Its sampling settings.
+        gates: Checks of a message; the model is asked again if one fails.
+        template: Your own instructions; None for this package's.
     """
 
     model: ChatModel
@@ -142,13 +142,13 @@ class UserRole:
         """Return the message of a reply.
 
         Raises:
-            UnfitReplyError: A gate refuses it, or it holds nothing to be read.
+            UnfitReplyError: A gate refuses it, or it has no visible letters.
         """
-        # At the end of a pair a farewell may stay, but the assistant is not to answer a mark.
+        # In the last turn a farewell may stay, but the assistant must not answer a stop mark.
         text = without_stop_marks(reply) if view.turn + 1 == view.num_turns else reply.strip()
         if not plain(text):
-            told = "it is nothing but a stop mark" if plain(reply) else "it holds no letter that is seen"
-            raise UnfitReplyError(FailureReason.REPLY_EMPTY, told)
+            detail = "it is nothing but a stop mark" if plain(reply) else "it holds no visible letter"
+            raise UnfitReplyError(FailureReason.REPLY_EMPTY, detail)
         for gate in self.gates:
             gate(text, view)
         return text
@@ -156,13 +156,13 @@ class UserRole:
 
 @dataclass(frozen=True, slots=True)
 class SharedScript:
-    """A user who says the same on both sides, whatever the rejected side replies.
+    """A user who writes the same messages on both sides.
 
-    It halves the calls for the user, and the two sides of a pair then differ in the assistant's turns alone. The price
-    is that the user no longer reacts to the rejected replies.
+    It halves the calls for the user, and the two sides of a pair differ in the assistant's turns alone. But the user
+    does not react to the rejected replies.
 
     Attributes:
-        user: Writes the messages, in the light of the chosen side.
+        user: Writes the messages, from the history of the chosen side.
     """
 
     user: Speaker
@@ -171,7 +171,7 @@ class SharedScript:
         """Write the chosen side's next message, or repeat it on the rejected side.
 
         Raises:
-            RoleFailedError: As the user does; or the chosen side has not reached this turn.
+            RoleFailedError: The user raises it, or the chosen side has not reached this turn.
         """
         if view.side == "chosen":
             return await self.user(view)

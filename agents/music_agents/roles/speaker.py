@@ -1,8 +1,8 @@
-"""Who speaks in a rollout, and what they may know.
+"""`Speaker`: what speaks in a rollout, and `RoleSet`: the three speakers of a pair.
 
-A `Speaker` is any async callable from a `RoleView` (what it may know) to a `RoleTurn` (what it says). Write your own as
-a function or a class with `__call__`; `ask` asks a model for a turn. Contrasts are speakers too:
-`music_agents.contrasts`. A `RoleSet` holds the three speakers of a pair.
+A `Speaker` is any async callable from a `RoleView` (its input) to a `RoleTurn` (its message). Write your own as a
+function or as a class with `__call__`; `ask` requests a turn from a model. Contrasts are speakers too:
+`music_agents.contrasts`.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ __all__ = ["MAX_ATTEMPTS", "RoleSet", "RoleTurn", "RoleView", "Side", "Speaker",
 Side = Literal["chosen", "rejected"]
 
 MAX_ATTEMPTS = 3
-"""How often a role asks for one turn before it gives the pair up."""
+"""Requests that a role makes for one turn before it gives the pair up."""
 
 
 NOTHING_SAID = Conversation()
@@ -31,19 +31,19 @@ NOTHING_SAID = Conversation()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleView:
-    """What a role may know when it speaks.
+    """The input of a role when it speaks.
 
     Attributes:
-        conversation: The history of this side, as far as it goes.
-        other: That of the other side. In every turn the chosen side speaks first, so the rejected side may follow it.
+        conversation: The history of this side so far.
+        other: The history of the other side. In every turn the chosen side speaks first.
         side: The rollout that the turn belongs to.
-        part: `user` or `assistant` (a contrast stands in the assistant's place).
+        part: `user` or `assistant`; a contrast speaks as the assistant.
         turn: Index of the simulated turn, from 0.
-        num_turns: How many turns this pair will have.
+        num_turns: Simulated turns of each side of the pair.
         pair: Index of the pair in its run.
         run_seed: The run's seed.
-        persona: Who the user is; None for anyone.
-        num_attempts: How often to ask for a turn before the pair is given up.
+        persona: Of the user; None for no persona.
+        num_attempts: Requests for one turn before the pair fails.
     """
 
     conversation: Conversation
@@ -59,9 +59,9 @@ class RoleView:
 
     @property
     def already_said(self) -> str | None:
-        """What the other side was told at this place, if all that came before is the same; None if not.
+        """The next message of the other side, if its history up to there is the same; None if not.
 
-        A turn that nothing makes worse repeats it, so that the sides part at the first contrasted reply and not before.
+        A turn that is not contrasted repeats it, so that the sides differ from the first contrasted reply on.
         """
         said = self.other.messages
         place = len(self.conversation.messages)
@@ -76,9 +76,9 @@ class RoleView:
     ) -> ChatRequest:
         """Return a request of this turn.
 
-        Both sides draw from the same seed (common random numbers: they differ by their contrast, not by luck), while
-        the key distinguishes them. `attempt` must differ between the requests of one turn; `json_schema` is what the
-        reply is to follow, where the endpoint can be held to one.
+        Both sides use the same seed (common random numbers: the sides differ by the contrast, not by chance); the key
+        distinguishes them. `attempt` must differ between the requests of one turn. `json_schema` is the schema of the
+        reply, for endpoints that support one.
         """
         place = f"{self.turn}/{self.part}/{attempt}"
         return ChatRequest(
@@ -93,13 +93,13 @@ class RoleView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleTurn:
-    """What a role says.
+    """The message of a role.
 
     Attributes:
         text: The message; it must not be blank.
-        usage: Of all calls that it took.
-        contrast: How the message was made worse, if it was.
-        retries: Why replies before this one were unusable, as failure reasons.
+        usage: Of all calls for it.
+        contrast: How the message was made worse; None if it was not.
+        retries: Why earlier replies were unusable, as failure reasons.
     """
 
     text: str
@@ -109,20 +109,20 @@ class RoleTurn:
 
 
 class Speaker(Protocol):
-    """Anything that speaks a turn; `music_agents.testing.check_speaker` checks one of your own."""
+    """Speaks a turn; `music_agents.testing.check_speaker` checks one of your own."""
 
     async def __call__(self, view: RoleView, /) -> RoleTurn:
         """Speak.
 
         Raises:
-            RoleFailedError: The pair must be given up.
-            EndpointError: Its model gave no usable reply; likewise.
+            RoleFailedError: The role gives the pair up.
+            EndpointError: Its model gave no usable reply, so the pair fails, too.
         """
         ...
 
 
 async def nobody(view: RoleView) -> RoleTurn:
-    """Speak for a role that a `RoleSet` was not given.
+    """Stand in for a role that a `RoleSet` lacks.
 
     Raises:
         RoleFailedError: Always.
@@ -132,17 +132,17 @@ async def nobody(view: RoleView) -> RoleTurn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleSet:
-    """The roles of a pair, and the models behind them: what graphs and contrasts are built from.
+    """The roles of a pair and their models, from which graphs and contrasts are built.
 
     Attributes:
         user: Writes the user's turns of both sides.
         assistant: Answers on the chosen side.
         contrast: Answers on the rejected side.
-        models: The models by role: `user`, `assistant`, `contrast`, and if there are any `weaker` and `judge`. In a run
-            they are metered and journaled: what a node of your own asks of them is paid for once and counted.
-        sampling: How the models sample, by role; the others sample as their endpoints do.
-        contrast_format: What contrasts with a prompt of their own ask for their reply in.
-        contrast_template: A prompt of your own for contrasts that take one call; None for this package's.
+        models: The models by role: `user`, `assistant`, `contrast`, and optionally `weaker` and `judge`. A run meters
+            and journals them, so the calls of your own nodes are counted and paid for once.
+        sampling: Sampling settings by role; other roles use the defaults of their endpoints.
+        contrast_format: Reply format of contrasts with a prompt.
+        contrast_template: Your own prompt for contrasts with one call; None for this package's.
     """
 
     user: Speaker = nobody
@@ -164,5 +164,5 @@ class RoleSet:
         return self.models[role]
 
     def sampling_of(self, role: str) -> Sampling:
-        """Return how a role's model samples."""
+        """Return the sampling settings of a role."""
         return self.sampling.get(role, AS_THE_ENDPOINT_DOES)

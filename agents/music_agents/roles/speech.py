@@ -1,6 +1,6 @@
-"""Who speaks, judged by a message: a user who asks, an assistant who answers, or a program that ends the call.
+"""Who seems to speak in a message: a user who asks, an assistant who answers, or a program that ends the call.
 
-English phrases decide. All but the functions of stop marks take what `plain` returns.
+English phrases decide. All functions but those of stop marks take the result of `plain`.
 """
 
 import re
@@ -13,7 +13,7 @@ MIN_ADVICE_CHARS = 40
 MIN_LECTURE_CHARS = 120
 """From this length on, a statement about no one's own affairs is an answer."""
 
-# Typesetters' apostrophes and spaces, and letters that are not seen.
+# Typographic apostrophes and spaces, and invisible letters.
 _UNSEEN = [0xAD, 0x34F, 0x61C, 0x180E, 0x2800, 0x3164, 0xFEFF, *range(0x200B, 0x2010), *range(0x202A, 0x202F)]
 _UNSEEN += range(0x2060, 0x2070)
 _AS_TYPED: dict[int, str | None] = {
@@ -30,10 +30,10 @@ _STOP = (
     rf"|{_TALK}[ _-]?(?:is[ _-]?)?(?:over|ended|end|finished|completed?))"
 )
 _STOP_MARK = re.compile(
-    # What nobody writes for any other purpose,
+    # Marks that have no other purpose,
     rf"\#{{2,}} ?{_STOP} ?\#{{2,}}|\[\[ ?{_STOP} ?\]\]|< ?\| ?{_STOP} ?\|>"
     rf"|(?-i:\b(?:TERMINATE|END|EXIT|STOP)_(?:THE_)?(?:CONVERSATION|CHAT|DIALOG(?:UE)?|SESSION)\b)"
-    # and what marks an end where it stands last in its line.
+    # and marks that end a conversation only at the end of a line.
     rf"|(?:(?<!\S)[\[<]/?{_STOP}[\]>]|(?<!\S)(?-i:TERMINATE)|(?:^|(?<=[.!?] ))/(?:end|stop|exit|quit|done|bye))"
     r"(?=[.!\s]*$)",
     re.IGNORECASE | re.MULTILINE,
@@ -143,17 +143,17 @@ _OBLIGING = re.compile(r"\W*(?:sure|certainly|of course|absolutely|definitely|gl
 
 @lru_cache(maxsize=16)  # each gate asks
 def plain(text: str) -> str:
-    """Return a text in lower case, as a keyboard types it, without letters that are not seen."""
+    """Return a text in lower case, with plain quotes and spaces and without invisible letters."""
     return (text if text.isascii() else text.translate(_AS_TYPED)).lower().strip()
 
 
 def asks(lower: str) -> bool:
-    """Whether a user asks for something; of a text without Latin letters it cannot be known, and is assumed."""
+    """Whether a user asks for something; assumed for a text without Latin letters."""
     return _wishes(lower) or not _is_latin(lower)
 
 
 def speaks_as_assistant(lower: str) -> str:
-    """Return what shows that a message is an assistant's, for people; empty if nothing does."""
+    """Return the reason why a message looks like an assistant's; empty if it does not."""
     if first_of(_OFFER_HINTS, lower) and (found := first_of(_OFFERS, lower)):
         return f"the user speaks as the assistant: {found!r}"
     if opening := _OPENINGS.match(lower):

@@ -1,8 +1,8 @@
-"""User gates: what a simulated user must not do, each a small check of one message.
+"""User gates: small checks of one message of a simulated user.
 
 A gate takes a message and the view that it was written from, and raises `UnfitReplyError` if the message is unusable;
-the role then asks again. These gates refuse what is obvious and let everything else pass: refusing a user without
-reason costs calls. A plain substring test comes before anything slow, as users speak in half of all calls.
+the role then asks again. These gates refuse obvious faults only, as each refusal costs a call. A substring test comes
+before any slow test, as half of all calls are for users.
 """
 
 import re
@@ -25,13 +25,13 @@ UserGate: TypeAlias = Callable[[str, RoleView], None]
 MIN_COPIED_CHARS = 60
 """A shorter passage of the assistant's reply may well be a quotation."""
 MIN_REPEATED_WORDS = 4
-"""Shorter messages ("Go on, please") may come again, though not twice in a row."""
+"""Shorter messages ("Go on, please") may be repeated, but not twice in a row."""
 MIN_ALIKE_WORDS = 8
 """In shorter messages one other word makes another request."""
 MAX_OTHER_SHARE = 0.12
-"""Messages whose words, and whose lengths, differ by no more than this part are alike."""
+"""Messages are alike if their words and lengths differ by no more than this share."""
 MIN_LEAKED_CHARS = 24
-"""A persona's shorter phrases are what anyone might say."""
+"""Anyone might say the shorter phrases of a persona."""
 
 _STOP_HINTS = ("bye", "s all", "is all", "be all", "nothing else", "questions", "have a ")
 _STOP = re.compile(
@@ -71,7 +71,7 @@ def refuse_stops(text: str, view: RoleView) -> None:
 
 
 def refuse_role_flips(text: str, view: RoleView) -> None:
-    """Refuse what an assistant would write: labels, scripts for both sides, offers of help, answers.
+    """Refuse messages in the assistant's role: labels, scripts for both sides, offers of help, answers.
 
     Raises:
         UnfitReplyError: The user speaks as the assistant.
@@ -86,7 +86,7 @@ def refuse_role_flips(text: str, view: RoleView) -> None:
 
 
 def refuse_repeats(text: str, view: RoleView) -> None:
-    """Refuse what the user said before, or nearly so, and what the assistant has just said.
+    """Refuse near copies of earlier user messages and of the assistant's last reply.
 
     Raises:
         UnfitReplyError: The user repeats.
@@ -101,9 +101,9 @@ def refuse_repeats(text: str, view: RoleView) -> None:
 
 
 def refuse_leaks(text: str, view: RoleView) -> None:
-    """Refuse words of the instructions, and of the persona's what only its author would say.
+    """Refuse quotes from the instructions and from the persona's `who` and `style`.
 
-    A fact, a wish or a goal may be said in the persona's own words; who the user is and how they write may not.
+    The user may quote a fact, a constraint or a goal of the persona.
 
     Raises:
         UnfitReplyError: The user gives away that a part is being played.
@@ -112,13 +112,13 @@ def refuse_leaks(text: str, view: RoleView) -> None:
     if leak := first_of(_LEAKS, lower):
         raise UnfitReplyError(FailureReason.USER_LEAKS, f"the user gives the instructions away: {leak!r}")
     persona = view.persona
-    for told in (persona.who, persona.style) if persona else ():
-        if len(told) >= MIN_LEAKED_CHARS and plain(told) in lower:
-            raise UnfitReplyError(FailureReason.USER_LEAKS, f"the user recites the persona: {told[:60]!r}")
+    for phrase in (persona.who, persona.style) if persona else ():
+        if len(phrase) >= MIN_LEAKED_CHARS and plain(phrase) in lower:
+            raise UnfitReplyError(FailureReason.USER_LEAKS, f"the user recites the persona: {phrase[:60]!r}")
 
 
 def refuse_marks(text: str, view: RoleView) -> None:
-    """Refuse the marks of a chat template: the model went on into another turn, or thinks where it is to speak.
+    """Refuse marks of a chat template: the model began another turn, or it thinks in its message.
 
     Raises:
         UnfitReplyError: The message holds one.
@@ -132,7 +132,7 @@ DEFAULT_USER_GATES: tuple[UserGate, ...] = (refuse_stops, refuse_role_flips, ref
 
 
 def _is_repeat(text: str, earlier: str, *, in_a_row: bool) -> bool:
-    """Whether a message says what an earlier one said."""
+    """Whether a message repeats an earlier one."""
     if text.isascii() and earlier.isascii():
         is_same = len(text) == len(earlier) and text.lower() == earlier.lower()
     else:
@@ -143,7 +143,7 @@ def _is_repeat(text: str, earlier: str, *, in_a_row: bool) -> bool:
 
 
 def _are_alike(text: str, other: str) -> bool:
-    """Whether two texts share nearly all of their words; texts of other lengths are not looked into."""
+    """Whether two texts of similar length share nearly all of their words."""
     if abs(len(text) - len(other)) > MAX_OTHER_SHARE * len(text) or text.count(" ") < MIN_ALIKE_WORDS - 1:
         return False
     words, others = set(text.lower().split()), set(other.lower().split())

@@ -1,8 +1,8 @@
-"""A simulation on disk, resumable.
+"""A resumable simulation on disk.
 
-- `run`: `run_simulation`, the one way in; `session`: one session, from the opening of its files to their closing.
-- `endpoints`: the models of a run; `roles`: the roles, gates and journaled models that it is built from.
-- `settings`: what sessions of a run share; `report`: `run.json`.
+- `run`: `run_simulation`, the entry point; `session`: one session, which writes the files.
+- `endpoints`: the models of a run; `roles`: its roles, gates and journaled models.
+- `settings`: settings that all sessions of a run share; `report`: `run.json`.
 """
 
 from music_agents.run.endpoints import EndpointNotReadyError, Models

@@ -1,4 +1,4 @@
-"""The models of a run: loaded from the endpoints of a config, and asked once each before the first pair."""
+"""The models of a run: loaded from the endpoints of a config, and probed before the first pair."""
 
 import asyncio
 import logging
@@ -25,21 +25,21 @@ __all__ = ["EndpointNotReadyError", "Models", "WrapModel", "checked_models", "cl
 __all__ += ["model_names", "paced_endpoints", "probe_endpoints"]
 
 Models: TypeAlias = Mapping[str, ChatModel]
-"""Who plays which role: `assistant` and `contrast`; `user` where users are simulated; `weaker` and `judge` if wanted.
-One model may play several roles. Whoever made the models closes them."""
+"""Models by role: `assistant` and `contrast`, `user` if users are simulated, and optionally `weaker` and `judge`.
+One model may play several roles. The creator of the models closes them."""
 WrapModel: TypeAlias = Callable[[str, ChatModel], ChatModel]
-"""Takes a role and a model, and returns a model in its place."""
+"""Takes a role and its model, and returns the wrapped model."""
 
 _LOG = logging.getLogger(__name__)
 
 
 class EndpointNotReadyError(MusicError):
-    """An endpoint cannot play its role; nothing was asked of it but a word."""
+    """An endpoint cannot play its role; only a short probe was sent to it."""
 
 
 @asynccontextmanager
 async def load_models(config: RunConfig) -> AsyncIterator[Models]:
-    """Load the models of a config for as long as the block lasts; roles that ask the same endpoint alike share one.
+    """Load the models of a config for the duration of a block; roles with the same endpoint and settings share a model.
 
     Raises:
         InvalidInputError: An endpoint cannot be read, or is missing.
@@ -58,7 +58,7 @@ async def load_models(config: RunConfig) -> AsyncIterator[Models]:
 
 
 def client_settings(config: RunConfig, role: str) -> ClientSettings:
-    """Return how a role's endpoint over HTTP is asked."""
+    """Return the client settings of a role's endpoint over HTTP."""
     retry = {name: getattr(config, name) for name in ("max_tries", "patience", "backoff")}
     pacing = PacingSettings()
     if isinstance(config, SimulationConfig):
@@ -77,7 +77,7 @@ def checked_models(models: Models) -> Models:
     """Return models in the order of their roles.
 
     Raises:
-        InvalidInputError: There is no such role, or nobody plays the assistant or the contrast.
+        InvalidInputError: A role is unknown, or the assistant or the contrast is missing.
     """
     if not {"assistant", "contrast"} <= models.keys() <= set(ROLES):
         got = ", ".join(models) or "none"
@@ -86,26 +86,26 @@ def checked_models(models: Models) -> Models:
 
 
 def model_names(models: Models) -> dict[str, str]:
-    """Return the name of each role's model, without the address at which it happens to be served."""
+    """Return the name of each role's model, without its address."""
     return {role: ",".join(models_of(model.name)) for role, model in models.items()}
 
 
 def paced_endpoints(models: Models) -> list[PacedEndpoint]:
-    """Return the endpoints over HTTP, replicas one by one, each once."""
+    """Return the distinct endpoints over HTTP; each replica is one."""
     found = [endpoint for model in models.values() for endpoint in getattr(model, "endpoints", ())]
     return list({id(endpoint): endpoint for endpoint in found}.values())
 
 
 async def probe_endpoints(models: Models, wrap: WrapModel, sampling_of: Callable[[str], Sampling]) -> None:
-    """Ask every endpoint over HTTP once, all at the same time; again where a role has options of its own.
+    """Send one request to every endpoint over HTTP, concurrently; one for each set of sampling settings.
 
-    A replica that is down does not stop the run while another of its model is live; one that refuses the request does,
-    as requests that are routed to it would all fail. What is asked is journaled and counted.
+    A replica that is down does not stop the run while another replica of its model is live. A replica that refuses the
+    request does, as all requests that are routed to it would fail. The requests are journaled and counted.
 
     Args:
-        models: Who plays which role.
-        wrap: Charges what is asked to a role.
-        sampling_of: How a role's model samples.
+        models: Models by role.
+        wrap: Charges the requests to a role.
+        sampling_of: Returns the sampling settings of a role.
 
     Raises:
         EndpointNotReadyError: An endpoint refuses, or no replica of a model is live; the message names the fix.
@@ -118,34 +118,34 @@ async def probe_endpoints(models: Models, wrap: WrapModel, sampling_of: Callable
             names.append(role)
         else:
             asked.append((model, sampling, [role]))
-    troubles = await asyncio.gather(*(_probe(names, model, sampling, wrap) for model, sampling, names in asked))
-    if told := [trouble for trouble in troubles if trouble]:
-        raise EndpointNotReadyError("\n".join(told))
+    problems = await asyncio.gather(*(_probe(names, model, sampling, wrap) for model, sampling, names in asked))
+    if any(problems):
+        raise EndpointNotReadyError("\n".join(filter(None, problems)))
 
 
 async def _probe(roles: list[str], model: ChatModel, sampling: Sampling, wrap: WrapModel) -> str:
-    """Ask all replicas of a model; return what keeps it from playing its roles, nothing if nothing does."""
+    """Probe all replicas of a model; return why it cannot play its roles, or the empty string."""
     replicas: tuple[OpenAIChatModel, ...] = getattr(model, "endpoints", ())
     probed = [wrap(roles[0], ProbedModel(replica)) for replica in replicas]
     errors = await asyncio.gather(*(_ask(one, sampling) for one in probed))
     failed = {replica: error for replica, error in zip(replicas, errors, strict=True) if error}
     for replica in [replica for replica, error in failed.items() if passes_by_itself(error)]:
         _LOG.warning("%s: the run begins all the same", failed.pop(replica))
-    told = [await explain_failure(replica, error) for replica, error in failed.items()]
+    reasons = [await explain_failure(replica, error) for replica, error in failed.items()]
     if len(failed) == len(replicas) or any(isinstance(error, RequestRejectedError) for error in failed.values()):
-        return "\n".join(f"{', '.join(roles)}: {one}" for one in told)
-    for one in told:
+        return "\n".join(f"{', '.join(roles)}: {one}" for one in reasons)
+    for one in reasons:
         _LOG.warning("%s; the run begins with the other replicas", one)
     return ""
 
 
 async def _ask(probed: ChatModel, sampling: Sampling) -> EndpointError | None:
-    """Ask one endpoint; return its error if it gave no reply."""
+    """Probe one endpoint; return its error if it gave no reply."""
     try:
-        # A key of its own, so that it is asked again in every session, and counted.
+        # A new key, so that every session sends it and counts it.
         await probed.complete(probe(sampling, key=f"probe/{secrets.token_hex(8)}"))
     except EndpointError as error:
         return error
-    except RoleFailedError:  # the run was asked to stop
+    except RoleFailedError:  # the run was stopped
         return None
     return None

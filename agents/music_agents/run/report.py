@@ -1,4 +1,4 @@
-"""`run.json`: what a run was asked for and how far it is."""
+"""`run.json`: the settings, the status and the counts of a run."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -30,54 +30,54 @@ _CLEANED = {
 
 
 class RunStatus(StrEnum):
-    """Where a run stands."""
+    """Status of a run."""
 
     RUNNING = "running"
     INTERRUPTED = "interrupted"
-    """It was asked to stop."""
+    """The user stopped it."""
     BUDGET = "budget"
     """It stopped at its budget."""
     STALLED = "stalled"
-    """It stopped because nothing but failures came."""
+    """It stopped because nearly all pairs or calls failed."""
     COMPLETE = "complete"
 
 
 class RunReport(BaseModel):
-    """What `run.json` holds."""
+    """The content of `run.json`."""
 
     model_config = ConfigDict(frozen=True)
 
     status: RunStatus
     detail: str = ""
-    """Why it stopped, for people."""
+    """A description of why it stopped."""
     num_wanted: int
     num_pairs: int
     failures: dict[str, int]
     """Dropped pairs by reason."""
     retries: dict[str, int]
-    """Replies of pairs that were simulated to their end, which were unusable and asked for again, by `role:reason`."""
+    """Unusable replies that were requested again, in completed simulations of pairs, by `role:reason`."""
     replies: dict[str, dict[str, int]] = {}
-    """By role, how many of its replies held `thinking`, or lost a `role_header` or an `end_mark`, or held a
-    `control_token`: of all that were paid for, in all sessions."""
+    """By role, paid replies of all sessions: with `thinking` or a `control_token`, or without a `role_header` or an
+    `end_mark` that was removed."""
     judge: JudgeFigures | None = None
-    """What the judge said; None for a run without one."""
+    """Counts of the judgements; None for a run without a judge."""
     spending: Spending
-    """Of all replies that were paid for, in all sessions, those of failed pairs included."""
+    """Of all sessions, failed pairs included."""
     wall_seconds: float
-    """Of all sessions that ended in order."""
+    """Of all sessions that ended cleanly."""
     diagnostics: PairDiagnostics | None = None
-    """What the finished set looks like; None until it is complete."""
+    """Diagnostics of the finished set; None until the run is complete."""
     endpoints: dict[str, str]
-    """Endpoint of each role, as this session had it."""
+    """Endpoint of each role in this session."""
     unsupported: dict[str, tuple[str, ...]] = {}
-    """What endpoints refused to take and were asked without, by endpoint, as this session found out."""
+    """Request fields that endpoints refused in this session and that were left out, by endpoint."""
     settings: dict[str, Any]
-    """What a session that resumes the run must share."""
+    """Settings that a session must share to resume the run."""
     versions: dict[str, str]
 
 
 def reply_warnings(report: RunReport) -> Iterator[str]:
-    """Yield a warning for each role of whose replies more than a hundredth had something taken out."""
+    """Yield a warning for each role and each kind of text that was removed from more than 1 % of its replies."""
     num_replies: Counter[str] = Counter()
     for account in report.spending.accounts:
         num_replies[account.account] += account.num_calls
@@ -88,7 +88,7 @@ def reply_warnings(report: RunReport) -> Iterator[str]:
 
 
 def drop_warnings(report: RunReport) -> Iterator[str]:
-    """Yield a warning, with the remedy, for each reason that dropped more than a tenth of the pairs."""
+    """Yield a warning with the remedy for each reason that dropped more than 10 % of the pairs."""
     num_ended = report.num_pairs + sum(report.failures.values())
     for reason, num in report.failures.items():
         if num >= MIN_DROPPED and num > MAX_DROPPED_SHARE * num_ended:
@@ -96,15 +96,15 @@ def drop_warnings(report: RunReport) -> Iterator[str]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that matter to a run."""
+    """Return the versions of the software that affect a run."""
     return {"music-rm": version("music-rm"), "langgraph": version("langgraph"), "python": python_version()}
 
 
 def read_report(path: Path) -> RunReport | None:
-    """Return what an earlier session left, or None."""
+    """Return the report of the last session; None if there is none."""
     return RunReport.model_validate_json(path.read_bytes()) if path.exists() else None
 
 
 def write_report(path: Path, report: RunReport) -> None:
-    """Write a report, whole or not at all."""
+    """Write a report atomically."""
     replace_file(path, orjson.dumps(report.model_dump(mode="json"), option=orjson.OPT_INDENT_2))

@@ -1,6 +1,6 @@
-"""What a run is built from: roles and gates as its config asks for them, and models that are journaled and metered.
+"""The parts of a run: the roles and gates of its config, and its journaled and metered models.
 
-A run whose contrast fails from the start stops before much money is spent: `WatchedContrast`.
+`WatchedContrast` stops a run whose contrast fails from the start, before it costs much.
 """
 
 from collections import Counter
@@ -37,16 +37,16 @@ __all__ = ["MIN_LOST_TURNS", "GraphFactory", "WatchedContrast", "make_gates", "m
 __all__ += ["wrap_models"]
 
 GraphFactory: TypeAlias = Callable[[RoleSet], PairGraph]
-"""Builds the graph of a run; `build_pair_graph` is the one that is used unless told otherwise."""
+"""Builds the graph of a run; by default `build_pair_graph`."""
 
 MIN_LOST_TURNS = 16
-"""Contrasted turns, each asked for several times, that must be lost before a run is given up."""
+"""Failed contrasted turns, each with several attempts, before a run stops."""
 MIN_YIELD = 0.005
-"""Share of pairs that a run must be able to keep: one in 200 is slow, and less is hopeless."""
+"""Smallest share of pairs that a run must be able to keep: one in 200."""
 _RULE_OF_THREE = 3.0
-"""Where none of n came out well, at most 3 / n do, with a confidence of 95 %."""
+"""If none of n turns succeeded, the success rate is at most 3 / n with a confidence of 95 %."""
 MIN_CALLS = 48
-"""Calls that a session makes before it stops: failures that a resumed run replays say nothing new."""
+"""Calls that a session makes before it stops, as replayed failures show nothing new."""
 
 _OF_THE_MODEL = frozenset(reason for reason in FailureReason if reason.startswith("reply_"))
 
@@ -58,10 +58,10 @@ def make_progress(config: RunConfig) -> RunProgress:
 
 
 def make_roles(models: Models, config: SimulationConfig) -> RoleSet:
-    """Return the roles that a config asks for; without a model for the user, there is none.
+    """Return the roles of a config; without a model for the user, there is no user.
 
     Raises:
-        InvalidInputError: There is no model for a role that a contrast needs.
+        InvalidInputError: A contrast needs a role without a model.
     """
     roles = RoleSet(
         assistant=AssistantRole(models["assistant"], config.sampling_of("assistant")),
@@ -79,7 +79,7 @@ def make_roles(models: Models, config: SimulationConfig) -> RoleSet:
 
 
 def make_gates(models: Models, config: SimulationConfig) -> tuple[PairGate, ...]:
-    """Return the gates that finished pairs must pass, the cheap ones first."""
+    """Return the gates of finished pairs, the cheap ones first."""
     text_gates = default_gates(RefusalRule(config.refusals)) if config.gates else ()
     if "judge" not in models:
         return text_gates
@@ -88,16 +88,16 @@ def make_gates(models: Models, config: SimulationConfig) -> tuple[PairGate, ...]
 
 
 def wrap_models(models: Models, journal: Journal, progress: RunProgress, cache: ReplyCache | None = None) -> WrapModel:
-    """Open the account of every role; return what has a model's paid-for replies journaled, metered and charged.
+    """Open the account of every role; return a function that journals, meters and charges the calls of a model.
 
     Args:
-        models: Who plays which role.
+        models: Models by role.
         journal: Of the run.
         progress: Of the session.
-        cache: What other runs asked and need not be paid for again; None for nothing.
+        cache: Replies that runs share; None for no cache.
 
     Raises:
-        InvalidInputError: The budget bounds the cost and a model's price is not known.
+        InvalidInputError: The budget bounds the cost and a model's price is unknown.
     """
     progress.replies.update(journal.marks)
     accounts = {role: progress.open_account(role, model.name, journal) for role, model in models.items()}
@@ -113,12 +113,12 @@ def wrap_models(models: Models, journal: Journal, progress: RunProgress, cache: 
 
 
 class WatchedContrast:
-    """Speaks as a contrast does, and stops the run if the first turns all fail by what the model writes.
+    """Wraps a contrast, and stops the run if all first turns fail because of the model's replies.
 
     Args:
         contrast: Answers on the rejected side.
         progress: Of the run.
-        schedule: The turns that are contrasted: all of them must be usable for a pair to be kept.
+        schedule: The contrasted turns; a pair is kept only if all of them are usable.
     """
 
     def __init__(self, contrast: Speaker, progress: RunProgress, schedule: Schedule) -> None:
@@ -140,12 +140,12 @@ class WatchedContrast:
         return turn
 
     def _note(self, error: RoleFailedError, view: RoleView) -> None:
-        """Count a lost turn, and stop the run if there were too many."""
+        """Count a failed turn, and stop the run if there are too many."""
         self._lost[error.reason] += 1
         num = self._lost.total()
         share_of_pairs = min(1.0, _RULE_OF_THREE / num) ** self._schedule.expected(view.num_turns)
         if num < MIN_LOST_TURNS or share_of_pairs >= MIN_YIELD or self._progress.num_calls < MIN_CALLS:
             return
         reason, times = self._lost.most_common(1)[0]
-        told = f"the contrast gave no usable reply in the first {num} turns, in {times} of them by {reason} ({error})"
-        self._progress.stop(StopCause.STALLED, f"{told}. {advise(reason)}")
+        detail = f"the contrast gave no usable reply in the first {num} turns, in {times} of them by {reason} ({error})"
+        self._progress.stop(StopCause.STALLED, f"{detail}. {advise(reason)}")

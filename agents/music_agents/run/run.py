@@ -1,13 +1,14 @@
-"""A simulation on disk: `run_simulation` writes a directory that any interruption leaves ready to resume.
+"""A simulation on disk: `run_simulation` writes a directory, and resumes it after any interruption.
 
     pairs-00000.parquet, ...   the pairs, in the order of their indices
     manifest.json              their checksums
-    failures.jsonl             failed pairs, and why (retries.json: how often they were tried again)
+    failures.jsonl             failed pairs with reasons (retries.json: how often they were tried again)
     run.json                   settings, status, counts, costs, diagnostics, wall time
     journal.sqlite             every reply that was paid for
 
-To resume a run, run the same again: shards stay, all else is replayed from the journal, and only what was never
-answered is asked. The output is the first `num_pairs` indices that come out well, in order, whatever the concurrency.
+To resume a run, start it again with the same settings: finished shards stay, all other replies are replayed from the
+journal, and only requests without a reply are sent. The output is the first `num_pairs` good pairs by index, in order,
+whatever the concurrency.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -52,9 +53,9 @@ from music_agents.simulation import PairMaker
 __all__ = ["Display", "MakerFactory", "load_run_personas", "models_of_run", "run_session", "run_simulation"]
 
 Display: TypeAlias = Callable[[ProgressWatch], AbstractAsyncContextManager[None]]
-"""Shows the progress for as long as a block lasts."""
+"""Shows the progress while a block runs."""
 MakerFactory: TypeAlias = Callable[[Models, Callable[[int], int]], PairMaker]
-"""Builds what makes the pairs from the metered and journaled models, and from how often a role may ask, by index."""
+"""Builds the `PairMaker` from the metered and journaled models, and from the attempts of a role by index."""
 
 
 async def run_simulation(
@@ -71,29 +72,29 @@ async def run_simulation(
     partition: Partition | None = None,
     display: Display | None = None,
 ) -> RunReport:
-    """Simulate pairs into a directory, or resume where an earlier session of the same run ended.
+    """Simulate pairs into a directory, or resume an earlier session of the same run.
 
     Args:
-        config: What is asked for.
-        out: Where the run is, or is to be.
-        models: Who plays which role, in place of the config's endpoints; they stay open.
-        seeds: Preference pairs, prompts and conversations to grow from, in place of the config's.
-        personas: Who the users are, in place of the config's.
+        config: Settings of the run.
+        out: The directory of the run.
+        models: Models by role, in place of the config's endpoints; they stay open.
+        seeds: Preference pairs, prompts and conversations, in place of the config's.
+        personas: Personas of the users, in place of the config's.
         graph: Builds the pair graph, in place of the config's.
-        progress: Live counts and the budget; its `stop()` ends the session in order, with nothing paid for lost.
-        retry_failed: Whether failed pairs are tried again; those that come out well take their place in the order.
-        probe: Whether every endpoint over HTTP is asked once before the first pair.
-        partition: Simulate these indices and no other, in place of the first that come to `num_pairs` pairs.
-        display: Shows the progress while the session lasts.
+        progress: Live counts and the budget; its `stop()` ends the session cleanly, and paid replies are kept.
+        retry_failed: Whether failed pairs are tried again; good ones take their place in the order.
+        probe: Whether every endpoint over HTTP gets one request before the first pair.
+        partition: Simulate these indices only, in place of as many as `num_pairs` good pairs need.
+        display: Shows the progress during the session.
 
     Returns:
-        What `run.json` holds; its status says whether the run is complete or why it stopped.
+        The content of `run.json`; its status reports whether the run is complete or why it stopped.
 
     Raises:
         ChangedSettingsError: The directory holds a run with other settings.
-        JournalLockedError: Another process is at work on it.
-        InvalidInputError: It holds other files, or more pairs than are wanted; something that the config names is not
-            there; or the user's own instructions show no persona, though there are personas.
+        JournalLockedError: Another process uses the directory.
+        InvalidInputError: The directory holds other files or more pairs than are wanted, something that the config
+            names does not exist, or your own user prompt does not show the personas.
         EndpointNotReadyError: An endpoint did not answer the probe.
         SimulationStalledError: Nearly all recent pairs or calls failed, or the contrast failed from the start.
 
@@ -104,17 +105,33 @@ async def run_simulation(
         <RunStatus.COMPLETE: 'complete'>
     """
     progress = progress or make_progress(config)
-    # A file of the user's own may register contrasts: it comes first.
+    # The file of a graph may register contrasts, so it is loaded first.
     graph = graph or (load_graph(config.graph) if config.graph else build_pair_graph)
     seeds = seeds or load_seeds(*config.seed_source()).seeds
     personas = personas or load_run_personas(config)
     config.user_template(shows_persona=personas is not None)
-    contexts = SeedContexts(seeds, config.seed)
+    make_simulator = _simulator_factory(config, graph, SeedContexts(seeds, config.seed), personas, progress)
+    async with models_of_run(config, models) as loaded:
+        settings = fingerprint(seeds, loaded, config, personas, graph, partition)
+        return await run_session(
+            config, out, loaded, settings, make_simulator, progress,
+            retry_failed=retry_failed, probe=probe, partition=partition, display=display,
+        )  # fmt: skip
 
-    def simulator(ledgered: Models, num_attempts: Callable[[int], int]) -> PairSimulator:
-        if "user" not in ledgered:
+
+def _simulator_factory(
+    config: SimulationConfig,
+    graph: GraphFactory,
+    contexts: SeedContexts,
+    personas: PersonaSource | None,
+    progress: RunProgress,
+) -> MakerFactory:
+    """Return what builds the simulator of a run from its metered and journaled models."""
+
+    def make(models: Models, num_attempts: Callable[[int], int]) -> PairSimulator:
+        if "user" not in models:
             raise InvalidInputError("expected a model that plays the user, got none: name its endpoint (--user)")
-        roles = make_roles(ledgered, config)
+        roles = make_roles(models, config)
         watched = WatchedContrast(roles.contrast, progress, Schedule.parse(config.schedule))
         return PairSimulator(
             graph=graph(replace(roles, contrast=watched)),
@@ -122,25 +139,12 @@ async def run_simulation(
             num_turns=config.num_turns,
             run_seed=config.seed,
             personas=personas,
-            gates=make_gates(ledgered, config),
-            models=model_names(ledgered),
+            gates=make_gates(models, config),
+            models=model_names(models),
             num_attempts=num_attempts,
         )
 
-    async with models_of_run(config, models) as loaded:
-        settings = fingerprint(seeds, loaded, config, personas, graph, partition)
-        return await run_session(
-            config,
-            out,
-            loaded,
-            settings,
-            simulator,
-            progress,
-            retry_failed=retry_failed,
-            probe=probe,
-            partition=partition,
-            display=display,
-        )
+    return make
 
 
 async def run_session(
@@ -156,18 +160,18 @@ async def run_session(
     partition: Partition | None = None,
     display: Display | None = None,
 ) -> RunReport:
-    """Make pairs into a directory, or resume, as `run_simulation` does, for whatever makes the pairs.
+    """Write pairs of any `PairMaker` to a directory, or resume, as `run_simulation` does.
 
     Args:
-        config: As for `run_simulation`, and so are the others that are not named here.
-        out: The directory.
-        models: Who plays which role.
-        settings: What every session of the run must share, as JSON values.
-        maker: Builds what makes the pairs.
+        config: Settings of the run.
+        out: The directory of the run.
+        models: Models by role.
+        settings: Settings that every session of the run must share, as JSON values.
+        maker: Builds the `PairMaker`.
         progress: Live counts and the budget.
         retry_failed: Whether failed pairs are tried again.
-        probe: Whether every endpoint is asked once before the first pair.
-        partition: Make these indices and no other.
+        probe: Whether every endpoint over HTTP gets one request before the first pair.
+        partition: Make these indices only.
         display: Shows the progress.
     """
     async with AsyncExitStack() as stack:
@@ -186,7 +190,9 @@ async def run_session(
         endpoints = {role: model.name for role, model in models.items()}
         session = Session(out, endpoints, config, dict(settings), failures, progress, partition)
         ledgered = {role: wrap(role, model) for role, model in models.items()}
-        made = maker(ledgered, lambda index: MAX_ATTEMPTS * (1 + failures.num_retries(index)))  # may find a mistake
+        made = maker(
+            ledgered, lambda index: MAX_ATTEMPTS * (1 + failures.num_retries(index))
+        )  # before any call: it may raise
         with relaxed(), progress.asking(models.values()):
             if probe and not progress.stopping and progress.num_pairs < progress.num_wanted:
                 await probe_endpoints(models, wrap, config.sampling_of)
@@ -195,7 +201,7 @@ async def run_session(
 
 @asynccontextmanager
 async def models_of_run(config: RunConfig, models: Models | None) -> AsyncIterator[Models]:
-    """Give the models of a run: the caller's, which stay open, or those of the config."""
+    """Yield the models of a run: the caller's, which stay open, or those of the config."""
     if models is not None:
         yield checked_models(models)
         return
@@ -204,13 +210,13 @@ async def models_of_run(config: RunConfig, models: Models | None) -> AsyncIterat
 
 
 def load_run_personas(config: SimulationConfig) -> PersonaSource | None:
-    """Load who the users of a run are; None for anyone."""
+    """Load the personas of a run; None for no personas."""
     seeds = None if config.seeds == SANDBOX else config.seeds
     return load_personas(config.personas, seeds, split=config.split) if config.personas else None
 
 
 def _prepare(out: Path) -> None:
-    """Make the directory, and refuse one whose pairs have lost their journal."""
+    """Create the directory, and refuse one with pairs but without their journal."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""`Session`: one session of a run, from the opening of its files to their closing."""
+"""`Session`: one session of a run, which writes its files."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ from music_agents.output.pair_table import PairTable
 from music_agents.output.shard_folder import pair_index
 from music_agents.pair_simulator import Outcome
 from music_agents.progress import RunProgress, StopCause
-from music_agents.quality import JudgeFigures, PairDiagnostics, diagnose_pairs, read_saved_pairs
+from music_agents.quality import JudgeFigures, diagnose_pairs, read_saved_pairs
 from music_agents.run.report import RunReport, RunStatus, read_report, versions, write_report
 from music_agents.run.settings import Partition
 from music_agents.simulation import PairIndices, PairMaker, run_pairs
@@ -28,17 +28,17 @@ JOURNAL = "journal.sqlite"
 FAILURES = "failures.jsonl"
 REPORT = "run.json"
 PARTITIONS = "shares.json"
-"""Is in the directory of a run whose partitions `music_agents.scaleout` allocates to workers."""
+"""Marks the directory of a run whose partitions `music_agents.scaleout` allocates to workers."""
 
 FLUSH_SECONDS = 5.0
-"""From a pair's end to its being on disk, if all with a lower index have ended."""
+"""Delay until a finished pair is on disk, if all pairs with lower indices have ended."""
 FLUSH_SHARE = 500
-"""Writing the shard that grows takes one part in so many of a session's time, at most; so rarely that `loop_lag_p99`
-shows no pause above 0.05 s because of it."""
+"""Writing the unfinished shard takes at most one part in 500 of a session's time, which keeps `loop_lag_p99` below
+0.05 s."""
 
 
 class Session:
-    """Takes outcomes into the files of a run, and leaves them in order however it ends."""
+    """Writes outcomes to the files of a run, and leaves the files consistent however it ends."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Session:
         earlier = read_report(directory / REPORT)
         self._earlier_seconds = earlier.wall_seconds if earlier else 0.0
         num_wanted = len(partition.indices()) if partition else config.num_pairs
-        # A partition may be ahead when failed pairs are retried.
+        # A partition may hold more pairs while failed pairs are retried.
         if partition is None and self._table.num_pairs > num_wanted:
             raise InvalidInputError(
                 f"{directory} holds {self._table.num_pairs} pairs already, more than the {num_wanted} wanted: "
@@ -75,7 +75,7 @@ class Session:
         progress.begin(num_wanted, self._table.num_pairs, failures.reasons)
 
     async def run(self, maker: PairMaker) -> RunReport:
-        """Make what is missing, and leave the files in order however that ends."""
+        """Make the missing pairs, and leave the files consistent however that ends."""
         status = RunStatus.INTERRUPTED
         self._save(RunStatus.RUNNING)
         try:
@@ -85,7 +85,8 @@ class Session:
             self._progress.stop(StopCause.STALLED, str(error))
             status = RunStatus.STALLED
             self._table.flush()
-            self._reopen()
+            last = self._table.last_index  # pairs before this row stay dropped
+            self._failures.reopen([failure for failure in self._unsettled if failure.index > last])
             raise SimulationStalledError(f"{error}. {self._advice()}") from error
         finally:
             if self._flushing is not None:
@@ -95,28 +96,22 @@ class Session:
         return report
 
     async def _make(self, maker: PairMaker) -> None:
-        """Take and record outcomes until all pairs are there or the session is to stop."""
-        progress = self._progress
-        streak = FailureStreak(self._table.num_pairs, len(self._failures.indices), progress.is_replayed)
-        outcomes = run_pairs(maker, self._indices(), self._config.max_in_flight, streak)
-        async with aclosing(outcomes):
+        """Record outcomes until no pair is missing or the session stops."""
+        ended, partition = self._table.ended, self._partition
+        num_missing = None if partition else self._config.num_pairs - self._table.num_pairs
+        candidates = partition.indices() if partition else count()
+        indices = PairIndices((index for index in candidates if index not in ended), num_missing)
+        streak = FailureStreak(self._table.num_pairs, len(self._failures.indices), self._progress.is_replayed)
+        async with aclosing(run_pairs(maker, indices, self._config.max_in_flight, streak)) as outcomes:
             async for outcome in outcomes:
                 self._record(outcome)
 
-    def _indices(self) -> PairIndices:
-        """Return the indices that still need an outcome."""
-        ended = self._table.ended
-        if self._partition is not None:
-            return PairIndices((index for index in self._partition.indices() if index not in ended), None)
-        missing = self._config.num_pairs - self._table.num_pairs
-        return PairIndices((index for index in count() if index not in ended), missing)
-
     def _record(self, outcome: Outcome) -> None:
-        """Take one outcome.
+        """Record one outcome.
 
-        A pair whose replies are unusable is dropped at once, as they stay so. One that an endpoint failed is dropped
-        when the next pair comes out well; those that a session ends with, as it does when an endpoint is down, are
-        tried again when the run resumes. Both are written down as they happen.
+        A pair with unusable replies is dropped at once, as the journal repeats them. A pair that failed by an endpoint
+        is dropped after the next good pair. If the session ends before that, as it does when an endpoint is down, the
+        pair is tried again when the run resumes. All failures are logged immediately.
         """
         if not isinstance(outcome, FailedPair):
             self._settle()
@@ -132,13 +127,14 @@ class Session:
             if is_dropped:
                 self._table.add(outcome.index, None)
             self._progress.end_pair(outcome.index, outcome.reason)
-        self._flush_soon()
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().call_later(self._flush_seconds, self._flush)
 
     def _end(self) -> RunStatus:
-        """Settle what is left if nothing more is wanted, and say where the run stands.
+        """Return the status of the run, and settle the remaining failures of a complete run.
 
         Raises:
-            SimulationStalledError: It stopped as most calls failed.
+            SimulationStalledError: The run stopped because most calls failed.
         """
         if self._was_interrupted:
             if self._progress.stop_reason is StopCause.STALLED:
@@ -149,53 +145,46 @@ class Session:
         return RunStatus.COMPLETE
 
     def _settle(self) -> None:
-        """Drop the pairs that an endpoint failed since the last good one, before the table can pass over them."""
+        """Drop the pairs that failed by an endpoint since the last good pair, before the table moves past them."""
         failed = [failure for failure in self._unsettled if failure.reason.is_of_endpoint]
         self._failures.append(failed)
         for failure in failed:
             self._table.add(failure.index, None)
         self._unsettled.clear()
 
-    def _reopen(self) -> None:
-        """Take up the pairs again with which the run stalled, as far as no row stands behind them."""
-        last = self._table.last_index
-        self._failures.reopen([failure for failure in self._unsettled if failure.index > last])
-
-    def _flush_soon(self) -> None:
-        """See to it that what has ended is on disk before long."""
-        if self._flushing is None:
-            self._flushing = asyncio.get_running_loop().call_later(self._flush_seconds, self._flush)
-
     def _flush(self) -> None:
-        """Write the shard that grows."""
+        """Write the unfinished shard."""
         self._flushing, started = None, time.monotonic()
-        with suppress(MusicError):  # the rows are kept, and the end of the session tries again and raises it
+        with suppress(MusicError):  # the rows are kept, and the end of the session writes them again or raises
             self._table.flush()
         self._flush_seconds = max(FLUSH_SECONDS, FLUSH_SHARE * (time.monotonic() - started))
 
     def _advice(self) -> str:
-        """Return where to look, and what may change."""
+        """Return advice for a stalled run: the log of failures, and the settings that may change."""
         advice = f"{self._directory / FAILURES} lists what failed"
         if all(failure.reason.is_of_endpoint for failure in self._unsettled):
-            return advice  # another server or pace is no other setting
+            return advice  # another server or pace does not change the settings
         free = " and ".join(f"--{setting}" for setting in FREE_WITHOUT_ROWS)
         may_change = "" if self._table.num_pairs else f"no pair is there yet, so {free} may still change; "
         return f"{advice}, with the replies; {may_change}what else changes the pairs needs another --out"
 
     def _save(self, status: RunStatus) -> RunReport:
-        """Write `run.json`."""
+        """Write `run.json`; only the finished set of a whole run is diagnosed."""
+        is_whole = status is RunStatus.COMPLETE and self._partition is None
+        judgements = self._table.judgements + self._failures.judgements
+        reasons = self._failures.reasons
         report = RunReport(
             status=status,
             detail=self._progress.stop_detail,
             num_wanted=self._progress.num_wanted,
             num_pairs=self._table.num_pairs,
-            failures=self._failures.reasons,
+            failures=reasons,
             retries=self._table.retries + self._failures.retries,
             replies=self._progress.replies,
-            judge=self._judge_figures(),
+            judge=JudgeFigures.of(judgements) if "judge" in self._endpoints else None,
             spending=self._progress.ledger.spending(),
             wall_seconds=round(self._earlier_seconds + self._progress.seconds, 3),
-            diagnostics=self._diagnose() if status is RunStatus.COMPLETE else None,
+            diagnostics=diagnose_pairs(read_saved_pairs(self._directory), reasons) if is_whole else None,
             endpoints=self._endpoints,
             unsupported=self._progress.unsupported,
             settings=self._settings,
@@ -203,12 +192,3 @@ class Session:
         )
         write_report(self._directory / REPORT, report)
         return report
-
-    def _judge_figures(self) -> JudgeFigures | None:
-        """Count what the judge said of the pairs with an outcome, if there is one."""
-        judgements = self._table.judgements + self._failures.judgements
-        return JudgeFigures.of(judgements) if "judge" in self._endpoints else None
-
-    def _diagnose(self) -> PairDiagnostics | None:
-        """Look at the finished set; a partition of one is not looked at."""
-        return None if self._partition else diagnose_pairs(read_saved_pairs(self._directory), self._failures.reasons)

@@ -1,4 +1,4 @@
-"""Settings that every session of a run must share; the journal refuses to resume under any others."""
+"""Settings that every session of a run must share; the journal refuses to resume with other settings."""
 
 import hashlib
 import inspect
@@ -22,23 +22,23 @@ __all__ = ["Partition", "common_settings", "fingerprint", "free_settings", "has_
 
 
 _STANDARD_GRAPH = "music_agents.run.casting.standard_graph"
-"""How runs have always named it, wherever it is now."""
+"""The recorded name of the standard graph; it does not change when the code moves."""
 _LAYOUT = 3
-"""Version of the layout of keys, seeds and files; a change of it ends the resuming of older runs."""
+"""Version of the layout of keys, seeds and files; runs with another version cannot resume."""
 
 
 _CHOSEN_SIDES, _NO_KEYS = "%/chosen/%", ""
-"""Keys of the replies that stay good when a free setting changes."""
+"""Patterns of the keys of replies that stay valid when a free setting changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """The part of a run that one worker simulates: every so many-th index.
+    """The part of a run that one worker simulates: every index with the same remainder modulo `num_partitions`.
 
     Attributes:
-        number: Which part, from 0.
-        num_partitions: Of how many.
-        end: The indices of the run are below this.
+        number: The remainder: the number of the part, from 0.
+        num_partitions: Number of parts.
+        end: Upper bound of the indices, exclusive.
     """
 
     number: int
@@ -46,7 +46,7 @@ class Partition:
     end: int
 
     def __str__(self) -> str:
-        """Name the part, wherever the run ends."""
+        """Return the name of the part, which does not depend on `end`."""
         return f"{self.number} of {self.num_partitions}"
 
     def indices(self) -> range:
@@ -62,7 +62,7 @@ def fingerprint(
     graph: Callable[..., Any],
     partition: Partition | None,
 ) -> dict[str, Any]:
-    """Return the settings of a run by name, as JSON values; addresses of endpoints are not among them."""
+    """Return the settings of a run by name, as JSON values, without the addresses of endpoints."""
     return common_settings(models, config) | {
         "seed_pairs": f"{len(seeds)} pairs, digest {digest_seeds(seeds)}",
         "personas": personas.digest() if personas else "",
@@ -72,7 +72,7 @@ def fingerprint(
 
 
 def common_settings(models: Models, config: SimulationConfig) -> dict[str, Any]:
-    """Return the settings that any run has, wherever its pairs come from; `imports` only where there are any."""
+    """Return the settings that every kind of run has; `imports` only if there are any."""
     judge_prompt = render_judge(Conversation(), Conversation())
     contrasts = [contrast_frame(part, config.contrast_format) for part in CONTRAST_PROMPTS]
     return config.fixed() | {
@@ -84,7 +84,7 @@ def common_settings(models: Models, config: SimulationConfig) -> dict[str, Any]:
 
 
 def _describe(graph: Callable[..., Any]) -> str:
-    """Name what builds the graph; one of the user's own comes with a digest of the file it stands in."""
+    """Return the name of a graph factory; one of your own gets a digest of its source file."""
     if graph.__module__.startswith("music_agents."):
         return _STANDARD_GRAPH
     name = f"{graph.__module__}.{graph.__qualname__}"
@@ -97,11 +97,11 @@ def _digest(value: object) -> str:
 
 
 def free_settings(directory: Path, settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return the settings that may change, each with the keys of the replies that stay good, for `Journal.open`.
+    """Return the settings that may change, each with the pattern of replies that stay valid, for `Journal.open`.
 
     Args:
         directory: Of the run, or of one of its partitions.
-        settings: Of this session. In a graph of the user's own, which has a digest, either side may follow the other.
+        settings: Of this session. In a graph of your own, which has a digest, each side may depend on the other.
     """
     if has_rows(directory):
         return {}
@@ -110,5 +110,5 @@ def free_settings(directory: Path, settings: Mapping[str, Any]) -> dict[str, str
 
 
 def has_changed(report: RunReport | None, settings: Mapping[str, Any], free: Mapping[str, str]) -> bool:
-    """Whether a setting that may change is another than in the session before."""
+    """Whether a setting that may change has changed since the last session."""
     return report is not None and any(report.settings.get(name) != settings[name] for name in free)

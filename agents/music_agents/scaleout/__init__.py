@@ -2,7 +2,7 @@
 
 - `coordinator`: allocates partitions of the run's indices to a pool of workers until there are enough good pairs, and
   merges the results.
-- `tasks`: what a worker is told to do, and doing it; `aggregate`: the figures that workers send meanwhile.
+- `tasks`: the tasks of workers, and how a worker runs one; `aggregate`: the sum of the progress of all workers.
 - `partitions`: one partition on disk, and the outcomes of all of them.
 - `processes`, `cluster`: the two pools.
 """

@@ -1,4 +1,4 @@
-"""`ProgressAggregate`: the latest figures of all workers as one run's, and whether they are to stop."""
+"""`ProgressAggregate`: the progress of all workers as one run, and whether they stop."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,10 +14,10 @@ __all__ = ["ProgressAggregate", "sum_spending"]
 
 
 class ProgressAggregate:
-    """Shows a run in partitions as if it were one: sums, and of latencies and lags the longest.
+    """Combines the progress of partitions: sums of counts, and the maximum of latencies and lags.
 
     Args:
-        progress: Of the whole run; its `stop()` ends the workers in order.
+        progress: Of the whole run; its `stop()` ends the workers cleanly.
         budget: Of the whole run.
     """
 
@@ -31,20 +31,20 @@ class ProgressAggregate:
 
     @property
     def stopping(self) -> bool:
-        """Whether the workers are to stop."""
+        """Whether the workers must stop."""
         return self.progress.stopping
 
     def post(self, number: int, snapshot: ProgressEvent) -> bool:
-        """Take the figures of one partition; return whether its worker is to stop."""
+        """Record the snapshot of one partition; return whether its worker must stop."""
         self._live[number] = snapshot
         return self.stopping
 
     def give_up(self, number: int, detail: str) -> None:
-        """Let all other workers end in order, as one failed."""
+        """Stop all other workers cleanly, as one failed."""
         self.progress.stop(StopCause.WORKER, f"share {number}: {detail}")
 
     def rest(self, number: int, report: RunReport | None, spending: Spending) -> None:
-        """Note where a partition stands while no worker has it."""
+        """Record the report and the spending of a partition that no worker has."""
         if (last := self._live.pop(number, None)) is not None:
             self._num_calls += last.num_calls
             self._errors.update(last.errors)
@@ -52,19 +52,19 @@ class ProgressAggregate:
         self._resting[number] = num_pairs, Counter(failures), spending
 
     def spending_of(self, number: int) -> Spending:
-        """Return what a partition has spent."""
+        """Return the spending of a partition."""
         return self._live[number].spending if number in self._live else self._resting[number][2]
 
     def spending(self) -> Spending:
-        """Return what the run has spent."""
+        """Return the spending of the run."""
         return sum_spending(self.spending_of(number) for number in self._resting)
 
     def sample(self, lag: float) -> None:
-        """Note by how many seconds the coordinator's own event loop was late."""
+        """Record by how many seconds the coordinator's event loop was late."""
         self.progress.loop_lag.add(lag)
 
     def snapshot(self, event: Literal["progress", "end"] = "progress") -> ProgressEvent:
-        """Return the run's figures of this moment."""
+        """Return a snapshot of the run."""
         live, progress = list(self._live.values()), self.progress
         at_rest = [figures for number, figures in self._resting.items() if number not in self._live]
         num_pairs = sum(s.num_pairs for s in live) + sum(num for num, _, _ in at_rest)
@@ -114,8 +114,9 @@ class ProgressAggregate:
 
 
 def sum_spending(parts: Iterable[Spending]) -> Spending:
-    """Return what several partitions spent together, by account and model."""
+    """Return the total spending of partitions, by account and model."""
     spent = list(parts)
+    counts = AccountSpending.model_fields.keys() - {"account", "model", "cost"}
     rows: dict[tuple[str, str], list[AccountSpending]] = {}
     for row in (row for part in spent for row in part.accounts):
         rows.setdefault((row.account, row.model), []).append(row)
@@ -123,18 +124,18 @@ def sum_spending(parts: Iterable[Spending]) -> Spending:
         num_calls=sum(part.num_calls for part in spent),
         num_tokens=sum(part.num_tokens for part in spent),
         cost=_total(part.cost for part in spent),
-        accounts=tuple(_sum_account(same) for same in rows.values()),
+        accounts=tuple(
+            same[0].model_copy(
+                update={name: sum(getattr(row, name) for row in same) for name in counts}
+                | {"cost": _total(row.cost for row in same)}
+            )
+            for same in rows.values()
+        ),
     )
 
 
-def _sum_account(rows: Sequence[AccountSpending]) -> AccountSpending:
-    counts = AccountSpending.model_fields.keys() - {"account", "model", "cost"}
-    sums = {name: sum(getattr(row, name) for row in rows) for name in counts}
-    return rows[0].model_copy(update=sums | {"cost": _total(row.cost for row in rows)})
-
-
 def _sum_endpoints(all_figures: Iterable[EndpointFigures]) -> tuple[EndpointFigures, ...]:
-    """Return each endpoint's figures over all workers; a limit is what they may have together."""
+    """Return the figures of each endpoint, summed over all workers; limits and rates are sums, too."""
     by_name: dict[str, list[EndpointFigures]] = {}
     for figures in all_figures:
         by_name.setdefault(figures.name, []).append(figures)

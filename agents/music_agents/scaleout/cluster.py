@@ -1,6 +1,6 @@
-"""`RayWorkerPool`: workers all over a Ray cluster, through Ray Data.
+"""`RayWorkerPool`: workers on a Ray cluster, through Ray Data.
 
-A worker that dies is started again by Ray, three times at most, and resumes from its partition's journal.
+Ray restarts a worker that dies, at most three times; it resumes from its partition's journal.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ class RayWorkerPool:
     """Workers on a Ray cluster, one CPU each; an async context manager.
 
     Args:
-        address: `auto` for the cluster that this machine is part of, `local` for one of its own, or an address.
-        num_workers: How many partitions are simulated at a time; by default as many as the cluster has CPUs.
+        address: `auto` for the cluster of this machine, `local` for a new cluster on it, or an address.
+        num_workers: Number of partitions that run concurrently; by default the number of CPUs of the cluster.
     """
 
     def __init__(self, address: str, num_workers: int | None = None) -> None:
@@ -39,25 +39,28 @@ class RayWorkerPool:
 
     @property
     def num_workers(self) -> int:
-        """How many partitions are simulated at a time."""
+        """Number of partitions that run concurrently."""
         return self._num_workers
 
     async def __aenter__(self) -> Self:
         """Join the cluster.
 
         Raises:
-            InvalidInputError: Ray is not installed, or there is no cluster at the address.
+            InvalidInputError: Ray is not installed, or the address has no cluster.
         """
-        # Ray reports its use to its makers unless told not to.
+        # Ray sends usage statistics by default.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             import ray
             import ray.data
         except ImportError as error:
             raise InvalidInputError("--ray needs Ray: pip install 'music-rm[ray]'") from error
-        self._stdout.__enter__()  # Ray tells there of workers that died; it is for the result alone
+        options: dict[str, Any] = {"address": self._address, "log_to_driver": False, "logging_level": logging.ERROR}
+        if self._address == LOCAL:  # reachable from this machine only
+            options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "num_cpus": self._wanted}
+        self._stdout.__enter__()  # Ray reports dead workers on stdout, which is for the result alone
         try:
-            ray.init(**self._options())
+            ray.init(**options)
         except (ConnectionError, ValueError, RuntimeError) as error:
             self._stdout.__exit__(None, None, None)
             raise InvalidInputError(
@@ -72,17 +75,17 @@ class RayWorkerPool:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the cluster; what is still at work is killed."""
+        """Leave the cluster and kill running tasks."""
         import ray
 
         ray.shutdown()
         self._stdout.__exit__(None, None, None)
 
     async def run(self, tasks: Sequence[PartitionTask], aggregate: ProgressAggregate) -> dict[int, TaskResult]:
-        """Have all tasks done; see `WorkerPool`.
+        """Run all tasks; see `WorkerPool`.
 
         Raises:
-            MusicError: A worker died more often than Ray starts it again.
+            MusicError: A worker died more often than Ray restarts it.
         """
         import ray
 
@@ -98,43 +101,36 @@ class RayWorkerPool:
         results: dict[int, TaskResult] = {row["number"]: row["result"] for row in rows}
         return {number: result for number, result in results.items() if result is not None}
 
-    def _options(self) -> dict[str, Any]:
-        """Return how Ray is to start; a cluster of our own is open to this machine alone."""
-        options: dict[str, Any] = {"address": self._address, "log_to_driver": False, "logging_level": logging.ERROR}
-        if self._address == LOCAL:
-            options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "num_cpus": self._wanted}
-        return options
-
 
 class _Relay:
-    """Stands between workers and coordinator: keeps the latest figures, and whether to stop. A Ray actor."""
+    """A Ray actor between workers and coordinator: it holds the latest snapshots, and whether to stop."""
 
     def __init__(self) -> None:
         self._latest: dict[int, ProgressEvent] = {}
         self._is_stopped = False
 
     def post(self, number: int, snapshot: ProgressEvent) -> bool:
-        """Take a worker's figures; say whether it is to stop."""
+        """Record a worker's snapshot; return whether it must stop."""
         self._latest[number] = snapshot
         return self._is_stopped
 
     def exchange(self, is_stopped: bool) -> dict[int, ProgressEvent]:
-        """Return the figures that came since the last time; take whether the workers are to stop."""
+        """Return the snapshots since the last call; record whether the workers must stop."""
         self._is_stopped |= is_stopped
         latest, self._latest = self._latest, {}
         return latest
 
     def is_stopped(self) -> bool:
-        """Whether the workers are to stop."""
+        """Whether the workers must stop."""
         return self._is_stopped
 
     def give_up(self) -> None:
-        """Let all workers stop, as one failed."""
+        """Stop all workers, as one failed."""
         self._is_stopped = True
 
 
 async def _keep_exchanging(relay: Any, aggregate: ProgressAggregate) -> None:
-    """Carry figures from the relay to the aggregate, and the aggregate's wish to stop to the relay."""
+    """Pass snapshots from the relay to the aggregate, and whether to stop from the aggregate to the relay."""
     while True:
         for number, snapshot in (await relay.exchange.remote(aggregate.stopping)).items():
             aggregate.post(number, snapshot)
@@ -157,8 +153,8 @@ def _map(tasks: Sequence[PartitionTask], relay: Any, num_workers: int) -> list[d
 
 
 def _run_task(task: PartitionTask, relay: Any, place: str) -> TaskResult | None:
-    """Run a task in a Ray worker; None if the run was stopped before it was begun."""
-    with suppress(OSError):  # relative paths mean there what they mean here
+    """Run a task in a Ray worker; return None if the run was stopped before."""
+    with suppress(OSError):  # relative paths work as in the coordinator
         os.chdir(place)
 
     async def post(snapshot: ProgressEvent) -> bool:

@@ -1,11 +1,11 @@
 """`run_distributed`: one run, its indices partitioned among workers.
 
-    shares.json        how many partitions the run was begun with
-    share-0000, ...    a run of its own for every partition: journal, shards, failures, run.json
-    all else           as a run in one process leaves it, merged from the partitions; its journal is but a lock
+    shares.json        number of partitions at the start of the run
+    share-0000, ...    one run for every partition: journal, shards, failures, run.json
+    other files        as those of a run in one process, merged from the partitions; the journal serves as a lock
 
-The partitions are simulated up to a common end, the number of pairs wanted; as many indices as failed are added, until
-none fails any more. So the output is that of one process: the first indices that come out well, in order.
+The partitions are simulated up to a common end: the number of pairs wanted. One index is added for each failed pair,
+until no pair fails. The output equals that of one process: the good pairs with the lowest indices, in order.
 """
 
 from collections import Counter, defaultdict
@@ -33,7 +33,7 @@ from music_agents.stall_detection import FailureStreak, SimulationStalledError
 __all__ = ["Display", "run_distributed"]
 
 Display = Callable[[ProgressAggregate], AbstractAsyncContextManager[None]]
-"""Shows the figures of a run for as long as a block lasts."""
+"""Shows the progress of a run while a block runs."""
 
 
 async def run_distributed(
@@ -46,24 +46,24 @@ async def run_distributed(
     probe: bool = False,
     display: Display,
 ) -> RunReport:
-    """Simulate pairs with a pool of workers, or resume; otherwise as `music_agents.run_simulation`.
+    """Simulate pairs with a pool of workers, or resume, as `music_agents.run_simulation` does.
 
-    A run begins with as many partitions as the pool has workers and keeps them; it may resume with another pool.
+    A new run gets as many partitions as the pool has workers, and keeps them; it may resume with another pool.
 
     Args:
-        config: What is asked for.
-        directory: Where the run is, or is to be; all workers see it under the same path.
+        config: Settings of the run.
+        directory: The directory of the run; all workers see it under the same path.
         pool: The workers.
-        progress: Of the whole run; its `stop()` ends all workers in order.
+        progress: Of the whole run; its `stop()` ends all workers cleanly.
         retry_failed: Whether failed pairs are tried again.
-        probe: Whether every endpoint over HTTP is asked once before the first pair.
+        probe: Whether every endpoint over HTTP gets one request before the first pair.
         display: Shows the progress.
 
     Raises:
-        PartitionFailedError: A worker died or gave up; running the same again resumes.
-        SimulationStalledError: Next to nothing but failures came for a while.
-        JournalLockedError: Another process is at work on the directory.
-        InvalidInputError: It holds a run that was begun in one process, or more pairs than are wanted.
+        PartitionFailedError: A worker died or gave up; the same call resumes.
+        SimulationStalledError: Nearly all recent pairs failed.
+        JournalLockedError: Another process uses the directory.
+        InvalidInputError: The directory holds a run of one process, or more pairs than are wanted.
     """
     folders = load_partitions(directory, pool.num_workers)
     async with Journal.open(directory / JOURNAL, {}):
@@ -79,7 +79,7 @@ async def run_distributed(
 
 
 class _Coordinator:
-    """One session of a run in partitions."""
+    """One session of a partitioned run."""
 
     def __init__(
         self,
@@ -109,18 +109,21 @@ class _Coordinator:
         progress.begin(config.num_pairs, table.num_pairs, log.reasons)
 
     async def load_spending(self) -> None:
-        """Find out what the partitions have spent."""
-        # Those with pairs first: if they refuse the job, no other has changed its settings.
+        """Load the spending of the partitions."""
+        # Those with pairs first: if they refuse the settings, no other partition has changed its own.
         for folder in sorted(self._folders, key=lambda folder: not folder.has_rows):
             self.aggregate.rest(folder.number, folder.report, await folder.spending(self._config))
 
     async def run(self, retry_failed: bool, probe: bool) -> RunReport:
-        """Simulate what is missing, and leave the files in order however that ends."""
+        """Simulate the missing pairs, and leave the files consistent however that ends."""
         self._save(RunStatus.RUNNING)
         status = RunStatus.INTERRUPTED
         try:
             await self._simulate(retry_failed, probe)
-            status = self._status()
+            if not self._progress.stopping:
+                status = RunStatus.COMPLETE
+            elif self._progress.stop_reason is StopCause.BUDGET:
+                status = RunStatus.BUDGET
         except SimulationStalledError as error:
             self._progress.stop(StopCause.STALLED, str(error))
             status = RunStatus.STALLED
@@ -130,7 +133,7 @@ class _Coordinator:
         return report
 
     async def _simulate(self, retry_failed: bool, probe: bool) -> None:
-        """Have rounds of work done until nothing more is wanted, or the run is to stop."""
+        """Run rounds of tasks until no pair is missing or the run stops."""
         end = self._config.num_pairs if retry_failed else self._outcomes().end
         while not self._progress.stopping and (todo := self._todo(end, retry_failed)):
             if detail := self._exhausted():
@@ -142,14 +145,14 @@ class _Coordinator:
             end = self._outcomes().end
 
     def _todo(self, end: int, retry_failed: bool) -> list[PartitionFolder]:
-        """Return the partitions that are to be simulated up to an index."""
+        """Return the partitions that have work up to an index."""
         size = self._config.shard_size
         return [
             folder for folder in self._folders if not folder.has_ended(end, size) or (retry_failed and folder.dropped())
         ]
 
     async def _round(self, todo: list[PartitionFolder], end: int, retry_failed: bool, probe: bool) -> None:
-        """Have partitions simulated, each until it ends or may spend no more.
+        """Run the tasks of partitions, each until it ends or its part of the budget is spent.
 
         Raises:
             PartitionFailedError: A worker died or gave up.
@@ -165,19 +168,19 @@ class _Coordinator:
                 raise PartitionFailedError(f"share {number} of {len(self._folders)}: {result.detail}")
         reports = [result for result in results.values() if isinstance(result, RunReport)]
         at_bound = [report for report in reports if report.status is RunStatus.BUDGET]
-        if at_bound and len(at_bound) == len(reports):  # else those that ended left something for another round
+        if at_bound and len(at_bound) == len(reports):  # else the others left budget for another round
             self._progress.stop(StopCause.BUDGET, self._exhausted() or at_bound[0].detail)
 
     def _exhausted(self) -> str:
-        """Return which bound of the budget is reached; nothing if none is."""
+        """Return the bound of the budget that is reached; empty if none is."""
         spending = self.aggregate.spending()
         return self._budget.reached(spending.cost or 0.0, spending.num_tokens)
 
     def _give_up_at_dead_end(self, end: int) -> None:
-        """End the run as one process would if the last pairs all failed, and take them up again as it would.
+        """Stop the run if the last pairs all failed, and reopen them, as one process does.
 
         Raises:
-            SimulationStalledError: They did.
+            SimulationStalledError: They all failed.
         """
         outcomes = self._outcomes()
         failures = outcomes.streak(end, self._known)
@@ -192,35 +195,20 @@ class _Coordinator:
                 folder.reopen(failures)
             raise
 
-    def _judge_figures(self, table: PairTable, failures: FailureLog) -> JudgeFigures | None:
-        """Count what the judge said, if there is one."""
-        return JudgeFigures.of(table.judgements + failures.judgements) if self._config.judge else None
-
-    def _replies(self) -> dict[str, Counter[str]]:
-        """Add up what was taken out of the replies of all partitions, by role."""
-        total: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        for folder in self._folders:
-            for role, kinds in (folder.report.replies if folder.report else {}).items():
-                total[role].update(kinds)
-        return total
-
     def _outcomes(self) -> Outcomes:
         return Outcomes(self._folders, self._config.num_pairs, self._config.shard_size)
 
-    def _status(self) -> RunStatus:
-        """Return where the run stands."""
-        if not self._progress.stopping:
-            return RunStatus.COMPLETE
-        return RunStatus.BUDGET if self._progress.stop_reason is StopCause.BUDGET else RunStatus.INTERRUPTED
-
     def _save(self, status: RunStatus) -> RunReport:
-        """Merge what the partitions hold, and write `run.json`."""
+        """Merge the partitions, and write `run.json`."""
         table, failures = self._outcomes().merge(self._directory)
         reports = [report for folder in self._folders if (report := folder.report)]
         first = next(iter(reports), None)
-        if status is RunStatus.COMPLETE:
+        replies: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for role, kinds in (item for report in reports for item in report.replies.items()):
+            replies[role].update(kinds)
+        judgements = table.judgements + failures.judgements
+        if is_complete := status is RunStatus.COMPLETE:
             failures.put_in_order()
-        is_complete = status is RunStatus.COMPLETE
         report = RunReport(
             status=status,
             detail=self._progress.stop_detail,
@@ -228,8 +216,8 @@ class _Coordinator:
             num_pairs=table.num_pairs,
             failures=failures.reasons,
             retries=table.retries + failures.retries,
-            replies=self._replies(),
-            judge=self._judge_figures(table, failures),
+            replies=replies,
+            judge=JudgeFigures.of(judgements) if self._config.judge else None,
             spending=self.aggregate.spending(),
             wall_seconds=round(self._earlier_seconds + self._progress.seconds, 3),
             diagnostics=diagnose_pairs(read_saved_pairs(self._directory), failures.reasons) if is_complete else None,

@@ -1,4 +1,4 @@
-"""`PartitionFolder`: one partition of a run on disk, while no worker has it; `Outcomes`: all partitions together."""
+"""`PartitionFolder`: one partition on disk, while no worker has it; `Outcomes`: the outcomes of all partitions."""
 
 import heapq
 from collections.abc import Collection, Iterator, Sequence
@@ -34,12 +34,12 @@ class PartitionFolder:
 
     Args:
         run_directory: Of the whole run.
-        number: Which partition.
-        num_partitions: Of how many.
+        number: Number of the partition, from 0.
+        num_partitions: Number of partitions.
 
     Attributes:
         directory: Of the partition.
-        number: Which partition.
+        number: Number of the partition.
     """
 
     def __init__(self, run_directory: Path, number: int, num_partitions: int) -> None:
@@ -49,7 +49,7 @@ class PartitionFolder:
 
     @property
     def report(self) -> RunReport | None:
-        """What its last session left; None before the first."""
+        """The report of its last session; None before the first."""
         return read_report(self.directory / REPORT)
 
     @property
@@ -68,7 +68,7 @@ class PartitionFolder:
         return not wanted or (is_complete and self.ended(shard_size).issuperset(wanted))
 
     def failures(self) -> list[FailedPair]:
-        """Return the last failure of each index; those that are not dropped are to be simulated again."""
+        """Return the last failure of each index; those that are not dropped are simulated again."""
         return read_failures(self.directory / FAILURES)
 
     def dropped(self) -> list[FailedPair]:
@@ -76,13 +76,13 @@ class PartitionFolder:
         return [failure for failure in self.failures() if failure.dropped]
 
     def reopen(self, failures: Collection[FailedPair]) -> None:
-        """Take up those of its pairs again with which the run stalled."""
+        """Schedule those of its pairs again that are among the last failures of a stalled run."""
         own = [failure for failure in failures if failure.index in self.partition(failure.index + 1).indices()]
         if own:
             FailureLog(self.directory / FAILURES).reopen(own)
 
     def prepare(self, config: SimulationConfig) -> None:
-        """Restore order where shards are missing, and forget the failures that came of other settings."""
+        """Remove shards after a missing one, and failures of other settings."""
         if not self.directory.exists():
             return
         if (self.directory / JOURNAL).exists():
@@ -101,12 +101,12 @@ class PartitionFolder:
         return read_saved_pairs(self.directory) if self.directory.exists() else iter(())
 
     async def spending(self, config: SimulationConfig) -> Spending:
-        """Return what its paid replies cost, those of a session that was killed included.
+        """Return the cost of its paid replies, including those of a killed session.
 
         Raises:
             JournalLockedError: A worker has it.
-            ChangedSettingsError: There are pairs, and settings changed that they depend on.
-            InvalidInputError: The budget bounds the cost and a model's price is not known.
+            ChangedSettingsError: It has pairs, and settings changed that they depend on.
+            InvalidInputError: The budget bounds the cost and a model's price is unknown.
         """
         ledger: Ledger = make_progress(config).ledger
         report = self.report
@@ -114,7 +114,7 @@ class PartitionFolder:
         async with AsyncExitStack() as stack:
             journal = None
             if report is not None and (self.directory / JOURNAL).exists():
-                # Under its own settings, less those that may change: the worker checks if these are the config's, too.
+                # With its own settings, except those that may change: the worker compares them with the config's.
                 free = free_settings(self.directory, report.settings)
                 settings = report.settings | {name: config.fixed()[name] for name in FREE_WITHOUT_ROWS}
                 journal = await stack.enter_async_context(Journal.open(self.directory / JOURNAL, settings, free))
@@ -124,15 +124,15 @@ class PartitionFolder:
 
 
 def is_partitioned(directory: Path) -> bool:
-    """Whether a directory holds a run that was begun in partitions."""
+    """Whether a directory holds a partitioned run."""
     return (directory / PARTITIONS).exists()
 
 
 def load_partitions(directory: Path, num_partitions: int) -> list[PartitionFolder]:
-    """Return the partitions of a run: as many as it was begun with, or `num_partitions` if it begins now.
+    """Return the partitions of a run; a new run gets `num_partitions`.
 
     Raises:
-        InvalidInputError: The directory holds a run that was begun in one process.
+        InvalidInputError: The directory holds a run of one process.
     """
     directory.mkdir(parents=True, exist_ok=True)
     if not is_partitioned(directory):
@@ -147,11 +147,11 @@ def load_partitions(directory: Path, num_partitions: int) -> list[PartitionFolde
 
 
 class Outcomes:
-    """The outcomes of all partitions as they are on disk, while no worker has them.
+    """The outcomes of all partitions on disk, while no worker has them.
 
     Args:
         folders: The partitions.
-        num_wanted: Pairs that the run is to have.
+        num_wanted: Pairs wanted.
         shard_size: Rows of a full shard.
     """
 
@@ -165,7 +165,7 @@ class Outcomes:
 
     @property
     def end(self) -> int:
-        """The index below which all are wanted, as far as can be told by now: each failure takes one more."""
+        """The index below which all are wanted, given the failures so far: each adds one index."""
         end = self._num_wanted
         for index in sorted(self._failures):
             if index >= end:
@@ -179,17 +179,18 @@ class Outcomes:
         return frozenset(self._failures)
 
     def streak(self, end: int, known: frozenset[int]) -> list[FailedPair]:
-        """Return the failures that stand in a row at the end of the indices below `end`, and are not known before."""
+        """Return the failures in a row at the end of the indices below `end`, without the known ones."""
         fresh = self._failures.keys() - known
         indices = list(takewhile(fresh.__contains__, range(end - 1, -1, -1)))
         return [self._failures[index] for index in reversed(indices)]
 
     def merge(self, directory: Path) -> tuple[PairTable, FailureLog]:
-        """Bring the run's own shards and failures up to what the partitions hold without a gap, in order of index.
+        """Extend the run's own shards and failures with the outcomes of the partitions, up to the first missing one.
 
-        It may die on the way: what it wrote is a beginning of what it was to write.
+        If the process dies meanwhile, the files hold a valid prefix of the result.
         """
-        end = self._ready_end()
+        ended = frozenset[int]().union(*(folder.ended(self._shard_size) for folder in self._folders))
+        end = next(index for index in count() if index not in ended or index == self.end)
         log = FailureLog(directory / FAILURES)
         log.forget(log.indices - self.dropped)
         failed = [self._failures[index] for index in sorted(self._failures) if index < end]
@@ -203,9 +204,3 @@ class Outcomes:
                 table.add(pair_index(pair.id), pair)
         table.flush()
         return table, log
-
-    def _ready_end(self) -> int:
-        """Return the index below which all outcomes are there, or all that are wanted."""
-        ended = frozenset[int]().union(*(folder.ended(self._shard_size) for folder in self._folders))
-        end = self.end
-        return next(index for index in count() if index not in ended or index == end)

@@ -1,7 +1,7 @@
-"""`ProcessWorkerPool`: workers as processes of this machine, started afresh (not forked), each asked through a pipe.
+"""`ProcessWorkerPool`: workers as processes of this machine, spawned (not forked), each with a pipe.
 
-A worker ignores Ctrl-C, which a terminal sends to all: the coordinator tells it when to stop. If the coordinator dies,
-its end of the pipe closes, and the worker ends in order: calls in flight are finished and journaled.
+A worker ignores Ctrl-C, which a terminal sends to all processes; the coordinator sends it a message to stop. If the
+coordinator dies, the pipe closes and the worker ends cleanly: calls in flight are finished and journaled.
 """
 
 import asyncio
@@ -23,14 +23,14 @@ from music_agents.scaleout.tasks import PartitionFailure, PartitionTask, TaskRes
 __all__ = ["ProcessWorkerPool"]
 
 STOP = None
-"""What is sent in place of an task, or while one is being done, to stop."""
+"""The message to stop, sent in place of a task or during one."""
 
 
 class ProcessWorkerPool:
-    """So many worker processes; an async context manager.
+    """A number of worker processes; an async context manager.
 
     Args:
-        num_workers: How many.
+        num_workers: Number of processes.
     """
 
     def __init__(self, num_workers: int) -> None:
@@ -39,24 +39,25 @@ class ProcessWorkerPool:
 
     @property
     def num_workers(self) -> int:
-        """How many partitions are simulated at a time."""
+        """Number of partitions that run concurrently."""
         return self._num_workers
 
     async def __aenter__(self) -> Self:
-        """Take up nothing yet: processes start with the first tasks."""
+        """Return the pool; processes start with the first tasks."""
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Send the workers home; those that are still at work are killed."""
+        """End the workers; kill them after an error."""
         for worker in self._workers:
             worker.dismiss(kill=kind is not None)
 
     async def run(self, tasks: Sequence[PartitionTask], aggregate: ProgressAggregate) -> dict[int, TaskResult]:
-        """Have all tasks done; see `WorkerPool`."""
+        """Run all tasks; see `WorkerPool`."""
         waiting, results = deque(tasks), dict[int, TaskResult]()
-        self._hire(min(len(tasks), self._num_workers))
+        while len(self._workers) < min(len(tasks), self._num_workers):
+            self._workers.append(_Worker())
 
         async def serve(worker: _Worker) -> None:
             while waiting and not aggregate.stopping:
@@ -66,14 +67,9 @@ class ProcessWorkerPool:
         await asyncio.gather(*map(serve, self._workers))
         return results
 
-    def _hire(self, num_workers: int) -> None:
-        """Start the processes that are missing."""
-        while len(self._workers) < num_workers:
-            self._workers.append(_Worker())
-
 
 class _Worker:
-    """One process, and the near end of its pipe."""
+    """One process, and the coordinator's end of its pipe."""
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
@@ -85,14 +81,14 @@ class _Worker:
         self._thread = ThreadPoolExecutor(1)  # the loop's own threads may be fewer than the workers
 
     async def run(self, task: PartitionTask, aggregate: ProgressAggregate) -> TaskResult:
-        """Have a task done."""
-        loop, was_told = asyncio.get_running_loop(), False
+        """Run a task in the process."""
+        loop, is_stopped = asyncio.get_running_loop(), False
         message: ProgressEvent | RunReport | PartitionFailure
         try:
             self._connection.send(task)
             while isinstance(message := await loop.run_in_executor(self._thread, self._connection.recv), ProgressEvent):
-                if aggregate.post(task.partition.number, message) and not was_told:
-                    was_told = True
+                if aggregate.post(task.partition.number, message) and not is_stopped:
+                    is_stopped = True
                     self._connection.send(STOP)
         except (EOFError, OSError):
             message = self._died()
@@ -101,7 +97,7 @@ class _Worker:
         return message
 
     def dismiss(self, *, kill: bool) -> None:
-        """End the process, once it has done what it is doing unless it is to be killed."""
+        """End the process after its task, or kill it."""
         if kill:
             self._process.kill()
             self._process.join()  # first, as a thread may be reading
@@ -110,7 +106,7 @@ class _Worker:
         self._thread.shutdown()
 
     def _died(self) -> PartitionFailure:
-        """Return how the process ended."""
+        """Return a failure that describes how the process ended."""
         self._process.join()
         code = self._process.exitcode or 0
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
@@ -119,7 +115,7 @@ class _Worker:
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Hold Ctrl-C back, so that what is started is not hit by it before it can ignore it."""
+    """Block Ctrl-C until a new process can ignore it."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -131,7 +127,7 @@ def _without_interrupts() -> Iterator[None]:
 
 
 def _serve(connection: "Connection[Any, Any]") -> None:
-    """Do tasks until there are no more; the worker process's main function."""
+    """Run tasks until the pipe closes: the main function of a worker process."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 

@@ -1,8 +1,8 @@
-"""Tasks of workers: what each has to do, its part of the pace and the budget, and how it is done.
+"""Tasks of workers: each simulates a partition with its part of the pace and the budget.
 
-Pairs in flight and requests and tokens per minute are divided by the workers. What is left of the budget is divided by
-the partitions that are to be simulated, on top of what each of them has spent. What a partition leaves over is
-allocated anew in the next round.
+Pairs in flight and requests and tokens per minute are divided by the number of workers. The rest of the budget is
+divided by the number of partitions of the round, on top of the spending of each. The next round divides what a
+partition leaves over.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ __all__ += ["allocate", "run_task"]
 POST_SECONDS = 0.25
 
 Post: TypeAlias = Callable[[ProgressEvent], Awaitable[bool]]
-"""Sends a worker's figures to the coordinator; returns whether the worker is to stop."""
+"""Sends a worker's snapshot to the coordinator; returns whether the worker must stop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +44,11 @@ class PartitionTask:
     """Simulate one partition up to its end.
 
     Attributes:
-        config: The run's, with the worker's part of the pace and of the budget.
+        config: Of the run, with the worker's part of the pace and of the budget.
         directory: Of the partition.
-        partition: Which indices.
+        partition: Its indices.
         retry_failed: Whether its failed pairs are tried again.
-        probe: Whether every endpoint is asked once beforehand.
+        probe: Whether every endpoint over HTTP gets one request first.
     """
 
     config: SimulationConfig
@@ -60,13 +60,13 @@ class PartitionTask:
 
 @dataclass(frozen=True, slots=True)
 class PartitionFailure:
-    """Why a worker could not simulate its partition, as text, so that it crosses every process boundary."""
+    """Why a worker could not simulate its partition, as text, which any process can receive."""
 
     detail: str
 
     @classmethod
     def of(cls, error: Exception) -> "PartitionFailure":
-        """Word an error: what a user can fix by its message, a bug by its traceback."""
+        """Describe an error by its message if a user can fix it, and a bug by its traceback."""
         if not isinstance(error, MusicError) and (fault := describe_fault(error)):
             return cls(fault)
         is_plain = isinstance(error, MusicError | ValidationError | OSError)
@@ -77,7 +77,7 @@ TaskResult: TypeAlias = RunReport | PartitionFailure
 
 
 class PartitionFailedError(MusicError):
-    """A worker died or gave up; the other workers ended in order."""
+    """A worker died or gave up; the other workers ended cleanly."""
 
 
 class WorkerPool(AbstractAsyncContextManager["WorkerPool"], Protocol):
@@ -85,12 +85,12 @@ class WorkerPool(AbstractAsyncContextManager["WorkerPool"], Protocol):
 
     @property
     def num_workers(self) -> int:
-        """How many partitions are simulated at a time."""
+        """Number of partitions that run concurrently."""
 
     async def run(self, tasks: Sequence[PartitionTask], aggregate: ProgressAggregate) -> dict[int, TaskResult]:
         """Run all tasks, and return the result of each by the number of its partition.
 
-        Once the aggregate is stopping, work is ended in order, and tasks not begun are left out.
+        Once the aggregate is stopping, running tasks end cleanly, and other tasks have no result.
         """
 
 
@@ -108,12 +108,12 @@ def allocate(
 
     Args:
         config: Of the whole run.
-        folders: The partitions that are to be simulated.
+        folders: The partitions to simulate.
         end: The index.
-        num_workers: How many of them are simulated at a time.
-        spent: What every partition of the run has spent, by its number.
+        num_workers: Number of partitions that run concurrently.
+        spent: Spending of every partition of the run, by number.
         retry_failed: Whether failed pairs are tried again.
-        probe: Whether the first of the workers asks every endpoint once beforehand, for all of them.
+        probe: Whether the first task sends one request to every endpoint first, for all tasks.
     """
     num_working = min(num_workers, len(folders))
     rates = {"requests_per_minute": config.requests_per_minute, "tokens_per_minute": config.tokens_per_minute}
@@ -155,7 +155,7 @@ def run_task(task: PartitionTask, post: Post) -> TaskResult:
 
 
 async def _simulate(task: PartitionTask, post: Post) -> RunReport:
-    """Simulate a partition, and post its figures meanwhile."""
+    """Simulate a partition, and post its snapshots meanwhile."""
     if not (task.directory.parent / PARTITIONS).exists():
         raise InvalidInputError(
             f"{task.directory.parent} is not there for this worker: the output directory must be on storage that all "
@@ -175,12 +175,12 @@ async def _simulate(task: PartitionTask, post: Post) -> RunReport:
 
 
 _load_seeds = cache(load_seeds)
-"""Once in each worker, however many tasks it gets."""
+"""Loads seeds once in each worker process."""
 
 
 @asynccontextmanager
 async def _posting(watch: ProgressWatch, progress: RunProgress, post: Post) -> AsyncIterator[None]:
-    """Post figures for as long as the block lasts, and once more at its end."""
+    """Post snapshots during the block, and once more at its end."""
     task = asyncio.create_task(_keep_posting(watch, progress, post))
     try:
         yield
@@ -191,7 +191,7 @@ async def _posting(watch: ProgressWatch, progress: RunProgress, post: Post) -> A
 
 
 async def _keep_posting(watch: ProgressWatch, progress: RunProgress, post: Post) -> None:
-    """Post the run's figures steadily, and stop the run when the coordinator asks for it."""
+    """Post snapshots at an interval, and stop the run when the coordinator requests it."""
     loop = asyncio.get_running_loop()
     while True:
         if await post(watch.snapshot()):

@@ -29,7 +29,7 @@ def running(num_pairs: int = 5) -> RunProgress:
     for index in range(num_pairs):
         for _ in range(4):
             account.charge(str(index), REPLY)
-            progress.call_answered(0.2)
+            progress.call_answered(0.2, "user", REPLY)
         progress.end_pair(index)
     return progress
 

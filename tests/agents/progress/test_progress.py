@@ -5,10 +5,12 @@ import sys
 
 import pytest
 
-from music.llm.chat import EndpointTimeoutError, EndpointUnreachableError
+from music.llm.chat import ChatReply, EndpointTimeoutError, EndpointUnreachableError, ReplyOutcome
 from music_agents.failures import FailureReason
 from music_agents.progress import RunProgress, StopCause, stop_on_signals
 from music_agents.progress.progress import Distribution
+
+REPLY = ChatReply(text="yes", outcome=ReplyOutcome.COMPLETE, model="m")
 
 
 def test_pairs_of_earlier_sessions_count():
@@ -22,7 +24,7 @@ def test_pairs_of_earlier_sessions_count():
 def test_calls_that_fail_stop_the_run_under_the_name_that_pairs_fail_by_and_with_its_remedy():
     progress = RunProgress()
     for _ in range(9):
-        progress.call_answered(0.1)
+        progress.call_answered(0.1, "user", REPLY)
     for _ in range(10):
         progress.call_failed(EndpointUnreachableError("m@http://127.0.0.1:1/v1: no connection"))
     assert not progress.stopping

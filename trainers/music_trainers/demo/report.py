@@ -147,7 +147,7 @@ def _defects_table(result: DemoResult) -> Table:
 
 
 def _arms_table(result: DemoResult) -> Table:
-    """Return what each arm learned from, and its training figures."""
+    """Return each arm's training data and training figures."""
     rows: list[list[Cell]] = [
         [arm.name, arm.description, arm.num_pairs, arm.num_steps, arm.num_tokens, arm.seconds, arm.loss]
         for arm in result.arms

@@ -32,7 +32,7 @@ def experiment(
     ),
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes at a time; by default one for each core.")] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Two seeds and a twentieth of the pairs, to see that everything works.")
+        bool, typer.Option("--quick", help="Two seeds and a twentieth of the pairs: checks that everything works.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:

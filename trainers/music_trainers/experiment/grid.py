@@ -134,7 +134,7 @@ class Grid(Config):
         return self
 
     def quick(self) -> Self:
-        """Return the grid with two seeds and a twentieth of the pairs, to see that everything works."""
+        """Return the grid with two seeds and a twentieth of the pairs, to check that everything works."""
         title = f"{self.title} (a quick run: its figures mean nothing)"
         values = self.model_dump() | {"title": title, "seeds": self.seeds[:2], "sizes": QUICK.model_dump()}
         settings = [arm["settings"] for arm in values["arms"]]

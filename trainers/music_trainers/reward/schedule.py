@@ -1,7 +1,7 @@
 """`BatchSchedule`: which pairs each step sees. It depends only on a seed, so a resumed run sees the same pairs.
 
 Sources have weights. In an epoch a source of weight 2 gives each of its pairs twice; one of weight 0.5 gives half of
-them, drawn anew in every epoch.
+them, drawn again in every epoch.
 """
 
 import random
