@@ -51,7 +51,7 @@ class StopCause(StrEnum):
     USER = "user"
     """The user stopped it."""
     BUDGET = "budget"
-    """The budget is spent, or cannot be kept."""
+    """The budget is spent, or cannot be enforced."""
     STALLED = "stalled"
     """Most recent calls or all recent pairs failed."""
     WORKER = "worker"
