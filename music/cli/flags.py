@@ -109,10 +109,11 @@ def _parameters(model: type[BaseModel], prefix: str, panel: str | None = None) -
 
 def _typer_info(field: FieldInfo, flag: Flag, prefix: str, panel: str | None) -> Any:
     text = " ".join((field.description or "").split())
-    shown: dict[str, Any] = {"help": text, "metavar": flag.metavar, "show_default": flag.show_default}
-    shown["rich_help_panel"] = flag.panel or panel
-    if field.default is False:
-        shown["show_default"] = False  # a switch is off by default
+    if isinstance(flag.show_default, str):
+        text += f"  [default: {flag.show_default}]"  # typer would put it in parentheses
+    shown: dict[str, Any] = {"help": text, "metavar": flag.metavar, "rich_help_panel": flag.panel or panel}
+    # A switch is off by default.
+    shown["show_default"] = flag.show_default is True and field.default is not False
     if flag.is_argument:
         return typer.Argument(**shown)
     if flag.extends_file:
