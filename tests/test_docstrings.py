@@ -37,7 +37,8 @@ from music.evaluation.benchmarks import registry
         "music_trainers.reward.config",
     ],
 )
-def test_examples_are_right(name, monkeypatch):
+def test_examples_are_right(name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # some write files
     monkeypatch.setattr(registry, "_benchmarks", dict(registry._benchmarks))  # an example registers one
     tested = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
     assert tested.attempted > 0

@@ -89,10 +89,10 @@ def evaluate(
         >>> from music.evaluation import load_benchmark, load_scored_model, read_benchmark, score_items
         >>> from music.preferences import write_preferences
         >>> from music.sandbox.world.seeds import seed_pairs
-        >>> write_preferences(seed_pairs(20, 0), "/tmp/music-evaluated.jsonl")
+        >>> write_preferences(seed_pairs(20, 0), "pairs.jsonl")
         20
         >>> benchmark = load_benchmark("preferences")
-        >>> items = read_benchmark(benchmark, ["/tmp/music-evaluated.jsonl"])
+        >>> items = read_benchmark(benchmark, ["pairs.jsonl"])
         >>> result = evaluate(benchmark, items, score_items(items, load_scored_model("oracle")))
         >>> print(result.figures[0].estimate)
         0.850 [0.640, 0.948]

@@ -53,9 +53,9 @@ def run_evaluation(
         >>> from music.evaluation import EvaluationConfig, run_evaluation
         >>> from music.preferences import write_preferences
         >>> from music.sandbox.world.seeds import seed_pairs
-        >>> write_preferences(seed_pairs(20, 0), "/tmp/music-evaluated.jsonl")
+        >>> write_preferences(seed_pairs(20, 0), "pairs.jsonl")
         20
-        >>> files = ("/tmp/music-evaluated.jsonl",)
+        >>> files = ("pairs.jsonl",)
         >>> result = run_evaluation(EvaluationConfig(benchmark="preferences", files=files, model="length"))
         >>> print(result.figures[0].estimate)
         0.500 [0.299, 0.701]

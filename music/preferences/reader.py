@@ -162,11 +162,11 @@ def read_preferences(
     Example:
         >>> from music.preferences import read_preferences, write_preferences
         >>> from music.sandbox.world.seeds import seed_pairs
-        >>> write_preferences(seed_pairs(3, 0), "/tmp/music-pairs.jsonl")
+        >>> write_preferences(seed_pairs(3, 0), "pairs.jsonl")
         3
-        >>> read = read_preferences("/tmp/music-pairs.jsonl")
+        >>> read = read_preferences("pairs.jsonl")
         >>> read.summary()
-        '3 pairs from music-pairs.jsonl (skywork)'
+        '3 pairs from pairs.jsonl (skywork)'
         >>> read.pairs[0].chosen.next_role
         'user'
 

@@ -24,7 +24,7 @@ def write_preferences(pairs: Iterable[PreferencePair], path: str | Path) -> int:
         >>> from music import Conversation, PreferencePair
         >>> asked = Conversation().user("What is 2 + 2?")
         >>> pair = PreferencePair(id="sum", chosen=asked.assistant("4"), rejected=asked.assistant("5"))
-        >>> write_preferences([pair], "/tmp/music-pairs.parquet")
+        >>> write_preferences([pair], "pairs.parquet")
         1
 
     The file replaces an earlier one, and appears only when it is complete. The further fields of a `ContrastivePair`

@@ -129,10 +129,10 @@ def read_benchmark(
         >>> from music.evaluation import load_benchmark, read_benchmark
         >>> from music.preferences import write_preferences
         >>> from music.sandbox.world.seeds import seed_pairs
-        >>> write_preferences(seed_pairs(20, 0), "/tmp/music-evaluated.jsonl")
+        >>> write_preferences(seed_pairs(20, 0), "pairs.jsonl")
         20
         >>> benchmark = load_benchmark("preferences")
-        >>> items = read_benchmark(benchmark, ["/tmp/music-evaluated.jsonl"])
+        >>> items = read_benchmark(benchmark, ["pairs.jsonl"])
         >>> len(items.items)
         20
     """

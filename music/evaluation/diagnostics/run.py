@@ -45,9 +45,9 @@ def run_diagnosis(
         >>> from music.evaluation import DiagnosisConfig, run_diagnosis
         >>> from music.preferences import write_preferences
         >>> from music.sandbox.world.seeds import seed_pairs
-        >>> write_preferences(seed_pairs(20, 0), "/tmp/music-evaluated.jsonl")
+        >>> write_preferences(seed_pairs(20, 0), "pairs.jsonl")
         20
-        >>> config = DiagnosisConfig(pairs=("/tmp/music-evaluated.jsonl",), models=("length", "oracle"))
+        >>> config = DiagnosisConfig(pairs=("pairs.jsonl",), models=("length", "oracle"))
         >>> print(run_diagnosis(config).disagreement.comparisons[0].estimate)
         -0.350 [-0.600, -0.100]
     """

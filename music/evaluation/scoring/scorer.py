@@ -110,10 +110,10 @@ def score_items(
         >>> from music.evaluation import ScoredModel, load_benchmark, read_benchmark, score_items
         >>> from music.preferences import write_preferences
         >>> from music.sandbox.world.seeds import seed_pairs
-        >>> write_preferences(seed_pairs(20, 0), "/tmp/music-evaluated.jsonl")
+        >>> write_preferences(seed_pairs(20, 0), "pairs.jsonl")
         20
         >>> benchmark = load_benchmark("preferences")
-        >>> items = read_benchmark(benchmark, ["/tmp/music-evaluated.jsonl"])
+        >>> items = read_benchmark(benchmark, ["pairs.jsonl"])
         >>> shorter = ScoredModel(name="shorter", reward=lambda cs: [-len(c.messages[-1].content) for c in cs])
         >>> scores = score_items(items, shorter)
         >>> len(scores.rows)

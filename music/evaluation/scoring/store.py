@@ -74,11 +74,11 @@ def read_scores(path: Path, items: ItemSet) -> ScoreSet:
         >>> from music.evaluation import load_benchmark, load_scored_model, read_benchmark, read_scores, score_items
         >>> from music.preferences import write_preferences
         >>> from music.sandbox.world.seeds import seed_pairs
-        >>> write_preferences(seed_pairs(20, 0), "/tmp/music-evaluated.jsonl")
+        >>> write_preferences(seed_pairs(20, 0), "pairs.jsonl")
         20
         >>> benchmark = load_benchmark("preferences")
-        >>> items = read_benchmark(benchmark, ["/tmp/music-evaluated.jsonl"])
-        >>> path = Path("/tmp/music-scores.jsonl")
+        >>> items = read_benchmark(benchmark, ["pairs.jsonl"])
+        >>> path = Path("scores.jsonl")
         >>> scores = score_items(items, load_scored_model("length"), path)
         >>> read_scores(path, items).rows == scores.rows
         True
