@@ -103,6 +103,11 @@ class RewardModel:
         return self._tokens
 
     @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._device
+
+    @property
     def description(self) -> str:
         """Architecture, size, device, dtype, attention, prefix cache and place of the reward, as readable text."""
         name, dtype = type(self._classifier).__name__, str(self._classifier.dtype).removeprefix("torch.")
