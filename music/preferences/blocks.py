@@ -139,5 +139,6 @@ def _rows_of_lines(block: Block, end: int) -> Iterator[Row]:
     with block.path.open("rb") as file:
         file.seek(block.start)
         content = io.BytesIO(file.read(end - block.start))
-    lines = io.TextIOWrapper(content, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    encoding = "utf-8" if block.start else "utf-8-sig"
+    lines = io.TextIOWrapper(content, encoding=encoding, errors="surrogateescape", newline="")
     return read_lines(block.path, lines, block.first)

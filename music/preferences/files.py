@@ -16,7 +16,17 @@ import orjson
 from music.errors import InvalidInputError
 from music.preferences.problems import RowError, RowProblem
 
-__all__ = ["FILE_NAMES", "Row", "encoding_of", "file_rows", "is_data_file", "kind_of", "parse_line", "read_lines", "stem_of"]
+__all__ = [
+    "FILE_NAMES",
+    "Row",
+    "encoding_of",
+    "file_rows",
+    "is_data_file",
+    "kind_of",
+    "parse_line",
+    "read_lines",
+    "stem_of",
+]
 __all__ += ["table_rows", "unreadable"]
 
 _KINDS = (".parquet", ".arrow", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
@@ -94,7 +104,7 @@ def table_rows(path: Path, batches: Iterable[Any], first: int = 1) -> Iterator[R
         for batch in batches:
             for number, content in enumerate(batch.to_pylist(), start=number + 1):  # noqa: B020 - goes on counting
                 yield Row(path.name, "row", number, content)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         raise unreadable(path, kind_of(path)[1:], f"row {number}", error) from error
 
 

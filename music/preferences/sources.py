@@ -62,15 +62,14 @@ def source_files(source: str | Path, split: str | None = None) -> list[Path]:
     split, path = named or split, Path(source)
     if path.is_dir() and not _is_saved(path):
         return _folder_files(path, split, "train")
-    if path.is_file() and kind_of(path) and split is None:
+    if path.is_file() and split is None:
         return [path]
-    if path.is_file():
+    if not (path.is_dir() or is_hub_id(source)):
         next(iter_rows(source, split), None)  # raises the reason
-    kind = "a data set on the hub" if not path.exists() else "a folder that datasets.save_to_disk wrote"
-    near = nearest_path(source) if not path.exists() else ""
+    kind = "the folder of datasets.save_to_disk" if path.is_dir() else "not on this machine"
     raise InvalidInputError(
-        f"{source}: expected a file, or a folder of files ending in {FILE_NAMES}; it is {kind}{near}; save it as "
-        "parquet first: datasets.load_dataset(NAME, split='train').to_parquet(FILE)"
+        f"{source}: expected a file, or a folder of data files; it is {kind}. Save it as parquet first: "
+        "datasets' Dataset.to_parquet(FILE)"
     )
 
 

@@ -1,7 +1,7 @@
 """`ConversationSummary` and `PairSummary`: statistics of scores, which are added one by one."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from music.pairs import PreferencePair
