@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
 import psutil
@@ -14,6 +15,7 @@ from music.reward.scored_set import LocalWorkers, SetSettings, score_set
 from music.reward.scored_set.cluster import _identify, _Worker, ray_workers
 
 SETTINGS = SetSettings(part_rows=4)
+NUM_PARTS = 15
 
 
 @pytest.fixture(scope="module")
@@ -44,35 +46,43 @@ def score_to(checkpoint, pair_folder):
     return score_to
 
 
-def worker_in_part(out, process):
-    """The worker that is writing a part; the name of the incomplete file holds its id."""
-    while not (partials := list(out.glob(".part-*.partial"))):
-        assert process.poll() is None, process.communicate()
+def kill_worker_in_part(out, known):
+    """Kill a worker that is writing a part; the name of the incomplete file, which it leaves, holds its id."""
+    while len(list(out.glob("part-*.parquet"))) < NUM_PARTS:
+        for partial in set(out.glob(".part-*.partial")) - known:
+            worker = psutil.Process(int(partial.name.split(".")[-2]))
+            assert worker.name().startswith("ray::")
+            worker.suspend()
+            if partial.exists():
+                worker.kill()
+                worker.wait()
+                return partial
+            worker.resume()  # it was faster
         time.sleep(0.001)  # another process's progress: there is no event to wait for
-    worker = psutil.Process(int(partials[0].name.split(".")[-2]))
-    assert worker.name().startswith("ray::")
-    return worker, partials[0]
+    return None
 
 
-def test_a_cluster_writes_what_one_process_does_though_a_worker_and_then_the_driver_die(
+def test_a_cluster_writes_what_one_process_does_though_the_driver_and_then_a_worker_die(
     checkpoint, pair_folder, tmp_path, start, score_to, rows_of, address, monkeypatch
 ):
     monkeypatch.setenv("RAY_ADDRESS", address)
     out = tmp_path / "out"
-    process = start(checkpoint, pair_folder, "--out", out, "--part-rows", 4, "--ray", "--workers", 2)
-    worker, partial = worker_in_part(out, process)
-    worker.kill()
-    worker.wait()
-    assert partial.exists()
+    process = start(checkpoint, pair_folder, "--out", out, "--part-rows", 4, "--ray", "--workers", 1)
     while not (done := {path: path.stat().st_ino for path in out.glob("part-*.parquet")}):
         assert process.poll() is None, process.communicate()
         time.sleep(0.001)
     process.kill()
     process.communicate()
-    report = score_to(out, address)
+    left_over = {*out.glob(".part-*.partial")}
+    with ThreadPoolExecutor() as pool:
+        killed = pool.submit(kill_worker_in_part, out, left_over)
+        report = score_to(out, num_workers=2, address=address)
+    assert killed.result().exists()
+    assert len(done) < len(list(out.glob("part-*.parquet"))) == NUM_PARTS
     assert report == score_to(tmp_path / "alone")
     assert rows_of(out) == rows_of(tmp_path / "alone")
     assert {path: path.stat().st_ino for path in done} == done
+    assert score_to(out) == report
     assert list(out.glob(".*.partial")) == []
 
 
