@@ -178,7 +178,7 @@ class JsonEndpoint:
     async def _exchange(
         self,
         sending: AbstractAsyncContextManager[aiohttp.ClientResponse],
-        timeout: aiohttp.ClientTimeout,
+        bounds: aiohttp.ClientTimeout,
         learn: Callable[[Mapping[str, str], float], None] | None = None,
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Return status, headers and body of the answer to a request."""
@@ -193,7 +193,7 @@ class JsonEndpoint:
             raise FailedTryError(EndpointUnreachableError(f"{self._name}: {reason}")) from None
         except TimeoutError as error:
             is_silent = isinstance(error, aiohttp.SocketTimeoutError)
-            reason = f"silent for {timeout.sock_read:g} s" if is_silent else f"no reply within {timeout.total:g} s"
+            reason = f"silent for {bounds.sock_read:g} s" if is_silent else f"no reply within {bounds.total:g} s"
             raise FailedTryError(EndpointTimeoutError(f"{self._name}: {reason}"), may_be_paid=True) from None
         except aiohttp.ClientPayloadError:
             broken = BodyTruncatedError(f"{self._name}: the reply's body broke off")
