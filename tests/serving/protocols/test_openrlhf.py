@@ -164,4 +164,4 @@ def test_openrlhfs_log_has_the_reason_of_a_refusal(roll_out, rollouts, caplog, m
     with caplog.at_level(logging.INFO):
         sample = roll_out(rollouts.prompts[0], " <|im_end|>")
     assert sample["reward"] is None
-    assert caplog.text.count("400, message=\"the policy's reply is blank: start the server with --floor") == 5
+    assert "400, message=\"the policy's reply is blank: start the server with --floor" in caplog.text
