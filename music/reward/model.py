@@ -12,16 +12,15 @@ from transformers import PreTrainedModel
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
+from music.reward.encoded import EncodedConversation, encode_each, sequences_of_turns
 from music.reward.loading import count_text, fingerprint, load_checkpoint, save_model, saved_dtype
-from music.reward.packing import TokenSequence
 from music.reward.scoring.cached_scorer import make_sequence_scorer
 from music.reward.scoring.device import resolve_device
 from music.reward.scoring.self_test import make_scorer
 from music.reward.scoring.states import affordable_tokens
 from music.reward.session import RewardSession
-from music.reward.tokens.contract import ReadAt, Readout, ScoreContract, Scored, Unscorable
-from music.reward.tokens.encoding import ConversationTokenizer, Encoding
-from music.reward.tokens.template import ends_of_prefixes
+from music.reward.tokens.contract import ReadAt, Readout, ScoreContract, Scored
+from music.reward.tokens.encoding import ConversationTokenizer
 
 __all__ = ["RewardModel"]
 
@@ -104,6 +103,11 @@ class RewardModel:
         return self._tokens
 
     @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._device
+
+    @property
     def description(self) -> str:
         """Architecture, size, device, dtype, attention, prefix cache and place of the reward, as readable text."""
         name, dtype = type(self._classifier).__name__, str(self._classifier.dtype).removeprefix("torch.")
@@ -118,6 +122,11 @@ class RewardModel:
     def fingerprint(self) -> str:
         """A hash of what scores depend on: weights, configuration and contract. It is computed at each access."""
         return fingerprint(self._classifier, self.contract)
+
+    @property
+    def num_computed_tokens(self) -> int:
+        """Number of tokens that this model has computed. Tokens that conversations share count once."""
+        return self._sequences.num_computed_tokens
 
     def __call__(self, conversations: Sequence[Conversation]) -> list[float]:
         """Score conversations; see `score`."""
@@ -141,24 +150,34 @@ class RewardModel:
         rewards = self._sequences.rewards([encoding.sequence for encoding in encodings])
         return [fmean(each) for each in rewards]
 
-    def score_each(self, conversations: Sequence[Conversation]) -> list[Scored]:
+    def score_each(self, conversations: Sequence[Conversation], *, per_turn: bool = False) -> list[Scored]:
         """Score conversations as `score` does, but return a problem instead of raising `UnscorableError`.
 
         A conversation that is empty or ends with the user has no score (`Unscorable.NO_REPLY`).
 
+        Args:
+            conversations: Conversations in any order.
+            per_turn: Whether to return the reward after each assistant turn too, as `score_turns` does. A conversation
+                then has a problem if any of its turns has one.
+
         Raises:
-            ContractError: As `score`.
+            ContractError: As `score`, and with `per_turn` as `score_turns`.
         """
-        encodings = self._tokens.encode(conversations)
-        rewards = iter(
-            self._sequences.rewards([encoding.sequence for encoding in encodings if isinstance(encoding, Encoding)])
-        )
-        return [
-            Scored(None, problem=encoding)
-            if isinstance(encoding, Unscorable)
-            else Scored(fmean(next(rewards)), num_dropped_turns=encoding.num_dropped_turns)
-            for encoding in encodings
-        ]
+        return self.score_encoded(self.encode(conversations, per_turn=per_turn))
+
+    def encode(self, conversations: Sequence[Conversation], *, per_turn: bool = False) -> list[EncodedConversation]:
+        """Do the first half of `score_each`, which needs no model: a server does it while the model is busy.
+
+        Raises:
+            ContractError: As `score_each`.
+        """
+        return encode_each(self._tokens, conversations, per_turn=per_turn)
+
+    def score_encoded(self, encoded: Sequence[EncodedConversation]) -> list[Scored]:
+        """Do the second half of `score_each`: score conversations that this model's `encode` returned."""
+        sequences = [sequence for each in encoded for sequence in each.sequences]
+        rewards = iter(self._sequences.rewards(sequences))
+        return [each.scored([next(rewards) for _ in each.sequences]) for each in encoded]
 
     def score_turns(self, conversations: Sequence[Conversation]) -> list[list[float]]:
         """Return, per conversation, the reward after each assistant turn, from one forward pass.
@@ -173,7 +192,7 @@ class RewardModel:
         cut = [c.prefix(end) for c in conversations for end in c.turn_ends]
         names = [f"conversation {i}, turn {t}" for i, c in enumerate(conversations) for t in range(c.num_turns)]
         prefixes = iter(self._tokens.encode_all(cut, every_turn=False, names=names))
-        parts = [_sequences_of_turns([next(prefixes) for _ in c.turn_ends]) for c in conversations]
+        parts = [sequences_of_turns([next(prefixes) for _ in c.turn_ends]) for c in conversations]
         rewards = iter(self._sequences.rewards([sequence for sequences in parts for sequence in sequences]))
         return [[reward for _ in sequences for reward in next(rewards)] for sequences in parts]
 
@@ -195,7 +214,7 @@ class RewardModel:
         """
         return RewardSession(self if self._sequences.max_cached_tokens else self.with_prefix_cache(), history)
 
-    def with_prefix_cache(self, max_tokens: int | None = None) -> "RewardModel":
+    def with_prefix_cache(self, max_tokens: int | None = None, *, frozen: bool = False) -> "RewardModel":
         """Return this model with a prefix cache; the weights are shared.
 
         Use it to score conversations as they grow, as in Best-of-N or with rewards per turn. The cache keeps the keys
@@ -209,6 +228,8 @@ class RewardModel:
         Args:
             max_tokens: Most tokens to keep. By default as many as fit into 1 GiB, or on CUDA into a quarter of the
                 memory that is free now (see `affordable_tokens`).
+            frozen: Whether the weights never change, so that they are not compared. Comparing reads all weights, which
+                takes longer than a forward pass of a short reply.
 
         Raises:
             InvalidInputError: `max_tokens` is less than 1.
@@ -216,7 +237,8 @@ class RewardModel:
         if max_tokens is not None and max_tokens < 1:
             raise InvalidInputError(f"with_prefix_cache: expected max_tokens of at least 1, got {max_tokens}")
         model = copy(self)
-        model._sequences = make_sequence_scorer(self._scorer, max_tokens or affordable_tokens(self._classifier))
+        num = max_tokens or affordable_tokens(self._classifier)
+        model._sequences = make_sequence_scorer(self._scorer, num, frozen=frozen)
         return model
 
     def with_readout(self, readout: Readout) -> "RewardModel":
@@ -235,10 +257,3 @@ class RewardModel:
         """Save a vanilla `AutoModelForSequenceClassification` checkpoint, its tokenizer and the score contract."""
         save_model(self._classifier, self._tokens.tokenizer, directory)
         self.contract.save(Path(directory))
-
-
-def _sequences_of_turns(prefixes: Sequence[Encoding]) -> list[TokenSequence]:
-    """Return the sequences that give every prefix's reward; untruncated prefixes share the longest one."""
-    whole = [prefix.ids for prefix in prefixes if not prefix.num_dropped_turns]
-    shared = [TokenSequence(whole[-1], tuple(ends_of_prefixes(whole[-1], whole)))] if whole else []
-    return shared + [prefix.sequence for prefix in prefixes if prefix.num_dropped_turns]

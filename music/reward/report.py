@@ -3,16 +3,14 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from music.conversation import Conversation
 from music.pairs import PreferencePair
 from music.reward.model import RewardModel
-from music.reward.tokens.contract import Scored, Unscorable
-from music.reward.tokens.encoding import Encoding, has_reply
+from music.reward.tokens.contract import Scored
 
-__all__ = ["ScoreReport", "report_conversations", "report_pairs", "score_all"]
+__all__ = ["ScoreReport", "report_conversations", "report_pairs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +28,11 @@ class ScoreReport:
     text: str
 
 
-def score_all(model: RewardModel, conversations: Sequence[Conversation], *, per_turn: bool) -> list[Scored]:
-    """Score conversations. If one or a turn of it has no score, its result has a `problem` instead."""
-    return _score_turns(model, conversations) if per_turn else model.score_each(conversations)
-
-
 def report_conversations(
     model: RewardModel, conversations: Sequence[Conversation], *, per_turn: bool = False
 ) -> ScoreReport:
     """Score conversations, one row for each."""
-    scored = score_all(model, conversations, per_turn=per_turn)
+    scored = model.score_each(conversations, per_turn=per_turn)
     rows = [{"index": index} | _row(s, per_turn=per_turn) for index, s in enumerate(scored)]
     lines = [f"{index}: {_text(s)}" for index, s in enumerate(scored)]
     counts = _counts([(s,) for s in scored])
@@ -50,7 +43,7 @@ def report_conversations(
 def report_pairs(model: RewardModel, pairs: Sequence[PreferencePair], *, per_turn: bool = False) -> ScoreReport:
     """Rank pairs. A tie is not a win. If a side has no score, the pair is counted but not ranked."""
     sides = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
-    scored = score_all(model, sides, per_turn=per_turn)
+    scored = model.score_each(sides, per_turn=per_turn)
     both = list(zip(scored[::2], scored[1::2], strict=True))
     rows = [
         {"id": pair.id, "chosen": _row(better, per_turn=per_turn), "rejected": _row(worse, per_turn=per_turn)}
@@ -70,33 +63,6 @@ def report_pairs(model: RewardModel, pairs: Sequence[PreferencePair], *, per_tur
     counts = _counts(both)
     text = "\n".join(f"{name}: {_format(value)}" for name, value in summary.items())
     return ScoreReport(rows, summary | counts, f"{text}\n{_counts_text('pairs', counts)}")
-
-
-def _score_turns(model: RewardModel, conversations: Sequence[Conversation]) -> list[Scored]:
-    seen = [[c.prefix(end) for end in c.turn_ends] for c in conversations]
-    encodings = iter(model.tokens.encode([prefix for prefixes in seen for prefix in prefixes], every_turn=False))
-    outcomes = [list(islice(encodings, len(prefixes))) for prefixes in seen]
-    problems = [_problem(c, outcome) for c, outcome in zip(conversations, outcomes, strict=True)]
-    usable = [c for c, problem in zip(conversations, problems, strict=True) if problem is None]
-    turns = iter(by_turn := model.score_turns(usable))
-    scores = iter([rewards[-1] for rewards in by_turn] if model.contract.readout == "last" else model.score(usable))
-    return [
-        Scored(None, problem=problem) if problem else Scored(next(scores), tuple(next(turns)), _num_dropped(outcome))
-        for outcome, problem in zip(outcomes, problems, strict=True)
-    ]
-
-
-def _problem(conversation: Conversation, outcome: Sequence[Encoding | Unscorable]) -> Unscorable | None:
-    """Return why a conversation, or one of its turns, has no score."""
-    if not has_reply(conversation):
-        return Unscorable.NO_REPLY
-    return next((each for each in outcome if isinstance(each, Unscorable)), None)
-
-
-def _num_dropped(outcome: Sequence[Encoding | Unscorable]) -> int:
-    """Return the number of exchanges that are dropped from the whole conversation."""
-    last = outcome[-1]
-    return last.num_dropped_turns if isinstance(last, Encoding) else 0
 
 
 def _row(scored: Scored, *, per_turn: bool) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.reward import CONTRACT_FILE, ContractError, RewardModel, UnscorableError
-from music.reward.report import score_all
 from music.reward.tokens.contract import Unscorable
 
 FAMILIES = ("llama", "gemma2")
@@ -150,7 +149,7 @@ def test_a_conversation_without_a_last_reply_is_refused(model, conversation):
     scored, problem = model.score_each([Conversation().user("Hi!").assistant("Ho."), conversation])
     assert scored.score is not None
     assert (problem.score, problem.problem) == (None, Unscorable.NO_REPLY)
-    by_turn = score_all(model, [conversation, Conversation().user("Hi!").assistant("Ho.").user("And?")], per_turn=True)
+    by_turn = model.score_each([conversation, Conversation().user("Hi!").assistant("Ho.").user("And?")], per_turn=True)
     assert [each.problem for each in by_turn] == [Unscorable.NO_REPLY] * 2
 
 

@@ -6,6 +6,7 @@ beginning is computed.
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 
 import torch
@@ -23,7 +24,7 @@ __all__ = ["CachedScorer", "make_sequence_scorer", "merge_groups"]
 
 
 def make_sequence_scorer(
-    scorer: PackedScorer, max_cached_tokens: int = 0, max_tokens: int | None = None
+    scorer: PackedScorer, max_cached_tokens: int = 0, max_tokens: int | None = None, *, frozen: bool = False
 ) -> SequenceScorer:
     """Return a scorer with a cache of this size, or without a cache if that is 0.
 
@@ -31,9 +32,10 @@ def make_sequence_scorer(
         scorer: The model, in eval mode.
         max_cached_tokens: Most tokens to keep from call to call.
         max_tokens: Approximate number of tokens in a row; by default what suits the device.
+        frozen: As in `CachedScorer`.
     """
     if max_cached_tokens:
-        return CachedScorer(scorer, max_cached_tokens, max_tokens)
+        return CachedScorer(scorer, max_cached_tokens, max_tokens, frozen=frozen)
     return SequenceScorer(scorer, max_tokens)
 
 
@@ -54,10 +56,14 @@ class CachedScorer(SequenceScorer):
         scorer: The model, in eval mode.
         max_cached_tokens: Most tokens to keep, at least 1.
         max_tokens: Approximate number of tokens in a row; by default what suits the device.
+        frozen: Whether the weights never change, so that they are not compared at each call.
     """
 
-    def __init__(self, scorer: PackedScorer, max_cached_tokens: int, max_tokens: int | None = None) -> None:
+    def __init__(
+        self, scorer: PackedScorer, max_cached_tokens: int, max_tokens: int | None = None, *, frozen: bool = False
+    ) -> None:
         super().__init__(scorer, max_tokens)
+        self._frozen = frozen
         self.max_cached_tokens = max_cached_tokens
         self._cache = PrefixCache(max_cached_tokens, self._boundary)
         self._states = StatePool()
@@ -65,10 +71,11 @@ class CachedScorer(SequenceScorer):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Copy and pickle with an empty cache."""
-        return type(self), (self._scorer, self.max_cached_tokens, self._max_tokens)
+        kind = partial(type(self), frozen=self._frozen)
+        return kind, (self._scorer, self.max_cached_tokens, self._max_tokens)
 
     def _score(self, sequences: Sequence[Ids]) -> dict[Ids, Tensor]:
-        weights = _fingerprint(self._scorer.classifier)
+        weights = None if self._frozen else _fingerprint(self._scorer.classifier)
         if weights != self._weights:
             self._forget()
             self._weights = weights
@@ -129,6 +136,7 @@ class CachedScorer(SequenceScorer):
         past = CachedPast(self._states, _index(seen).to(device), places.to(device), slots.to(device))
         rewards = self._scorer.head(self._scorer.hidden(row, table, past)).cpu()
         self._states.keep_rewards(slots, rewards[places])
+        self.num_computed_tokens += row.num_tokens
         return {
             ids: torch.cat([earlier[group.prefix], rewards[own]])
             for group, of_group in zip(groups, row.places(), strict=True)

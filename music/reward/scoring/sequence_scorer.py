@@ -36,6 +36,7 @@ class SequenceScorer:
 
     Attributes:
         max_cached_tokens: Bound on the tokens whose states are kept from call to call: 0.
+        num_computed_tokens: Number of tokens computed so far. Tokens that sequences share count once.
     """
 
     max_cached_tokens = 0
@@ -45,6 +46,7 @@ class SequenceScorer:
         self._max_tokens = max_tokens or row_tokens(scorer.classifier.device)
         self._boundary = scorer.rope.boundary
         self._lock = threading.Lock()
+        self.num_computed_tokens = 0
 
     def __reduce__(self) -> tuple[object, ...]:
         """Copy and pickle without the lock."""
@@ -83,6 +85,7 @@ class SequenceScorer:
         found: dict[Ids, Tensor] = {}
         for row in plan_rows(whole, self._max_tokens, min_saved=MIN_SAVED, num_cached=[0] * len(whole)).rows:
             rewards = self._scorer.head(self._scorer.hidden(row, SegmentTable.of(row))).cpu()
+            self.num_computed_tokens += row.num_tokens
             for group, places in zip(row.groups, row.places(), strict=True):
                 found |= {ids: rewards[own] for ids, own in zip(groups[group], places, strict=True)}
         return found

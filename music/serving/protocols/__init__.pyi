@@ -1,0 +1,4 @@
+from .base import Query, RefusedError, ScoringProtocol
+from .routes import PROTOCOLS
+
+__all__ = ["PROTOCOLS", "Query", "RefusedError", "ScoringProtocol"]
