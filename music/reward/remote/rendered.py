@@ -35,9 +35,6 @@ class Renderer:
         self._tokens: ConversationTokenizer | None = None
         self._lock = threading.Lock()
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._path,)
-
     def tokens(self) -> "ConversationTokenizer":
         """Return the path from messages to tokens.
 
