@@ -16,8 +16,9 @@ from music.reward.encoded import EncodedConversation, encode_each, sequences_of_
 from music.reward.loading import count_text, fingerprint, load_checkpoint, save_model, saved_dtype
 from music.reward.scoring.cached_scorer import make_sequence_scorer
 from music.reward.scoring.device import resolve_device
+from music.reward.scoring.forward import row_tokens
 from music.reward.scoring.self_test import make_scorer
-from music.reward.scoring.states import affordable_tokens
+from music.reward.scoring.states import ModelMemory, affordable_tokens
 from music.reward.session import RewardSession
 from music.reward.tokens.contract import ReadAt, Readout, ScoreContract, Scored
 from music.reward.tokens.encoding import ConversationTokenizer
@@ -117,6 +118,11 @@ class RewardModel:
         place = self._tokens.place
         read = f", reward read at {place}" if self.contract.read_at != "last" else ""
         return f"{name} ({size}) on {self._device} in {dtype}, attention {backend}{cache}{read}"
+
+    @property
+    def memory(self) -> ModelMemory:
+        """The memory that scoring takes."""
+        return ModelMemory.of(self._classifier, self._sequences.max_cached_tokens, row_tokens(self._device))
 
     @property
     def fingerprint(self) -> str:
@@ -240,6 +246,17 @@ class RewardModel:
         num = max_tokens or affordable_tokens(self._classifier)
         model._sequences = make_sequence_scorer(self._scorer, num, frozen=frozen)
         return model
+
+    def with_own_weights(self) -> Self:
+        """Copy weights that are mapped from the checkpoint's files into memory, and return this model.
+
+        On the CPU, loading maps files where types agree. If the files are then written in place, the weights change. If
+        they get shorter, the process dies. A process that outlives its checkpoint copies them.
+        """
+        for tensor in (*self._classifier.parameters(), *self._classifier.buffers()):
+            if tensor.device.type == "cpu":
+                tensor.data = tensor.data.clone()
+        return self
 
     def with_readout(self, readout: Readout) -> "RewardModel":
         """Return this model with another readout and without reference statistics; weights and cache are shared.
