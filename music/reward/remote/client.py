@@ -74,7 +74,6 @@ class RemoteReward:
         self._urls = (base_url,) if isinstance(base_url, str) else tuple(base_url)
         self._settings = settings or RemoteRewardSettings()
         self._protocol = protocol
-        self._renderer = Renderer(tokenizer or model)
         self._tokenizer = tokenizer
         self._cluster = self._new_cluster()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -230,7 +229,7 @@ class RemoteReward:
     async def _contract(self) -> ScoreContract | None:
         server = await self._open()
         if isinstance(server.wire, RenderedWire):
-            return (await asyncio.to_thread(self._renderer.tokens)).contract
+            return (await asyncio.to_thread(server.wire.renderer.tokens)).contract
         return server.contract
 
     async def _open(self) -> RewardServer:
@@ -261,7 +260,8 @@ class RemoteReward:
         return self._cluster
 
     def _new_cluster(self) -> RewardCluster:
-        return RewardCluster(self._model, self._urls, self._settings, self._protocol, self._renderer)
+        renderer = Renderer(self._tokenizer or self._model)
+        return RewardCluster(self._model, self._urls, self._settings, self._protocol, renderer)
 
 
 def _has_reply(conversation: Conversation) -> bool:

@@ -72,8 +72,9 @@ class RewardCluster:
             if not any(server.wire for server in self.servers):
                 await gather_all(self._try_check(server) for server in self.servers[1:])
                 await call_with_retries(self._check_any, None, self._policy)
-                await self._require_one_model()
-        return next(server for server in self.servers if server.wire)
+        await self._require_one_model()
+        # None is left if those of different models went down when they were asked again.
+        return next((server for server in self.servers if server.wire), None) or await self.open()
 
     async def score(self, conversations: Sequence[Conversation], per_turn: bool = False) -> list[Outcome]:
         """Score conversations, each of which ends with the assistant.

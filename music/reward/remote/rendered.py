@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 
 from music.conversation import Conversation
+from music.errors import InvalidInputError
 from music.reward.remote.wire import Outcome, Reply, ServerModel, Wire
 from music.reward.tokens.contract import ContractError, Scored, Unscorable
 
@@ -34,27 +35,15 @@ class Renderer:
         self._tokens: ConversationTokenizer | None = None
         self._lock = threading.Lock()
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._path,)
-
     def tokens(self) -> "ConversationTokenizer":
         """Return the path from messages to tokens.
 
         Raises:
-            InvalidInputError: There is no such model.
+            InvalidInputError: There is no such model, or its tokenizer does not match its contract.
             ContractError: Its scores are means over turns.
         """
         if self._tokens is None:
-            from music.reward.loading.architecture import read_config
-            from music.reward.loading.tokenizer import load_tokens
-
-            tokens = load_tokens(self._path, read_config(self._path), None, None, new_head=False)
-            if tokens.contract.readout != "last":
-                raise ContractError(
-                    f"{self._path}: expected the readout last, as this protocol gives one reward, got "
-                    f"{tokens.contract.readout}: serve the model with `music serve`"
-                )
-            self._tokens = tokens
+            self._tokens = _load(self._path)
         return self._tokens
 
     def encode(self, conversations: Sequence[Conversation]) -> list["Encoding | Unscorable"]:
@@ -67,6 +56,23 @@ class Renderer:
         kept = conversation.without_exchanges(num_dropped_turns).to_messages()
         with self._lock:
             return str(self.tokens().tokenizer.apply_chat_template(kept, tokenize=False))
+
+
+def _load(path: str) -> "ConversationTokenizer":
+    from music.reward.loading.architecture import read_config
+    from music.reward.loading.tokenizer import load_tokens
+
+    try:
+        tokens = load_tokens(path, read_config(path), None, None, new_head=False)
+    except InvalidInputError as error:
+        needed = "this server needs the reward model's tokenizer; give its folder or hub id as tokenizer"
+        raise InvalidInputError(f"{needed}: {error}") from error
+    if tokens.contract.readout != "last":
+        raise ContractError(
+            f"{path}: expected the readout last, as this server gives one reward, got {tokens.contract.readout}: serve "
+            "the model with `music serve`"
+        )
+    return tokens
 
 
 class RenderedWire(Wire):

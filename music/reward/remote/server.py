@@ -101,10 +101,10 @@ class RewardServer:
         async with self._checking:
             if self.wire is None:
                 await self.identify()
-                self.protocol = self.protocol or await self._find_protocol()
-                wire = self._make_wire(self.protocol)
+                protocol = self.protocol or await self._find_protocol()
+                wire = self._make_wire(protocol)
                 await _require_raw(wire)
-                self.wire = wire
+                self.protocol, self.wire = protocol, wire
         return self.wire
 
     async def identify(self) -> None:
