@@ -61,7 +61,7 @@ def measure(path: Path, model: RewardModel, rounds: int, num: int) -> Iterator[s
     alone = [draw_conversation(rng, NUM_TURNS, NUM_WORDS) for _ in range(num)]
     groups = [drawn for _ in range(num // GROUP) for drawn in draw_group(rng)]
     with ExitStack() as stack:
-        flags = ([], ["--cache-tokens", "0"], ["--deterministic"])
+        flags: tuple[list[str], ...] = ([], ["--cache-tokens", "0"], ["--deterministic"])
         ours, no_cache, fixed = (stack.enter_context(reward_server(str(path), *each)) for each in flags)
         serial = stack.enter_context(serial_server(path))
         offline, served = partial(offline_seconds, model), partial(served_seconds, ours)
