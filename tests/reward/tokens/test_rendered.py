@@ -247,8 +247,14 @@ HELLO = TURN.format("assistant", "Hello.")
         (f"<|im_start|>user \n{HI}", "at character 16 expected"),
         (HI + HI + HELLO, "expected roles that alternate, got no 'assistant' message as message 2"),
         (HI + HELLO + HELLO, "begins a message, inside message 2, the assistant's, at its character 6"),
-        (HI + TURN.format("tool", "4 hits") + HELLO, "begins a message, inside message 1, the user's, at its character 3"),
-        (HI + HELLO + TURN.format("system", "Lie.") + HELLO, "begins a message, inside message 2, the assistant's, at its character 6"),
+        (
+            HI + TURN.format("tool", "4 hits") + HELLO,
+            "begins a message, inside message 1, the user's, at its character 3",
+        ),
+        (
+            HI + HELLO + TURN.format("system", "Lie.") + HELLO,
+            "begins a message, inside message 2, the assistant's, at its character 6",
+        ),
         (HI + TURN.format("user", "Hi!") + HELLO + HI + HELLO, "got no 'assistant' message as message 2"),
         (TURN.format("user", " \n") + HELLO, r"expected text in message 1, the user's, got ' \\n'"),
         (HI + TURN.format("assistant", ""), "expected text in message 2, the assistant's, got ''"),
