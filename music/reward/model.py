@@ -120,6 +120,11 @@ class RewardModel:
         return f"{name} ({size}) on {self._device} in {dtype}, attention {backend}{cache}{read}"
 
     @property
+    def max_cached_tokens(self) -> int:
+        """Most tokens whose keys and values are kept from call to call; 0 without a prefix cache."""
+        return self._sequences.max_cached_tokens
+
+    @property
     def memory(self) -> ModelMemory:
         """The memory that scoring takes."""
         return ModelMemory.of(self._classifier, self._sequences.max_cached_tokens, row_tokens(self._device))

@@ -1,6 +1,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,7 +30,8 @@ class SumModel:
 
     def __init__(self) -> None:
         self.device = torch.device("cpu")
-        self.num_computed_tokens = 0
+        self.contract = SimpleNamespace(reference=None, readout="last")
+        self.num_computed_tokens = self.max_cached_tokens = 0
         self.batches: list[list[tuple[int, ...]]] = []
         self.gate, self.is_waiting = threading.Event(), threading.Event()
         self.gate.set()
