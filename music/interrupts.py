@@ -36,9 +36,9 @@ def is_command() -> bool:
     return _Presses.is_command
 
 
-def end_soon() -> None:
-    """End the process after `GRACE_SECONDS` if it has not ended by then."""
-    timer = threading.Timer(GRACE_SECONDS, os._exit, (INTERRUPTED,))
+def end_soon(code: int = INTERRUPTED) -> None:
+    """End the process with this exit code after `GRACE_SECONDS` if it has not ended by then."""
+    timer = threading.Timer(GRACE_SECONDS, os._exit, (code,))
     timer.daemon = True
     timer.start()
 

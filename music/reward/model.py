@@ -17,9 +17,9 @@ from music.reward.loading import count_text, fingerprint, load_checkpoint, save_
 from music.reward.scoring.cached_scorer import make_sequence_scorer
 from music.reward.scoring.deterministic_scorer import DeterministicScorer
 from music.reward.scoring.device import resolve_device
+from music.reward.scoring.forward import row_tokens
 from music.reward.scoring.self_test import make_scorer
-from music.reward.scoring.sequence_scorer import SequenceScorer
-from music.reward.scoring.states import affordable_tokens
+from music.reward.scoring.states import ModelMemory, affordable_tokens
 from music.reward.session import RewardSession
 from music.reward.tokens.contract import ReadAt, Readout, ScoreContract, Scored
 from music.reward.tokens.encoding import ConversationTokenizer
@@ -120,6 +120,11 @@ class RewardModel:
         read = f", reward read at {place}" if self.contract.read_at != "last" else ""
         exact = ", deterministic scores" if self.is_deterministic else ""
         return f"{name} ({size}) on {self._device} in {dtype}, attention {backend}{cache}{exact}{read}"
+
+    @property
+    def memory(self) -> ModelMemory:
+        """The memory that scoring takes."""
+        return ModelMemory.of(self._classifier, self._sequences.max_cached_tokens, row_tokens(self._device))
 
     @property
     def fingerprint(self) -> str:
@@ -242,10 +247,14 @@ class RewardModel:
         Raises:
             InvalidInputError: `max_tokens` is less than 1.
         """
+        if max_tokens is not None and max_tokens < 1:
+            raise InvalidInputError(f"with_prefix_cache: expected max_tokens of at least 1, got {max_tokens}")
         if self.is_deterministic:
             return self.with_deterministic_scores(max_tokens, frozen=frozen)
-        num = self._cache_size(max_tokens, "with_prefix_cache")
-        return self._with_sequences(make_sequence_scorer(self._scorer, num, frozen=frozen))
+        num = max_tokens or affordable_tokens(self._classifier)
+        model = copy(self)
+        model._sequences = make_sequence_scorer(self._scorer, num, frozen=frozen)
+        return model
 
     def with_deterministic_scores(self, max_tokens: int | None = None, *, frozen: bool = False) -> "RewardModel":
         """Return this model with bitwise reproducible scores; the weights are shared.
@@ -255,7 +264,7 @@ class RewardModel:
         candidates. Several processes agree if machine type, versions, dtype and number of threads
         (`torch.set_num_threads`) are the same. Such scores differ from normal ones by rounding.
 
-        Tokens are computed in chunks of 128 on the CPU and 256 on CUDA, one at a time. The last chunk of a conversation
+        Tokens are computed in chunks of 160 on the CPU and 256 on CUDA, one at a time. The last chunk of a conversation
         is filled up. The model has a prefix cache, which keeps whole chunks.
 
         In two cases only the score of the same whole conversation is guaranteed to be the same. A mixture of experts
@@ -263,24 +272,29 @@ class RewardModel:
         there. A model with `longrope` scores each conversation as one chunk.
 
         Args:
-            max_tokens: As in `with_prefix_cache`.
+            max_tokens: As in `with_prefix_cache`; 0 keeps nothing from call to call.
             frozen: As in `with_prefix_cache`.
 
         Raises:
-            InvalidInputError: `max_tokens` is less than 1, or the model attends with `flex`.
+            InvalidInputError: `max_tokens` is negative, or the model attends with `flex`.
         """
-        num = self._cache_size(max_tokens, "with_deterministic_scores")
-        return self._with_sequences(DeterministicScorer(self._scorer, num, frozen=frozen))
-
-    def _cache_size(self, max_tokens: int | None, asker: str) -> int:
-        if max_tokens is not None and max_tokens < 1:
-            raise InvalidInputError(f"{asker}: expected max_tokens of at least 1, got {max_tokens}")
-        return max_tokens or affordable_tokens(self._classifier)
-
-    def _with_sequences(self, sequences: SequenceScorer) -> "RewardModel":
+        if max_tokens is not None and max_tokens < 0:
+            raise InvalidInputError(f"with_deterministic_scores: expected max_tokens of at least 0, got {max_tokens}")
+        num = affordable_tokens(self._classifier) if max_tokens is None else max_tokens
         model = copy(self)
-        model._sequences = sequences
+        model._sequences = DeterministicScorer(self._scorer, num, frozen=frozen)
         return model
+
+    def with_own_weights(self) -> Self:
+        """Copy weights that are mapped from the checkpoint's files into memory, and return this model.
+
+        On the CPU, loading maps files where types agree. If the files are then written in place, the weights change. If
+        they get shorter, the process dies. A process that outlives its checkpoint copies them.
+        """
+        for tensor in (*self._classifier.parameters(), *self._classifier.buffers()):
+            if tensor.device.type == "cpu":
+                tensor.data = tensor.data.clone()
+        return self
 
     def with_readout(self, readout: Readout) -> "RewardModel":
         """Return this model with another readout and without reference statistics; weights and cache are shared.

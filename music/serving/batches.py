@@ -2,9 +2,8 @@
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import torch
 
@@ -14,12 +13,14 @@ from music.serving.items import FAILED, OUT_OF_MEMORY, ItemError, ItemResult
 from music.serving.pending import PendingRequest
 from music.serving.served_model import ServedModel
 
-__all__ = ["WaitingItem", "WaitingItems", "score_or_halve"]
+__all__ = ["Outcome", "TokenBudget", "WaitingItem", "WaitingItems", "score_or_halve"]
 
 logger = logging.getLogger(__name__)
 
 _FIRST_TOKENS = 256
 """Conversations that share this many first tokens wait side by side."""
+_FITTING_BATCHES = 64
+"""After this many batches that fit into memory, larger ones are tried again."""
 
 
 _Key = tuple[ServedModel, tuple[int, ...]]
@@ -70,10 +71,11 @@ class WaitingItems:
     def take(self, max_tokens: int) -> tuple[ServedModel, list[WaitingItem]]:
         """Remove and return the next batch, and its model.
 
-        A batch is for one model. Tokens that a conversation shares with the one before it do not count.
+        A batch is for one model. Tokens that a conversation shares with the one before it do not count. Conversations
+        of requests that nobody waits for are dropped, so a batch may be empty.
 
         Args:
-            max_tokens: Bound on the tokens; a batch has at least one conversation.
+            max_tokens: Bound on the tokens; beyond it, a batch has one conversation.
         """
         (served, _), _ = next(iter(self._groups.items()))
         taken: list[WaitingItem] = []
@@ -82,15 +84,22 @@ class WaitingItems:
             room = self._take_alike(key, taken, room)
             if room <= 0:
                 break
-        self._size -= len(taken)
-        self.num_tokens -= sum(len(item.ids) for item in taken)
+        for item in taken:
+            self._forget(item)
         return served, taken
+
+    def _forget(self, item: WaitingItem) -> None:
+        self._size -= 1
+        self.num_tokens -= len(item.ids)
 
     def _take_alike(self, key: _Key, taken: list[WaitingItem], room: int) -> int:
         """Take conversations that begin alike; return how much room is left. Those left over wait behind all others."""
         group = self._groups[key]
         before: Sequence[int] = ()
         while group:
+            if not group[0].request.is_open:  # its client has gone
+                self._forget(group.popleft())
+                continue
             ids = group[0].ids
             cost = len(ids) - num_common(before, ids)
             if taken and cost > room:
@@ -102,18 +111,69 @@ class WaitingItems:
         return room
 
 
-def score_or_halve(served: ServedModel, encoded: Sequence[EncodedConversation]) -> list[ItemResult]:
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of scoring conversations together.
+
+    Attributes:
+        results: One for each conversation.
+        ran_out: Whether memory ran out although each conversation fits into it.
+    """
+
+    results: list[ItemResult]
+    ran_out: bool
+
+
+def score_or_halve(served: ServedModel, encoded: Sequence[EncodedConversation]) -> Outcome:
     """Score conversations. If that fails, score each half by itself, so that one conversation cannot harm others."""
+    failures: list[str] = []
+    results = list(_score_or_halve(served, encoded, failures))
+    is_one_too_long = any(result.error is not None and result.error.code == OUT_OF_MEMORY for result in results)
+    return Outcome(results, OUT_OF_MEMORY in failures and not is_one_too_long)
+
+
+def _score_or_halve(
+    served: ServedModel, encoded: Sequence[EncodedConversation], failures: list[str]
+) -> Iterator[ItemResult]:
+    """Yield results; append the code of each failure to `failures`."""
     try:
         scored = served.model.score_encoded(encoded)
     except Exception as error:  # the boundary of the process: the request gets the error, and the server lives
-        if len(encoded) > 1:
-            logger.warning("%d conversations: %s; scoring each half", len(encoded), type(error).__name__)
-            middle = len(encoded) // 2
-            return list(chain(*(score_or_halve(served, half) for half in (encoded[:middle], encoded[middle:]))))
-        logger.error("one conversation of %d tokens: %s", encoded[0].num_tokens, type(error).__name__, exc_info=True)
-        return [ItemResult(error=_explain(error))]
-    return [ItemResult.of(one, each.num_tokens) for one, each in zip(scored, encoded, strict=True)]
+        problem = _explain(error)
+        failures.append(problem.code)
+        # The model sees tokens only, so its errors hold no text.
+        logger.warning("scoring %d conversations failed", len(encoded), exc_info=len(encoded) == 1)
+    else:
+        yield from (ItemResult.of(one, each.num_tokens) for one, each in zip(scored, encoded, strict=True))
+        return
+    # Outside the `except` block, as the error's traceback keeps the tensors of the failed pass alive.
+    if len(encoded) == 1:
+        yield ItemResult(error=problem)
+        return
+    middle = len(encoded) // 2
+    for half in (encoded[:middle], encoded[middle:]):
+        yield from _score_or_halve(served, half, failures)
+
+
+class TokenBudget:
+    """Most tokens of a batch. It is halved when memory runs out, and doubled again after many batches that fit.
+
+    Attributes:
+        tokens: The bound now.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._num_fitting = 0
+        self.tokens = limit
+
+    def learn(self, num_tokens: int, *, ran_out: bool) -> None:
+        """Take account of a batch of this many tokens."""
+        self._num_fitting = 0 if ran_out else self._num_fitting + 1
+        if ran_out:
+            self.tokens = max(1, min(self.tokens, num_tokens) // 2)
+        elif self._num_fitting >= _FITTING_BATCHES and self.tokens < self._limit:
+            self.tokens, self._num_fitting = min(self._limit, 2 * self.tokens), 0
 
 
 def _explain(error: Exception) -> ItemError:

@@ -1,5 +1,6 @@
 """The settings of a reward server. The command line reads its flags from here."""
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -23,6 +24,12 @@ class ServingConfig(Config):
     """Port to listen on; 0 takes a free one."""
     device: str | None = None
     """Where to compute. By default CUDA if it is available, else the CPU."""
+    gpu_memory: Annotated[float | None, Flag(metavar="SHARE")] = Field(default=None, gt=0, le=1)
+    """Largest share of the GPU's memory that the server takes, for a card that it shares with a trainer."""
+    reload_from: Annotated[Path | None, Flag(panel="Reloading", metavar="DIR")] = None
+    """Let `POST /v1/reload` load any checkpoint below this folder. By default it loads only MODEL again."""
+    frozen: Annotated[bool, Flag(name="--frozen", panel="Reloading")] = False
+    """Refuse to load another checkpoint, and print how much memory the model takes."""
     deterministic: Annotated[bool, Flag(name="--deterministic", panel="Scoring")] = False
     """Give each conversation bitwise the same score, whatever else is scored with it."""
     cache_tokens: Annotated[int | None, Flag(panel="Scoring", show_default="what fits")] = Field(default=None, ge=0)
@@ -35,5 +42,16 @@ class ServingConfig(Config):
     """Largest body of a request. Larger ones get 413."""
     max_conversations: Annotated[int, Flag(panel="Limits")] = Field(default=1024, ge=1)
     """Most conversations of a request. More get 413."""
+    max_tokens: Annotated[int, Flag(panel="Limits")] = Field(default=2**20, ge=1)
+    """Most tokens of a request. More get 413."""
     max_queued: Annotated[int, Flag(panel="Limits")] = Field(default=8192, ge=1)
     """Most conversations that wait. Requests beyond get 429 with a Retry-After."""
+    read_seconds: Annotated[float, Flag(panel="Limits", metavar="SECONDS")] = Field(default=60.0, gt=0)
+    """Longest time in which a client sends a request. Slower ones get 408."""
+    drain_seconds: Annotated[float, Flag(panel="Limits", metavar="SECONDS")] = Field(default=30.0, ge=0)
+    """After SIGTERM or Ctrl-C, longest time in which requests that were accepted are answered."""
+    api_key_file: Annotated[Path | None, Flag(panel="Access", metavar="FILE")] = None
+    """File with the key that clients send as `Authorization: Bearer KEY`; or set MUSIC_SERVE_API_KEY. Required unless
+    the server listens on loopback."""
+    insecure: Annotated[bool, Flag(name="--insecure", panel="Access")] = False
+    """Listen on other addresses than loopback without a key."""

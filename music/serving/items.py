@@ -1,6 +1,7 @@
 """One conversation of a request: its result, or why it has none."""
 
 from dataclasses import dataclass
+from math import isfinite
 
 from music.reward.tokens.contract import Scored, Unscorable
 
@@ -70,4 +71,6 @@ class ItemResult:
         """Return the result of a scored conversation."""
         if scored.problem is not None:
             return cls(error=ItemError.of(scored.problem))
+        if not all(value is not None and isfinite(value) for value in (scored.score, *scored.turns)):
+            return cls(error=ItemError(FAILED, "the model's reward is not a finite number"))
         return cls(scored.score, scored.turns, scored.num_dropped_turns, num_tokens)

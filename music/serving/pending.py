@@ -1,17 +1,42 @@
-"""`PendingRequest`: a request that waits for the results of its conversations."""
+"""`PendingRequest`: a request that waits for the results of its conversations; and why it may get none."""
 
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from music.errors import MusicError
 from music.reward.encoded import EncodedConversation
 from music.serving.items import ItemError, ItemResult
 from music.serving.served_model import ServedModel
 
-__all__ = ["Answer", "Encode", "PendingRequest"]
+__all__ = ["Answer", "DrainingError", "Encode", "PendingRequest", "QueueFullError", "TooManyTokensError"]
 
 Encode = Callable[[ServedModel], Sequence[EncodedConversation | ItemError]]
 """Turns the conversations of a request into what the model scores; it runs on the tokenizing thread."""
+
+
+class QueueFullError(MusicError):
+    """Too many conversations wait.
+
+    Attributes:
+        retry_after: Seconds after which there is probably room.
+    """
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        super().__init__(message, retry_after)
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        """Return the message."""
+        return str(self.args[0])
+
+
+class DrainingError(MusicError):
+    """The engine takes no more requests, because it ends."""
+
+
+class TooManyTokensError(MusicError):
+    """The conversations of one request have too many tokens."""
 
 
 @dataclass(frozen=True, slots=True)

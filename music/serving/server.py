@@ -1,26 +1,40 @@
 """The service on aiohttp: in this process until it is stopped, or in its own process during a `with` block."""
 
 import asyncio
+import logging
+import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any
 
 from aiohttp import web
 
 from music.aio import run_async
 from music.errors import InvalidInputError, MusicError
+from music.interrupts import end_soon, is_command, on_signals
+from music.serving.access import AccessRules
 from music.serving.config import ServingConfig
-from music.serving.engine import ScoringEngine
+from music.serving.logs import TextFilter, log_to_stderr
+from music.serving.protocols import RefusedError
 from music.serving.served_model import ServedModel, load_served
 from music.serving.service import HttpRequest, ScoringService
 
 __all__ = ["build_app", "reward_server", "serve"]
 
+logger = logging.getLogger(__name__)
+
 _START_SECONDS = 120.0
 _STOP_SECONDS = 10.0
+_CLOSE_SECONDS = 5.0
+"""Time in which handlers write their responses at the end."""
+_IDLE_SECONDS = 75.0
+"""Time after which a connection without a whole request's headers is closed."""
 _BACKLOG = 4096
 
 
@@ -28,53 +42,148 @@ def serve(model: str, config: ServingConfig) -> None:
     """Serve a reward model until interrupted or terminated; the first line of standard output is the base URL.
 
     Raises:
-        InvalidInputError: There is no such model, or the server cannot listen on the address.
+        InvalidInputError: There is no such model, or the server cannot listen on the address, or needs a key.
     """
-    run_async(_serve(load_served(model, config), config))
+    log_to_stderr()
+    AccessRules.of(config)
+    with _bind(config.host, config.port) as listener:
+        run_async(_serve(load_served(model, config), config, listener))
+    if is_command():  # a batch or a checkpoint that nobody waits for any more must not delay the end
+        end_soon(0)
 
 
 def build_app(service: ScoringService, config: ServingConfig) -> web.Application:
     """Return an application that hands every request to a service."""
 
     async def handle(http: web.Request) -> web.Response:
-        request = HttpRequest(http.method, http.path, await http.read(), http.headers)
+        request = HttpRequest(http.method, http.path, http.headers, partial(_read, http, config.read_seconds))
         response = await service.handle(request)
         return web.Response(
             status=response.status, body=response.body, headers=response.headers, content_type=response.content_type
         )
 
-    app = web.Application(client_max_size=config.max_body)
+    # The service refuses what is larger by one byte; this bounds what is read of it.
+    app = web.Application(client_max_size=config.max_body + 1)
     app.router.add_route("*", "/{path:.*}", handle)
     return app
 
 
-async def _serve(served: ServedModel, config: ServingConfig) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    with suppress(NotImplementedError):  # Windows has no signal handlers on the loop; Ctrl-C still raises there.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
-    engine = ScoringEngine(
-        served,
-        batch_tokens=config.batch_tokens,
-        max_wait=config.max_wait / 1000,
-        max_queued=config.max_queued,
-    )
-    # A handler ends with its client, so that nothing is scored for a client that has gone.
-    app = build_app(ScoringService(engine, config), config)
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
-    await runner.setup()
+async def _read(http: web.Request, seconds: float) -> bytes:
+    """Read a body.
+
+    Raises:
+        RefusedError: It is too large, comes too slowly, or is damaged.
+    """
     try:
+        async with asyncio.timeout(seconds):
+            return await http.read()
+    except TimeoutError:
+        raise RefusedError(408, "too_slow", f"expected the whole request within {seconds:g} s") from None
+    except web.HTTPRequestEntityTooLarge:
+        raise RefusedError(
+            413, "body_too_large", "expected a smaller body; send fewer conversations at a time"
+        ) from None
+    except web.RequestPayloadError:
+        raise RefusedError(400, "invalid_body", "expected a body in the encoding that its headers name") from None
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Take an address before the model is loaded; connections are refused until the server listens.
+
+    Raises:
+        InvalidInputError: The address cannot be had.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise InvalidInputError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    return listener
+
+
+async def _serve(served: ServedModel, config: ServingConfig, listener: socket.socket) -> None:
+    service, stop = ScoringService(served, config), asyncio.Event()
+    engine = service.engine
+    web_logger = logging.getLogger("music.serving.web")
+    web_logger.addFilter(TextFilter())
+    # A handler ends with its client, so that nothing is scored for a client that has gone.
+    runner = web.AppRunner(
+        build_app(service, config),
+        access_log=None,
+        logger=web_logger,
+        handler_cancellation=True,
+        keepalive_timeout=_IDLE_SECONDS,
+        shutdown_timeout=_CLOSE_SECONDS,
+    )
+    await runner.setup()
+    with on_signals(stop.set, signal.SIGINT, signal.SIGTERM), _reload_on_hangup(service):
         try:
-            await web.TCPSite(runner, config.host, config.port, backlog=_BACKLOG).start()
-        except OSError as error:
-            raise InvalidInputError(f"cannot listen on {config.host}:{config.port}: {error.strerror}") from error
-        print(f"http://{config.host}:{runner.addresses[0][1]}", flush=True)
-        await stop.wait()
-        await engine.drain()
+            await web.SockSite(runner, listener, backlog=_BACKLOG).start()
+            _announce(served, config, listener)
+            await _first(stop.wait(), engine.run())
+            logger.info("no more requests are taken; %d conversations wait", engine.num_queued)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(engine.drain(), config.drain_seconds)
+        finally:
+            await engine.aclose()
+            await runner.cleanup()
+
+
+def _announce(served: ServedModel, config: ServingConfig, listener: socket.socket) -> None:
+    """Print the base URL on standard output, and log what is served."""
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    url = f"http://{host}:{listener.getsockname()[1]}"
+    logger.info("%s: %s", served.name, served.model.description)
+    if config.frozen:
+        memory = served.model.memory
+        logger.info(
+            "frozen on %s, CUDA_VISIBLE_DEVICES=%s: weights %s, prefix cache at most %s, a row's activations about %s",
+            served.model.device,
+            os.environ.get("CUDA_VISIBLE_DEVICES", "(not set)"),
+            *(f"{num_bytes / 2**20:,.1f} MiB" for num_bytes in (memory.weights, memory.cache, memory.row)),
+        )
+    logger.info("the API is described at %s/openapi.json", url)
+    print(url, flush=True)
+
+
+async def _first(*work: Coroutine[Any, Any, object]) -> None:
+    """Wait until one of several coroutines ends, cancel the others, and raise its error if it has one."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
     finally:
-        await runner.cleanup()
-        await engine.aclose()
+        for task in tasks:
+            task.cancel()
+
+
+@contextmanager
+def _reload_on_hangup(service: ScoringService) -> Iterator[None]:
+    """Load the checkpoint again when SIGHUP comes within the block."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def reload() -> None:
+        try:
+            await service.reloader.reload()
+        except RefusedError as error:
+            logger.warning("SIGHUP: %s", error)
+
+    def start() -> None:
+        tasks.add(task := asyncio.create_task(reload()))
+        task.add_done_callback(tasks.discard)
+
+    loop = asyncio.get_running_loop()
+    with suppress(AttributeError, NotImplementedError):  # Windows has neither this signal nor handlers on the loop
+        loop.add_signal_handler(signal.SIGHUP, start)
+    try:
+        yield
+    finally:
+        with suppress(AttributeError, NotImplementedError):
+            loop.remove_signal_handler(signal.SIGHUP)
 
 
 @contextmanager

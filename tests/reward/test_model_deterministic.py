@@ -19,7 +19,7 @@ def model(request, reward_checkpoint):
 def test_a_score_has_the_same_bits_however_it_is_asked_for(model, make_conversation):
     deterministic = model.with_deterministic_scores()
     conversations = [make_conversation(seed, num_turns=6, num_words=15) for seed in range(5)]
-    scores = [model.with_deterministic_scores().score([each])[0] for each in conversations]
+    scores = [model.with_deterministic_scores(0).score([each])[0] for each in conversations]
     assert scores == pytest.approx(model.score(conversations), abs=TOLERANCE)
     assert deterministic.score(conversations[::-1])[::-1] == scores
     assert [turns[-1] for turns in deterministic.score_turns(conversations)] == scores
@@ -70,5 +70,5 @@ def test_the_model_names_its_mode_and_keeps_it(model):
     assert deterministic.with_prefix_cache(500).is_deterministic
     assert deterministic.with_readout("turn_mean").is_deterministic
     assert not model.with_prefix_cache().is_deterministic
-    with pytest.raises(InvalidInputError, match="at least 1, got 0"):
-        model.with_deterministic_scores(0)
+    with pytest.raises(InvalidInputError, match="at least 0, got -1"):
+        model.with_deterministic_scores(-1)

@@ -15,8 +15,9 @@ from transformers import PreTrainedTokenizerBase
 from music.llm.chat import EndpointError
 from music.reward.functions import RewardFunction
 from music.reward.tokens.contract import UnscorableError
+from music.reward.tokens.queries import plain_reply, read_rendered_prompt, replied, reply_of_query
+from music.reward.tokens.rendered import RenderedTextParser
 from music.seeding import derive_seed
-from music_envs.adapters.messages import plain_reply, read_rendered_prompt, replied, reply_of_query
 from music_envs.adapters.template import TurnTemplate
 from music_envs.chat.episode import Episode
 from music_envs.chat.validation import require_running
@@ -36,12 +37,16 @@ def as_reward_func(
         tokenizer: The policy's.
         floor: The reward of a reply that cannot be scored, for example a blank one, because OpenRLHF cannot leave it
             out. The log `unscorable` counts them.
+
+    Raises:
+        InvalidInputError: The tokenizer has no chat template, or text in it cannot be read back into messages.
     """
+    parser = RenderedTextParser(tokenizer)
 
     def reward_func(queries: Sequence[str], prompts: Sequence[str], labels: Sequence[str], **_: Any) -> dict[str, Any]:
         rows = zip(queries, prompts, labels, strict=True)
         conversations = [
-            replied(read_rendered_prompt(tokenizer, prompt, label), reply_of_query(tokenizer, query, prompt))
+            replied(read_rendered_prompt(parser, prompt, label), reply_of_query(tokenizer, query, prompt))
             for query, prompt, label in rows
         ]
         scores = scores_or_none(reward, conversations)
@@ -81,6 +86,7 @@ class ChatAgent:
         self._world = world
         self._tokenizer = tokenizer
         self._template = TurnTemplate(tokenizer)
+        self._parser = RenderedTextParser(tokenizer)
         self._floor = floor
         self._seed = seed
         self._episode: Episode | None = None
@@ -91,7 +97,7 @@ class ChatAgent:
         Raises:
             InvalidInputError: The label does not hold the messages that the prompt was rendered from.
         """
-        prompt = read_rendered_prompt(self._tokenizer, states["observation"], states["label"])
+        prompt = read_rendered_prompt(self._parser, states["observation"], states["label"])
         self._episode = self._world.take_up(prompt, derive_seed(self._seed, prompt))
         return {"observation": states["observation"]}
 

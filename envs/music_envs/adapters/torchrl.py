@@ -10,8 +10,8 @@ from torchrl.data.llm import History
 from torchrl.envs import Transform
 
 from music.aio import finish_all, run_in_background
+from music.reward.tokens.queries import as_prompt, reply_text
 from music.seeding import derive_seed
-from music_envs.adapters.messages import as_prompt, reply_text
 from music_envs.chat.episode import Episode
 from music_envs.chat.validation import require_action, require_running
 from music_envs.chat.world import ChatWorld

@@ -10,8 +10,8 @@ from music.aio import finish_all, run_in_background
 from music.errors import InvalidInputError
 from music.reward.functions import RewardFunction
 from music.reward.tokens.contract import UnscorableError
+from music.reward.tokens.queries import as_prompt, replied, reply_text
 from music.seeding import derive_seed
-from music_envs.adapters.messages import as_prompt, replied, reply_text
 from music_envs.adapters.template import TurnTemplate
 from music_envs.chat.episode import Episode
 from music_envs.chat.world import ChatWorld

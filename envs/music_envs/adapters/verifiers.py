@@ -13,8 +13,8 @@ from datasets import Dataset
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.reward.tokens.contract import UnscorableError
+from music.reward.tokens.queries import as_prompt, reply_text
 from music.seeding import derive_seed
-from music_envs.adapters.messages import as_prompt, reply_text
 from music_envs.chat.episode import Episode
 from music_envs.chat.validation import require_action
 from music_envs.chat.world import ChatWorld

@@ -5,7 +5,7 @@ from typing import Any
 
 from music.errors import InvalidInputError
 from music.reward.functions import RewardFunction
-from music_envs.adapters.messages import as_prompt, replied
+from music.reward.tokens.queries import as_prompt, replied
 from music_envs.scoring import scores_or_none
 
 __all__ = ["as_compute_score"]

@@ -27,8 +27,9 @@ from music.reward.scoring.sequence_scorer import Ids
 
 __all__ = ["DeterministicScorer"]
 
-# Longer chunks need fewer forward passes, and more filler. On the CPU 128 to 192 tokens are about equally fast.
-_CHUNK_TOKENS = {"cpu": 128, "cuda": 256}
+# Longer chunks need fewer forward passes, and more filler. On the CPU, 160 to 192 tokens are fastest for conversations of
+# 100 to 600, and shorter chunks for candidates of one history.
+_CHUNK_TOKENS = {"cpu": 160, "cuda": 256}
 _FILLER = 0
 
 _States = list[tuple[Tensor, Tensor]]
@@ -42,7 +43,7 @@ class DeterministicScorer(KeepingScorer):
 
     Args:
         scorer: The model, in eval mode.
-        max_cached_tokens: Most tokens to keep, at least 1. Only whole chunks are kept.
+        max_cached_tokens: Most tokens to keep; 0 keeps none. Only whole chunks are kept.
         max_tokens: Number of tokens in a chunk; by default what suits the device.
         frozen: Whether the weights never change, so that they are not compared at each call.
 

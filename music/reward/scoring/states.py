@@ -10,29 +10,64 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-__all__ = ["CachedPast", "StatePool", "affordable_tokens"]
+__all__ = ["CachedPast", "ModelMemory", "StatePool", "affordable_tokens"]
 
 _CPU_BYTES = 1 << 30
 _CUDA_SHARE = 0.25
 _GROWTH = 4
+_HIDDEN_COPIES = 8
+"""Tensors of the size of hidden states that live at once: residual stream, norm, queries, keys, values, outputs."""
+_INNER_COPIES = 3
+"""Tensors of the size of an MLP's inner states that live at once: gate, up and their product."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMemory:
+    """The memory that scoring with a model takes, in bytes.
+
+    Attributes:
+        weights: The weights.
+        cache: The prefix cache if it is full.
+        row: About what a forward pass of one row takes beyond that: the activations of one layer.
+    """
+
+    weights: int
+    cache: int
+    row: int
+
+    @classmethod
+    def of(cls, classifier: PreTrainedModel, num_cached: int, num_row: int) -> "ModelMemory":
+        """Return the memory of a model whose cache holds so many tokens and whose rows have so many."""
+        config = classifier.config.get_text_config()
+        numbers = _HIDDEN_COPIES * config.hidden_size + _INNER_COPIES * config.intermediate_size
+        return cls(
+            sum(each.nbytes for each in (*classifier.parameters(), *classifier.buffers())),
+            num_cached * _bytes_per_token(classifier),
+            num_row * numbers * classifier.dtype.itemsize,
+        )
 
 
 def affordable_tokens(classifier: PreTrainedModel) -> int:
     """Return how many tokens a cache may hold by default.
 
-    These are as many as fit into 1 GiB, or on CUDA into a quarter of the memory that is free now. A token's keys and
-    values take `2 * layers * key heads * head size` numbers. For Gemma-2-9B in bf16 these are 344 KB, so a quarter of
-    40 GiB holds 31k tokens. For 4 layers and 3 key heads of 64 in fp32 they are 6 KB, so 1 GiB holds 175k tokens.
+    These are as many as fit into 1 GiB, or on CUDA into a quarter of the memory that is free now, for this process. A
+    token's keys and values take `2 * layers * key heads * head size` numbers. For Gemma-2-9B in bf16 these are 344 KB,
+    so a quarter of 40 GiB holds 31k tokens. For 4 layers and 3 key heads of 64 in fp32 they are 6 KB, so 1 GiB holds
+    175k tokens.
     """
+    device = classifier.device
+    if device.type != "cuda":
+        return _CPU_BYTES // _bytes_per_token(classifier)
+    free, total = torch.cuda.mem_get_info(device)
+    own = torch.cuda.get_per_process_memory_fraction(device) * total - torch.cuda.memory_reserved(device)
+    return int(_CUDA_SHARE * max(0.0, min(free, own)) / _bytes_per_token(classifier))
+
+
+def _bytes_per_token(classifier: PreTrainedModel) -> int:
     config = classifier.config.get_text_config()
     num_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    num_bytes = 2 * config.num_hidden_layers * num_heads * size * classifier.dtype.itemsize
-    device = classifier.device
-    if device.type != "cuda":
-        return int(_CPU_BYTES // num_bytes)
-    free, _ = torch.cuda.mem_get_info(device)
-    return int(_CUDA_SHARE * free / num_bytes)
+    return int(2 * config.num_hidden_layers * num_heads * size * classifier.dtype.itemsize)
 
 
 class StatePool:

@@ -4,4 +4,7 @@
 - `template`: how a chat template renders conversations, and the contract that follows from it.
 - `fixed_date`: chat templates that write today's date.
 - `encoding`: `ConversationTokenizer`, the only path from messages to tokens.
+- `delimiters`, `rendered`: what a template writes around messages, and `RenderedTextParser`, from its text to messages.
+- `texts`: `TextTokenizer`, from text in the model's own template to tokens.
+- `queries`: messages and rendered text as RL libraries pass them.
 """

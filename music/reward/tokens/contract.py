@@ -171,6 +171,9 @@ class Unscorable(StrEnum):
     """The chat template refuses it, as Gemma's refuses a system message."""
     TOOL_CALLS_NOT_RENDERED = "tool_calls_not_rendered"
     """It has tool calls that the chat template does not render, so the score would ignore them."""
+    TEXT_NOT_OF_TEMPLATE = "text_not_of_template"
+    """It came as text, which is not what the chat template renders, or cannot be read back into messages though the
+    readout needs them."""
     REWARD_TOKEN_MISSING = "reward_token_missing"
     """It does not end with the contract's reward token, or a turn that is read does not. If a template closes messages
     with plain text, such as a newline, the tokenizer can merge that text with the end of a reply into another token."""

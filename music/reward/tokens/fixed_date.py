@@ -77,13 +77,21 @@ def _macro(template: str) -> str:
     return f"{comment}{{%- macro {_CLOCK}(format) -%}}{{{{- format{replaced} -}}}}{{%- endmacro %}}\n"
 
 
-def with_fixed_date(template: str) -> str:
-    """Return a chat template that writes `FIXED_DATE` instead of today's date; any other is returned unchanged.
+def with_fixed_date(template: str, text: str | None = None) -> str:
+    """Return a chat template that writes a fixed date instead of today's; any other template is returned unchanged.
+
+    Args:
+        template: The template.
+        text: What it writes instead of the date, without quotes or backslashes; by default `FIXED_DATE`, in the
+            template's own format.
 
     Raises:
         ContractError: The template is not valid.
     """
-    return _macro(template) + template if _CLOCK in _sources(template) else template
+    if _CLOCK not in _sources(template):
+        return template
+    macro = _macro(template) if text is None else f"{{%- macro {_CLOCK}(format) -%}}{text}{{%- endmacro %}}\n"
+    return macro + template
 
 
 def require_no_clock(template: str) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "own_template",
     "require_stable_prefixes",
     "template_ids",
+    "template_texts",
     "up_to_read",
 ]
 
@@ -48,6 +49,18 @@ def template_ids(tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Con
     rendered = _apply(tokenizer, conversations, tokenize=True, return_dict=True, tokenizer_kwargs=quiet)
     ids: list[list[int]] = rendered["input_ids"]
     return ids
+
+
+def template_texts(
+    tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation], **options: Any
+) -> list[str]:
+    """Render conversations as text; the options are those of `apply_chat_template`.
+
+    Raises:
+        jinja2.TemplateError: The template refuses a conversation.
+    """
+    texts: list[str] = _apply(tokenizer, conversations, tokenize=False, **options)
+    return texts
 
 
 def _apply(tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation], **options: Any) -> Any:
@@ -82,7 +95,7 @@ def closing_token(tokenizer: PreTrainedTokenizerBase) -> int:
 def _render_probes(tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
     require_no_clock(own_template(tokenizer))
     try:
-        texts = _apply(tokenizer, _PROBES, tokenize=False)
+        texts = template_texts(tokenizer, _PROBES)
         rendered = template_ids(tokenizer, _PROBES)
     except TemplateError as error:
         raise ContractError(f"the chat template refuses plain conversations of user and assistant: {error}") from error

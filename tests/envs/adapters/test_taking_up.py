@@ -4,8 +4,8 @@ import pytest
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
+from music.reward.tokens.queries import as_prompt
 from music_agents.personas import Persona
-from music_envs.adapters.messages import as_prompt
 from music_envs.adapters.template import TurnTemplate
 from music_envs.chat.world import ChatWorld
 

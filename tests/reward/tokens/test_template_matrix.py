@@ -9,30 +9,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Llam
 from music.conversation import Conversation, Message
 from music.reward import ContractError, RewardModel
 from music.reward.tokens.contract import Unscorable
+from tests.reward.tokens.published_templates import MISTRAL, VICUNA, ZEPHYR
 
 TOLERANCE = 1e-5
-MISTRAL = (
-    "{{ bos_token }}{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
-    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
-    "{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}"
-    "{% elif message['role'] == 'assistant' %}{{ message['content'] + eos_token}}"
-    "{% else %}{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}{% endfor %}"
-)
-ZEPHYR = (
-    "{% for message in messages %}\n{% if message['role'] == 'user' %}\n"
-    "{{ '<|user|>\n' + message['content'] + eos_token }}\n{% elif message['role'] == 'system' %}\n"
-    "{{ '<|system|>\n' + message['content'] + eos_token }}\n{% elif message['role'] == 'assistant' %}\n"
-    "{{ '<|assistant|>\n'  + message['content'] + eos_token }}\n{% endif %}\n"
-    "{% if loop.last and add_generation_prompt %}\n{{ '<|assistant|>' }}\n{% endif %}\n{% endfor %}"
-)
-VICUNA = (
-    "{% if messages[0]['role'] == 'system' %}{% set turns = messages[1:] %}{% set system = messages[0]['content'] %}"
-    "{% else %}{% set turns = messages %}{% set system = 'A chat between a user and an assistant.' %}{% endif %}"
-    "{{ system }}{% for message in turns %}{% if message['role'] == 'user' %}"
-    "{{ ' USER: ' + message['content'].strip() }}"
-    "{% else %}{{ ' ASSISTANT: ' + message['content'].strip() + eos_token }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}{{ ' ASSISTANT:' }}{% endif %}"
-)
 LLAMA = ("<|begin_of_text|>", "<|eot_id|>", ("<|start_header_id|>", "<|end_header_id|>", "<|end_of_text|>"))
 GEMMA = ("<bos>", "<eos>", ("<start_of_turn>", "<end_of_turn>"))
 QWEN = (None, "<|im_end|>", ("<|im_start|>",))

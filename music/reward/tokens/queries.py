@@ -1,19 +1,16 @@
-"""Conversations from what RL libraries pass: messages, or text that a chat template rendered."""
-
-from typing import TYPE_CHECKING
+"""Conversations from what RL libraries pass: messages, or text that the policy's chat template rendered."""
 
 from pydantic import BaseModel
+from transformers import PreTrainedTokenizerBase
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
-from music.preferences.messages import joined_parts, parse_messages
+from music.preferences.messages import decoded, joined_parts, parse_messages
 from music.preferences.problems import RowError
 from music.preferences.row_messages import to_conversation
+from music.reward.tokens.rendered import RenderedTextError, RenderedTextParser
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-__all__ = ["as_prompt", "plain_reply", "read_rendered_prompt", "replied", "reply_of_query", "reply_text"]
+__all__ = ["as_prompt", "plain_reply", "read_query", "read_rendered_prompt", "replied", "reply_of_query", "reply_text"]
 
 
 def as_prompt(messages: object) -> Conversation:
@@ -61,28 +58,63 @@ def replied(prompt: Conversation, reply: str) -> Conversation | None:
     return prompt.assistant(reply.strip()) if reply.strip() else None
 
 
-def read_rendered_prompt(tokenizer: "PreTrainedTokenizerBase", text: str, messages: object) -> Conversation:
+def read_query(parser: RenderedTextParser, query: str, prompt: str | None = None, label: object = None) -> Conversation:
+    """Return the conversation of a query: a rendered prompt and the reply that a policy gave.
+
+    Args:
+        parser: Knows the policy's chat template.
+        query: The text, with special tokens.
+        prompt: The rendered prompt alone. If it is given, everything after it is the reply, whatever it contains.
+        label: If it holds messages, or JSON text of them, the prompt must be exactly these as the template renders
+            them. Other labels are ignored.
+
+    Returns:
+        The conversation; its reply is stripped, and left out if it is blank.
+
+    Raises:
+        InvalidInputError: The query does not begin with the prompt, or one of them is not exactly what the template
+            renders.
+    """
+    if not prompt:
+        return parser.parse_query(query)
+    asked = read_rendered_prompt(parser, prompt, label) if _holds_messages(label) else parser.parse(prompt)
+    if asked.next_role != "assistant":
+        raise InvalidInputError(f"expected a prompt that ends with the user, got one that ends with {prompt[-40:]!r}")
+    return replied(asked, reply_of_query(parser.tokenizer, query, prompt)) or asked
+
+
+def _holds_messages(label: object) -> bool:
+    """Whether a label is a list of messages or JSON text of one."""
+    try:
+        found = decoded(label, "label")
+    except RowError:
+        return False
+    return isinstance(found, list) and bool(found) and all(isinstance(each, dict) for each in found)
+
+
+def read_rendered_prompt(parser: RenderedTextParser, text: str, messages: object) -> Conversation:
     """Return the conversation that a prompt was rendered from.
 
     Args:
-        tokenizer: The policy's.
+        parser: Knows the policy's chat template.
         text: The rendered prompt.
         messages: The messages it was rendered from, or JSON text of them.
 
     Raises:
-        InvalidInputError: The text is not exactly the messages as the tokenizer's chat template renders them.
+        InvalidInputError: The text is not exactly the messages as the policy's chat template renders them.
     """
     prompt = as_prompt(messages)
-    made = tokenizer.apply_chat_template(prompt.to_messages(), tokenize=False, add_generation_prompt=True)
-    if made != text:
+    try:
+        parser.require(prompt, text)
+    except RenderedTextError as error:
         raise InvalidInputError(
-            f"expected the prompt as the tokenizer's chat template renders its messages, {made!r:.200}, got "
-            f"{text!r:.200}: give the policy's own tokenizer, and the messages that the prompt was made from"
-        )
+            f"expected the prompt that its messages give: {error}. Give the policy's own tokenizer, and the messages "
+            "that the prompt was made from"
+        ) from error
     return prompt
 
 
-def reply_of_query(tokenizer: "PreTrainedTokenizerBase", query: str, prompt: str) -> str:
+def reply_of_query(tokenizer: PreTrainedTokenizerBase, query: str, prompt: str) -> str:
     """Return the reply of a query; the query is decoded from the ids of the prompt and the reply.
 
     Raises:
@@ -97,7 +129,7 @@ def reply_of_query(tokenizer: "PreTrainedTokenizerBase", query: str, prompt: str
     return plain_reply(tokenizer, query[len(seen) :])
 
 
-def plain_reply(tokenizer: "PreTrainedTokenizerBase", text: str) -> str:
+def plain_reply(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     """Return a reply without special tokens, stripped."""
     for token in tokenizer.all_special_tokens:
         text = text.replace(token, "")
