@@ -27,8 +27,8 @@ from music.reward.scoring.sequence_scorer import Ids
 
 __all__ = ["DeterministicScorer"]
 
-# Longer chunks need fewer forward passes and more filler. On the CPU, 160 to 192 tokens are fastest for conversations of
-# 100 to 600 tokens. Shorter chunks are faster for candidates of one history.
+# Longer chunks need fewer forward passes and more filler. On the CPU 160 to 192 tokens are fastest for conversations
+# of 100 to 600. Shorter chunks are faster for candidates of one history.
 _CHUNK_TOKENS = {"cpu": 160, "cuda": 256}
 _FILLER = 0
 
