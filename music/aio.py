@@ -1,7 +1,8 @@
 """Running coroutines: many at once, in a command, and from synchronous code.
 
 `run_in_background` works inside a running loop, as in a notebook, where `asyncio.run` does not. It uses one event loop
-in a background thread, so everything that a process runs there shares one pool of connections.
+in a background thread, so everything that a process runs there shares one pool of connections. `await_in_background`
+awaits work on that loop from another one.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from typing import Any, TypeVar, cast
 from music.gc import relaxed
 from music.interrupts import is_command, on_signals
 
-__all__ = ["finish_all", "gather_all", "run_async", "run_in_background"]
+__all__ = ["await_in_background", "finish_all", "gather_all", "run_async", "run_in_background"]
 
 T = TypeVar("T")
 
@@ -109,6 +110,14 @@ def run_in_background(work: Coroutine[Any, Any, T]) -> T:
         return future.result()
     finally:
         future.cancel()  # does nothing unless the wait itself was interrupted, by Ctrl-C for example
+
+
+async def await_in_background(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on the background loop and await its result from any loop; cancelling the wait cancels it."""
+    loop = _loop()
+    if asyncio.get_running_loop() is loop:
+        return await work
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
 
 
 def _loop() -> asyncio.AbstractEventLoop:

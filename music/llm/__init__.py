@@ -6,7 +6,8 @@
   `connection` (keys, headers and query strings), `field_support` (which fields a server accepts), `completion` and
   `choice` (reading replies), `server_errors`, `retry` (when a failed try is repeated) and `retry_after` (how long
   servers ask to wait).
-- `pacing`: how fast requests are sent, within `rate_limits`; `replicas`: several servers of one model.
+- `pacing`: how fast requests are sent, within `rate_limits`; `replicas`: several servers of one model, with `health`:
+  which of them are down.
 - `local`: transformers models in this process.
 - `reading`: the answer in a model's raw text, with `thinking` and `sanitise`; `logprobs`: of a reply's tokens.
 - `journal`: every reply on disk before it is used, and replayed on the next run; `cache`: replies shared by runs.

@@ -12,6 +12,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager
 from weakref import WeakKeyDictionary, WeakSet
 
 import aiohttp
@@ -152,15 +153,47 @@ class JsonEndpoint:
             FailedTryError: The try failed; another one may succeed.
             EndpointError: The try failed, and every other one would.
         """
+        sending = join_pool(self).post(
+            self.url, data=body, headers=self._headers, timeout=self._timeout, allow_redirects=False
+        )
+        status, headers, answer = await self._exchange(sending, self._timeout, self._learn)
+        if status != 200:
+            raise self._refusal(status, asked_wait(headers, answer), answer, orjson.loads(body))
+        return answer
+
+    async def get(self, path: str) -> bytes:
+        """Return the body at another path under the base URL; raises as `post` does."""
+        url = self.url.with_path((self._base_url / path).path, keep_query=True)
+        timeout = aiohttp.ClientTimeout(total=_GET_SECONDS)
+        sending = join_pool(self).get(url, headers=self._headers, timeout=timeout, allow_redirects=False)
+        status, headers, answer = await self._exchange(sending, timeout)
+        if status != 200:
+            raise self._refusal(status, asked_wait(headers, answer), answer, ())
+        return answer
+
+    async def aclose(self) -> None:
+        """Leave the pool of connections; the last user closes it."""
+        await leave_pool(self)
+
+    async def _exchange(
+        self,
+        sending: AbstractAsyncContextManager[aiohttp.ClientResponse],
+        bounds: aiohttp.ClientTimeout,
+        learn: Callable[[Mapping[str, str], float], None] | None = None,
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Return status, headers and body of the answer to a request."""
+        start = time.monotonic()
         try:
-            status, headers, answer = await self._exchange(body)
+            async with sending as response:
+                if learn:
+                    learn(response.headers, time.monotonic() - start)
+                return response.status, response.headers, await self._read_bounded(response)
         except aiohttp.ConnectionTimeoutError:
             reason = f"no connection within {self._settings.connect_timeout:g} s"
             raise FailedTryError(EndpointUnreachableError(f"{self._name}: {reason}")) from None
         except TimeoutError as error:
             is_silent = isinstance(error, aiohttp.SocketTimeoutError)
-            reason = f"no reply within {self._settings.timeout:g} s"
-            reason = f"silent for {self._settings.read_timeout:g} s" if is_silent else reason
+            reason = f"silent for {bounds.sock_read:g} s" if is_silent else f"no reply within {bounds.total:g} s"
             raise FailedTryError(EndpointTimeoutError(f"{self._name}: {reason}"), may_be_paid=True) from None
         except aiohttp.ClientPayloadError:
             broken = BodyTruncatedError(f"{self._name}: the reply's body broke off")
@@ -171,35 +204,6 @@ class JsonEndpoint:
             error_type = EndpointUnreachableError if is_refused else EndpointUnavailableError
             unavailable = error_type(f"{self._name}: no connection ({reason})")
             raise FailedTryError(unavailable, may_be_paid=not is_refused) from None
-        if status != 200:
-            raise self._refusal(status, asked_wait(headers, answer), answer, orjson.loads(body))
-        return answer
-
-    async def get(self, path: str) -> bytes:
-        """Return the body at another path under the base URL; empty if there is none."""
-        url = self.url.with_path((self._base_url / path).path, keep_query=True)
-        timeout = aiohttp.ClientTimeout(total=_GET_SECONDS)
-        sending = join_pool(self).get(url, headers=self._headers, timeout=timeout, allow_redirects=False)
-        try:
-            async with sending as response:
-                return await self._read_bounded(response) if response.status == 200 else b""
-        except (aiohttp.ClientError, OSError, MalformedReplyError):
-            return b""
-
-    async def aclose(self) -> None:
-        """Leave the pool of connections; the last user closes it."""
-        await leave_pool(self)
-
-    async def _exchange(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
-        """Return status, headers and body of the answer."""
-        start = time.monotonic()
-        session = join_pool(self)
-        async with session.post(
-            self.url, data=body, headers=self._headers, timeout=self._timeout, allow_redirects=False
-        ) as response:
-            if self._learn:
-                self._learn(response.headers, time.monotonic() - start)
-            return response.status, response.headers, await self._read_bounded(response)
 
     async def _read_bounded(self, response: aiohttp.ClientResponse) -> bytes:
         chunks, size = [], 0

@@ -158,10 +158,10 @@ class OpenAIChatModel:
 
     async def list_models(self) -> tuple[str, ...]:
         """Return the names of the models that the server lists at `GET BASE_URL/models`; empty if it lists none."""
-        answer = await self._endpoint.get("models")
         try:
+            answer = await self._endpoint.get("models")
             return tuple(str(model["id"]) for model in orjson.loads(answer)["data"])
-        except (orjson.JSONDecodeError, KeyError, TypeError):
+        except (EndpointError, orjson.JSONDecodeError, KeyError, TypeError):
             return ()
 
     async def aclose(self) -> None:

@@ -75,9 +75,7 @@ def require_reward(spec: str) -> None:
     Raises:
         InvalidInputError: The name is not that of a reward, or there is no such folder.
     """
-    from music.llm.endpoints import read_remote
-
-    if spec.partition(":")[0] not in WORDS and not read_remote(spec):
+    if spec.partition(":")[0] not in WORDS and not _read_servers(spec):
         require_model(spec.removeprefix("prefix-mean:"), WORDS)
 
 
@@ -88,7 +86,7 @@ def load_reward(spec: str) -> RewardFunction:
     |---|---|
     | a folder or hub id | the reward model there, a `RewardModel` |
     | `prefix-mean:` and a folder or hub id | the same with the readout `turn_mean`: a control that needs no training |
-    | `MODEL@BASE_URL` | a model behind a server, a `RemoteReward` |
+    | `MODEL@URL`, `MODEL@URL,URL` | a model behind a server, or behind replicas of one: a `RemoteReward` |
     | `oracle` | the sandbox's own grade |
     | `length` | `length_reward` |
     | `random`, `random:SEED` | `random_reward` |
@@ -117,16 +115,31 @@ def load_reward(spec: str) -> RewardFunction:
         return random_reward(int(argument or 0))
     if name == "prefix-mean":
         return _load(argument).with_readout("turn_mean")
-    from music.llm.endpoints import read_remote
-
     require_reward(spec)
-    if remote := read_remote(spec):
-        if read_remote(spec.partition(",")[0]) != remote:
-            raise InvalidInputError("expected one server for a reward, got several: put a load balancer before them")
+    if servers := _read_servers(spec):
         from music.reward.remote import RemoteReward
 
-        return RemoteReward(*remote)
+        return RemoteReward(*servers)
     return _load(spec)
+
+
+def _read_servers(spec: str) -> tuple[str, list[str]] | None:
+    """Return the model and the URLs of `MODEL@URL[,URL...]`; None for another form. `MODEL@` may stand in each part.
+
+    Raises:
+        InvalidInputError: The parts name several models, or a part is no URL.
+    """
+    from music.llm.endpoints import read_remote
+
+    first, *others = [part.strip() for part in spec.split(",")]
+    if (remote := read_remote(first)) is None:
+        return None
+    parts = [remote, *(read_remote(part) or read_remote(f"{remote[0]}@{part}") for part in others)]
+    if any(part is None or part[0] != remote[0] for part in parts):
+        raise InvalidInputError(
+            "expected MODEL@URL[,URL...], replicas of one model, got several models or a part without a URL"
+        )
+    return remote[0], [part[1] for part in parts if part]
 
 
 def _load(path: str) -> "RewardModel":

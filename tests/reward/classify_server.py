@@ -1,7 +1,8 @@
 """A server that speaks vLLM's classify protocol over one of this project's rewards: `classify_server.py REWARD PORT`.
 
 The model's name in a request chooses how it answers: `rm` as a model without an activation (problem_type regression),
-`sigmoid` as one with, and the others in ways that go wrong. It ends with the process that started it.
+`sigmoid` as one with, and the others in ways that go wrong. The other protocols are in `protocol_routes.py`. It ends
+with the process that started it.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ import threading
 from collections import Counter
 
 from aiohttp import web
+from protocol_routes import add_protocols
 
 from music.conversation import Conversation
 from music.reward.functions import load_reward
@@ -117,6 +119,7 @@ async def main(reward, port):
     app.router.add_post("/classify", server.classify)
     app.router.add_post("/gate", server.open_gate)
     app.router.add_get("/stats", server.stats)
+    add_protocols(app, server.reward, server.classify)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()

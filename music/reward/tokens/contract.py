@@ -177,6 +177,8 @@ class Unscorable(StrEnum):
     REWARD_TOKEN_MISSING = "reward_token_missing"
     """It does not end with the contract's reward token, or a turn that is read does not. If a template closes messages
     with plain text, such as a newline, the tokenizer can merge that text with the end of a reply into another token."""
+    REFUSED = "refused"
+    """A server refused it, for a reason that is not in this list or that it does not give (see `RemoteReward`)."""
 
 
 class UnscorableError(InvalidInputError):
