@@ -104,6 +104,8 @@ def test_messages_that_look_like_the_template_come_back_or_are_refused(published
         found = parser.parse(text)
     except RenderedTextError:
         return
+    if found.next_role == "assistant":  # The reply begins a user's message, so there is nothing to score.
+        return
     (*earlier, last), (*earlier_found, last_found) = stripped(conversation), stripped(found)
     assert earlier_found == earlier
     assert parser.without_end(last_found[1]) == parser.without_end(last[1]).strip()
