@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import psutil  # type: ignore[import-untyped]
 import torch
 from aiohttp import web
 from transformers import LlamaConfig, LlamaForSequenceClassification
@@ -22,8 +23,19 @@ from transformers import LlamaConfig, LlamaForSequenceClassification
 from music.conversation import Conversation
 from music.reward import RewardModel
 from music.sandbox.artifacts import REWARD_MODEL
+from music.serving import reward_server
 
-__all__ = ["Load", "draw_conversation", "draw_text", "make_model", "parser", "run_clients", "serial_server"]
+__all__ = [
+    "Load",
+    "Server",
+    "draw_conversation",
+    "draw_text",
+    "make_model",
+    "music_server",
+    "parser",
+    "run_clients",
+    "serial_server",
+]
 
 WORDS = ("apple", "pear", "plan", "walk", "city", "cold", "warm", "short", "sentence", "answer", "one", "two", "three")
 
@@ -64,16 +76,41 @@ def draw_text(rng: random.Random, num_words: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Server:
+    """A server in its own process."""
+
+    url: str
+    process: psutil.Process
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU seconds that it has taken."""
+        times = self.process.cpu_times()
+        return float(times.user + times.system)
+
+
+@contextmanager
+def music_server(model: Path, *flags: str) -> Iterator[Server]:
+    """Run `music serve` in its own process; yield it with the URL of `/v1/score`."""
+    before = set(psutil.Process().children())
+    with reward_server(str(model), *flags) as url:
+        (process,) = set(psutil.Process().children()) - before
+        yield Server(f"{url}/v1/score", process)
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """What a number of clients saw.
 
     Attributes:
         seconds: Time from the first request to the last answer.
+        cpu_seconds: CPU seconds of the server in that time.
         latencies: Seconds of each request, in order of the answers.
         answers: The answers, in order of the requests.
     """
 
     seconds: float
+    cpu_seconds: float
     latencies: list[float]
     answers: list[Any]
 
@@ -83,8 +120,12 @@ class Load:
         return 1000 * statistics.median(self.latencies)
 
 
-async def run_clients(url: str, bodies: Sequence[dict[str, Any]], num_clients: int) -> Load:
+def run_clients(server: Server, bodies: Sequence[dict[str, Any]], num_clients: int) -> Load:
     """Send requests from clients that each wait for an answer before they send the next."""
+    return asyncio.run(_run_clients(server, bodies, num_clients))
+
+
+async def _run_clients(server: Server, bodies: Sequence[dict[str, Any]], num_clients: int) -> Load:
     answers: list[Any] = [None] * len(bodies)
     latencies: list[float] = []
     left: Iterable[int] = iter(range(len(bodies)))
@@ -95,19 +136,19 @@ async def run_clients(url: str, bodies: Sequence[dict[str, Any]], num_clients: i
         async def client() -> None:
             for index in left:
                 began = time.monotonic()
-                async with session.post(url, json=bodies[index]) as response:
+                async with session.post(server.url, json=bodies[index]) as response:
                     response.raise_for_status()
                     answers[index] = await response.json()
                 latencies.append(time.monotonic() - began)
 
-        began = time.monotonic()
+        began, before = time.monotonic(), server.cpu_seconds
         await asyncio.gather(*(client() for _ in range(num_clients)))
-    return Load(time.monotonic() - began, latencies, answers)
+    return Load(time.monotonic() - began, server.cpu_seconds - before, latencies, answers)
 
 
 @contextmanager
-def serial_server(model: Path) -> Iterator[str]:
-    """Run a server of the shape of OpenRLHF's in its own process; yield the URL of `/get_reward`.
+def serial_server(model: Path) -> Iterator[Server]:
+    """Run a server of the shape of OpenRLHF's in its own process; yield it with the URL of `/get_reward`.
 
     It scores the queries of one request by a padded forward pass of transformers, within the event loop: one request
     after another.
@@ -117,7 +158,7 @@ def serial_server(model: Path) -> Iterator[str]:
     process = context.Process(target=_serve_serially, args=(str(model), sender), daemon=True)
     process.start()
     try:
-        yield f"http://127.0.0.1:{receiver.recv()}/get_reward"
+        yield Server(f"http://127.0.0.1:{receiver.recv()}/get_reward", psutil.Process(process.pid))
     finally:
         process.terminate()
         process.join()

@@ -115,12 +115,16 @@ def read_rendered_prompt(parser: RenderedTextParser, text: str, messages: object
 
 
 def reply_of_query(tokenizer: PreTrainedTokenizerBase, query: str, prompt: str) -> str:
-    """Return the reply of a query; the query is decoded from the ids of the prompt and the reply.
+    """Return the reply of a query.
+
+    The query is decoded from the ids of the prompt and the reply. Some tokenizers decode a text to another one, so the
+    prompt is looked for as it is and as it is decoded.
 
     Raises:
         InvalidInputError: The query does not begin with the prompt.
     """
-    seen = str(tokenizer.decode(tokenizer(prompt, add_special_tokens=False)["input_ids"], skip_special_tokens=False))
+    ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    seen = prompt if query.startswith(prompt) else str(tokenizer.decode(ids, skip_special_tokens=False))
     if not query.startswith(seen):
         raise InvalidInputError(
             f"expected a query that begins with its prompt, {seen[-100:]!r}, got {query[:200]!r}: if the "
