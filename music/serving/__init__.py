@@ -6,6 +6,7 @@ From the bottom up:
 - `music.serving.served_model`: `ServedModel`, a loaded reward model and what identifies its scores.
 - `music.serving.engine`: `ScoringEngine`, which batches the conversations of all requests.
 - `music.serving.protocols`: what clients of each kind send and expect.
+- `music.serving.access`, `metrics`, `openapi`, `reloading`: API keys, counts, the API's description, new checkpoints.
 - `music.serving.service`: `ScoringService`, from an HTTP request to an HTTP response, whatever the web framework.
 - `music.serving.server`: the service on aiohttp.
 
