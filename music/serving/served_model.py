@@ -140,6 +140,7 @@ def _state_of_files(path: str) -> dict[str, tuple[int, int, int]]:
 
 
 def _limit_gpu_memory(share: float, device: str | None) -> None:
-    if resolve_device(device).type != "cuda":
+    resolved = resolve_device(device)
+    if resolved.type != "cuda":
         raise InvalidInputError("--gpu-memory: expected a CUDA device, got the CPU; leave it out")
-    torch.cuda.set_per_process_memory_fraction(share, device)
+    torch.cuda.set_per_process_memory_fraction(share, resolved.index)
