@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from music.errors import InvalidInputError, MusicError
 
-__all__ = ["PARTIAL_FILES", "append_to_file", "remove_file", "replace_file", "require_output_file"]
+__all__ = ["PARTIAL_FILES", "append_to_file", "locked_folder", "remove_file", "replace_file", "require_output_file"]
 __all__ += ["require_output_folder", "require_unfinished", "set_ordinary_modes", "sync_folder", "whole_file"]
 
 PARTIAL_FILES = ".*.partial"
@@ -57,6 +57,28 @@ def require_unfinished(out: Path, *marks: str, overwrite: bool) -> None:
             f"--out {out}: it holds a finished run or another model ({', '.join(found)}); choose another folder, or "
             "replace it with --overwrite"
         )
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Keep other processes from running in a folder within the block; the system unlocks it if this process dies.
+
+    Raises:
+        InvalidInputError: Another process has locked it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with (folder / ".lock").open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InvalidInputError(
+                f"--out {folder}: another process is running there; wait for its end, or stop it"
+            ) from error
+        yield
 
 
 @contextmanager

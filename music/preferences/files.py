@@ -16,7 +16,18 @@ import orjson
 from music.errors import InvalidInputError
 from music.preferences.problems import RowError, RowProblem
 
-__all__ = ["FILE_NAMES", "Row", "file_rows", "is_data_file", "kind_of", "stem_of"]
+__all__ = [
+    "FILE_NAMES",
+    "Row",
+    "encoding_of",
+    "file_rows",
+    "is_data_file",
+    "kind_of",
+    "parse_line",
+    "read_lines",
+    "stem_of",
+]
+__all__ += ["table_rows", "unreadable"]
 
 _KINDS = (".parquet", ".arrow", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 _COMPRESSED = (".gz", ".zst")
@@ -77,24 +88,24 @@ def file_rows(path: Path) -> Iterator[Row]:
     """
     kind = kind_of(path)
     if kind in (".parquet", ".arrow"):
-        yield from _table_rows(path, kind)
+        yield from table_rows(path, _parquet_batches(path) if kind == ".parquet" else _arrow_batches(path))
     elif kind:
         yield from _text_rows(path, kind)
     else:
         raise InvalidInputError(f"{path}: expected a file ending in one of {FILE_NAMES}")
 
 
-def _table_rows(path: Path, kind: str) -> Iterator[Row]:
+def table_rows(path: Path, batches: Iterable[Any], first: int = 1) -> Iterator[Row]:
+    """Yield the rows of Arrow batches of a file, of which `first` is the number of the first row."""
     import pyarrow as pa
 
-    number = 0
+    number = first - 1
     try:
-        for batch in _parquet_batches(path) if kind == ".parquet" else _arrow_batches(path):
-            for content in batch.to_pylist():
-                number += 1
+        for batch in batches:
+            for number, content in enumerate(batch.to_pylist(), start=number + 1):  # noqa: B020 - goes on counting
                 yield Row(path.name, "row", number, content)
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, kind[1:], f"row {number}", error) from error
+    except (pa.ArrowException, OSError, UnicodeError) as error:
+        raise unreadable(path, kind_of(path)[1:], f"row {number}", error) from error
 
 
 def _parquet_batches(path: Path) -> Iterator[Any]:
@@ -120,19 +131,19 @@ def _text_rows(path: Path, kind: str) -> Iterator[Row]:
     number = 0
     try:
         with _open_text(path) as file:
-            read = {".json": _json_rows, ".csv": _csv_rows, ".tsv": _csv_rows}.get(kind, _line_rows)
+            read = {".json": _json_rows, ".csv": _csv_rows, ".tsv": _csv_rows}.get(kind, read_lines)
             for row in read(path, file):
                 number = row.number
                 yield row
     except (EOFError, OSError, UnicodeError, zlib.error) as error:
         packed = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix.lower(), "text")
-        raise _unreadable(path, packed, f"row {number}", error) from error
+        raise unreadable(path, packed, f"row {number}", error) from error
 
 
 def _open_text(path: Path) -> IO[str]:
     """Open a file as text; its first bytes determine the encoding. Bytes that are not UTF-8 make their row invalid."""
     file = _open_bytes(path)
-    return io.TextIOWrapper(file, encoding=_encoding(file.peek(4)[:4]), errors="surrogateescape", newline="")
+    return io.TextIOWrapper(file, encoding=encoding_of(file.peek(4)[:4]), errors="surrogateescape", newline="")
 
 
 def _open_bytes(path: Path) -> io.BufferedReader:
@@ -146,7 +157,8 @@ def _open_bytes(path: Path) -> io.BufferedReader:
     return path.open("rb")
 
 
-def _encoding(head: bytes) -> str:
+def encoding_of(head: bytes) -> str:
+    """Return the encoding of a text file, given its first four bytes."""
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
     if b"\0" in head:  # JSON and CSV begin with ASCII
@@ -154,16 +166,17 @@ def _encoding(head: bytes) -> str:
     return "utf-8-sig"
 
 
-def _line_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
-    for number, line in enumerate(lines, start=1):
+def read_lines(path: Path, lines: Iterable[str], first: int = 1) -> Iterator[Row]:
+    """Yield the rows of JSON lines of a file, of which `first` is the number of the first line; blank ones are none."""
+    for number, line in enumerate(lines, start=first):
         if line.strip():
-            yield Row(path.name, "line", number, _parsed(line))
+            yield Row(path.name, "line", number, parse_line(line))
 
 
 def _json_rows(path: Path, file: IO[str]) -> Iterator[Row]:
     """Yield the rows of a JSON array, of an object that holds one, or of JSON lines."""
     text = file.read()
-    whole = _parsed(text)
+    whole = parse_line(text)
     if isinstance(whole, dict):
         whole = next((rows for name in _WRAPPERS if isinstance(rows := whole.get(name), list)), [whole])
     if isinstance(whole, list):
@@ -172,7 +185,7 @@ def _json_rows(path: Path, file: IO[str]) -> Iterator[Row]:
     elif text.lstrip().startswith("["):
         raise InvalidInputError(f"{path}: expected a JSON array of rows, got {whole}")
     else:
-        yield from _line_rows(path, text.split("\n"))
+        yield from read_lines(path, text.split("\n"))
 
 
 def _csv_rows(path: Path, file: IO[str]) -> Iterator[Row]:
@@ -185,8 +198,8 @@ def _csv_rows(path: Path, file: IO[str]) -> Iterator[Row]:
         raise InvalidInputError(f"{path}: expected CSV with a header: {error}") from error
 
 
-def _parsed(text: str) -> Any:
-    """Parse JSON, which may hold NaN and infinities as Python writes them."""
+def parse_line(text: str) -> Any:
+    """Parse JSON, which may hold NaN and infinities as Python writes them; return a `RowError` if it is invalid."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -199,5 +212,6 @@ def _parsed(text: str) -> Any:
     return RowError(RowProblem.INVALID_JSON, "line", expected="a JSON object", got=f"invalid JSON ({fault})")
 
 
-def _unreadable(path: Path, kind: str, after: str, error: Exception) -> InvalidInputError:
+def unreadable(path: Path, kind: str, after: str, error: Exception) -> InvalidInputError:
+    """Return the error of a file that cannot be read to its end."""
     return InvalidInputError(f"{path}: expected a whole {kind} file; reading failed after {after}: {error}")

@@ -27,7 +27,7 @@ from music.preferences.shapes import (
 from music.preferences.shapes.comparisons import GROUPED, grouped
 from music.preferences.sources import Row, iter_rows
 
-__all__ = ["ReadRow", "read_column", "read_row", "read_rows", "row_fields", "row_id"]
+__all__ = ["ReadRow", "detect_format", "read_column", "read_row", "read_rows", "row_fields", "row_id"]
 
 _DETECTION_ROWS = 50
 
@@ -95,6 +95,18 @@ def read_rows(
             with_conversations=with_conversations,
             seen_ids=seen,
         )
+
+
+def detect_format(source: str | Path, *, split: str | None = None, with_conversations: bool = False) -> Format:
+    """Return the format of the first row of pairs or, if there is none, of the first conversation.
+
+    Raises:
+        InvalidInputError: The source cannot be read, or none of its first rows has a known shape.
+    """
+    head = list(islice(grouped(iter_rows(source, split)), _DETECTION_ROWS))
+    if (shape := _first_shape(head, with_conversations)) is None:
+        raise _undetected(source, head, with_conversations)
+    return shape.format
 
 
 def read_row(

@@ -13,7 +13,7 @@ from music.errors import InvalidInputError
 from music.names import nearest_path
 from music.preferences.files import FILE_NAMES, Row, file_rows, is_data_file, kind_of, stem_of
 
-__all__ = ["Row", "choose_split", "folder_splits", "is_hub_id", "iter_rows", "named_split"]
+__all__ = ["Row", "choose_split", "folder_splits", "is_hub_id", "iter_rows", "named_split", "source_files"]
 
 logger = logging.getLogger(__name__)
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -50,6 +50,27 @@ def iter_rows(source: str | Path, split: str | None = None, *, prefer: str = "tr
             f"{source}: expected a file, a folder of data files or a hub id (owner/name); found nothing there"
             f"{nearest_path(source)}"
         )
+
+
+def source_files(source: str | Path, split: str | None = None) -> list[Path]:
+    """Return the files whose rows `iter_rows` yields, in the same order.
+
+    Raises:
+        InvalidInputError: There is no such source or split, or the source is no file or folder of files.
+    """
+    source, named = named_split(source)
+    split, path = named or split, Path(source)
+    if path.is_dir() and not _is_saved(path):
+        return _folder_files(path, split, "train")
+    if path.is_file() and split is None:
+        return [path]
+    if not (path.is_dir() or is_hub_id(source)):
+        next(iter_rows(source, split), None)  # raises the reason
+    kind = "the folder of datasets.save_to_disk" if path.is_dir() else "not on this machine"
+    raise InvalidInputError(
+        f"{source}: expected a file, or a folder of data files; it is {kind}. Save it as parquet first: "
+        "datasets' Dataset.to_parquet(FILE)"
+    )
 
 
 def named_split(source: str | Path) -> tuple[str | Path, str | None]:
@@ -101,14 +122,23 @@ def choose_split(source: str, names: Sequence[str], split: str | None, prefer: s
 
 
 def _folder_rows(folder: Path, split: str | None, prefer: str) -> Iterator[Row]:
-    if (folder / "state.json").exists() or (folder / "dataset_dict.json").exists():
+    if _is_saved(folder):
         yield from _saved_rows(folder, split, prefer)
         return
+    for file in _folder_files(folder, split, prefer):
+        yield from file_rows(file)
+
+
+def _folder_files(folder: Path, split: str | None, prefer: str) -> list[Path]:
     splits = folder_splits(folder)
     if not splits:
         raise InvalidInputError(f"{folder}: expected a folder of files ending in {FILE_NAMES}, found none")
-    for file in splits[choose_split(str(folder), list(splits), split, prefer)]:
-        yield from file_rows(file)
+    return splits[choose_split(str(folder), list(splits), split, prefer)]
+
+
+def _is_saved(folder: Path) -> bool:
+    """Whether `datasets.save_to_disk` wrote a folder."""
+    return (folder / "state.json").exists() or (folder / "dataset_dict.json").exists()
 
 
 def _saved_rows(folder: Path, split: str | None, prefer: str) -> Iterator[Row]:

@@ -4,22 +4,20 @@ Ray restarts a worker that dies, at most three times; it resumes from its partit
 """
 
 import asyncio
-import logging
 import os
-import sys
 from collections.abc import Sequence
-from contextlib import redirect_stdout, suppress
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Any, Self
 
-from music.errors import InvalidInputError, MusicError
+from music.errors import MusicError
+from music.ray_cluster import ray_cluster
 from music_agents.progress.events import ProgressEvent
 from music_agents.scaleout.aggregate import ProgressAggregate
 from music_agents.scaleout.tasks import PartitionFailure, PartitionTask, TaskResult, run_task
 
 __all__ = ["RayWorkerPool"]
 
-LOCAL = "local"
 EXCHANGE_SECONDS = 0.25
 
 
@@ -35,7 +33,7 @@ class RayWorkerPool:
         self._address = address
         self._wanted = num_workers
         self._num_workers = num_workers or 1
-        self._stdout = redirect_stdout(sys.stderr)
+        self._stack = ExitStack()
 
     @property
     def num_workers(self) -> int:
@@ -48,27 +46,7 @@ class RayWorkerPool:
         Raises:
             InvalidInputError: Ray is not installed, or the address has no cluster.
         """
-        # Ray sends usage statistics by default.
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        try:
-            import ray
-            import ray.data
-        except ImportError as error:
-            raise InvalidInputError("--ray needs Ray: pip install 'music-rm[ray]'") from error
-        options: dict[str, Any] = {"address": self._address, "log_to_driver": False, "logging_level": logging.ERROR}
-        if self._address == LOCAL:  # reachable from this machine only
-            options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "num_cpus": self._wanted}
-        self._stdout.__enter__()  # Ray reports dead workers on stdout, which is for the result alone
-        try:
-            ray.init(**options)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            self._stdout.__exit__(None, None, None)
-            raise InvalidInputError(
-                f"--ray: expected auto, local or the address of a running cluster, got {self._address!r} ({error})"
-            ) from error
-        ray.data.DataContext.get_current().enable_progress_bars = False
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
-        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        resources = self._stack.enter_context(ray_cluster(self._address, self._wanted))
         self._num_workers = self._wanted or int(resources.get("CPU", 1))
         return self
 
@@ -76,10 +54,7 @@ class RayWorkerPool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Leave the cluster and kill running tasks."""
-        import ray
-
-        ray.shutdown()
-        self._stdout.__exit__(None, None, None)
+        self._stack.close()
 
     async def run(self, tasks: Sequence[PartitionTask], aggregate: ProgressAggregate) -> dict[int, TaskResult]:
         """Run all tasks; see `WorkerPool`.

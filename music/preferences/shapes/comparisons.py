@@ -14,7 +14,7 @@ from music.preferences.shapes.prompts import Prompt, read_prompt
 from music.preferences.shapes.shape import Fields, Format, Found, Shape, compared, ranked
 from music.preferences.sources import Row
 
-__all__ = ["GROUPED", "SHAPES", "grouped", "read_number"]
+__all__ = ["GROUPED", "SHAPES", "grouped", "is_rating", "read_number"]
 
 _WINNERS = {"model_a": 1, "a": 1, "model_b": -1, "b": -1}
 GROUPED = "responses"
@@ -39,18 +39,23 @@ def read_number(fields: Fields, name: str) -> float:
     return number
 
 
+def is_rating(columns: Iterable[str]) -> bool:
+    """Whether the columns of a row rate one reply, so that `grouped` combines it with others."""
+    return _COLUMNS.issubset(columns)
+
+
 def grouped(rows: Iterable[Row]) -> Iterator[Row]:
     """Combine consecutive rows that rate replies to one prompt (HelpSteer2) into one row."""
     held: Row | None = None
     for row in rows:
-        is_rating = isinstance(row.content, dict) and row.content.keys() >= _COLUMNS
-        if held is not None and is_rating and row.content["prompt"] == held.content["prompt"]:
+        rates = isinstance(row.content, dict) and is_rating(row.content)
+        if held is not None and rates and row.content["prompt"] == held.content["prompt"]:
             replies = [*held.content[GROUPED], row.content]
             held = replace(held, content=held.content | {GROUPED: replies}, span=held.span + 1)
             continue
         if held is not None:
             yield held
-        held = replace(row, content=row.content | {GROUPED: [row.content]}) if is_rating else None
+        held = replace(row, content=row.content | {GROUPED: [row.content]}) if rates else None
         if held is None:
             yield row
     if held is not None:
