@@ -32,6 +32,13 @@ class ServingConfig(Config):
     """Refuse to load another checkpoint, and print how much memory the model takes."""
     deterministic: Annotated[bool, Flag(name="--deterministic", panel="Scoring")] = False
     """Give each conversation bitwise the same score, whatever else is scored with it."""
+    policy_template: Annotated[str | None, Flag(panel="Policies", metavar="FOLDER|FILE|NAME")] = None
+    """The policy's tokenizer, or its chat template, which OpenRLHF and slime send text in. By default the reward
+    model's."""
+    floor: Annotated[float | None, Flag(panel="Policies", show_default="refuse the request")] = Field(
+        default=None, allow_inf_nan=False
+    )
+    """Reward of a conversation that cannot be scored, such as a blank reply, for clients that cannot leave it out."""
     cache_tokens: Annotated[int | None, Flag(panel="Scoring", show_default="what fits")] = Field(default=None, ge=0)
     """Tokens whose keys and values are kept for later requests; 0 keeps none."""
     batch_tokens: Annotated[int | None, Flag(panel="Scoring", show_default="4 rows")] = Field(default=None, ge=1)

@@ -21,6 +21,7 @@ _MESSAGES = {
     Unscorable.OVER_LONG: "its last exchange alone is longer than the contract's max_length",
     Unscorable.TEMPLATE_REFUSED: "the chat template refuses it",
     Unscorable.TOOL_CALLS_NOT_RENDERED: "it has tool calls, which the chat template does not render",
+    Unscorable.TEXT_NOT_OF_TEMPLATE: "the text is not what the model's chat template renders",
     Unscorable.REWARD_TOKEN_MISSING: "it does not end with the contract's reward token",
 }
 

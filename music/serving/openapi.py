@@ -25,7 +25,7 @@ _REFUSALS = {
     "403": "The request is not allowed.",
     "408": "The client sent its request too slowly.",
     "413": "The request is too large.",
-    "422": "A conversation has no score, or a checkpoint cannot be loaded.",
+    "422": "A checkpoint cannot be loaded.",
     "429": "Too many conversations wait; see the header Retry-After.",
     "500": "The server has a bug.",
     "503": "The server ends, or the model failed.",

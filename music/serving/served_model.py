@@ -1,17 +1,24 @@
 """`ServedModel`: a loaded reward model and what identifies its scores."""
 
+from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 import transformers
+from transformers import PreTrainedTokenizerBase
 
+from music.chat_template import BUILT_IN, choose_template
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.reward.model import RewardModel
 from music.reward.scoring.device import resolve_device
+from music.reward.tokens.rendered import RenderedTextParser
+from music.reward.tokens.texts import TextTokenizer
 from music.serving.config import ServingConfig
 from music.version import __version__
 
@@ -30,12 +37,41 @@ class ServedModel:
         model: The model, with a prefix cache or with deterministic scores.
         fingerprint: Hash of what the scores depend on.
         deterministic: Whether scores are bitwise the same whatever else is scored with them.
+        policy: Reads text in the policy's chat template; None if the server is told of none.
+        floor: The reward of a conversation without a score, in protocols that have no place for its error; None to
+            refuse the request.
     """
 
     name: str
     model: RewardModel
     fingerprint: str
     deterministic: bool
+    policy: RenderedTextParser | None = None
+    floor: float | None = None
+
+    @cached_property
+    def texts(self) -> TextTokenizer:
+        """Encodes text in the model's own chat template.
+
+        Raises:
+            InvalidInputError: Such text cannot be split into messages.
+        """
+        return TextTokenizer(self.model.tokens)
+
+    @cached_property
+    def parsers(self) -> dict[str, RenderedTextParser]:
+        """What reads a policy's text, by whose chat template it is; the likeliest first.
+
+        Raises:
+            InvalidInputError: The server is told of no policy, and text in the model's own chat template cannot be
+                split into messages.
+        """
+        if self.policy is None:
+            return {"the reward model's": RenderedTextParser(self.model.tokens.tokenizer)}
+        parsers = {"the policy's": self.policy}
+        with suppress(InvalidInputError):
+            parsers["the reward model's"] = RenderedTextParser(self.model.tokens.tokenizer)
+        return parsers
 
     def check(self) -> None:
         """Score a conversation, as a test of the whole path.
@@ -76,9 +112,21 @@ def load_served(path: str, config: ServingConfig) -> ServedModel:
         raise InvalidInputError(f"{path}: its files changed while they were read; load it again once it is saved")
     if config.cache_tokens != 0:
         model = model.with_prefix_cache(config.cache_tokens, frozen=True)
-    served = ServedModel(path, model, model.fingerprint, config.deterministic)
+    policy = _load_policy(config.policy_template, model.tokens.tokenizer) if config.policy_template else None
+    served = ServedModel(path, model, model.fingerprint, config.deterministic, policy, config.floor)
     served.check()
     return served
+
+
+def _load_policy(choice: str, tokenizer: PreTrainedTokenizerBase) -> RenderedTextParser:
+    """Return what reads a policy's text; a template without a tokenizer is rendered with the reward model's."""
+    if choice not in BUILT_IN and not Path(choice).is_file():
+        return RenderedTextParser.load(choice)
+    own = deepcopy(tokenizer)
+    if choice in BUILT_IN:
+        own.add_special_tokens({"additional_special_tokens": list(BUILT_IN[choice][1])})
+    own.chat_template = choose_template(own, choice)
+    return RenderedTextParser(own)
 
 
 def _state_of_files(path: str) -> dict[str, tuple[int, int, int]]:

@@ -59,7 +59,11 @@ def build_app(service: ScoringService, config: ServingConfig) -> web.Application
         request = HttpRequest(http.method, http.path, http.headers, partial(_read, http, config.read_seconds))
         response = await service.handle(request)
         return web.Response(
-            status=response.status, body=response.body, headers=response.headers, content_type=response.content_type
+            status=response.status,
+            reason=response.reason or None,
+            body=response.body,
+            headers=response.headers,
+            content_type=response.content_type,
         )
 
     # The service refuses what is larger by one byte; this bounds what is read of it.

@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 _CLIENT_GONE = 499
 """The status under which requests are counted whose client did not wait, as in nginx."""
 
+_MAX_REASON = 500
+"""Most characters of a status line's text; clients bound the whole line."""
+
 
 async def _no_body() -> bytes:
     return b""
@@ -56,12 +59,18 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """A response with its whole body."""
+    """A response with its whole body.
+
+    Attributes:
+        reason: The text of the status line, in printable ASCII; empty for the usual one. The clients of OpenRLHF, verl
+            and slime log that line alone, so it says why a request was refused.
+    """
 
     status: int
     body: bytes
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
 
     @classmethod
     def of_json(cls, value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> "HttpResponse":
@@ -151,7 +160,8 @@ class ScoringService:
             logger.error("%s: %s\n%s", request.path, type(error).__name__, where(error))
             refused = RefusedError(500, "internal", "the server has a bug; its log has the error")
         self._metrics.add_failure(refused.code)
-        return HttpResponse.of_json(route.refuse(refused), refused.status, refused.headers)
+        response = HttpResponse.of_json(route.refuse(refused), refused.status, refused.headers)
+        return replace(response, reason=_in_one_line(refused.message))
 
     async def _score(self, protocol: ScoringProtocol, request: HttpRequest) -> HttpResponse:
         query = protocol.read(await self._read(request))
@@ -222,6 +232,11 @@ class ScoringService:
 
 async def _page(page: Callable[[], Awaitable[HttpResponse]], _: HttpRequest) -> HttpResponse:
     return await page()
+
+
+def _in_one_line(message: str) -> str:
+    plain = message.encode("ascii", "replace").decode()
+    return "".join(each if each.isprintable() else " " for each in plain)[:_MAX_REASON]
 
 
 def _refusal(error: MusicError) -> RefusedError:

@@ -5,6 +5,7 @@ gives an error the shape that the protocol's clients expect. Scores are raw logi
 without a score is an error of its own where the protocol has a place for one; otherwise it fails the request.
 """
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ __all__ = [
     "parse_conversation",
     "require_scores",
 ]
+
+logger = logging.getLogger(__name__)
 
 
 class RefusedError(MusicError):
@@ -140,21 +143,28 @@ def encode_conversations(
 
 
 def require_scores(answer: Answer) -> list[float]:
-    """Return the scores of all conversations.
+    """Return the scores of all conversations, for a protocol that has no place for the errors of single ones.
+
+    A conversation without a score gets the server's floor, if it has one and is not to blame itself.
 
     Raises:
         RefusedError: One of them has no score.
     """
+    floor = answer.served.floor
     for index, result in enumerate(answer.results):
-        if (error := result.error) is not None:
+        if (error := result.error) is not None and (floor is None or error.is_of_server):
             name = f"conversation {index}: " if len(answer.results) > 1 else ""
             raise RefusedError(503 if error.is_of_server else 400, error.code, f"{name}{error.message}")
-    return [result.score for result in answer.results if result.score is not None]
+    codes = [result.error.code for result in answer.results if result.error is not None]
+    if codes:
+        logger.warning("%d of %d conversations got the floor: %s", len(codes), len(answer.results), ", ".join(codes))
+    scores = [floor if result.score is None else result.score for result in answer.results]
+    return [score for score in scores if score is not None]
 
 
 def _in_one_line(error: ValidationError) -> str:
     """Return the first fault of a body and where it is, without the body's text."""
     first, *others = error.errors(include_url=False, include_input=False, include_context=False)
-    place = ".".join(map(str, first["loc"]))
+    place, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
     more = f" (and {len(others)} more)" if others else ""
-    return f"{place}: {first['msg']}{more}" if place else f"{first['msg']}{more}"
+    return f"{place}: {message}{more}" if place else f"{message}{more}"
