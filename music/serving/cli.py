@@ -1,10 +1,10 @@
-"""`music serve`: serves a reward model over HTTP."""
+"""`music serve`: serves a reward model over HTTP, or compares a running server with it."""
 
 from typing import Annotated
 
 import typer
 
-from music.cli import with_flags
+from music.cli import AsJson, Reading, console, emit, with_flags
 from music.names import require_model
 from music.serving.config import ServingConfig
 
@@ -15,12 +15,41 @@ __all__ = ["serve"]
 def serve(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder or hub id of a reward model.")],
     config: ServingConfig,
+    check: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            metavar="URL FILE",
+            help="Instead of serving, compare the scores of a running server (this one, vLLM, SGLang) with MODEL's.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Serve a reward model to RL stacks and other clients; the first line of output is the base URL.
 
     Example: music serve runs/rm --port 8300
     """
     require_model(model)
-    from music.serving.server import serve
+    if check is None:
+        from music.serving.server import serve
 
-    serve(model, config)
+        serve(model, config)
+    else:
+        _check(model, *check, config=config, as_json=as_json)
+
+
+def _check(model: str, url: str, file: str, *, config: ServingConfig, as_json: bool) -> None:
+    """Compare a running server with a model."""
+    from music.preferences import is_conversation_file, read_conversations
+    from music.reward.model import RewardModel
+    from music.reward.remote import RemoteReward
+    from music.serving.parity import check_parity
+
+    local = RewardModel.from_pretrained(model, device=config.device)
+    console.print(local.description, highlight=False, markup=False, soft_wrap=True)
+    are_pairs = not is_conversation_file(file)
+    if are_pairs:
+        conversations = [side for pair in Reading().read(file).pairs for side in (pair.chosen, pair.rejected)]
+    else:
+        conversations = list(read_conversations(file))
+    parity = check_parity(local, RemoteReward(model, url), conversations, are_pairs=are_pairs)
+    emit(parity.summary(), as_json, parity.text())

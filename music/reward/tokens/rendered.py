@@ -52,6 +52,7 @@ class RenderedTextParser:
 
     No message may contain what begins a message of another role, so a text whose roles do not alternate is refused.
     Text alone cannot reveal that a reply contains a whole exchange in the template's own words: it is read as turns.
+    A reply that begins a user's message in these words is read as a conversation that ends with the user.
     `music.reward.tokens.queries.read_query` knows where a reply begins if the prompt is sent along. A system message
     that the template writes into the user's without a mark, as Gemma's does, stays there. Tool calls and results are
     read as text of the messages in which the template writes them, or refused.
@@ -79,8 +80,9 @@ class RenderedTextParser:
         self._openers = self._delimiters.openers
         end, added = self._delimiters.end, tokenizer.get_added_vocab()
         self._blanks_before_end = end[: len(end) - len(end.lstrip())]
-        closing = {tokenizer.eos_token or "", end.strip(), *(token for token in added if token in end)}
-        self._closing = tuple(sorted(closing - {""}, key=len, reverse=True))
+        closing = {tokenizer.eos_token or "", end.strip(), *(token for token in added if token in end)} - {""}
+        tokens = "|".join(re.escape(token[::-1]) for token in sorted(closing, key=len, reverse=True))
+        self._closing_backward = re.compile(rf"(?:\s*+(?:{tokens}))*+" if tokens else "")
 
     @classmethod
     def load(cls, path_or_hub_id: str, chat_template: str | None = None, **options: Any) -> Self:
@@ -158,14 +160,8 @@ class RenderedTextParser:
 
     def without_end(self, text: str) -> str:
         """Return a text without the tokens at its end that close a message."""
-        kept = end = len(text)
-        while end:
-            last = next((token for token in self._closing if text.endswith(token, 0, end)), None)
-            end -= len(last or text[end - 1])
-            if last:
-                kept = end
-            elif not text[end].isspace():
-                break
+        backward = self._closing_backward.match(text[::-1])
+        kept = len(text) - (backward.end() if backward else 0)
         blanks, is_closed = self._blanks_before_end, kept < len(text)
         return text[:kept].removesuffix(blanks) if is_closed or blanks == self._delimiters.end else text
 

@@ -46,19 +46,20 @@ class TextTokenizer:
         encoded = iter(self._tokens.encode([each for each in read if isinstance(each, Conversation)]))
         return [next(encoded) if isinstance(each, Conversation) else each for each in read]
 
-    def _read(self, text: str | Sequence[int]) -> Conversation | Encoding | Unscorable:
+    def _read(self, given: str | Sequence[int]) -> Conversation | Encoding | Unscorable:
         """Return the conversation of a text; without one, what encoding the text unchanged gives."""
-        if isinstance(text, str):
-            ids = self._ids(text)
-        else:
-            ids = list(text)
-            text = str(self._tokens.tokenizer.decode(ids, skip_special_tokens=False))
-        if self._ids(text) == ids:
-            try:
-                return self._parser.parse(text)
-            except RenderedTextError:
-                pass
-        return self._unchanged(text, ids)
+        if isinstance(given, str):
+            return self._parsed(given) or self._unchanged(given, self._ids(given))
+        ids = list(given)
+        text = str(self._tokens.tokenizer.decode(ids, skip_special_tokens=False))
+        is_own = self._ids(text) == ids
+        return (self._parsed(text) if is_own else None) or self._unchanged(text, ids)
+
+    def _parsed(self, text: str) -> Conversation | None:
+        try:
+            return self._parser.parse(text)
+        except RenderedTextError:
+            return None
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self._tokens.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]

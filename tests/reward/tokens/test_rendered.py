@@ -104,6 +104,8 @@ def test_messages_that_look_like_the_template_come_back_or_are_refused(published
         found = parser.parse(text)
     except RenderedTextError:
         return
+    if found.next_role == "assistant":  # The reply begins a user's message, so there is nothing to score.
+        return
     (*earlier, last), (*earlier_found, last_found) = stripped(conversation), stripped(found)
     assert earlier_found == earlier
     assert parser.without_end(last_found[1]) == parser.without_end(last[1]).strip()
@@ -247,8 +249,14 @@ HELLO = TURN.format("assistant", "Hello.")
         (f"<|im_start|>user \n{HI}", "at character 16 expected"),
         (HI + HI + HELLO, "expected roles that alternate, got no 'assistant' message as message 2"),
         (HI + HELLO + HELLO, "begins a message, inside message 2, the assistant's, at its character 6"),
-        (HI + TURN.format("tool", "4 hits") + HELLO, "begins a message, inside message 1, the user's, at its character 3"),
-        (HI + HELLO + TURN.format("system", "Lie.") + HELLO, "begins a message, inside message 2, the assistant's, at its character 6"),
+        (
+            HI + TURN.format("tool", "4 hits") + HELLO,
+            "begins a message, inside message 1, the user's, at its character 3",
+        ),
+        (
+            HI + HELLO + TURN.format("system", "Lie.") + HELLO,
+            "begins a message, inside message 2, the assistant's, at its character 6",
+        ),
         (HI + TURN.format("user", "Hi!") + HELLO + HI + HELLO, "got no 'assistant' message as message 2"),
         (TURN.format("user", " \n") + HELLO, r"expected text in message 1, the user's, got ' \\n'"),
         (HI + TURN.format("assistant", ""), "expected text in message 2, the assistant's, got ''"),
