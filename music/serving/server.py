@@ -23,7 +23,7 @@ from music.serving.config import ServingConfig
 from music.serving.http import HttpRequest, HttpService
 from music.serving.logs import TextFilter, log_to_stderr
 from music.serving.protocols import RefusedError
-from music.serving.served_model import ServedModel, load_served
+from music.serving.served_model import ServedModel, load_served, log_served
 from music.serving.service import ScoringService
 
 __all__ = ["build_app", "listening", "reward_server", "run_service", "serve"]
@@ -31,7 +31,7 @@ __all__ = ["build_app", "listening", "reward_server", "run_service", "serve"]
 logger = logging.getLogger(__name__)
 
 _START_SECONDS = 120.0
-_STOP_SECONDS = 10.0
+_STOP_SECONDS = 30.0
 _CLOSE_SECONDS = 5.0
 """Time in which handlers write their responses at the end."""
 _IDLE_SECONDS = 75.0
@@ -161,15 +161,7 @@ async def _serve(served: ServedModel, config: ServingConfig, listener: socket.so
 
 def _announce(served: ServedModel, config: ServingConfig, url: str) -> None:
     """Print the base URL on standard output, and log what is served."""
-    logger.info("%s: %s", served.name, served.model.description)
-    if config.frozen:
-        memory = served.model.memory
-        logger.info(
-            "frozen on %s, CUDA_VISIBLE_DEVICES=%s: weights %s, prefix cache at most %s, a row's activations about %s",
-            served.model.device,
-            os.environ.get("CUDA_VISIBLE_DEVICES", "(not set)"),
-            *(f"{num_bytes / 2**20:,.1f} MiB" for num_bytes in (memory.weights, memory.cache, memory.row)),
-        )
+    log_served(served, config)
     logger.info("the API is described at %s/openapi.json", url)
     print(url, flush=True)
 

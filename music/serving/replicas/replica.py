@@ -24,7 +24,7 @@ from music.serving.http import HttpRequest, HttpResponse
 from music.serving.logs import log_to_stderr
 from music.serving.protocols import RefusedError
 from music.serving.replicas.router import StickyRouter
-from music.serving.served_model import load_served
+from music.serving.served_model import load_served, log_served
 from music.serving.service import ScoringService
 
 __all__ = ["Checkpoint", "Metrics", "ReplicaSet", "RewardReplica", "replica_set"]
@@ -74,9 +74,10 @@ class RewardReplica:
     def __init__(self, model: str, config: ServingConfig, folder: str) -> None:
         enter_folder(folder)
         log_to_stderr()
+        served = load_served(model, config)
+        log_served(served, config)
         # The front has checked who asks.
-        anybody = AccessRules(None, is_local=False)
-        self._service = ScoringService(load_served(model, config), config, anybody)
+        self._service = ScoringService(served, config, AccessRules(None, is_local=False))
         self._running = asyncio.ensure_future(self._service.run())
         self._revision, self._loading = 0, asyncio.Lock()
         self._name: str = serve.get_replica_context().replica_id.unique_id
@@ -218,7 +219,17 @@ def _run(name: str, application: Any) -> Any:
     try:
         return serve.run(application, name=name, route_prefix=None)
     except RuntimeError as error:
-        raise MusicError(f"Ray Serve could not start the replicas: {error}") from error
+        told = [each.message for each in serve.status().applications[name].deployments.values() if each.message]
+        raise MusicError(
+            f"Ray Serve could not start the replicas: {_reason(told[0] if told else str(error))}"
+        ) from error
+
+
+def _reason(message: str) -> str:
+    """Return the error at the end of a traceback, without its type if it is one of ours."""
+    last = message.strip().splitlines()[-1]
+    kind, _, text = last.partition(": ")
+    return text if kind.startswith(MusicError.__module__) else last
 
 
 def _number(lowest: int, highest: int) -> dict[str, Any]:
