@@ -67,7 +67,13 @@ class Message(BaseModel):
     @field_validator("tool_calls", mode="before")
     @classmethod
     def _calls_as_text(cls, value: object) -> object:
-        return orjson.dumps(value).decode() if isinstance(value, list) else value
+        try:
+            text = orjson.dumps(value).decode() if isinstance(value, list) else value
+            if text and isinstance(text, str) and not isinstance(orjson.loads(text), list):
+                raise ValueError
+        except (TypeError, ValueError):  # the messages of orjson quote the text
+            raise ValueError("expected a list of tool calls, or that list as JSON text") from None
+        return text
 
     @model_validator(mode="after")
     def _not_blank(self) -> Self:

@@ -30,7 +30,6 @@ def ray_cluster(address: str | None, num_cpus: int | None = None) -> Iterator[Ma
         InvalidInputError: Ray is not installed, or the address has no cluster.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray sends usage statistics by default
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # its warnings are about Ray's own calls of itself
     try:
         import ray
         import ray.data

@@ -15,6 +15,7 @@ from music.errors import InvalidInputError
 from music.reward.encoded import EncodedConversation, encode_each, sequences_of_turns
 from music.reward.loading import count_text, fingerprint, load_checkpoint, save_model, saved_dtype
 from music.reward.scoring.cached_scorer import make_sequence_scorer
+from music.reward.scoring.deterministic_scorer import DeterministicScorer
 from music.reward.scoring.device import resolve_device
 from music.reward.scoring.forward import row_tokens
 from music.reward.scoring.self_test import make_scorer
@@ -110,14 +111,20 @@ class RewardModel:
 
     @property
     def description(self) -> str:
-        """Architecture, size, device, dtype, attention, prefix cache and place of the reward, as readable text."""
+        """Architecture, size, device, dtype, attention, kind of scoring and place of the reward, as readable text."""
         name, dtype = type(self._classifier).__name__, str(self._classifier.dtype).removeprefix("torch.")
         size, backend = count_text(self._classifier), self._scorer.backend
         cached = self._sequences.max_cached_tokens
         cache = f", prefix cache of {cached:,} tokens" if cached else ""
         place = self._tokens.place
         read = f", reward read at {place}" if self.contract.read_at != "last" else ""
-        return f"{name} ({size}) on {self._device} in {dtype}, attention {backend}{cache}{read}"
+        exact = ", deterministic scores" if self.is_deterministic else ""
+        return f"{name} ({size}) on {self._device} in {dtype}, attention {backend}{cache}{exact}{read}"
+
+    @property
+    def max_cached_tokens(self) -> int:
+        """Most tokens whose keys and values are kept from call to call; 0 without a prefix cache."""
+        return self._sequences.max_cached_tokens
 
     @property
     def memory(self) -> ModelMemory:
@@ -128,6 +135,11 @@ class RewardModel:
     def fingerprint(self) -> str:
         """A hash of what scores depend on: weights, configuration and contract. It is computed at each access."""
         return fingerprint(self._classifier, self.contract)
+
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether scores are bitwise reproducible (see `with_deterministic_scores`)."""
+        return isinstance(self._sequences, DeterministicScorer)
 
     @property
     def num_computed_tokens(self) -> int:
@@ -242,9 +254,40 @@ class RewardModel:
         """
         if max_tokens is not None and max_tokens < 1:
             raise InvalidInputError(f"with_prefix_cache: expected max_tokens of at least 1, got {max_tokens}")
-        model = copy(self)
+        if self.is_deterministic:
+            return self.with_deterministic_scores(max_tokens, frozen=frozen)
         num = max_tokens or affordable_tokens(self._classifier)
+        model = copy(self)
         model._sequences = make_sequence_scorer(self._scorer, num, frozen=frozen)
+        return model
+
+    def with_deterministic_scores(self, max_tokens: int | None = None, *, frozen: bool = False) -> "RewardModel":
+        """Return this model with bitwise reproducible scores; the weights are shared.
+
+        A conversation's score is the same in every bit whatever is scored with it, in which order, and what was scored
+        before. With the readout `last`, it is also the last reward of `score_turns`, and the score of the reply among
+        candidates. Several processes agree if machine type, versions, dtype and number of threads
+        (`torch.set_num_threads`) are the same. Such scores differ from normal ones by rounding.
+
+        Tokens are computed in chunks of 160 on the CPU and 256 on CUDA, one at a time. The last chunk of a conversation
+        is filled up. The model has a prefix cache, which keeps whole chunks.
+
+        In two cases only the score of the same whole conversation is guaranteed to be the same. A mixture of experts
+        rounds by the tokens that share an expert, so a turn's reward can differ from the score of the conversation cut
+        there. A model with `longrope` scores each conversation as one chunk.
+
+        Args:
+            max_tokens: As in `with_prefix_cache`; 0 keeps nothing from call to call.
+            frozen: As in `with_prefix_cache`.
+
+        Raises:
+            InvalidInputError: `max_tokens` is negative, or the model attends with `flex`.
+        """
+        if max_tokens is not None and max_tokens < 0:
+            raise InvalidInputError(f"with_deterministic_scores: expected max_tokens of at least 0, got {max_tokens}")
+        num = affordable_tokens(self._classifier) if max_tokens is None else max_tokens
+        model = copy(self)
+        model._sequences = DeterministicScorer(self._scorer, num, frozen=frozen)
         return model
 
     def with_own_weights(self) -> Self:

@@ -33,8 +33,8 @@ class ServingConfig(Config):
     deterministic: Annotated[bool, Flag(name="--deterministic", panel="Scoring")] = False
     """Give each conversation bitwise the same score, whatever else is scored with it."""
     policy_template: Annotated[str | None, Flag(panel="Policies", metavar="FOLDER|FILE|NAME")] = None
-    """The policy's tokenizer, or its chat template, which OpenRLHF and slime send text in. By default the reward
-    model's."""
+    """Chat template of the text that OpenRLHF and slime send: a folder or hub id of the policy's tokenizer, a file, or
+    a built-in name. By default the reward model's."""
     floor: Annotated[float | None, Flag(panel="Policies", show_default="refuse the request")] = Field(
         default=None, allow_inf_nan=False
     )

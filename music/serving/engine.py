@@ -146,12 +146,14 @@ class ScoringEngine:
             await asyncio.sleep(0)
 
     async def run(self) -> None:
-        """Wait until `aclose`.
+        """Wait until the engine is closed; it works whether or not anybody waits.
 
         Raises:
             Exception: The engine broke, which is a bug: no request will be answered.
         """
-        await asyncio.gather(*self._tasks)
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
 
     async def aclose(self) -> None:
         """Stop at once. Requests that wait get a `DrainingError`."""

@@ -32,7 +32,8 @@ class Reloader:
 
     def __init__(self, engine: ScoringEngine, config: ServingConfig, metrics: ServerMetrics) -> None:
         self._engine = engine
-        self._config = config
+        # While two models are in memory, less than usual is free for a cache.
+        self._config = config.model_copy(update={"cache_tokens": engine.served.model.max_cached_tokens})
         self._metrics = metrics
         self._first = engine.served.name
         self._loading: asyncio.Task[ServedModel] | None = None

@@ -111,10 +111,13 @@ def load_served(path: str, config: ServingConfig) -> ServedModel:
     before = _state_of_files(path)
     # A trainer may write its next checkpoint to the same files. A mapped file would change the weights under the
     # server, or end its process.
-    model = RewardModel.from_pretrained(path, device=config.device).with_own_weights()
+    attention = "gather" if config.deterministic else None
+    model = RewardModel.from_pretrained(path, device=config.device, attention=attention).with_own_weights()
     if _state_of_files(path) != before:
         raise InvalidInputError(f"{path}: its files changed while they were read; load it again once it is saved")
-    if config.cache_tokens != 0:
+    if config.deterministic:
+        model = model.with_deterministic_scores(config.cache_tokens, frozen=True)
+    elif config.cache_tokens != 0:
         model = model.with_prefix_cache(config.cache_tokens, frozen=True)
     policy = _load_policy(config.policy_template, model.tokens.tokenizer) if config.policy_template else None
     served = ServedModel(path, model, model.fingerprint, config.deterministic, policy, config.floor)

@@ -4,19 +4,18 @@ A cache holds the keys and values of a bounded number of tokens. Of every sequen
 beginning is computed.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from music.reward.attention import SegmentTable
 from music.reward.packing import PackedRow, TokenSequence, plan_rows
 from music.reward.packing.prefix_cache import CachedSegment, PrefixCache
 from music.reward.scoring.forward import PackedScorer
+from music.reward.scoring.keeping_scorer import KeepingScorer
 from music.reward.scoring.sequence_scorer import MIN_SAVED, Ids, SequenceScorer, group_alike
 from music.reward.scoring.states import CachedPast, StatePool
 
@@ -32,7 +31,7 @@ def make_sequence_scorer(
         scorer: The model, in eval mode.
         max_cached_tokens: Most tokens to keep from call to call.
         max_tokens: Approximate number of tokens in a row; by default what suits the device.
-        frozen: As in `CachedScorer`.
+        frozen: As in `KeepingScorer`.
     """
     if max_cached_tokens:
         return CachedScorer(scorer, max_cached_tokens, max_tokens, frozen=frozen)
@@ -47,43 +46,15 @@ class _Group:
     members: tuple[Ids, ...]
 
 
-class CachedScorer(SequenceScorer):
-    """Scores token sequences, and keeps the states of their tokens from call to call.
-
-    The cache is emptied if a weight has changed or a call fails. A copy starts with an empty cache.
-
-    Args:
-        scorer: The model, in eval mode.
-        max_cached_tokens: Most tokens to keep, at least 1.
-        max_tokens: Approximate number of tokens in a row; by default what suits the device.
-        frozen: Whether the weights never change, so that they are not compared at each call.
-    """
+class CachedScorer(KeepingScorer):
+    """Scores token sequences, and keeps the states of single tokens, as many as there is room for."""
 
     def __init__(
         self, scorer: PackedScorer, max_cached_tokens: int, max_tokens: int | None = None, *, frozen: bool = False
     ) -> None:
-        super().__init__(scorer, max_tokens)
-        self._frozen = frozen
-        self.max_cached_tokens = max_cached_tokens
+        super().__init__(scorer, max_cached_tokens, max_tokens, frozen=frozen)
         self._cache = PrefixCache(max_cached_tokens, self._boundary)
         self._states = StatePool()
-        self._weights: Hashable = None
-
-    def __reduce__(self) -> tuple[object, ...]:
-        """Copy and pickle with an empty cache."""
-        kind = partial(type(self), frozen=self._frozen)
-        return kind, (self._scorer, self.max_cached_tokens, self._max_tokens)
-
-    def _score(self, sequences: Sequence[Ids]) -> dict[Ids, Tensor]:
-        weights = None if self._frozen else _fingerprint(self._scorer.classifier)
-        if weights != self._weights:
-            self._forget()
-            self._weights = weights
-        try:
-            return super()._score(sequences)
-        except BaseException:  # after one, such as running out of memory, only some layers have stored the row
-            self._forget()
-            raise
 
     def _forget(self) -> None:
         self._cache.clear()
@@ -181,23 +152,3 @@ def merge_groups(groups: Sequence[Sequence[int]], sizes: Sequence[int], max_toke
 
 def _index(numbers: Sequence[int]) -> Tensor:
     return torch.tensor(numbers, dtype=torch.long)
-
-
-def _fingerprint(classifier: PreTrainedModel) -> Hashable:
-    """Return a value that changes with the weights and with the way in which they are used.
-
-    Weights are compared by sums over all their bits, because fused optimizers and writes to `.data` leave no other
-    trace. This takes as long as reading the weights once, which is less than a forward pass of a few tokens.
-    """
-    device = classifier.device
-    sums = [_sum_of_bits(each).to(device) for each in (*classifier.parameters(), *classifier.buffers())]
-    autocast = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
-    return tuple(torch.stack(sums).tolist()), classifier.dtype, autocast, classifier.training, device
-
-
-def _sum_of_bits(tensor: Tensor) -> Tensor:
-    """Return the sum of a tensor's bytes, read as 64-bit integers; it wraps around."""
-    octets = tensor.detach().reshape(-1).view(torch.uint8)
-    octets = octets.clone() if octets.storage_offset() % 8 else octets
-    num = len(octets) // 8 * 8
-    return octets[:num].view(torch.int64).sum() + octets[num:].sum()

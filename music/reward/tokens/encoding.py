@@ -26,6 +26,9 @@ from music.reward.tokens.template import (
 
 __all__ = ["ConversationTokenizer", "Encoding", "has_reply"]
 
+_ODD_CALLS = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
+"""What a template raises on tool calls of a shape that it does not expect."""
+
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
@@ -189,6 +192,10 @@ class ConversationTokenizer:
             return list(template_ids(self.tokenizer, conversations))
         except TemplateError:
             return [self._render_one(conversation) for conversation in conversations]
+        except _ODD_CALLS:
+            if not any(map(_has_calls, conversations)):
+                raise
+            return [self._render_one(conversation) for conversation in conversations]
 
     def _render_one(self, conversation: Conversation) -> list[int] | Unscorable:
         if not self._renders_calls and _has_calls(conversation):
@@ -196,6 +203,10 @@ class ConversationTokenizer:
         try:
             return template_ids(self.tokenizer, [conversation])[0]
         except TemplateError:
+            return Unscorable.TEMPLATE_REFUSED
+        except _ODD_CALLS:
+            if not _has_calls(conversation):
+                raise
             return Unscorable.TEMPLATE_REFUSED
 
     def _encoding(self, fit: _Fit, prefixes: Sequence[list[int]]) -> Encoding | Unscorable:

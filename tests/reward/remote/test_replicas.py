@@ -98,8 +98,9 @@ def test_a_replica_that_never_answers_is_left(servers):
     assert reward(CONVERSATIONS) == length_reward(CONVERSATIONS)
 
 
-def test_a_slow_replica_scores_too(servers):
-    urls = [f"{servers[0].url}/slow", f"{servers[1].url}/music"]
+@pytest.mark.parametrize("mode", ["slow", "busy", "draining"])
+def test_a_replica_that_is_slow_or_asks_for_time_loses_no_score(servers, mode):
+    urls = [f"{servers[0].url}/{mode}", f"{servers[1].url}/music"]
     assert RemoteReward("rm", urls, BATCHES)(CONVERSATIONS) == length_reward(CONVERSATIONS)
     assert asked(urls[0])
 

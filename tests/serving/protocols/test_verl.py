@@ -79,3 +79,4 @@ def test_verl_stops_at_once_where_nothing_can_be_scored(make_worker, roll_out, t
     with pytest.raises(ClientResponseError) as caught:
         asyncio.run(make_worker("vllm").compute_score_batch(data))
     assert caught.value.status == 400
+    assert "longer than the contract's max_length" in str(caught.value)  # all that verl logs
