@@ -13,7 +13,7 @@ from typing import Any
 
 import ray
 from ray import serve
-from ray.serve.config import AutoscalingConfig, RequestRouterConfig
+from ray.serve.config import AutoscalingConfig
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 
 from music.errors import MusicError
@@ -201,7 +201,7 @@ def replica_set(
         graceful_shutdown_timeout_s=config.drain_seconds,
         graceful_shutdown_wait_loop_s=0.1,
         health_check_period_s=_HEALTH_SECONDS,
-        request_router_config=RequestRouterConfig(request_router_class=StickyRouter),
+        request_router_config={"request_router_class": StickyRouter},
         logging_config={"enable_access_log": False},
     )
     if not was_there:
