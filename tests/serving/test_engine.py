@@ -272,12 +272,12 @@ def conversation(seed):
 
 @pytest.fixture(scope="module")
 def served(checkpoint):
-    return load_served(str(checkpoint), ServingConfig())
+    return load_served(str(checkpoint), ServingConfig(device="cpu"))
 
 
 @pytest.fixture(scope="module")
 def reference(checkpoint):
-    return RewardModel.from_pretrained(checkpoint)
+    return RewardModel.from_pretrained(checkpoint, device="cpu")
 
 
 @settings(max_examples=15)
