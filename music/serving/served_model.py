@@ -1,5 +1,7 @@
 """`ServedModel`: a loaded reward model and what identifies its scores."""
 
+import logging
+import os
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
@@ -22,7 +24,9 @@ from music.reward.tokens.texts import TextTokenizer
 from music.serving.config import ServingConfig
 from music.version import __version__
 
-__all__ = ["TEST_CONVERSATION", "ServedModel", "load_served"]
+__all__ = ["TEST_CONVERSATION", "ServedModel", "load_served", "log_served"]
+
+logger = logging.getLogger(__name__)
 
 TEST_CONVERSATION: Final = Conversation().user("Hello!").assistant("Hello! How can I help you?")
 """Every reward model can score it."""
@@ -130,6 +134,20 @@ def _load_policy(choice: str, tokenizer: PreTrainedTokenizerBase) -> RenderedTex
         own.add_special_tokens({"additional_special_tokens": list(BUILT_IN[choice][1])})
     own.chat_template = choose_template(own, choice)
     return RenderedTextParser(own)
+
+
+def log_served(served: ServedModel, config: ServingConfig) -> None:
+    """Log what is served, and how much memory it takes if it stays."""
+    logger.info("%s: %s", served.name, served.model.description)
+    if not config.frozen:
+        return
+    memory = served.model.memory
+    logger.info(
+        "frozen on %s, CUDA_VISIBLE_DEVICES=%s: weights %s, prefix cache at most %s, a row's activations about %s",
+        served.model.device,
+        os.environ.get("CUDA_VISIBLE_DEVICES", "(not set)"),
+        *(f"{num_bytes / 2**20:,.1f} MiB" for num_bytes in (memory.weights, memory.cache, memory.row)),
+    )
 
 
 def _state_of_files(path: str) -> dict[str, tuple[int, int, int]]:
