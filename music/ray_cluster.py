@@ -9,7 +9,7 @@ from typing import Any
 
 from music.errors import InvalidInputError
 
-__all__ = ["ray_cluster"]
+__all__ = ["enter_folder", "ray_cluster"]
 
 _LOCAL = "local"
 
@@ -62,3 +62,9 @@ def _join(address: str | None, num_cpus: int | None) -> None:
             f"--ray: expected auto, local or the address of a running cluster, got {address!r} ({error})"
         ) from error
     return None
+
+
+def enter_folder(folder: str) -> None:
+    """Let relative paths work in a worker as in the driver, whose current folder this is, if the node has it."""
+    with suppress(OSError):
+        os.chdir(folder)

@@ -6,8 +6,11 @@ From the bottom up:
 - `music.serving.served_model`: `ServedModel`, a loaded reward model and what identifies its scores.
 - `music.serving.engine`: `ScoringEngine`, which batches the conversations of all requests.
 - `music.serving.protocols`: what clients of each kind send and expect.
-- `music.serving.service`: `ScoringService`, from an HTTP request to an HTTP response, whatever the web framework.
-- `music.serving.server`: the service on aiohttp.
+- `music.serving.access`, `metrics`, `openapi`, `reloading`: API keys, counts, the API's description, new checkpoints.
+- `music.serving.http`: `HttpService`, from an HTTP request to an HTTP response, whatever the web framework.
+- `music.serving.service`: `ScoringService`, which answers with the model in this process.
+- `music.serving.server`: a service on aiohttp.
+- `music.serving.replicas`: the same server with a model in each of several processes, on Ray Serve (`--ray`).
 
 Clients use `music.reward.RemoteReward`.
 """

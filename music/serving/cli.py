@@ -7,6 +7,7 @@ import typer
 from music.cli import AsJson, Reading, console, emit, with_flags
 from music.names import require_model
 from music.serving.config import ServingConfig
+from music.serving.replicas.config import ReplicaConfig
 
 __all__ = ["serve"]
 
@@ -15,6 +16,7 @@ __all__ = ["serve"]
 def serve(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder or hub id of a reward model.")],
     config: ServingConfig,
+    cluster: ReplicaConfig,
     check: Annotated[
         tuple[str, str] | None,
         typer.Option(
@@ -29,7 +31,11 @@ def serve(
     Example: music serve runs/rm --port 8300
     """
     require_model(model)
-    if check is None:
+    if check is None and cluster.ray:
+        from music.serving.replicas.run import serve_replicas
+
+        serve_replicas(model, config, cluster)
+    elif check is None:
         from music.serving.server import serve
 
         serve(model, config)

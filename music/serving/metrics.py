@@ -1,6 +1,6 @@
 """`ServerMetrics`: what `GET /metrics` shows, in Prometheus' text format."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import (
     CollectorRegistry,
@@ -11,10 +11,13 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 from music.serving.engine import Batch
 
-__all__ = ["ServerMetrics"]
+__all__ = ["ServerMetrics", "join_metrics"]
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180)
 _CONVERSATIONS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -88,3 +91,35 @@ class ServerMetrics:
     def text(self) -> bytes:
         """Return all counts in Prometheus' text format."""
         return generate_latest(self._registry)
+
+
+def join_metrics(texts: Mapping[str, bytes]) -> bytes:
+    """Return the counts of several processes as one text, in which each has its name in the label `replica`.
+
+    Example:
+        >>> metrics = ServerMetrics()
+        >>> metrics.add_reload("done")
+        >>> b'music_reloads_total{outcome="done",replica="a"} 1.0' in join_metrics({"a": metrics.text()})
+        True
+
+    Args:
+        texts: What each process counted, in Prometheus' text format, by its name.
+    """
+    registry = CollectorRegistry()
+    registry.register(_Joined(texts))
+    return generate_latest(registry)
+
+
+class _Joined(Collector):
+    def __init__(self, texts: Mapping[str, bytes]) -> None:
+        self._texts = texts
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families of all processes, each once."""
+        families: dict[str, Metric] = {}
+        for name, text in self._texts.items():
+            for family in text_string_to_metric_families(text.decode()):
+                joined = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+                for sample in family.samples:
+                    joined.add_sample(sample.name, {**sample.labels, "replica": name}, sample.value)
+        yield from families.values()

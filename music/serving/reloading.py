@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Collection
 from pathlib import Path
 
 from music.errors import MusicError
@@ -12,7 +13,7 @@ from music.serving.metrics import ServerMetrics
 from music.serving.protocols import RefusedError
 from music.serving.served_model import ServedModel, load_served
 
-__all__ = ["Reloader"]
+__all__ = ["Reloader", "require_allowed"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,11 @@ class Reloader:
             RefusedError: This checkpoint may not be loaded or cannot be, or another one is being loaded.
         """
         path = self._engine.served.name if path is None else path
-        self._require_allowed(path)
+        require_allowed(path, self._config, {self._first, self._engine.served.name})
+        return await self.load(path)
+
+    async def load(self, path: str) -> ServedModel:
+        """Load a checkpoint that is known to be allowed; see `reload`."""
         if self._loading is not None and not self._loading.done():
             raise RefusedError(409, "loading", "another checkpoint is being loaded; ask again later")
         self._loading = asyncio.create_task(self._load(path))
@@ -69,17 +74,28 @@ class Reloader:
         logger.info("%s is served now, fingerprint %s", path, served.fingerprint)
         return served
 
-    def _require_allowed(self, path: str) -> None:
-        if self._config.frozen:
-            raise RefusedError(403, "frozen", "the server was started with --frozen")
-        if path in (self._first, self._engine.served.name):
-            return
-        root = self._config.reload_from
-        if root is None:
-            message = f"expected {self._first!r} or no model; the server loads others if started with --reload-from DIR"
-            raise RefusedError(403, "not_allowed", message)
-        if not _is_folder_below(path, root):
-            raise RefusedError(403, "not_allowed", f"expected a folder below {root}")
+
+def require_allowed(path: str, config: ServingConfig, known: Collection[str]) -> None:
+    """Check whether a server may load a checkpoint.
+
+    Args:
+        path: The checkpoint.
+        config: The server's settings.
+        known: The checkpoints that the server was started with or serves.
+
+    Raises:
+        RefusedError: It may not.
+    """
+    if config.frozen:
+        raise RefusedError(403, "frozen", "the server was started with --frozen")
+    if path in known:
+        return
+    if config.reload_from is None:
+        names = " or ".join(map(repr, sorted(known)))
+        message = f"expected {names} or no model; the server loads others if started with --reload-from DIR"
+        raise RefusedError(403, "not_allowed", message)
+    if not _is_folder_below(path, config.reload_from):
+        raise RefusedError(403, "not_allowed", f"expected a folder below {config.reload_from}")
 
 
 def _is_folder_below(path: str, root: Path) -> bool:

@@ -1,5 +1,7 @@
 """`ServedModel`: a loaded reward model and what identifies its scores."""
 
+import logging
+import os
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
@@ -22,7 +24,9 @@ from music.reward.tokens.texts import TextTokenizer
 from music.serving.config import ServingConfig
 from music.version import __version__
 
-__all__ = ["TEST_CONVERSATION", "ServedModel", "load_served"]
+__all__ = ["TEST_CONVERSATION", "ServedModel", "load_served", "log_served"]
+
+logger = logging.getLogger(__name__)
 
 TEST_CONVERSATION: Final = Conversation().user("Hello!").assistant("Hello! How can I help you?")
 """Every reward model can score it."""
@@ -132,6 +136,20 @@ def _load_policy(choice: str, tokenizer: PreTrainedTokenizerBase) -> RenderedTex
     return RenderedTextParser(own)
 
 
+def log_served(served: ServedModel, config: ServingConfig) -> None:
+    """Log what is served, and how much memory it takes if it stays."""
+    logger.info("%s: %s", served.name, served.model.description)
+    if not config.frozen:
+        return
+    memory = served.model.memory
+    logger.info(
+        "frozen on %s, CUDA_VISIBLE_DEVICES=%s: weights %s, prefix cache at most %s, a row's activations about %s",
+        served.model.device,
+        os.environ.get("CUDA_VISIBLE_DEVICES", "(not set)"),
+        *(f"{num_bytes / 2**20:,.1f} MiB" for num_bytes in (memory.weights, memory.cache, memory.row)),
+    )
+
+
 def _state_of_files(path: str) -> dict[str, tuple[int, int, int]]:
     """Return what changes if a file of a folder is written."""
     files = sorted(Path(path).glob("*")) if Path(path).is_dir() else []
@@ -140,6 +158,7 @@ def _state_of_files(path: str) -> dict[str, tuple[int, int, int]]:
 
 
 def _limit_gpu_memory(share: float, device: str | None) -> None:
-    if resolve_device(device).type != "cuda":
+    resolved = resolve_device(device)
+    if resolved.type != "cuda":
         raise InvalidInputError("--gpu-memory: expected a CUDA device, got the CPU; leave it out")
-    torch.cuda.set_per_process_memory_fraction(share, device)
+    torch.cuda.set_per_process_memory_fraction(share, resolved.index)

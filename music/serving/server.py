@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -20,17 +20,18 @@ from music.errors import InvalidInputError, MusicError
 from music.interrupts import end_soon, is_command, on_signals
 from music.serving.access import AccessRules
 from music.serving.config import ServingConfig
+from music.serving.http import HttpRequest, HttpService
 from music.serving.logs import TextFilter, log_to_stderr
 from music.serving.protocols import RefusedError
-from music.serving.served_model import ServedModel, load_served
-from music.serving.service import HttpRequest, ScoringService
+from music.serving.served_model import ServedModel, load_served, log_served
+from music.serving.service import ScoringService
 
-__all__ = ["build_app", "reward_server", "serve"]
+__all__ = ["build_app", "listening", "reward_server", "run_service", "serve"]
 
 logger = logging.getLogger(__name__)
 
 _START_SECONDS = 120.0
-_STOP_SECONDS = 10.0
+_STOP_SECONDS = 30.0
 _CLOSE_SECONDS = 5.0
 """Time in which handlers write their responses at the end."""
 _IDLE_SECONDS = 75.0
@@ -46,13 +47,13 @@ def serve(model: str, config: ServingConfig) -> None:
     """
     log_to_stderr()
     AccessRules.of(config)
-    with _bind(config.host, config.port) as listener:
-        run_async(_serve(load_served(model, config), config, listener))
+    with listening(config) as (listener, url):
+        run_async(_serve(load_served(model, config), config, listener, url))
     if is_command():  # a batch or a checkpoint that nobody waits for any more must not delay the end
         end_soon(0)
 
 
-def build_app(service: ScoringService, config: ServingConfig) -> web.Application:
+def build_app(service: HttpService, config: ServingConfig) -> web.Application:
     """Return an application that hands every request to a service."""
 
     async def handle(http: web.Request) -> web.Response:
@@ -91,12 +92,17 @@ async def _read(http: web.Request, seconds: float) -> bytes:
         raise RefusedError(400, "invalid_body", "expected a body in the encoding that its headers name") from None
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    """Take an address before the model is loaded; connections are refused until the server listens.
+@contextmanager
+def listening(config: ServingConfig) -> Iterator[tuple[socket.socket, str]]:
+    """Take the server's address before the model is loaded; connections are refused until the server listens.
+
+    Yields:
+        A socket for the server, and its base URL.
 
     Raises:
         InvalidInputError: The address cannot be had.
     """
+    host, port = config.host, config.port
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.socket(family, socket.SOCK_STREAM)
@@ -105,13 +111,26 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         raise InvalidInputError(f"cannot listen on {host}:{port}: {error.strerror}") from error
-    return listener
+    with listener:
+        name = f"[{host}]" if ":" in host else host
+        yield listener, f"http://{name}:{listener.getsockname()[1]}"
 
 
-async def _serve(served: ServedModel, config: ServingConfig, listener: socket.socket) -> None:
-    service, stop = ScoringService(served, config), asyncio.Event()
-    engine = service.engine
-    web_logger = logging.getLogger("music.serving.web")
+async def run_service(
+    service: HttpService, config: ServingConfig, listener: socket.socket, announce: Callable[[], None]
+) -> None:
+    """Answer requests until SIGTERM or Ctrl-C, then those that were accepted; SIGHUP loads the checkpoint again.
+
+    Args:
+        service: Answers them; it is closed at the end.
+        config: The server's settings.
+        listener: A bound socket.
+        announce: Called once requests are answered.
+
+    Raises:
+        Exception: The service broke.
+    """
+    stop, web_logger = asyncio.Event(), logging.getLogger("music.serving.web")
     web_logger.addFilter(TextFilter())
     # A handler ends with its client, so that nothing is scored for a client that has gone.
     runner = web.AppRunner(
@@ -126,29 +145,23 @@ async def _serve(served: ServedModel, config: ServingConfig, listener: socket.so
     with on_signals(stop.set, signal.SIGINT, signal.SIGTERM), _reload_on_hangup(service):
         try:
             await web.SockSite(runner, listener, backlog=_BACKLOG).start()
-            _announce(served, config, listener)
-            await _first(stop.wait(), engine.run())
-            logger.info("no more requests are taken; %d conversations wait", engine.num_queued)
+            announce()
+            await _first(stop.wait(), service.run())
+            logger.info("no more requests are taken; %d wait", service.num_queued)
             with suppress(TimeoutError):
-                await asyncio.wait_for(engine.drain(), config.drain_seconds)
+                await asyncio.wait_for(service.drain(), config.drain_seconds)
         finally:
-            await engine.aclose()
+            await service.aclose()
             await runner.cleanup()
 
 
-def _announce(served: ServedModel, config: ServingConfig, listener: socket.socket) -> None:
+async def _serve(served: ServedModel, config: ServingConfig, listener: socket.socket, url: str) -> None:
+    await run_service(ScoringService(served, config), config, listener, partial(_announce, served, config, url))
+
+
+def _announce(served: ServedModel, config: ServingConfig, url: str) -> None:
     """Print the base URL on standard output, and log what is served."""
-    host = f"[{config.host}]" if ":" in config.host else config.host
-    url = f"http://{host}:{listener.getsockname()[1]}"
-    logger.info("%s: %s", served.name, served.model.description)
-    if config.frozen:
-        memory = served.model.memory
-        logger.info(
-            "frozen on %s, CUDA_VISIBLE_DEVICES=%s: weights %s, prefix cache at most %s, a row's activations about %s",
-            served.model.device,
-            os.environ.get("CUDA_VISIBLE_DEVICES", "(not set)"),
-            *(f"{num_bytes / 2**20:,.1f} MiB" for num_bytes in (memory.weights, memory.cache, memory.row)),
-        )
+    log_served(served, config)
     logger.info("the API is described at %s/openapi.json", url)
     print(url, flush=True)
 
@@ -166,13 +179,13 @@ async def _first(*work: Coroutine[Any, Any, object]) -> None:
 
 
 @contextmanager
-def _reload_on_hangup(service: ScoringService) -> Iterator[None]:
+def _reload_on_hangup(service: HttpService) -> Iterator[None]:
     """Load the checkpoint again when SIGHUP comes within the block."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def reload() -> None:
         try:
-            await service.reloader.reload()
+            await service.reload()
         except RefusedError as error:
             logger.warning("SIGHUP: %s", error)
 

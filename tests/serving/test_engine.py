@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from music.conversation import Conversation
 from music.reward import RewardModel
+from music.reward.scoring.forward import PackedScorer
 from music.serving.config import ServingConfig
 from music.serving.engine import ScoringEngine
 from music.serving.items import FAILED, OUT_OF_MEMORY
@@ -272,12 +273,36 @@ def conversation(seed):
 
 @pytest.fixture(scope="module")
 def served(checkpoint):
-    return load_served(str(checkpoint), ServingConfig())
+    return load_served(str(checkpoint), ServingConfig(device="cpu"))
 
 
 @pytest.fixture(scope="module")
 def reference(checkpoint):
-    return RewardModel.from_pretrained(checkpoint)
+    return RewardModel.from_pretrained(checkpoint, device="cpu")
+
+
+async def test_a_model_with_a_prefix_cache_scores_right_after_memory_ran_out_in_mid_row(served, reference, monkeypatch):
+    hidden, sizes = PackedScorer.hidden, []
+
+    def fail_on_long_rows(self, row, table, past=None):
+        sizes.append(row.num_tokens)
+        found = hidden(self, row, table, past)  # which has stored the row's keys and values in the cache
+        if row.num_tokens > 150:
+            raise torch.OutOfMemoryError("out of memory")
+        return found
+
+    asked = [conversation(seed) for seed in range(12)]
+    expected = reference.score(asked)
+    monkeypatch.setattr(PackedScorer, "hidden", fail_on_long_rows)
+    engine = ScoringEngine(served)
+    for _ in range(2):
+        answer = await engine.score(partial(encode_conversations, conversations=asked), len(asked))
+        found = [(score, result) for score, result in zip(expected, answer.results, strict=True) if not result.error]
+        assert len(found) > 6
+        assert [result.score for _, result in found] == pytest.approx([score for score, _ in found], abs=1e-5)
+        assert {result.error.code for result in answer.results if result.error} <= {OUT_OF_MEMORY}
+    assert max(sizes) > 150
+    await engine.aclose()
 
 
 @settings(max_examples=15)

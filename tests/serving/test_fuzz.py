@@ -23,7 +23,7 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 
 @pytest.fixture(scope="module")
 def url(checkpoint):
-    with reward_server(str(checkpoint), "--max-conversations", "64") as base:
+    with reward_server(str(checkpoint), "--device", "cpu", "--max-conversations", "64") as base:
         yield base
 
 

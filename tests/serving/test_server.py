@@ -2,6 +2,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -59,7 +60,7 @@ def code(answer):
 @contextmanager
 def serve(checkpoint, *flags, **variables):
     """Run `music serve`; yield the process and its base URL."""
-    command = [sys.executable, "-m", "music", "serve", str(checkpoint), "--port", "0", *flags]
+    command = [sys.executable, "-m", "music", "serve", str(checkpoint), "--port", "0", "--device", "cpu", *flags]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))} | variables
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env, start_new_session=True) as process:
@@ -72,7 +73,18 @@ def serve(checkpoint, *flags, **variables):
 @pytest.fixture(scope="module")
 def url(checkpoint):
     """Serve with low limits, for the whole module: every fault below happens to one and the same server."""
-    flags = ("--max-body", "200000", "--max-conversations", "50", "--max-tokens", "5000", "--read-seconds", "1")
+    flags = (
+        "--device",
+        "cpu",
+        "--max-body",
+        "200000",
+        "--max-conversations",
+        "50",
+        "--max-tokens",
+        "5000",
+        "--read-seconds",
+        "1",
+    )
     with reward_server(str(checkpoint), *flags) as base:
         yield base
 
@@ -80,7 +92,7 @@ def url(checkpoint):
 @pytest.fixture(autouse=True, scope="module")
 def _server_is_unharmed(url, checkpoint):
     yield
-    expected = RewardModel.from_pretrained(checkpoint).score([Conversation.from_messages(CONVERSATION)])
+    expected = RewardModel.from_pretrained(checkpoint, device="cpu").score([Conversation.from_messages(CONVERSATION)])
     assert [item["score"] for item in score(url, CONVERSATION)[2]["data"]] == pytest.approx(expected, abs=1e-5)
 
 
@@ -88,7 +100,7 @@ def test_pages(url, checkpoint):
     assert ask(url, "/health")[2] == {"status": "ok"}
     assert ask(url, "/ready")[2] == {"status": "ready"}
     contract = ask(url, "/contract")[2]
-    model = RewardModel.from_pretrained(checkpoint)
+    model = RewardModel.from_pretrained(checkpoint, device="cpu")
     assert contract["contract"] == model.contract.model_dump()
     assert contract["fingerprint"] == model.fingerprint
     assert {"music-rm", "torch", "transformers"} <= contract["versions"].keys()
@@ -219,15 +231,16 @@ def test_a_slow_client_gets_408_and_delays_nobody(url):
 
 
 def test_garbage_instead_of_http_is_refused(url):
+    for garbage in (b"\x16\x03\x01\x02\x00\x01\x00", b"GET", b"POST /v1/score HTTP/1.1\r\nHost: " + b"x" * 20_000):
+        assert b" 400 " in send(url, garbage + b"\r\n\r\n")
+
+
+def send(url, data):
+    """Send bytes that may not be HTTP; return the first bytes of the answer."""
     parts = urlsplit(url)
-    for garbage in (
-        b"\x16\x03\x01\x02\x00\x01\x00",
-        b"GET\r\n\r\n",
-        b"POST /v1/score HTTP/1.1\r\nHost: " + b"x" * 20_000,
-    ):
-        with socket.create_connection((parts.hostname, parts.port), timeout=60) as connection:
-            connection.sendall(garbage + b"\r\n\r\n")
-            assert b" 400 " in connection.recv(65_536)
+    with socket.create_connection((parts.hostname, parts.port), timeout=60) as connection:
+        connection.sendall(data)
+        return connection.recv(65_536)
 
 
 def test_one_conversation_at_a_time_a_thousand_times(url):
@@ -377,8 +390,7 @@ async def test_while_it_drains_new_requests_get_503_and_the_others_are_answered(
 def test_a_key_is_asked_for_and_appears_nowhere(checkpoint, tmp_path):
     key = tmp_path / "key"
     key.write_text("open-sesame\n")
-    with serve(checkpoint, "--api-key-file", str(key), "--frozen", "--host", "0.0.0.0") as (process, url):
-        url = url.replace("0.0.0.0", "127.0.0.1")
+    with serve(checkpoint, "--api-key-file", str(key), "--frozen", CUDA_VISIBLE_DEVICES="3") as (process, url):
         body = {"conversations": [CONVERSATION]}
         assert ask(url, "/health")[0] == ask(url, "/ready")[0] == 200
         for headers in ({}, {"Authorization": "Bearer open"}, {"Authorization": "Basic open-sesame"}):
@@ -390,13 +402,17 @@ def test_a_key_is_asked_for_and_appears_nowhere(checkpoint, tmp_path):
         right = {"Authorization": "Bearer open-sesame", "Origin": "https://trainer.example"}
         assert ask(url, "/v1/score", body, right)[0] == 200
         assert code(ask(url, "/v1/reload", {}, right)) == (403, "frozen")
-        score(url, TURNS)
+        assert ask(url, "/v1/score", {"conversations": [TURNS, CONVERSATION + TURNS[1:]]}, right)[0] == 200
+        assert ask(url, "/v1/score", json.dumps(TURNS).encode() + b"}", right)[0] == 400
+        for garbage in (f"{SECRET}\r\n\r\n", f"POST /v1/score HTTP/1.1\r\n{SECRET}\r\n\r\n"):
+            assert b" 400 " in send(url, garbage.encode())
         process.send_signal(signal.SIGTERM)
         log = process.communicate(timeout=60)[1]
         assert process.returncode == 0
-    assert "frozen on cpu, CUDA_VISIBLE_DEVICES=(not set): weights" in log
+    assert "frozen on cpu, CUDA_VISIBLE_DEVICES=3: weights" in log
     assert "sesame" not in log
     assert SECRET not in log
+    assert "BadHttpMessage" in log
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -413,6 +429,17 @@ def test_a_signal_ends_it_after_the_last_answer(checkpoint, number):
         assert all(item["score"] is not None for item in answer["data"])
         assert "no more requests are taken" in process.communicate(timeout=60)[1]
         assert process.returncode == 0
+
+
+def test_sighup_loads_the_checkpoint_again(checkpoint, tmp_path):
+    with serve(shutil.copytree(checkpoint, tmp_path / "rm")) as (process, url):
+        before = ask(url, "/contract")[2]["fingerprint"]
+        process.send_signal(signal.SIGHUP)
+        assert next(line for line in process.stderr if f"is served now, fingerprint {before}" in line)
+        shutil.rmtree(tmp_path / "rm")
+        process.send_signal(signal.SIGHUP)
+        assert next(line for line in process.stderr if "SIGHUP: the old model stays" in line)
+        assert score(url, CONVERSATION)[0] == 200
 
 
 @pytest.mark.parametrize(("num_signals", "seconds", "status", "code"), [(1, "0.1", 503, 0), (2, "600", None, 130)])

@@ -5,13 +5,13 @@ Ray restarts a worker that dies, and gives its part to a worker again. A part in
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from music.errors import InvalidInputError, MusicError
 from music.files import PARTIAL_FILES
-from music.ray_cluster import ray_cluster
+from music.ray_cluster import enter_folder, ray_cluster
 from music.reward.model import RewardModel
 from music.reward.scored_set.manifest import Manifest, ModelIdentity, Plan
 from music.reward.scored_set.parts import part_path, score_part
@@ -102,7 +102,7 @@ class _Worker:
     """Scores parts in a worker process of Ray."""
 
     def __init__(self, name: str, loading: Mapping[str, Any], out: Path, place: str) -> None:
-        _enter(place)
+        enter_folder(place)
         if (manifest := Manifest.read(out)) is None:
             raise InvalidInputError(
                 f"{out} is not there for this worker: the output folder must be on storage that all nodes see under "
@@ -134,13 +134,8 @@ class _Worker:
 
 def _identify(name: str, loading: Mapping[str, Any], place: str) -> ModelIdentity | MusicError:
     """Load the model in a worker, and return what it is, or why it cannot be loaded."""
-    _enter(place)
+    enter_folder(place)
     try:
         return identify(name, RewardModel.from_pretrained(name, **loading))
     except MusicError as error:
         return error
-
-
-def _enter(place: str) -> None:
-    with suppress(OSError):  # relative paths work as in the driver
-        os.chdir(place)

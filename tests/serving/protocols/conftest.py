@@ -87,7 +87,8 @@ def ids(served):
 def ask(served):
     """Return what posts a body to a path and gives the answer, after it has checked the status."""
     from music.serving.config import ServingConfig
-    from music.serving.service import HttpRequest, ScoringService
+    from music.serving.http import HttpRequest
+    from music.serving.service import ScoringService
 
     async def post(path, body, model):
         async def read():
