@@ -110,10 +110,14 @@ def listening(config: ServingConfig) -> Iterator[tuple[socket.socket, str]]:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:
-        raise InvalidInputError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+        raise _cannot_listen(config, error) from error
     with listener:
         name = f"[{host}]" if ":" in host else host
         yield listener, f"http://{name}:{listener.getsockname()[1]}"
+
+
+def _cannot_listen(config: ServingConfig, error: OSError) -> InvalidInputError:
+    return InvalidInputError(f"cannot listen on {config.host}:{config.port}: {error.strerror}")
 
 
 async def run_service(
@@ -128,6 +132,7 @@ async def run_service(
         announce: Called once requests are answered.
 
     Raises:
+        InvalidInputError: Another process listens on the address meanwhile.
         Exception: The service broke.
     """
     stop, web_logger = asyncio.Event(), logging.getLogger("music.serving.web")
@@ -144,7 +149,10 @@ async def run_service(
     await runner.setup()
     with on_signals(stop.set, signal.SIGINT, signal.SIGTERM), _reload_on_hangup(service):
         try:
-            await web.SockSite(runner, listener, backlog=_BACKLOG).start()
+            try:
+                await web.SockSite(runner, listener, backlog=_BACKLOG).start()
+            except OSError as error:  # another process took the address while the model was loaded
+                raise _cannot_listen(config, error) from error
             announce()
             await _first(stop.wait(), service.run())
             logger.info("no more requests are taken; %d wait", service.num_queued)

@@ -24,7 +24,7 @@ from music.errors import InvalidInputError
 from music.reward import RewardModel
 from music.serving import ScoringService, ServingConfig, reward_server
 from music.serving.access import AccessRules
-from music.serving.server import build_app
+from music.serving.server import build_app, listening, run_service
 
 SECRET = "the words of a user"
 CONVERSATION = [{"role": "user", "content": "Name a fruit."}, {"role": "assistant", "content": "An apple."}]
@@ -483,6 +483,15 @@ def test_an_address_that_is_taken_is_reported(checkpoint):
         returncode, output, error = run(str(checkpoint), "--port", str(taken.getsockname()[1]))
     assert (returncode, output) == (1, "")
     assert "cannot listen on 127.0.0.1" in error
+
+
+async def test_an_address_that_is_taken_while_the_model_is_loaded_is_reported(make_sum_model):
+    with listening(ServingConfig(port=0)) as (listener, url):
+        config = ServingConfig(port=urlsplit(url).port)
+        with listening(config) as (other, _):
+            other.listen()
+            with pytest.raises(InvalidInputError, match="cannot listen on 127.0.0.1"):
+                await run_service(ScoringService(make_sum_model(), config), config, listener, lambda: None)
 
 
 @pytest.mark.parametrize(
