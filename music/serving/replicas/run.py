@@ -38,6 +38,7 @@ def serve_replicas(model: str, config: ServingConfig, replicas: ReplicaConfig) -
     except ImportError as error:
         raise InvalidInputError("--ray needs Ray Serve: pip install 'music-rm[ray]'") from error
     log_to_stderr()
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)  # it has a line for each client that leaves
     AccessRules.of(config)
     announce = partial(print, file=sys.stdout, flush=True)  # within the cluster, standard output is redirected
     num_cpus = max(replicas.bounds(0)[1], os.cpu_count() or 1)
