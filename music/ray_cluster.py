@@ -53,7 +53,7 @@ def _join(address: str | None, num_cpus: int | None) -> None:
     import ray
 
     options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
-    if address == _LOCAL:  # reachable from this machine only
+    if address == _LOCAL:  # Ray's ports listen on every interface all the same, and ask for a token
         options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "num_cpus": num_cpus}
     try:
         ray.init(**options)
