@@ -74,7 +74,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true", help="tiny models and shorter rows, to try it anywhere")
     is_small = parser.parse_args().small
-    torch.manual_seed(0)
     card = Card.measure()
     print(f"{card}\n")
     backends = [each for each in BACKENDS if can_run(each, card.device)]
@@ -145,7 +144,8 @@ def judge(
 
 
 def make_model(kind: str, device: torch.device, *, is_small: bool) -> Any:
-    """Return a random classifier in fp32."""
+    """Return a classifier with fixed random weights in fp32."""
+    torch.manual_seed(0)
     config = AutoConfig.for_model(kind, **_SHAPE | MODELS[kind] | (_SMALL if is_small else {}))
     of_config: Any = AutoModelForSequenceClassification.from_config
     model = of_config(config, attn_implementation="eager", dtype=torch.float32)

@@ -5,7 +5,7 @@ import importlib
 
 import pytest
 
-MODULES = {"functions": 4, "remote": 1, "tokens.contract": 4, "tokens.encoding": 1}
+MODULES = {"functions": 4, "remote.settings": 1, "tokens.contract": 4, "tokens.encoding": 1}
 
 
 @pytest.mark.parametrize(("name", "num_run"), MODULES.items())

@@ -7,6 +7,7 @@ again, and refuses the text unless it comes back exactly.
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Self
 
 from jinja2 import TemplateError
@@ -15,6 +16,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from music.chat_template import BUILT_IN, choose_template, template_text
 from music.conversation import Conversation, Role, find_out_of_order
 from music.errors import InvalidInputError
+from music.names import require_model
 from music.reward.tokens.delimiters import Delimiters, shared_start
 from music.reward.tokens.fixed_date import with_fixed_date
 from music.reward.tokens.template import template_texts
@@ -96,6 +98,8 @@ class RenderedTextParser:
         Raises:
             InvalidInputError: There is no such tokenizer or template, or text cannot be split at what it writes.
         """
+        if not (Path(path_or_hub_id) / "tokenizer_config.json").is_file():
+            require_model(path_or_hub_id, BUILT_IN)
         try:
             tokenizer: Any = AutoTokenizer.from_pretrained(path_or_hub_id, trust_remote_code=False)
         except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:

@@ -111,7 +111,8 @@ def test_no_query_gets_no_reward(ask):
 
 
 @pytest.mark.parametrize(
-    ("choice", "message"), [("chatlm", "chatlm: expected a tokenizer"), ("empty", "expected a tokenizer")]
+    ("choice", "message"),
+    [("chatlm", "chatlm: expected .*; did you mean 'chatml'"), ("empty", "expected the folder of a model")],
 )
 def test_a_policy_that_is_not_there_stops_the_start(load, tmp_path, monkeypatch, choice, message):
     monkeypatch.chdir(tmp_path)
