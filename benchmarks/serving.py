@@ -36,10 +36,10 @@ from benchmarks.serving_parts import (
 from music.conversation import Conversation
 from music.reward import RewardModel
 
-MODELS = {"6M": (256, 6, 512), "34M": (512, 8, 256)}
+MODELS = {"1M": (128, 4, 512), "6M": (256, 6, 256)}
 """Hidden size, layers and number of conversations by name."""
-NUM_TURNS, NUM_WORDS = 3, 15
-"""Conversations of 3 turns with messages of about 15 words: 200 to 450 tokens."""
+NUM_TURNS, NUM_WORDS = 3, 8
+"""Conversations of 3 turns with messages of about 8 words: 100 to 250 tokens."""
 GROUP = 16
 """Replies to one history, as in RL with 16 samples a prompt."""
 
@@ -55,7 +55,7 @@ def main() -> None:
         if options.soak:
             soak(Path(folder), options.soak)
             return
-        for name, (hidden_size, num_layers, num) in list(MODELS.items())[: 1 if options.quick else None]:
+        for name, (hidden_size, num_layers, num) in list(MODELS.items())[: 1 if options.quick else 2]:
             path = Path(folder) / name
             model = make_model(path, hidden_size, num_layers)
             print(f"A random Llama of {name} parameters\n\n| what | x in time | rounds | x in CPU seconds | baseline |")
@@ -198,7 +198,7 @@ def soak(folder: Path, seconds: float) -> None:
     """Keep a server saturated, and print its memory and errors."""
     rng = random.Random(0)
     model = folder / "model"
-    make_model(model, *MODELS["6M"][:2])
+    make_model(model, *MODELS["1M"][:2])
     print("| minutes | conversations | errors | server's memory MB |\n|---|---|---|---|")
     with music_server(model, "--cache-tokens", "20000") as server:
         began, num, errors = time.monotonic(), 0, 0

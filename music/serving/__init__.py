@@ -2,15 +2,15 @@
 
 From the bottom up:
 
-- `music.serving.config`: `ServingConfig`, what `music serve` is told.
-- `music.serving.served_model`: `ServedModel`, a loaded reward model and what identifies its scores.
-- `music.serving.engine`: `ScoringEngine`, which batches the conversations of all requests.
-- `music.serving.protocols`: what clients of each kind send and expect.
-- `music.serving.access`, `metrics`, `openapi`, `reloading`: API keys, counts, the API's description, new checkpoints.
-- `music.serving.http`: `HttpService`, from an HTTP request to an HTTP response, whatever the web framework.
-- `music.serving.service`: `ScoringService`, which answers with the model in this process.
-- `music.serving.server`: a service on aiohttp.
-- `music.serving.replicas`: the same server with a model in each of several processes, on Ray Serve (`--ray`).
+- `config`: `ServingConfig`, the settings of `music serve`.
+- `served_model`: `ServedModel`, a loaded reward model and what identifies its scores.
+- `items`, `pending`, `batches`: one conversation, one request, and what is scored together.
+- `engine`: `ScoringEngine`, which batches the conversations of all requests.
+- `protocols`: what clients of each kind send and expect.
+- `access`, `metrics`, `openapi`, `logs`: keys, counters, the description of the API, log lines without text.
+- `http`, `service`: from an HTTP request to an HTTP response, whatever the web framework; `reloading`: other checkpoints.
+- `server`: the service on aiohttp. `replicas`: the same over several processes, on Ray Serve.
+- `parity`: a running server against a model in this process.
 
 Clients use `music.reward.RemoteReward`.
 """
