@@ -38,8 +38,8 @@ from music.reward import RewardModel
 
 MODELS = {"1M": (128, 4, 512), "6M": (256, 6, 256)}
 """Hidden size, layers and number of conversations by name."""
-NUM_TURNS, NUM_WORDS = 3, 8
-"""Conversations of 3 turns with messages of about 8 words: 100 to 250 tokens."""
+NUM_TURNS, NUM_WORDS = 3, 15
+"""Conversations of 3 turns with messages of about 15 words: 200 to 450 tokens."""
 GROUP = 16
 """Replies to one history, as in RL with 16 samples a prompt."""
 

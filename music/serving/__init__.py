@@ -8,7 +8,7 @@ From the bottom up:
 - `engine`: `ScoringEngine`, which batches the conversations of all requests.
 - `protocols`: what clients of each kind send and expect.
 - `access`, `metrics`, `openapi`, `logs`: keys, counters, the description of the API, log lines without text.
-- `http`, `service`: from an HTTP request to an HTTP response, whatever the web framework; `reloading`: other checkpoints.
+- `http`, `service`: from an HTTP request to an HTTP response, in any web framework; `reloading`: other checkpoints.
 - `server`: the service on aiohttp. `replicas`: the same over several processes, on Ray Serve.
 - `parity`: a running server against a model in this process.
 

@@ -5,9 +5,9 @@ token of a segment has a slot, and the number of slots is bounded. When no slot 
 evicted, the least recently used first, but none that the current scoring uses.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 
 __all__ = ["CachedSegment", "PrefixCache", "num_common"]
 
@@ -71,12 +71,17 @@ class PrefixCache:
         self._roots = CachedSegment(), CachedSegment()
         self._free: list[int] = []
         self._now = 0
-        self._idle: list[_Aged] | None = None
+        # A heap of the segments without children, with one or more entries for each. An entry may be out of date: that
+        # shows when it is the lowest. So a use costs nothing here, however many segments there are.
+        self._by_age: list[_Aged] = []
+        self._in_use: list[CachedSegment] = []
 
     def begin(self) -> None:
         """Begin a scoring: segments that it uses cannot be evicted until the next one begins."""
         self._now += 1
-        self._idle = None
+        for segment in self._in_use:
+            heappush(self._by_age, _aged(segment))
+        self._in_use.clear()
 
     def root(self, ids: tuple[int, ...]) -> CachedSegment:
         """Return the root of all sequences that are read in the same way; it has no tokens."""
@@ -106,7 +111,9 @@ class PrefixCache:
         if slots:
             stop = segment.stop + len(slots)
             own = ids[segment.stop : stop]
-            segment.children[own[0]] = CachedSegment(ids=own, slots=slots, parent=segment, stop=stop, used=self._now)
+            added = CachedSegment(ids=own, slots=slots, parent=segment, stop=stop, used=self._now)
+            segment.children[own[0]] = added
+            heappush(self._by_age, _aged(added))
         return segment.stop, slots
 
     def _split(self, segment: CachedSegment, at: int) -> CachedSegment:
@@ -132,31 +139,29 @@ class PrefixCache:
 
     def _evict(self) -> bool:
         """Evict the least recently used segment without children; return whether there was one."""
-        if self._idle is None:
-            self._idle = [
-                _by_age(segment) for segment in self._segments() if not segment.children and segment.used < self._now
-            ]
-            heapify(self._idle)
-        while self._idle:
-            segment = heappop(self._idle)[-1]
-            if segment.used == self._now or segment.children or segment.parent is None:  # used meanwhile
+        while self._by_age:
+            used, *_, segment = heappop(self._by_age)
+            parent = segment.parent
+            if parent is None or segment.children:  # it was evicted, or is not at an end any more
                 continue
-            self._free += segment.slots
-            del segment.parent.children[segment.ids[0]]
-            if not segment.parent.children:
-                heappush(self._idle, _by_age(segment.parent))
-            return True
+            if segment.used == self._now:
+                self._in_use.append(segment)
+            elif segment.used > used:
+                heappush(self._by_age, _aged(segment))
+            else:
+                self._remove(segment, parent)
+                return True
         return False
 
-    def _segments(self) -> Iterator[CachedSegment]:
-        pending = list(self._roots)
-        while pending:
-            segment = pending.pop()
-            pending += segment.children.values()
-            yield segment
+    def _remove(self, segment: CachedSegment, parent: CachedSegment) -> None:
+        self._free += segment.slots
+        del parent.children[segment.ids[0]]
+        segment.parent = None
+        if not parent.children and parent.parent is not None:
+            heappush(self._by_age, _aged(parent))
 
 
-def _by_age(segment: CachedSegment) -> _Aged:
+def _aged(segment: CachedSegment) -> _Aged:
     """Return a key that sorts segments by last use; among those used together, the longest path comes first."""
     return segment.used, -segment.stop, id(segment), segment
 

@@ -66,3 +66,20 @@ def test_what_was_used_in_the_same_scoring_stays_and_what_has_no_room_is_kept_in
     cache.find((4, 5, 6))
     cache.add((7, 8, 9, 9))
     assert [kept(cache, ids) for ids in [(1, 2, 3), (4, 5, 6), (7, 8, 9, 9)]] == [[], [4, 5], [7, 8, 9]]
+
+
+def test_what_was_used_again_outlives_what_was_not():
+    """Ages are looked up late, so a use between two scorings must still count."""
+    cache = PrefixCache(6)
+    for scoring in ([1, 1], [2, 2], [3, 3]):
+        cache.begin()
+        cache.add(tuple(scoring))
+    cache.begin()
+    cache.find((1, 1))
+    cache.begin()
+    cache.add((4, 4))
+    cache.begin()
+    assert [cache.find((n, n)).stop for n in (1, 2, 3, 4)] == [2, 0, 2, 2]
+    cache.begin()
+    cache.add((5, 5, 5, 5, 5, 5))
+    assert [cache.find((n, n)).stop for n in (1, 3, 4, 5)] == [0, 0, 0, 2]
