@@ -57,11 +57,11 @@ def encode_each(
     Raises:
         ContractError: Turns are read, but the template renders a history differently once more turns follow.
     """
-    encodings = tokens.encode(conversations)
+    encodings = tokens.encode(conversations, remember=per_turn)
     if not per_turn:
         return [EncodedConversation.of(encoding) for encoding in encodings]
     beginnings = [[c.prefix(end) for end in c.turn_ends] for c in conversations]
-    cut = iter(tokens.encode([each for of_one in beginnings for each in of_one], every_turn=False))
+    cut = iter(tokens.encode([each for of_one in beginnings for each in of_one], every_turn=False, remember=True))
     return [
         _with_turns(encoding, list(islice(cut, len(of_one))))
         for encoding, of_one in zip(encodings, beginnings, strict=True)

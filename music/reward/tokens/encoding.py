@@ -4,11 +4,14 @@
 `max_length`. A conversation that cannot be encoded gives an `Unscorable`, which callers count or refuse.
 """
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, Self
 
+from cachetools import LRUCache
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
@@ -70,6 +73,39 @@ class _Fit:
         return tuple(kept.prefix(end) for end in kept.turn_ends if end < len(kept.messages))
 
 
+_Rendered = list[int] | Unscorable
+
+
+class _Memory:
+    """What was rendered lately. The rewards of turns need every beginning of a conversation, and it grows."""
+
+    _MAX_TOKENS = 500_000
+    """Some 20 MB."""
+
+    def __init__(self) -> None:
+        self._known: LRUCache[Conversation, _Rendered] = LRUCache(self._MAX_TOKENS, getsizeof=_num_tokens)
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[Self], tuple[()]]:
+        """Copy and pickle empty."""
+        return type(self), ()
+
+    def recall(
+        self, render: Callable[[Sequence[Conversation]], list[_Rendered]], conversations: Sequence[Conversation]
+    ) -> list[_Rendered]:
+        """Return what conversations are rendered as; only those that are not known are rendered."""
+        with self._lock:
+            found = {each: ids for each in conversations if (ids := self._known.get(each)) is not None}
+            unknown = [each for each in dict.fromkeys(conversations) if each not in found]
+            found |= dict(zip(unknown, render(unknown), strict=True))
+            self._known.update((each, found[each]) for each in unknown if _num_tokens(found[each]) < self._MAX_TOKENS)
+        return [found[each] for each in conversations]
+
+
+def _num_tokens(rendered: _Rendered) -> int:
+    return len(rendered) if isinstance(rendered, list) else 1
+
+
 class ConversationTokenizer:
     """Turns conversations into token ids, under a score contract.
 
@@ -90,6 +126,7 @@ class ConversationTokenizer:
         self.tokenizer = tokenizer
         self.contract = contract
         self._renders_calls = "tool_calls" in own_template(tokenizer)
+        self._memory = _Memory()
         if contract.readout == "turn_mean":
             require_stable_prefixes(tokenizer, contract)
 
@@ -124,7 +161,7 @@ class ConversationTokenizer:
         return words[self.contract.read_at]
 
     def encode(
-        self, conversations: Sequence[Conversation], *, every_turn: bool | None = None
+        self, conversations: Sequence[Conversation], *, every_turn: bool | None = None, remember: bool = False
     ) -> list[Encoding | Unscorable]:
         """Render conversations, and drop the oldest exchanges of those that are too long.
 
@@ -132,11 +169,13 @@ class ConversationTokenizer:
             conversations: Any conversations. Those that do not end with the assistant give an `Unscorable`.
             every_turn: Whether rewards are read at the end of every assistant turn or only of the last. By default the
                 contract's readout decides.
+            remember: Whether to keep what is rendered, for conversations whose beginnings are asked for again.
 
         Raises:
             ContractError: Every turn is read, but the template renders a history differently once more turns follow.
         """
-        rendered = iter(self._render([c for c in conversations if has_reply(c)]))
+        render = partial(self._memory.recall, self._render) if remember else self._render
+        rendered = iter(render([c for c in conversations if has_reply(c)]))
         fits = [self._fit(c, next(rendered)) if has_reply(c) else Unscorable.NO_REPLY for c in conversations]
         if every_turn is None:
             every_turn = self.contract.readout == "turn_mean"

@@ -1,9 +1,11 @@
+import pickle
+
 import pytest
 
 from music.conversation import Conversation
 from music.reward.tokens.contract import ContractError, Unscorable, UnscorableError
 from music.reward.tokens.encoding import ConversationTokenizer, Encoding
-from music.reward.tokens.template import derive_contract
+from music.reward.tokens.template import derive_contract, template_ids
 
 TURN = "<|{{ m['role'] }}|>{{ m['content'] }}<|end|>"
 NO_SYSTEM = (
@@ -234,3 +236,23 @@ def test_a_conversation_that_breaks_the_template_is_data(make_tokenizer):
     encodings = tokens.encode([reply("x"), reply("Ho.")])
     assert encodings[0] is Unscorable.TEMPLATE_REFUSED
     assert isinstance(encodings[1], Encoding)
+
+
+def test_what_is_remembered_is_rendered_once_and_is_the_same(make_tokenizer, monkeypatch):
+    tokens = ConversationTokenizer.from_tokenizer(make_tokenizer(), max_length=200)
+    whole = Conversation()
+    asked: list[int] = []
+
+    def counted(tokenizer, conversations):
+        asked.append(len(conversations))
+        return template_ids(tokenizer, conversations)
+
+    for turn in range(4):
+        whole = whole.user(f"And {turn}?").assistant("Yes.")
+        beginnings = [whole.prefix(end) for end in whole.turn_ends]
+        plain = tokens.encode(beginnings)
+        with monkeypatch.context() as patch:
+            patch.setattr("music.reward.tokens.encoding.template_ids", counted)
+            assert tokens.encode(beginnings, remember=True) == plain
+    assert asked[::2] == [1, 1, 1, 1]
+    assert pickle.loads(pickle.dumps(tokens)).encode(beginnings, remember=True) == plain
