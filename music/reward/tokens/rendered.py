@@ -83,8 +83,7 @@ class RenderedTextParser:
         end, added = self._delimiters.end, tokenizer.get_added_vocab()
         self._blanks_before_end = end[: len(end) - len(end.lstrip())]
         closing = {tokenizer.eos_token or "", end.strip(), *(token for token in added if token in end)} - {""}
-        tokens = "|".join(re.escape(token[::-1]) for token in sorted(closing, key=len, reverse=True))
-        self._closing_backward = re.compile(rf"(?:\s*+(?:{tokens}))*+" if tokens else "")
+        self._closing = tuple(sorted(closing, key=len, reverse=True))
 
     @classmethod
     def load(cls, path_or_hub_id: str, chat_template: str | None = None, **options: Any) -> Self:
@@ -164,10 +163,20 @@ class RenderedTextParser:
 
     def without_end(self, text: str) -> str:
         """Return a text without the tokens at its end that close a message."""
-        backward = self._closing_backward.match(text[::-1])
-        kept = len(text) - (backward.end() if backward else 0)
+        kept = self._end_of_content(text)
         blanks, is_closed = self._blanks_before_end, kept < len(text)
         return text[:kept].removesuffix(blanks) if is_closed or blanks == self._delimiters.end else text
+
+    def _end_of_content(self, text: str) -> int:
+        """Return where the tokens at a text's end that close a message begin, in linear time."""
+        kept = end = len(text)
+        while True:
+            while end and text[end - 1].isspace():
+                end -= 1
+            token = next((each for each in self._closing if text.endswith(each, 0, end)), None)
+            if token is None:
+                return kept
+            kept = end = end - len(token)
 
     def _render(self, conversation: Conversation, is_prompt: bool) -> str:
         return template_texts(self.tokenizer, [conversation], add_generation_prompt=is_prompt, **self._options)[0]
