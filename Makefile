@@ -15,9 +15,8 @@ demo: $(PACKAGE)  ## the paper in miniature, on the sandbox
 	$(BIN)/music demo --out runs/demo
 	@echo 'To use the music command, run: source $(VENV)/bin/activate'
 
-# Half of the time of many tests is waiting for other processes, so three run at once on two cores.
-test: $(TESTS)  ## all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+test: $(TESTS)  ## all tests, in two processes
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(TESTS)  ## formatting, lint, strict types
 	$(BIN)/ruff format --check .
