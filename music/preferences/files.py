@@ -102,7 +102,7 @@ def table_rows(path: Path, batches: Iterable[Any], first: int = 1) -> Iterator[R
     number = first - 1
     try:
         for batch in batches:
-            for number, content in enumerate(batch.to_pylist(), start=number + 1):  # noqa: B020 - goes on counting
+            for number, content in enumerate(batch.to_pylist(), start=number + 1):  # noqa: B020 - continues to count
                 yield Row(path.name, "row", number, content)
     except (pa.ArrowException, OSError, UnicodeError) as error:
         raise unreadable(path, kind_of(path)[1:], f"row {number}", error) from error

@@ -25,6 +25,7 @@ def serve(
         ),
     ] = None,
     as_json: AsJson = False,
+    with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
 ) -> None:
     """Serve a reward model to RL stacks and other clients; the first line of output is the base URL.
 
@@ -34,11 +35,11 @@ def serve(
     if check is None and cluster.ray:
         from music.serving.replicas.run import serve_replicas
 
-        serve_replicas(model, config, cluster)
+        serve_replicas(model, config, cluster, with_parent=with_parent)
     elif check is None:
         from music.serving.server import serve
 
-        serve(model, config)
+        serve(model, config, with_parent=with_parent)
     else:
         _check(model, *check, config=config, as_json=as_json)
 

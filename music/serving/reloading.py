@@ -39,7 +39,7 @@ class Reloader:
         self._loading: asyncio.Task[ServedModel] | None = None
 
     async def reload(self, path: str | None = None) -> ServedModel:
-        """Load a checkpoint and serve it; this goes on if the caller is cancelled.
+        """Load a checkpoint and serve it, even if the caller is cancelled meanwhile.
 
         Args:
             path: The checkpoint; by default that of the model that is served now.

@@ -5,9 +5,6 @@ import logging
 import os
 import signal
 import socket
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -16,7 +13,8 @@ from typing import Any
 from aiohttp import web
 
 from music.aio import run_async
-from music.errors import InvalidInputError, MusicError
+from music.child_server import child_server, when_parent_ends
+from music.errors import InvalidInputError
 from music.interrupts import end_soon, is_command, on_signals
 from music.serving.access import AccessRules
 from music.serving.config import ServingConfig
@@ -39,8 +37,13 @@ _IDLE_SECONDS = 75.0
 _BACKLOG = 4096
 
 
-def serve(model: str, config: ServingConfig) -> None:
+def serve(model: str, config: ServingConfig, *, with_parent: bool = False) -> None:
     """Serve a reward model until interrupted or terminated; the first line of standard output is the base URL.
+
+    Args:
+        model: The model's folder.
+        config: The server's settings.
+        with_parent: Stop when standard input closes, as it does when the parent process ends.
 
     Raises:
         InvalidInputError: There is no such model, or the server cannot listen on the address, or needs a key.
@@ -48,7 +51,8 @@ def serve(model: str, config: ServingConfig) -> None:
     log_to_stderr()
     AccessRules.of(config)
     with listening(config) as (listener, url):
-        run_async(_serve(load_served(model, config), config, listener, url))
+        loaded = [load_served(model, config)]
+        run_async(_serve(loaded, config, listener, url, with_parent))
     if is_command():  # a batch or a checkpoint that nobody waits for any more must not delay the end
         end_soon(0)
 
@@ -121,7 +125,12 @@ def _cannot_listen(config: ServingConfig, error: OSError) -> InvalidInputError:
 
 
 async def run_service(
-    service: HttpService, config: ServingConfig, listener: socket.socket, announce: Callable[[], None]
+    service: HttpService,
+    config: ServingConfig,
+    listener: socket.socket,
+    announce: Callable[[], None],
+    *,
+    with_parent: bool = False,
 ) -> None:
     """Answer requests until SIGTERM or Ctrl-C, then those that were accepted; SIGHUP loads the checkpoint again.
 
@@ -130,6 +139,7 @@ async def run_service(
         config: The server's settings.
         listener: A bound socket.
         announce: Called once requests are answered.
+        with_parent: As in `serve`.
 
     Raises:
         InvalidInputError: Another process listens on the address meanwhile.
@@ -154,6 +164,8 @@ async def run_service(
             except OSError as error:  # another process took the address while the model was loaded
                 raise _cannot_listen(config, error) from error
             announce()
+            if with_parent:
+                when_parent_ends(stop.set)
             await _first(stop.wait(), service.run())
             logger.info("no more requests are taken; %d wait", service.num_queued)
             with suppress(TimeoutError):
@@ -163,13 +175,17 @@ async def run_service(
             await runner.cleanup()
 
 
-async def _serve(served: ServedModel, config: ServingConfig, listener: socket.socket, url: str) -> None:
-    await run_service(ScoringService(served, config), config, listener, partial(_announce, served, config, url))
+async def _serve(
+    loaded: list[ServedModel], config: ServingConfig, listener: socket.socket, url: str, with_parent: bool
+) -> None:
+    """Serve the loaded model, which is taken out of its list: the memory of a model that is replaced must be freed."""
+    log_served(loaded[0], config)
+    service = ScoringService(loaded.pop(), config)
+    await run_service(service, config, listener, partial(_announce, url), with_parent=with_parent)
 
 
-def _announce(served: ServedModel, config: ServingConfig, url: str) -> None:
-    """Print the base URL on standard output, and log what is served."""
-    log_served(served, config)
+def _announce(url: str) -> None:
+    """Print the base URL on standard output."""
     logger.info("the API is described at %s/openapi.json", url)
     print(url, flush=True)
 
@@ -213,7 +229,9 @@ def _reload_on_hangup(service: HttpService) -> Iterator[None]:
 
 @contextmanager
 def reward_server(model: str, *flags: str) -> Iterator[str]:
-    """Run `music serve` in its own process and yield its base URL; the process ends with the block.
+    """Run `music serve` in its own process and yield its base URL.
+
+    The process ends with the block, or when this process ends in any way.
 
     Example:
         >>> with reward_server("runs/rm") as url:  # doctest: +SKIP
@@ -226,27 +244,6 @@ def reward_server(model: str, *flags: str) -> Iterator[str]:
     Raises:
         MusicError: The server did not start; its message is on standard error.
     """
-    command = [sys.executable, "-m", "music", "serve", model, "--port", "0", *flags]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
-        try:
-            yield _first_line(process)
-        finally:
-            process.terminate()
-            try:
-                process.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-def _first_line(process: subprocess.Popen[str]) -> str:
-    """Return the server's first line, which is its base URL."""
-    assert process.stdout is not None
-    deadline = threading.Timer(_START_SECONDS, process.kill)
-    deadline.start()
-    try:
-        url = process.stdout.readline().strip()
-    finally:
-        deadline.cancel()
-    if not url:
-        raise MusicError(f"the reward server did not start (exit code {process.wait()}); see its message above")
-    return url
+    arguments = ["-m", "music", "serve", model, "--port", "0", "--with-parent", *flags]
+    with child_server(arguments, start_seconds=_START_SECONDS, stop_seconds=_STOP_SECONDS) as base_url:
+        yield base_url

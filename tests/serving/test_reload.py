@@ -1,6 +1,10 @@
 import asyncio
+import gc
+import os
 import shutil
+import signal
 import threading
+import weakref
 from pathlib import Path
 
 import pytest
@@ -18,6 +22,7 @@ from music.serving.metrics import ServerMetrics
 from music.serving.protocols import RefusedError
 from music.serving.reloading import Reloader
 from music.serving.served_model import load_served
+from music.serving.server import _serve, listening
 
 CONVERSATIONS = [Conversation().user("Name a fruit.").assistant("An apple " * number) for number in range(1, 5)]
 MESSAGES = [conversation.to_messages() for conversation in CONVERSATIONS]
@@ -212,3 +217,22 @@ def test_no_request_is_dropped_while_checkpoints_are_swapped(folder):
     assert answers[-1][1]["fingerprint"] == reloaded[-2][1]["fingerprint"]
     for _, answer in answers:
         assert [item["score"] for item in answer["data"]] == pytest.approx(expected[answer["fingerprint"]], abs=1e-5)
+
+
+async def test_a_server_frees_the_model_that_it_started_with(folder, monkeypatch):
+    config = ServingConfig(device="cpu", port=0)
+    loaded, ready = [load_served(str(folder / "first"), config)], asyncio.Event()
+    first = weakref.ref(loaded[0].model)
+    monkeypatch.setattr("music.serving.server._announce", lambda url: ready.set())
+    with listening(config) as (listener, url):
+        server = asyncio.create_task(_serve(loaded, config, listener, url, False))
+        await asyncio.wait({server, asyncio.create_task(ready.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        async with ClientSession() as session:
+            async with session.post(f"{url}/v1/score", json={"conversations": MESSAGES}) as response:
+                assert response.status == 200
+            async with session.post(f"{url}/v1/reload", json={}) as response:
+                assert response.status == 200
+        gc.collect()
+        assert first() is None
+        os.kill(os.getpid(), signal.SIGTERM)
+        await server

@@ -513,3 +513,15 @@ def test_other_addresses_than_loopback_need_a_key(monkeypatch, fields, variable,
     monkeypatch.setenv("MUSIC_SERVE_API_KEY", variable)
     with pytest.raises(InvalidInputError, match=re.escape(error)) if error else nullcontext():
         AccessRules.of(ServingConfig(**fields))
+
+
+def test_the_server_ends_with_a_parent_that_was_killed(checkpoint):
+    code = "import os\nfrom music.serving import reward_server\n"
+    code += f"with reward_server({str(checkpoint)!r}, '--device', 'cpu') as url:\n"
+    code += "    print(url, flush=True)\n    os.kill(os.getpid(), 9)"
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    # The server inherits standard error, so this returns once both are gone.
+    parent = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=120)
+    assert parent.returncode == -9
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(f"{parent.stdout.strip()}/health")

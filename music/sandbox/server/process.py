@@ -5,17 +5,15 @@ It answers `POST /v1/chat/completions` (not streaming), `GET /v1/models`, and `G
 """
 
 import asyncio
-import os
 import signal
-import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from aiohttp import web
 
-from music.errors import InvalidInputError, MusicError
+from music.child_server import child_server, when_parent_ends
+from music.errors import InvalidInputError
 from music.sandbox.server.config import ServerConfig
 from music.sandbox.server.service import build_app
 
@@ -49,20 +47,9 @@ def sandbox_server(config: ServerConfig | None = None) -> Iterator[str]:
     Raises:
         MusicError: The server did not start; its message is on standard error.
     """
-    command = [sys.executable, "-m", "music.sandbox.cli", "serve", "--with-parent", *_flags(config or ServerConfig())]
-    # The child process uses this process's import path.
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=env, start_new_session=True) as process:
-        try:
-            yield _first_line(process)
-        finally:
-            assert process.stdin is not None
-            process.stdin.close()
-            try:
-                process.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
+    arguments = ["-m", "music.sandbox.cli", "serve", "--with-parent", *_flags(config or ServerConfig())]
+    with child_server(arguments, start_seconds=_START_SECONDS, stop_seconds=_STOP_SECONDS) as base_url:
+        yield base_url
 
 
 def _flags(config: ServerConfig) -> list[str]:
@@ -92,20 +79,10 @@ async def _serve(config: ServerConfig, with_parent: bool) -> None:
         port = runner.addresses[0][1]
         print(f"http://{config.host}:{port}/v1", flush=True)
         if with_parent:
-            _when_stdin_closes(loop, stop)
+            when_parent_ends(stop.set)
         await stop.wait()
     finally:
         await runner.cleanup()
-
-
-def _when_stdin_closes(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    def wait() -> None:
-        while os.read(sys.stdin.fileno(), 4096):  # Not sys.stdin.read: its lock breaks the interpreter's shutdown.
-            pass
-        with suppress(RuntimeError):  # The loop has been closed already.
-            loop.call_soon_threadsafe(stop.set)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -114,17 +91,3 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     import uvloop
 
     return uvloop.new_event_loop
-
-
-def _first_line(process: subprocess.Popen[str]) -> str:
-    """Return the server's first line, which is its base URL."""
-    assert process.stdout is not None
-    deadline = threading.Timer(_START_SECONDS, process.kill)
-    deadline.start()
-    try:
-        url = process.stdout.readline().strip()
-    finally:
-        deadline.cancel()
-    if not url:
-        raise MusicError(f"the sandbox's server did not start (exit code {process.wait()}); see its message above")
-    return url

@@ -74,7 +74,7 @@ class ReplicaFront(HttpService):
         self._closed.set()
 
     async def reload(self, path: str | None = None) -> ReloadResponse:
-        """Let all replicas load a checkpoint; this goes on if the caller is cancelled.
+        """Let all replicas load a checkpoint, even if the caller is cancelled meanwhile.
 
         One replica tries first. If it cannot load the checkpoint, all keep the old one. Replicas that are started later
         load it before their first answer.

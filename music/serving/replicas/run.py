@@ -21,11 +21,17 @@ __all__ = ["serve_replicas"]
 logger = logging.getLogger(__name__)
 
 
-def serve_replicas(model: str, config: ServingConfig, replicas: ReplicaConfig) -> None:
+def serve_replicas(model: str, config: ServingConfig, replicas: ReplicaConfig, *, with_parent: bool = False) -> None:
     """Serve a reward model until interrupted or terminated; the first line of standard output is the base URL.
 
     This process takes the requests; workers of the cluster compute. At the end the replicas stop. A cluster that was
     started here ends; another one stays as it was.
+
+    Args:
+        model: The model's folder.
+        config: The server's settings.
+        replicas: How many replicas there are.
+        with_parent: As in `music.serving.server.serve`.
 
     Raises:
         InvalidInputError: Ray Serve is not installed, there is no such cluster, the server cannot listen on the
@@ -51,7 +57,7 @@ def serve_replicas(model: str, config: ServingConfig, replicas: ReplicaConfig) -
         with replica_set(name, model, config, bounds=bounds, share=share) as started:
             front = ReplicaFront(started, model, config)
             logger.info("%d replicas of %s; their logs are Ray's", bounds[0], model)
-            run_async(run_service(front, config, listener, partial(announce, url)))
+            run_async(run_service(front, config, listener, partial(announce, url), with_parent=with_parent))
 
 
 def _warn_of_lack(bounds: tuple[int, int], num_gpus: int, resources: Mapping[str, float]) -> None:
