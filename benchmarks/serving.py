@@ -40,6 +40,8 @@ MODELS = {"1M": (128, 4, 512), "6M": (256, 6, 256)}
 """Hidden size, layers and number of conversations by name."""
 NUM_TURNS, NUM_WORDS = 3, 15
 """Conversations of 3 turns with messages of about 15 words: 200 to 450 tokens."""
+LONG = 8
+"""Turns of longer conversations: 500 to 1,000 tokens."""
 GROUP = 16
 """Replies to one history, as in RL with 16 samples a prompt."""
 
@@ -83,14 +85,16 @@ def measure(path: Path, model: RewardModel, rounds: int, num: int) -> Iterator[s
         yield compare(f"{replies}, deterministic", exactly, served, "not deterministic", groups, rounds)
         yield compare("256 clients, single conversations", served, serially, "serial server", alone, rounds)
         yield compare(f"256 clients, {replies}", served, serially, "serial server", groups, rounds)
+        long = [drawn for _ in range(num // GROUP) for drawn in draw_group(rng, LONG)]
+        yield compare(f"the same, histories of {LONG} turns", served, serially, "serial server", long, rounds)
         yield from best_of_16(ours, no_cache, rng, rounds)
         yield growing(ours, no_cache, rng, rounds)
         yield latency(ours, model, alone[:100])
 
 
-def draw_group(rng: random.Random) -> list[Conversation]:
-    """Draw replies to one history."""
-    history = draw_conversation(rng, NUM_TURNS - 1, NUM_WORDS).user(draw_text(rng, NUM_WORDS))
+def draw_group(rng: random.Random, num_turns: int = NUM_TURNS) -> list[Conversation]:
+    """Draw conversations that differ in their last reply."""
+    history = draw_conversation(rng, num_turns - 1, NUM_WORDS).user(draw_text(rng, NUM_WORDS))
     return [history.assistant(draw_text(rng, NUM_WORDS)) for _ in range(GROUP)]
 
 

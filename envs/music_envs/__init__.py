@@ -4,7 +4,8 @@ Importing this package registers `music/Chat-v0` with Gymnasium.
 
 - `chat`: conversations with a simulated user: one (`ChatEnv`), many (`ChatVectorEnv`) or awaited (`AsyncChatEnv`).
   `spaces` has their spaces, `prompts` the prompts that they start from, `players` the two speakers.
-- `policies`: policies that play the assistant: any callable, an endpoint, a local model.
+- `policies`: policies that play the assistant: any callable, an endpoint, a local model. `credit`: the advantage of
+  each turn, from its reward.
 - `best_of_n`: multi-turn Best-of-N: greedy per turn (the paper's), with an early stop, as a tree search over turns, or
   over whole conversations; the value of each further candidate; comparisons of two selectors.
 - `adapters`: the reward and the user in TRL, verifiers, TorchRL, OpenEnv, OpenRLHF and verl, one file for each.

@@ -270,7 +270,8 @@ class RewardModel:
         (`torch.set_num_threads`) are the same. Such scores differ from normal ones by rounding.
 
         Tokens are computed in chunks of 160 on the CPU and 256 on CUDA, one at a time. The last chunk of a conversation
-        is filled up. The model has a prefix cache, which keeps whole chunks.
+        is filled up to the next quarter. A turn that ends within a chunk takes a shorter chunk of its own. The model
+        has a prefix cache, which keeps whole chunks.
 
         In two cases only the score of the same whole conversation is guaranteed to be the same. A mixture of experts
         rounds by the tokens that share an expert, so a turn's reward can differ from the score of the conversation cut

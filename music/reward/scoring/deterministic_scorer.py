@@ -6,13 +6,15 @@ A row holds one chunk, and the keys and values of the chunks before it come from
 of everything that a token's reward depends on follow from its position alone. That also makes it safe to keep chunks:
 one that is computed again has the same bits.
 
-The last chunk is filled up. No token sees a later one, so the filler changes nothing. A reward within a conversation
-therefore has the same bits as the reward of the conversation cut there.
+The last chunk is filled up to the next quarter. No token sees a later one, so the filler changes nothing. A reward
+within a conversation is read from the row that the conversation has if it is cut at the end of the reward's quarter,
+and so it has the same bits as the reward of the conversation cut there.
 """
 
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -20,7 +22,7 @@ from torch import Tensor
 from music.errors import InvalidInputError
 from music.reward.attention import SegmentTable
 from music.reward.attention.table import SegmentKeys
-from music.reward.packing import PackedRow, PrefixTree, Segment
+from music.reward.packing import PackedRow, PrefixTree, Segment, TokenSequence
 from music.reward.scoring.forward import PackedScorer
 from music.reward.scoring.keeping_scorer import KeepingScorer
 from music.reward.scoring.sequence_scorer import Ids
@@ -44,7 +46,7 @@ class DeterministicScorer(KeepingScorer):
     Args:
         scorer: The model, in eval mode.
         max_cached_tokens: Most tokens to keep; 0 keeps none. Only whole chunks are kept.
-        max_tokens: Number of tokens in a chunk; by default what suits the device.
+        max_tokens: Number of tokens in a chunk, a multiple of 4; by default what suits the device.
         frozen: Whether the weights never change, so that they are not compared at each call.
 
     Raises:
@@ -62,14 +64,32 @@ class DeterministicScorer(KeepingScorer):
             )
         size = max_tokens or _CHUNK_TOKENS.get(scorer.classifier.device.type, _CHUNK_TOKENS["cpu"])
         super().__init__(scorer, max_cached_tokens, size, frozen=frozen)
+        self._quarter = size // 4
         self._chunks: OrderedDict[Ids, _Chunk] = OrderedDict()
+
+    def rewards(self, sequences: Sequence[TokenSequence]) -> list[list[float]]:
+        """Return the rewards at each sequence's reads; each has the bits of the sequence that ends with its token."""
+        if self._boundary is not None:
+            return super().rewards(sequences)
+        cut = [self._cut(sequence) for sequence in sequences]
+        found = iter(super().rewards([part for parts in cut for part in parts]))
+        return [[reward for _ in parts for reward in next(found)] for parts in cut]
+
+    def _cut(self, sequence: TokenSequence) -> list[TokenSequence]:
+        """Return the beginnings that end with the quarters of chunks in which the sequence is read."""
+        return [
+            TokenSequence(sequence.ids[: (number + 1) * self._quarter], tuple(reads))
+            for number, reads in groupby(sequence.reads, lambda read: read // self._quarter)
+        ]
 
     def _forget(self) -> None:
         self._chunks.clear()
 
     def _score_distinct(self, sequences: Sequence[Ids]) -> dict[Ids, Tensor]:
-        # Sequences that begin alike are neighbours, so a small cache suffices for what they share.
-        return {ids: self._rewards(ids) for ids in sorted(sequences)}
+        # Sequences that begin alike are neighbours, so it suffices to keep what the last one had.
+        found = {ids: self._rewards(ids) for ids in sorted(sequences)}
+        self._drop(self.max_cached_tokens)
+        return found
 
     def _rewards(self, ids: Ids) -> Tensor:
         """Return the rewards of all tokens of a sequence."""
@@ -77,15 +97,16 @@ class DeterministicScorer(KeepingScorer):
         path: list[_Chunk] = []
         for start in range(0, len(ids), size):
             beginning = ids[: start + size]
-            path.append(self._chunks.get(beginning) or self._compute(beginning, start, size, path))
+            path.append(self._chunks.get(beginning) or self._compute(beginning, start, path))
         if self._boundary is None:
             self._keep(ids, path)
         return torch.cat([chunk.rewards for chunk in path]).cpu()
 
-    def _compute(self, beginning: Ids, start: int, size: int, before: Sequence["_Chunk"]) -> "_Chunk":
-        """Compute the chunk of `size` tokens from `start`, filled up at its end."""
+    def _compute(self, beginning: Ids, start: int, before: Sequence["_Chunk"]) -> "_Chunk":
+        """Compute the chunk from `start`, filled up to the next quarter."""
         past = _Past(before)
         own = beginning[start:]
+        size = len(own) + (-len(own) % self._quarter if self._boundary is None else 0)
         rewards = self._scorer.head(self._scorer.hidden(_row(own, start, size), _table(start, size), past))
         self.num_computed_tokens += size
         return _Chunk(past.states, rewards[: len(own)])
@@ -97,7 +118,11 @@ class DeterministicScorer(KeepingScorer):
             beginning = ids[: (number + 1) * size]
             self._chunks[beginning] = path[number]
             self._chunks.move_to_end(beginning)
-        while len(self._chunks) * size > self.max_cached_tokens:
+        self._drop(max(self.max_cached_tokens, len(ids)))
+
+    def _drop(self, max_tokens: int) -> None:
+        """Keep at most `max_tokens` tokens."""
+        while len(self._chunks) * self._max_tokens > max_tokens:
             self._chunks.popitem(last=False)
 
 

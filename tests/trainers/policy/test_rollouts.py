@@ -7,7 +7,8 @@ from music.errors import InvalidInputError
 from music.llm.chat import EndpointError
 from music.sandbox import SandboxModel
 from music_envs import ChatVectorEnv
-from music_trainers.policy.rollouts import SILENCE, USER, ChatTokens, roll_out
+from music_envs.credit import USER
+from music_trainers.policy.rollouts import SILENCE, ChatTokens, roll_out
 
 
 @pytest.fixture(scope="module")

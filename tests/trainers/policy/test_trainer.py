@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from music_envs import ChatVectorEnv
-from music_trainers.policy.advantages import turn_advantages
+from music_envs.credit import turn_advantages
 from music_trainers.policy.config import PolicyTrainingConfig
 from music_trainers.policy.rollouts import ChatTokens
 from music_trainers.policy.trainer import TurnTrainer, mean_reward

@@ -1,7 +1,7 @@
 """Policy training: a language model plays the assistant in chat environments and learns from their rewards.
 
 - `run`: `train_policy`; `config`: its settings; `records`: its results; `report`: the results in words and as curves.
-- `trainer`: TRL's GRPO with an advantage for each turn; `advantages`: the formula.
+- `trainer`: TRL's GRPO with an advantage for each turn (`music_envs.credit` has the formula).
 - `rollouts`: episodes as tokens, and sampled replies; `evaluation`: held-out episodes.
 """
 

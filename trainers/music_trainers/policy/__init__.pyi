@@ -1,4 +1,3 @@
-from .advantages import turn_advantages
 from .config import PolicyTrainingConfig
 from .records import Overoptimisation, PolicyEvaluation, PolicyTrainingResult
 from .rollouts import ChatTokens, Trajectory, roll_out, sample_replies
@@ -14,5 +13,4 @@ __all__ = [
     "roll_out",
     "sample_replies",
     "train_policy",
-    "turn_advantages",
 ]

@@ -13,9 +13,10 @@ from music.conversation import Conversation
 from music.reward.functions import RewardFunction
 from music.statistics import mean
 from music_envs import ChatVectorEnv
+from music_envs.credit import USER
 from music_trainers.policy.config import PolicyTrainingConfig
 from music_trainers.policy.records import PolicyEvaluation
-from music_trainers.policy.rollouts import USER, ChatTokens, Trajectory, pad, roll_out, sample_replies
+from music_trainers.policy.rollouts import ChatTokens, Trajectory, pad, roll_out, sample_replies
 
 __all__ = ["HeldOutEpisodes"]
 

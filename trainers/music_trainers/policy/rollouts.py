@@ -18,12 +18,10 @@ from music.errors import InvalidInputError
 from music.reward.tokens.fixed_date import with_fixed_date
 from music_envs import ChatVectorEnv
 from music_envs.adapters.template import TurnTemplate
+from music_envs.credit import USER
 
-__all__ = ["USER", "ChatTokens", "Generate", "Trajectory", "pad", "roll_out", "sample_replies"]
+__all__ = ["ChatTokens", "Generate", "Trajectory", "pad", "roll_out", "sample_replies"]
 
-
-USER = -1
-"""The turn of a token that the policy did not write."""
 SILENCE = "..."
 """The text of an empty reply, as environments refuse a blank one."""
 

@@ -16,9 +16,9 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 
 from music.errors import InvalidInputError
 from music_envs import ChatVectorEnv
-from music_trainers.policy.advantages import turn_advantages
+from music_envs.credit import USER, token_advantages, turn_advantages
 from music_trainers.policy.config import PolicyTrainingConfig
-from music_trainers.policy.rollouts import USER, ChatTokens, Trajectory, pad, roll_out, sample_replies
+from music_trainers.policy.rollouts import ChatTokens, Trajectory, pad, roll_out, sample_replies
 
 __all__ = ["TurnTrainer"]
 
@@ -88,9 +88,8 @@ class TurnTrainer(GRPOTrainer):
         """Replace the advantage of each completion by the advantages of its turns."""
         output = super()._generate_and_score_completions(inputs)
         rewards = [row.rewards for row in self._played]
-        by_turn = torch.from_numpy(turn_advantages(rewards, self._config.group_size, self._config.discount))
-        turns = pad([row.turns for row in self._played], USER)
-        by_token = torch.where(turns == USER, 0.0, by_turn.gather(1, turns.clamp(min=0)))  # [completions, tokens]
+        by_turn = turn_advantages(rewards, self._config.group_size, self._config.discount)
+        by_token = pad(token_advantages(by_turn, [row.turns for row in self._played]), 0.0)  # [completions, tokens]
         output["advantages"] = by_token.to(output["advantages"])
         return output
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from music.errors import InvalidInputError
-from music_trainers.policy.advantages import returns_to_go, turn_advantages
+from music_envs.credit import USER, returns_to_go, token_advantages, turn_advantages
 
 NAN = math.nan
 
@@ -52,3 +52,9 @@ def test_equal_rewards_teach_nothing():
 def test_episodes_that_form_no_groups_are_refused(num):
     with pytest.raises(InvalidInputError, match=f"groups of 2 episodes, got {num}"):
         turn_advantages([[1.0]] * num, 2, 0.0)
+
+
+def test_every_token_has_the_advantage_of_its_reply_and_users_have_none():
+    by_turn = np.array([[0.5, -1.0], [2.0, 0.0]])
+    turns = [[0, 0, USER, 1, 1], [0, USER]]
+    assert token_advantages(by_turn, turns) == [[0.5, 0.5, 0.0, -1.0, -1.0], [2.0, 0.0]]

@@ -1,4 +1,10 @@
-"""The advantage of each turn: its return minus the mean return of replies to the same user at the same turn."""
+"""Credit for each turn: from the rewards of turns to advantages of tokens. All trainers and adapters share this rule.
+
+1. The return of a reply is its own reward plus the discounted rewards of later replies (`returns_to_go`).
+2. Its advantage is its return minus the mean return of the replies to the same user at the same turn, in units of the
+   batch's standard deviation (`turn_advantages`).
+3. Every token of the reply has this advantage; the user's tokens have 0 (`token_advantages`).
+"""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +14,10 @@ from numpy.typing import NDArray
 
 from music.errors import InvalidInputError
 
-__all__ = ["returns_to_go", "turn_advantages"]
+__all__ = ["USER", "returns_to_go", "token_advantages", "turn_advantages"]
+
+USER = -1
+"""The turn of a token that the policy did not write."""
 
 Floats = NDArray[np.float64]
 
@@ -50,3 +59,16 @@ def turn_advantages(rewards: Sequence[Sequence[float]], group_size: int, discoun
     centred: Floats = np.nan_to_num(groups - means).reshape(returns.shape)
     scale = math.sqrt(float((centred**2).sum()) / max(1, int(counts.sum())))
     return centred / scale if scale else centred
+
+
+def token_advantages(by_turn: Floats, turns: Sequence[Sequence[int]]) -> list[list[float]]:
+    """Return the advantage of each token: that of its reply, and 0 for a token that the policy did not write.
+
+    Args:
+        by_turn: The advantages of the turns, shape `[episodes, most turns]`.
+        turns: For each token of each episode, the turn of the reply that it belongs to, from 0, or `USER`.
+    """
+    return [
+        [0.0 if turn == USER else float(row[turn]) for turn in of_episode]
+        for row, of_episode in zip(by_turn, turns, strict=True)
+    ]
