@@ -22,6 +22,8 @@ class StopReason(StrEnum):
 
     TURN_LIMIT = "turn_limit"
     USER_DONE = "user_done"
+    CONTEXT_FULL = "context_full"
+    """The next prompt and a reply would not fit into the model's context."""
     ERROR = "error"
 
 
