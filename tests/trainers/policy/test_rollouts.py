@@ -76,6 +76,7 @@ def test_a_reply_that_was_cut_is_ended_but_not_by_the_policy(tokenizer, tokens):
     ends = [turn for token, turn in zip(row.completion_ids, row.turns, strict=True) if token == tokens.closing_id]
     assert ends == [USER, USER]
     assert [message.content for message in row.conversation.messages[1::2]] == ["Keep tomato"] * 2
+    assert (row.num_cut, row.num_blank) == (2, 0)
 
 
 def test_a_policy_that_says_nothing_goes_on(tokens):
@@ -84,6 +85,7 @@ def test_a_policy_that_says_nothing_goes_on(tokens):
     )
     assert [message.content for message in row.conversation.messages[1::2]] == [SILENCE] * 2
     assert row.turns.count(0) == row.turns.count(1) == 1
+    assert (row.num_cut, row.num_blank) == (0, 2)
 
 
 def test_a_user_who_breaks_down_ends_that_episode_alone(tokens, say):
@@ -93,6 +95,7 @@ def test_a_user_who_breaks_down_ends_that_episode_alone(tokens, say):
     for row in rows:
         assert math.isnan(row.rewards[-1]) == (len(row.rewards) == 1)
         assert row.is_over
+        assert row.error == ("gone" if len(row.rewards) == 1 else "")
 
 
 def test_a_user_who_is_done_ends_the_episode_with_its_reward(tokens, say):

@@ -126,6 +126,9 @@ class Trajectory:
         rewards: The reward of each turn; NaN for a turn with an error, from which nothing is learned.
         conversation: The text.
         is_over: Whether the episode has ended.
+        num_cut: Replies that were cut at the largest number of tokens.
+        num_blank: Replies without text.
+        error: What ended the episode, if an error did.
     """
 
     prompt_ids: list[int]
@@ -134,13 +137,19 @@ class Trajectory:
     turns: list[int] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
     is_over: bool = False
+    num_cut: int = 0
+    num_blank: int = 0
+    error: str = ""
 
     def add_reply(self, reply: list[int], tokens: ChatTokens) -> str:
         """Add the policy's reply and return its text; a cut reply gets an end token that is not the policy's."""
         self._write(reply, len(self.rewards))
         if reply[-1] not in tokens.end_ids:
+            self.num_cut += 1
             self._write([tokens.closing_id], USER)
-        return tokens.text(reply) or SILENCE
+        text = tokens.text(reply)
+        self.num_blank += not text
+        return text or SILENCE
 
     def add_outcome(self, conversation: Conversation, reward: float, is_over: bool, tokens: ChatTokens) -> None:
         """Add the reward of the reply and, unless the episode is over, the user's next message."""
@@ -174,8 +183,9 @@ def roll_out(env: ChatVectorEnv, tokens: ChatTokens, generate: Generate, seeds: 
         actions = [SILENCE] * len(played)  # ignored by environments whose episode is over
         for i, reply in zip(running, replies, strict=True):
             actions[i] = played[i].add_reply(reply, tokens)
-        observations, rewards, terminated, truncated, _ = env.step(actions)
+        observations, rewards, terminated, truncated, infos = env.step(actions)
         for i in running:
             reward = float("nan") if truncated[i] else float(rewards[i])
+            played[i].error = infos["error"][i] if truncated[i] else ""
             played[i].add_outcome(observations[i], reward, bool(terminated[i] or truncated[i]), tokens)
     return played
