@@ -8,7 +8,6 @@ from gymnasium.utils import seeding
 from music.aio import finish_all, run_in_background
 from music.errors import InvalidInputError
 from music.llm.chat import EndpointError
-from music.reward.tokens.contract import UnscorableError
 from music_agents.failures import RoleFailedError
 from music_envs.chat.episode import Episode
 from music_envs.chat.validation import require_action, require_num
@@ -74,10 +73,10 @@ def _take_turn(world: ChatWorld, policy: Policy, live: Sequence[PlayedEpisode]) 
         return await world.reply(episode, reply) if isinstance(reply, str) else episode.failed(reply)
 
     answers = [answer(episode, reply) for episode, reply in zip(before, _replies(policy, before), strict=True)]
-    rewarded = _rewarded(world, before, run_in_background(finish_all(answers)))
+    rewards, after = world.reward_each(before, run_in_background(finish_all(answers)))
     return [
-        replace(each, episode=after, rewards=(*each.rewards, reward))
-        for each, (reward, after) in zip(live, rewarded, strict=True)
+        replace(each, episode=episode, rewards=(*each.rewards, reward))
+        for each, reward, episode in zip(live, rewards, after, strict=True)
     ]
 
 
@@ -96,13 +95,3 @@ def _replies(policy: Policy, episodes: Sequence[Episode]) -> list[str | Exceptio
         except InvalidInputError as error:
             checked.append(error)
     return checked
-
-
-def _rewarded(world: ChatWorld, before: Sequence[Episode], after: Sequence[Episode]) -> list[tuple[float, Episode]]:
-    """Reward a step of each episode, in one call if all can be scored; those that cannot end with an error."""
-    try:
-        return list(zip(*world.reward(before, after), strict=True))
-    except UnscorableError as error:
-        if len(after) == 1:
-            return [(0.0, after[0].failed(error))]
-        return [_rewarded(world, [was], [now])[0] for was, now in zip(before, after, strict=True)]

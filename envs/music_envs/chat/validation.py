@@ -9,7 +9,7 @@ from copy import deepcopy
 from functools import wraps
 from numbers import Integral
 from pathlib import Path
-from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
+from typing import Any, ParamSpec, TypeAlias, TypeGuard, TypeVar, cast
 
 import numpy as np
 from gymnasium.error import ResetNeeded
@@ -31,7 +31,15 @@ from music_envs.spaces import ReplySpace, is_encodable
 __all__ = ["NO_CONTEXT", "IsDone", "PersonasLike", "RewardLike", "SeedsLike", "UserLike"]
 __all__ += ["autoreset_mode_of", "generator_for", "plain_seed", "read_persona_argument", "read_seed_argument"]
 __all__ += ["read_seed_index", "refuses_unknown_arguments", "require_action", "require_begun", "require_callable"]
-__all__ += ["require_count", "require_num", "require_render_mode", "require_running", "seeds_by_env", "unmasked"]
+__all__ += [
+    "require_count",
+    "require_index",
+    "require_num",
+    "require_render_mode",
+    "require_running",
+    "seeds_by_env",
+    "unmasked",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -65,13 +73,18 @@ def refuses_unknown_arguments(init: Callable[P, None]) -> Callable[P, None]:
     return checked
 
 
+def _is_whole(value: object) -> TypeGuard[Integral]:
+    """Return whether a value is a whole number; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 def require_count(name: str, count: object) -> int:
     """Return a count as an int.
 
     Raises:
         InvalidInputError: It is not a whole number of at least 1.
     """
-    if not isinstance(count, Integral) or int(count) < 1:
+    if not _is_whole(count) or int(count) < 1:
         raise InvalidInputError(f"expected {name} to be a whole number of at least 1, got {count!r}")
     return int(count)
 
@@ -172,9 +185,17 @@ def read_seed_index(options: Mapping[str, Any], num_seeds: int) -> int | None:
         raise InvalidInputError(f"expected no reset options but seed_index, got {', '.join(map(repr, unknown))}")
     if "seed_index" not in options:
         return None
-    index = options["seed_index"]
-    if not isinstance(index, Integral) or int(index) not in range(num_seeds):
-        raise InvalidInputError(f"expected a seed_index from 0 to {num_seeds - 1}, got {index!r}")
+    return require_index("a seed_index", options["seed_index"], num_seeds)
+
+
+def require_index(name: str, index: object, num: int) -> int:
+    """Return an index as an int.
+
+    Raises:
+        InvalidInputError: It is not a whole number from 0 to `num - 1`.
+    """
+    if not _is_whole(index) or int(index) not in range(num):
+        raise InvalidInputError(f"expected {name} from 0 to {num - 1}, got {index!r}")
     return int(index)
 
 

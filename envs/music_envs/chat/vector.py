@@ -1,9 +1,10 @@
 """`ChatVectorEnv`: many conversations that step at once."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from gymnasium.error import AlreadyPendingCallError, NoAsyncCallError
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -13,6 +14,7 @@ from music.aio import finish_all, run_in_background
 from music.conversation import Conversation
 from music_envs.chat.env import ChatEnv
 from music_envs.chat.episode import ChatSnapshot, Episode, transcript
+from music_envs.chat.in_flight import InFlight, Step, take_step, with_rewards
 from music_envs.chat.validation import (
     NO_CONTEXT,
     IsDone,
@@ -26,6 +28,7 @@ from music_envs.chat.validation import (
     require_action,
     require_begun,
     require_count,
+    require_index,
     require_num,
     require_render_mode,
     require_running,
@@ -38,7 +41,9 @@ from music_envs.spaces import ConversationSpace, ReplySpace
 __all__ = ["ChatVectorEnv"]
 
 Conversations = tuple[Conversation, ...]
-Steps = tuple[Conversations, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
+Arrays = tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]
+Steps = tuple[Conversations, *Arrays, dict[str, Any]]
+Received = tuple[NDArray[np.int64], Conversations, *Arrays, dict[str, Any]]
 
 
 class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
@@ -47,6 +52,8 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
     A step asks all users concurrently, on one event loop, and scores all conversations in one call. Observations and
     actions are tuples. The results equal those of `num_envs` separate `ChatEnv`, in all of Gymnasium's autoreset modes.
     A step that raises changes no conversation and no generator: a retry begins the same episodes.
+
+    `send` and `recv` step some of the conversations: none waits for the user of another (as in EnvPool).
 
     Args:
         num_envs: Number of conversations.
@@ -101,6 +108,7 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
         )
         self._generators = [seeding.np_random()[0] for _ in range(self.num_envs)]
         self._episodes: list[Episode | None] = [None] * self.num_envs
+        self._flight = InFlight()
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -121,6 +129,7 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
         seed_index = self._world.seed_index_of(options)
         own_seeds = seeds_by_env(self.num_envs, seed, chosen)
         generators = {i: generator_for(own, self._generators[i]) for i, own in own_seeds.items()}
+        self._flight.drop(chosen)
         for i in chosen:
             self._episodes[i] = None  # as with one environment, no episode runs after a reset that raises
         begun = run_in_background(finish_all([self._world.begin(generators[i], seed_index) for i in chosen]))
@@ -135,27 +144,77 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
             InvalidInputError: An action is not a reply, or a score is not finite.
             ResetNeeded: An episode never began, or it is over and resets are yours.
             EndpointError, RoleFailedError: The user of a new episode gave no first message.
+            AlreadyPendingCallError: An environment has a reply in flight; see `send`.
         """
         require_num(self.num_envs, "replies", actions)
-        is_next_step = self.autoreset_mode is AutoresetMode.NEXT_STEP
-        over = [i for i, each in enumerate(self._episodes) if is_next_step and each and each.stop_reason]
-        running = [i for i in range(self.num_envs) if i not in over]
-        before = [require_running(self._episodes[i], i) for i in running]
-        for i in running:
-            require_action(actions[i], i)
-        replies = [self._world.reply(episode, actions[i]) for i, episode in zip(running, before, strict=True)]
-        generators = {i: generator_for(None, self._generators[i]) for i in over}
-        results = run_in_background(finish_all([*replies, *map(self._world.begin, generators.values())]))
-        rewards, after = self._world.reward(before, results[: len(running)])
-        begun = results[len(running) :]
-        if self.autoreset_mode is AutoresetMode.SAME_STEP:
-            ended = [i for i, episode in zip(running, after, strict=True) if episode.stop_reason]
-            generators = {i: generator_for(None, self._generators[i]) for i in ended}
-            begun = run_in_background(finish_all(list(map(self._world.begin, generators.values()))))
-        for i, generator in generators.items():  # only now: a step that raises draws nothing
-            self._generators[i] = generator
-        steps = dict(zip(running, zip(after, rewards, strict=True), strict=True))
-        return self._store(steps, dict(zip(generators, begun, strict=True)))
+        everyone = range(self.num_envs)
+        self.send(dict(enumerate(actions)))
+        try:
+            self._flight.wait(self.num_envs, None)
+            steps = with_rewards(self._flight.results(everyone), self._world.reward)
+        finally:
+            self._flight.drop(everyone)
+        return self._store(steps)
+
+    def send(self, replies: Mapping[int, str]) -> None:
+        """Reply in some conversations, and return while their users answer; `recv` returns the results.
+
+        A reply to an episode that is over is ignored; the next episode begins, unless resets are yours. `reset`,
+        `restore` and `close` cancel what is in flight in their environments.
+
+        Args:
+            replies: By environment. None of them may have a reply in flight.
+
+        Raises:
+            InvalidInputError: There is no such environment, or an action is not a reply. Nothing is sent then.
+            ResetNeeded: An episode never began, or it is over and resets are yours.
+            AlreadyPendingCallError: An environment has a reply in flight.
+        """
+        self._world.require_open()
+        for i, reply in replies.items():
+            require_index("an environment", i, self.num_envs)
+            if i in self._flight:
+                raise AlreadyPendingCallError(f"environment {i}: its last reply is in flight: call recv()", "send")
+            if not self._begins_next(i):
+                require_running(self._episodes[i], i)
+                require_action(reply, i)
+        is_same_step = self.autoreset_mode is AutoresetMode.SAME_STEP
+        episodes = {int(i): cast(Episode, self._episodes[i]) for i in replies}
+        self._flight.start(
+            {
+                i: take_step(self._world, episode, replies[i], self._generators[i], is_same_step)
+                for i, episode in episodes.items()
+            }
+        )
+
+    def recv(self, at_least: int = 1, timeout: float | None = None) -> Received:
+        """Wait for replies in flight, and return the results of all whose users have answered, scored in one call.
+
+        Each conversation gets the results that `step` gives it, except that an episode that cannot be scored ends with
+        an error: the others do not wait for it.
+
+        Args:
+            at_least: Results to wait for; all that are in flight if these are fewer.
+            timeout: Seconds to wait at most. Afterwards there may be fewer results, or none.
+
+        Returns:
+            The indices of the environments, in order, and what `step` returns, with one row per index.
+
+        Raises:
+            NoAsyncCallError: No reply is in flight.
+            InvalidInputError: A score is not finite. All results are still there for the next `recv`.
+            EndpointError, RoleFailedError: The user of a new episode gave no first message. Its environment is
+                unchanged and not in flight any more; the other results are still there.
+        """
+        at_least = require_count("at_least", at_least)
+        if not self._flight:
+            raise NoAsyncCallError("no reply is in flight: call send() before recv()", "recv")
+        ended = sorted(self._flight.wait(min(at_least, len(self._flight)), timeout))
+        steps = with_rewards(self._flight.results(ended), self._world.reward_each)
+        self._flight.forget(ended)
+        observations, rewards, terminations, truncations, infos = self._store(steps)
+        rows, received = np.array(ended, dtype=np.int64), tuple(observations[i] for i in ended)
+        return rows, received, rewards[rows], terminations[rows], truncations[rows], _rows(infos, rows)
 
     def snapshot(self) -> tuple[ChatSnapshot, ...]:
         """Return the state of each environment; see `ChatEnv.snapshot`."""
@@ -177,6 +236,7 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
         """
         require_num(self.num_envs, "snapshots", snapshots)
         episodes = [require_begun(snapshot, i) for i, snapshot in enumerate(snapshots)]
+        self._flight.drop(range(self.num_envs))
         for generator, snapshot in zip(self._generators, snapshots, strict=True):
             generator.bit_generator.state = snapshot.generator
         self._episodes = list(episodes)
@@ -190,6 +250,7 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
 
     def close_extras(self) -> None:
         """Close the environments, and the users' endpoint if it was opened here; `close` calls this."""
+        self._flight.drop(range(self.num_envs))
         run_in_background(self._world.aclose())
 
     def _observations(self) -> Conversations:
@@ -202,22 +263,29 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
             infos = self._add_info(infos, episode.info, i)
         return infos
 
-    def _store(self, steps: Mapping[int, tuple[Episode, float]], begun: Mapping[int, Episode]) -> Steps:
-        """Store and return the results of a step: each environment took a step, began an episode, or did both."""
+    def _begins_next(self, i: int) -> bool:
+        """Return whether a step of an environment ignores its action and begins the next episode."""
+        episode = self._episodes[i]
+        return self.autoreset_mode is AutoresetMode.NEXT_STEP and episode is not None and bool(episode.stop_reason)
+
+    def _store(self, steps: Mapping[int, Step]) -> Steps:
+        """Store and return the results of steps; only now, so that a step that raises changes nothing."""
         rewards = np.zeros(self.num_envs)
         terminations, truncations = np.zeros((2, self.num_envs), dtype=np.bool_)
         infos: dict[str, Any] = {}
-        for i in range(self.num_envs):
+        for i, step in steps.items():
             info: dict[str, Any] = {}
-            if i in steps:
-                episode, rewards[i] = steps[i]
-                terminations[i], truncations[i] = episode.is_terminated, episode.is_truncated
-                info = episode.info
-                self._episodes[i] = episode
-            if i in begun:
-                if i in steps:
-                    infos = self._add_info(infos, {"final_obs": self._observations()[i], "final_info": info}, i)
-                info = begun[i].info
-                self._episodes[i] = begun[i]
+            if step.after:
+                self._episodes[i], info, rewards[i] = step.after, step.after.info, step.reward
+                terminations[i], truncations[i] = step.after.is_terminated, step.after.is_truncated
+            if step.begun and step.generator:
+                if step.after:
+                    infos = self._add_info(infos, {"final_obs": step.after.conversation, "final_info": info}, i)
+                self._episodes[i], self._generators[i], info = step.begun, step.generator, step.begun.info
             infos = self._add_info(infos, info, i)
         return self._observations(), rewards, terminations, truncations, infos
+
+
+def _rows(infos: Mapping[str, Any], rows: NDArray[np.int64]) -> dict[str, Any]:
+    """Return the infos of some environments."""
+    return {key: _rows(value, rows) if isinstance(value, dict) else value[rows] for key, value in infos.items()}

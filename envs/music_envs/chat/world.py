@@ -13,6 +13,7 @@ from music.errors import InvalidInputError
 from music.llm.chat import ChatModel, EndpointError, RequestRejectedError
 from music.llm.endpoints import load_model
 from music.reward.functions import load_reward
+from music.reward.tokens.contract import UnscorableError
 from music_agents.failures import RoleFailedError
 from music_agents.roles import RoleView
 from music_envs.chat.episode import Episode
@@ -111,7 +112,7 @@ class ChatWorld:
             ClosedEnvironmentError: The world is closed.
             EndpointError, RoleFailedError: The user gave no first message.
         """
-        self._require_open()
+        self.require_open()
         episode = self._draw(generator, seed_index)
         for attempt in range(1, MAX_OPENINGS + 1):
             try:
@@ -152,7 +153,7 @@ class ChatWorld:
         Raises:
             ClosedEnvironmentError: The world is closed.
         """
-        self._require_open()
+        self.require_open()
         replied = replace(
             episode, conversation=episode.conversation.assistant(action), turn=episode.turn + 1, score=None
         )
@@ -189,6 +190,16 @@ class ChatWorld:
             scored[i] = replace(after[i], score=score)
         return rewards, scored
 
+    def reward_each(self, before: Sequence[Episode], after: Sequence[Episode]) -> tuple[list[float], list[Episode]]:
+        """Reward as `reward` does, in one call if all can be scored; those that cannot end with an error."""
+        try:
+            return self.reward(before, after)
+        except UnscorableError as error:
+            if len(after) == 1:
+                return [0.0], [after[0].failed(error)]
+            single = [self.reward_each([was], [now]) for was, now in zip(before, after, strict=True)]
+            return [rewards[0] for rewards, _ in single], [episodes[0] for _, episodes in single]
+
     async def aclose(self) -> None:
         """Close the world and the endpoints that it opened; closing again does nothing."""
         self._is_closed = True
@@ -198,7 +209,12 @@ class ChatWorld:
             await self._own_model.aclose()
             self._own_model = None
 
-    def _require_open(self) -> None:
+    def require_open(self) -> None:
+        """Require that the world is not closed.
+
+        Raises:
+            ClosedEnvironmentError: It is.
+        """
         if self._is_closed:
             raise ClosedEnvironmentError("the environment is closed: make another one")
 

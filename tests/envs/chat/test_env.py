@@ -168,6 +168,7 @@ def test_stepping_before_reset_or_after_the_end_is_refused(play):
 
 UNFIT = [
     ({"num_turns": 0}, "num_turns to be a whole number of at least 1, got 0"),
+    ({"num_turns": True}, "num_turns to be a whole number of at least 1, got True"),
     ({"num_turns": 1.5}, "got 1.5"),
     ({"num_turns": "3"}, "got '3'"),
     ({"seeds": ()}, "at least one seed conversation, got none"),
@@ -202,7 +203,7 @@ def test_a_text_of_numpys_is_a_reply_and_becomes_a_plain_one():
     assert (said, type(said)) == ("Hi.", str)
 
 
-@pytest.mark.parametrize("index", [-1, 3, "0", None])
+@pytest.mark.parametrize("index", [-1, 3, "0", None, True])
 def test_an_unknown_seed_index_is_refused(index, seeds):
     with pytest.raises(InvalidInputError, match="0 to 2"):
         ChatEnv(seeds=seeds).reset(options={"seed_index": index})
