@@ -98,6 +98,11 @@ class ChatWorld:
         require_callable("user", self._user, "an endpoint as text, a chat model or a role")
         self._user_name = str(getattr(player, "name", type(player).__name__))
 
+    @property
+    def num_turns(self) -> int:
+        """The most replies of an episode."""
+        return self._num_turns
+
     async def begin(self, generator: np.random.Generator, seed_index: int | None = None) -> Episode:
         """Draw an episode, and let the user open it unless its seed already ends with the user.
 
