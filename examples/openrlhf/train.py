@@ -1,4 +1,4 @@
-"""OpenRLHF's command `openrlhf.cli.train_ppo_ray`, with credit for each turn. It takes the same flags; see `train.sh`."""
+"""OpenRLHF's command `openrlhf.cli.train_ppo_ray`, with credit for each turn. Its flags: `train.sh`."""
 
 import os
 import runpy

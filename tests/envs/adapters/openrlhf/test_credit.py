@@ -10,6 +10,7 @@ from music.errors import InvalidInputError
 from music_envs.adapters.openrlhf import use_turn_credit
 from music_envs.chat.world import ChatWorld
 
+
 @pytest.fixture
 def advantages(openrlhf, execute, tokenizer, scripted, reward_length):
     """Play conversations, and return their samples with OpenRLHF's advantages."""

@@ -18,7 +18,7 @@ from music.sandbox.artifacts import BACKBONE
 FOLDER = Path(__file__).parents[4] / "examples" / "openrlhf"
 
 
-class Parsed(Exception):
+class ParsedError(Exception):
     """Carries the arguments out of OpenRLHF's command before it needs a GPU."""
 
 
@@ -26,11 +26,13 @@ class Parsed(Exception):
 def arguments(openrlhf, monkeypatch):
     """What OpenRLHF's command makes of the flags in `train.sh`, started by `train.py`."""
     text = (FOLDER / "train.sh").read_text(encoding="utf-8").replace("\\\n", " ")
-    flags = shlex.split(re.search(r"^python \S+train\.py (.*)$", text, re.MULTILINE)[1].replace("$POLICY", str(BACKBONE)))
+    flags = shlex.split(
+        re.search(r"^python \S+train\.py (.*)$", text, re.MULTILINE)[1].replace("$POLICY", str(BACKBONE))
+    )
     started = {}
 
     def stop(args):
-        raise Parsed(args)
+        raise ParsedError(args)
 
     monkeypatch.setattr(openrlhf("utils"), "get_strategy", stop)
     monkeypatch.setattr(ray, "init", lambda **options: started.update(options))
@@ -38,7 +40,7 @@ def arguments(openrlhf, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", *flags])
     for name, value in {"POLICY": str(BACKBONE), "SIMULATED_USER": "sandbox", "REWARD": "oracle"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(Parsed) as caught:
+    with pytest.raises(ParsedError) as caught:
         runpy.run_path(str(FOLDER / "train.py"), run_name="__main__")
     return SimpleNamespace(args=caught.value.args[0], runtime_env=started["runtime_env"])
 
