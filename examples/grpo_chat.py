@@ -1,4 +1,4 @@
-"""GRPO over whole conversations: TRL trains a policy, a simulated user answers its replies, and a reward judges them.
+"""GRPO over whole conversations, with credit for each turn: a simulated user answers the policy, a reward judges it.
 
 The policy is the sandbox's small language model, the judge the sandbox's oracle. Two steps show that the loop works;
 they are too few to learn from. To use your own parts, set the model, `user="MODEL@BASE_URL"` and `reward="runs/rm"`.
@@ -11,20 +11,19 @@ from typing import Any
 
 from datasets import Dataset
 from trl.trainer.grpo_config import GRPOConfig
-from trl.trainer.grpo_trainer import GRPOTrainer
 
 from music.sandbox.artifacts import BACKBONE
 from music_envs import ChatWorld, load_prompts
-from music_envs.adapters.trl import ChatRollout, episode_reward
+from music_envs.adapters.trl import ChatRollout, TurnLevelGRPOTrainer, episode_reward
 
 
-def shown_reward(*, conversation: list[list[dict[str, str]]], **fields: Any) -> list[float | None]:
-    """Return the rewards, and show the first conversation."""
-    rewards = episode_reward(**fields)
-    for message in conversation[0]:
-        print(f"{message['role']:10} {message['content']}")
-    print(f"{'reward':10} {rewards[0]}\n")
-    return rewards
+def shown_reward(**fields: Any) -> list[float | None]:
+    """Return the rewards, and show the first conversation with the reward of each reply."""
+    rewards = iter(fields["turn_rewards"][0])
+    for message in fields["conversation"][0][len(fields["prompts"][0]) - 1 :]:
+        reward = f"{next(rewards):+.2f}" if message["role"] == "assistant" else ""
+        print(f"{message['role']:10} {reward:>6}  {message['content']}")
+    return episode_reward(**fields)
 
 
 def train(folder: str) -> None:
@@ -41,13 +40,14 @@ def train(folder: str) -> None:
         save_strategy="no",
         disable_tqdm=True,
     )
-    world = ChatWorld(num_turns=3, user="sandbox", reward="oracle")
+    world = ChatWorld(num_turns=3, user="sandbox", reward="oracle", reward_mode="per_turn")
     prompts = Dataset.from_list([{"prompt": seed.to_messages()} for seed in load_prompts("sandbox", 100)])
-    trainer = GRPOTrainer(
+    trainer = TurnLevelGRPOTrainer(
+        discount=0.0,  # each reply answers for its own reward
         model=str(BACKBONE),
         args=config,
         train_dataset=prompts,
-        rollout_func=ChatRollout(world),
+        rollout_func=ChatRollout(world, floor=-1.0),  # the oracle's scores are not below 0
         reward_funcs=[shown_reward],
     )
     trainer.train()

@@ -45,7 +45,13 @@ def test_every_library_of_the_table_has_a_section_with_a_snippet():
     assert set(named) == {library for library, snippets in SNIPPETS.items() if snippets}
 
 
-def test_the_example_runs_and_shows_a_conversation_for_each_step(tmp_path, monkeypatch, capsys):
+def test_the_example_runs_and_shows_the_reward_of_each_reply_of_a_conversation_for_each_step(
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(ROOT / "examples" / "grpo_chat.py"), run_name="__main__")
-    assert capsys.readouterr().out.count("reward     ") == 2
+    shown = re.findall(r"^(user|assistant) +([+-]\d\.\d\d)?  ", capsys.readouterr().out, re.MULTILINE)
+    turns = [(role, bool(reward)) for role, reward in shown]
+    assert turns[:2] == [("user", False), ("assistant", True)]
+    assert len(turns) >= 4
+    assert set(turns) == {("user", False), ("assistant", True)}

@@ -1,12 +1,18 @@
+import math
+from functools import partial
+
+import numpy as np
 import pytest
 import trl
+from datasets import Dataset
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.reward.tokens.contract import UnscorableError
 from music.sandbox.artifacts import BACKBONE
-from music_envs.adapters.trl import ChatRollout, as_trl_reward, episode_reward
+from music_envs.adapters.trl import ChatRollout, TurnLevelGRPOTrainer, as_trl_reward, episode_reward
 from music_envs.chat.world import ChatWorld
+from music_envs.credit import USER
 
 PROMPT = [{"role": "user", "content": "Name a river."}]
 
@@ -15,41 +21,38 @@ def said(text):
     return [{"role": "assistant", "content": text}]
 
 
-def train(prompts, tmp_path, reward, **arguments):
-    """Train for two steps; return the batches that the loss was made from, and what the reward function was given."""
-    from datasets import Dataset
+def grpo_config(tmp_path, **options):
+    return trl.GRPOConfig(
+        output_dir=str(tmp_path),
+        use_cpu=True,
+        bf16=False,
+        report_to=[],
+        save_strategy="no",
+        disable_tqdm=True,
+        logging_steps=1,
+        **{"per_device_train_batch_size": 4, "max_completion_length": 24} | options,
+    )
 
+
+def train(prompts, tmp_path, reward, trainer=trl.GRPOTrainer, num_generations=2, **arguments):
+    """Train for two steps; return the batches that the loss was made from, and what the reward function was given."""
     seen, batches = [], []
 
     def spy(**given):
         seen.append(given | {"rewards": reward(**given)})
         return seen[-1]["rewards"]
 
-    class Watched(trl.GRPOTrainer):
-        def _generate_and_score_completions(self, inputs):
-            batches.append(super()._generate_and_score_completions(inputs))
-            return batches[-1]
-
-    trainer = Watched(
+    trainer = trainer(
         model=str(BACKBONE),
         reward_funcs=spy,
         train_dataset=Dataset.from_list([{"prompt": messages} for messages in prompts]),
-        args=trl.GRPOConfig(
-            output_dir=str(tmp_path),
-            use_cpu=True,
-            bf16=False,
-            per_device_train_batch_size=4,
-            num_generations=2,
-            max_steps=2,
-            max_completion_length=24,
-            report_to=[],
-            save_strategy="no",
-            disable_tqdm=True,
-        ),
+        args=grpo_config(tmp_path, num_generations=num_generations, max_steps=2),
         **arguments,
     )
+    score = trainer._generate_and_score_completions
+    trainer._generate_and_score_completions = lambda inputs: batches.append(score(inputs)) or batches[-1]
     trainer.train()
-    return trainer.processing_class, batches, seen
+    return trainer, batches, seen
 
 
 def test_grpo_scores_whole_conversations_prompt_and_reply(prompts, reward_length, tmp_path):
@@ -63,7 +66,8 @@ def test_grpo_scores_whole_conversations_prompt_and_reply(prompts, reward_length
 @pytest.mark.filterwarnings("ignore:You are using 'rollout_func'")
 def test_grpo_trains_on_the_policys_tokens_alone_of_conversations_of_several_turns(prompts, reward_length, tmp_path):
     world = ChatWorld(num_turns=3, reward=reward_length, reward_mode="difference")
-    tokenizer, batches, seen = train(prompts, tmp_path, episode_reward, rollout_func=ChatRollout(world))
+    trainer, batches, seen = train(prompts, tmp_path, episode_reward, rollout_func=ChatRollout(world))
+    tokenizer = trainer.processing_class
     for batch, given in zip(batches, seen, strict=True):
         masks = (batch["tool_mask"] * batch["completion_mask"]).bool()
         for row, messages in enumerate(given["conversation"]):
@@ -112,32 +116,57 @@ def test_what_is_no_single_reply_to_messages_is_refused(reward_length, prompt, c
         as_trl_reward(reward_length)(prompts=[prompt], completions=[completion])
 
 
-class ScriptedPolicy:
-    """Stands in for the trainer: replies with texts, one list for every turn."""
+@pytest.fixture
+def scripted_policy(language_checkpoint, tmp_path, monkeypatch):
+    """Return a trainer whose policy replies with texts, one list for every turn; `contexts` are what it read."""
+    monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")
 
-    def __init__(self, tokenizer, *turns):
-        self.processing_class, self.turns, self.contexts = tokenizer, list(turns), []
-        self.chat_template, self.chat_template_kwargs = None, {}
+    class ScriptedPolicy(trl.GRPOTrainer):
+        def _generate_single_turn(self, prompt_ids, images, fields, num_generations):
+            self.contexts.append([self.processing_class.decode(ids) for ids in prompt_ids])
+            return [self.processing_class(text)["input_ids"] for text in self.turns.pop(0)], None
 
-    def _generate_single_turn(self, prompt_ids, images, fields, num_generations):
-        self.contexts.append([self.processing_class.decode(ids) for ids in prompt_ids])
-        return [self.processing_class(text)["input_ids"] for text in self.turns.pop(0)], None
+    def make(*turns, **options):
+        policy = ScriptedPolicy(
+            model=str(language_checkpoint()),
+            reward_funcs=episode_reward,
+            rollout_func=print,
+            train_dataset=Dataset.from_list([{"prompt": PROMPT}]),
+            args=grpo_config(tmp_path, num_generations=2, **options),
+        )
+        policy.turns, policy.contexts = list(turns), []
+        return policy
+
+    return make
 
 
 def test_a_failed_user_and_a_blank_reply_end_their_conversation_alone_without_a_reward(
-    make_tokenizer, scripted, reward_length
+    scripted_policy, scripted, reward_length
 ):
     world = ChatWorld(num_turns=2, reward=reward_length, user=scripted("user", fails={1}))
-    policy = ScriptedPolicy(make_tokenizer(), ["One.<|end|>", "<|end|>", "Two.<|end|>"], ["Three.<|end|>"])
+    policy = scripted_policy(["One.<|end|>", "<|end|>", "Two.<|end|>"], ["Three.<|end|>"])
     out = ChatRollout(world)([PROMPT, PROMPT, PROMPT], policy)
     assert out["episode_reward"] == [10.0, None, None]
     assert [len(conversation) for conversation in out["conversation"]] == [4, 1, 2]
     assert all(len(ids) == len(mask) for ids, mask in zip(out["completion_ids"], out["env_mask"], strict=True))
+    assert mean_metrics(out) == {
+        "episodes/num_turns": pytest.approx(4 / 3),
+        "episodes/cut_replies": 0.0,
+        "episodes/unscorable": pytest.approx(1 / 3),
+        "episodes/user_failed": pytest.approx(1 / 3),
+        "episodes/context_full": 0.0,
+    }
 
 
-def test_equal_prompts_meet_the_same_user_and_a_reply_that_was_cut_off_is_closed(make_tokenizer, reward_length):
+def mean_metrics(out):
+    metrics = {}
+    episode_reward(**out, log_metric=metrics.__setitem__)
+    return metrics
+
+
+def test_equal_prompts_meet_the_same_user_and_a_reply_that_was_cut_off_is_closed(scripted_policy, reward_length):
     world = ChatWorld(num_turns=2, reward=reward_length)
-    policy = ScriptedPolicy(make_tokenizer(), ["One.<|end|>", "One, but cut"], ["Two.<|end|>"] * 2)
+    policy = scripted_policy(["One.<|end|>", "One, but cut"], ["Two.<|end|>"] * 2)
     out = ChatRollout(world)([PROMPT, PROMPT], policy)
     closed, cut = policy.contexts[1]
     assert cut == closed.replace("One.<|end|>", "One, but cut<|end|>")
@@ -146,6 +175,102 @@ def test_equal_prompts_meet_the_same_user_and_a_reply_that_was_cut_off_is_closed
         len(policy.processing_class(text)["input_ids"])
         for text in ("One.<|end|>Two.<|end|>", "One, but cutTwo.<|end|>")
     ]
+    assert mean_metrics(out)["episodes/cut_replies"] == 0.25
+
+
+def test_the_users_of_an_update_do_not_depend_on_the_updates_before_it(scripted_policy, scripted):
+    seeds = []
+    for step in (0, 1, 1):
+        user = scripted()
+        policy = scripted_policy(["One.<|end|>"], ["Two.<|end|>"])
+        policy.state.global_step = step
+        ChatRollout(ChatWorld(num_turns=2, user=user))([PROMPT], policy)
+        seeds.append(user.requests[0].seed)
+    assert seeds[0] != seeds[1] == seeds[2]
+
+
+@pytest.mark.parametrize("mode", ["terminal", "difference"])
+@pytest.mark.parametrize(("reply", "limit"), [("<|end|>", None), ("An endless one.<|end|>", "endless")])
+def test_with_a_floor_silence_and_unscorable_replies_have_the_lowest_score_in_every_mode(
+    scripted_policy, reward_length, mode, reply, limit
+):
+    def picky(conversations):
+        if any(limit and limit in c.messages[-1].content for c in conversations):
+            raise UnscorableError("too long")
+        return [3.0 - score for score in reward_length(conversations)]
+
+    world = ChatWorld(num_turns=2, reward=picky, reward_mode=mode)
+    turns = (["One.<|end|>", "One.<|end|>"], [reply, "Two.<|end|>"])
+    out = ChatRollout(world, floor=-9.0)([PROMPT, PROMPT], scripted_policy(*turns))
+    assert out["episode_reward"] == [-9.0, 3.0 - len("One.Two.")]
+    assert out["turn_rewards"][0] == ([0.0, -9.0] if mode == "terminal" else [-1.0, -8.0])
+    assert mean_metrics(out)["episodes/unscorable"] == 0.5
+    assert ChatRollout(world)([PROMPT, PROMPT], scripted_policy(*turns))["episode_reward"] == [None, -5.0]
+
+
+def test_an_episode_ends_with_its_last_reward_before_a_reply_no_longer_fits_into_the_context(
+    scripted_policy, reward_length
+):
+    long = "word " * 60 + "<|end|>"
+    policy = scripted_policy([long, "One.<|end|>"], [long, "Two.<|end|>"], ["Three.<|end|>"])
+    policy.model.config.max_position_embeddings = 450
+    out = ChatRollout(ChatWorld(num_turns=3, reward=reward_length))([PROMPT, PROMPT], policy)
+    assert out["stop_reason"] == ["context_full", "turn_limit"]
+    assert [len(rewards) for rewards in out["turn_rewards"]] == [2, 3]
+    assert out["episode_reward"] == [2 * len(long[:-8]), len("One.Two.Three.")]
+    longest = max(len(p) + len(c) for p, c in zip(out["prompt_ids"], out["completion_ids"], strict=True))
+    assert longest <= 450
+    assert mean_metrics(out)["episodes/context_full"] == 0.5
+
+
+def test_a_prompt_without_room_for_a_reply_is_left_out(scripted_policy):
+    prompts = [PROMPT, [{"role": "user", "content": "word " * 400}]]
+    policy = scripted_policy(["One.<|end|>"])
+    out = ChatRollout(ChatWorld(num_turns=1))(prompts, policy)
+    assert out["stop_reason"] == ["turn_limit", "context_full"]
+    assert out["episode_reward"][1] is None
+    assert sum(out["env_mask"][1]) == 0 < len(out["completion_ids"][1])
+    assert mean_metrics(out)["episodes/num_turns"] == 0.5
+
+
+def test_a_reply_as_long_as_the_context_is_refused(scripted_policy):
+    with pytest.raises(InvalidInputError, match="context of 512 tokens, got max_completion_length=512"):
+        ChatRollout(ChatWorld())([PROMPT], scripted_policy(max_completion_length=512))
+
+
+def test_trl_takes_nothing_from_completions_without_a_reward(prompts, tmp_path):
+    scores = iter([[None, 1.0, 3.0, None], [None] * 4])
+
+    def some(**_):
+        return next(scores)
+
+    _, batches, _ = train(prompts, tmp_path, some, num_generations=4)
+    spread = math.sqrt(2) + 1e-4
+    assert batches[0]["advantages"].tolist() == pytest.approx([0.0, -1 / spread, 1 / spread, 0.0])
+    assert batches[1]["advantages"].tolist() == [0.0] * 4
+
+
+@pytest.mark.filterwarnings("ignore:You are using 'rollout_func'")
+def test_each_reply_has_the_advantage_of_its_turn_and_trl_logs_the_metrics(prompts, reward_length, tmp_path):
+    world = ChatWorld(num_turns=2, reward=reward_length, reward_mode="per_turn")
+    trainer = partial(TurnLevelGRPOTrainer, discount=0.0)
+    trained, batches, seen = train(prompts, tmp_path, episode_reward, trainer, rollout_func=ChatRollout(world))
+    assert [row["episodes/num_turns"] for row in trained.state.log_history if "reward" in row] == [2.0, 2.0]
+    for batch, given in zip(batches, seen, strict=True):
+        assert batch["advantages"].shape == batch["completion_ids"].shape
+        rewards = np.array(given["turn_rewards"]).reshape(2, 2, 2)  # [groups, completions, turns]
+        centred = (rewards - rewards.mean(axis=1, keepdims=True)).reshape(4, 2)
+        expected = centred / np.sqrt((centred**2).mean())
+        for row, turns, by_turn in zip(batch["advantages"], given["token_turns"], expected, strict=True):
+            assert row[: len(turns)].tolist() == pytest.approx([0 if t == USER else by_turn[t] for t in turns])
+            assert not row[len(turns) :].any()
+
+
+def test_rollouts_without_turns_and_a_wrong_discount_are_refused(prompts, reward_length, tmp_path):
+    with pytest.raises(InvalidInputError, match="returns no token_turns and no turn_rewards"):
+        train(prompts, tmp_path, as_trl_reward(reward_length), TurnLevelGRPOTrainer)
+    with pytest.raises(InvalidInputError, match=r"between 0 and 1, got 1\.5"):
+        TurnLevelGRPOTrainer(discount=1.5)
 
 
 @pytest.mark.parametrize("content", [None, "", [], [{"type": "text", "text": " "}]])
