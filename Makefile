@@ -8,6 +8,8 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 # Their own requirements want a GPU, and builds of torch and transformers of their own: the tests import the few modules
 # that do without, from a folder that no other program sees, and whatever the platform is, as they are plain Python.
 GPU_ONLY := openrlhf verl omegaconf pylatexenc
+# Their requirements contradict the others': each has a folder, which only processes of its own see.
+BESIDE := verifiers
 
 .PHONY: demo test check format backbone clean
 
@@ -39,10 +41,12 @@ $(PACKAGE): pyproject.toml constraints.txt
 	touch $@
 
 # What the tests need besides: tools, and every library that has an adapter.
-$(TESTS): $(PACKAGE)
-	$(PIP) --editable '.[dev,openenv,qlora,ray,torchrl,trl,verifiers]'
+$(TESTS): $(PACKAGE) $(wildcard tests/envs/adapters/beside/*.txt)
+	$(PIP) --editable '.[dev,openenv,qlora,ray,torchrl,trl]'
 	$(PIP) --no-deps --upgrade --target $(VENV)/gpu-only \
 		--platform manylinux1_x86_64 --python-version 3.11 --only-binary :all: $(GPU_ONLY)
+	for library in $(BESIDE); do $(BIN)/python -m pip install --quiet --no-deps --upgrade \
+		--target $(VENV)/$$library --requirement tests/envs/adapters/beside/$$library.txt || exit 1; done
 	touch $@
 
 clean:

@@ -3,7 +3,7 @@
 | library | file | single replies | conversations of several turns |
 |---|---|---|---|
 | TRL | `trl` | `as_trl_reward` | `ChatRollout` with `episode_reward` |
-| verifiers | `verifiers` | | `UserSimulationEnv` |
+| verifiers | `verifiers` | | `UserSimulationEnv` with a `ChatTaskset` |
 | TorchRL | `torchrl` | | `ChatUser`, a transform for its `ChatEnv` |
 | OpenEnv | `openenv` | | `ChatEnvironment`, for its server |
 | OpenRLHF | `openrlhf` | `as_reward_func` | `agent_executor` |

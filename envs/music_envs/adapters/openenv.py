@@ -8,10 +8,8 @@ from openenv.core.env_server import Action, Environment, Observation, State
 from pydantic import Field
 
 from music.aio import run_in_background
-from music.errors import InvalidInputError
-from music.reward.tokens.contract import UnscorableError
 from music_envs.chat.episode import Episode
-from music_envs.chat.validation import generator_for, require_action, require_running
+from music_envs.chat.validation import generator_for, require_running
 from music_envs.chat.world import ChatWorld
 
 __all__ = ["ChatAction", "ChatEnvironment", "ChatObservation"]
@@ -74,17 +72,8 @@ class ChatEnvironment(Environment):  # type: ignore[misc]
             InvalidInputError: A score is not finite.
             ResetNeeded: No episode is running.
         """
-        before = require_running(self._episode)
-        try:
-            require_action(action.message)
-        except InvalidInputError as error:
-            return self._observe(before.failed(error), None)
-        after = run_in_background(self._world.reply(before, action.message))
-        try:
-            (reward,), (after,) = self._world.reward([before], [after])
-        except UnscorableError as error:
-            return self._observe(after.failed(error), None)
-        return self._observe(after, None if after.is_truncated else reward)
+        step = self._world.step(require_running(self._episode), action.message)
+        return self._observe(*run_in_background(step))
 
     @property
     def state(self) -> State:

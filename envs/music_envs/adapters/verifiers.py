@@ -1,117 +1,143 @@
-"""verifiers: `UserSimulationEnv`, a `MultiTurnEnv`: its `env_response` is the world's user, its rubric the reward.
+"""verifiers: `UserSimulationEnv`, in which the world's user answers every reply and its reward scores every turn.
 
-It needs verifiers before 0.4, which removed these classic environments.
+verifiers finds an environment by the name of a module, which exports a taskset, an env and a harness. Yours defines a
+`ChatTaskset`, and exports the other two from here. Trainers such as prime-rl assign the credit of a group themselves;
+`assign_turn_advantages` does it turn by turn.
 """
 
-import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
 
-import verifiers as vf
-from datasets import Dataset
+import openai
+import verifiers.v1 as vf
+from verifiers.v1.dialects.chat import message_to_wire
 
-from music.conversation import Conversation
+from music.conversation import Conversation, StopReason
 from music.errors import InvalidInputError
-from music.reward.tokens.contract import UnscorableError
-from music.reward.tokens.queries import as_prompt, reply_text
+from music.reward.tokens.queries import as_prompt
 from music.seeding import derive_seed
 from music_envs.chat.episode import Episode
-from music_envs.chat.validation import require_action
 from music_envs.chat.world import ChatWorld
+from music_envs.credit import turn_advantages
 
-__all__ = ["ChatRubric", "UserSimulationEnv"]
+__all__ = ["ChatHarness", "ChatTaskset", "UserSimulationConfig", "UserSimulationEnv", "assign_turn_advantages"]
 
-EPISODES = "episodes"
+TURN = "turn_"
 
 
-class UserSimulationEnv(vf.MultiTurnEnv):  # type: ignore[misc]  # no types
-    """Conversations in which a user answers every reply, rewarded by the world.
+class ChatTaskset(vf.Taskset[vf.Task, vf.TasksetConfig]):  # type: ignore[misc]  # no types
+    """Prompts to start from, and the world that answers. Set the class attributes in a class of your own.
 
-    If the user fails or a reply is blank, `state["error"]` is set, as verifiers does for unusable rollouts. The reward
-    is then 0; do not learn from it.
-
-    Args:
+    Attributes:
         world: The user and the reward, with the arguments of `ChatEnv`; you close it.
-        prompts: Conversations to start from; each ends with the user.
-        seed: Seed of the users. Rollouts of one example meet the same persona with the same seed.
+        prompts: Conversations that end with the user.
+        seed: Seed of the users. Episodes of one task meet the same persona with the same seed.
     """
 
-    def __init__(self, world: ChatWorld, prompts: Sequence[Conversation], *, seed: int = 0) -> None:
-        self._world = world
-        self._seed = seed
-        rows = [{"prompt": prompt.to_messages()} for prompt in prompts]
-        super().__init__(dataset=Dataset.from_list(rows), rubric=ChatRubric(world))
+    world: ClassVar[ChatWorld]
+    prompts: ClassVar[Sequence[Conversation]]
+    seed: ClassVar[int] = 0
 
-    async def setup_state(self, state: vf.State) -> vf.State:
-        """Start from the prompt."""
-        seed = derive_seed(self._seed, state["example_id"])
-        state[EPISODES] = [self._world.take_up(as_prompt(state["prompt"]), seed)]
-        return state
+    def load(self) -> Iterator[vf.Task]:
+        """Yield one task per prompt."""
+        for prompt in self.prompts:
+            yield vf.Task(vf.TaskData(prompt=prompt.to_messages()))
 
-    async def env_response(self, messages: vf.Messages, state: vf.State, **_: Any) -> vf.Messages:
-        """Return the user's answer to the last reply; nothing once the conversation is over.
+
+class ChatHarness(vf.Harness[vf.HarnessConfig]):  # type: ignore[misc]
+    """Asks the policy for one reply, in this process. verifiers' own chat harness starts a program for each reply."""
+
+    APPENDS_SYSTEM_PROMPT = True
+    SUPPORTS_RESUME = True
+    EXECUTES_CODE = False
+    NEEDS_CONTAINER = False
+
+    async def launch(
+        self,
+        ctx: vf.ModelContext,
+        trace: vf.Trace,
+        runtime: vf.Runtime,
+        endpoint: str,
+        secret: str,
+        mcp_urls: dict[str, str],
+        data: vf.TaskData,
+        **_: Any,
+    ) -> vf.ProgramResult:
+        """Send the conversation; verifiers records the reply."""
+        system, prompt = self.resolve_prompt(data)
+        messages = [vf.SystemMessage(content=system)] if system else []
+        wire = [message_to_wire(message) for message in (*messages, *prompt)]
+        async with openai.AsyncOpenAI(base_url=endpoint, api_key=secret) as client:
+            try:
+                await client.chat.completions.create(model=ctx.model, messages=wire)
+            except openai.OpenAIError as error:  # verifiers knows the cause and records it
+                return vf.ProgramResult(exit_code=1, stdout="", stderr=str(error))
+        return vf.ProgramResult(exit_code=0, stdout="", stderr="")
+
+
+class UserSimulationConfig(vf.EnvConfig):  # type: ignore[misc]
+    """The config of `UserSimulationEnv`: the taskset, and the policy's seat `agent`."""
+
+    agent: vf.AgentConfig = vf.AgentConfig(runtime=vf.SubprocessConfig())
+    """The policy. Its `max_total_tokens` bounds the context."""
+
+
+class UserSimulationEnv(vf.Env[UserSimulationConfig]):  # type: ignore[misc]
+    """Conversations in which a user answers every reply, rewarded by the world of a `ChatTaskset`.
+
+    The reward of reply k is `trace.rewards["turn_k"]`, and `trace.reward` is their sum. If the user fails, or a reply
+    is blank or cannot be scored, the trace and the episode are not `ok`, as verifiers does for unusable rollouts: leave
+    them out. If a token limit of the policy ends the conversation, its last reward counts.
+    """
+
+    def __init__(self, config: UserSimulationConfig) -> None:
+        super().__init__(config)
+        if not isinstance(self.taskset, ChatTaskset):
+            raise InvalidInputError(f"expected a taskset that is a ChatTaskset, got {type(self.taskset).__name__}")
+
+    async def run(self, task: vf.Task, agents: vf.Agents) -> None:
+        """Play one episode.
 
         Raises:
-            InvalidModelResponseError: The reply is blank or too long.
-            InfraError: The user failed.
+            EnvError: The user failed, or a reply is blank or cannot be scored.
         """
-        reply = reply_text(cast(Mapping[str, Any], messages[-1])["content"]).strip()
-        try:
-            require_action(reply)
-        except InvalidInputError as error:
-            raise vf.InvalidModelResponseError(str(error)) from error
-        after = await self._world.reply(state[EPISODES][-1], reply)
-        if after.is_truncated:
-            raise vf.InfraError(f"the user failed: {after.error}")
-        state[EPISODES].append(after)
-        last = after.conversation.messages[-1]
-        answer: vf.Messages = [{"role": "user", "content": last.content}] if last.role == "user" else []
-        if after.is_terminated:
-            state["final_env_response"] = answer
-        return answer
+        world: ChatWorld = self.taskset.world
+        seed = derive_seed(self.taskset.seed, task.data.idx)
+        before = after = world.take_up(as_prompt(task.data.prompt), seed)
+        async with agents.agent.interaction(task) as policy:
+            segment = await policy.turn()
+            while not segment.terminated:
+                before, (after, reward) = after, await world.step(after, segment.last_reply)
+                _record(policy.trace, after, reward)
+                if after.stop_reason:
+                    return
+                segment = await policy.turn(after.conversation.messages[-1].content)
+            if after.turn and not policy.trace.errors:  # a limit ended it
+                full = replace(after, stop_reason=StopReason.CONTEXT_FULL)
+                _record(policy.trace, *await world.reward_one(before, full))
 
 
-class ChatRubric(vf.Rubric):  # type: ignore[misc]
-    """The sum of the world's rewards of all steps; every step of the trajectory has its own reward too.
+def _record(trace: vf.Trace, after: Episode, reward: float | None) -> None:
+    """Store the episode's info and the reward of its last turn."""
+    trace.info.update(after.info)
+    if reward is None:
+        raise vf.EnvError(after.error)
+    trace.record_reward(f"{TURN}{after.turn}", reward)
 
-    A reward function that raises ends the run. verifiers' own reward functions would log the error and count it as 0.
+
+def assign_turn_advantages(traces: Sequence[vf.Trace], *, discount: float) -> None:
+    """Write the credit of each turn into its tokens, `node.advantages`; see `music_envs.credit`.
+
+    Args:
+        traces: Those of one task's group. Traces that are not `ok` get none.
+        discount: Weight of the next turn's return; with 0 only a reply's own reward counts.
     """
-
-    def __init__(self, world: ChatWorld) -> None:
-        super().__init__(funcs=[episode_reward])
-        self._world = world
-
-    async def score_rollout(self, state: vf.State) -> None:
-        """Score one rollout."""
-        await asyncio.to_thread(self._reward, [state])
-        await super().score_rollout(state)
-
-    async def score_group(self, states: list[vf.State]) -> None:
-        """Score rollouts; each call scores one turn of all of them."""
-        await asyncio.to_thread(self._reward, states)
-        await super().score_group(states)
-
-    def _reward(self, states: list[vf.State]) -> None:
-        """Reward turn by turn, because a turn's reward may need the previous score."""
-        for turn in range(max(len(state[EPISODES]) for state in states) - 1):
-            due = [state for state in states if turn + 1 < len(state[EPISODES]) and state["error"] is None]
-            try:
-                self._reward_turn(due, turn)
-            except UnscorableError:
-                for state in due:
-                    try:
-                        self._reward_turn([state], turn)
-                    except UnscorableError as error:
-                        state["error"] = vf.InvalidModelResponseError(str(error))
-
-    def _reward_turn(self, states: Sequence[vf.State], turn: int) -> None:
-        before: list[Episode] = [state[EPISODES][turn] for state in states]
-        rewards, after = self._world.reward(before, [state[EPISODES][turn + 1] for state in states])
-        for state, reward, episode in zip(states, rewards, after, strict=True):
-            state[EPISODES][turn + 1] = episode
-            state["trajectory"][turn]["reward"] = reward
-
-
-def episode_reward(state: vf.State) -> float:
-    """Return the sum of a rollout's rewards."""
-    return 0.0 if state["error"] is not None else sum(step["reward"] for step in state["trajectory"])
+    scored = [trace for trace in traces if trace.ok]
+    rewards = [[each.value for name, each in trace.rewards.items() if name.startswith(TURN)] for trace in scored]
+    if not scored:
+        return
+    for trace, by_turn in zip(scored, turn_advantages(rewards, len(scored), discount), strict=True):
+        replies = (node for node in trace.nodes if node.sampled)
+        for node, advantage in zip(replies, by_turn, strict=False):
+            node.advantages = [float(advantage)] * sum(node.mask)

@@ -1,3 +1,4 @@
+import os
 import socket
 import subprocess
 import sys
@@ -18,6 +19,27 @@ def gpu_only(monkeypatch):
     """OpenRLHF and verl without what they need a GPU for, put there by the Makefile."""
     assert GPU_ONLY.is_dir(), f"{GPU_ONLY} is missing: `make test` installs OpenRLHF and verl there"
     monkeypatch.setattr(sys, "path", [*sys.path, str(GPU_ONLY)])
+
+
+def environ_beside(library):
+    """Return the environment of a process that imports a library from the folder that the Makefile gave it."""
+    folder = Path(sys.prefix) / library
+    assert folder.is_dir(), f"{folder} is missing: `make test` installs {library} there"
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), *filter(None, sys.path)])}
+
+
+@pytest.fixture(scope="session")
+def run_beside():
+    """Return a function that runs a Python file with a library whose requirements contradict the others'."""
+
+    def run(library: str, file: Path, cwd: Path | None = None) -> str:
+        done = subprocess.run(
+            [sys.executable, file], env=environ_beside(library), cwd=cwd, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
 
 
 @pytest.fixture(scope="session")

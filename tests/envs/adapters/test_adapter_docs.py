@@ -10,9 +10,11 @@ ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "rl-adapters.md").read_text(encoding="utf-8")
 SNIPPETS = {
     library: re.findall(r"^```python\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
-    for library, section in re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)
+    for library, section in re.findall(r"^## ([\w ]+)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)
 }
 ADDRESS = "http://localhost:8000"
+BESIDE = {"verifiers": "my_chat.py"}
+"""Libraries that need a process of their own, with the name that the page gives to the file of the first snippet."""
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +27,20 @@ def address(serving, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "snippet",
+    ("library", "number"),
     [
-        pytest.param(snippet, id=f"{library}-{number}")
+        pytest.param(library, number, id=f"{library}-{number}")
         for library, snippets in SNIPPETS.items()
-        for number, snippet in enumerate(snippets)
+        for number in range(len(snippets))
     ],
 )
-def test_the_snippet_runs(snippet, gpu_only, tmp_path, monkeypatch, request):
+def test_the_snippet_runs(library, number, gpu_only, tmp_path, monkeypatch, request):
+    snippet = SNIPPETS[library][number]
+    if library in BESIDE:
+        (tmp_path / BESIDE[library]).write_text(SNIPPETS[library][0], encoding="utf-8")
+        (tmp_path / "snippet.py").write_text(snippet, encoding="utf-8")
+        request.getfixturevalue("run_beside")(library, tmp_path / "snippet.py", tmp_path)
+        return
     if ADDRESS in snippet:
         snippet = snippet.replace(ADDRESS, request.getfixturevalue("address"))
     monkeypatch.chdir(tmp_path)
@@ -40,7 +48,7 @@ def test_the_snippet_runs(snippet, gpu_only, tmp_path, monkeypatch, request):
 
 
 def test_every_library_of_the_table_has_a_section_with_a_snippet():
-    named = re.findall(r"^\| \[(\w+)\]", PAGE, re.MULTILINE)
+    named = re.findall(r"^\| \[([\w ]+)\]", PAGE, re.MULTILINE)
     assert len(named) == 6
     assert set(named) == {library for library, snippets in SNIPPETS.items() if snippets}
 

@@ -1,76 +1,66 @@
+import json
+from pathlib import Path
+
 import pytest
-import verifiers as vf
-from openai import AsyncOpenAI
-
-from music.conversation import Conversation
-from music.reward.tokens.contract import UnscorableError
-from music.sandbox.server import ServerConfig, sandbox_server
-from music_envs.adapters.verifiers import UserSimulationEnv
-from music_envs.chat.world import ChatWorld
-
-PROMPTS = [Conversation().user("Name a river."), Conversation().user("Name a tea.")]
 
 
-@pytest.fixture
-async def client():
-    with sandbox_server(ServerConfig()) as url:
-        async with AsyncOpenAI(base_url=url, api_key="none") as client:
-            yield vf.OpenAIChatCompletionsClient(client)
+@pytest.fixture(scope="module")
+def scenes(run_beside):
+    """What verifiers itself recorded, scene by scene."""
+    return json.loads(run_beside("verifiers", Path(__file__).with_name("verifiers_play.py")).splitlines()[-1])
 
 
-class Watched(UserSimulationEnv):
-    """Keeps the states, of which `evaluate` returns what fits into JSON."""
-
-    async def setup_state(self, state):
-        self.__dict__.setdefault("states", []).append(state)
-        return await super().setup_state(state)
+def replies(messages):
+    return [message["content"] for message in messages if message["role"] == "assistant"]
 
 
-async def roll(world, client, prompts=PROMPTS, **options):
-    environment = Watched(world, prompts)
-    done = await environment.evaluate(client, "fair", num_examples=len(prompts), rollouts_per_example=2, **options)
-    return done["outputs"], sorted(environment.states, key=lambda state: state["example_id"])
+def test_episodes_are_conversations_with_our_user_and_every_turn_has_its_reward(scenes):
+    played = scenes["played"]
+    assert played["ok"] == [True] * 4
+    roles = ["user", "assistant", "user", "assistant"]
+    assert [[m["role"] for m in messages] for messages in played["messages"]] == [["system", *roles]] * 2 + [roles] * 2
+    for messages, rewards, reward in zip(played["messages"], played["rewards"], played["reward"], strict=True):
+        lengths = [float(len(reply)) for reply in replies(messages)]
+        assert rewards == {"turn_1": lengths[0], "turn_2": lengths[1]}
+        assert reward == sum(lengths)
+        assert messages[-2]["content"] == "Why 1?"
+    assert {info["stop_reason"] for info in played["info"]} == {"turn_limit"}
 
 
-@pytest.mark.parametrize("independent", [False, True])
-async def test_rollouts_are_conversations_with_our_user_and_paid_by_our_reward(client, reward_length, independent):
-    world = ChatWorld(num_turns=3, reward=reward_length, reward_mode="difference")
-    outputs, states = await roll(world, client, independent_scoring=independent)
-    assert len(outputs) == len(states) == 4
-    assert sorted(output["reward"] for output in outputs) == sorted(state["reward"] for state in states)
-    for rollout in states:
-        messages = [*rollout["prompt"], *rollout["completion"]]
-        conversation = Conversation.from_messages([{"role": m.role, "content": m.content} for m in messages])
-        assert conversation == rollout["episodes"][-1].conversation
-        assert conversation.num_turns == 3
-        assert rollout["reward"] == reward_length([conversation])[0]
-        assert [step["reward"] for step in rollout["trajectory"]] == [
-            len(message.content) for message in conversation.messages if message.role == "assistant"
-        ]
+def test_the_reward_sees_messages_with_their_roles(scenes):
+    played = scenes["played"]
+    assert sorted(map(str, played["messages"])) == sorted(str(seen) for seen in played["seen"] if len(seen) > 3)
 
 
-async def test_a_failing_user_is_an_error_of_the_rollout_and_leaves_the_others_be(client, scripted, reward_length):
-    world = ChatWorld(num_turns=2, reward=reward_length, user=scripted("user", fails={0}))
-    rollouts, _ = await roll(world, client)
-    failed = [rollout for rollout in rollouts if rollout.get("error")]
-    assert len(failed) == 1
-    assert "the user failed: user is down" in str(failed[0]["error"])
-    assert all(rollout["reward"] > 0 for rollout in rollouts if rollout not in failed)
+@pytest.mark.parametrize(
+    ("scene", "error", "ok"),
+    [
+        ("user_fails", "user is down", [False, True]),
+        ("unscorable", "over_long", [False, True]),
+        ("broken", "the reward server is gone", [False, False]),
+        ("mute", "expected a reply with some text", [False, False]),
+    ],
+)
+def test_what_cannot_be_scored_is_an_error_and_no_reward_and_leaves_the_others_be(scenes, scene, error, ok):
+    told = scenes[scene]
+    assert told["ok"] == ok
+    assert [any(error in message for message in messages) for messages in told["errors"]] == [not each for each in ok]
+    assert [bool(rewards) for rewards in told["rewards"]] == ok
 
 
-async def test_what_cannot_be_scored_is_an_error_of_the_rollout(client):
-    def picky(conversations):
-        if any("river" in c.messages[0].content for c in conversations):
-            raise UnscorableError("over_long")
-        return [1.0] * len(conversations)
+def test_a_full_context_ends_a_conversation_whose_last_reply_is_rewarded(scenes):
+    full = scenes["full"]
+    assert full["ok"] == [True, True]
+    for info, messages, rewards in zip(full["info"], full["messages"], full["rewards"], strict=True):
+        assert info["stop_reason"] == "context_full"
+        assert 1 <= len(replies(messages)) < 9
+        assert list(rewards.values())[-1] == sum(map(len, replies(messages)))
+        assert sum(rewards.values()) == sum(map(len, replies(messages)))
 
-    _, rollouts = await roll(ChatWorld(num_turns=1, reward=picky), client)
-    assert [(r["error"] is not None, r["reward"]) for r in rollouts] == [(True, 0.0)] * 2 + [(False, 1.0)] * 2
 
-
-async def test_a_broken_reward_ends_the_run_and_is_no_score_of_0(client):
-    def broken(conversations):
-        raise ConnectionError("the reward server is gone")
-
-    with pytest.raises(ConnectionError, match="reward server is gone"):
-        await roll(ChatWorld(num_turns=1, reward=broken), client, PROMPTS[:1])
+def test_the_credit_of_a_turn_is_in_its_sampled_tokens(scenes):
+    # Returns-to-go: (5, 4) and (3, 0); less the means 4 and 2; in units of the root of (1 + 4 + 1 + 4) / 4.
+    first, second = 1 / 2.5**0.5, 2 / 2.5**0.5
+    one = [0, 0, 0] * 2 + [0, first, first, 0, 0, 0, 0, second, second]
+    assert scenes["credit"][0] == pytest.approx(one)
+    assert scenes["credit"][1] == pytest.approx([-each for each in one])
