@@ -84,6 +84,12 @@ class ModelPolicy:
         texts = iter(_texts(run_in_background(self._answers(requests))))
         return [next(texts) if conversation.next_role == "assistant" else "" for conversation in conversations]
 
+    def fits(self, conversations: Sequence[Conversation]) -> list[bool]:
+        """Return whether each conversation fits into the context of a local model; of an endpoint, always True."""
+        if isinstance(self._model, LocalChatModel):
+            return self._model.fits([render_assistant(conversation) for conversation in conversations])
+        return [True] * len(conversations)
+
     def close(self) -> None:
         """Close the endpoint if it was opened here; closing again is fine."""
         if self._is_own:

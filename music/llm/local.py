@@ -14,6 +14,7 @@ from itertools import groupby, islice
 from typing import Any
 
 from music.chat_template import BUILT_IN, RENDERING_FAULTS, choose_template, template_text
+from music.conversation import Message
 from music.errors import InvalidInputError
 from music.llm.chat import ChatReply, ChatRequest, ReplyOutcome, RequestRejectedError, Sampling, StoppedWaitingError
 from music.llm.endpoints import FORMS
@@ -146,6 +147,21 @@ class LocalChatModel:
             _worker(os.getpid()), self._answer_all, requests, batch_size
         )
 
+    def fits(self, dialogues: Sequence[Sequence[Message]]) -> list[bool]:
+        """Return whether each list of messages fits into the model's context."""
+        limit = self._context
+        if limit is None:
+            return [True] * len(dialogues)
+        return [
+            len(self._render([{"role": m.role, "content": m.content} for m in each])) <= limit for each in dialogues
+        ]
+
+    @property
+    def _context(self) -> int | None:
+        """Most tokens that the model reads and writes; None if it does not say."""
+        limit: int | None = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        return limit
+
     async def aclose(self) -> None:
         """Do nothing: the weights are freed with the object."""
 
@@ -239,7 +255,7 @@ class LocalChatModel:
 
     def _room(self, request: ChatRequest, num_prompt: int) -> int:
         """Return the most tokens to generate."""
-        limit = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        limit = self._context
         wanted = request.sampling.max_tokens or self._model.generation_config.max_new_tokens or _DEFAULT_MAX_TOKENS
         room: int = wanted if limit is None else min(wanted, limit - num_prompt)
         if room < 1:

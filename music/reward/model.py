@@ -21,7 +21,7 @@ from music.reward.scoring.forward import row_tokens
 from music.reward.scoring.self_test import make_scorer
 from music.reward.scoring.states import ModelMemory, affordable_tokens
 from music.reward.session import RewardSession
-from music.reward.tokens.contract import ReadAt, Readout, ScoreContract, Scored
+from music.reward.tokens.contract import ReadAt, Readout, ScoreContract, Scored, Unscorable
 from music.reward.tokens.encoding import ConversationTokenizer
 
 __all__ = ["RewardModel"]
@@ -182,6 +182,11 @@ class RewardModel:
             ContractError: As `score`, and with `per_turn` as `score_turns`.
         """
         return self.score_encoded(self.encode(conversations, per_turn=per_turn))
+
+    def fits(self, conversations: Sequence[Conversation]) -> list[bool]:
+        """Return whether each conversation is scored as a whole: no exchange is dropped because of `max_length`."""
+        encodings = self._tokens.encode(conversations, every_turn=False, remember=True)
+        return [each is not Unscorable.OVER_LONG and not getattr(each, "num_dropped_turns", 0) for each in encodings]
 
     def encode(self, conversations: Sequence[Conversation], *, per_turn: bool = False) -> list[EncodedConversation]:
         """Do the first half of `score_each`, which needs no model: a server does it while the model is busy.

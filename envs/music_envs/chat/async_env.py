@@ -6,6 +6,7 @@ from typing import Any
 from gymnasium.utils import seeding
 
 from music.conversation import Conversation
+from music_envs.chat.context import Fits
 from music_envs.chat.episode import ChatSnapshot, Episode
 from music_envs.chat.validation import (
     NO_CONTEXT,
@@ -30,7 +31,7 @@ class AsyncChatEnv:
     """`ChatEnv` with a `reset` and a `step` that you await.
 
     Args:
-        num_turns, user, reward, reward_mode, seeds, personas, is_done: As for `ChatEnv`.
+        num_turns, user, reward, reward_mode, seeds, personas, is_done, fits: As for `ChatEnv`.
 
     Raises:
         InvalidInputError: An argument has a wrong value.
@@ -58,6 +59,7 @@ class AsyncChatEnv:
         seeds: SeedsLike = NO_CONTEXT,
         personas: PersonasLike = (),
         is_done: IsDone = None,
+        fits: Fits | None = None,
     ) -> None:
         self.observation_space = ConversationSpace()
         self.action_space = ReplySpace()
@@ -69,6 +71,7 @@ class AsyncChatEnv:
             seeds=seeds,
             personas=personas,
             is_done=is_done,
+            fits=fits,
         )
         self._generator = seeding.np_random()[0]
         self._episode: Episode | None = None

@@ -6,6 +6,7 @@ import gymnasium
 
 from music.aio import run_in_background
 from music.conversation import Conversation
+from music_envs.chat.context import Fits
 from music_envs.chat.episode import ChatSnapshot, Episode, transcript
 from music_envs.chat.validation import (
     NO_CONTEXT,
@@ -60,7 +61,8 @@ class ChatEnv(gymnasium.Env[Conversation, str]):
     ## Episode End
     - `terminated`: the task is over and rewarded. Either `num_turns` replies were given (stop reason `turn_limit`; the
       horizon is part of the task, so bootstrap no value beyond it), or `is_done` returned true after a user message
-      (`user_done`).
+      (`user_done`), or another reply as long as the longest one would not fit into the context of the reward model or
+      of the policy (`context_full`).
     - `truncated`: the user failed permanently (`error`). A wrapper such as `TimeLimit` may truncate as well; prefer
       `num_turns`, because a wrapper truncates without the reward.
 
@@ -83,6 +85,8 @@ class ChatEnv(gymnasium.Env[Conversation, str]):
             prompts of its pairs. By default one empty conversation, which the user opens.
         personas: Define the users, one drawn per episode: personas, or a file of them. By default users have none.
         is_done: Whether a conversation ends after a user message. By default never.
+        fits: Whether conversations fit into the policy's context, such as `ModelPolicy.fits`. The limit of a reward
+            model counts in any case.
         render_mode: None or `ansi` for a transcript.
 
     Raises:
@@ -113,6 +117,7 @@ class ChatEnv(gymnasium.Env[Conversation, str]):
         seeds: SeedsLike = NO_CONTEXT,
         personas: PersonasLike = (),
         is_done: IsDone = None,
+        fits: Fits | None = None,
         render_mode: str | None = None,
     ) -> None:
         self.observation_space = ConversationSpace()
@@ -126,6 +131,7 @@ class ChatEnv(gymnasium.Env[Conversation, str]):
             seeds=seeds,
             personas=personas,
             is_done=is_done,
+            fits=fits,
         )
         self._episode: Episode | None = None
 

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from music.aio import NUM_PER_ROUND, run_in_background
+from music.gc import relaxed
 from music_envs.chat.episode import Episode
 from music_envs.chat.world import ChatWorld
 
-__all__ = ["InFlight", "Step", "take_step", "with_rewards"]
+__all__ = ["InFlight", "Rewarding", "Step", "take_step", "with_rewards"]
 
 Rewarding = Callable[[Sequence[Episode], Sequence[Episode]], tuple[list[float], list[Episode]]]
 """Rewards one step of each episode, as `ChatWorld.reward` does."""
@@ -87,11 +88,13 @@ class InFlight:
 
     def start(self, steps: Mapping[int, Coroutine[Any, Any, Step]]) -> None:
         """Start steps, a few per round of the loop (see `music.aio.finish_all`)."""
-        run_in_background(self._start(steps))
+        with relaxed():
+            run_in_background(self._start(steps))
 
     def wait(self, at_least: int, timeout: float | None) -> list[int]:
         """Wait until some steps have ended, or until the time is over; return the environments of all that have."""
-        return run_in_background(self._wait(at_least, timeout))
+        with relaxed():
+            return run_in_background(self._wait(at_least, timeout))
 
     def results(self, envs: Iterable[int]) -> dict[int, Step]:
         """Return the steps of environments that have ended.

@@ -9,6 +9,7 @@ from music.aio import finish_all, run_in_background
 from music.errors import InvalidInputError
 from music.llm.chat import EndpointError
 from music_agents.failures import RoleFailedError
+from music_envs.chat.context import fits_of, stop_where_full
 from music_envs.chat.episode import Episode
 from music_envs.chat.validation import require_action, require_num
 from music_envs.chat.world import ChatWorld
@@ -42,7 +43,8 @@ def play_episodes(world: ChatWorld, policy: Policy, seeds: Sequence[int]) -> lis
 
     Every turn calls the policy once for all running conversations. It then asks all users at once and scores all
     conversations in one call. An episode is cut short if its user fails permanently, or if the policy has no reply
-    or one that cannot be scored; the others are not affected.
+    or one that cannot be scored; the others are not affected. It ends with `CONTEXT_FULL` if another reply as long as
+    its longest one would not fit into the context of the reward model or of the policy (see `music_envs.chat.context`).
 
     Args:
         world: The user and the reward, with the arguments of `ChatEnv`; you close it.
@@ -73,7 +75,8 @@ def _take_turn(world: ChatWorld, policy: Policy, live: Sequence[PlayedEpisode]) 
         return await world.reply(episode, reply) if isinstance(reply, str) else episode.failed(reply)
 
     answers = [answer(episode, reply) for episode, reply in zip(before, _replies(policy, before), strict=True)]
-    rewards, after = world.reward_each(before, run_in_background(finish_all(answers)))
+    answered = stop_where_full(run_in_background(finish_all(answers)), fits_of(policy))
+    rewards, after = world.reward_each(before, answered)
     return [
         replace(each, episode=episode, rewards=(*each.rewards, reward))
         for each, reward, episode in zip(live, rewards, after, strict=True)

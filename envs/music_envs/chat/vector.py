@@ -1,6 +1,7 @@
 """`ChatVectorEnv`: many conversations that step at once."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -12,9 +13,10 @@ from numpy.typing import NDArray
 
 from music.aio import finish_all, run_in_background
 from music.conversation import Conversation
+from music_envs.chat.context import Fits
 from music_envs.chat.env import ChatEnv
 from music_envs.chat.episode import ChatSnapshot, Episode, transcript
-from music_envs.chat.in_flight import InFlight, Step, take_step, with_rewards
+from music_envs.chat.in_flight import InFlight, Rewarding, Step, take_step, with_rewards
 from music_envs.chat.validation import (
     NO_CONTEXT,
     IsDone,
@@ -57,7 +59,7 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
 
     Args:
         num_envs: Number of conversations.
-        num_turns, user, reward, reward_mode, seeds, personas, is_done: As for `ChatEnv`.
+        num_turns, user, reward, reward_mode, seeds, personas, is_done, fits: As for `ChatEnv`.
         autoreset_mode: When an episode that is over is reset: in the next step, which ignores its action (the default),
             in the same step, or never (you reset it).
         render_mode: None or `ansi` for transcripts.
@@ -87,6 +89,7 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
         seeds: SeedsLike = NO_CONTEXT,
         personas: PersonasLike = (),
         is_done: IsDone = None,
+        fits: Fits | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
     ) -> None:
@@ -105,6 +108,7 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
             seeds=seeds,
             personas=personas,
             is_done=is_done,
+            fits=fits,
         )
         self._generators = [seeding.np_random()[0] for _ in range(self.num_envs)]
         self._episodes: list[Episode | None] = [None] * self.num_envs
@@ -151,7 +155,7 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
         self.send(dict(enumerate(actions)))
         try:
             self._flight.wait(self.num_envs, None)
-            steps = with_rewards(self._flight.results(everyone), self._world.reward)
+            steps = self._finished(self._flight.results(everyone), self._world.reward)
         finally:
             self._flight.drop(everyone)
         return self._store(steps)
@@ -210,7 +214,7 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
         if not self._flight:
             raise NoAsyncCallError("no reply is in flight: call send() before recv()", "recv")
         ended = sorted(self._flight.wait(min(at_least, len(self._flight)), timeout))
-        steps = with_rewards(self._flight.results(ended), self._world.reward_each)
+        steps = self._finished(self._flight.results(ended), self._world.reward_each)
         self._flight.forget(ended)
         observations, rewards, terminations, truncations, infos = self._store(steps)
         rows, received = np.array(ended, dtype=np.int64), tuple(observations[i] for i in ended)
@@ -267,6 +271,17 @@ class ChatVectorEnv(VectorEnv[Conversations, Sequence[str], NDArray[Any]]):
         """Return whether a step of an environment ignores its action and begins the next episode."""
         episode = self._episodes[i]
         return self.autoreset_mode is AutoresetMode.NEXT_STEP and episode is not None and bool(episode.stop_reason)
+
+    def _finished(self, steps: Mapping[int, Step], reward: Rewarding) -> dict[int, Step]:
+        """Return steps with their rewards, and with the next episodes of those that ended for lack of room."""
+        steps = with_rewards(steps, reward)
+        if self.autoreset_mode is not AutoresetMode.SAME_STEP:
+            return steps
+        late = [i for i, step in steps.items() if step.after and step.after.stop_reason and not step.begun]
+        generators = [generator_for(None, self._generators[i]) for i in late]
+        begun = run_in_background(finish_all(list(map(self._world.begin, generators))))
+        next_steps = zip(late, begun, generators, strict=True)
+        return steps | {i: replace(steps[i], begun=each, generator=generator) for i, each, generator in next_steps}
 
     def _store(self, steps: Mapping[int, Step]) -> Steps:
         """Store and return the results of steps; only now, so that a step that raises changes nothing."""

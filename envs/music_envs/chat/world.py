@@ -16,6 +16,7 @@ from music.reward.functions import load_reward
 from music.reward.tokens.contract import UnscorableError
 from music_agents.failures import RoleFailedError
 from music_agents.roles import RoleView
+from music_envs.chat.context import Fits, fits_of, stop_where_full
 from music_envs.chat.episode import Episode
 from music_envs.chat.validation import (
     NO_CONTEXT,
@@ -53,7 +54,7 @@ class ChatWorld:
     `play_episodes` and the adapters to RL libraries take a world.
 
     Args:
-        num_turns, user, reward, reward_mode, seeds, personas, is_done: As for `ChatEnv`.
+        num_turns, user, reward, reward_mode, seeds, personas, is_done, fits: As for `ChatEnv`.
 
     Raises:
         TypeError: There is no such argument; the error names the nearest one.
@@ -78,6 +79,7 @@ class ChatWorld:
         seeds: SeedsLike = NO_CONTEXT,
         personas: PersonasLike = (),
         is_done: IsDone = None,
+        fits: Fits | None = None,
     ) -> None:
         self._num_turns = require_count("num_turns", num_turns)
         if reward_mode not in get_args(RewardMode):
@@ -88,7 +90,9 @@ class ChatWorld:
         self._personas = read_persona_argument(personas)
         if is_done is not None:
             require_callable("is_done", is_done, "a callable from a conversation to whether it ends there, or None")
-        self._is_done = is_done
+        if fits is not None:
+            require_callable("fits", fits, "a callable from conversations to whether each fits, or None")
+        self._is_done, self._fits = is_done, fits
         load = load_reward if reward_mode == "terminal" else load_growing_reward
         self._reward = load(reward) if isinstance(reward, str) else reward
         require_callable("reward", self._reward, "a name or a callable from conversations to scores")
@@ -176,18 +180,21 @@ class ChatWorld:
     def reward(self, before: Sequence[Episode], after: Sequence[Episode]) -> tuple[list[float], list[Episode]]:
         """Reward one step of each episode. All conversations that need a score are scored in one call.
 
-        A step that an error cut short has the reward 0 in every mode.
+        Before that, episodes end whose next reply would not fit into the context of the reward or of the policy. A step
+        that an error cut short has the reward 0 in every mode.
 
         Args:
             before: The episodes before their step.
             after: The same episodes after it.
 
         Returns:
-            The rewards, and the episodes with their scores.
+            The rewards, and the episodes with their scores and stop reasons.
 
         Raises:
             InvalidInputError: The reward function returned unusable scores.
         """
+        for fits in (self._fits, fits_of(self._reward)):
+            after = stop_where_full(after, fits)
         is_terminal, is_difference = self.reward_mode == "terminal", self.reward_mode == "difference"
         due = [i for i, each in enumerate(after) if each.is_terminated or not (each.is_truncated or is_terminal)]
         scores = checked_scores(self._reward, [after[i].judged for i in due]) if due else []

@@ -144,6 +144,13 @@ class RemoteReward:
         """
         return run_in_background(self._candidates(history, candidates, timeout))
 
+    def fits(self, conversations: Sequence[Conversation]) -> list[bool]:
+        """Return whether each conversation is scored as a whole; True where the server does not say.
+
+        Long conversations are scored for this, short ones are not.
+        """
+        return run_in_background(self._fits(conversations))
+
     async def ascore(
         self,
         conversations: Sequence[Conversation],
@@ -226,6 +233,15 @@ class RemoteReward:
         whole = [history.assistant(candidate) for candidate in candidates]
         return await self._scores_of([f"candidate {index}" for index in range(len(whole))], whole, seconds)
 
+    async def _fits(self, conversations: Sequence[Conversation]) -> list[bool]:
+        contract = await self._contract()
+        long = [each for each in conversations if contract is not None and _most_tokens(each) > contract.max_length]
+        is_short = {
+            c: not s.num_dropped_turns and s.problem is not Unscorable.OVER_LONG
+            for c, s in zip(long, await self._each(long, None) if long else [], strict=True)
+        }
+        return [is_short.get(each, True) for each in conversations]
+
     async def _contract(self) -> ScoreContract | None:
         server = await self._open()
         if isinstance(server.wire, RenderedWire):
@@ -266,6 +282,11 @@ class RemoteReward:
 
 def _has_reply(conversation: Conversation) -> bool:
     return bool(conversation.messages) and conversation.messages[-1].role == "assistant"
+
+
+def _most_tokens(conversation: Conversation) -> int:
+    """Return what the tokens of a conversation hardly exceed: one per byte, and what a chat template adds."""
+    return 64 + sum(len(message.content.encode()) + 32 for message in conversation.messages)
 
 
 def _require_score(name: str, outcome: Outcome) -> float:

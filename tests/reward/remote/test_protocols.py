@@ -255,3 +255,15 @@ def test_it_can_be_sent_to_another_process_with_all_it_was_given(reward_server, 
     with caplog.at_level(logging.WARNING):
         assert pickle.loads(pickle.dumps(reward))(OTHERS) == reward(OTHERS)
     assert not caplog.records
+
+
+def test_it_knows_which_conversations_are_scored_as_a_whole(reward_server, music, local, folder):
+    long = Conversation()
+    for number in range(40):
+        long = long.user(f"Question {number}, and now?").assistant(f"Answer {number}, so there.")
+    reward = RemoteReward(folder, f"{reward_server}/embeddings", protocol="openai-embeddings")
+    assert reward.fits([long, OTHERS[0]]) == local.fits([long, OTHERS[0]]) == [False, True]
+    served = RemoteReward("rm", music)
+    assert served.fits([OTHERS[0], Conversation().user("Hi!").assistant("TOO LONG " * 60)]) == [True, False]
+    assert [len(body["conversations"]) for body in asked(music)] == [1]  # what is short is not asked about
+    assert RemoteReward("rm", reward_server).fits([long]) == [True]  # vLLM does not say
