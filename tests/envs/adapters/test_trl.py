@@ -238,6 +238,29 @@ def test_a_reply_as_long_as_the_context_is_refused(scripted_policy):
         ChatRollout(ChatWorld())([PROMPT], scripted_policy(max_completion_length=512))
 
 
+def test_a_policy_that_does_not_stop_where_the_template_ends_a_reply_is_refused(scripted_policy):
+    policy = scripted_policy()
+    policy.eos_token_ids = [1]
+    with pytest.raises(InvalidInputError, match=r"one of \['<\|bos\|>'\], got '<\|end\|>': add it to the model's"):
+        ChatRollout(ChatWorld())([PROMPT], policy)
+
+
+def test_one_unscorable_reply_costs_few_calls_of_the_reward(scripted_policy):
+    calls = []
+
+    def picky(conversations):
+        calls.append(len(conversations))
+        if any("endless" in c.messages[-1].content for c in conversations):
+            raise UnscorableError("too long")
+        return [1.0] * len(conversations)
+
+    replies = ["One.<|end|>"] * 16
+    replies[5] = "endless<|end|>"
+    out = ChatRollout(ChatWorld(num_turns=1, reward=picky))([PROMPT] * 16, scripted_policy(replies))
+    assert [i for i, reward in enumerate(out["episode_reward"]) if reward is None] == [5]
+    assert len(calls) == 9
+
+
 def test_trl_takes_nothing_from_completions_without_a_reward(prompts, tmp_path):
     scores = iter([[None, 1.0, 3.0, None], [None] * 4])
 

@@ -55,11 +55,11 @@ class ChatRollout:
             trainer: The `GRPOTrainer`.
 
         Raises:
-            InvalidInputError: A prompt cannot be read, or does not end with the user; or the context has room for a
-                reply only.
+            InvalidInputError: A prompt cannot be read, or does not end with the user; the policy does not stop where
+                the chat template ends a reply; or the context has room for a reply only.
         """
         options = {"chat_template": trainer.chat_template, **trainer.chat_template_kwargs}
-        template = TurnTemplate(trainer.processing_class, **options)
+        template = _stopping_template(trainer, options)
         room = _longest_prompt(trainer)
         trajectories = [self._begin(prompt, trainer, options) for prompt in prompts]
         for trajectory in trajectories:
@@ -97,15 +97,16 @@ class ChatRollout:
                 trajectory.add_user(answer)
 
     def _reward(self, trajectories: Sequence[Trajectory], after: Sequence[Episode]) -> None:
-        """Reward one step of each, in one call if all can be scored."""
+        """Reward one step of each, in one call if all can be scored; otherwise halves are tried on their own."""
         try:
             rewards, after = self._world.reward([trajectory.episode for trajectory in trajectories], after)
         except UnscorableError as error:
             if len(trajectories) == 1:
                 self._end_unscorable(trajectories[0], after[0], str(error))
                 return
-            for trajectory, episode in zip(trajectories, after, strict=True):
-                self._reward([trajectory], [episode])
+            half = len(trajectories) // 2
+            self._reward(trajectories[:half], after[:half])
+            self._reward(trajectories[half:], after[half:])
             return
         for trajectory, episode, reward in zip(trajectories, after, rewards, strict=True):
             trajectory.end_turn(episode, math.nan if episode.is_truncated else reward)
@@ -114,6 +115,17 @@ class ChatRollout:
         before = (trajectory.episode.score or 0.0) if self._world.reward_mode == "difference" else 0.0
         trajectory.is_unscorable = True
         trajectory.end_turn(after.failed(reason), math.nan if self._floor is None else self._floor - before)
+
+
+def _stopping_template(trainer: Any, options: dict[str, Any]) -> TurnTemplate:
+    template = TurnTemplate(trainer.processing_class, **options)
+    if template.closing_id not in trainer.eos_token_ids:
+        raise InvalidInputError(
+            f"expected a chat template that ends replies with a token at which the policy stops, one of "
+            f"{trainer.processing_class.convert_ids_to_tokens(trainer.eos_token_ids)}, got {template.closing!r}: "
+            f"add it to the model's generation_config.eos_token_id"
+        )
+    return template
 
 
 def _generate(running: Sequence[Trajectory], num_prompts: int, trainer: Any, template: TurnTemplate) -> list[str]:
@@ -126,12 +138,11 @@ def _generate(running: Sequence[Trajectory], num_prompts: int, trainer: Any, tem
     prompts = [each.context for each in running] + [[template.closing_id]] * (num_prompts - len(running))
     # This method is private, but only it supports every back-end of the trainer.
     replies, logprobs = trainer._generate_single_turn(prompts, None, {}, 1)
-    end_ids = {template.closing_id, *trainer.eos_token_ids}
     texts = []
     for number, trajectory in enumerate(running):
         reply = list(replies[number])
         trajectory.add_reply(reply, logprobs[number] if logprobs else None)
-        trajectory.num_cut += reply[-1] not in end_ids
+        trajectory.num_cut += reply[-1] not in trainer.eos_token_ids
         texts.append(str(trainer.processing_class.decode(reply, skip_special_tokens=True)).strip())
     return texts
 
