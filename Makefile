@@ -7,7 +7,9 @@ TESTS := $(VENV)/.tests
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 # Their own requirements want a GPU, and builds of torch and transformers of their own: the tests import the few modules
 # that do without, from a folder that no other program sees, and whatever the platform is, as they are plain Python.
-GPU_ONLY := openrlhf verl omegaconf pylatexenc
+GPU_ONLY := openrlhf verl omegaconf pylatexenc hydra-core torchdata codetiming
+# hydra reads its grammar with this version alone; it is only a source package.
+HYDRA_PARSER := antlr4-python3-runtime==4.9.3
 # Their requirements contradict the others': each has a folder, which only processes of its own see.
 BESIDE := verifiers
 
@@ -45,6 +47,7 @@ $(TESTS): $(PACKAGE) $(wildcard tests/envs/adapters/beside/*.txt)
 	$(PIP) --editable '.[dev,openenv,qlora,ray,torchrl,trl]'
 	$(PIP) --no-deps --upgrade --target $(VENV)/gpu-only \
 		--platform manylinux1_x86_64 --python-version 3.11 --only-binary :all: $(GPU_ONLY)
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/gpu-only $(HYDRA_PARSER)
 	for library in $(BESIDE); do $(BIN)/python -m pip install --quiet --no-deps --upgrade \
 		--target $(VENV)/$$library --requirement tests/envs/adapters/beside/$$library.txt || exit 1; done
 	touch $@

@@ -7,7 +7,7 @@
 | TorchRL | `torchrl` | | `ChatUser`, a transform for its `ChatEnv` |
 | OpenEnv | `openenv` | | `ChatEnvironment`, for its server |
 | OpenRLHF | `openrlhf` | `as_reward_func` | `agent_executor` |
-| verl | `verl` | `as_compute_score` | |
+| verl | `verl` | `as_compute_score`, `MessageRewardManager` | `ChatAgentLoop` |
 
-They share `messages`, which reads a library's messages or text, and `template`, the tokens between two replies.
+They share `template`, the tokens between two replies, and `turns`, one turn with a floor.
 """

@@ -1,4 +1,4 @@
-"""verl: `compute_score` for single replies, for the file that `reward.custom_reward_function.path` names."""
+"""`as_compute_score`: a reward as verl's `compute_score`, for single replies."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

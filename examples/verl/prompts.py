@@ -1,0 +1,31 @@
+"""Write the prompts of a verl run as the parquet file that its data set reads.
+
+Run it: python examples/verl/prompts.py runs/verl/prompts.parquet
+"""
+
+import sys
+from pathlib import Path
+
+from datasets import Dataset
+
+from music_envs import load_prompts
+
+
+def write_prompts(path: Path, source: str = "sandbox", num_prompts: int = 64) -> None:
+    """Write one row per prompt; `source` may be a file of your own conversations."""
+    seeds = load_prompts(source, num_prompts)
+    rows = [
+        {
+            "data_source": source,
+            "prompt": seed.to_messages(),
+            "reward_model": {"style": "model", "ground_truth": ""},
+            "extra_info": {"index": index},
+        }
+        for index, seed in enumerate(seeds)
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Dataset.from_list(rows).to_parquet(path)
+
+
+if __name__ == "__main__":
+    write_prompts(Path(sys.argv[1]))
