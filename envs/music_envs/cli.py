@@ -64,7 +64,7 @@ def _shown(result: "BestOfNEvaluation") -> "RenderableType":
     title = f"Best-of-{result.config.num_candidates}, {sizes}, {result.mode}"
     shown: list[RenderableType] = [selectors_table(title, result.judge, result.arms)]
     shown += [by_n_table(arm, result.judge) for arm in result.arms if arm.by_n]
-    if any(arm.by_n for arm in result.arms):
+    if any(row.gap for arm in result.arms for row in arm.by_n):
         shown.append(Text(GAP))
     if result.comparison:
         shown.append(Text(f"{' against '.join(arm.selector for arm in result.arms)}: {result.comparison}"))

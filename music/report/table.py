@@ -74,7 +74,7 @@ def cell_text(cell: Cell) -> str:
 
 
 def compact(estimate: Estimate, digits: int, sign: str = "") -> str:
-    """Return an estimate in few characters, for example `.78 [.72,.83]` or `1.0 [.96,1.0]`.
+    """Return an estimate in few characters, for example `.78 [.72,.83]`, `1.0 [.96,1.0]` or `.78 (n = 1)`.
 
     Args:
         estimate: Value and interval.
@@ -82,7 +82,7 @@ def compact(estimate: Estimate, digits: int, sign: str = "") -> str:
         sign: `+` shows the sign of positive numbers too.
     """
     value, low, high = (_short(number, digits, sign) for number in (estimate.value, estimate.low, estimate.high))
-    return f"{value} [{low},{high}]"
+    return f"{value} [{low},{high}]" if estimate.has_interval else f"{value} (n = {estimate.num})"
 
 
 def _short(number: float, digits: int, sign: str) -> str:

@@ -41,8 +41,15 @@ class Estimate:
     num: int
 
     def __str__(self) -> str:
-        """Return for example `0.750 [0.712, 0.789]`."""
+        """Return for example `0.750 [0.712, 0.789]`, or `0.750 (n = 1: no interval)`."""
+        if not self.has_interval:
+            return f"{self.value:.3f} (n = {self.num}: no interval)"
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether there are enough units to know the spread between them."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
 
     def includes(self, value: float) -> bool:
         """Return whether a value lies within the interval, its ends included."""
@@ -131,7 +138,9 @@ def proportion(total: float, num: int) -> Estimate:
 
 def describe(estimate: Estimate, *, null: float = 0.0) -> str:
     """Return an estimate and, in words, whether it differs from `null` (0 for a difference, 0.5 for a win rate)."""
-    if estimate.includes(null):
+    if not estimate.has_interval:
+        verdict = "the noise is unknown"
+    elif estimate.includes(null):
         verdict = "within noise"
     else:
         verdict = "higher, beyond noise" if estimate.value > null else "lower, beyond noise"

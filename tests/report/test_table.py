@@ -10,7 +10,7 @@ def test_compact_keeps_its_width():
     shown = [compact(Estimate(value, value - 0.02, min(1.0, value + 0.02), 9), 2) for value in (0.5, 0.985, 1.0)]
     assert shown == [".50 [.48,.52]", ".98 [.96,1.0]", "1.0 [.98,1.0]"]
     assert compact(Estimate(-0.012, -0.02, 0.001, 9), 3, sign="+") == "-.012 [-.020,+.001]"
-    assert compact(Estimate(0.5, -math.inf, math.inf, 1), 2) == ".50 [-inf,inf]"
+    assert compact(Estimate(0.5, -math.inf, math.inf, 1), 2) == ".50 (n = 1)"
 
 
 def test_cells_as_people_read_them():

@@ -82,7 +82,7 @@ def test_noise_is_said_in_words():
 def test_one_unit_leaves_the_interval_open():
     estimate = mean([0.3, 0.4], clusters=["only", "only"])
     assert (estimate.low, estimate.high, estimate.num) == (-math.inf, math.inf, 1)
-    assert describe(estimate).endswith("within noise")
+    assert describe(estimate) == "+0.350 (n = 1: no interval): the noise is unknown"
 
 
 @pytest.mark.parametrize("values", [[], [[1.0]], [1.0, math.nan], [math.inf]])

@@ -69,8 +69,8 @@ class BestOfNEvaluationConfig(Config):
     max_reply_tokens: int | None = Field(default=None, ge=1)
     """Bound on a reply's tokens."""
     judge: str | None = None
-    """The judge: the values of --reward, which grade (by default oracle if the seeds are sandbox); or judge:ENDPOINT,
-    a language model that compares each conversation with the baseline's, in both orders."""
+    """The judge: the values of --reward, which grade (by default oracle if seeds and user are the sandbox's); or
+    judge:ENDPOINT, a language model that compares each conversation with the baseline's, in both orders."""
     out: Path | None = None
     """Folder for the rollouts, as JSON lines, and for all replies."""
 

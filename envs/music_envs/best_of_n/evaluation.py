@@ -148,7 +148,8 @@ def _check(config: BestOfNEvaluationConfig) -> tuple[str | None, str | None, Str
     """Return the judge, its endpoint if it is a language model that compares, and the strategy."""
     if config.out is not None:
         require_output_folder(config.out)
-    judge = config.judge or (ORACLE if config.seeds == SANDBOX else None)
+    is_in_sandbox = config.user.partition(":")[0] == SANDBOX and config.seeds == SANDBOX
+    judge = config.judge or (ORACLE if is_in_sandbox else None)
     found = read_judge(judge) if judge else None
     if found and config.baseline is None:
         raise InvalidInputError(f"--judge {judge}: expected --baseline too, as this judge compares two selectors")

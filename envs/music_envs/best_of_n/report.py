@@ -62,12 +62,13 @@ def report_selector(
 
 def selectors_table(title: str, judge: str | None, arms: Sequence[SelectorReport]) -> Table:
     """Lay out all selectors, one per row."""
-    headings = ("selector", "its reward", f"grade by {judge or 'no judge'}", "calls", "tokens", "failed")
+    is_graded = any(arm.grade for arm in arms)
+    headings = ("selector", "its reward", *((f"grade by {judge}",) if is_graded else ()), "calls", "tokens", "failed")
     rows = [
         (
             arm.selector,
             f"{arm.reward.value:.3f}",
-            str(arm.grade or "-"),
+            *((str(arm.grade or "-"),) if is_graded else ()),
             f"{arm.usage.num_calls / arm.num_conversations:,.1f}",
             f"{arm.usage.num_tokens / arm.num_conversations:,.1f}",
             str(arm.num_failed),
@@ -79,9 +80,15 @@ def selectors_table(title: str, judge: str | None, arms: Sequence[SelectorReport
 
 def by_n_table(arm: SelectorReport, judge: str | None) -> Table:
     """Lay out the value of the best of n, one n per row."""
-    headings = ("n", "KL", "reward", f"grade by {judge or 'no judge'}", "gap")
+    is_graded = any(row.grade for row in arm.by_n)
+    headings = ("n", "KL", "reward", *((f"grade by {judge}", "gap") if is_graded else ()))
     rows = [
-        (str(row.num_candidates), f"{row.divergence:.2f}", str(row.reward), str(row.grade or "-"), str(row.gap or "-"))
+        (
+            str(row.num_candidates),
+            f"{row.divergence:.2f}",
+            str(row.reward),
+            *((str(row.grade or "-"), str(row.gap or "-")) if is_graded else ()),
+        )
         for row in arm.by_n
     ]
     return _table(f"{arm.selector}: the best of n at one choice", headings, rows)

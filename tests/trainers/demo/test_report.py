@@ -198,8 +198,8 @@ def test_open_intervals_are_said(result, page_of):
     lone = Estimate(0.5, -math.inf, math.inf, 1)
     rows = [row.model_copy(update={"estimate": lone}) for row in result.defects]
     changed = result.model_copy(update={"defects": rows})
-    assert ".50 [-inf,inf]" in terminal_text(changed)
-    assert ".50 [-inf,inf]" in page_of(changed).text
+    assert ".50 (n = 1)" in terminal_text(changed)
+    assert ".50 (n = 1)" in page_of(changed).text
 
 
 def test_plots_hold_the_figures_with_their_intervals(result):

@@ -11,6 +11,7 @@ from music.llm.local import LocalChatModel
 from music.sandbox.artifacts import BACKBONE
 from music_trainers.policy.config import PolicyTrainingConfig
 from music_trainers.policy.records import PolicyTrainingResult
+from music_trainers.policy.report import format_policy_result
 from music_trainers.policy.run import train_policy
 
 SMALL = {"num_groups": 2, "group_size": 2, "num_turns": 2, "updates_per_step": 1, "max_reply_tokens": 16}
@@ -82,12 +83,15 @@ def test_prompts_of_a_file_are_held_out_too(tmp_path, monkeypatch):
     made = []
     real = module.ChatVectorEnv
     monkeypatch.setattr(module, "ChatVectorEnv", lambda *args, **kw: made.append(set(kw["seeds"])) or real(*args, **kw))
-    train_policy(PolicyTrainingConfig(out=tmp_path / "rl", seeds=str(tmp_path / "seeds.parquet"), **SMALL))
+    result = train_policy(PolicyTrainingConfig(out=tmp_path / "rl", seeds=str(tmp_path / "seeds.parquet"), **SMALL))
     held_out, training = made
     assert held_out | training == set(prompts)
     assert held_out
     assert training
     assert not held_out & training
+    assert result.overoptimisation is None  # the oracle knows nothing about these prompts
+    assert {point.grade for point in (*result.curve, result.greedy_before, result.greedy_after)} == {None}
+    assert "judge's" not in format_policy_result(result)
 
 
 def test_held_out_users_can_be_other_people(tmp_path):

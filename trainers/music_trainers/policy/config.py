@@ -32,8 +32,8 @@ class PolicyTrainingConfig(Config):
     """Reward: a reward model, MODEL@BASE_URL (a reward model on a server), oracle or length; by default the sandbox's
     starting reward model."""
     judge: str | None = None
-    """Second scorer of the held-out conversations, from which the policy never learns; by default oracle if the user is
-    the sandbox's."""
+    """Second scorer of the held-out conversations, from which the policy never learns; by default oracle if user and
+    seeds are the sandbox's, else none."""
     user: str = SANDBOX
     """Endpoint of the user."""
     seeds: str | None = None

@@ -1,7 +1,8 @@
 """The policy on held-out episodes: its reward, the judge's grade, and its divergence from the starting policy."""
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from functools import partial
 from statistics import fmean
 from typing import Any
@@ -10,15 +11,16 @@ import torch
 from torch import Tensor
 
 from music.conversation import Conversation
+from music.errors import MusicError
 from music.reward.functions import RewardFunction
 from music.statistics import mean
 from music_envs import ChatVectorEnv
 from music_envs.credit import USER
 from music_trainers.policy.config import PolicyTrainingConfig
-from music_trainers.policy.records import PolicyEvaluation
+from music_trainers.policy.records import PolicyEvaluation, format_failures
 from music_trainers.policy.rollouts import ChatTokens, Trajectory, pad, roll_out, sample_replies
 
-__all__ = ["HeldOutEpisodes"]
+__all__ = ["HeldOutEpisodes", "require_reward_somewhere"]
 
 FIRST_SEED = 10**12
 """First seed of the held-out users; no training run uses these seeds."""
@@ -49,9 +51,16 @@ class HeldOutEpisodes:
     def evaluate(
         self, model: Any, step: int, *, greedy: bool = False
     ) -> tuple[PolicyEvaluation, tuple[Conversation, ...]]:
-        """Play all episodes with a policy; return the figures, and the conversations without an error."""
+        """Play all episodes with a policy; return the figures, and the conversations without an error.
+
+        Raises:
+            MusicError: An error ended every episode.
+        """
         played = self._played(model, greedy)
-        sound = [trajectory for trajectory in played if not math.isnan(trajectory.rewards[-1])]
+        episodes = tuple(i for i, trajectory in enumerate(played) if not math.isnan(trajectory.rewards[-1]))
+        if not episodes:
+            raise MusicError(_all_failed(played, f"held-out episodes at step {step}"))
+        sound = [played[i] for i in episodes]
         conversations = tuple(trajectory.conversation for trajectory in sound)
         total = sum if self._config.reward_mode == "terminal" else fmean
         rewards = tuple(total(trajectory.rewards) for trajectory in sound)
@@ -63,7 +72,10 @@ class HeldOutEpisodes:
             grade=mean(grades) if grades else None,
             kl=None if greedy else mean(self._divergences(model, sound)),
             reply_tokens=sum(turn != USER for trajectory in sound for turn in trajectory.turns) / num_replies,
-            num_failed=len(played) - len(sound),
+            cut=sum(trajectory.num_cut for trajectory in sound) / num_replies,
+            blank=sum(trajectory.num_blank for trajectory in sound) / num_replies,
+            failures=_failures(trajectory for i, trajectory in enumerate(played) if i not in episodes),
+            episodes=episodes,
             rewards=rewards,
             grades=grades,
         )
@@ -101,3 +113,23 @@ class HeldOutEpisodes:
         chosen = logits.log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
         totals: Tensor = (chosen * (owners[:, 1:] != USER)).sum(1)
         return totals.cpu()
+
+
+def require_reward_somewhere(played: Sequence[Trajectory]) -> None:
+    """Refuse to learn from a step without any reward.
+
+    Raises:
+        MusicError: An error ended every episode before its first reward.
+    """
+    if all(math.isnan(trajectory.rewards[0]) for trajectory in played):
+        raise MusicError(_all_failed(played, "episodes of a training step"))
+
+
+def _all_failed(played: Sequence[Trajectory], episodes: str) -> str:
+    """Say that all episodes failed, and why."""
+    return f"all {len(played)} {episodes} failed: {format_failures(_failures(played))}"
+
+
+def _failures(failed: Iterable[Trajectory]) -> dict[str, int]:
+    """Return the errors with the numbers of episodes that they ended, the most frequent first."""
+    return dict(Counter(trajectory.error for trajectory in failed).most_common())

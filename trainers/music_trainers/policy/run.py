@@ -14,6 +14,7 @@ from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.names import require_model
 from music.quiet import quiet_transformers
+from music.registry import ORACLE, SANDBOX
 from music.report import write_report
 from music.reward.functions import RewardFunction, load_reward
 from music.reward.loading import save_model
@@ -60,7 +61,8 @@ def train_policy(
     began = time.monotonic()
     model, tokenizer, tokens = _policy(config.policy)
     reward = load_reward(config.reward)
-    judge = config.judge or ("oracle" if config.user.startswith("sandbox") else None)
+    is_in_sandbox = config.user.partition(":")[0] == SANDBOX and config.seeds in (None, SANDBOX)
+    judge = config.judge or (ORACLE if is_in_sandbox else None)
     held_out = HeldOutEpisodes(
         config,
         _environment(config, reward, is_held_out=True),

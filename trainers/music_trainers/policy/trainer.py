@@ -18,6 +18,7 @@ from music.errors import InvalidInputError
 from music_envs import ChatVectorEnv
 from music_envs.credit import USER, token_advantages, turn_advantages
 from music_trainers.policy.config import PolicyTrainingConfig
+from music_trainers.policy.evaluation import require_reward_somewhere
 from music_trainers.policy.rollouts import ChatTokens, Trajectory, pad, roll_out, sample_replies
 
 __all__ = ["TurnTrainer"]
@@ -76,6 +77,7 @@ class TurnTrainer(GRPOTrainer):
         with unwrap_model_for_generation(self.model_wrapped, self.accelerator) as model:
             generate = partial(sample_replies, model, self._chat, max_tokens=self._config.max_reply_tokens)
             self._played = roll_out(self._env, self._chat, generate, [int(prompt) for prompt in prompts])
+        require_reward_somewhere(self._played)
         return {
             "prompt_ids": [row.prompt_ids for row in self._played],
             "completion_ids": [row.completion_ids for row in self._played],
