@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["demo", "rl", "train"]
 
 
-_OWN = {"episodes", "rewards", "grades"}
+_OWN = {"rewards", "grades"}
 _EPISODES: Any = {"curve": {"__all__": _OWN}, "greedy_before": _OWN, "greedy_after": _OWN}
 """Fields of a result with a value for each episode, which are too long for a terminal."""
 

@@ -67,12 +67,13 @@ def test_of_one_survivor_there_is_a_value_and_the_others_reasons(evaluate):
     point, conversations = evaluate(1, judge=lambda played: [0.5] * len(played))
     assert len(conversations) == len(point.rewards) == len(point.grades) == len(point.episodes) == 1
     assert (point.reward.value, point.reward.low) == (point.rewards[0], -math.inf)
-    assert sum(point.failures.values()) == point.num_failed == 3
+    assert len(point.errors) == point.num_failed == 3
+    assert set(point.errors) | set(point.episodes) == set(range(NUM))
 
 
 def test_cut_replies_are_counted(evaluate):
     point, conversations = evaluate(NUM)
-    assert point.episodes == tuple(range(NUM))
+    assert point.episodes == list(range(NUM))
     assert point.grades is None
     assert all(len(conversation.messages[1].content) < 30 for conversation in conversations)
     assert 0.5 < point.cut <= 1

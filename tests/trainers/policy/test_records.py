@@ -12,7 +12,7 @@ from music_trainers.policy.records import (
     PolicyEvaluation,
     PolicyTrainingResult,
     find_overoptimisation,
-    format_failures,
+    format_errors,
 )
 from music_trainers.policy.report import format_evaluation, format_policy_result, policy_report
 
@@ -29,10 +29,8 @@ def point(step, grade, *, judged=True, num_failed=0):
         grade=mean(grades) if judged else None,
         kl=mean([0.1 * step, 0.1 * step + 0.01]),
         reply_tokens=16.0,
-        cut=0.0,
-        blank=0.0,
-        failures={"gone": num_failed} if num_failed else {},
-        episodes=tuple(range(num_failed, NUM)),
+        num_failed=num_failed,
+        errors=dict.fromkeys(range(num_failed), "gone"),
         rewards=rewards,
         grades=grades if judged else None,
     )
@@ -106,7 +104,7 @@ def test_a_result_with_one_conversation_can_be_read_again():
 
 
 def test_many_errors_are_told_in_a_line():
-    told = format_failures({"connection\nrefused": 5, "b": 2, "c": 1, "d": 1})
+    told = format_errors([*["connection\nrefused"] * 5, "b", "b", "c", "d"])
     assert told == "5 x connection refused; 2 x b; 1 x c; 1 other errors"
 
 
@@ -146,8 +144,8 @@ def noisy_curve(rng, means, num=200):
     for step, level in enumerate(means):
         grades = np.clip(level + users + rng.normal(scale=0.12, size=num), 0, 1)
         blank = {"reward": Estimate(0.0, 0.0, 0.0, num), "grade": Estimate(float(grades.mean()), 0.0, 1.0, num)}
-        fixed = {"kl": None, "reply_tokens": 1.0, "cut": 0.0, "blank": 0.0, "failures": {}, "rewards": ()}
-        values = {"step": step, "episodes": range(num), "grades": grades.tolist()}
+        fixed = {"kl": None, "reply_tokens": 1.0, "num_failed": 0, "errors": {}}
+        values = {"step": step, "rewards": grades.tolist(), "grades": grades.tolist()}
         curve.append(PolicyEvaluation.model_construct(**blank, **fixed, **values))
     return curve
 

@@ -1,8 +1,7 @@
 """The policy on held-out episodes: its reward, the judge's grade, and its divergence from the starting policy."""
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from statistics import fmean
 from typing import Any
@@ -17,7 +16,7 @@ from music.statistics import mean
 from music_envs import ChatVectorEnv
 from music_envs.credit import USER
 from music_trainers.policy.config import PolicyTrainingConfig
-from music_trainers.policy.records import PolicyEvaluation, format_failures
+from music_trainers.policy.records import PolicyEvaluation, format_errors
 from music_trainers.policy.rollouts import ChatTokens, Trajectory, pad, roll_out, sample_replies
 
 __all__ = ["HeldOutEpisodes", "require_reward_somewhere"]
@@ -57,10 +56,9 @@ class HeldOutEpisodes:
             MusicError: An error ended every episode.
         """
         played = self._played(model, greedy)
-        episodes = tuple(i for i, trajectory in enumerate(played) if not math.isnan(trajectory.rewards[-1]))
-        if not episodes:
+        sound = [trajectory for trajectory in played if not math.isnan(trajectory.rewards[-1])]
+        if not sound:
             raise MusicError(_all_failed(played, f"held-out episodes at step {step}"))
-        sound = [played[i] for i in episodes]
         conversations = tuple(trajectory.conversation for trajectory in sound)
         total = sum if self._config.reward_mode == "terminal" else fmean
         rewards = tuple(total(trajectory.rewards) for trajectory in sound)
@@ -72,12 +70,12 @@ class HeldOutEpisodes:
             grade=mean(grades) if grades else None,
             kl=None if greedy else mean(self._divergences(model, sound)),
             reply_tokens=sum(turn != USER for trajectory in sound for turn in trajectory.turns) / num_replies,
-            cut=sum(trajectory.num_cut for trajectory in sound) / num_replies,
-            blank=sum(trajectory.num_blank for trajectory in sound) / num_replies,
-            failures=_failures(trajectory for i, trajectory in enumerate(played) if i not in episodes),
-            episodes=episodes,
+            num_failed=len(played) - len(sound),
             rewards=rewards,
             grades=grades,
+            cut=sum(trajectory.num_cut for trajectory in sound) / num_replies,
+            blank=sum(trajectory.num_blank for trajectory in sound) / num_replies,
+            errors={i: row.error for i, row in enumerate(played) if math.isnan(row.rewards[-1])},
         )
         return evaluation, conversations
 
@@ -127,9 +125,4 @@ def require_reward_somewhere(played: Sequence[Trajectory]) -> None:
 
 def _all_failed(played: Sequence[Trajectory], episodes: str) -> str:
     """Say that all episodes failed, and why."""
-    return f"all {len(played)} {episodes} failed: {format_failures(_failures(played))}"
-
-
-def _failures(failed: Iterable[Trajectory]) -> dict[str, int]:
-    """Return the errors with the numbers of episodes that they ended, the most frequent first."""
-    return dict(Counter(trajectory.error for trajectory in failed).most_common())
+    return f"all {len(played)} {episodes} failed: {format_errors(trajectory.error for trajectory in played)}"

@@ -1,9 +1,11 @@
 """The results of policy training."""
 
-from collections.abc import Mapping, Sequence
+import operator
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from music.statistics import Estimate, paired_difference, simultaneous_differences
 from music_trainers.policy.config import PolicyTrainingConfig
@@ -24,13 +26,13 @@ class PolicyEvaluation(BaseModel):
         grade: Mean grade by the judge; None without a judge.
         kl: Estimate of the divergence from the starting policy, in nats per reply; None for greedy replies.
         reply_tokens: Mean length of a reply.
-        cut: Share of the replies that were cut at the largest number of tokens.
-        blank: Share of the replies without text.
-        failures: For each error, the number of episodes that it ended; they are left out of everything else.
-        episodes: Numbers of the other episodes.
-        rewards: Reward of each of them, as the policy learns from it: the mean over its turns if every reply is
-            rewarded, else the conversation's reward.
+        num_failed: Episodes that ended with an error; they are left out of all figures.
+        rewards: Reward of each of the other episodes, as the policy learns from it: the mean over its turns if every
+            reply is rewarded, else the conversation's reward.
         grades: The judge's grade of each of them; None without a judge.
+        cut: Share of the replies that were cut at the largest number of tokens; not saved if it is 0.
+        blank: Share of the replies without text; not saved if it is 0.
+        errors: For each failed episode, by its number, the error that ended it; not saved if there is none.
     """
 
     model_config = _RECORD
@@ -40,17 +42,22 @@ class PolicyEvaluation(BaseModel):
     grade: Estimate | None
     kl: Estimate | None
     reply_tokens: float
-    cut: float
-    blank: float
-    failures: Mapping[str, int]
-    episodes: tuple[int, ...]
+    num_failed: int
     rewards: tuple[float, ...]
     grades: tuple[float, ...] | None
+    cut: float = Field(default=0.0, exclude_if=operator.not_)
+    blank: float = Field(default=0.0, exclude_if=operator.not_)
+    errors: Mapping[int, str] = Field(default_factory=dict, exclude_if=operator.not_)
 
     @property
-    def num_failed(self) -> int:
-        """Episodes that ended with an error."""
-        return sum(self.failures.values())
+    def num_episodes(self) -> int:
+        """Episodes that were played, with those that failed."""
+        return len(self.rewards) + self.num_failed
+
+    @property
+    def episodes(self) -> list[int]:
+        """The numbers of the episodes that did not fail."""
+        return [i for i in range(self.num_episodes) if i not in self.errors]
 
     def gain_over(self, other: "PolicyEvaluation") -> Estimate | None:
         """Return the grades minus those of another evaluation, paired by episode; None with fewer than two pairs."""
@@ -102,11 +109,12 @@ class PolicyTrainingResult(BaseModel):
     seconds: float
 
 
-def format_failures(failures: Mapping[str, int]) -> str:
+def format_errors(errors: Iterable[str]) -> str:
     """Write the most frequent errors with their counts in one line."""
-    shown = [f"{num} x {' '.join(error.split())}" for error, num in failures.items()]
-    rest = [f"{len(shown) - _MAX_REASONS} other errors"] if len(shown) > _MAX_REASONS else []
-    return "; ".join(shown[:_MAX_REASONS] + rest)
+    ranked = Counter(errors).most_common()
+    shown = [f"{num} x {' '.join(error.split())}" for error, num in ranked[:_MAX_REASONS]]
+    rest = [f"{len(ranked) - _MAX_REASONS} other errors"] if len(ranked) > _MAX_REASONS else []
+    return "; ".join(shown + rest)
 
 
 def find_overoptimisation(curve: Sequence[PolicyEvaluation]) -> Overoptimisation | None:

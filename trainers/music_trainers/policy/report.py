@@ -1,10 +1,11 @@
 """The result of policy training in words and as a report: the judge's grade, the reward and the divergence by step."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 from music.report import Cell, Interval, Palette, Plot, Point, Report, Table, curves
 from music.statistics import describe
-from music_trainers.policy.records import PolicyEvaluation, PolicyTrainingResult, format_failures
+from music_trainers.policy.records import PolicyEvaluation, PolicyTrainingResult, format_errors
 
 __all__ = ["format_evaluation", "format_policy_result", "policy_report"]
 
@@ -16,10 +17,9 @@ def format_evaluation(point: PolicyEvaluation) -> str:
     parts += [f"KL {point.kl.value:.2f} nats a reply"] if point.kl else []
     parts += [f"{point.reply_tokens:.1f} tokens a reply"]
     parts += [f"{share:.1%} of replies {what}" for share, what in ((point.cut, "cut"), (point.blank, "blank")) if share]
-    num = len(point.episodes) + point.num_failed
-    parts += (
-        [f"{point.num_failed} of {num} episodes failed ({format_failures(point.failures)})"] if point.failures else []
-    )
+    if point.errors:
+        why = format_errors(point.errors.values())
+        parts.append(f"{point.num_failed} of {point.num_episodes} episodes failed ({why})")
     return ", ".join(parts)
 
 
@@ -129,7 +129,7 @@ def _row(each: PolicyEvaluation, is_judged: bool) -> list[Cell]:
 def _failed_episodes(result: PolicyTrainingResult) -> list[Table]:
     """Return the table of errors, if there were any."""
     groups: dict[str, list[list[Cell]]] = {
-        name: [[each.step, error, num] for each in some for error, num in each.failures.items()]
+        name: [[each.step, error, num] for each in some for error, num in Counter(each.errors.values()).most_common()]
         for name, some in _by_replies(result).items()
     }
     if not any(groups.values()):
