@@ -10,7 +10,7 @@ from music.errors import InvalidInputError
 from music.llm.local import LocalChatModel
 from music.sandbox.artifacts import BACKBONE
 from music_trainers.policy.config import PolicyTrainingConfig
-from music_trainers.policy.records import PolicyTrainingResult
+from music_trainers.policy.records import NOT_SAVED, PolicyTrainingResult
 from music_trainers.policy.report import format_policy_result
 from music_trainers.policy.run import train_policy
 
@@ -44,7 +44,9 @@ def test_held_out_episodes_have_the_oracles_grades_besides_the_reward(run):
 def test_all_of_it_is_written(run):
     result, _ = run
     out = result.config.out
-    assert PolicyTrainingResult.model_validate_json((out / "result.json").read_bytes()) == result
+    saved = PolicyTrainingResult.model_validate_json((out / "result.json").read_bytes())
+    assert saved.model_dump(exclude=NOT_SAVED) == result.model_dump(exclude=NOT_SAVED)
+    assert "cut, % of replies" in (out / "report" / "02-evaluations.csv").read_text(encoding="utf-8")
     assert (out / "report.html").exists()
     assert (out / "report" / "01-plot-curves.svg").exists()
     for name in ("before", "after"):

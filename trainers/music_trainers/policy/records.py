@@ -3,6 +3,7 @@
 import operator
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -30,8 +31,9 @@ class PolicyEvaluation(BaseModel):
         rewards: Reward of each of the other episodes, as the policy learns from it: the mean over its turns if every
             reply is rewarded, else the conversation's reward.
         grades: The judge's grade of each of them; None without a judge.
-        cut: Share of the replies that were cut at the largest number of tokens; not saved if it is 0.
-        blank: Share of the replies without text; not saved if it is 0.
+        cut: Share of the replies that were cut at the largest number of tokens. `result.json` leaves this to the
+            report's tables; None if it was read from there.
+        blank: Share of the replies without text; likewise.
         errors: For each failed episode, by its number, the error that ended it; not saved if there is none.
     """
 
@@ -45,8 +47,8 @@ class PolicyEvaluation(BaseModel):
     num_failed: int
     rewards: tuple[float, ...]
     grades: tuple[float, ...] | None
-    cut: float = Field(default=0.0, exclude_if=operator.not_)
-    blank: float = Field(default=0.0, exclude_if=operator.not_)
+    cut: float | None = None
+    blank: float | None = None
     errors: Mapping[int, str] = Field(default_factory=dict, exclude_if=operator.not_)
 
     @property
@@ -107,6 +109,11 @@ class PolicyTrainingResult(BaseModel):
     greedy_after: PolicyEvaluation
     overoptimisation: Overoptimisation | None
     seconds: float
+
+
+_SHARES = {"cut", "blank"}
+NOT_SAVED: Any = {"curve": {"__all__": _SHARES}, "greedy_before": _SHARES, "greedy_after": _SHARES}
+"""Fields of a result that are in the report only."""
 
 
 def format_errors(errors: Iterable[str]) -> str:

@@ -123,7 +123,8 @@ def _table(result: PolicyTrainingResult) -> Table:
 def _row(each: PolicyEvaluation, is_judged: bool) -> list[Cell]:
     estimates = (each.reward, *((each.grade,) if is_judged else ()), each.kl)
     shown = (None if estimate is None else Interval(estimate=estimate) for estimate in estimates)
-    return [each.step, *shown, each.reply_tokens, 100 * each.cut, 100 * each.blank, each.num_failed]
+    shares = (None if share is None else 100 * share for share in (each.cut, each.blank))
+    return [each.step, *shown, each.reply_tokens, *shares, each.num_failed]
 
 
 def _failed_episodes(result: PolicyTrainingResult) -> list[Table]:

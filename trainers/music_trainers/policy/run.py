@@ -22,7 +22,7 @@ from music_envs import ChatVectorEnv
 from music_envs.prompts import load_prompts
 from music_trainers.policy.config import POLICY_FOLDER, RECORD_FILE, PolicyTrainingConfig
 from music_trainers.policy.evaluation import HeldOutEpisodes
-from music_trainers.policy.records import PolicyEvaluation, PolicyTrainingResult, find_overoptimisation
+from music_trainers.policy.records import NOT_SAVED, PolicyEvaluation, PolicyTrainingResult, find_overoptimisation
 from music_trainers.policy.report import policy_report
 from music_trainers.policy.rollouts import ChatTokens
 from music_trainers.policy.trainer import TurnTrainer
@@ -162,7 +162,7 @@ def _environment(config: PolicyTrainingConfig, reward: RewardFunction, *, is_hel
 def _save(result: PolicyTrainingResult, held_out: dict[str, tuple[Conversation, ...]]) -> None:
     """Write the record, the report and the held-out conversations."""
     out = result.config.out
-    (out / RECORD_FILE).write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (out / RECORD_FILE).write_text(result.model_dump_json(indent=2, exclude=NOT_SAVED) + "\n", encoding="utf-8")
     write_report(policy_report(result), out / "report.html")
     for name, conversations in held_out.items():
         rows = ({"messages": conversation.to_messages()} for conversation in conversations)
