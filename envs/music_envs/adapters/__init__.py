@@ -7,6 +7,7 @@
 | TorchRL | `torchrl` | | `ChatUser`, a transform for its `ChatEnv` |
 | OpenEnv | `openenv` | | `ChatEnvironment`, for its server |
 | OpenRLHF | `openrlhf` | `as_reward_func` | `agent_executor` |
+| SkyRL | `skyrl` | | `ChatTextEnv` |
 | verl | `verl` | `as_compute_score`, `MessageRewardManager` | `ChatAgentLoop` |
 
 They share `template`, the tokens between two replies, and `turns`, one turn with a floor.

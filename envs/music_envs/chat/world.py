@@ -1,9 +1,9 @@
 """`ChatWorld`: the user and the reward of a chat. All chat environments and adapters use one."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, TypeAlias, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from gymnasium.error import ClosedEnvironmentError
@@ -36,11 +36,9 @@ from music_envs.chat.validation import (
 from music_envs.players import as_user
 from music_envs.scoring import checked_scores, load_growing_reward
 
-__all__ = ["ChatWorld", "HasRoom", "RewardMode"]
+__all__ = ["ChatWorld", "RewardMode"]
 
 MAX_OPENINGS = 3
-
-HasRoom: TypeAlias = Callable[[Conversation], bool] | None
 
 RewardMode = Literal["terminal", "per_turn", "difference"]
 """`terminal`: the score of the whole conversation, at its end (the paper's). `per_turn`: after every reply, the score
@@ -214,14 +212,12 @@ class ChatWorld:
             single = [self.reward_each([was], [now]) for was, now in zip(before, after, strict=True)]
             return [rewards[0] for rewards, _ in single], [episodes[0] for _, episodes in single]
 
-    async def step(self, before: Episode, action: str, has_room: HasRoom = None) -> tuple[Episode, float | None]:
+    async def step(self, before: Episode, action: str) -> tuple[Episode, float | None]:
         """Let the user answer one reply, and reward it.
 
         Args:
             before: An episode that is running.
             action: The assistant's reply.
-            has_room: Whether the next prompt and its reply fit the context. If they do not, the episode is terminated,
-                with the stop reason `context_full` and the reward of its last reply.
 
         Returns:
             The episode after the step, and its reward. The reward is None if an error cut the episode short: the reply
@@ -234,10 +230,7 @@ class ChatWorld:
             require_action(action)
         except InvalidInputError as error:
             return before.failed(error), None
-        after = await self.reply(before, action)
-        if has_room and after.stop_reason is None and not has_room(after.conversation):
-            after = replace(after, stop_reason=StopReason.CONTEXT_FULL)
-        return await self.reward_one(before, after)
+        return await self.reward_one(before, await self.reply(before, action))
 
     async def reward_one(self, before: Episode, after: Episode) -> tuple[Episode, float | None]:
         """Reward a step of one episode without blocking the event loop; see `step` for the result."""

@@ -32,9 +32,9 @@ def environ_beside(library):
 def run_beside():
     """Return a function that runs a Python file with a library whose requirements contradict the others'."""
 
-    def run(library: str, file: Path, cwd: Path | None = None) -> str:
+    def run(library: str, file: Path, *arguments: Path, cwd: Path | None = None) -> str:
         done = subprocess.run(
-            [sys.executable, file], env=environ_beside(library), cwd=cwd, capture_output=True, text=True
+            [sys.executable, file, *arguments], env=environ_beside(library), cwd=cwd, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
