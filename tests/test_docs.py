@@ -72,7 +72,9 @@ def test_commands_have_the_flags_that_they_are_shown_with(doc, line, tmp_path):
 
 @pytest.mark.parametrize(
     ("doc", "snippet"),
-    each(lambda doc: [] if doc.name == "rl-adapters.md" else blocks(doc, "python")),  # `test_adapter_docs` runs that page
+    each(
+        lambda doc: [] if doc.name == "rl-adapters.md" else blocks(doc, "python")
+    ),  # `test_adapter_docs` runs that page
 )
 def test_snippets_compile_and_import_what_there_is(doc, snippet, monkeypatch):
     monkeypatch.syspath_prepend(ROOT)
