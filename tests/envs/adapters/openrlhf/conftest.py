@@ -4,14 +4,19 @@ import importlib
 import json
 import sys
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import pytest
 
+from music_envs.adapters.openrlhf import agent_executor, use_turn_credit
+
 MESSAGES = [{"role": "user", "content": "Name a river."}]
 LABEL = json.dumps(MESSAGES)
 CLOSE = "<|end|>"
+OTHER_END = "<|pad|>"
+"""A token that ends a generation, too, as `<|endoftext|>` does beside `<|im_end|>`."""
 NEEDS_A_GPU = ["deepspeed", "flash_attn", "vllm"]
 
 
@@ -23,11 +28,12 @@ class Engine:
 
     async def generate(self, tokens, sampling_params, multi_modal_data=None):
         self.contexts.append(self.tokenizer.decode(tokens))
-        close = self.tokenizer.eos_token
-        ids = self.tokenizer(self.replies.pop(0) + close, add_special_tokens=False)["input_ids"]
+        reply, close = self.replies.pop(0), self.tokenizer.eos_token
+        text = reply if reply.endswith(OTHER_END) else reply + close
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         is_cut = len(ids) > sampling_params.max_tokens
         ids = ids[: sampling_params.max_tokens]
-        text = self.tokenizer.decode(ids).removesuffix(close)
+        text = self.tokenizer.decode(ids).removesuffix(close).removesuffix(OTHER_END)
         finish = "length" if is_cut else "stop"
         return SimpleNamespace(outputs=[SimpleNamespace(token_ids=ids, text=text, finish_reason=finish)])
 
@@ -52,7 +58,6 @@ def make_engine():
 @pytest.fixture
 def execute(gpu_only, tokenizer, prompt):
     """Let OpenRLHF's own loop play a conversation with the given replies; return its result and the contexts."""
-    from music_envs.adapters.openrlhf import agent_executor
 
     async def play(world, *replies, max_length=512, max_new_tokens=32, **options):
         engine = Engine(tokenizer, *replies)
@@ -65,25 +70,39 @@ def execute(gpu_only, tokenizer, prompt):
     return play
 
 
+class StandIns:
+    """Finds a stand-in for every module of the packages that need a GPU."""
+
+    def find_spec(self, name, path, target=None):
+        return ModuleSpec(name, self, is_package=True) if name.split(".")[0] in NEEDS_A_GPU else None
+
+    def create_module(self, spec):
+        return MagicMock(__spec__=spec, __path__=[], __version__="0.33.0")
+
+    def exec_module(self, module):
+        pass
+
+
+@pytest.fixture(scope="package")
+def stand_ins():
+    """Let modules of OpenRLHF be imported without what needs a GPU, and forget them after the tests of this folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [*sys.path, str(Path(sys.prefix) / "gpu-only")])
+        patch.setattr(sys, "meta_path", [*sys.meta_path, StandIns()])
+        yield
+    for name in [name for name in sys.modules if name.split(".")[0] in ["openrlhf", *NEEDS_A_GPU]]:
+        del sys.modules[name]
+
+
 @pytest.fixture
-def openrlhf(gpu_only, monkeypatch):
-    """Import modules of OpenRLHF without what needs a GPU; forget them afterwards."""
+def openrlhf(gpu_only, stand_ins):
+    """Return what imports a module of OpenRLHF."""
+    return lambda name: importlib.import_module(f"openrlhf.{name}")
 
-    class Missing:
-        """Finds a stand-in for every module of the packages that are missing."""
 
-        def find_spec(self, name, path, target=None):
-            return ModuleSpec(name, self, is_package=True) if name.split(".")[0] in NEEDS_A_GPU else None
-
-        def create_module(self, spec):
-            return MagicMock(__spec__=spec, __path__=[], __version__="0.33.0")
-
-        def exec_module(self, module):
-            pass
-
-    mine = {name: module for name, module in sys.modules.items() if name.split(".")[0] != "openrlhf"}
-    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Missing()])
-    yield lambda name: importlib.import_module(f"openrlhf.{name}")
-    for name in {*sys.modules} - {*mine}:
-        if name.split(".")[0] in ["openrlhf", *NEEDS_A_GPU]:
-            del sys.modules[name]
+@pytest.fixture
+def turn_credit(openrlhf, monkeypatch):
+    """OpenRLHF's trainer with `use_turn_credit`, for one test."""
+    maker = openrlhf("trainer.ppo_utils.experience_maker").RemoteExperienceMaker
+    monkeypatch.setattr(maker, "compute_advantages_and_returns", maker.compute_advantages_and_returns)
+    use_turn_credit()

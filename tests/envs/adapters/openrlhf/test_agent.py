@@ -73,3 +73,9 @@ async def test_a_failing_user_ends_its_conversation_alone_and_is_counted(execute
     done = await execute(world, "One.", "Two!!")
     assert (done.reward, told(done.extra_logs)) == (9.0, OKAY | {"user_failed": 1.0})
     assert [done.extra_logs[f"turn_reward_{turn}"] for turn in range(3)] == [0.0, 9.0, 0.0]
+
+
+async def test_a_reply_that_ends_with_another_token_is_closed_as_the_template_does(execute, tokenizer, reward_length):
+    done = await execute(ChatWorld(num_turns=2, reward=reward_length), "One.<|pad|>", "Two.")
+    assert "One.<|pad|><|end|><|user|>" in tokenizer.decode(done.observation_tokens)
+    assert done.reward == 8.0
