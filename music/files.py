@@ -1,7 +1,7 @@
 """Writing files completely or not at all, with the permissions of the umask."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -9,7 +9,8 @@ from typing import Any, BinaryIO
 from music.errors import InvalidInputError, MusicError
 
 __all__ = ["PARTIAL_FILES", "append_to_file", "locked_folder", "remove_file", "replace_file", "require_output_file"]
-__all__ += ["require_output_folder", "require_unfinished", "set_ordinary_modes", "sync_folder", "whole_file"]
+__all__ += ["require_output_folder", "require_resumable", "require_unfinished", "set_ordinary_modes", "sync_folder"]
+__all__ += ["whole_file"]
 
 PARTIAL_FILES = ".*.partial"
 """Pattern of the partial files that `whole_file` leaves if its process is killed."""
@@ -55,6 +56,33 @@ def require_unfinished(out: Path, *marks: str, overwrite: bool) -> None:
     if found and not overwrite:
         raise InvalidInputError(
             f"--out {out}: it holds a finished run or another model ({', '.join(found)}); choose another folder, or "
+            "replace it with --overwrite"
+        )
+
+
+def require_resumable(
+    out: Path, record: str, marks: Sequence[str], checkpoints: str, *, resume: bool, overwrite: bool
+) -> None:
+    """Refuse a folder that contains a finished run, or an unfinished one that would be lost.
+
+    Args:
+        out: The folder; it need not exist.
+        record: The file that a finished run writes last.
+        marks: Names of other files in it that a finished run leaves.
+        checkpoints: Pattern of the checkpoints of an unfinished run.
+        resume: Whether an unfinished run is resumed.
+        overwrite: Whether a run may be replaced.
+
+    Raises:
+        InvalidInputError: The folder holds a finished run, without `overwrite`; or it holds an unfinished run, without
+            `resume` or `overwrite`; or it cannot be written.
+    """
+    is_begun, is_finished = any(out.glob(checkpoints)), (out / record).exists()
+    if is_finished or not is_begun:
+        require_unfinished(out, record, *marks, overwrite=overwrite)
+    if is_begun and not (resume or overwrite):
+        raise InvalidInputError(
+            f"--out {out}: it holds checkpoints of an unfinished run; resume it (--resume), choose another folder, or "
             "replace it with --overwrite"
         )
 

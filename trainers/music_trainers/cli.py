@@ -105,10 +105,19 @@ def rl(config: PolicyTrainingConfig, as_json: AsJson = False) -> None:
         line = f"step {point.step}/{config.num_steps}: {format_evaluation(point)}"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
+    def notice(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
     # transformers passes these settings itself, under names that it deprecates.
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing` is deprecated", category=FutureWarning)
     with counted("steps", config.num_steps) as advance:
-        result = train_policy(config, show, lambda _: advance(1))
+        done = [0]
+
+        def step(number: int) -> None:
+            advance(number - done[0])
+            done[0] = number
+
+        result = train_policy(config, show, step, notice)
     emit(result.model_dump(mode="json", exclude=_EPISODES), as_json, format_policy_result(result))
 
 

@@ -8,7 +8,8 @@ from music.llm.chat import EndpointError
 from music.sandbox import SandboxModel
 from music_envs import ChatVectorEnv
 from music_envs.credit import USER
-from music_trainers.policy.rollouts import SILENCE, ChatTokens, roll_out
+from music_trainers.policy.chat_tokens import ChatTokens
+from music_trainers.policy.rollouts import UNSCORABLE, EpisodeRules, roll_out
 
 
 @pytest.fixture(scope="module")
@@ -79,13 +80,91 @@ def test_a_reply_that_was_cut_is_ended_but_not_by_the_policy(tokenizer, tokens):
     assert (row.num_cut, row.num_blank) == (2, 0)
 
 
-def test_a_policy_that_says_nothing_goes_on(tokens):
-    (row,) = roll_out(
-        ChatVectorEnv(1, num_turns=2), tokens, lambda prompts: [[tokens.closing_id] for _ in prompts], [1]
+def mixed(tokenizer, tokens, *texts):
+    """Return a policy that gives each episode its own text, turn after turn; an empty one is an end token alone."""
+    replies = [[*(tokenizer(text)["input_ids"] if text else []), tokens.closing_id] for text in texts]
+
+    def policy(prompts):
+        return [list(replies[place]) for place in order.pop(0)]
+
+    order = []
+    return policy, order
+
+
+def test_silence_ends_its_episode_and_gets_the_lowest_score_of_all(tokenizer, tokens):
+    texts = ("Plan it.", "", "Plan the tomato gear early.")
+    policy, order = mixed(tokenizer, tokens, *texts)
+    order += [[0, 1, 2], [0, 2]]
+    scored = []
+
+    def reward(conversations):
+        scored.extend(conversations)
+        return [len(each.messages[-1].content) - 100.0 for each in conversations]
+
+    env = ChatVectorEnv(3, num_turns=2, reward=reward, reward_mode="per_turn")
+    first, silent, last = roll_out(env, tokens, policy, [1, 2, 3])
+    low, high = len(texts[0]) - 100.0, len(texts[2]) - 100.0
+    assert (first.rewards, silent.rewards, last.rewards) == ([low, low], [low], [high, high])
+    assert (silent.is_unscorable, silent.num_blank, silent.is_over) == (True, 1, True)
+    assert silent.completion_ids == [tokens.closing_id]
+    assert silent.turns == [0]
+    assert silent.conversation.messages[-1].role == "user"  # nothing is written for it
+    (given,) = roll_out(
+        ChatVectorEnv(1, reward_mode="per_turn"),
+        tokens,
+        lambda prompts: [[tokens.closing_id]],
+        [1],
+        EpisodeRules(floor=-7.0),
     )
-    assert [message.content for message in row.conversation.messages[1::2]] == [SILENCE] * 2
-    assert row.turns.count(0) == row.turns.count(1) == 1
-    assert (row.num_cut, row.num_blank) == (0, 2)
+    assert given.rewards == [-7.0]
+
+
+def test_a_reply_that_cannot_be_scored_gets_the_floor_and_the_others_keep_their_scores(tokenizer, tokens):
+    policy, order = mixed(tokenizer, tokens, "Plan it.", "Keep tomato gear simple.")
+    order += [[0, 1], [0]]
+
+    def reward(conversations):
+        return [UNSCORABLE if "tomato gear simple" in each.messages[-1].content else 2.0 for each in conversations]
+
+    env = ChatVectorEnv(2, num_turns=2, reward=reward, reward_mode="per_turn")
+    sound, refused = roll_out(env, tokens, policy, [1, 2], EpisodeRules(floor=-3.0))
+    assert (sound.rewards, sound.is_unscorable) == ([2.0, 2.0], False)
+    assert (refused.rewards, refused.is_unscorable, refused.num_blank) == ([-3.0], True, 0)
+
+
+def test_an_episode_whose_next_prompt_does_not_fit_ends_with_its_last_reward(tokens, say):
+    whole = roll_out(ChatVectorEnv(2, num_turns=3, reward_mode="per_turn"), tokens, say("Keep it simple."), [1, 2])
+    read = [len(row.prompt_ids) + row.turns.index(1) for row in whole]  # before the second reply
+    rules = EpisodeRules(max_prompt_tokens=max(read) - 1)
+    rows = roll_out(
+        ChatVectorEnv(2, num_turns=3, reward_mode="per_turn"), tokens, say("Keep it simple."), [1, 2], rules
+    )
+    for row, full, length in zip(rows, whole, read, strict=True):
+        if length > rules.max_prompt_tokens:
+            assert (row.is_full, row.rewards) == (True, full.rewards[:1])
+            assert row.completion_ids == full.completion_ids[: len(row.completion_ids)]
+            assert USER not in row.turns
+            assert row.conversation == full.conversation.prefix(row.conversation.turn_ends[-1])
+    assert any(row.is_full for row in rows)
+
+
+def test_an_opening_that_does_not_fit_is_an_error_of_that_episode(tokens, say):
+    rules = EpisodeRules(max_prompt_tokens=3)
+    (row,) = roll_out(ChatVectorEnv(1, reward_mode="per_turn"), tokens, say("Keep it simple."), [1], rules)
+    assert "an opening of at most 3 tokens" in row.error
+    assert row.turns == [USER]
+    assert math.isnan(row.rewards[0])
+
+
+def test_a_terminal_reward_is_that_of_the_last_reply(tokens, say):
+    whole = roll_out(ChatVectorEnv(2, reward_mode="per_turn"), tokens, say("Keep it simple."), [1, 2])
+    rules = EpisodeRules(is_terminal=True)
+    for row, full in zip(
+        roll_out(ChatVectorEnv(2, reward_mode="per_turn"), tokens, say("Keep it simple."), [1, 2], rules),
+        whole,
+        strict=True,
+    ):
+        assert row.rewards == [0.0, 0.0, full.rewards[-1]]
 
 
 def test_a_user_who_breaks_down_ends_that_episode_alone(tokens, say):

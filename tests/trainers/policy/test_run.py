@@ -62,9 +62,9 @@ def test_held_out_users_are_none_of_those_in_training(tmp_path, monkeypatch):
     for module, name in ((trainer, "training"), (evaluation, "held out")):
         roll_out = module.roll_out
 
-        def spied(env, tokens, generate, seeds, roll_out=roll_out, name=name):
+        def spied(env, tokens, generate, seeds, rules, roll_out=roll_out, name=name):
             met[name] |= set(seeds)
-            return roll_out(env, tokens, generate, seeds)
+            return roll_out(env, tokens, generate, seeds, rules)
 
         monkeypatch.setattr(module, "roll_out", spied)
     train_policy(PolicyTrainingConfig(out=tmp_path, **SMALL))
@@ -76,7 +76,7 @@ def test_held_out_users_are_none_of_those_in_training(tmp_path, monkeypatch):
 def test_prompts_of_a_file_are_held_out_too(tmp_path, monkeypatch):
     from music.pairs import PreferencePair
     from music.preferences import write_preferences
-    from music_trainers.policy import run as module
+    from music_trainers.policy import surroundings as module
 
     prompts = [Conversation().user(f"One tip for {topic} cost?") for topic in ("rose", "lawn", "bread", "coffee")]
     sides = [(prompt.assistant("Yes."), prompt.assistant("No.")) for prompt in prompts]
@@ -86,7 +86,7 @@ def test_prompts_of_a_file_are_held_out_too(tmp_path, monkeypatch):
     real = module.ChatVectorEnv
     monkeypatch.setattr(module, "ChatVectorEnv", lambda *args, **kw: made.append(set(kw["seeds"])) or real(*args, **kw))
     result = train_policy(PolicyTrainingConfig(out=tmp_path / "rl", seeds=str(tmp_path / "seeds.parquet"), **SMALL))
-    held_out, training = made
+    training, held_out = made
     assert held_out | training == set(prompts)
     assert held_out
     assert training

@@ -4,8 +4,9 @@ import torch
 
 from music_envs import ChatVectorEnv
 from music_envs.credit import turn_advantages
+from music_trainers.policy.chat_tokens import ChatTokens
 from music_trainers.policy.config import PolicyTrainingConfig
-from music_trainers.policy.rollouts import ChatTokens
+from music_trainers.policy.rollouts import EpisodeRules
 from music_trainers.policy.trainer import TurnTrainer, mean_reward
 
 
@@ -19,7 +20,7 @@ def trainer(policy, tokenizer, tmp_path):
             config.num_episodes, num_turns=config.num_turns, reward=reward, reward_mode=config.reward_mode
         )
         seeds = range(config.num_steps * config.num_groups)
-        return TurnTrainer(config, env, policy, tokenizer, ChatTokens(tokenizer, []), seeds)
+        return TurnTrainer(config, env, policy, tokenizer, ChatTokens(tokenizer, []), seeds, EpisodeRules())
 
     return make
 
@@ -28,7 +29,7 @@ def batch(trainer):
     """Return what TRL makes of the first step's episodes, and these."""
     rows = next(iter(trainer.get_train_dataloader()))
     trainer.model.train()
-    return trainer._generate_and_score_completions(rows), trainer._played
+    return trainer._generate_and_score_completions(rows), trainer.played
 
 
 def test_every_token_of_a_reply_has_its_turns_advantage_and_the_users_have_none(trainer):
@@ -64,9 +65,9 @@ def test_the_policy_learns_what_is_rewarded(trainer):
         return [-float(len(conversation.messages[-1].content)) for conversation in conversations]
 
     learner = trainer(brief, num_steps=6, learning_rate=2e-3, group_size=8)
-    before = np.mean([row.rewards for row in batch(learner)[1]])
+    before = np.mean([reward for row in batch(learner)[1] for reward in row.rewards])
     learner.train()
-    assert np.mean([row.rewards for row in batch(learner)[1]]) > 0.85 * before
+    assert np.mean([reward for row in batch(learner)[1] for reward in row.rewards]) > 0.85 * before
 
 
 def test_what_trl_logs_leaves_failed_episodes_out():

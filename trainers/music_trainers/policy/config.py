@@ -6,13 +6,16 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from music.config import Config, Flag
-from music.files import require_unfinished
+from music.files import require_resumable
 from music.registry import SANDBOX, load_built_in
 
-__all__ = ["POLICY_FOLDER", "RECORD_FILE", "PolicyTrainingConfig"]
+__all__ = ["CHECKPOINTS", "CHECKPOINT_FOLDER", "POLICY_FOLDER", "RECORD_FILE", "STEPS_FILE", "PolicyTrainingConfig"]
 
-POLICY_FOLDER, RECORD_FILE = "policy", "result.json"
-FULL_RATE, TINY_RATE = 1e-6, 3e-4
+CHECKPOINT_FOLDER, POLICY_FOLDER, RECORD_FILE, STEPS_FILE = "checkpoints", "policy", "result.json", "training.jsonl"
+FULL_RATE, LORA_RATE, TINY_RATE = 1e-6, 1e-5, 3e-4
+CHECKPOINTS = "step-" + 8 * "[0-9]"
+"""Pattern of the names of checkpoints."""
+PANEL = Flag(panel="Checkpoints")
 SANDBOX_POLICY = str(load_built_in("language_model", SANDBOX))
 
 
@@ -61,38 +64,77 @@ class PolicyTrainingConfig(Config):
     micro_batch_size: int = Field(default=16, ge=1)
     """Largest number of conversations in one forward pass; it changes memory and speed, not the result."""
     learning_rate: float | None = Field(default=None, gt=0)
-    """AdamW's constant rate; by default 1e-6, for models of some billion parameters, or 3e-4 for the sandbox's
-    backbone."""
+    """AdamW's constant rate; by default 1e-6, for models of some billion parameters, 1e-5 with LoRA, or 3e-4 for the
+    sandbox's backbone."""
     kl_weight: float = Field(default=0.1, ge=0)
     """Weight in the loss of the divergence from the starting policy (TRL's beta); with 0 only the reward counts."""
     max_reply_tokens: int = Field(default=64, ge=1)
     """Largest number of tokens in a reply."""
+    max_length: int | None = Field(default=None, ge=2)
+    """Most tokens of a conversation, in the policy's tokens; an episode whose next prompt leaves no room for a reply
+    ends, and its last reward counts. By default what the policy and the reward model can read."""
+    floor: float | None = None
+    """Reward of a reply that is blank or cannot be scored; it ends the episode. By default the lowest score of the
+    step, so that such a reply is never better than another one."""
+    lora_rank: int = Field(default=0, ge=0)
+    """Train LoRA adapters of this rank on all linear layers in place of all weights; 0 for none. They are merged into
+    the saved policy. The starting policy is then the model without adapters, which needs no memory of its own."""
+    lora_alpha: int | None = Field(default=None, ge=1)
+    """Scale of the adapters; by default twice the rank."""
     evaluate_every: int = Field(default=5, ge=1)
     """Steps between evaluations on the held-out episodes."""
     num_evaluations: int = Field(default=200, ge=2)
     """Held-out episodes, the same at every evaluation."""
     seed: int = 0
     """Seed of the users and of all sampling."""
-    overwrite: Annotated[bool, Flag(name="--overwrite")] = False
-    """Replace a finished run in `out`; without this, a folder that holds one is refused."""
+    max_outage: float = Field(default=600.0, ge=0)
+    """Most seconds to wait for a user, reward or judge that cannot be reached; then the run saves a checkpoint and
+    ends."""
+    checkpoint_every: Annotated[int, PANEL] = Field(default=10, ge=0)
+    """Steps between checkpoints, from which a run can resume; 0 for none but those of Ctrl-C and of an outage. They are
+    removed at the end of the run."""
+    keep_checkpoints: Annotated[int, PANEL] = Field(default=2, ge=1)
+    """How many of the latest checkpoints to keep."""
+    resume: Annotated[bool, PANEL] = False
+    """Resume from the last checkpoint in `out`, if there is one."""
+    overwrite: Annotated[bool, Flag(name="--overwrite", panel="Checkpoints")] = False
+    """Replace a run in `out`, finished or not; without this, a folder that holds one is refused."""
 
     def require_unfinished(self) -> None:
-        """Refuse an output folder that holds a finished run.
+        """Refuse an output folder whose content would be lost.
 
         Raises:
-            InvalidInputError: The folder holds a finished run, and `overwrite` is off.
+            InvalidInputError: The folder holds a finished run, without `overwrite`; or it holds an unfinished run,
+                without `resume` or `overwrite`.
         """
-        require_unfinished(self.out, RECORD_FILE, POLICY_FOLDER, "config.json", overwrite=self.overwrite)
+        require_resumable(
+            self.out,
+            RECORD_FILE,
+            (POLICY_FOLDER, "config.json"),
+            f"{CHECKPOINT_FOLDER}/{CHECKPOINTS}",
+            resume=self.resume,
+            overwrite=self.overwrite,
+        )
 
     @property
     def rate(self) -> float:
         """The learning rate in use."""
-        return self.learning_rate or (TINY_RATE if self.policy == SANDBOX_POLICY else FULL_RATE)
+        default = TINY_RATE if self.policy == SANDBOX_POLICY else LORA_RATE if self.lora_rank else FULL_RATE
+        return self.learning_rate or default
 
     @property
     def num_episodes(self) -> int:
         """Conversations in a step."""
         return self.num_groups * self.group_size
+
+    @model_validator(mode="after")
+    def _has_room(self) -> Self:
+        if self.max_length is not None and self.max_length <= self.max_reply_tokens:
+            raise ValueError(
+                f"max_length ({self.max_length}) must be more than max_reply_tokens ({self.max_reply_tokens}): a "
+                "conversation holds a prompt and a reply"
+            )
+        return self
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:

@@ -7,7 +7,6 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from music.conversation import Conversation
 from music.errors import MusicError
@@ -15,9 +14,13 @@ from music.reward.functions import RewardFunction
 from music.statistics import mean
 from music_envs import ChatVectorEnv
 from music_envs.credit import USER
+from music_envs.scoring import scores_or_none
+from music_trainers.policy.chat_tokens import ChatTokens
 from music_trainers.policy.config import PolicyTrainingConfig
+from music_trainers.policy.likelihood import reply_log_likelihoods
 from music_trainers.policy.records import PolicyEvaluation, format_errors
-from music_trainers.policy.rollouts import ChatTokens, Trajectory, pad, roll_out, sample_replies
+from music_trainers.policy.rollouts import EpisodeRules, Trajectory, roll_out
+from music_trainers.policy.sampling import sample_replies
 
 __all__ = ["HeldOutEpisodes", "require_reward_somewhere"]
 
@@ -34,6 +37,7 @@ class HeldOutEpisodes:
         judge: Grades conversations; None for no judge.
         start: The starting policy, which is not changed.
         tokens: The policy's chat template.
+        rules: When episodes end early.
     """
 
     def __init__(
@@ -43,9 +47,10 @@ class HeldOutEpisodes:
         judge: RewardFunction | None,
         start: Any,
         tokens: ChatTokens,
+        rules: EpisodeRules,
     ) -> None:
         self._config, self._env, self._judge = config, env, judge
-        self._start, self._tokens = start, tokens
+        self._start, self._tokens, self._rules = start, tokens, rules
 
     def evaluate(
         self, model: Any, step: int, *, greedy: bool = False
@@ -62,7 +67,7 @@ class HeldOutEpisodes:
         conversations = tuple(trajectory.conversation for trajectory in sound)
         total = sum if self._config.reward_mode == "terminal" else fmean
         rewards = tuple(total(trajectory.rewards) for trajectory in sound)
-        grades = tuple(self._judge(conversations)) if self._judge else None
+        grades = _grades(self._judge, sound) if self._judge else None
         num_replies = sum(len(trajectory.rewards) for trajectory in sound)
         evaluation = PolicyEvaluation(
             step=step,
@@ -88,7 +93,7 @@ class HeldOutEpisodes:
                 sample_replies, model, self._tokens, max_tokens=self._config.max_reply_tokens, greedy=greedy
             )
             seeds = range(FIRST_SEED, FIRST_SEED + self._config.num_evaluations)
-            played = roll_out(self._env, self._tokens, generate, seeds)
+            played = roll_out(self._env, self._tokens, generate, seeds, self._rules)
         model.train(was_training)
         return played
 
@@ -97,20 +102,10 @@ class HeldOutEpisodes:
         divergences: list[float] = []
         for first in range(0, len(played), self._config.micro_batch_size):
             batch = played[first : first + self._config.micro_batch_size]
-            gaps = self._log_likelihoods(model, batch) - self._log_likelihoods(self._start, batch)
+            policy, start = (reply_log_likelihoods(each, batch, self._tokens.pad_id) for each in (model, self._start))
+            gaps = policy - start
             divergences += (gaps / torch.tensor([len(row.rewards) for row in batch])).tolist()
         return divergences
-
-    @torch.no_grad()
-    def _log_likelihoods(self, model: Any, batch: Sequence[Trajectory]) -> Tensor:
-        """Return the log-likelihood of each episode's replies, shape `[episodes]`, on the CPU."""
-        ids = pad([row.prompt_ids + row.completion_ids for row in batch], self._tokens.pad_id).to(model.device)
-        owners = pad([[USER] * len(row.prompt_ids) + row.turns for row in batch], USER).to(model.device)
-        # Padding is on the right, after everything that counts, so a causal model needs no mask.
-        logits = model(input_ids=ids).logits[:, :-1].float()
-        chosen = logits.log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
-        totals: Tensor = (chosen * (owners[:, 1:] != USER)).sum(1)
-        return totals.cpu()
 
 
 def require_reward_somewhere(played: Sequence[Trajectory]) -> None:
@@ -126,3 +121,10 @@ def require_reward_somewhere(played: Sequence[Trajectory]) -> None:
 def _all_failed(played: Sequence[Trajectory], episodes: str) -> str:
     """Say that all episodes failed, and why."""
     return f"all {len(played)} {episodes} failed: {format_errors(trajectory.error for trajectory in played)}"
+
+
+def _grades(judge: RewardFunction, played: Sequence[Trajectory]) -> tuple[float, ...] | None:
+    """Grade conversations; one that ended with a blank or unscorable reply gets the lowest grade of all."""
+    grades = scores_or_none(judge, [None if each.is_unscorable else each.conversation for each in played])
+    given = [grade for grade in grades if grade is not None]
+    return tuple(min(given) if grade is None else grade for grade in grades) if given else None

@@ -1,118 +1,45 @@
 """Rollouts: a policy plays episodes of a `ChatVectorEnv`, and every token keeps its turn and its author.
 
-- `ChatTokens`: a conversation as the tokens that a policy reads and writes; they are never decoded and encoded again.
-- `sample_replies`: replies of a local language model, many at once.
-- `roll_out`: episodes as `Trajectory`s.
+- `roll_out`: episodes as `Trajectory`s; `EpisodeRules`: when they end early, and the reward of replies without a score.
 """
 
+import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from music.chat_template import template_text
 from music.conversation import Conversation
-from music.errors import InvalidInputError
-from music.reward.tokens.fixed_date import with_fixed_date
 from music_envs import ChatVectorEnv
-from music_envs.adapters.template import TurnTemplate
 from music_envs.credit import USER
+from music_trainers.policy.chat_tokens import ChatTokens
 
-__all__ = ["ChatTokens", "Generate", "Trajectory", "pad", "roll_out", "sample_replies"]
+__all__ = ["UNSCORABLE", "EpisodeRules", "Generate", "Trajectory", "roll_out"]
 
-SILENCE = "..."
-"""The text of an empty reply, as environments refuse a blank one."""
+FILLER = "..."
+"""The action of an environment whose episode is over here; its result is ignored."""
+UNSCORABLE = -sys.float_info.max
+"""The score of a conversation that cannot be scored, as environments need a number. `roll_out` replaces it."""
 
 Generate = Callable[[Sequence[Sequence[int]]], list[list[int]]]
 """A function from prompts to replies, as token ids."""
 
 
-class ChatTokens:
-    """A conversation as a policy's chat template writes it, turn by turn.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpisodeRules:
+    """When episodes end early, and how replies are rewarded.
 
-    Args:
-        tokenizer: A tokenizer with a chat template.
-        end_ids: Tokens that end a reply; the tokenizer's own end token is added.
-
-    Raises:
-        InvalidInputError: There is no template, or it ends the assistant's messages with none of these tokens, or it
-            ends a message differently once more turns follow.
+    Attributes:
+        max_prompt_tokens: Most tokens that the policy reads before a reply. An episode whose next prompt has more ends,
+            and its last reward counts. None for no limit.
+        floor: Reward of a reply that is blank or cannot be scored; it ends the episode. None for the lowest score of
+            the batch, so that such a reply is never better than another one.
+        is_terminal: Whether only the last reply of an episode is rewarded.
     """
 
-    def __init__(self, tokenizer: Any, end_ids: Sequence[int]) -> None:
-        self._tokenizer = tokenizer
-        # Only during training: the tokenizer that is saved with the policy writes the current date.
-        template = template_text(tokenizer, "save the policy's tokenizer with one")
-        self._fixed = {"chat_template": with_fixed_date(template)}
-        self._template = TurnTemplate(tokenizer, **self._fixed)
-        own = () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,)
-        self.end_ids: tuple[int, ...] = tuple(dict.fromkeys((*end_ids, *own)))
-        self.closing_id: int = self._template.closing_id
-        if self.closing_id not in self.end_ids:
-            raise InvalidInputError(
-                f"expected a chat template that ends replies with a token at which the model stops, one of "
-                f"{tokenizer.convert_ids_to_tokens(list(self.end_ids))}, got {self._template.closing!r}"
-            )
-        self.pad_id: int = self.closing_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-
-    def opening(self, conversation: Conversation) -> list[int]:
-        """Return the tokens that the policy reads before its first reply."""
-        encoded = self._tokenizer.apply_chat_template(
-            conversation.to_messages(), add_generation_prompt=True, return_dict=True, **self._fixed
-        )
-        return list(encoded["input_ids"])
-
-    def between(self, message: str) -> list[int]:
-        """Return the tokens between a reply with its end token and the next reply: those of a user message."""
-        return self._template.encode(self._template.between(message, closed=True))
-
-    def text(self, reply: Sequence[int]) -> str:
-        """Return a reply's text."""
-        text: str = self._tokenizer.decode(reply, skip_special_tokens=True)
-        return text.strip()
-
-
-def sample_replies(
-    model: Any, tokens: ChatTokens, prompts: Sequence[Sequence[int]], *, max_tokens: int, greedy: bool = False
-) -> list[list[int]]:
-    """Sample one reply to each prompt from the model's own distribution: temperature 1, without top-k or top-p.
-
-    Args:
-        model: A causal language model on its device.
-        tokens: The chat template, which has the tokens that end a reply.
-        prompts: Token ids up to the start of the reply.
-        max_tokens: Largest number of tokens in a reply.
-        greedy: Take the likeliest token each time instead of sampling.
-
-    Returns:
-        Token ids; the last is an end token unless the reply was cut at `max_tokens`.
-    """
-    ids = pad(prompts, tokens.pad_id, side="left")
-    mask = pad([[1] * len(prompt) for prompt in prompts], 0, side="left")
-    how = {"do_sample": False} if greedy else {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
-    with torch.no_grad():
-        output = model.generate(
-            input_ids=ids.to(model.device),
-            attention_mask=mask.to(model.device),
-            max_new_tokens=max_tokens,
-            eos_token_id=list(tokens.end_ids),
-            pad_token_id=tokens.pad_id,
-            **how,
-        )
-    replies = []
-    for reply in output[:, ids.shape[1] :].tolist():
-        end = next((place for place, token in enumerate(reply) if token in tokens.end_ids), len(reply))
-        replies.append(reply[: end + 1])
-    return replies
-
-
-def pad(rows: Sequence[Sequence[int | float]], value: float, side: str = "right") -> Tensor:
-    """Return rows of different lengths as one tensor, shape `[rows, longest]`."""
-    return torch.nn.utils.rnn.pad_sequence(
-        [torch.tensor(row) for row in rows], batch_first=True, padding_value=value, padding_side=side
-    )
+    max_prompt_tokens: int | None = None
+    floor: float | None = None
+    is_terminal: bool = False
 
 
 @dataclass(slots=True)
@@ -124,8 +51,10 @@ class Trajectory:
         completion_ids: All later tokens: its replies, and the user's messages between them.
         turns: For each completion token, the turn of the reply that it belongs to, from 0, or `USER`.
         rewards: The reward of each turn; NaN for a turn with an error, from which nothing is learned.
-        conversation: The text.
+        conversation: The text, without a blank reply.
         is_over: Whether the episode has ended.
+        is_unscorable: Whether it ended with a reply that is blank or cannot be scored.
+        is_full: Whether it ended because the next prompt would be too long.
         num_cut: Replies that were cut at the largest number of tokens.
         num_blank: Replies without text.
         error: What ended the episode, if an error did.
@@ -137,55 +66,128 @@ class Trajectory:
     turns: list[int] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
     is_over: bool = False
+    is_unscorable: bool = False
+    is_full: bool = False
     num_cut: int = 0
     num_blank: int = 0
     error: str = ""
 
     def add_reply(self, reply: list[int], tokens: ChatTokens) -> str:
-        """Add the policy's reply and return its text; a cut reply gets an end token that is not the policy's."""
+        """Add the policy's reply and return its text; a cut reply gets an end token that is not the policy's.
+
+        A blank reply ends the episode.
+        """
         self._write(reply, len(self.rewards))
         if reply[-1] not in tokens.end_ids:
             self.num_cut += 1
             self._write([tokens.closing_id], USER)
         text = tokens.text(reply)
-        self.num_blank += not text
-        return text or SILENCE
+        if not text:
+            self.num_blank += 1
+            self.end_unscorable()
+        return text
 
-    def add_outcome(self, conversation: Conversation, reward: float, is_over: bool, tokens: ChatTokens) -> None:
-        """Add the reward of the reply and, unless the episode is over, the user's next message."""
+    def add_outcome(
+        self,
+        conversation: Conversation,
+        reward: float,
+        is_over: bool,
+        tokens: ChatTokens,
+        max_prompt_tokens: int | None = None,
+    ) -> None:
+        """Add the reward of the reply and, unless the episode is over, the user's next message if there is room."""
+        self.conversation = conversation
+        if reward == UNSCORABLE:
+            self.end_unscorable()
+            return
         self.rewards.append(reward)
         self.is_over = is_over
-        self.conversation = conversation
-        if not is_over:
-            self._write(tokens.between(conversation.messages[-1].content), USER)
+        if is_over:
+            return
+        message = tokens.between(conversation.messages[-1].content)
+        length = len(self.prompt_ids) + len(self.completion_ids) + len(message)
+        if max_prompt_tokens is not None and length > max_prompt_tokens:
+            self.is_over = self.is_full = True
+            self.conversation = conversation.prefix(conversation.turn_ends[-1])
+        else:
+            self._write(message, USER)
+
+    def end_unscorable(self) -> None:
+        """End the episode with a reply that has no score; `roll_out` gives it the floor."""
+        self.rewards.append(math.nan)
+        self.is_over = self.is_unscorable = True
+
+    def fail(self, error: str, tokens: ChatTokens) -> None:
+        """End the episode before its first reply. Its completion is not empty, as trainers need a token."""
+        self.error, self.is_over = error, True
+        self.rewards.append(math.nan)
+        self._write([tokens.closing_id], USER)
 
     def _write(self, ids: list[int], turn: int) -> None:
         self.completion_ids += ids
         self.turns += [turn] * len(ids)
 
 
-def roll_out(env: ChatVectorEnv, tokens: ChatTokens, generate: Generate, seeds: Sequence[int]) -> list[Trajectory]:
+def roll_out(
+    env: ChatVectorEnv,
+    tokens: ChatTokens,
+    generate: Generate,
+    seeds: Sequence[int],
+    rules: EpisodeRules = EpisodeRules(),
+) -> list[Trajectory]:
     """Play one episode in each environment.
 
     Args:
-        env: One environment per seed. Equal seeds have equal users.
+        env: One environment per seed, with a reward after every turn. Equal seeds have equal users.
         tokens: The policy's chat template.
         generate: The policy.
         seeds: Seeds of the episodes.
+        rules: When episodes end early, and the reward of replies without a score.
 
     Raises:
         EndpointError, RoleFailedError: A user gave no first message.
     """
     observations, _ = env.reset(seed=list(seeds))
     played = [Trajectory(tokens.opening(conversation), conversation) for conversation in observations]
+    for each in played:
+        if rules.max_prompt_tokens is not None and len(each.prompt_ids) > rules.max_prompt_tokens:
+            wanted = f"at most {rules.max_prompt_tokens} tokens, which leave room for a reply"
+            each.fail(f"expected an opening of {wanted}, got {len(each.prompt_ids)}", tokens)
+    lowest = math.inf
     while running := [i for i, trajectory in enumerate(played) if not trajectory.is_over]:
         replies = generate([played[i].prompt_ids + played[i].completion_ids for i in running])
-        actions = [SILENCE] * len(played)  # ignored by environments whose episode is over
+        actions = [FILLER] * len(played)
         for i, reply in zip(running, replies, strict=True):
-            actions[i] = played[i].add_reply(reply, tokens)
-        observations, rewards, terminated, truncated, infos = env.step(actions)
-        for i in running:
-            reward = float("nan") if truncated[i] else float(rewards[i])
-            played[i].error = infos["error"][i] if truncated[i] else ""
-            played[i].add_outcome(observations[i], reward, bool(terminated[i] or truncated[i]), tokens)
+            actions[i] = played[i].add_reply(reply, tokens) or FILLER
+        lowest = min(lowest, _add_outcomes(played, env.step(actions), tokens, rules))
+    _settle(played, rules, lowest)
     return played
+
+
+def _add_outcomes(played: Sequence[Trajectory], results: Any, tokens: ChatTokens, rules: EpisodeRules) -> float:
+    """Add the results of a step to the episodes that are not over, and return the lowest of their scores."""
+    observations, rewards, terminated, truncated, infos = results
+    scores = [math.inf]
+    for i, trajectory in enumerate(played):
+        if trajectory.is_over:
+            continue
+        reward = math.nan if truncated[i] else float(rewards[i])
+        trajectory.error = infos["error"][i] if truncated[i] else ""
+        is_over = bool(terminated[i] or truncated[i])
+        trajectory.add_outcome(observations[i], reward, is_over, tokens, rules.max_prompt_tokens)
+        if not trajectory.is_unscorable and "score" in infos and infos["_score"][i]:
+            scores.append(float(infos["score"][i]))
+    return min(scores)
+
+
+def _settle(played: Sequence[Trajectory], rules: EpisodeRules, lowest: float) -> None:
+    """Give replies without a score the floor; with a terminal reward, drop those of earlier replies."""
+    floor = lowest if rules.floor is None else rules.floor
+    for trajectory in played:
+        if trajectory.is_unscorable and math.isfinite(floor):
+            trajectory.rewards[-1] = floor
+        elif trajectory.is_unscorable:
+            trajectory.error = "no reply has a score: all are blank or cannot be scored"
+        if rules.is_terminal:
+            earlier = math.nan if math.isnan(trajectory.rewards[-1]) else 0.0
+            trajectory.rewards[:-1] = [earlier] * (len(trajectory.rewards) - 1)

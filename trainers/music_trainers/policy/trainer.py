@@ -2,8 +2,10 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -17,9 +19,11 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from music.errors import InvalidInputError
 from music_envs import ChatVectorEnv
 from music_envs.credit import USER, token_advantages, turn_advantages
+from music_trainers.policy.chat_tokens import ChatTokens
 from music_trainers.policy.config import PolicyTrainingConfig
 from music_trainers.policy.evaluation import require_reward_somewhere
-from music_trainers.policy.rollouts import ChatTokens, Trajectory, pad, roll_out, sample_replies
+from music_trainers.policy.rollouts import EpisodeRules, Trajectory, roll_out
+from music_trainers.policy.sampling import pad, sample_replies
 
 __all__ = ["TurnTrainer"]
 
@@ -37,7 +41,12 @@ class TurnTrainer(GRPOTrainer):
         tokenizer: The policy's tokenizer.
         tokens: The policy's chat template.
         seeds: Seeds of the users, one for each group, in order.
-        callbacks: Callbacks of `transformers.Trainer`.
+        rules: When episodes end early.
+
+    Attributes:
+        played: The episodes of the last step.
+        is_updating: Whether the weights change: from the end of a step's rollouts to its last update. At all other
+            times `save_state` saves the state after the last whole step.
 
     Raises:
         InvalidInputError: There are several processes.
@@ -51,10 +60,12 @@ class TurnTrainer(GRPOTrainer):
         tokenizer: Any,
         tokens: ChatTokens,
         seeds: Sequence[int],
-        callbacks: Sequence[TrainerCallback] = (),
+        rules: EpisodeRules,
     ) -> None:
-        self._config, self._env, self._chat = config, env, tokens
-        self._played: list[Trajectory] = []
+        self._config, self._env, self._chat, self._rules = config, env, tokens, rules
+        self._folder = config.out
+        self.played: list[Trajectory] = []
+        self.is_updating = False
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="You are using 'rollout_func'")
             super().__init__(
@@ -64,7 +75,7 @@ class TurnTrainer(GRPOTrainer):
                 rollout_func=self._roll_out,
                 train_dataset=Dataset.from_dict({"prompt": [str(seed) for seed in seeds]}),
                 processing_class=tokenizer,
-                callbacks=list(callbacks),
+                callbacks=[_StepEnd(self)],
             )
         self.remove_callback(PrinterCallback)  # it writes to stdout
         if self.accelerator.num_processes > 1:
@@ -72,28 +83,76 @@ class TurnTrainer(GRPOTrainer):
                 f"expected one process, got {self.accelerator.num_processes}: start it without a launcher"
             )
 
+    @property
+    def step(self) -> int:
+        """The number of whole steps of training; TRL counts optimizer steps."""
+        return int(self.state.global_step) // self._config.updates_per_step
+
+    def save_state(self, folder: Path) -> None:
+        """Save weights, optimizer and generators as transformers does, for `train(resume_from_checkpoint=folder)`."""
+        self._folder = folder
+        self._save_checkpoint(self.model, trial=None)  # type: ignore[no-untyped-call]
+        (saved,) = folder.iterdir()
+        for path in saved.iterdir():
+            path.rename(folder / path.name)
+        saved.rmdir()
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """Write none: TRL writes one for every checkpoint."""
+
+    def _get_output_dir(self, trial: Any) -> str:
+        """Return the folder in which transformers saves a checkpoint."""
+        return str(self._folder)
+
     def _roll_out(self, prompts: list[str], trainer: GRPOTrainer) -> dict[str, Any]:
         """Play the episodes whose seeds TRL passes as prompts."""
         with unwrap_model_for_generation(self.model_wrapped, self.accelerator) as model:
             generate = partial(sample_replies, model, self._chat, max_tokens=self._config.max_reply_tokens)
-            self._played = roll_out(self._env, self._chat, generate, [int(prompt) for prompt in prompts])
-        require_reward_somewhere(self._played)
+            seeds = [int(prompt) for prompt in prompts]
+            self.played = roll_out(self._env, self._chat, generate, seeds, self._rules)
+        require_reward_somewhere(self.played)
         return {
-            "prompt_ids": [row.prompt_ids for row in self._played],
-            "completion_ids": [row.completion_ids for row in self._played],
-            "env_mask": [[int(turn != USER) for turn in row.turns] for row in self._played],
+            "prompt_ids": [row.prompt_ids for row in self.played],
+            "completion_ids": [row.completion_ids for row in self.played],
+            "env_mask": [[int(turn != USER) for turn in row.turns] for row in self.played],
             "logprobs": None,
-            "turn_rewards": [row.rewards for row in self._played],
+            "turn_rewards": [row.rewards for row in self.played],
         }
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """Replace the advantage of each completion by the advantages of its turns."""
-        output = super()._generate_and_score_completions(inputs)
-        rewards = [row.rewards for row in self._played]
+        with _rewound_on_error():
+            output = super()._generate_and_score_completions(inputs)
+            self.is_updating = True
+        rewards = [row.rewards for row in self.played]
         by_turn = turn_advantages(rewards, self._config.group_size, self._config.discount)
-        by_token = pad(token_advantages(by_turn, [row.turns for row in self._played]), 0.0)  # [completions, tokens]
+        by_token = pad(token_advantages(by_turn, [row.turns for row in self.played]), 0.0)  # [completions, tokens]
         output["advantages"] = by_token.to(output["advantages"])
         return output
+
+
+class _StepEnd(TrainerCallback):
+    """Notes the last update of a step, before other callbacks learn of it."""
+
+    def __init__(self, trainer: TurnTrainer) -> None:
+        self._trainer = trainer
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Note the end of a step."""
+        if state.global_step % (args.steps_per_generation // args.gradient_accumulation_steps) == 0:
+            self._trainer.is_updating = False
+
+
+@contextmanager
+def _rewound_on_error() -> Iterator[None]:
+    """Set torch's generators back if the block raises, so that the same draws follow when it is tried again."""
+    cpu, cuda = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    try:
+        yield
+    except BaseException:
+        torch.set_rng_state(cpu)
+        torch.cuda.set_rng_state_all(cuda)
+        raise
 
 
 def mean_reward(*, turn_rewards: list[list[float]], **_: Any) -> list[float | None]:

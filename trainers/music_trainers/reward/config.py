@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from music.config import Config, Flag
 from music.errors import InvalidInputError
-from music.files import require_unfinished
+from music.files import require_resumable
 from music.reward.tokens.contract import ReadAt, Readout
 from music_trainers.precision import StatesPolicy
 
@@ -144,7 +144,7 @@ class RewardTrainingConfig(Config):
     resume: Annotated[bool, CHECKPOINTS] = False
     """Resume from the last checkpoint in `out`, if there is one."""
     overwrite: Annotated[bool, Flag(name="--overwrite", panel="Checkpoints and tracking")] = False
-    """Replace a model in `out`; without this, a folder that holds one is refused."""
+    """Replace a model or an unfinished run in `out`; without this, a folder that holds one is refused."""
     tracker: Annotated[Literal["tensorboard", "wandb", "trackio"] | None, CHECKPOINTS] = None
     """Experiment tracker for the figures of each step: `tensorboard` (into `out`), `wandb` or `trackio`. It must be
     installed."""
@@ -171,21 +171,20 @@ class RewardTrainingConfig(Config):
 
         Raises:
             InvalidInputError: The folder is the base's; or it holds a model, without `overwrite`; or it holds an
-                unfinished run, without `resume`.
+                unfinished run, without `resume` or `overwrite`.
         """
         if self.out.resolve() == Path(self.base).resolve():
             raise InvalidInputError(
                 f"--out {self.out}: it is the folder of --base, which would be lost; choose another"
             )
-        is_begun = any(self.out.glob(f"{CHECKPOINT_FOLDER}/step-*.pt"))
-        is_finished = (self.out / RECORD_FILE).exists()
-        if is_finished or not is_begun:
-            require_unfinished(self.out, RECORD_FILE, "config.json", *_WEIGHTS, overwrite=self.overwrite)
-        if is_begun and not self.resume:
-            raise InvalidInputError(
-                f"--out {self.out}: it holds checkpoints of an unfinished run; resume it (--resume), choose another "
-                f"folder, or delete {self.out / CHECKPOINT_FOLDER}"
-            )
+        require_resumable(
+            self.out,
+            RECORD_FILE,
+            ("config.json", *_WEIGHTS),
+            f"{CHECKPOINT_FOLDER}/step-*.pt",
+            resume=self.resume,
+            overwrite=self.overwrite,
+        )
 
     @property
     def keeps_seeds_together(self) -> bool:

@@ -144,8 +144,15 @@ class TrainingRun:
         self.accelerator.wait_for_everyone()
         scatter_weights(self.optimizer.scorer, self.checkpoints.load_best(step))
 
-    def resume(self) -> History:
-        """Restore the last checkpoint and return its history; an empty one if there is none."""
+    def begin(self) -> History:
+        """Return an empty history, or that of the last checkpoint if the run resumes and there is one."""
+        if self.config.resume:
+            return self._resume()
+        if self.accelerator.is_main_process:
+            self.checkpoints.remove()  # of an unfinished run that this one replaces
+        return History()
+
+    def _resume(self) -> History:
         state = self.checkpoints.load_last()
         if state is None:
             return History()

@@ -147,7 +147,7 @@ def _start(run: TrainingRun, notes: Iterable[str]) -> tuple[TrainingStart, Histo
         raise InvalidInputError(
             f"{run.config.base}: expected a model whose rewards are numbers, but {error}"
         ) from error
-    history = run.resume() if run.config.resume else History()
+    history = run.begin()
     start = TrainingStart(
         description=run.description,
         pairs=run.data.accounting,
