@@ -284,6 +284,7 @@ def test_an_unfinished_run_is_neither_overwritten_nor_continued_as_another(base,
         train_reward_model(config, make_pairs(40), on_step=stop_after(3))
     with pytest.raises(InvalidInputError, match="--resume"):
         train_reward_model(config, make_pairs(40))
+    assert [path.stem for path in sorted((tmp_path / "checkpoints").iterdir())] == ["step-00000002"]
     again = config.model_copy(update={"resume": True})
     with pytest.raises(InvalidInputError, match=r"learning_rate was 0\.003, is 0\.1"):
         train_reward_model(again.model_copy(update={"learning_rate": 0.1}), make_pairs(40))
@@ -291,6 +292,20 @@ def test_an_unfinished_run_is_neither_overwritten_nor_continued_as_another(base,
         train_reward_model(again, make_pairs(40, seed=5))
     with pytest.raises(InvalidInputError, match="held-out pairs was"):
         train_reward_model(again, make_pairs(40), make_pairs(9, seed=5))
+
+
+def test_an_unfinished_run_is_replaced_on_request(base, make_pairs, tmp_path):
+    config = make_config(base, tmp_path, max_steps=6, checkpoint_every=2)
+    with pytest.raises(StopError):
+        train_reward_model(config, make_pairs(40), on_step=stop_after(5))
+    anew = config.model_copy(update={"overwrite": True, "learning_rate": 0.001})
+    with pytest.raises(StopError):
+        train_reward_model(anew, make_pairs(40), on_step=stop_after(3))
+    # Checkpoints of the replaced run would count as later ones.
+    assert [path.stem for path in sorted((tmp_path / "checkpoints").iterdir())] == ["step-00000002"]
+    result = train_reward_model(anew.model_copy(update={"resume": True, "overwrite": False}), make_pairs(40))
+    assert result.num_steps == 6
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_a_finished_run_is_not_resumed_and_so_not_trained_anew(base, make_pairs, tmp_path):

@@ -35,11 +35,13 @@ class EpisodeRules:
         floor: Reward of a reply that is blank or cannot be scored; it ends the episode. None for the lowest score of
             the batch, so that such a reply is never better than another one.
         is_terminal: Whether only the last reply of an episode is rewarded.
+        on_begin: Called before the episodes of a batch begin.
     """
 
     max_prompt_tokens: int | None = None
     floor: float | None = None
     is_terminal: bool = False
+    on_begin: Callable[[], None] = lambda: None
 
 
 @dataclass(slots=True)
@@ -147,6 +149,7 @@ def roll_out(
     Raises:
         EndpointError, RoleFailedError: A user gave no first message.
     """
+    rules.on_begin()
     observations, _ = env.reset(seed=list(seeds))
     played = [Trajectory(tokens.opening(conversation), conversation) for conversation in observations]
     for each in played:

@@ -12,8 +12,9 @@ from music.llm.chat import ChatModel
 from music.llm.endpoints import load_model
 from music.registry import ORACLE, SANDBOX
 from music.reward.functions import RewardFunction, load_reward
+from music.reward.model import RewardModel
 from music_envs import ChatVectorEnv
-from music_envs.scoring import load_growing_reward, scores_or_none
+from music_envs.scoring import scores_or_none
 from music_trainers.policy.chat_tokens import ChatTokens
 from music_trainers.policy.config import PolicyTrainingConfig
 from music_trainers.policy.loading import LoadedPolicy
@@ -64,23 +65,43 @@ class Surroundings:
         is_in_sandbox = config.user.partition(":")[0] == SANDBOX and config.seeds in (None, SANDBOX)
         judge_name = config.judge or (ORACLE if is_in_sandbox else None)
         with ExitStack() as stack:
-            reward = _closed_by(stack, load_growing_reward(config.reward))
+            reward = _closed_by(stack, load_reward(config.reward))
             judge = _closed_by(stack, load_reward(judge_name)) if judge_name else None
             user = load_model(config.user)
             stack.callback(lambda: run_in_background(user.aclose()))
             max_length = outages.patient(f"the reward {config.reward}", _max_length)(reward)
-            rules = _rules(config, policy, max_length)
+            growing = _GrowingReward(reward)
+            rules = _rules(config, policy, max_length, growing.forget)
             training, held_out = (
                 _environment(
                     config,
                     outages.patient_model(f"the user {config.user}", user),
-                    _scoring_all(outages.patient(f"the reward {config.reward}", reward)),
+                    _scoring_all(outages.patient(f"the reward {config.reward}", growing)),
                     _fitting(part, policy.tokens, rules, report),
                     is_held_out=is_held_out,
                 )
                 for part, is_held_out in zip(_split(prompts), (False, True), strict=True)
             )
             yield cls(training, held_out, judge and outages.patient(f"the judge {judge_name}", judge), rules)
+
+
+class _GrowingReward:
+    """A reward for conversations that are scored again as they grow: a model in this process has a prefix cache.
+
+    The cache lasts for one batch of episodes. Cached scores equal others up to rounding only, and a resumed run must
+    give the same scores as one that was never stopped.
+    """
+
+    def __init__(self, reward: RewardFunction) -> None:
+        self._reward = self._cached = reward
+
+    def __call__(self, conversations: Sequence[Conversation]) -> list[float]:
+        return self._cached(conversations)
+
+    def forget(self) -> None:
+        """Begin a batch with an empty cache."""
+        if isinstance(self._reward, RewardModel):
+            self._cached = self._reward.with_prefix_cache(frozen=True)
 
 
 def _closed_by(stack: ExitStack, reward: RewardFunction) -> RewardFunction:
@@ -106,7 +127,9 @@ def _max_length(reward: RewardFunction) -> int | None:
     return None if contract is None else int(contract.max_length)
 
 
-def _rules(config: PolicyTrainingConfig, policy: LoadedPolicy, reward_length: int | None) -> EpisodeRules:
+def _rules(
+    config: PolicyTrainingConfig, policy: LoadedPolicy, reward_length: int | None, on_begin: Callable[[], None]
+) -> EpisodeRules:
     """Return the rules: a prompt must leave room for a reply and its end token."""
     lengths = [length for length in (policy.max_length, reward_length) if length is not None]
     max_length = config.max_length or min(lengths, default=None)

@@ -17,6 +17,7 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from music.errors import InvalidInputError
+from music.quiet import quiet_transformers
 from music_envs import ChatVectorEnv
 from music_envs.credit import USER, token_advantages, turn_advantages
 from music_trainers.policy.chat_tokens import ChatTokens
@@ -66,7 +67,7 @@ class TurnTrainer(GRPOTrainer):
         self._folder = config.out
         self.played: list[Trajectory] = []
         self.is_updating = False
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), quiet_transformers():
             warnings.filterwarnings("ignore", message="You are using 'rollout_func'")
             super().__init__(
                 model=model,
@@ -91,7 +92,8 @@ class TurnTrainer(GRPOTrainer):
     def save_state(self, folder: Path) -> None:
         """Save weights, optimizer and generators as transformers does, for `train(resume_from_checkpoint=folder)`."""
         self._folder = folder
-        self._save_checkpoint(self.model, trial=None)  # type: ignore[no-untyped-call]
+        with quiet_transformers():
+            self._save_checkpoint(self.model, trial=None)  # type: ignore[no-untyped-call]
         (saved,) = folder.iterdir()
         for path in saved.iterdir():
             path.rename(folder / path.name)
