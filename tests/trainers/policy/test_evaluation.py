@@ -1,14 +1,16 @@
 import math
 
 import pytest
+from trl.trainer.utils import add_fused_lm_head
 
+from music.conversation import Conversation
 from music.errors import MusicError
 from music.llm.chat import EndpointError
 from music.sandbox import SandboxModel
 from music_envs import ChatVectorEnv
+from music_trainers.policy.chat_tokens import ChatTokens
 from music_trainers.policy.config import PolicyTrainingConfig
 from music_trainers.policy.evaluation import HeldOutEpisodes
-from music_trainers.policy.rollouts import ChatTokens
 from music_trainers.policy.trainer import TurnTrainer
 
 NUM = 4
@@ -50,6 +52,8 @@ def environment(num_answers):
 
 @pytest.fixture
 def evaluate(config, policy, tokens):
+    add_fused_lm_head(policy)
+
     def run(num_answers, judge=None):
         return HeldOutEpisodes(config, environment(num_answers), judge, policy, tokens).evaluate(policy, 7)
 
@@ -87,3 +91,29 @@ def test_a_training_step_without_any_reward_is_an_error_with_its_reasons(tmp_pat
     trainer = TurnTrainer(config, environment(0), policy, tokenizer, tokens, range(2))
     with pytest.raises(MusicError, match="all 4 episodes of a training step failed: 2 x the user's server is gone"):
         trainer.train()
+
+
+def test_silence_counts_as_the_lowest_reward_and_the_lowest_grade(config, policy, tokens, monkeypatch):
+    from music_trainers.policy import evaluation
+
+    add_fused_lm_head(policy)
+    reply = tokens.opening(Conversation().user("Hi!"))[1:3]
+
+    def sample(model, tokens, prompts, **how):
+        return [[tokens.closing_id], *([*reply, tokens.closing_id] for _ in prompts[1:])]
+
+    monkeypatch.setattr(evaluation, "sample_replies", sample)
+    judged = []
+
+    def judge(conversations):
+        judged.extend(conversations)
+        return [float(place) for place in range(len(conversations))]
+
+    point, conversations = HeldOutEpisodes(config, environment(NUM), judge, policy, tokens).evaluate(policy, 7)
+    assert point.num_failed == 0
+    assert len(conversations) == NUM
+    assert min(point.rewards) == point.rewards[0]
+    assert point.blank > 0
+    assert all(each.messages[-1].role == "assistant" for each in judged)
+    assert len(judged) < NUM
+    assert point.grades[0] == 0.0

@@ -19,7 +19,7 @@ from music_trainers.policy.chat_tokens import ChatTokens
 from music_trainers.policy.config import PolicyTrainingConfig
 from music_trainers.policy.likelihood import reply_log_likelihoods
 from music_trainers.policy.records import PolicyEvaluation, format_errors
-from music_trainers.policy.rollouts import EpisodeRules, Trajectory, roll_out
+from music_trainers.policy.rollouts import PLAY_ON, EpisodeRules, Trajectory, roll_out
 from music_trainers.policy.sampling import sample_replies
 
 __all__ = ["HeldOutEpisodes", "require_reward_somewhere"]
@@ -35,7 +35,7 @@ class HeldOutEpisodes:
         config: The settings of the run.
         env: One environment for each episode, with the reward of the training.
         judge: Grades conversations; None for no judge.
-        start: The starting policy, which is not changed.
+        start: The starting policy, which is not changed; it and the policy have TRL's fused head.
         tokens: The policy's chat template.
         rules: When episodes end early.
     """
@@ -47,7 +47,7 @@ class HeldOutEpisodes:
         judge: RewardFunction | None,
         start: Any,
         tokens: ChatTokens,
-        rules: EpisodeRules,
+        rules: EpisodeRules = PLAY_ON,
     ) -> None:
         self._config, self._env, self._judge = config, env, judge
         self._start, self._tokens, self._rules = start, tokens, rules

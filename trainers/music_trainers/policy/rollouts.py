@@ -14,7 +14,7 @@ from music_envs import ChatVectorEnv
 from music_envs.credit import USER
 from music_trainers.policy.chat_tokens import ChatTokens
 
-__all__ = ["UNSCORABLE", "EpisodeRules", "Generate", "Trajectory", "roll_out"]
+__all__ = ["PLAY_ON", "UNSCORABLE", "EpisodeRules", "Generate", "Trajectory", "roll_out"]
 
 FILLER = "..."
 """The action of an environment whose episode is over here; its result is ignored."""
@@ -42,6 +42,10 @@ class EpisodeRules:
     floor: float | None = None
     is_terminal: bool = False
     on_begin: Callable[[], None] = lambda: None
+
+
+PLAY_ON = EpisodeRules()
+"""Episodes end as their environment decides."""
 
 
 @dataclass(slots=True)
@@ -135,7 +139,7 @@ def roll_out(
     tokens: ChatTokens,
     generate: Generate,
     seeds: Sequence[int],
-    rules: EpisodeRules = EpisodeRules(),
+    rules: EpisodeRules = PLAY_ON,
 ) -> list[Trajectory]:
     """Play one episode in each environment.
 

@@ -23,7 +23,7 @@ from music_envs.credit import USER, token_advantages, turn_advantages
 from music_trainers.policy.chat_tokens import ChatTokens
 from music_trainers.policy.config import PolicyTrainingConfig
 from music_trainers.policy.evaluation import require_reward_somewhere
-from music_trainers.policy.rollouts import EpisodeRules, Trajectory, roll_out
+from music_trainers.policy.rollouts import PLAY_ON, EpisodeRules, Trajectory, roll_out
 from music_trainers.policy.sampling import pad, sample_replies
 
 __all__ = ["TurnTrainer"]
@@ -61,7 +61,7 @@ class TurnTrainer(GRPOTrainer):
         tokenizer: Any,
         tokens: ChatTokens,
         seeds: Sequence[int],
-        rules: EpisodeRules,
+        rules: EpisodeRules = PLAY_ON,
     ) -> None:
         self._config, self._env, self._chat, self._rules = config, env, tokens, rules
         self._folder = config.out
