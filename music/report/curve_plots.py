@@ -1,6 +1,7 @@
 """Estimates as a function of a number: accuracy by turn, reward by length, a training run by step."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import Any, Literal
 
 import altair as alt
@@ -16,6 +17,8 @@ WIDTH, HEIGHT = 270, 230
 DODGE = 1 / 60
 """Distance between series at the same place, as a share of the axis, so that intervals do not cover each other."""
 MAX_TICKS = 10
+LINE = 14
+"""Height of a line of labels in pixels."""
 DASHES = ([1, 0], [5, 3], [2, 2])
 """The line styles of the variants."""
 
@@ -52,7 +55,7 @@ def curves(
         shares_y: Whether all panels have one y scale.
     """
     panels = names_of(points, "panel")
-    data = [*_data(points), *_marks(points, marks or {})]
+    data = [*_data(points), *_marks(points, marks or {}), *(_reference_labels(points) if reference else [])]
     layers = [*_references(points, reference), *(_mark_layers() if marks else []), *_lines(points, x, y, palette)]
     if is_diagonal:
         layers.insert(0, alt.Chart().mark_line(color=GREY, strokeDash=[4, 3]).encode(x="place:Q", y="place:Q"))
@@ -95,16 +98,41 @@ def _references(points: Sequence[Point], name: str) -> list[alt.Chart]:
     level = alt.Chart().mark_rule(color=GREY, strokeDash=[4, 3]).encode(y="mean(reference):Q")
     if not name:
         return [level]
-    look: Row = {"align": "right", "baseline": "top", "dy": 3, "color": INK, "fontSize": 11}
-    text = alt.Chart().mark_text(**look).encode(x=alt.value("width"), y="mean(reference):Q", text=alt.value(name))
-    return [level, text]
+    look: Row = {
+        "align": alt.expr("datum.is_left ? 'left' : 'right'"),
+        "baseline": alt.expr("datum.is_high ? 'top' : 'bottom'"),
+        "dy": alt.expr("datum.is_high ? 4 : -4"),
+    }
+    text = alt.Chart().transform_filter("isValid(datum.label_y)").mark_text(**look, color=INK, fontSize=11)
+    return [level, text.encode(x="dodged:Q", y="label_y:Q", text=alt.value(name))]
+
+
+def _reference_labels(points: Sequence[Point]) -> Iterator[Row]:
+    """Yield the place of each panel's reference label: where the curves are far from it, towards the middle."""
+    for panel in names_of(points, "panel"):
+        own = [point for point in points if point.panel == panel and point.reference is not None]
+        if not own:
+            continue
+        level = fmean(point.reference for point in own if point.reference is not None)
+        first, last = _extent(points, panel)
+        room = {
+            end: min(abs(each.estimate.value - level) for each in own if each.place == end) for end in (first, last)
+        }
+        values = [point.estimate.value for point in own]
+        yield {
+            "panel": panel,
+            "dodged": max(room, key=lambda end: room[end]),
+            "label_y": level,
+            "is_left": room[first] >= room[last],
+            "is_high": level > (min(values) + max(values)) / 2,
+        }
 
 
 def _mark_layers() -> list[alt.Chart]:
-    """Return lines at the marked positions, with their labels on top."""
+    """Return lines at the marked positions, with their labels above the panel."""
     shown = alt.Chart().transform_filter("isValid(datum.mark)")
-    look: Row = {"baseline": "top", "color": INK, "fontSize": 11}
-    side: Row = {"align": alt.expr("datum.is_late ? 'right' : 'left'"), "dx": alt.expr("datum.is_late ? -4 : 4")}
+    look: Row = {"baseline": "bottom", "color": INK, "fontSize": 11}
+    side: Row = {"align": alt.expr("datum.is_late ? 'right' : 'left'")}
     return [
         shown.mark_rule(color=GREY, strokeDash=[2, 3]).encode(x="dodged:Q"),
         shown.mark_text(**look, **side).encode(x="dodged:Q", y=alt.Y("row:Q", scale=None), text="mark:N"),
@@ -130,13 +158,13 @@ def _extent(points: Sequence[Point], panel: str) -> tuple[float, float]:
 
 
 def _marks(points: Sequence[Point], marks: Mapping[str, float]) -> list[Row]:
-    """Return the data of the marks; labels are below each other, on the side that has room."""
+    """Return the data of the marks; labels are in lines of their own, on the side that has room."""
     return [
         {
             "panel": panel,
             "mark": name,
             "dodged": place,
-            "row": 14 * row,
+            "row": -LINE * row - 3,
             "is_late": place > sum(_extent(points, panel)) / 2,
         }
         for panel in names_of(points, "panel")

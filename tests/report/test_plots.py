@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 from xml.etree import ElementTree
@@ -155,6 +156,43 @@ def test_curves_point_out_places_and_levels_where_there_are_some(point):
         curves(points, x="step", y="", reference="start", marks={"best": 1, "worst": 9}, shares_y=False, **WORDS)
     )
     assert [shown.count(word) for word in ("best", "worst", "start")] == [2, 2, 1]
+
+
+def placed(item, kind, x=0.0, y=0.0):
+    """Yield the items of a kind of mark in a scenegraph, with their places on the page."""
+    if "items" not in item:
+        return
+    if item.get("marktype") is None:  # one group of a group mark
+        x, y = x + item.get("x", 0), y + item.get("y", 0)
+    for each in item["items"]:
+        if item.get("marktype") == kind:
+            yield each, x + each.get("x", 0), y + each.get("y", 0) + (each.get("dy") or 0)
+        yield from placed(each, kind, x, y)
+
+
+def box(text, x, y):
+    """Return about where a text is: left, right, top, bottom."""
+    width, height = 0.55 * 11 * len(text["text"]), 11
+    left = {"left": x, "right": x - width}[text["align"]]
+    top = {"top": y, "bottom": y - height}[text["baseline"]]
+    return left, left + width, top, top + height
+
+
+@pytest.mark.parametrize("reference", [0.85, 0.53, 0.78])
+def test_labels_cover_neither_each_other_nor_the_curve(point, reference):
+    values = (0.53, 0.74, 0.78, 0.78, 0.79, 0.79, 0.78, 0.77, 0.79, 0.77, 0.76, 0.75)
+    points = [point(5 * i, value, reference=reference) for i, value in enumerate(values)]
+    marks = {"best": 45, "over-optimised": 50}
+    plot = curves(points, x="step", y="", reference="start, greedy", marks=marks, **WORDS | {"palette": Palette([""])})
+    scene = vl_convert.vegalite_to_scenegraph(plot.chart)["scenegraph"]
+    boxes = [box(*each) for each in placed(scene, "text") if each[0]["text"] in {"start, greedy", *marks}]
+    assert len(boxes) == 3
+    for one, other in itertools.combinations(boxes, 2):
+        assert one[1] <= other[0] or other[1] <= one[0] or one[3] <= other[2] or other[3] <= one[2]
+    dots = [(x, y) for _, x, y in placed(scene, "symbol")]
+    assert len(dots) == len(values)
+    for left, right, top, bottom in boxes:
+        assert not any(left < x < right and top < y < bottom for x, y in dots)
 
 
 def test_few_whole_numbers_are_ticks(every_plot, point):
