@@ -21,7 +21,8 @@ def serve(
         tuple[str, str] | None,
         typer.Option(
             metavar="URL FILE",
-            help="Instead of serving, compare the scores of a running server (this one, vLLM, SGLang) with MODEL's.",
+            help="Instead of serving, compare the scores of a running server (this one, vLLM, SGLang) with MODEL's; "
+            "give --deterministic if the server has it.",
         ),
     ] = None,
     as_json: AsJson = False,
@@ -47,11 +48,11 @@ def serve(
 def _check(model: str, url: str, file: str, *, config: ServingConfig, as_json: bool) -> None:
     """Compare a running server with a model."""
     from music.preferences import is_conversation_file, read_conversations
-    from music.reward.model import RewardModel
     from music.reward.remote import RemoteReward
     from music.serving.parity import check_parity
+    from music.serving.served_model import load_served
 
-    local = RewardModel.from_pretrained(model, device=config.device)
+    local = load_served(model, config).model
     console.print(local.description, highlight=False, markup=False, soft_wrap=True)
     are_pairs = not is_conversation_file(file)
     if are_pairs:

@@ -84,3 +84,13 @@ def test_the_command_compares_a_file(checkpoint, url, tmp_path, kind):
     assert found["num_compared"] == len(SIDES)
     assert found["max_difference"] <= 1e-5
     assert found["num_rank_flips"] == (0 if kind == "pairs" else None)
+
+
+def test_a_deterministic_server_gives_the_bits_of_a_model_here(checkpoint, tmp_path):
+    file = tmp_path / "conversations.jsonl"
+    file.write_text("".join(json.dumps({"messages": each.to_messages()}) + "\n" for each in SIDES))
+    flags = ["--device", "cpu", "--deterministic"]
+    with reward_server(str(checkpoint), *flags) as base_url:
+        run = CliRunner().invoke(APP, [str(checkpoint), *flags, "--check", base_url, str(file), "--json"])
+    assert run.exit_code == 0, run.output
+    assert json.loads(run.stdout)["max_difference"] == 0
