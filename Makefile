@@ -11,7 +11,7 @@ GPU_ONLY := openrlhf verl omegaconf pylatexenc hydra-core torchdata codetiming
 # hydra reads its grammar with this version alone; it is only a source package.
 HYDRA_PARSER := antlr4-python3-runtime==4.9.3
 # Their requirements contradict the others': each has a folder, which only processes of its own see.
-BESIDE := skyrl verifiers
+BESIDE := skyrl tinker verifiers
 
 .PHONY: demo test check format backbone clean
 

@@ -8,6 +8,7 @@
 | OpenEnv | `openenv` | | `ChatEnvironment`, for its server |
 | OpenRLHF | `openrlhf` | `as_reward_func` | `agent_executor` |
 | SkyRL | `skyrl` | | `ChatTextEnv` |
+| Tinker | `tinker` | | `ChatGroupBuilder` |
 | verl | `verl` | `as_compute_score`, `MessageRewardManager` | `ChatAgentLoop` |
 
 They share `template`, the tokens between two replies, and `turns`, one turn with a floor.

@@ -13,7 +13,7 @@ SNIPPETS = {
     for library, section in re.findall(r"^## ([\w ]+)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)
 }
 ADDRESS = "http://localhost:8000"
-BESIDE = {"SkyRL": "my_chat.py", "verifiers": "my_chat.py"}
+BESIDE = {"SkyRL": "my_chat.py", "Tinker": "my_chat.py", "verifiers": "my_chat.py"}
 """Libraries that need a process of their own, with the name that the page gives to the file of the first snippet."""
 
 
@@ -49,7 +49,7 @@ def test_the_snippet_runs(library, number, gpu_only, tmp_path, monkeypatch, requ
 
 def test_every_library_of_the_table_has_a_section_with_a_snippet():
     named = re.findall(r"^\| \[([\w ]+)\]", PAGE, re.MULTILINE)
-    assert len(named) == 7
+    assert len(named) == 8
     assert set(named) == {library for library, snippets in SNIPPETS.items() if snippets}
 
 
