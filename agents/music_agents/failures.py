@@ -75,7 +75,10 @@ class RoleFailedError(MusicError):
         reason: The reason under which the failure is counted.
         text: The last unusable reply; empty if there was none.
         attempts: Why each reply was unusable, as failure reasons.
+        spent: The usage of all calls for the turn.
     """
+
+    spent: Usage = Usage()
 
     def __init__(
         self,

@@ -58,7 +58,7 @@ def _shown(result: "BestOfNEvaluation") -> "RenderableType":
     from rich.console import Group
     from rich.text import Text
 
-    from music_envs.best_of_n.report import by_n_table, selectors_table
+    from music_envs.best_of_n.report import by_n_table, remarks, selectors_table
 
     sizes = f"{result.config.num_turns} turns, {result.num_conversations} conversations"
     title = f"Best-of-{result.config.num_candidates}, {sizes}, {result.mode}"
@@ -66,6 +66,7 @@ def _shown(result: "BestOfNEvaluation") -> "RenderableType":
     shown += [by_n_table(arm, result.judge) for arm in result.arms if arm.by_n]
     if any(row.gap for arm in result.arms for row in arm.by_n):
         shown.append(Text(GAP))
+    shown += [Text(remark) for arm in result.arms for remark in remarks(arm)]
     if result.comparison:
         shown.append(Text(f"{' against '.join(arm.selector for arm in result.arms)}: {result.comparison}"))
     shown += [Text(f"rollouts: {path}") for path in (result.files or {}).values()]

@@ -27,13 +27,13 @@ PARTS = ("assistant", "user")
 
 
 def as_user(player: Player) -> Speaker:
-    """Return the player as a user; a chat model becomes a `UserRole`."""
-    return UserRole(cast(ChatModel, player)) if hasattr(player, "complete") else player
+    """Return the player as a user; a chat model becomes a `UserRole`, whose messages may be cut."""
+    return UserRole(cast(ChatModel, player), keeps_cut=True) if hasattr(player, "complete") else player
 
 
 def as_assistant(player: Player) -> Speaker:
-    """Return the player as an assistant; a chat model becomes an `AssistantRole`."""
-    return AssistantRole(cast(ChatModel, player)) if hasattr(player, "complete") else player
+    """Return the player as an assistant; a chat model becomes an `AssistantRole`, whose replies may be cut."""
+    return AssistantRole(cast(ChatModel, player), keeps_cut=True) if hasattr(player, "complete") else player
 
 
 class Players(TypedDict):
@@ -84,7 +84,7 @@ def read_player_options(options: Sequence[str], client: ClientSettings, **assist
 async def open_players(
     endpoints: Mapping[str, str], options: Mapping[str, PlayerOptions] | None = None, journal: Path | None = None
 ) -> AsyncIterator[Players]:
-    """Open both players, and close them on exit. Equal requests are sent once.
+    """Open both players, and close them on exit. Equal requests are sent once. Replies may be cut at a token limit.
 
     Args:
         endpoints: Those of `assistant` and `user`, in the form that `load_model` reads.
@@ -103,6 +103,6 @@ async def open_players(
             models[part] = MemoizedModel(load_model(endpoints[part], by_part[part].client), replies, part)
             stack.push_async_callback(models[part].aclose)
         yield {
-            "assistant": AssistantRole(models["assistant"], by_part["assistant"].sampling),
-            "user": UserRole(models["user"], by_part["user"].sampling),
+            "assistant": AssistantRole(models["assistant"], by_part["assistant"].sampling, keeps_cut=True),
+            "user": UserRole(models["user"], by_part["user"].sampling, keeps_cut=True),
         }

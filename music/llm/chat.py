@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from music.conversation import Message
 from music.errors import MusicError
+from music.pairs import Usage
 
 __all__ = [
     "AS_THE_ENDPOINT_DOES",
@@ -210,7 +211,13 @@ class ChatModel(Protocol):
 
 
 class EndpointError(MusicError):
-    """An endpoint gave no usable reply."""
+    """An endpoint gave no usable reply.
+
+    Attributes:
+        spent: The usage that was paid for nevertheless, where the caller adds it up.
+    """
+
+    spent: Usage = Usage()
 
 
 class RequestRejectedError(EndpointError):

@@ -1,7 +1,6 @@
 """`LocalChatModel`: a transformers model in this process, for small models and tests.
 
-One thread, which all local models share, answers one call at a time: sampling is reproducible through the process's
-random state. Many requests in one call are answered in batches.
+One thread, which all local models share, answers one batch at a time. Requests that are waiting are answered together.
 """
 
 import asyncio
@@ -12,10 +11,12 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import groupby, islice
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from music.chat_template import BUILT_IN, RENDERING_FAULTS, choose_template, template_text
 from music.conversation import Message
 from music.errors import InvalidInputError
+from music.llm.batching import Batcher
 from music.llm.chat import ChatReply, ChatRequest, ReplyOutcome, RequestRejectedError, Sampling, StoppedWaitingError
 from music.llm.endpoints import FORMS
 from music.llm.generation import before_stop, generate, up_to_stop
@@ -29,6 +30,7 @@ __all__ = ["TEMPLATE_QUERY", "LocalChatModel", "load_local_model"]
 TEMPLATE_QUERY = "?chat_template="
 """Separates the model and the chat template in an endpoint's specification."""
 
+_BATCH_SIZE = 32
 _DEFAULT_MAX_TOKENS = 512
 _TAIL_TOKENS = 32
 """Tokens at the end of a prompt in which a chat template may open the thinking."""
@@ -70,7 +72,8 @@ class LocalChatModel:
 
     Weights are read from safetensors only, and code that comes with a model is never run.
 
-    - `seed` makes sampling reproducible on the same machine; without one, the process's random state is used.
+    - `seed` makes sampling reproducible on one machine, whatever else is in the batch (up to rounding). Without one,
+      the process's random state is used.
     - `temperature` 0 is greedy. Without a temperature, the model's own generation settings are used; if they are
       greedy, the temperature is 1, so that repeating a request can give another reply.
     - `max_tokens` defaults to the model's own limit, else 512.
@@ -109,6 +112,7 @@ class LocalChatModel:
             raise InvalidInputError(f"{self._name}: {error}") from error
         self._model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
         self._is_stopped = False
+        self._batchers: WeakKeyDictionary[asyncio.AbstractEventLoop, Batcher] = WeakKeyDictionary()
 
     def _set_template(self, choice: str | None) -> tuple[int, ...]:
         """Set the chat template; if one was chosen, return the special token that closes messages in it."""
@@ -128,17 +132,15 @@ class LocalChatModel:
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         """Answer one request; see `music.llm.chat.ChatModel`."""
-        (reply,) = await self.complete_all([request])
-        if isinstance(reply, RequestRejectedError):
-            raise reply
-        return reply
+        loop = asyncio.get_running_loop()
+        if loop not in self._batchers:
+            self._batchers[loop] = Batcher(self.complete_all, _BATCH_SIZE)
+        return await self._batchers[loop].ask(request)
 
     async def complete_all(
-        self, requests: Sequence[ChatRequest], *, batch_size: int = 32
+        self, requests: Sequence[ChatRequest], *, batch_size: int = _BATCH_SIZE
     ) -> list[ChatReply | RequestRejectedError]:
         """Answer many requests, in batches.
-
-        A batch uses the seed of its first request, so a sampled reply depends on the other requests.
 
         Returns:
             For each request the reply, or the error that rejects it.
@@ -199,7 +201,8 @@ class LocalChatModel:
         if self._closing:
             options["eos_token_id"] = list(ends)
         ids = [prompt.ids for prompt in prompts]
-        generated = generate(self._model, self._tokenizer, ids, first.sampling, first.seed, options)
+        seeds = [prompt.seed for prompt in prompts]
+        generated = generate(self._model, self._tokenizer, ids, first.sampling, seeds, options)
         return [self._read(prompt, row) for prompt, row in zip(prompts, generated, strict=True)]
 
     def _read(self, prompt: _Prompt, row: list[int]) -> ChatReply:

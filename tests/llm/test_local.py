@@ -17,6 +17,7 @@ from music.llm import (
     StoppedWaitingError,
     load_model,
 )
+from music.llm.generation import generate
 
 WORDS = ["<s>", "</s>", "<unk>", "user:", "assistant:", *(f"w{i}" for i in range(27))]
 TEMPLATE = (
@@ -73,7 +74,7 @@ def test_loading_draws_no_bar(path, capfd):
 
 async def test_a_local_model_answers_through_open_model(path):
     model = load_model(f"local:{path}")
-    reply = await model.complete(ask(seed=1, max_tokens=5))
+    reply = await model.complete(ask(temperature=0.0, max_tokens=5))
     assert model.name == reply.model == f"local:{path}"
     assert reply.text
 
@@ -193,6 +194,55 @@ async def test_the_same_batch_with_the_same_seed_is_sampled_alike_and_each_reply
     first, second = [await model.complete_all(requests) for _ in range(2)]
     assert [told(reply) for reply in first] == [told(reply) for reply in second]
     assert len({reply.text for reply in first}) > 1
+
+
+async def test_what_is_asked_at_once_is_generated_in_one_batch_and_each_reply_is_what_it_is_alone(model, monkeypatch):
+    sizes, generate = [], model._model.generate
+    requests = [ask("w1 w2" + " w3" * (i % 4), seed=i, max_tokens=8) for i in range(6)]
+    alone = [await model.complete(request) for request in requests]
+    monkeypatch.setattr(
+        model._model, "generate", lambda **inputs: sizes.append(len(inputs["input_ids"])) or generate(**inputs)
+    )
+    together = await asyncio.gather(*map(model.complete, requests))
+    assert sizes == [6]
+    assert [told(reply) for reply in together] == [told(reply) for reply in alone]
+
+
+async def test_a_request_that_is_rejected_or_cancelled_leaves_the_others_of_its_batch_alone(model):
+    bad = ChatRequest(messages=(Message(role="system", content="w1"), Message(role="user", content="w2")))
+    tasks = [asyncio.create_task(model.complete(each)) for each in (ask(seed=1), bad, ask(seed=2), ask(seed=3))]
+    await asyncio.sleep(0)
+    tasks[2].cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    kinds = [ChatReply, RequestRejectedError, asyncio.CancelledError, ChatReply]
+    assert [type(each) for each in results] == kinds
+    assert told(results[3]) == told(await model.complete(ask(seed=3)))
+
+
+async def test_those_who_wait_for_a_batch_that_is_stopped_are_told(model):
+    model.stop_waiting()
+    try:
+        results = await asyncio.gather(*(model.complete(ask(seed=i)) for i in range(3)), return_exceptions=True)
+    finally:
+        model.resume_waiting()
+    assert [type(each) for each in results] == [StoppedWaitingError] * 3
+
+
+def test_tokens_are_drawn_as_often_as_their_probability(model):
+    """Against the softmax of the same logits, with temperature, top_k and top_p as transformers applies them."""
+    num, temperature, top_p = 4000, 0.7, 0.8
+    ids = model._prompt(ask("w1 w2")).ids
+    with torch.inference_mode():
+        logits = model._model(torch.tensor([ids]).to(model._model.device)).logits[0, -1].double().cpu()
+    likely, order = (logits / temperature).softmax(-1).sort(descending=True)
+    kept = likely.cumsum(0) - likely < top_p
+    expected = torch.zeros_like(likely).scatter(0, order[kept], likely[kept] / likely[kept].sum())
+    sampling = Sampling(temperature=temperature, top_p=top_p)
+    options = {"max_new_tokens": 1, "pad_token_id": 0}
+    drawn = [row[0] for row in generate(model._model, model._tokenizer, [ids] * num, sampling, range(num), options)]
+    share = torch.bincount(torch.tensor(drawn), minlength=len(expected)) / num
+    assert share[expected == 0].sum() == 0
+    assert (share - expected).abs().max() < 4 * (0.25 / num) ** 0.5
 
 
 async def test_requests_that_cannot_be_answered_are_told_apart_from_the_others_of_their_batch(model):

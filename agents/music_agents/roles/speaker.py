@@ -100,12 +100,14 @@ class RoleTurn:
         usage: Of all calls for it.
         contrast: How the message was made worse; None if it was not.
         retries: Why earlier replies were unusable, as failure reasons.
+        is_cut: Whether the message was cut at the limit of tokens.
     """
 
     text: str
     usage: Usage
     contrast: TurnContrast | None = None
     retries: tuple[str, ...] = ()
+    is_cut: bool = False
 
 
 class Speaker(Protocol):

@@ -65,9 +65,9 @@ class BestOfNEvaluationConfig(Config):
     user: str = SANDBOX
     """Endpoint that plays the user."""
     temperature: float | None = Field(default=None, ge=0)
-    """The assistant's temperature; by default the endpoint's own."""
+    """The assistant's temperature; by default the endpoint's own. Models in this process sample with 1 by default."""
     max_reply_tokens: int | None = Field(default=None, ge=1)
-    """Bound on a reply's tokens."""
+    """Bound on a reply's tokens; --option user.max_tokens=N bounds the user's messages. What is cut there is used."""
     judge: str | None = None
     """The judge: the values of --reward, which grade (by default oracle if seeds and user are the sandbox's); or
     judge:ENDPOINT, a language model that compares each conversation with the baseline's, in both orders."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from music_envs.best_of_n.rollout import Rollout
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["SelectorReport", "by_n_table", "report_selector", "selectors_table"]
+__all__ = ["SelectorReport", "by_n_table", "remarks", "report_selector", "selectors_table"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,10 @@ class SelectorReport:
         usage: Of all calls, including those for candidates that were not kept.
         num_conversations: All of them, including failed ones.
         num_failed: Conversations that ended with an error; they count only in the usage.
+        failures: Why, each reason with the number of its conversations.
+        num_cut: Replies that were cut at the limit of tokens.
+        num_candidates: Candidates that were scored, over all choices.
+        num_identical: Candidates that repeat an earlier one of the same choice.
         by_n: The value of the best of n; empty if the strategy's candidates do not allow an estimate.
     """
 
@@ -38,6 +43,10 @@ class SelectorReport:
     usage: Usage
     num_conversations: int
     num_failed: int
+    failures: dict[str, int]
+    num_cut: int
+    num_candidates: int
+    num_identical: int
     by_n: tuple[ScoreByN, ...] = ()
 
 
@@ -48,6 +57,7 @@ def report_selector(
     by_n: Sequence[ScoreByN],
 ) -> SelectorReport:
     """Summarise one selector's rollouts, of which at least one did not fail."""
+    decisions = [decision for rollout in rollouts for decision in rollout.decisions]
     last = [rollout.decisions[-1] for rollout in rollouts if not rollout.is_failed]
     return SelectorReport(
         selector=selector,
@@ -56,8 +66,31 @@ def report_selector(
         usage=sum((rollout.usage for rollout in rollouts), Usage()),
         num_conversations=len(rollouts),
         num_failed=sum(rollout.is_failed for rollout in rollouts),
+        failures=dict(Counter(rollout.error for rollout in rollouts if rollout.is_failed)),
+        num_cut=sum(rollout.num_cut for rollout in rollouts),
+        num_candidates=sum(len(decision.candidates) for decision in decisions),
+        num_identical=sum(decision.num_identical for decision in decisions),
         by_n=tuple(by_n),
     )
+
+
+def remarks(arm: SelectorReport) -> list[str]:
+    """Return what a reader of the tables must know: failures, cut replies, and candidates that are identical."""
+    found = [
+        f"{arm.selector}: {num} of {arm.num_conversations} conversations failed: {reason}"
+        for reason, num in sorted(arm.failures.items(), key=lambda item: -item[1])
+    ]
+    if arm.num_cut:
+        found.append(
+            f"{arm.selector}: {arm.num_cut:,} replies were cut at the limit of tokens, and used as they are: raise "
+            "--max-reply-tokens, or --option user.max_tokens for the user"
+        )
+    if arm.num_identical:
+        found.append(
+            f"{arm.selector}: {arm.num_identical:,} of {arm.num_candidates:,} candidates repeat another one of the "
+            "same choice; a higher --temperature gives more that differ"
+        )
+    return found
 
 
 def selectors_table(title: str, judge: str | None, arms: Sequence[SelectorReport]) -> Table:

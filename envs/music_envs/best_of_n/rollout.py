@@ -9,6 +9,7 @@ import orjson
 
 from music.conversation import Conversation, StopReason
 from music.pairs import Usage
+from music_agents.roles import RoleTurn
 
 __all__ = ["Decision", "Rollout", "rollout_row", "write_rollouts"]
 
@@ -32,6 +33,11 @@ class Decision:
         """The candidate that was kept."""
         return self.candidates[self.chosen]
 
+    @property
+    def num_identical(self) -> int:
+        """Number of candidates that repeat an earlier one."""
+        return len(self.candidates) - len({*self.candidates})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
@@ -43,6 +49,7 @@ class Rollout:
         decisions: The choices so far, in order. They leave out candidates that failed.
         usage: Of all its calls, including those for candidates that were not kept. Calls that several rollouts of one
             seed share are counted in one of them, so usages add up.
+        num_cut: Replies of either player that were cut at the limit of tokens, counted as `usage` counts calls.
         stop_reason: Why it ended; None while it continues.
         error: What went wrong, after the stop reason `error`.
     """
@@ -51,6 +58,7 @@ class Rollout:
     conversation: Conversation
     decisions: tuple[Decision, ...] = ()
     usage: Usage = field(default_factory=Usage)
+    num_cut: int = 0
     stop_reason: StopReason | None = None
     error: str = ""
 
@@ -60,8 +68,14 @@ class Rollout:
         return self.stop_reason is StopReason.ERROR
 
     def failed(self, error: object) -> "Rollout":
-        """Return the rollout ended by an error."""
-        return replace(self, stop_reason=StopReason.ERROR, error=str(error))
+        """Return the rollout ended by an error; the calls of a player that failed count."""
+        usage = self.usage + getattr(error, "spent", Usage())
+        return replace(self, stop_reason=StopReason.ERROR, error=str(error), usage=usage)
+
+    def spoken(self, conversation: Conversation, turn: RoleTurn) -> "Rollout":
+        """Return the rollout continued by a message."""
+        num_cut = self.num_cut + turn.is_cut
+        return replace(self, conversation=conversation, usage=self.usage + turn.usage, num_cut=num_cut)
 
     def finished(self) -> "Rollout":
         """Return the rollout ended by its turn limit, unless it has ended already."""
@@ -80,6 +94,7 @@ def rollout_row(rollout: Rollout, grade: float | None = None) -> dict[str, Any]:
         "error": rollout.error,
         "grade": grade,
         "usage": asdict(rollout.usage),
+        "num_cut": rollout.num_cut,
         "decisions": [_decision_row(decision) for decision in rollout.decisions],
     }
 

@@ -50,7 +50,7 @@ class CandidateSampler:
         answer = await self._ask(self._user, self._view(rollout, "user", turn, self.config.seed))
         if not isinstance(answer, RoleTurn):
             return rollout.failed(answer)
-        return replace(rollout, conversation=rollout.conversation.user(answer.text), usage=rollout.usage + answer.usage)
+        return rollout.spoken(rollout.conversation.user(answer.text), answer)
 
     async def sample(self, rollout: Rollout, turn: int, numbers: Iterable[int]) -> list[Rollout]:
         """Return the rollout continued by each of the numbered candidates, or only itself if it has ended.
@@ -59,7 +59,7 @@ class CandidateSampler:
         """
         if rollout.stop_reason is not None:
             return [rollout]
-        unused = replace(rollout, usage=Usage())
+        unused = replace(rollout, usage=Usage(), num_cut=0)
         return await asyncio.gather(*(self._reply(unused if n else rollout, turn, n) for n in numbers))
 
     async def sample_all(self, rollout: Rollout, turn: int) -> list[Rollout]:
@@ -81,8 +81,7 @@ class CandidateSampler:
         answer = await self._ask(self._assistant, seen)
         if not isinstance(answer, RoleTurn):
             return rollout.failed(answer)
-        conversation = rollout.conversation.assistant(answer.text)
-        return replace(rollout, conversation=conversation, usage=rollout.usage + answer.usage)
+        return rollout.spoken(rollout.conversation.assistant(answer.text), answer)
 
     def _view(self, rollout: Rollout, part: Literal["user", "assistant"], turn: int, seed: int) -> RoleView:
         """Return what a player may know."""

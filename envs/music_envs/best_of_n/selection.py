@@ -55,7 +55,7 @@ def keep_best(pool: Sequence[Candidate], num: int) -> list[Rollout]:
     """
     sound = [(candidate.rollout, candidate.score) for candidate in pool if candidate.score is not None]
     if not sound:
-        return [replace(pool[0].rollout, usage=total_usage(pool))]
+        return [_paying(pool[0].rollout, pool)]
     conversations, scores = tuple(rollout.conversation for rollout, _ in sound), tuple(score for _, score in sound)
     order = sorted(range(len(sound)), key=lambda i: -scores[i])  # stable: of equals, the first comes first
     distinct: dict[Conversation, int] = {}
@@ -64,8 +64,13 @@ def keep_best(pool: Sequence[Candidate], num: int) -> list[Rollout]:
     kept: list[Rollout] = []
     for i in list(distinct.values())[:num]:
         decisions = (*sound[i][0].decisions, Decision(conversations, scores, i))
-        kept.append(replace(sound[i][0], decisions=decisions, usage=Usage() if kept else total_usage(pool)))
+        kept.append(replace(_paying(sound[i][0], () if kept else pool), decisions=decisions))
     return kept
+
+
+def _paying(rollout: Rollout, pool: Sequence[Candidate]) -> Rollout:
+    """Return a rollout that counts the usage and the cut replies of a pool."""
+    return replace(rollout, usage=total_usage(pool), num_cut=sum(each.rollout.num_cut for each in pool))
 
 
 def total_usage(pool: Sequence[Candidate]) -> Usage:

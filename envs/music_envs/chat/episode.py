@@ -77,8 +77,9 @@ class Episode:
         return info
 
     def failed(self, error: object) -> "Episode":
-        """Return the episode ended by an error."""
-        return replace(self, stop_reason=StopReason.ERROR, error=str(error))
+        """Return the episode ended by an error, whose calls count if they are the user's."""
+        usage = self.usage + getattr(error, "spent", Usage())
+        return replace(self, stop_reason=StopReason.ERROR, error=str(error), usage=usage)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

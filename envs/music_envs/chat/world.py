@@ -129,8 +129,10 @@ class ChatWorld:
             except (EndpointError, RoleFailedError) as error:
                 if attempt == MAX_OPENINGS:
                     raise
+                usage = episode.usage + error.spent
                 if isinstance(error, RoleFailedError | RequestRejectedError):
                     episode = self._draw(generator, seed_index)
+                episode = replace(episode, usage=usage)
         raise AssertionError("unreachable")
 
     def seed_index_of(self, options: Mapping[str, Any] | None) -> int | None:
