@@ -1,7 +1,8 @@
 """Scores of conversations, checked: one finite score each, or None for those that cannot be scored."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import cast
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
@@ -25,15 +26,34 @@ def checked_scores(reward: RewardFunction, conversations: Sequence[Conversation]
     """Score conversations in one call.
 
     Raises:
-        InvalidInputError: The reward returned another number of scores, or one that is not finite.
+        InvalidInputError: The reward returned anything but a sequence of as many finite numbers.
     """
-    scores = [float(score) for score in reward(conversations)]
+    scores = _numbers(reward(conversations), len(conversations))
     if len(scores) != len(conversations):
         raise InvalidInputError(f"expected {len(conversations)} scores from the reward function, got {len(scores)}")
     for index, score in enumerate(scores):
         if not math.isfinite(score):
             raise InvalidInputError(f"expected finite scores from the reward function, got {score} at index {index}")
     return scores
+
+
+def _numbers(returned: object, num: int) -> list[float]:
+    """Return what a reward function returned as numbers."""
+    try:
+        if isinstance(returned, str | bytes | Mapping):
+            raise TypeError("no sequence of numbers")
+        return [_number(value) for value in cast(Iterable[object], returned)]
+    except (TypeError, ValueError, RuntimeError):  # torch refuses tensors of several numbers with a RuntimeError
+        raise InvalidInputError(
+            f"expected a sequence of {num} numbers from the reward function, one score per conversation, got "
+            f"{type(returned).__name__}: {returned!r:.100}"
+        ) from None
+
+
+def _number(value: object) -> float:
+    if isinstance(value, str | bytes):
+        raise TypeError("text is no number")
+    return float(cast(float, value))
 
 
 def scores_or_none(reward: RewardFunction, conversations: Sequence[Conversation | None]) -> list[float | None]:

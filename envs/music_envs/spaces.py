@@ -5,14 +5,16 @@ Batching them (`gymnasium.vector.utils.batch_space`, `batch_differing_spaces`) g
 
 from collections.abc import Iterable
 from copy import deepcopy
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from gymnasium.spaces import Space, Tuple
-from gymnasium.spaces.utils import is_space_dtype_shape_equiv
+from gymnasium.spaces.utils import flatdim, flatten, flatten_space, is_space_dtype_shape_equiv, unflatten
 from gymnasium.vector.utils import batch_differing_spaces
+from gymnasium.wrappers.utils import create_zero_array
 
 from music.conversation import Conversation
+from music.errors import InvalidInputError
 
 __all__ = ["ConversationSpace", "ReplySpace", "is_encodable"]
 
@@ -103,8 +105,27 @@ def is_encodable(text: str) -> bool:
     return True
 
 
+_NOTHING = {ReplySpace: "", ConversationSpace: Conversation()}
+"""Fill the place of a text that has not come, as zeros do in arrays: `DelayObservation` and `FrameStackObservation`."""
+
+
+def _refuse_array(space: Space[Any], *_: object) -> NoReturn:
+    """Refuse a fixed-size form.
+
+    Raises:
+        InvalidInputError: Always.
+    """
+    raise InvalidInputError(
+        f"expected a space with a fixed-size array form, got {space}: text has none. Leave this wrapper out, or encode "
+        "observations first, for example with gymnasium.wrappers.TransformObservation and your tokenizer"
+    )
+
+
 for _kind in (ReplySpace, ConversationSpace):  # Gymnasium registers only its own spaces
     is_space_dtype_shape_equiv.register(_kind, lambda space, other: type(space) is type(other))
     batch_differing_spaces.register(
         _kind, lambda spaces: Tuple([deepcopy(space) for space in spaces], seed=deepcopy(spaces[0].np_random))
     )
+    create_zero_array.register(_kind, lambda space: _NOTHING[type(space)])
+    for _flat in (flatten, flatten_space, flatdim, unflatten):
+        _flat.register(_kind, _refuse_array)

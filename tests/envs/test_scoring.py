@@ -1,10 +1,14 @@
 import gymnasium
+import numpy as np
 import pytest
+import torch
 
+from music.conversation import Conversation
+from music.errors import InvalidInputError
 from music.reward import RewardModel
 from music.sandbox import oracle_score as oracle
 from music.sandbox.artifacts import REWARD_MODEL
-from music_envs.scoring import load_growing_reward
+from music_envs.scoring import checked_scores, load_growing_reward
 
 
 class Model:
@@ -37,3 +41,32 @@ def test_environments_that_score_every_turn_open_such_a_reward(mode, rewards, mo
     env.reset(seed=0)
     assert [env.step("Gladly.")[1] for _ in rewards] == rewards
     env.close()
+
+
+UNFIT = [
+    (None, "got NoneType: None"),
+    (0.5, "got float: 0.5"),
+    (torch.tensor(0.5), "got Tensor: tensor"),
+    (torch.ones(2, 2), "got Tensor: tensor"),
+    ("12", "got str: '12'"),
+    ({"a": 1.0, "b": 2.0}, "got dict"),
+    ([0.5, None], r"got list: \[0.5, None\]"),
+    ([0.5, "1"], "got list"),
+    ([0.5], "expected 2 scores from the reward function, got 1"),
+    ([0.5, float("nan")], "got nan at index 1"),
+]
+
+
+@pytest.mark.parametrize(("returned", "said"), UNFIT)
+def test_what_is_no_list_of_scores_is_refused_and_shown(returned, said):
+    conversations = [Conversation().user("Hi!").assistant("Hello.")] * 2
+    with pytest.raises(InvalidInputError, match=said) as caught:
+        checked_scores(lambda _: returned, conversations)
+    assert "from the reward function" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "returned", [[1, 2.0], (1.0, 2.0), np.array([1.0, 2.0]), torch.tensor([1.0, 2.0]), map(int, "12")]
+)
+def test_all_that_is_a_sequence_of_numbers_is_taken(returned):
+    assert checked_scores(lambda _: returned, [Conversation()] * 2) == [1.0, 2.0]

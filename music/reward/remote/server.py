@@ -44,6 +44,8 @@ _PROBES = (
     Conversation().user("Hi!").assistant("Hello. How can I help?").user("Plan a walk, please.").assistant("No."),
     Conversation().user("Why is the sky blue?").assistant("Because air scatters blue light more than red light."),
 )
+_NOISE = 1e-6
+"""Largest relative difference between scores that counts as none."""
 _ROUNDING = 0.02
 """Largest difference between two scores of one conversation that counts as rounding."""
 
@@ -183,7 +185,7 @@ async def _require_raw(wire: Wire) -> None:
     replies = await finish_all(asked)
     scores = [outcome.scored.score for reply in replies for outcome in reply.outcomes]
     raw = [score for score in scores[: len(_PROBES)] if score is not None]
-    if len(raw) > 1 and len({*raw}) == 1:
+    if len(raw) > 1 and max(raw) - min(raw) <= _NOISE * max(1.0, abs(raw[0])):
         raise MalformedReplyError(_constant(wire, raw[0], len(raw)))
     if wire.is_raw or len(raw) < len(_PROBES):
         return
