@@ -112,7 +112,9 @@ import time
 from music.llm.local import LocalChatModel
 from music.cli import main
 
-LocalChatModel.__init__ = lambda self, path, *_: vars(self).update(_name="local:" + path, _is_stopped=False)
+LocalChatModel.__init__ = lambda self, path, *_: vars(self).update(
+    _name="local:" + path, _is_stopped=False, _batchers={}
+)
 
 def sleep(self, requests):
     print("asked", flush=True)
