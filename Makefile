@@ -11,7 +11,7 @@ GPU_ONLY := openrlhf verl omegaconf pylatexenc hydra-core torchdata codetiming
 # hydra reads its grammar with this version alone; it is only a source package.
 HYDRA_PARSER := antlr4-python3-runtime==4.9.3
 # Their requirements contradict the others': each has a folder, which only processes of its own see.
-BESIDE := skyrl tinker verifiers
+BESIDE := nemo_gym skyrl tinker verifiers
 
 .PHONY: demo test check format backbone clean
 
@@ -48,7 +48,7 @@ $(TESTS): $(PACKAGE) $(wildcard tests/envs/adapters/beside/*.txt)
 	$(PIP) --no-deps --upgrade --target $(VENV)/gpu-only \
 		--platform manylinux1_x86_64 --python-version 3.11 --only-binary :all: $(GPU_ONLY)
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/gpu-only $(HYDRA_PARSER)
-	for library in $(BESIDE); do $(BIN)/python -m pip install --quiet --no-deps --upgrade \
+	for library in $(BESIDE); do $(BIN)/python -m pip install --quiet --no-deps --ignore-requires-python --upgrade \
 		--target $(VENV)/$$library --requirement tests/envs/adapters/beside/$$library.txt || exit 1; done
 	touch $@
 

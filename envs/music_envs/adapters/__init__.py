@@ -7,6 +7,7 @@
 | TorchRL | `torchrl` | | `ChatUser`, a transform for its `ChatEnv` |
 | OpenEnv | `openenv` | | `ChatEnvironment`, for its server |
 | OpenRLHF | `openrlhf` | `as_reward_func` | `agent_executor` |
+| NeMo Gym | `nemo_gym` | | `ChatServer` |
 | SkyRL | `skyrl` | | `ChatTextEnv` |
 | Tinker | `tinker` | | `ChatGroupBuilder` |
 | verl | `verl` | `as_compute_score`, `MessageRewardManager` | `ChatAgentLoop` |

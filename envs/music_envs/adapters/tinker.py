@@ -160,6 +160,6 @@ def as_labeled_comparison(pair: PreferencePair) -> LabeledComparison:
     """Return a pair as a comparison whose completion A is the chosen one; their common messages are the prompt."""
     chosen, rejected = pair.chosen.to_messages(), pair.rejected.to_messages()
     both = zip(chosen[:-1], rejected[:-1], strict=False)
-    num_shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], both))
+    num_shared = sum(1 for _ in takewhile(lambda messages: messages[0] == messages[1], both))
     comparison = Comparison(chosen[:num_shared], chosen[num_shared:], rejected[num_shared:])
     return LabeledComparison(comparison, "A")

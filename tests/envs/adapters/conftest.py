@@ -25,7 +25,9 @@ def environ_beside(library):
     """Return the environment of a process that imports a library from the folder that the Makefile gave it."""
     folder = Path(sys.prefix) / library
     assert folder.is_dir(), f"{folder} is missing: `make test` installs {library} there"
-    return os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), *filter(None, sys.path)])}
+    stand_ins = Path(__file__).parent / "beside" / library
+    others = [path for path in sys.path if path and path != str(GPU_ONLY)]
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(stand_ins), *others])}
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ SNIPPETS = {
     for library, section in re.findall(r"^## ([\w ]+)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)
 }
 ADDRESS = "http://localhost:8000"
-BESIDE = {"SkyRL": "my_chat.py", "Tinker": "my_chat.py", "verifiers": "my_chat.py"}
-"""Libraries that need a process of their own, with the name that the page gives to the file of the first snippet."""
+BESIDE = {"NeMo Gym": "app.py", "SkyRL": "my_chat.py", "Tinker": "my_chat.py", "verifiers": "my_chat.py"}
+"""Libraries that need a process of their own, with the name of the file that their first snippet is in."""
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_the_snippet_runs(library, number, gpu_only, tmp_path, monkeypatch, requ
     if library in BESIDE:
         (tmp_path / BESIDE[library]).write_text(SNIPPETS[library][0], encoding="utf-8")
         (tmp_path / "snippet.py").write_text(snippet, encoding="utf-8")
-        request.getfixturevalue("run_beside")(library.lower(), tmp_path / "snippet.py", cwd=tmp_path)
+        request.getfixturevalue("run_beside")(library.lower().replace(" ", "_"), tmp_path / "snippet.py", cwd=tmp_path)
         return
     if ADDRESS in snippet:
         snippet = snippet.replace(ADDRESS, request.getfixturevalue("address"))
@@ -49,7 +49,7 @@ def test_the_snippet_runs(library, number, gpu_only, tmp_path, monkeypatch, requ
 
 def test_every_library_of_the_table_has_a_section_with_a_snippet():
     named = re.findall(r"^\| \[([\w ]+)\]", PAGE, re.MULTILINE)
-    assert len(named) == 8
+    assert len(named) == 9
     assert set(named) == {library for library, snippets in SNIPPETS.items() if snippets}
 
 
