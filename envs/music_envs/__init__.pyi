@@ -8,6 +8,7 @@ from .best_of_n.comparison import (
     mean_grade,
 )
 from .best_of_n.config import BestOfNConfig, BestOfNEvaluationConfig
+from .best_of_n.distillation import Distillation, write_distillation
 from .best_of_n.evaluation import BestOfNEvaluation, evaluate_best_of_n
 from .best_of_n.rollout import Decision, Rollout, rollout_row, write_rollouts
 from .best_of_n.run import run_best_of_n, sample_pools
@@ -41,6 +42,7 @@ __all__ = [
     "ChatWorld",
     "ConversationSpace",
     "Decision",
+    "Distillation",
     "Episode",
     "GradeComparison",
     "Greedy",
@@ -68,5 +70,6 @@ __all__ = [
     "sample_pools",
     "score_by_n",
     "select_best",
+    "write_distillation",
     "write_rollouts",
 ]

@@ -69,5 +69,6 @@ def _shown(result: "BestOfNEvaluation") -> "RenderableType":
     shown += [Text(remark) for arm in result.arms for remark in remarks(arm)]
     if result.comparison:
         shown.append(Text(f"{' against '.join(arm.selector for arm in result.arms)}: {result.comparison}"))
-    shown += [Text(f"rollouts: {path}") for path in (result.files or {}).values()]
+    for name, path in (result.files or {}).items():
+        shown.append(Text(f"{f'{name} set' if name in ('sft', 'dpo') else 'rollouts'}: {path}"))
     return Group(*shown)

@@ -9,7 +9,12 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.mark.parametrize(
-    ("name", "shown"), [("chat_env.py", "careful - echo: "), ("best_of_n.py", "against random: difference ")]
+    ("name", "shown"),
+    [
+        ("chat_env.py", "careful - echo: "),
+        ("best_of_n.py", "against random: difference "),
+        ("best_of_n_distillation.py", "'rewards/margins': "),
+    ],
 )
 def test_the_example_runs_alone(name, shown, tmp_path):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

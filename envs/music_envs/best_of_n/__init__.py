@@ -5,5 +5,6 @@
   `Beam` (a tree search over the turns), `Whole` (the best of N finished conversations).
 - `sampler`: `CandidateSampler`, which asks the players. `selection`: scores candidates and keeps the best.
   `rollout`: the result for one seed.
+- `distillation`: the choices as training sets for SFT and DPO.
 - `by_n`: the value of each further candidate. `comparison`: compares two selectors. `report`: results and tables.
 """

@@ -73,6 +73,11 @@ class BestOfNEvaluationConfig(Config):
     judge:ENDPOINT, a language model that compares each conversation with the baseline's, in both orders."""
     out: Path | None = None
     """Folder for the rollouts, as JSON lines, and for all replies."""
+    distil: bool = False
+    """Also write what --reward chose to the --out folder, as training sets that TRL reads: sft.jsonl, the kept
+    conversations, and dpo.jsonl, the best and the worst candidate of every choice."""
+    distil_margin: float | None = Field(default=None, ge=0)
+    """distil: least difference between the scores of a pair; by default any."""
 
     @property
     def selectors(self) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from music_envs.best_of_n.comparison import (
     write_judgements,
 )
 from music_envs.best_of_n.config import BestOfNConfig, BestOfNEvaluationConfig, BestOfNMode
+from music_envs.best_of_n.distillation import write_distillation
 from music_envs.best_of_n.report import SelectorReport, report_selector
 from music_envs.best_of_n.rollout import Rollout, write_rollouts
 from music_envs.best_of_n.run import run_best_of_n
@@ -57,7 +58,7 @@ class BestOfNEvaluation:
         num_conversations: Conversations of each selector.
         arms: A report of the reward, and one of the baseline if there is one.
         comparison: Of the reward with the baseline; None without a baseline or a judge.
-        files: The rollouts by arm; None if they were not written.
+        files: The rollouts by arm, and the training sets as `sft` and `dpo`; None if none were written.
     """
 
     mode: BestOfNMode
@@ -124,6 +125,10 @@ async def evaluate_best_of_n(
     grades = [await asyncio.to_thread(grade_rollouts, arm, grader) if grader else None for arm in arms]
     reports = await asyncio.to_thread(_report, config, arms, grades, grader)
     files = _write(config.out, arms, grades)
+    if files is not None and config.distil and config.out is not None:
+        distilled = write_distillation(config.out, arms[0], min_margin=config.distil_margin or 0.0)
+        note(f"distilled: {distilled}")
+        files |= {"sft": str(distilled.sft), "dpo": str(distilled.dpo)}
     comparison: GradeComparison | RolloutComparison | None = None
     if endpoint:
         comparison = await _judge(arms, endpoint, judge_settings or JudgeSettings(), config.out, progress)
@@ -148,6 +153,10 @@ def _check(config: BestOfNEvaluationConfig) -> tuple[str | None, str | None, Str
     """Return the judge, its endpoint if it is a language model that compares, and the strategy."""
     if config.out is not None:
         require_output_folder(config.out)
+    if config.distil and config.out is None:
+        raise InvalidInputError("--distil: expected --out too, the folder for the training sets")
+    if config.distil_margin is not None and not config.distil:
+        raise InvalidInputError("--distil-margin: expected --distil too")
     is_in_sandbox = config.user.partition(":")[0] == SANDBOX and config.seeds == SANDBOX
     judge = config.judge or (ORACLE if is_in_sandbox else None)
     found = read_judge(judge) if judge else None
