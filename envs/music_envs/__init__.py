@@ -8,7 +8,7 @@ Importing this package registers `music/Chat-v0` with Gymnasium.
   each turn, from its reward.
 - `best_of_n`: multi-turn Best-of-N: greedy per turn (the paper's), with an early stop, as a tree search over turns, or
   over whole conversations; the value of each further candidate; comparisons of two selectors.
-- `adapters`: the reward and the user in TRL, verifiers, TorchRL, OpenEnv, OpenRLHF and verl, one file for each.
+- `adapters`: the reward and the user in RL libraries, one module for each.
 - `testing`: `check_chat_env`, for environments of your own. `cli`: `music best-of-n`.
 """
 

@@ -10,7 +10,6 @@ from skyrl_gym.envs.base_text_env import BaseTextEnv, BaseTextEnvStepOutput, Con
 from transformers import PreTrainedTokenizerBase
 
 from music.aio import run_in_background
-from music.conversation import StopReason
 from music.reward.tokens.queries import as_prompt
 from music.seeding import derive_seed
 from music_envs.adapters.turns import Turn, take_turn
@@ -85,14 +84,7 @@ class ChatTextEnv(BaseTextEnv):  # type: ignore[misc]  # no types
 
     def get_metrics(self) -> dict[str, float]:
         """Return how the conversation went; SkyRL averages these."""
-        if self._last is None:
-            return {}
-        return {
-            "unscorable": float(self._last.is_unscorable),
-            "user_failed": float(self._last.episode.is_truncated and not self._last.is_unscorable),
-            "context_full": float(self._last.episode.stop_reason is StopReason.CONTEXT_FULL),
-            "num_replies": float(self._num_replies),
-        }
+        return self._last.outcome | {"num_replies": float(self._num_replies)} if self._last else {}
 
     def _num_tokens(self, messages: ConversationType) -> int:
         ids: Any = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)

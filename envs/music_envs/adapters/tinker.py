@@ -19,15 +19,14 @@ from tinker_cookbook.rl.types import (
     ActionExtra,
     Env,
     EnvGroupBuilder,
-    Metrics,
     StepResult,
     TrajectoryGroup,
 )
 
-from music.conversation import Conversation, StopReason
+from music.conversation import Conversation
 from music.pairs import PreferencePair
 from music.seeding import derive_seed
-from music_envs.adapters.turns import Turn, take_turn, turns_of_mask
+from music_envs.adapters.turns import take_turn, turns_of_mask
 from music_envs.chat.validation import require_running
 from music_envs.chat.world import ChatWorld
 from music_envs.credit import token_advantages, turn_advantages
@@ -116,22 +115,11 @@ class ChatEnv(Env):  # type: ignore[misc]
             episode_done=turn.answer is None,
             next_observation=tinker.ModelInput.empty() if turn.answer is None else self._render(self._messages),
             next_stop_condition=self._group.renderer.get_stop_sequences(),
-            metrics=_metrics_of(turn),
+            metrics=turn.outcome if turn.answer is None else {},
         )
 
     def _render(self, messages: list[Message]) -> tinker.ModelInput:
         return self._group.renderer.build_generation_prompt(messages)
-
-
-def _metrics_of(turn: Turn) -> Metrics:
-    """Return how a conversation ended, for the last step; nothing before."""
-    if turn.answer is not None:
-        return {}
-    return {
-        "unscorable": float(turn.is_unscorable),
-        "user_failed": float(turn.episode.is_truncated and not turn.is_unscorable),
-        "context_full": float(turn.episode.stop_reason is StopReason.CONTEXT_FULL),
-    }
 
 
 def turn_level_data(group: TrajectoryGroup, *, discount: float) -> list[tinker.Datum]:

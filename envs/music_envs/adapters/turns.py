@@ -32,6 +32,15 @@ class Turn:
         """The user's message; None if the conversation is over."""
         return None if self.episode.stop_reason else self.episode.conversation.messages[-1].content
 
+    @property
+    def outcome(self) -> dict[str, float]:
+        """How the conversation ended, for logs: 1 for what happened, else 0."""
+        return {
+            "unscorable": float(self.is_unscorable),
+            "user_failed": float(self.episode.is_truncated and not self.is_unscorable),
+            "context_full": float(self.episode.stop_reason is StopReason.CONTEXT_FULL),
+        }
+
 
 async def take_turn(
     world: ChatWorld, before: Episode, reply: str, *, floor: float, is_cut: bool, fits: Callable[[str], bool]

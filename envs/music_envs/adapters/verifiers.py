@@ -5,6 +5,7 @@ verifiers finds an environment by the name of a module, which exports a taskset,
 `assign_turn_advantages` does it turn by turn.
 """
 
+import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -24,6 +25,8 @@ from music_envs.credit import turn_advantages
 __all__ = ["ChatHarness", "ChatTaskset", "UserSimulationConfig", "UserSimulationEnv", "assign_turn_advantages"]
 
 TURN = "turn_"
+TLS = ssl.create_default_context()
+"""Made once, as this takes long and every reply has a client of its own."""
 
 
 class ChatTaskset(vf.Taskset[vf.Task, vf.TasksetConfig]):  # type: ignore[misc]  # no types
@@ -68,7 +71,8 @@ class ChatHarness(vf.Harness[vf.HarnessConfig]):  # type: ignore[misc]
         system, prompt = self.resolve_prompt(data)
         messages = [vf.SystemMessage(content=system)] if system else []
         wire = [message_to_wire(message) for message in (*messages, *prompt)]
-        async with openai.AsyncOpenAI(base_url=endpoint, api_key=secret) as client:
+        http = openai.DefaultAsyncHttpxClient(verify=TLS)
+        async with openai.AsyncOpenAI(base_url=endpoint, api_key=secret, http_client=http) as client:
             try:
                 await client.chat.completions.create(model=ctx.model, messages=wire)
             except openai.OpenAIError as error:  # verifiers knows the cause and records it
