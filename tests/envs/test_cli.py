@@ -184,6 +184,18 @@ def test_prompts_of_a_preference_file_are_continued_and_no_judge_is_assumed(pref
     assert len(first["messages"]) == 4
 
 
+def test_without_a_judge_no_grade_and_no_gap_is_explained(preferences):
+    shown = run("--reward", "length", "--seeds", preferences, "--num-conversations", 3, "--turns", 1, "--n", 2).stdout
+    assert "the best of n at one choice" in shown
+    assert not re.search("judge|grade|gap", shown)
+
+
+def test_the_oracle_does_not_judge_users_of_another_model():
+    with sandbox_server(ServerConfig()) as url:
+        shown = run("--reward", "length", "--user", f"m@{url}", "--num-conversations", 2, "--turns", 2, "--n", 2).stdout
+    assert not re.search("oracle|grade", shown)
+
+
 def test_a_file_without_usable_pairs_is_refused(tmp_path):
     path = tmp_path / "pairs.jsonl"
     same = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
