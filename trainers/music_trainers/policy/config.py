@@ -72,7 +72,7 @@ class PolicyTrainingConfig(Config):
     """Largest number of tokens in a reply."""
     max_length: int | None = Field(default=None, ge=2)
     """Most tokens of a conversation, in the policy's tokens; an episode whose next prompt leaves no room for a reply
-    ends, and its last reward counts. By default what the policy and the reward model can read."""
+    ends, and its last reward counts. By default what the policy can read. The reward model's own limit holds too."""
     floor: float | None = None
     """Reward of a reply that is blank or cannot be scored; it ends the episode. By default the lowest score of the
     step, so that such a reply is never better than another one."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from music.conversation import Conversation
+from music.conversation import Conversation, StopReason
 from music_envs import ChatVectorEnv
 from music_envs.credit import USER
 from music_trainers.policy.chat_tokens import ChatTokens
@@ -60,7 +60,7 @@ class Trajectory:
         conversation: The text, without a blank reply.
         is_over: Whether the episode has ended.
         is_unscorable: Whether it ended with a reply that is blank or cannot be scored.
-        is_full: Whether it ended because the next prompt would be too long.
+        is_full: Whether it ended because the next prompt would be too long for the policy or the reward.
         num_cut: Replies that were cut at the largest number of tokens.
         num_blank: Replies without text.
         error: What ended the episode, if an error did.
@@ -102,18 +102,16 @@ class Trajectory:
         max_prompt_tokens: int | None = None,
     ) -> None:
         """Add the reward of the reply and, unless the episode is over, the user's next message if there is room."""
-        self.conversation = conversation
+        self.conversation, self.is_over = conversation, is_over
         if reward == UNSCORABLE:
             self.end_unscorable()
             return
         self.rewards.append(reward)
-        self.is_over = is_over
-        if is_over:
-            return
-        message = tokens.between(conversation.messages[-1].content)
+        message = [] if is_over else tokens.between(conversation.messages[-1].content)
         length = len(self.prompt_ids) + len(self.completion_ids) + len(message)
-        if max_prompt_tokens is not None and length > max_prompt_tokens:
+        if not is_over and max_prompt_tokens is not None and length > max_prompt_tokens:
             self.is_over = self.is_full = True
+        if self.is_full:
             self.conversation = conversation.prefix(conversation.turn_ends[-1])
         else:
             self._write(message, USER)
@@ -180,6 +178,7 @@ def _add_outcomes(played: Sequence[Trajectory], results: Any, tokens: ChatTokens
             continue
         reward = math.nan if truncated[i] else float(rewards[i])
         trajectory.error = infos["error"][i] if truncated[i] else ""
+        trajectory.is_full = infos["stop_reason"][i] is StopReason.CONTEXT_FULL
         is_over = bool(terminated[i] or truncated[i])
         trajectory.add_outcome(observations[i], reward, is_over, tokens, rules.max_prompt_tokens)
         if not trajectory.is_unscorable and "score" in infos and infos["_score"][i]:

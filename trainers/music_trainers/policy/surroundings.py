@@ -14,6 +14,7 @@ from music.registry import ORACLE, SANDBOX
 from music.reward.functions import RewardFunction, load_reward
 from music.reward.model import RewardModel
 from music_envs import ChatVectorEnv
+from music_envs.chat.context import Fits, fits_of
 from music_envs.scoring import scores_or_none
 from music_trainers.policy.chat_tokens import ChatTokens
 from music_trainers.policy.config import PolicyTrainingConfig
@@ -65,38 +66,38 @@ class Surroundings:
         is_in_sandbox = config.user.partition(":")[0] == SANDBOX and config.seeds in (None, SANDBOX)
         judge_name = config.judge or (ORACLE if is_in_sandbox else None)
         with ExitStack() as stack:
-            reward = _closed_by(stack, load_reward(config.reward))
+            own = _closed_by(stack, load_reward(config.reward))
             judge = _closed_by(stack, load_reward(judge_name)) if judge_name else None
-            user = load_model(config.user)
-            stack.callback(lambda: run_in_background(user.aclose()))
-            max_length = outages.patient(f"the reward {config.reward}", _max_length)(reward)
-            growing = _GrowingReward(reward)
-            rules = _rules(config, policy, max_length, growing.forget)
+            model = load_model(config.user)
+            stack.callback(lambda: run_in_background(model.aclose()))
+            reward = _TrainingReward(f"the reward {config.reward}", own, outages)
+            user = outages.patient_model(f"the user {config.user}", model)
+            rules = _rules(config, policy, reward.forget)
             training, held_out = (
                 _environment(
-                    config,
-                    outages.patient_model(f"the user {config.user}", user),
-                    _scoring_all(outages.patient(f"the reward {config.reward}", growing)),
-                    _fitting(part, policy.tokens, rules, report),
-                    is_held_out=is_held_out,
+                    config, user, reward, _fitting(part, policy.tokens, rules, report), is_held_out=is_held_out
                 )
                 for part, is_held_out in zip(_split(prompts), (False, True), strict=True)
             )
             yield cls(training, held_out, judge and outages.patient(f"the judge {judge_name}", judge), rules)
 
 
-class _GrowingReward:
-    """A reward for conversations that are scored again as they grow: a model in this process has a prefix cache.
+class _TrainingReward:
+    """A reward as a run needs it: it waits out outages, scores growing conversations from a cache, and skips none.
 
-    The cache lasts for one batch of episodes. Cached scores equal others up to rounding only, and a resumed run must
-    give the same scores as one that was never stopped.
+    The prefix cache of a model in this process lasts for one batch of episodes. Cached scores equal others up to
+    rounding only, and a resumed run must give the same scores as one that was never stopped.
     """
 
-    def __init__(self, reward: RewardFunction) -> None:
+    def __init__(self, name: str, reward: RewardFunction, outages: Outages) -> None:
         self._reward = self._cached = reward
+        self._score = outages.patient(name, lambda conversations: self._cached(conversations))
+        limit = fits_of(reward)
+        self.fits: Fits | None = limit and outages.patient(name, limit)
 
     def __call__(self, conversations: Sequence[Conversation]) -> list[float]:
-        return self._cached(conversations)
+        """Score conversations; those that cannot be scored get `UNSCORABLE`, so that the others keep their scores."""
+        return [UNSCORABLE if score is None else score for score in scores_or_none(self._score, conversations)]
 
     def forget(self) -> None:
         """Begin a batch with an empty cache."""
@@ -112,30 +113,16 @@ def _closed_by(stack: ExitStack, reward: RewardFunction) -> RewardFunction:
     return reward
 
 
-def _scoring_all(reward: RewardFunction) -> RewardFunction:
-    """Return a reward that gives `UNSCORABLE` to what it cannot score, so that the others keep their scores."""
+def _rules(config: PolicyTrainingConfig, policy: LoadedPolicy, on_begin: Callable[[], None]) -> EpisodeRules:
+    """Return the rules: a prompt must leave room for a reply and its end token.
 
-    def score(conversations: Sequence[Conversation]) -> list[float]:
-        return [UNSCORABLE if each is None else each for each in scores_or_none(reward, conversations)]
-
-    return score
-
-
-def _max_length(reward: RewardFunction) -> int | None:
-    """Return how many tokens a reward model reads; None for other rewards, and for servers that do not tell."""
-    contract = getattr(reward, "contract", None)
-    return None if contract is None else int(contract.max_length)
-
-
-def _rules(
-    config: PolicyTrainingConfig, policy: LoadedPolicy, reward_length: int | None, on_begin: Callable[[], None]
-) -> EpisodeRules:
-    """Return the rules: a prompt must leave room for a reply and its end token."""
-    lengths = [length for length in (policy.max_length, reward_length) if length is not None]
-    max_length = config.max_length or min(lengths, default=None)
-    if policy.max_length is not None and max_length is not None and max_length > policy.max_length:
+    Raises:
+        InvalidInputError: A longest length is more than the policy can read, or leaves no room.
+    """
+    max_length, own = config.max_length or policy.max_length, policy.max_length
+    if own is not None and max_length is not None and max_length > own:
         raise InvalidInputError(
-            f"--max-length {max_length}: expected at most {policy.max_length}, which is what {policy.name} can read"
+            f"--max-length {max_length}: expected at most {own}, which is what {policy.name} can read"
         )
     max_prompt = None if max_length is None else max_length - config.max_reply_tokens - 1
     if max_prompt is not None and max_prompt < 1:
@@ -143,7 +130,8 @@ def _rules(
             f"--max-reply-tokens {config.max_reply_tokens}: expected fewer, as a conversation has at most {max_length} "
             "tokens with its prompt"
         )
-    return EpisodeRules(max_prompt_tokens=max_prompt, floor=config.floor, is_terminal=config.reward_mode == "terminal")
+    is_terminal = config.reward_mode == "terminal"
+    return EpisodeRules(max_prompt_tokens=max_prompt, floor=config.floor, is_terminal=is_terminal, on_begin=on_begin)
 
 
 def _split(prompts: Sequence[Conversation]) -> tuple[list[Conversation], list[Conversation]]:
