@@ -1,3 +1,4 @@
+import asyncio
 import math
 
 import pytest
@@ -263,3 +264,77 @@ def test_of_several_chat_templates_the_default_is_taken(make_tokenizer):
     tokenizer.chat_template = None
     with pytest.raises(InvalidInputError, match="no chat template: save the policy's tokenizer with one"):
         ChatTokens(tokenizer, end)
+
+
+class SlowUser:
+    """The sandbox's user, who answers a marked conversation only when told to."""
+
+    name = "slow"
+
+    def __init__(self, mark):
+        self._user, self._mark, self.answers = SandboxModel(), mark, 0
+        self.may_answer = asyncio.Event()
+
+    async def complete(self, request):
+        if any(self._mark in message.content for message in request.messages):
+            await self.may_answer.wait()
+        else:
+            self.answers += 1
+            if self.answers == 2 * 2:  # two openings, then both answers to the other conversation
+                self.may_answer.set()
+        return await self._user.complete(request)
+
+    async def aclose(self):
+        pass
+
+
+SLOW, FAST = "Plan tomato gear early.", "Keep it simple."
+
+
+def by_prompt(tokenizer, tokens):
+    """Return a policy that says the same at every turn: to the first prompt it is ever given this, to others that."""
+    firsts = []
+
+    def policy(prompts):
+        firsts.extend(prompts[:1] if not firsts else [])
+        texts = [SLOW if prompt[: len(firsts[0])] == firsts[0] else FAST for prompt in prompts]
+        return [[*tokenizer(text)["input_ids"], tokens.closing_id] for text in texts]
+
+    return policy
+
+
+def test_asynchronous_episodes_do_not_wait_for_the_users_of_others(tokenizer, tokens):
+    rules = EpisodeRules(is_asynchronous=True)
+    env = ChatVectorEnv(2, num_turns=3, user=SlowUser(SLOW), reward_mode="per_turn")
+    rows = roll_out(env, tokens, by_prompt(tokenizer, tokens), [1, 2], rules)  # in lock-step it would never end
+    expected = roll_out(
+        ChatVectorEnv(2, num_turns=3, reward_mode="per_turn"), tokens, by_prompt(tokenizer, tokens), [1, 2]
+    )
+    assert rows == expected
+
+
+def test_late_episodes_lose_their_last_reply_and_leave_the_next_batch_alone(tokenizer, tokens):
+    rules = EpisodeRules(is_asynchronous=True, min_finished=0.5)
+    user = SlowUser(SLOW)
+    user.answers = 99  # it never answers
+    env = ChatVectorEnv(2, num_turns=3, user=user, reward_mode="per_turn")
+    late, finished = roll_out(env, tokens, by_prompt(tokenizer, tokens), [1, 2], rules)
+    assert (late.is_late, finished.is_late) == (True, False)
+    assert (late.is_over, late.error) == (True, "")
+    assert len(late.rewards) == 1
+    assert math.isnan(late.rewards[0])
+    assert all(map(math.isfinite, finished.rewards))
+    user.may_answer.set()
+    again = roll_out(env, tokens, by_prompt(tokenizer, tokens), [1, 2], EpisodeRules(is_asynchronous=True))
+    assert [len(row.rewards) for row in again] == [3, 3]
+    assert again[1] == finished
+
+
+def test_no_user_is_asked_for_an_episode_that_ended_early(tokenizer, tokens):
+    policy, order = mixed(tokenizer, tokens, "", "Keep it simple.")
+    order += [[0, 1], [1], [1]]
+    user = SlowUser("nobody")
+    env = ChatVectorEnv(2, num_turns=3, user=user, reward_mode="per_turn")
+    silent, whole = roll_out(env, tokens, policy, [1, 2])
+    assert (len(silent.rewards), len(whole.rewards)) == (1, 3)
+    assert user.answers == 2 + 2  # the openings, and what one conversation needs

@@ -76,6 +76,12 @@ class PolicyTrainingConfig(Config):
     floor: float | None = None
     """Reward of a reply that is blank or cannot be scored; it ends the episode. By default the lowest score of the
     step, so that such a reply is never better than another one."""
+    rollouts: Literal["lock_step", "asynchronous"] = "lock_step"
+    """With `lock_step` all conversations of a step wait for the slowest user at every turn, and a resumed run is exact.
+    With `asynchronous` they do not wait for the users of others. Held-out episodes are always in lock-step."""
+    min_finished: float = Field(default=0.9, gt=0, le=1)
+    """Share of the conversations with which an asynchronous step ends. The last replies of the others are dropped and
+    counted, so every reply that is learned from was sampled by the current weights."""
     lora_rank: int = Field(default=0, ge=0)
     """Train LoRA adapters of this rank on all linear layers in place of all weights; 0 for none. They are merged into
     the saved policy. The starting policy is then the model without adapters, which needs no memory of its own."""

@@ -5,7 +5,7 @@
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,8 +16,8 @@ from music_trainers.policy.chat_tokens import ChatTokens
 
 __all__ = ["PLAY_ON", "UNSCORABLE", "EpisodeRules", "Generate", "Trajectory", "roll_out"]
 
-FILLER = "..."
-"""The action of an environment whose episode is over here; its result is ignored."""
+BATCH_SHARE = 0.25
+"""Share of the users who have not answered that an asynchronous batch waits for before it generates replies again."""
 UNSCORABLE = -sys.float_info.max
 """The score of a conversation that cannot be scored, as environments need a number. `roll_out` replaces it."""
 
@@ -35,12 +35,17 @@ class EpisodeRules:
         floor: Reward of a reply that is blank or cannot be scored; it ends the episode. None for the lowest score of
             the batch, so that such a reply is never better than another one.
         is_terminal: Whether only the last reply of an episode is rewarded.
+        is_asynchronous: Whether episodes do not wait for the users of others.
+        min_finished: Share of the episodes with which an asynchronous batch ends. The last replies of the others are
+            dropped, so that no reply is older than the weights that learn from it.
         on_begin: Called before the episodes of a batch begin.
     """
 
     max_prompt_tokens: int | None = None
     floor: float | None = None
     is_terminal: bool = False
+    is_asynchronous: bool = False
+    min_finished: float = 1.0
     on_begin: Callable[[], None] = lambda: None
 
 
@@ -60,6 +65,7 @@ class Trajectory:
         conversation: The text, without a blank reply.
         is_over: Whether the episode has ended.
         is_unscorable: Whether it ended with a reply that is blank or cannot be scored.
+        is_late: Whether the batch ended before it did; its last reply has no reward.
         is_full: Whether it ended because the next prompt would be too long for the policy or the reward.
         num_cut: Replies that were cut at the largest number of tokens.
         num_blank: Replies without text.
@@ -73,6 +79,7 @@ class Trajectory:
     rewards: list[float] = field(default_factory=list)
     is_over: bool = False
     is_unscorable: bool = False
+    is_late: bool = False
     is_full: bool = False
     num_cut: int = 0
     num_blank: int = 0
@@ -121,6 +128,11 @@ class Trajectory:
         self.rewards.append(math.nan)
         self.is_over = self.is_unscorable = True
 
+    def end_late(self) -> None:
+        """End the episode while its user has not answered."""
+        self.rewards.append(math.nan)
+        self.is_over = self.is_late = True
+
     def fail(self, error: str, tokens: ChatTokens) -> None:
         """End the episode before its first reply. Its completion is not empty, as trainers need a token."""
         self.error, self.is_over = error, True
@@ -158,24 +170,46 @@ def roll_out(
         if rules.max_prompt_tokens is not None and len(each.prompt_ids) > rules.max_prompt_tokens:
             wanted = f"at most {rules.max_prompt_tokens} tokens, which leave room for a reply"
             each.fail(f"expected an opening of {wanted}, got {len(each.prompt_ids)}", tokens)
-    lowest = math.inf
-    while running := [i for i, trajectory in enumerate(played) if not trajectory.is_over]:
-        replies = generate([played[i].prompt_ids + played[i].completion_ids for i in running])
-        actions = [FILLER] * len(played)
-        for i, reply in zip(running, replies, strict=True):
-            actions[i] = played[i].add_reply(reply, tokens) or FILLER
-        lowest = min(lowest, _add_outcomes(played, env.step(actions), tokens, rules))
+    lowest, pending = math.inf, set[int]()
+    while not _is_done(played, rules):
+        ready = [i for i, each in enumerate(played) if not (each.is_over or i in pending)]
+        replies = generate([played[i].prompt_ids + played[i].completion_ids for i in ready]) if ready else []
+        texts = {i: played[i].add_reply(reply, tokens) for i, reply in zip(ready, replies, strict=True)}
+        actions = {i: text for i, text in texts.items() if text}
+        pending |= actions.keys()
+        if pending:
+            answered, results = _exchange(env, actions, len(pending), rules)
+            pending -= set(answered)
+            lowest = min(lowest, _add_outcomes([played[i] for i in answered], results, tokens, rules))
+    for i in pending:
+        played[i].end_late()
     _settle(played, rules, lowest)
     return played
 
 
-def _add_outcomes(played: Sequence[Trajectory], results: Any, tokens: ChatTokens, rules: EpisodeRules) -> float:
-    """Add the results of a step to the episodes that are not over, and return the lowest of their scores."""
+def _is_done(played: Sequence[Trajectory], rules: EpisodeRules) -> bool:
+    return sum(each.is_over for each in played) >= math.ceil(rules.min_finished * len(played))
+
+
+def _exchange(
+    env: ChatVectorEnv, actions: Mapping[int, str], num_pending: int, rules: EpisodeRules
+) -> tuple[list[int], Any]:
+    """Send replies, and return what users have answered: the environments, and what `env.step` returns, by row."""
+    if len(actions) == env.num_envs and not rules.is_asynchronous:
+        return list(actions), env.step(list(actions.values()))
+    if actions:
+        env.send(actions)
+    # Replies to several users are generated at once, in one batch.
+    at_least = math.ceil(num_pending * (BATCH_SHARE if rules.is_asynchronous else 1))
+    indices, *results = env.recv(at_least)
+    return indices.tolist(), results
+
+
+def _add_outcomes(rows: Sequence[Trajectory], results: Any, tokens: ChatTokens, rules: EpisodeRules) -> float:
+    """Add the results of a step to its episodes, and return the lowest of their scores."""
     observations, rewards, terminated, truncated, infos = results
     scores = [math.inf]
-    for i, trajectory in enumerate(played):
-        if trajectory.is_over:
-            continue
+    for i, trajectory in enumerate(rows):
         reward = math.nan if truncated[i] else float(rewards[i])
         trajectory.error = infos["error"][i] if truncated[i] else ""
         trajectory.is_full = infos["stop_reason"][i] is StopReason.CONTEXT_FULL

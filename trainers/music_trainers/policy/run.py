@@ -17,6 +17,7 @@ from music_trainers.policy.loading import LoadedPolicy
 from music_trainers.policy.progress import Hooks, Progress
 from music_trainers.policy.records import NOT_SAVED, PolicyEvaluation, PolicyTrainingResult, find_overoptimisation
 from music_trainers.policy.report import policy_report
+from music_trainers.policy.steps import TrainingStep
 from music_trainers.policy.surroundings import Surroundings
 from music_trainers.policy.trainer import TurnTrainer
 
@@ -91,6 +92,8 @@ def _train(config: PolicyTrainingConfig, hooks: Hooks) -> PolicyTrainingResult:
         except (KeyboardInterrupt, MusicError) as error:
             _save(progress, error, hooks)
             raise
+    if told := TrainingStep.describe(progress.steps):
+        hooks.on_notice(f"training: {told}")
     result = PolicyTrainingResult(
         config=config,
         curve=tuple(progress.curve),

@@ -22,6 +22,7 @@ class TrainingStep(BaseModel):
         num_cut: Replies that were cut at the largest number of tokens.
         num_blank: Replies without text, which get the floor and end their episode.
         num_unscorable: Replies that get the floor: the blank ones, and those that the reward could not score.
+        num_late: Episodes that had not ended when an asynchronous step did; their last reply is dropped.
         num_full: Episodes that ended because the next prompt would be too long.
         num_failed: Episodes that ended with an error.
     """
@@ -34,6 +35,7 @@ class TrainingStep(BaseModel):
     num_cut: int
     num_blank: int
     num_unscorable: int
+    num_late: int
     num_full: int
     num_failed: int
 
@@ -48,6 +50,7 @@ class TrainingStep(BaseModel):
             num_cut=sum(row.num_cut for row in played),
             num_blank=sum(row.num_blank for row in played),
             num_unscorable=sum(row.is_unscorable for row in played),
+            num_late=sum(row.is_late for row in played),
             num_full=sum(row.is_full for row in played),
             num_failed=sum(bool(row.error) for row in played),
         )
@@ -64,7 +67,11 @@ class TrainingStep(BaseModel):
             (refused, "that the reward could not score (floor)"),
             (total["num_cut"], "cut at the token limit"),
         ]
-        ends = [(total["num_full"], "ended with a full context"), (total["num_failed"], "failed")]
+        ends = [
+            (total["num_late"], "late"),
+            (total["num_full"], "ended with a full context"),
+            (total["num_failed"], "failed"),
+        ]
         replies = [f"{num} {what}" for num, what in parts if num]
         episodes = [f"{num} {what}" for num, what in ends if num]
         told = [f"of {total['num_replies']} replies, {', '.join(replies)}"] if replies else []

@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -63,7 +64,10 @@ class TurnTrainer(GRPOTrainer):
         seeds: Sequence[int],
         rules: EpisodeRules = PLAY_ON,
     ) -> None:
-        self._config, self._env, self._chat, self._rules = config, env, tokens, rules
+        self._config, self._env, self._chat = config, env, tokens
+        is_asynchronous = config.rollouts == "asynchronous"
+        num = config.min_finished if is_asynchronous else 1.0
+        self._rules = replace(rules, is_asynchronous=is_asynchronous, min_finished=num)
         self._folder = config.out
         self.played: list[Trajectory] = []
         self.is_updating = False
