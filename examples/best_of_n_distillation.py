@@ -3,16 +3,20 @@
 Greedy Best-of-N selects with a reward model. The kept conversations are a set for SFT, and the best and the worst reply
 of every choice are a set for DPO. TRL trains the same small model on both, one after the other.
 
-Run it: python examples/best_of_n_distillation.py
+Run it: python examples/best_of_n_distillation.py (needs the extra `trl`)
 """
 
 import asyncio
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from datasets import load_dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.dpo_trainer import DPOTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from music.llm import Sampling, load_model
 from music.reward import load_reward
@@ -20,8 +24,7 @@ from music.sandbox import BACKBONE, REWARD_MODEL
 from music_agents.roles import AssistantRole
 from music_envs import BestOfNConfig, load_prompts, run_best_of_n, write_distillation
 
-NUM_STEPS = 4
-SMALL = {"max_steps": NUM_STEPS, "per_device_train_batch_size": 4, "report_to": "none", "use_cpu": True}
+SMALL: dict[str, Any] = {"max_steps": 4, "per_device_train_batch_size": 4, "report_to": "none", "use_cpu": True}
 SMALL |= {"logging_steps": 1, "save_strategy": "no", "disable_tqdm": True}
 
 
