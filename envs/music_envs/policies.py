@@ -43,7 +43,7 @@ class ModelPolicy:
 
     The reply is what the model says, without its thinking, even if the token limit cut it off. Conversations that are
     over get a blank reply. So do those that the model did not answer because the endpoint failed permanently, the
-    context is full, or the model only thought; a warning reports these.
+    context is full, or the model only thought; a warning reports these, and the first replies that were cut.
 
     Args:
         model: An endpoint as text (`MODEL@BASE_URL`, `local:PATH_OR_HUB_ID`, `sandbox:fair`), which the policy opens
@@ -69,6 +69,7 @@ class ModelPolicy:
         self._sampling = sampling
         self._seeds = (derive_seed(seed, "policy", number) for number in count())
         self._batch_size = batch_size
+        self._has_reported_cut = False
 
     def __call__(self, conversations: Sequence[Conversation]) -> list[str]:
         """Reply to each conversation.
@@ -81,7 +82,9 @@ class ModelPolicy:
             ChatRequest(messages=render_assistant(each), seed=next(self._seeds), sampling=self._sampling)
             for each in due
         ]
-        texts = iter(_texts(run_in_background(self._answers(requests))))
+        answers = run_in_background(self._answers(requests))
+        texts = iter(_texts(answers))
+        self._report_cut(answers)
         return [next(texts) if conversation.next_role == "assistant" else "" for conversation in conversations]
 
     def fits(self, conversations: Sequence[Conversation]) -> list[bool]:
@@ -89,6 +92,18 @@ class ModelPolicy:
         if isinstance(self._model, LocalChatModel):
             return self._model.fits([render_assistant(conversation) for conversation in conversations])
         return [True] * len(conversations)
+
+    def _report_cut(self, answers: Sequence[ChatReply | BaseException]) -> None:
+        """Warn the first time that replies are cut at the limit of tokens."""
+        num_cut = sum(isinstance(each, ChatReply) and each.outcome is ReplyOutcome.LENGTH for each in answers)
+        if num_cut and not self._has_reported_cut:
+            self._has_reported_cut = True
+            logger.warning(
+                "%d of %d replies were cut at the limit of tokens, and are used as they are; later ones are not "
+                "reported: a larger Sampling.max_tokens lets them end",
+                num_cut,
+                len(answers),
+            )
 
     def close(self) -> None:
         """Close the endpoint if it was opened here; closing again is fine."""

@@ -1,6 +1,7 @@
 """A chat model plays the assistant: an endpoint asked for all replies at once, a local model in batches."""
 
 import asyncio
+import logging
 
 import gymnasium
 import pytest
@@ -155,3 +156,12 @@ def test_it_plays_vector_environments(mode, scripted):
         ends += terminations.sum()
     assert ends == (6 if mode == "NextStep" else 9)
     assert len(model.requests) == (3 * 4 if mode == "NextStep" else 3 * 6)  # the step after an end takes no action
+
+
+def test_replies_that_are_cut_are_used_and_reported_once(caplog):
+    policy = ModelPolicy(LocalChatModel(str(BACKBONE)), sampling=Sampling(max_tokens=1))
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            assert all(policy([Conversation().user("Name a river.")] * 3))
+    (record,) = caplog.records
+    assert record.getMessage().startswith("3 of 3 replies were cut at the limit of tokens")

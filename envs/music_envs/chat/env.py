@@ -69,7 +69,8 @@ class ChatEnv(gymnasium.Env[Conversation, str]):
     ## Information
     Always `seed_index`, `turn` (replies so far), `user` (the user's name), `persona` (its, or None) and
     `usage` (`num_calls`, `prompt_tokens` and `completion_tokens` of the user's calls). In every step `stop_reason`
-    (None while the episode continues); `score` if the conversation was scored; `error` (text) after an error.
+    (None while the episode continues); `score` if the conversation was scored; `num_cut` if messages of the user were
+    cut at a limit of tokens, which are used as they are; `error` (text) after an error.
 
     ## Version History
     - v0: initial version.

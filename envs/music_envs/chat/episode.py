@@ -24,6 +24,7 @@ class Episode:
         turn: Replies given so far.
         score: Of the conversation up to the last reply, if the reward mode scored it.
         usage: Of the user's calls.
+        num_cut: Messages of the user that were cut at the limit of tokens.
         stop_reason: Why it ended; None while it continues.
         error: What went wrong, after the stop reason `error`.
     """
@@ -36,6 +37,7 @@ class Episode:
     turn: int = 0
     score: float | None = None
     usage: Usage = field(default_factory=Usage)
+    num_cut: int = 0
     stop_reason: StopReason | None = None
     error: str = ""
 
@@ -72,6 +74,8 @@ class Episode:
             info["stop_reason"] = self.stop_reason
         if self.score is not None:
             info["score"] = self.score
+        if self.num_cut:
+            info["num_cut"] = self.num_cut
         if self.error:
             info["error"] = self.error
         return info

@@ -278,4 +278,5 @@ class ChatWorld:
         )
         answer = await self._user(view)
         conversation = episode.conversation.user(answer.text)
-        return replace(episode, conversation=conversation, usage=episode.usage + answer.usage)
+        num_cut = episode.num_cut + answer.is_cut
+        return replace(episode, conversation=conversation, usage=episode.usage + answer.usage, num_cut=num_cut)

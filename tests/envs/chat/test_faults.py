@@ -159,3 +159,11 @@ def test_a_forked_child_cannot_score_on_its_parents_gpu_and_says_what_to_do():
         assert "load the model in the child" in message
         assert is_unharmed
     assert ENVS[0].step("Hi.")[2]  # the parent goes on
+
+
+def test_a_local_user_whose_messages_are_bounded_speaks_and_its_cut_messages_are_counted():
+    user = UserRole(LocalChatModel(str(BACKBONE)), Sampling(max_tokens=2), gates=(), keeps_cut=True)
+    env = ChatEnv(user=user, seeds=TWO, num_turns=3)
+    assert "num_cut" not in env.reset(seed=0)[1]
+    assert env.step("The Rhine.")[4]["num_cut"] == 1
+    assert env.step("The Elbe.")[4]["num_cut"] == 2
