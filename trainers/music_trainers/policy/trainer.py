@@ -29,6 +29,10 @@ from music_trainers.policy.sampling import pad, sample_replies
 
 __all__ = ["TurnTrainer"]
 
+SHARD = "256MB"
+SMALL_MODEL = 100_000_000
+"""Models of up to this many parameters keep their activations on the CPU, which is faster; others recompute them."""
+
 
 class TurnTrainer(GRPOTrainer):
     """GRPO whose rollouts are episodes, with an advantage for each turn instead of each completion.
@@ -75,7 +79,7 @@ class TurnTrainer(GRPOTrainer):
             warnings.filterwarnings("ignore", message="You are using 'rollout_func'")
             super().__init__(
                 model=model,
-                args=_arguments(config),
+                args=_arguments(config, model),
                 reward_funcs=mean_reward,
                 rollout_func=self._roll_out,
                 train_dataset=Dataset.from_dict({"prompt": [str(seed) for seed in seeds]}),
@@ -105,6 +109,11 @@ class TurnTrainer(GRPOTrainer):
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Write none: TRL writes one for every checkpoint."""
+
+    def _save(self, output_dir: Any = None, state_dict: Any = None) -> None:
+        """Write the weights in shards: safetensors copies what it writes into memory first."""
+        model: Any = self.model
+        model.save_pretrained(output_dir, state_dict=state_dict, max_shard_size=SHARD)
 
     def _get_output_dir(self, trial: Any) -> str:
         """Return the folder in which transformers saves a checkpoint."""
@@ -166,7 +175,7 @@ def mean_reward(*, turn_rewards: list[list[float]], **_: Any) -> list[float | No
     return [None if math.isnan(rewards[-1]) else fmean(rewards) for rewards in turn_rewards]
 
 
-def _arguments(config: PolicyTrainingConfig) -> GRPOConfig:
+def _arguments(config: PolicyTrainingConfig, model: Any) -> GRPOConfig:
     """Return the run's settings as TRL's config."""
     per_update = config.num_episodes // config.updates_per_step
     # The largest allowed size that divides an update.
@@ -187,7 +196,7 @@ def _arguments(config: PolicyTrainingConfig) -> GRPOConfig:
         shuffle_dataset=False,
         bf16=has_cuda,
         use_cpu=not has_cuda,
-        gradient_checkpointing=has_cuda,
+        gradient_checkpointing=has_cuda or model.num_parameters() > SMALL_MODEL,
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
