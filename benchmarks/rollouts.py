@@ -130,14 +130,17 @@ def render_limited(seconds: int) -> Iterator[str]:
 
 def used_share(play: Play, user: str, limit: int, seconds: int) -> float:
     """Return the share of the rate that is used, once the bucket is empty."""
-    envs = ChatVectorEnv(NUM_ENVS, user=user, reward="length", seeds=SEEDS, num_turns=10_000)
+    arguments = {"num_turns": NUM_TURNS, "autoreset_mode": "SameStep"}
+    envs = ChatVectorEnv(NUM_ENVS, user=user, reward="length", seeds=SEEDS, **arguments)
     envs.reset(seed=0)
-    play(envs, NUM_ENVS * math.ceil(2 * limit / NUM_ENVS))  # the burst is over, and the client knows the limit
+    batch = NUM_ENVS * NUM_TURNS
+    play(envs, batch)  # the burst is over, and the client knows the limit
     started = time.perf_counter()
-    num_played = play(envs, NUM_ENVS * math.ceil(seconds * limit / NUM_ENVS))
+    num_played = play(envs, batch * math.ceil(seconds * limit / batch))
     elapsed = time.perf_counter() - started
     envs.close()
-    return num_played / elapsed / limit
+    num_asked = num_played * (NUM_TURNS - 1) / NUM_TURNS  # nobody answers the last reply of an episode
+    return num_asked / elapsed / limit
 
 
 if __name__ == "__main__":
