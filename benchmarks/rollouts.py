@@ -130,7 +130,7 @@ def render_limited(seconds: int) -> Iterator[str]:
 
 def used_share(play: Play, user: str, limit: int, seconds: int) -> float:
     """Return the share of the rate that is used, once the bucket is empty."""
-    arguments = {"num_turns": NUM_TURNS, "autoreset_mode": "SameStep"}
+    arguments: dict[str, Any] = {"num_turns": NUM_TURNS, "autoreset_mode": "SameStep"}
     envs = ChatVectorEnv(NUM_ENVS, user=user, reward="length", seeds=SEEDS, **arguments)
     envs.reset(seed=0)
     batch = NUM_ENVS * NUM_TURNS
