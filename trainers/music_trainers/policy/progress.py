@@ -9,6 +9,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from music.files import replace_file
+from music.quiet import quiet_transformers
 from music_trainers.policy.checkpoints import PolicyCheckpoints, RunState
 from music_trainers.policy.config import STEPS_FILE, PolicyTrainingConfig
 from music_trainers.policy.evaluation import HeldOutEpisodes
@@ -90,7 +91,7 @@ class Progress(TrainerCallback):
 
     def train(self, checkpoint: Path | None) -> None:
         """Train until the last step. Ctrl-C waits for the end of a step's updates."""
-        with self._interrupt:
+        with self._interrupt, quiet_transformers():
             self._trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
 
     def save(self) -> Path | None:
