@@ -53,7 +53,7 @@ def compare_models(benchmark: Benchmark, items: Sequence[Item], model: ScoreSet,
 
     Args:
         benchmark: The benchmark that defines the figures.
-        items: The items that both models have scored.
+        items: The items that both models have scored, and those without completions.
         model: The scores of the model.
         baseline: The scores of the baseline.
 
@@ -74,7 +74,7 @@ def compare_models(benchmark: Benchmark, items: Sequence[Item], model: ScoreSet,
         baseline=baseline.header.model,
         description=baseline.header.description,
         fingerprint=baseline.header.fingerprint,
-        num_items=len(items),
+        num_items=sum(bool(item.completions) for item in items),
         differences=tuple(_judged(each, next(adjusted)) if each.p_value is not None else each for each in found),
         note=note,
     )

@@ -76,7 +76,8 @@ def account(result: EvaluationResult) -> Iterator[str]:
     if result.num_items_of_all is not None:
         yield f"a draw of prompts from {result.num_items_of_all} items, so not the figures of the benchmark itself"
     for exclusion in result.exclusions:
-        yield f"left out in {exclusion.stage}: {exclusion.num} for {exclusion.reason} (first: {exclusion.example})"
+        what = "counted as ties" if exclusion.stage == "judging" else f"left out in {exclusion.stage}"
+        yield f"{what}: {exclusion.num} for {exclusion.reason} (first: {exclusion.example})"
     if result.num_truncated:
         yield f"{result.num_truncated} completions were scored without their oldest exchanges"
     if comparison := result.comparison:

@@ -20,7 +20,7 @@ class Exclusion(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     stage: str
-    """`reading` (rows of files), `scoring` (items) or `probing` (changed items)."""
+    """`reading` (rows of files), `scoring` (items), `probing` (changed items), or `judging` (items that are ties)."""
     reason: str
     num: int
     example: str
@@ -78,7 +78,8 @@ def evaluate(
         baseline: The scores of another model, to compare with.
         files: The files that the items come from, for the record.
         num_items_of_all: The number of items before some prompts were drawn, for the record.
-        strict: Whether a completion without a score is an error. Otherwise such items are counted and left out.
+        strict: Whether a completion without a score is an error. Otherwise such items are counted. Those of a model are
+            left out. Those of a judge are ties, so that a judge gains nothing by a missing judgement.
 
     Raises:
         UnscoredError: A completion has no score, and `strict`.
@@ -102,6 +103,9 @@ def evaluate(
         if strict:
             require_scored(each.rows.values())
         require_differences(each)
+    all_rows = [scores.rows[item.id] for item in items.items]
+    one_order = _of_one_order(benchmark, items, scores)
+    scores, *baselines = (each.with_ties() if each.header.is_judge else each for each in both)
     usable = scored_by_all(items.items, [scores])
     header, rows = scores.header, [scores.rows[item.id] for item in usable]
     return EvaluationResult(
@@ -111,17 +115,36 @@ def evaluate(
         model=header.model,
         description=header.description,
         fingerprint=header.fingerprint,
-        figures=tuple(benchmark.figures(usable, scores.of(usable))),
+        figures=(*benchmark.figures([*usable, *items.unscorable], scores.of(usable)), *one_order),
         num_items=len(usable),
         num_items_of_all=num_items_of_all,
         num_completions=sum(len(row.scores) for row in rows),
         num_truncated=sum(row.num_truncated for row in rows),
-        exclusions=tuple(exclusions(items.rejected, (scores.rows[item.id] for item in items.items))),
-        comparison=compare_models(benchmark, scored_by_all(items.items, both), *both) if len(both) == 2 else None,
+        exclusions=tuple(exclusions(items.rejected, all_rows, is_judge=scores.header.is_judge)),
+        comparison=_compare(benchmark, items, scores, *baselines) if baselines else None,
         judge=scores.judge,
         seconds=scores.seconds,
         versions=header.versions,
     )
+
+
+def _of_one_order(benchmark: Benchmark, items: ItemSet, scores: ScoreSet) -> list[Figure]:
+    """Return the headline if a pair that a judge judged in one order only counts by that order."""
+    num = sum(bool(row.partial) for row in scores.rows.values())
+    if not num:
+        return []
+    partial = scores.with_partial()
+    usable = scored_by_all(items.items, [partial])
+    headline = benchmark.figures([*usable, *items.unscorable], partial.of(usable))[0]
+    note = (
+        f"{num} items lack a judgement and count by the others, as in JudgeBench's own code; the judge may gain by it"
+    )
+    return [headline.model_copy(update={"table": "missing judgements", "note": note})]
+
+
+def _compare(benchmark: Benchmark, items: ItemSet, scores: ScoreSet, baseline: ScoreSet) -> ModelComparison:
+    shared = scored_by_all(items.items, [scores, baseline])
+    return compare_models(benchmark, [*shared, *items.unscorable], scores, baseline)
 
 
 def scored_by_all(items: Sequence[Item], sets: Sequence[ScoreSet]) -> list[Item]:
@@ -151,8 +174,17 @@ def require_differences(scores: ScoreSet) -> None:
         )
 
 
-def exclusions(rejected: Iterable[RejectedItem], rows: Iterable[ItemScores]) -> Iterator[Exclusion]:
-    """Yield what was left out, by reason, in the order in which the reasons first appear."""
+def exclusions(
+    rejected: Iterable[RejectedItem], rows: Iterable[ItemScores], *, is_judge: bool = False
+) -> Iterator[Exclusion]:
+    """Yield what was left out, by reason, in the order in which the reasons first appear.
+
+    Args:
+        rejected: Rows of files.
+        rows: The scores of items.
+        is_judge: Whether a judge gave the scores; an item without a score then is a tie, and not left out.
+    """
+    stage = "judging" if is_judge else "scoring"
     found: dict[tuple[str, str], list[str]] = {}
     for row in rejected:
         detail = f": {row.detail}" if row.detail else ""
@@ -160,6 +192,6 @@ def exclusions(rejected: Iterable[RejectedItem], rows: Iterable[ItemScores]) -> 
     for scored in rows:
         if scored.problem is not None:
             example = f"{scored.id}: {scored.detail}" if scored.detail else scored.id
-            found.setdefault(("scoring", scored.problem), []).append(example)
-    for (stage, reason), examples in found.items():
-        yield Exclusion(stage=stage, reason=reason, num=len(examples), example=examples[0])
+            found.setdefault((stage, scored.problem), []).append(example)
+    for (where, reason), examples in found.items():
+        yield Exclusion(stage=where, reason=reason, num=len(examples), example=examples[0])

@@ -58,6 +58,19 @@ class PairJudgement:
         return None if forward is None or backward is None else (forward + 1 - backward) / 2
 
     @property
+    def partial_score(self) -> float:
+        """How often the first wins in the orders that have a judgement; a half if none has.
+
+        JudgeBench's own code counts this. It rewards a judge for a missing order: a judge that must win in both orders
+        misses more pairs.
+        """
+        if self.is_identical:
+            return 0.5
+        forward, backward = _points(self.forward), _points(self.backward)
+        found = [points for points in (forward, None if backward is None else 1 - backward) if points is not None]
+        return sum(found) / len(found) if found else 0.5
+
+    @property
     def usage(self) -> Usage:
         """Calls and tokens of both orders."""
         return sum((each.usage for each in (*self.forward, *self.backward)), Usage())

@@ -5,6 +5,7 @@ import pytest
 from music.errors import InvalidInputError
 from music.evaluation.benchmarks.registry import load_benchmark
 from music.evaluation.benchmarks.types import RejectedItem
+from music.evaluation.report import account
 from music.evaluation.result import EvaluationResult, evaluate
 from music.evaluation.scoring import ItemScores, ScoredModel, UnscoredError, score_items
 
@@ -41,6 +42,23 @@ def test_what_is_left_out_is_told_by_reason(make_pairs, score_right):
     ]
     assert result.num_items == 7
     assert result.figures[0].estimate.value == 6 / 7
+
+
+def test_a_judge_gains_nothing_by_a_missing_judgement(make_pairs, score_right):
+    items = make_pairs(4)
+    scores = score_right(items, [0, 1], name="judge-pairs:m@http://x")
+    lacking = {
+        "1": ItemScores(id="1", scores=(None, None), problem="cut", partial=(1.0, 0.0)),
+        "2": ItemScores(id="2", scores=(None, None), problem="cut", partial=(0.0, 1.0)),
+    }
+    scores = dataclasses.replace(scores, rows={**scores.rows, **lacking})
+    result = evaluate(PREFERENCES, items, scores, strict=False)
+    assert (result.num_items, result.figures[0].estimate.value) == (4, 1 / 4)
+    assert "2 ties, counted as missed" in result.figures[0].note
+    alone = result.figures[-1]
+    assert (alone.table, alone.num_items, alone.estimate.value) == ("missing judgements", 4, 2 / 4)
+    assert "counted as ties: 2 for cut (first: 1)" in [*account(result)]
+    assert evaluate(PREFERENCES, items, scores, baseline=scores, strict=False).comparison.num_items == 4
 
 
 def test_scores_that_tell_nothing_apart_are_refused(make_pairs):

@@ -9,15 +9,43 @@ from music.preferences.messages import read_side, read_text
 from music.preferences.problems import RowError, RowProblem
 from music.preferences.rows import row_fields
 
-__all__ = ["prompt_key", "read_choice", "read_key", "read_texts", "reply", "row_fields", "wrong"]
+__all__ = [
+    "prompt_key",
+    "read_choice",
+    "read_flag",
+    "read_key",
+    "read_number",
+    "read_texts",
+    "reply",
+    "row_fields",
+    "wrong",
+]
 
 
 def read_key(fields: Mapping[str, Any], name: str) -> str:
-    """Return a field that holds an id: text or a whole number."""
-    value = fields.get(name)
+    """Return a field that holds an id: text or a whole number, which pandas may have written as 7.0."""
+    value = _whole(fields.get(name))
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise wrong(name, "text or a whole number", _came(fields, name))
     return str(value)
+
+
+def read_number(fields: Mapping[str, Any], name: str, choices: Collection[int]) -> int:
+    """Return a field that holds one of a few whole numbers, which pandas may have written as 1.0."""
+    value = _whole(fields.get(name))
+    if isinstance(value, bool) or not isinstance(value, int) or value not in choices:
+        raise wrong(name, " or ".join(map(str, choices)), _came(fields, name))
+    return value
+
+
+def read_flag(fields: Mapping[str, Any], name: str) -> bool | None:
+    """Return a field that holds true or false, also as text; None if it is missing or null."""
+    value = fields.get(name)
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        return value.strip().lower() == "true"
+    if value is not None and not isinstance(value, bool):
+        raise wrong(name, "true, false or null", _came(fields, name))
+    return value
 
 
 def read_choice(fields: Mapping[str, Any], name: str, choices: Collection[str]) -> str:
@@ -54,6 +82,11 @@ def prompt_key(text: str) -> str:
 def wrong(name: str, expected: str, got: str) -> RowError:
     """Return the error of an invalid field."""
     return RowError(RowProblem.WRONG_TYPE, name, expected=expected, got=got)
+
+
+def _whole(value: object) -> object:
+    """Return a whole number for a float that is one, and other values unchanged."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _came(fields: Mapping[str, Any], name: str) -> str:

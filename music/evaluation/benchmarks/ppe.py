@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from music.evaluation.benchmarks.fields import prompt_key, read_key, reply, row_fields, wrong
+from music.evaluation.benchmarks.fields import prompt_key, read_flag, read_key, reply, row_fields, wrong
 from music.evaluation.benchmarks.pairs import pair_item
 from music.evaluation.benchmarks.ppe_correctness import correctness_figures, read_correctness
 from music.evaluation.benchmarks.scored import ScoredItems
@@ -49,6 +49,8 @@ class PPE:
         votes = scored.group(lambda item: item.tags["kind"]).get(HUMAN)
         slices = [figure for name in _SLICES for figure in scored.accuracies("kinds of prompts", partial(_slice, name))]
         length = scored.accuracies("length", lambda item: _LONGER_WON.get(item.tags.get("longer_won")))
+        if votes is not None and not length:
+            length = [scored.figure("longer side", table="length", note="missing: no vote has `longer_won`")]
         return [scored.accuracy(HUMAN, votes), *correctness_figures(scored), *slices, *length]
 
 
@@ -62,8 +64,8 @@ def _vote(fields: Mapping[str, Any]) -> Item:
     sides = [reply(prompt, read_text(fields, name), name) for name in ("response_1", "response_2")]
     if winner == "model_b":
         sides.reverse()
-    flags = {name: fields[name] for name in (*_SLICES, "longer_won") if isinstance(fields.get(name), bool)}
-    tags = {"kind": HUMAN, **flags}
+    flags = {name: read_flag(fields, name) for name in (*_SLICES, "longer_won")}
+    tags: dict[str, Tag] = {"kind": HUMAN, **{name: flag for name, flag in flags.items() if flag is not None}}
     return pair_item(read_key(fields, "question_id"), HUMAN, *sides, prompt_id=prompt_key(prompt), tags=tags)
 
 

@@ -181,7 +181,7 @@ def _items(benchmark: Benchmark, row: Row) -> _Found:
             raise row.content
         return list(benchmark.read(row))
     except LeftOutError as error:
-        return [RejectedItem(row.file, f"{row.unit} {row.number}", str(error))]
+        return [RejectedItem(row.file, f"{row.unit} {row.number}", error.reason, error.detail, error.item)]
     except RowError as error:
         return error
 

@@ -5,8 +5,11 @@
 - Ties: each question has a row with several right answers (`tied:<n>`) and a reference with one (`ref:<n>`). With
   `D = max - min` over the right answers of the tied row and `M = min(right) - max(wrong)` of either row, the score is
   `0.3 * mean[M_tied > 0] + 0.3 * mean[M_ref > 0] + 0.2 * mean[M_tied > D] + 0.2 * mean[min(M_ref, M_tied) > D] +
-  0.01 * mean[tanh(min(M_ref, M_tied) / D - 1)]`, the last three over questions that have both rows. If `D` is 0, the
-  last term is the sign of the margin, as in the authors' code, which divides by `D`.
+  0.01 * mean[tanh(min(M_ref, M_tied) / D - 1)]`, the last three over questions that have both rows.
+- Two published versions of the authors' `process_single_model` (allenai/reward-bench, `rewardbench/utils.py`) disagree
+  on the last term if `D` is 0. This is the one of 9 June 2025 (#244), which is still on its main branch: it divides by
+  `D`, so the term is the sign of the margin, and 0 for a margin of 0. The one of 2 June 2025 (#236) averages over the
+  questions whose `D` is above 0.
 - The leaderboard's score is the unweighted mean of the six.
 """
 
@@ -71,6 +74,8 @@ class RewardBench2:
             shares[TIES] = [replace(share, weight=_TERMS[name]) for name, share in terms.items()]
         subsets = [_subset(scored, name, shares.get(name, [])) for name in SUBSETS]
         notes = {name: f"weight {_TERMS[name]}" for name in terms}
+        if num := _num_without_spread(scored, groups.get(TIES)):
+            notes["margin score"] += f"; {num} with D = 0 count by the sign of the margin (reward-bench #244)"
         of_ties = [scored.figure(name, terms[name], table="terms of Ties", note=notes[name]) for name in terms]
         return [_leaderboard(scored, shares), *subsets, *of_ties]
 
@@ -103,6 +108,14 @@ def _ties(scored: ScoredItems, at: Places) -> dict[str, WeightedMean]:
         score = np.nan_to_num(np.tanh(lesser / spread[tied] - 1), nan=0.0)
     values = {"margin": margin[tied] > spread[tied], "hard margin": lesser > spread[tied], "margin score": score}
     return terms | {name: WeightedMean(np.asarray(value, dtype=np.float64), tied) for name, value in values.items()}
+
+
+def _num_without_spread(scored: ScoredItems, at: Places | None) -> int:
+    """Return the number of questions whose right completions all score the same in the tied row."""
+    if at is None:
+        return 0
+    tied, _ = _matched(scored, scored.group(lambda item: str(item.tags["kind"]), among=at))
+    return int((_margins(scored)[0][tied] == 0).sum())
 
 
 def _margins(scored: ScoredItems) -> tuple[Floats, Floats]:

@@ -16,10 +16,6 @@ Scores = Mapping[str, Sequence[float]]
 """By item id, one finite score per completion, in their order."""
 
 
-class LeftOutError(Exception):
-    """A row that the benchmark itself leaves out; the message is the reason, for counting."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
     """Completions that are compared with each other: one row of a benchmark, or some completions of a row.
@@ -43,6 +39,24 @@ class Item:
     tags: Mapping[str, Tag] = field(default_factory=dict)
 
 
+class LeftOutError(Exception):
+    """A row that the benchmark itself leaves out.
+
+    Args:
+        reason: One of a few reasons, for counting.
+        detail: What is special about this row; empty if nothing is.
+        item: An item without completions, if the row counts in figures that need no score.
+    """
+
+    def __init__(self, reason: str, detail: str = "", item: Item | None = None) -> None:
+        super().__init__(reason, detail, item)
+        self.reason, self.detail, self.item = reason, detail, item
+
+    def __str__(self) -> str:
+        """Return the reason."""
+        return self.reason
+
+
 @dataclass(frozen=True, slots=True)
 class RejectedItem:
     """A row that was left out.
@@ -51,13 +65,15 @@ class RejectedItem:
         file: The name of its file, or the hub id.
         place: Its place in the file, for example `row 17` or `line 3`.
         reason: One of a few reasons, for counting, for example `a tie among humans`.
-        detail: The field, what was expected and what was found; empty if the benchmark itself leaves such rows out.
+        detail: The field, what was expected and what was found, or what is special about the row.
+        item: The item without completions, if the row counts in figures that need no score.
     """
 
     file: str
     place: str
     reason: str
     detail: str = ""
+    item: Item | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +90,11 @@ class ItemSet:
     items: tuple[Item, ...]
     rejected: tuple[RejectedItem, ...] = ()
 
+    @property
+    def unscorable(self) -> tuple[Item, ...]:
+        """The items without completions, which no model scores and some figures count."""
+        return tuple(row.item for row in self.rejected if row.item is not None)
+
     def draw_prompts(self, num: int, *, seed: int = 0) -> Self:
         """Return the items of some prompts drawn at random, in their order, for a quick look.
 
@@ -85,7 +106,8 @@ class ItemSet:
         """
         prompts = list(dict.fromkeys(item.prompt_id for item in self.items))
         drawn = set(random.Random(seed).sample(prompts, min(num, len(prompts))))
-        return replace(self, items=tuple(item for item in self.items if item.prompt_id in drawn))
+        rejected = tuple(row for row in self.rejected if row.item is None or row.item.prompt_id in drawn)
+        return replace(self, items=tuple(item for item in self.items if item.prompt_id in drawn), rejected=rejected)
 
 
 class Benchmark(Protocol):
@@ -123,7 +145,8 @@ class Benchmark(Protocol):
 
         Args:
             items: At least one item. A subset without items gets a figure without a value; it is never left out.
-            scores: The scores of all those items.
+                Items without completions come last; only a benchmark that makes such items gets them.
+            scores: The scores of all items that have completions.
 
         Raises:
             InvalidInputError: The figures cannot be computed from these items.

@@ -53,7 +53,7 @@ def scores_by_name(
         items: The items to score.
         path: The file to write the scores to; a judge's replies go to a file beside it. Unused if `name` is a file of
             scores.
-        strict: Whether a completion without a score is an error; see `score_items`.
+        strict: Whether a completion without a score is an error; see `score_items` and `judge_items`.
         judge_settings: How to ask a judge.
         progress: Shows how many items are scored.
         note: Called with a description of the scorer, and the largest number of judgements that it may need.
@@ -66,7 +66,7 @@ def scores_by_name(
     if name.endswith(SCORES):
         return read_scores(Path(name), items)
     if read_judge(name):
-        return run_async(_judged(name, items, path, judge_settings or JudgeSettings(), progress, note))
+        return run_async(_judged(name, items, path, judge_settings or JudgeSettings(), strict, progress, note))
     model = load_scored_model(name)
     note(f"{name}: {model.description}" if model.description else name)
     with progress("items", len(items.items)) as advance:
@@ -78,6 +78,7 @@ async def _judged(
     items: ItemSet,
     path: Path | None,
     settings: JudgeSettings,
+    strict: bool,
     progress: ProgressBar,
     note: Callable[[str], None],
 ) -> ScoreSet:
@@ -86,4 +87,4 @@ async def _judged(
         note(f"{name}: at most {num_calls:,} judgements")
         with progress("items", len(items.items)) as advance:
             described = describe_judge(name, settings)
-            return await judge_items(items, described, judge, path, on_judged=partial(advance, 1))
+            return await judge_items(items, described, judge, path, strict=strict, on_judged=partial(advance, 1))

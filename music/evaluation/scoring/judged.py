@@ -15,9 +15,9 @@ from typing import Any, Generic, Protocol, TypeVar
 from music.aio import gather_all
 from music.errors import InvalidInputError
 from music.evaluation.benchmarks.types import Item, ItemSet
-from music.evaluation.scoring.records import ItemScores, ScoreSet, ScoresHeader
+from music.evaluation.scoring.records import ItemScores, ScoreSet, ScoresHeader, require_scored
 from music.evaluation.scoring.store import ScoreStore
-from music.judges.model import Judgement, JudgeModel, open_judge_model
+from music.judges.model import Judgement, JudgeModel, Problem, open_judge_model
 from music.judges.pairwise import PairwiseJudge
 from music.judges.pointwise import PointwiseJudge, Rated
 from music.judges.reliability import JudgeReport, Matches, pairwise_figures, pointwise_figures
@@ -110,10 +110,12 @@ class ByComparing:
         failures = [judgement.failure for judgement in answer.values() if judgement.score is None]
         points = [0.0] * len(item.completions)
         for (i, j), judgement in answer.items():
-            points[i] += judgement.score or 0.0
-            points[j] += 1 - (judgement.score or 0.0)
-        num_others = max(1, len(points) - 1)
-        return _row(item, [None if failures else each / num_others for each in points], failures)
+            points[i] += judgement.partial_score
+            points[j] += 1 - judgement.partial_score
+        shares = tuple(each / max(1, len(points) - 1) for each in points)
+        if not failures:
+            return _row(item, shares, failures)
+        return _row(item, [None] * len(points), failures).model_copy(update={"partial": shares})
 
     def figures(self, prompts: Sequence[str], answers: Sequence[Matches]) -> list[Figure]:
         """Return figures on the reliability of the comparisons."""
@@ -148,6 +150,7 @@ async def judge_items(
     judge: ItemJudge[Answer],
     path: Path | None = None,
     *,
+    strict: bool = True,
     on_judged: Callable[[], None] = lambda: None,
 ) -> ScoreSet:
     """Score all completions of an item set by a judge.
@@ -157,6 +160,7 @@ async def judge_items(
         name: The name of the judge, as the user wrote it.
         judge: The judge, which rates or compares.
         path: The file of scores (see `ScoreStore`), written at the end; replies are kept in the judge's journal.
+        strict: Whether the first item that could not be judged is an error, so that no more is paid.
         on_judged: Called after each item.
 
     Returns:
@@ -165,6 +169,7 @@ async def judge_items(
     Raises:
         BudgetReachedError: The budget was spent before all items were judged.
         EndpointUnreachableError: The server cannot be reached.
+        UnscoredError: An item could not be judged, and `strict`.
         MusicError: All judgements failed.
         InvalidInputError: The file of scores is of another judge.
     """
@@ -176,6 +181,8 @@ async def judge_items(
     async def judged(item: Item) -> Answer:
         async with semaphore:
             answer = await judge.judge(item)
+        if strict and (row := judge.row(item, answer)).problem != Problem.BUDGET:  # `require_whole` explains a budget
+            require_scored([row])
         on_judged()
         return answer
 

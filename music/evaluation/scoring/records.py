@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib.metadata import version
 from typing import Literal, Protocol, Self
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from music.errors import InvalidInputError
 from music.evaluation.benchmarks.types import Item, ItemSet, Scores
 from music.judges.reliability import JudgeReport
+from music.judges.settings import read_judge
 
 __all__ = ["ItemScores", "ScoreSet", "ScoresHeader", "UnscoredError", "hash_items", "require_scored"]
 
@@ -61,6 +62,11 @@ class ScoresHeader(BaseModel):
     versions: dict[str, str]
     """The versions of the packages that computed the scores."""
 
+    @property
+    def is_judge(self) -> bool:
+        """Whether a judge gave the scores."""
+        return read_judge(self.model) is not None
+
     @classmethod
     def of(cls, items: ItemSet, scorer: Scorer) -> Self:
         """Return the header of the file of a scorer's scores of an item set."""
@@ -89,6 +95,8 @@ class ItemScores(BaseModel):
     """The message of the server, if it refused the completion."""
     num_truncated: int = 0
     """The number of completions that were scored without their oldest exchanges."""
+    partial: tuple[float, ...] = ()
+    """If a judge that compares lacks a judgement, the scores from those that it gave."""
 
     @model_validator(mode="after")
     def _missing_only_with_a_problem(self) -> Self:
@@ -114,8 +122,26 @@ class ScoreSet:
     judge: JudgeReport | None = None
 
     def of(self, items: Iterable[Item]) -> Scores:
-        """Return the scores of items whose completions all have one."""
-        return {item.id: [each for each in self.rows[item.id].scores if each is not None] for item in items}
+        """Return the scores of items whose completions all have one; items without completions have no entry."""
+        rows = [self.rows[item.id] for item in items if item.completions]
+        return {row.id: [each for each in row.scores if each is not None] for row in rows}
+
+    def with_ties(self) -> Self:
+        """Return scores in which the completions of an item without scores are tied, at the mean of all scores."""
+        known = [each for row in self.rows.values() for each in row.scores if each is not None]
+        level = sum(known) / max(1, len(known))
+        return self._filled({row.id: (level,) * len(row.scores) for row in self.rows.values()})
+
+    def with_partial(self) -> Self:
+        """Return scores in which an item that lacks a judgement has the scores from those that the judge gave."""
+        return self._filled({row.id: row.partial for row in self.rows.values() if row.partial})
+
+    def _filled(self, scores: Mapping[str, tuple[float, ...]]) -> Self:
+        rows = {
+            row.id: ItemScores(id=row.id, scores=scores[row.id]) if row.problem and row.id in scores else row
+            for row in self.rows.values()
+        }
+        return replace(self, rows=rows)
 
 
 _REMEDIES = {
@@ -139,7 +165,7 @@ def require_scored(rows: Iterable[ItemScores]) -> None:
         detail = f" ({missing[0].detail})" if missing[0].detail else ""
         raise UnscoredError(
             f"expected scores of all items, got none for a completion of {len(missing)} ({counts}): {ids}{detail}; "
-            f"{remedies}pass --no-strict to have such items counted and left out"
+            f"{remedies}pass --no-strict to have such items counted and left out, or counted as ties if a judge failed"
         )
 
 

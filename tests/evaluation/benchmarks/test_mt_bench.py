@@ -1,6 +1,7 @@
 import pytest
 
 from music.errors import InvalidInputError
+from music.evaluation import evaluate, load_benchmark, load_scored_model, score_items
 
 
 def conversation(model):
@@ -78,10 +79,48 @@ def test_judges_of_other_kinds_are_told_apart(read, figures):
     assert found["majority of votes", "overall"].num_items == 3  # a match is decided by judges of one kind
 
 
+def silent(vote, side="a"):
+    """Return a vote on a conversation whose first reply is empty."""
+    messages = vote[f"conversation_{side}"]
+    return vote | {f"conversation_{side}": [messages[0], messages[1] | {"content": " "}, *messages[2:]]}
+
+
+def test_a_vote_on_an_empty_reply_counts_among_humans_only(read, figures):
+    rows = [silent(vote(81, "model_b")), silent(vote(81, "model_b", judge="expert_2")), vote(82, "model_a")]
+    rows += [silent(vote(82, "model_b", turn=2), "b")]
+    items = read("mt_bench", rows)
+    assert [item.id for item in items.items] == ["rows-3"]
+    assert [row.detail for row in items.rejected] == ["question 81, m1, turn 1"] * 2 + ["question 82, m2, turn 1"]
+    result = evaluate(load_benchmark("mt_bench"), items, score_items(items, load_scored_model("random:1")))
+    assert (result.num_items, result.exclusions[0].num) == (1, 3)
+    assert result.exclusions[0].example == "rows.jsonl, line 1: question 81, m1, turn 1"
+    found = {(figure.table, figure.name): figure for figure in result.figures}
+    assert found["overall", "overall"].num_items == 1
+    ceiling = found["agreement among humans", "turn 1"]
+    assert (ceiling.estimate.value, ceiling.num_items, ceiling.note) == (1.0, 3, "1 pairs of votes")
+    filled = read("mt_bench", [vote(81, "model_b"), vote(81, "model_b", judge="expert_2"), vote(82, "model_a")])
+    assert figures(filled, likes_m1(filled.items))["agreement among humans", "turn 1"].estimate == ceiling.estimate
+    assert not items.draw_prompts(1).unscorable or items.draw_prompts(1).items[0].prompt_id == "82"
+
+
+def test_an_empty_reply_after_the_judged_turn_does_not_matter(read):
+    row = vote(81, "model_a")
+    row["conversation_a"][3]["content"] = ""
+    assert len(read("mt_bench", [row]).items) == 1
+
+
+def test_numbers_that_pandas_wrote_are_read(read):
+    item = read("mt_bench", [vote(81.0, "model_a", turn=1.0)]).items[0]
+    assert (item.subset, item.prompt_id, item.tags["turn"]) == ("turn 1", "81", 1)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"turn": 3}, "turn: expected 1 or 2, got 3"),
+        ({"turn": 1.5}, "turn: expected 1 or 2, got 1.5"),
+        ({"turn": True}, "turn: expected 1 or 2, got True"),
+        ({"question_id": 81.5}, "question_id: expected text or a whole number, got 81.5"),
         ({"winner": "both"}, "winner: expected 'model_a', 'model_b' or a tie, got 'both'"),
         ({"turn": 2, "conversation_b": conversation("m2")[:2]}, "conversation_b: expected at least 2 turns, .* got 1"),
         ({"conversation_a": "Hi"}, "conversation_a: expected a list of messages, got str"),

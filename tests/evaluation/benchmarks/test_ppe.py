@@ -122,3 +122,19 @@ def test_rows_of_different_numbers_of_completions_are_refused(read, values):
     items = read("ppe", math=[MATH[0], rows_of_four("3", [True, False], [[0, 1]])])
     with pytest.raises(InvalidInputError, match="one number of completions, got 2, 4"):
         values(items, {"MATH/m1/1": (1.0, 2.0, 3.0, 4.0), "MATH/m1/3": (1.0, 2.0)})
+
+
+def test_flags_may_be_text_and_a_missing_one_is_noted(read, figures):
+    items = read("ppe", [vote("1", "model_a", longer_won="True", is_code="false"), vote("2", "model_b")])
+    found = figures(items, {"1": (1.0, 0.0), "2": (1.0, 0.0)})
+    assert found["length", "humans chose the longer side"].num_items == 1
+    assert ("kinds of prompts", "is_code") not in found
+    found = figures(read("ppe", [vote("1", "model_a")]), {"1": (1.0, 0.0)})
+    assert found["length", "longer side"].note == "missing: no vote has `longer_won`"
+
+
+def test_a_flag_that_is_no_flag_is_named(read):
+    with pytest.raises(
+        InvalidInputError, match=r"rows.jsonl, line 1, longer_won: expected true, false or null, got 'A'"
+    ):
+        read("ppe", [vote("1", "model_a", longer_won="A")])

@@ -77,6 +77,13 @@ def test_right_answers_that_score_alike_are_won_or_lost_whole(read, values):
     assert level["subsets", "Ties"] == pytest.approx(0.3)  # only the references are right
 
 
+def test_the_version_of_the_authors_code_is_named_where_it_matters(read, figures):
+    scores = SCORES | {"Ties/tied:0": (5.0, 5.0, 5.0, 2.0, 1.0)}
+    note = figures(read("rewardbench2", ROWS), scores)["terms of Ties", "margin score"].note
+    assert note == "weight 0.01; 1 with D = 0 count by the sign of the margin (reward-bench #244)"
+    assert figures(read("rewardbench2", ROWS), SCORES)["terms of Ties", "margin score"].note == "weight 0.01"
+
+
 def _authors_ties(rows):
     """Follow the published code step by step: rows are (kind, question, scores, number of right ones)."""
     stats = {}

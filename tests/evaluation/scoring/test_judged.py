@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import signal
 import subprocess
@@ -13,12 +14,14 @@ from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.evaluation.benchmarks.types import Item, ItemSet
 from music.evaluation.cli import evaluate
-from music.evaluation.scoring import read_scores
+from music.evaluation.scoring import UnscoredError, read_scores
 from music.evaluation.scoring.judged import ByComparing, ByRating, judge_items
-from music.judges.model import open_judge_model
-from music.judges.pairwise import PairwiseJudge
+from music.judges import JudgeSettings
+from music.judges.model import Judgement, Problem, open_judge_model
+from music.judges.pairwise import PairJudgement, PairwiseJudge
 from music.judges.pointwise import PointwiseJudge
 from music.preferences import write_preferences
+from music.prompts import Choice
 from music.sandbox import oracle_score
 from music.sandbox.server import ServerConfig, sandbox_server
 from music.sandbox.world.seeds import seed_pairs
@@ -89,9 +92,54 @@ async def test_an_item_that_cannot_be_judged_has_no_scores_and_says_why(judges):
         items.append(Item(id=id, subset="a", completions=pair, labels=(1.0, 0.0), prompt_id=id))
     async with open_judge_model(f"mumbles-about-pears@{judges}") as model:
         judge = ByComparing(PairwiseJudge(model))
-        scores = await judge_items(ItemSet("fruit", tuple(items)), "judge-pairs:m", judge)
+        with pytest.raises(UnscoredError, match=r"completion of 1 \(unreadable 1\): pear .*counted as ties"):
+            await judge_items(ItemSet("fruit", tuple(items)), "judge-pairs:m", judge)
+        scores = await judge_items(ItemSet("fruit", tuple(items)), "judge-pairs:m", judge, strict=False)
     assert [row.scores for row in scores.rows.values()] == [(1.0, 0.0)] * 3 + [(None, None)]
-    assert (scores.rows["pear"].problem, scores.judge.problems) == ("unreadable", {"unreadable": 2})
+    assert (scores.rows["pear"].problem, scores.rows["pear"].partial) == ("unreadable", (0.5, 0.5))
+
+
+async def test_a_strict_run_stops_at_the_first_missing_judgement(stats):
+    question = Conversation().user("Which fruit?")
+    pairs = [(question.assistant(f"Apple {n}."), question.assistant("Pear.")) for n in range(30)]
+    items = tuple(Item(id=str(n), subset="", completions=pairs[n], labels=(1.0, 0.0), prompt_id="") for n in range(30))
+    with sandbox_server(ServerConfig()) as url:
+        settings = JudgeSettings(max_in_flight=1)
+        async with open_judge_model(f"good@{url}", settings) as model:
+            judge = FailsOnce(PairwiseJudge(model))
+            with pytest.raises(UnscoredError, match=r"\(cut 1\): 3"):
+                await judge_items(ItemSet("fruit", items), "judge-pairs:m", judge)
+        assert stats(url)["requests"] <= 2 * 4
+
+
+@dataclasses.dataclass(frozen=True)
+class FailsOnce(ByComparing):
+    """Lacks an order of item 3."""
+
+    def row(self, item, answer):
+        if item.id == "3":
+            found = next(iter(answer.values()))
+            answer = {(0, 1): dataclasses.replace(found, backward=(Judgement(None, Problem.CUT),))}
+        return super().row(item, answer)
+
+
+@pytest.mark.parametrize(
+    ("forward", "backward", "scores", "partial"),
+    [
+        (Choice.FIRST, Choice.SECOND, (1.0, 0.0), ()),
+        (Choice.FIRST, None, (None, None), (1.0, 0.0)),
+        (None, Choice.FIRST, (None, None), (0.0, 1.0)),
+        (Choice.TIE, None, (None, None), (0.5, 0.5)),
+        (None, None, (None, None), (0.5, 0.5)),
+    ],
+)
+def test_a_missing_order_leaves_no_score_but_what_the_other_says(forward, backward, scores, partial):
+    question = Conversation().user("Which fruit?")
+    pair = (question.assistant("Apple."), question.assistant("Pear."))
+    item = Item(id="a", subset="", completions=pair, labels=(1.0, 0.0), prompt_id="")
+    orders = [(Judgement(each, None if each else Problem.CUT),) for each in (forward, backward)]
+    row = ByComparing.row(None, item, {(0, 1): PairJudgement(*orders)})
+    assert (row.scores, row.partial) == (scores, partial)
 
 
 def test_a_judge_is_a_model_of_the_command(pairs_file, tmp_path):
