@@ -4,6 +4,7 @@ import ast
 import importlib
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +19,9 @@ DOCS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
 ]
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-COMMANDS = build_shell(metadata.entry_points(group=ENTRY_POINT_GROUP)).commands
+LISTED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
+OWN = [metadata.EntryPoint(name, value, ENTRY_POINT_GROUP) for name, value in LISTED[ENTRY_POINT_GROUP].items()]
+COMMANDS = build_shell(OWN).commands  # the commands of this tree, whatever is installed
 
 
 def blocks(doc: Path, *languages: str) -> list[str]:

@@ -1,13 +1,13 @@
 """The configs of an evaluation and of a diagnosis. The command line imports them for its flags, so imports are few."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from music.config import Config, Flag
 
-__all__ = ["BenchmarkReading", "DiagnosisConfig", "EvaluationConfig"]
+__all__ = ["BenchmarkReading", "DiagnosisConfig", "EvaluationConfig", "LeaderboardConfig"]
 
 
 class BenchmarkReading(Config):
@@ -39,15 +39,54 @@ class EvaluationConfig(Config):
     """The name of the benchmark, for example rewardbench2. An unknown name lists them all."""
     files: Annotated[tuple[str, ...], Flag(is_argument=True)]
     """The benchmark's files, folders or hub ids."""
-    model: str
+    model: str | None = None
     """What to evaluate: MODEL, prefix-mean:MODEL, MODEL@URL, oracle, length or random; judge:ENDPOINT (rates each
     completion) or judge-pairs:ENDPOINT (compares every two); or a file of scores (.jsonl) written by --out."""
+    scores: Path | None = None
+    """Instead of --model: a file of scores computed elsewhere, with rows of `id` and `scores`. The order is free, and
+    items may be missing. As a --baseline: scores:FILE."""
     baseline: str | None = None
     """Another model to compare with, prompt by prompt."""
     out: Path | None = None
     """Folder for the scores and the result. A killed run resumes there."""
     reading: BenchmarkReading = BenchmarkReading()
     """How the files are read."""
+
+    @property
+    def evaluated(self) -> str:
+        """The name of what is evaluated: the model, or `scores:FILE`."""
+        return self.model or f"scores:{self.scores}"
+
+    @model_validator(mode="after")
+    def _has_scores_from_one_place(self) -> Self:
+        if (self.model is None) == (self.scores is None):
+            raise ValueError(f"expected either a model or a file of scores, got {'both' if self.model else 'neither'}")
+        return self
+
+
+class LeaderboardConfig(Config):
+    """The configuration of an evaluation of several models on several benchmarks.
+
+    Example:
+        >>> config = LeaderboardConfig(benchmarks=("mt_bench=votes.jsonl",), models=("runs/rm", "length"))
+        >>> config.reading.strict
+        True
+    """
+
+    benchmarks: Annotated[tuple[str, ...], Flag(is_argument=True, metavar="BENCHMARK=FILE...")]
+    """The benchmarks with their files, folders or hub ids; name a benchmark again for a further file."""
+    models: Annotated[tuple[str, ...], Flag(name="--model")] = Field(min_length=1)
+    """A model to evaluate, as --model of music evaluate, or computed elsewhere (scores:FILE). May be repeated."""
+    out: Path | None = None
+    """Folder for the table, with a folder for each benchmark and model. A killed run resumes there."""
+    reading: BenchmarkReading = BenchmarkReading()
+    """How the files are read."""
+
+    @model_validator(mode="after")
+    def _models_differ(self) -> Self:
+        if repeated := [model for model in self.models if self.models.count(model) > 1]:
+            raise ValueError(f"expected each model once, got {repeated[0]} several times")
+        return self
 
 
 class DiagnosisConfig(Config):

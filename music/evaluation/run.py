@@ -63,7 +63,7 @@ def run_evaluation(
     benchmark = load_benchmark(config.benchmark)
     if config.out is not None:
         require_output_folder(config.out)
-    require_scorers(*filter(None, [config.model, config.baseline]))
+    require_scorers(*filter(None, [config.evaluated, config.baseline]))
     items, num_items_of_all = read_items(benchmark, config.files, config.reading, note)
 
     def scores(name: str, file: str) -> ScoreSet:
@@ -76,7 +76,7 @@ def run_evaluation(
     result = evaluate(
         benchmark,
         items,
-        scores(config.model, "scores.jsonl"),
+        scores(config.evaluated, "scores.jsonl"),
         baseline=scores(config.baseline, "baseline.jsonl") if config.baseline else None,
         files=config.files,
         num_items_of_all=num_items_of_all,

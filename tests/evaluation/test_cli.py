@@ -89,6 +89,22 @@ def test_a_comparison_with_a_second_model_or_a_file(checkpoint, file, tmp_path):
     assert "compared over the 12 items" in text
 
 
+def test_scores_computed_elsewhere_are_evaluated_as_a_subset(file, tmp_path):
+    mine = tmp_path / "mine.jsonl"
+    rows = [{"id": f"pairs-{n}", "scores": [float(n % 3), 1.0]} for n in (9, 3, 5, 8)]  # hits where n % 3 is 2
+    mine.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = run_json("preferences", file, "--scores", mine, "--baseline", f"scores:{mine}")
+    assert (result["model"], result["num_items"], result["figures"][0]["estimate"]["value"]) == (str(mine), 4, 0.5)
+    assert [(e["reason"], e["num"]) for e in result["exclusions"]] == [("not_in_file", 8)]
+    assert result["comparison"]["num_items"] == 4
+
+
+@pytest.mark.parametrize(("flags", "got"), [([], "neither"), (["--model", "length", "--scores", __file__], "both")])
+def test_a_model_or_a_file_of_scores_is_needed(file, flags, got):
+    with pytest.raises(ValueError, match=f"expected either a model or a file of scores, got {got}"):
+        run("preferences", file, *flags)
+
+
 def test_a_second_model_does_not_write_over_the_first(checkpoint, file, tmp_path):
     run("preferences", file, "--model", "length", "--out", tmp_path / "out")
     with pytest.raises(InvalidInputError, match="scores of another model: length"):
@@ -136,6 +152,7 @@ def test_progress_is_shown_where_there_is_no_terminal(tmp_path):
     [
         (["--model", "lenght"], "did you mean 'length'"),
         (["--model", "length", "--baseline", "scores.jsonl"], "expected a file of scores"),
+        (["--scores", "mine.jsonl"], "expected a file of rows of `id` and `scores`"),
         (["--model", "length", "--out", __file__], "is a file"),
     ],
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 from music.aio import run_async
 from music.errors import InvalidInputError
 from music.evaluation.benchmarks.types import ItemSet
+from music.evaluation.scoring.imported import import_scores
 from music.evaluation.scoring.judged import describe_judge, judge_items, open_item_judge
 from music.evaluation.scoring.records import ScoreSet
 from music.evaluation.scoring.scorer import load_scored_model, score_items
@@ -18,7 +19,7 @@ from music.reward.functions import require_reward
 
 __all__ = ["require_scorers", "scores_by_name"]
 
-SCORES = ".jsonl"
+SCORES, IMPORTED = ".jsonl", "scores:"
 logger = logging.getLogger(__name__)
 
 
@@ -29,7 +30,10 @@ def require_scorers(*names: str) -> None:
         InvalidInputError: There is no such file, judge or reward.
     """
     for name in names:
-        if name.endswith(SCORES):
+        if name.startswith(IMPORTED):
+            if not Path(name.removeprefix(IMPORTED)).is_file():
+                raise InvalidInputError(f"{name}: expected a file of rows of `id` and `scores`; there is no such file")
+        elif name.endswith(SCORES):
             if not Path(name).is_file():
                 raise InvalidInputError(f"{name}: expected a file of scores written by --out; there is no such file")
         elif not read_judge(name):
@@ -49,7 +53,8 @@ def scores_by_name(
     """Return the scores of all items from the model, judge or file of this name.
 
     Args:
-        name: A file of scores (`.jsonl`), a judge (see `read_judge`) or a reward (see `load_reward`).
+        name: A file of scores (`.jsonl`), scores that were computed elsewhere (`scores:FILE`), a judge (see
+            `read_judge`) or a reward (see `load_reward`).
         items: The items to score.
         path: The file to write the scores to; a judge's replies go to a file beside it. Unused if `name` is a file of
             scores.
@@ -63,6 +68,8 @@ def scores_by_name(
         UnscoredError: A completion has no score, and `strict`.
         MusicError: A judge could not judge; see `judge_items`.
     """
+    if name.startswith(IMPORTED):
+        return import_scores(Path(name.removeprefix(IMPORTED)), items)
     if name.endswith(SCORES):
         return read_scores(Path(name), items)
     if read_judge(name):

@@ -14,10 +14,12 @@ from music.evaluation.benchmarks.types import Item, ItemSet, Scores
 from music.judges.reliability import JudgeReport
 from music.judges.settings import read_judge
 
-__all__ = ["ItemScores", "ScoreSet", "ScoresHeader", "UnscoredError", "hash_items", "require_scored"]
+__all__ = ["NOT_IN_FILE", "ItemScores", "ScoreSet", "ScoresHeader", "UnscoredError", "hash_items", "require_scored"]
 
 _PACKAGES = ("music-rm", "torch", "transformers")
 _SHOWN_IDS = 3
+NOT_IN_FILE = "not_in_file"
+"""The problem of an item that a file of imported scores does not have. Such a file may hold a subset."""
 
 
 class Scorer(Protocol):
@@ -152,12 +154,12 @@ _REMEDIES = {
 
 
 def require_scored(rows: Iterable[ItemScores]) -> None:
-    """Refuse items with a completion that has no score.
+    """Refuse items with a completion that has no score. A file of imported scores may lack items.
 
     Raises:
         UnscoredError: There is such an item.
     """
-    missing = [row for row in rows if row.problem is not None]
+    missing = [row for row in rows if row.problem not in (None, NOT_IN_FILE)]
     if missing:
         counts = ", ".join(f"{problem} {num}" for problem, num in Counter(row.problem for row in missing).items())
         ids = ", ".join(row.id for row in missing[:_SHOWN_IDS]) + (", ..." if len(missing) > _SHOWN_IDS else "")

@@ -1,0 +1,163 @@
+"""`run_leaderboard` evaluates several models on several benchmarks, and shows their headlines in one table.
+
+Each cell is an evaluation of its own: with `out`, its scores, result and report are in `OUT/BENCHMARK/MODEL`.
+"""
+
+import logging
+import re
+from collections.abc import Callable, Iterator
+
+from pydantic import BaseModel, ConfigDict
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from music.errors import InvalidInputError
+from music.evaluation.benchmarks.registry import load_benchmark
+from music.evaluation.config import EvaluationConfig, LeaderboardConfig
+from music.evaluation.report import account, begin_table
+from music.evaluation.result import EvaluationResult
+from music.evaluation.run import run_evaluation, write_outputs
+from music.evaluation.scoring.by_name import require_scorers
+from music.files import require_output_folder
+from music.judges.settings import JudgeSettings
+from music.progress import ProgressBar, no_progress
+from music.report import Cell, Interval, Palette, Point, Report, Table, intervals
+
+__all__ = ["Leaderboard", "leaderboard_report", "run_leaderboard", "show_leaderboard"]
+
+logger = logging.getLogger(__name__)
+INTRO = (
+    "The headline of each benchmark with its 95% interval, from resampling whole prompts. Models whose intervals "
+    "overlap may still differ beyond noise: compare two models with --baseline of `music evaluate`."
+)
+
+
+class Leaderboard(BaseModel):
+    """The results of several models on several benchmarks."""
+
+    model_config = ConfigDict(frozen=True)
+
+    models: tuple[str, ...]
+    benchmarks: tuple[str, ...]
+    results: tuple[EvaluationResult, ...]
+    """Benchmark by benchmark, and in each model by model."""
+
+    def rows(self) -> Iterator[tuple[str, list[EvaluationResult]]]:
+        """Yield each model with its results, one for each benchmark."""
+        for place, model in enumerate(self.models):
+            yield model, list(self.results[place :: len(self.models)])
+
+
+def run_leaderboard(
+    config: LeaderboardConfig,
+    *,
+    judge_settings: JudgeSettings | None = None,
+    progress: ProgressBar = no_progress,
+    note: Callable[[str], None] = logger.info,
+) -> Leaderboard:
+    """Evaluate all models on all benchmarks; a killed run resumes in `config.out`.
+
+    Args:
+        config: The models and the benchmarks.
+        judge_settings: How to ask judges, if some models are judges.
+        progress: Shows how many items are scored.
+        note: Called with messages for the user.
+
+    Raises:
+        InvalidInputError: There is no such benchmark or model, or one of the evaluations fails.
+
+    Example:
+        >>> from music.evaluation import LeaderboardConfig, run_leaderboard
+        >>> from music.preferences import write_preferences
+        >>> from music.sandbox.world.seeds import seed_pairs
+        >>> write_preferences(seed_pairs(20, 0), "pairs.jsonl")
+        20
+        >>> config = LeaderboardConfig(benchmarks=("preferences=pairs.jsonl",), models=("length", "oracle"))
+        >>> [str(result.figures[0].estimate) for result in run_leaderboard(config).results]
+        ['0.500 [0.299, 0.701]', '0.850 [0.640, 0.948]']
+    """
+    sources = _sources(config.benchmarks)
+    for name in sources:
+        load_benchmark(name)
+    require_scorers(*config.models)
+    if config.out is not None:
+        require_output_folder(config.out)
+    results = []
+    for benchmark, files in sources.items():
+        for model in config.models:
+            note(f"{benchmark}: {model}")
+            cell = EvaluationConfig(
+                benchmark=benchmark,
+                files=files,
+                model=model,
+                out=config.out and config.out / benchmark / _folder_name(model),
+                reading=config.reading,
+            )
+            results.append(run_evaluation(cell, judge_settings=judge_settings, progress=progress, note=note))
+    found = Leaderboard(models=config.models, benchmarks=tuple(sources), results=tuple(results))
+    if config.out is not None:
+        write_outputs(config.out, "leaderboard.json", found, leaderboard_report(found))
+        note(f"scores, results and report: {config.out}")
+    return found
+
+
+def _sources(benchmarks: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Return the files of each benchmark; a benchmark may be named several times."""
+    sources: dict[str, tuple[str, ...]] = {}
+    for each in benchmarks:
+        name, equals, file = each.partition("=")
+        if not equals or not file:
+            raise InvalidInputError(f"expected BENCHMARK=FILE, for example mt_bench=votes.jsonl, got {each!r}")
+        sources[name] = (*sources.get(name, ()), file)
+    return sources
+
+
+def _folder_name(model: str) -> str:
+    return re.sub(r"[^\w.@-]+", "-", model).strip("-.") or "model"
+
+
+def show_leaderboard(found: Leaderboard) -> RenderableType:
+    """Return the table for the terminal, and what was left out of each cell."""
+    table = begin_table("95% intervals", *found.benchmarks)
+    for model, results in found.rows():
+        table.add_row(*map(Text, [model, *map(_headline, results), ""]))
+    return Group(table, *map(Text, _notes(found)))
+
+
+def _headline(result: EvaluationResult) -> str:
+    estimate = result.figures[0].estimate
+    return str(estimate) if estimate else "-"
+
+
+def _notes(found: Leaderboard) -> Iterator[str]:
+    """Yield the name of each headline, and the accounts that differ between cells."""
+    for place, benchmark in enumerate(found.benchmarks):
+        own = found.results[place * len(found.models) : (place + 1) * len(found.models)]
+        yield f"{benchmark}: {own[0].figures[0].name}; {', '.join(own[0].files)}"
+        for result in own:
+            left_out = [line for line in account(result) if line.startswith(("left out", "counted", "a draw"))]
+            yield from (f"  {result.model}, {result.num_items} items: {line}" for line in left_out)
+
+
+def leaderboard_report(found: Leaderboard) -> Report:
+    """Return the table as a page, with a plot."""
+    points = [
+        Point(place=model, panel=result.benchmark, series=model, estimate=figure.estimate, reference=figure.chance)
+        for model, results in found.rows()
+        for result in results
+        if (figure := result.figures[0]).estimate
+    ]
+    cells: list[list[Cell]] = [
+        [model, *(Interval(estimate=e) if (e := result.figures[0].estimate) else None for result in results)]
+        for model, results in found.rows()
+    ]
+    plot = intervals(
+        points, title="Plot: headlines", caption="Grey ticks: chance.", x="value", palette=Palette(found.models)
+    )
+    table = Table("Headlines", "With 95% intervals.", ["model", *found.benchmarks], {"": cells})
+    return Report(
+        title="Leaderboard",
+        intro=INTRO,
+        parts=[*([plot] if points else []), table],
+        notes={"Account": "\n".join(_notes(found))},
+    )
