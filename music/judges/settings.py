@@ -1,6 +1,7 @@
 """`JudgeSettings`: a judge's prompt, samples, sampling and limits; `read_judge`: its name on the command line."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -14,9 +15,11 @@ from music.llm.settings import ClientSettings
 from music.llm.spending.budget import PriceTable
 from music.prompts import load_template
 
-__all__ = ["JudgeKind", "JudgeSettings", "judge_flag", "read_judge", "require_judge"]
+__all__ = ["Ensemble", "JudgeKind", "JudgeSettings", "judge_flag", "read_ensemble", "read_judge", "require_judge"]
 
 JudgeKind = Literal["rating", "comparing"]
+EnsembleKind = Literal["mean", "majority"]
+ENSEMBLES: dict[str, EnsembleKind] = {"mean": "mean", "majority": "majority"}
 PANEL = "A judge"
 _KINDS: dict[str, JudgeKind] = {"judge:": "rating", "judge-pairs:": "comparing"}
 
@@ -102,6 +105,36 @@ def read_judge(name: str) -> tuple[JudgeKind, str] | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """Several judges, and how their scores are combined."""
+
+    kind: EnsembleKind
+    members: tuple[str, ...]
+
+
+def read_ensemble(name: str) -> Ensemble | None:
+    """Return the judges of `mean:JUDGE+JUDGE` or `majority:JUDGE+JUDGE`; None for other names.
+
+    Raises:
+        InvalidInputError: It does not name at least two different judges.
+
+    Example:
+        >>> read_ensemble("majority:judge:a@http://h+judge:b@http://h").members
+        ('judge:a@http://h', 'judge:b@http://h')
+    """
+    kind, _, rest = name.partition(":")
+    if kind not in ENSEMBLES:
+        return None
+    members = tuple(member.strip() for member in rest.split("+"))
+    if len(members) < 2 or len(set(members)) < len(members) or not all(map(read_judge, members)):
+        raise InvalidInputError(
+            f"expected {kind}:JUDGE+JUDGE with at least two different judges (judge:MODEL@URL or "
+            f"judge-pairs:MODEL@URL), got {name!r}"
+        )
+    return Ensemble(ENSEMBLES[kind], members)
+
+
 def require_judge(settings: JudgeSettings, names: Iterable[str | None], others: Iterable[str] = ()) -> None:
     """Refuse a judge's flags without a judge.
 
@@ -115,5 +148,5 @@ def require_judge(settings: JudgeSettings, names: Iterable[str | None], others: 
     """
     given = [judge_flag(field) for field in JudgeSettings.model_fields if field in settings.model_fields_set]
     flags = ", ".join([*given, *others])
-    if flags and not any(name and read_judge(name) for name in names):
+    if flags and not any(name and (read_judge(name) or read_ensemble(name)) for name in names):
         raise InvalidInputError(f"{flags}: expected a judge (judge:MODEL@URL) to go with it, got none")

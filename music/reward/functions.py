@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from music.conversation import Conversation
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["RewardFunction", "length_reward", "load_reward", "random_reward", "require_reward"]
 
 WORDS = (ORACLE, "length", "random")
+BETA = 0.1
+"""The factor of an implicit reward, which is DPO's usual one."""
 
 
 class RewardFunction(Protocol):
@@ -75,7 +78,10 @@ def require_reward(spec: str) -> None:
     Raises:
         InvalidInputError: The name is not that of a reward, or there is no such folder.
     """
-    if spec.partition(":")[0] not in WORDS and not _read_servers(spec):
+    if (pair := _read_implicit(spec)) is not None:
+        for model in pair[:2]:
+            require_model(model)
+    elif spec.partition(":")[0] not in WORDS and not _read_servers(spec):
         require_model(spec.removeprefix("prefix-mean:"), WORDS)
 
 
@@ -86,6 +92,7 @@ def load_reward(spec: str) -> RewardFunction:
     |---|---|
     | a folder or hub id | the reward model there, a `RewardModel` |
     | `prefix-mean:` and a folder or hub id | the same with the readout `turn_mean`: a control that needs no training |
+    | `dpo:POLICY:REFERENCE[:BETA]` | what a policy trained with DPO rewards: an `ImplicitReward` |
     | `MODEL@URL`, `MODEL@URL,URL` | a model behind a server, or behind replicas of one: a `RemoteReward` |
     | `oracle` | the sandbox's own grade |
     | `length` | `length_reward` |
@@ -116,11 +123,34 @@ def load_reward(spec: str) -> RewardFunction:
     if name == "prefix-mean":
         return _load(argument).with_readout("turn_mean")
     require_reward(spec)
+    if (pair := _read_implicit(spec)) is not None:
+        from music.reward.implicit import ImplicitReward
+
+        return ImplicitReward.from_pretrained(pair[0], pair[1], beta=pair[2])
     if servers := _read_servers(spec):
         from music.reward.remote import RemoteReward
 
         return RemoteReward(*servers)
     return _load(spec)
+
+
+def _read_implicit(spec: str) -> tuple[str, str, float] | None:
+    """Return the policy, the reference and beta of `dpo:POLICY:REFERENCE[:BETA]`; None for another form.
+
+    Raises:
+        InvalidInputError: A model is missing, or beta is not a positive number.
+    """
+    kind, *parts = spec.split(":")
+    if kind != "dpo":
+        return None
+    policy, reference, beta = (*parts, *([""] * 3))[:3]
+    with suppress(ValueError):
+        number = float(beta or BETA)
+        if policy and reference and len(parts) <= 3 and 0 < number < float("inf"):
+            return policy, reference, number
+    raise InvalidInputError(
+        f"expected dpo:POLICY:REFERENCE or dpo:POLICY:REFERENCE:BETA with BETA above 0, got {spec!r}"
+    )
 
 
 def _read_servers(spec: str) -> tuple[str, list[str]] | None:

@@ -8,12 +8,13 @@ from pathlib import Path
 from music.aio import run_async
 from music.errors import InvalidInputError
 from music.evaluation.benchmarks.types import ItemSet
+from music.evaluation.scoring.ensemble import combine, require_one_scale
 from music.evaluation.scoring.imported import import_scores
 from music.evaluation.scoring.judged import describe_judge, judge_items, open_item_judge
 from music.evaluation.scoring.records import ScoreSet
 from music.evaluation.scoring.scorer import load_scored_model, score_items
-from music.evaluation.scoring.store import read_scores
-from music.judges.settings import JudgeSettings, read_judge
+from music.evaluation.scoring.store import ScoreStore, read_scores
+from music.judges.settings import Ensemble, JudgeSettings, read_ensemble, read_judge
 from music.progress import ProgressBar, no_progress
 from music.reward.functions import require_reward
 
@@ -33,6 +34,8 @@ def require_scorers(*names: str) -> None:
         if name.startswith(IMPORTED):
             if not Path(name.removeprefix(IMPORTED)).is_file():
                 raise InvalidInputError(f"{name}: expected a file of rows of `id` and `scores`; there is no such file")
+        elif (ensemble := read_ensemble(name)) is not None:
+            require_one_scale(ensemble)
         elif name.endswith(SCORES):
             if not Path(name).is_file():
                 raise InvalidInputError(f"{name}: expected a file of scores written by --out; there is no such file")
@@ -54,7 +57,7 @@ def scores_by_name(
 
     Args:
         name: A file of scores (`.jsonl`), scores that were computed elsewhere (`scores:FILE`), a judge (see
-            `read_judge`) or a reward (see `load_reward`).
+            `read_judge`), an ensemble of judges (see `read_ensemble`) or a reward (see `load_reward`).
         items: The items to score.
         path: The file to write the scores to; a judge's replies go to a file beside it. Unused if `name` is a file of
             scores.
@@ -72,12 +75,34 @@ def scores_by_name(
         return import_scores(Path(name.removeprefix(IMPORTED)), items)
     if name.endswith(SCORES):
         return read_scores(Path(name), items)
+    if (ensemble := read_ensemble(name)) is not None:
+        return _combined(
+            name,
+            ensemble,
+            items,
+            path,
+            partial(scores_by_name, strict=strict, judge_settings=judge_settings, progress=progress, note=note),
+        )
     if read_judge(name):
         return run_async(_judged(name, items, path, judge_settings or JudgeSettings(), strict, progress, note))
     model = load_scored_model(name)
     note(f"{name}: {model.description}" if model.description else name)
     with progress("items", len(items.items)) as advance:
         return score_items(items, model, path, strict=strict, on_scored=advance)
+
+
+def _combined(
+    name: str, ensemble: Ensemble, items: ItemSet, path: Path | None, score: Callable[..., ScoreSet]
+) -> ScoreSet:
+    """Return the scores of an ensemble; each judge's scores and replies are kept in files of their own."""
+    sets = [
+        score(member, items, path and path.with_stem(f"{path.stem}-{number}"))
+        for number, member in enumerate(ensemble.members, start=1)
+    ]
+    combined = combine(name, ensemble, items, sets)
+    if path is not None:
+        ScoreStore.open(path, combined.header, items).append(list(combined.rows.values()))
+    return combined
 
 
 async def _judged(

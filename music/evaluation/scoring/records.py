@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from music.errors import InvalidInputError
 from music.evaluation.benchmarks.types import Item, ItemSet, Scores
 from music.judges.reliability import JudgeReport
-from music.judges.settings import read_judge
+from music.judges.settings import read_ensemble, read_judge
 
 __all__ = ["NOT_IN_FILE", "ItemScores", "ScoreSet", "ScoresHeader", "UnscoredError", "hash_items", "require_scored"]
 
@@ -66,8 +66,8 @@ class ScoresHeader(BaseModel):
 
     @property
     def is_judge(self) -> bool:
-        """Whether a judge gave the scores."""
-        return read_judge(self.model) is not None
+        """Whether a judge, or several, gave the scores."""
+        return (read_judge(self.model) or read_ensemble(self.model)) is not None
 
     @classmethod
     def of(cls, items: ItemSet, scorer: Scorer) -> Self:
