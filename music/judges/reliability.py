@@ -15,7 +15,7 @@ from music.judges.pairwise import PairJudgement
 from music.judges.pointwise import Rated
 from music.llm.spending.records import Spending
 from music.prompts import Choice, load_template
-from music.statistics import Figure, describe, mean
+from music.statistics import Figure, describe, mean, proportion
 
 __all__ = ["JudgeReport", "Matches", "cyclic_triples", "pairwise_figures", "pointwise_figures"]
 
@@ -129,9 +129,11 @@ def pointwise_figures(prompts: Sequence[str], rated: Sequence[Sequence[Rated]]) 
         for unit, ratings in by_completion
         if len(ratings) > 1
     ]
+    deviation = mean([x for _, x in spread], clusters=[unit for unit, _ in spread]) if spread else None
+    note = "self-consistency: standard deviation, on the scale of ratings"
     return [
         _figure("by probabilities", means, None, "of ratings: means over the probabilities of the scale"),
-        _figure("spread of samples", spread, None, "self-consistency: standard deviation, on the scale of ratings"),
+        Figure(name="spread of samples", table=TABLE, estimate=deviation, num_items=len(spread), note=note),
     ]
 
 
@@ -148,6 +150,7 @@ def cyclic_triples(matches: Matches) -> Iterator[float]:
 
 
 def _figure(name: str, rows: Sequence[tuple[str, float]], chance: float | None, note: str) -> Figure:
-    """Return the mean of values with their units; without rows it has no estimate."""
-    estimate = mean([x for _, x in rows], clusters=[unit for unit, _ in rows]) if rows else None
+    """Return a share of values with their units; without rows it has no estimate."""
+    values, units = [x for _, x in rows], [unit for unit, _ in rows]
+    estimate = proportion(values, clusters=units, exact=chance is not None) if rows else None
     return Figure(name=name, table=TABLE, estimate=estimate, num_items=len(rows), chance=chance, note=note)

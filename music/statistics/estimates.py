@@ -1,12 +1,12 @@
-"""Estimates with confidence intervals, by resampling whole conversations.
+"""Estimates with confidence intervals: means and paired differences over whole conversations.
 
-Scores of one conversation, or of one seed, are not independent. `clusters` names the unit of each value, and units
-are resampled whole (percentile bootstrap). By default every value is its own unit. Results are deterministic given
-`seed`. The percentile interval is slightly narrow for fewer than about 30 units.
+Scores of one conversation, or of one seed, are not independent. `clusters` names the unit of each value. The standard
+error is the cluster-robust one, and the interval is Student's with one degree of freedom fewer than there are units. By
+default every value is its own unit. For shares of hits, wins and other values within [0, 1] see `proportions`.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from music.errors import InvalidInputError
 
-__all__ = ["Estimate", "accuracy", "describe", "mean", "paired_difference", "proportion", "win_rate"]
-__all__ += ["Clusters", "Values", "checked_pair", "cluster_sums"]
+__all__ = ["CONFIDENCE", "Estimate", "describe", "mean", "paired_difference"]
+__all__ += ["Clusters", "Values", "checked", "checked_pair", "cluster_sums", "quantile_t", "standard_error"]
 
-NUM_RESAMPLES = 2000
 CONFIDENCE = 0.95
+_ROUNDING = 1e-12  # relative to the largest value: a spread below it is rounding
 
 Values = Sequence[float] | NDArray[np.float64]
 Clusters = Sequence[int] | Sequence[str] | NDArray[np.int64]
@@ -30,8 +30,8 @@ class Estimate:
 
     Attributes:
         value: The estimate.
-        low: Lower end of the interval; minus infinity for a single unit.
-        high: Upper end of the interval; infinity for a single unit.
+        low: Lower end of the interval; minus infinity if the spread is unknown.
+        high: Upper end of the interval; infinity if the spread is unknown: for a single unit, or units that are equal.
         num: Number of independent units (conversations, seeds, pairs).
     """
 
@@ -39,6 +39,19 @@ class Estimate:
     low: float
     high: float
     num: int
+
+    @classmethod
+    def of_unknown_spread(cls, value: float, num: int) -> "Estimate":
+        """Return a figure without an interval."""
+        return cls(value, -math.inf, math.inf, num)
+
+    @classmethod
+    def students(cls, value: float, error: float, df: float, num: int) -> "Estimate":
+        """Return a figure with Student's interval; without one if its standard error is 0, which no sample shows."""
+        if error == 0:
+            return cls.of_unknown_spread(value, num)
+        margin = quantile_t(df) * error
+        return cls(value, value - margin, value + margin, num)
 
     def __str__(self) -> str:
         """Return for example `0.750 [0.712, 0.789]`, or `0.750 (n = 1: no interval)`."""
@@ -48,7 +61,7 @@ class Estimate:
 
     @property
     def has_interval(self) -> bool:
-        """Whether there are enough units to know the spread between them."""
+        """Whether the spread between units is known: there are several, and they are not all equal."""
         return math.isfinite(self.low) and math.isfinite(self.high)
 
     def includes(self, value: float) -> bool:
@@ -56,13 +69,12 @@ class Estimate:
         return self.low <= value <= self.high
 
 
-def mean(values: Values, *, clusters: Clusters | None = None, seed: int = 0) -> Estimate:
+def mean(values: Values, *, clusters: Clusters | None = None) -> Estimate:
     """Estimate a mean.
 
     Args:
         values: One finite number per observation; shape `[n]`.
         clusters: The unit of each value; shape `[n]`.
-        seed: Seed of the resampling.
 
     Example:
         >>> mean([0.0, 1.0, 1.0, 0.0]).value
@@ -71,69 +83,20 @@ def mean(values: Values, *, clusters: Clusters | None = None, seed: int = 0) -> 
     Raises:
         InvalidInputError: There are no values, some are not finite, or `clusters` has another length.
     """
-    array = _checked(values)
+    array = checked(values)
     sums, counts = cluster_sums(array, clusters)
-    value, num = float(array.mean()), len(sums)
-    if num == 1:  # the spread between units is unknown
-        return Estimate(value, -math.inf, math.inf, 1)
-    rng = np.random.default_rng(seed)
-    draws = (rng.integers(num, size=num) for _ in range(NUM_RESAMPLES))  # one at a time, to keep memory small
-    means = np.fromiter((sums[draw].sum() / counts[draw].sum() for draw in draws), np.float64, NUM_RESAMPLES)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Estimate(value, float(low), float(high), num)
+    error = standard_error(sums, counts)
+    return Estimate.students(float(array.mean()), error, len(sums) - 1, len(sums))
 
 
-def paired_difference(first: Values, second: Values, *, clusters: Clusters | None = None, seed: int = 0) -> Estimate:
+def paired_difference(first: Values, second: Values, *, clusters: Clusters | None = None) -> Estimate:
     """Estimate the mean of `first - second` over the same conversations in the same order.
 
     Raises:
         InvalidInputError: As for `mean`, or the two sides differ in length.
     """
     left, right = checked_pair(first, second)
-    return mean(left - right, clusters=clusters, seed=seed)
-
-
-def win_rate(first: Values, second: Values, *, clusters: Clusters | None = None, seed: int = 0) -> Estimate:
-    """Estimate how often `first` beats `second` on the same conversation; a tie counts half.
-
-    Raises:
-        InvalidInputError: As for `paired_difference`.
-    """
-    left, right = checked_pair(first, second)
-    return mean((np.sign(left - right) + 1) / 2, clusters=clusters, seed=seed)
-
-
-def accuracy(chosen: Values, rejected: Values, *, clusters: Clusters | None = None, seed: int = 0) -> Estimate:
-    """Estimate how often the chosen side scores strictly higher; a tie is a miss.
-
-    Without clusters the interval is Wilson's, which has a width even if every pair is right.
-
-    Raises:
-        InvalidInputError: As for `paired_difference`.
-    """
-    left, right = checked_pair(chosen, rejected)
-    hits = (left > right).astype(np.float64)
-    return mean(hits, clusters=clusters, seed=seed) if clusters is not None else proportion(hits.sum(), len(hits))
-
-
-def proportion(total: float, num: int) -> Estimate:
-    """Estimate a share with Wilson's score interval, which stays within [0, 1] and is not empty at its ends.
-
-    Args:
-        total: Sum over the units of values within [0, 1], for example the number of hits.
-        num: Number of independent units.
-
-    Raises:
-        InvalidInputError: `num` is 0, or the sum is not within [0, num].
-    """
-    if not 0 <= total <= num or not num:
-        raise InvalidInputError(f"expected a sum within [0, {num}] over at least one unit, got {total:g} over {num}")
-    from statsmodels.stats.proportion import proportion_confint
-
-    low, high = proportion_confint(total, num, alpha=1 - CONFIDENCE, method="wilson")
-    low, high = 0.0 if total == 0 else float(low), 1.0 if total == num else float(high)  # rounding aside
-    return Estimate(float(total) / num, low, high, num)
+    return mean(left - right, clusters=clusters)
 
 
 def describe(estimate: Estimate, *, null: float = 0.0) -> str:
@@ -148,7 +111,31 @@ def describe(estimate: Estimate, *, null: float = 0.0) -> str:
     return f"{sign}{estimate}: {verdict}"
 
 
-def _checked(values: Iterable[float]) -> NDArray[np.float64]:
+def quantile_t(df: float) -> float:
+    """Return the factor of Student's two-sided 95 % interval."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(df, (1 + CONFIDENCE) / 2))
+
+
+def standard_error(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> float:
+    """Return the cluster-robust standard error of a mean (Liang and Zeger 1986, times `G / (G - 1)`).
+
+    Args:
+        sums: The sum of each unit's values; shape `[G]`.
+        counts: The number of each unit's values; shape `[G]`.
+
+    Returns:
+        The standard error; 0 for a single unit, and for units of the same mean.
+    """
+    num, total = len(sums), float(counts.sum())
+    residuals = sums - counts * (sums.sum() / total)
+    if num == 1 or np.abs(residuals).max() <= _ROUNDING * np.abs(sums).max():
+        return 0.0
+    return math.sqrt(num / (num - 1) * float(residuals @ residuals)) / total
+
+
+def checked(values: Values) -> NDArray[np.float64]:
     """Return the values as a non-empty vector of finite numbers."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or not array.size:
@@ -161,7 +148,7 @@ def _checked(values: Iterable[float]) -> NDArray[np.float64]:
 
 def checked_pair(first: Values, second: Values) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return both sides as vectors of one length."""
-    left, right = _checked(first), _checked(second)
+    left, right = checked(first), checked(second)
     if left.shape != right.shape:
         raise InvalidInputError(f"expected two sides of one length, got {left.size} and {right.size} values")
     return left, right

@@ -6,17 +6,20 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
-from statistics import NormalDist
+
+import numpy as np
 
 from music.errors import InvalidInputError
-from music.statistics.estimates import CONFIDENCE, Clusters, Estimate, Values, paired_difference
+from music.statistics.estimates import Clusters, Estimate, Values, paired_difference, quantile_t
 from music.statistics.paired_tests import paired_p_value
 
 __all__ = ["POWER", "PairedComparison", "compare_all", "holm", "minimum_detectable_effect"]
 
 LEVEL = 0.05
 POWER = 0.8
+_NUM_QUANTILES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +53,7 @@ def compare_all(
     Args:
         values: By model, one number per observation, for example 1 for a hit; shape `[n]` each, in the same order.
         clusters: The conversation of each observation; shape `[n]`.
-        seed: Seed of the resampling.
+        seed: Seed of the flips.
 
     Raises:
         InvalidInputError: As for `paired_difference`.
@@ -59,7 +62,7 @@ def compare_all(
     alone = [paired_p_value(values[one], values[two], clusters=clusters, seed=seed) for one, two in pairs]
     found: list[PairedComparison] = []
     for (one, two), p_value, adjusted in zip(pairs, alone, holm(alone), strict=True):
-        estimate = paired_difference(values[one], values[two], clusters=clusters, seed=seed)
+        estimate = paired_difference(values[one], values[two], clusters=clusters)
         direction = "higher" if estimate.value > 0 else "lower"
         found.append(
             PairedComparison(
@@ -97,20 +100,40 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def minimum_detectable_effect(difference: Estimate) -> float:
-    """Return the true difference that a comparison like this one would find four times in five.
+def minimum_detectable_effect(difference: Estimate, *, df: float | None = None) -> float:
+    """Return the true difference that a new comparison like this one would find four times in five.
 
-    It is `(z_0.975 + z_0.8) * SE`, 2.8 standard errors, for one comparison at the 5 % level. The standard error is half
-    the interval's width over 1.96, so it includes the variation that the interval includes (conversations, training
-    seeds). A family of comparisons finds less.
+    It is a multiple of the standard error, for Student's two-sided test at the 5 % level: 2.80 for many units, 2.98 for
+    30, 4.68 for 5. The standard error is itself an estimate, so the power is that of a new comparison, averaged over
+    the errors that this estimate may have. A family of comparisons finds less, and so does an exact test of hits and
+    misses if fewer than about 10 of them differ.
 
     Args:
-        difference: Difference of two models or arms on the same conversations.
+        difference: Difference of two models or arms on the same conversations, with Student's interval.
+        df: The interval's degrees of freedom; by default one fewer than there are units.
 
     Returns:
         The effect; infinite if the spread is unknown, because nothing varied or there is a single unit.
     """
-    normal = NormalDist()
-    z = normal.inv_cdf((1 + CONFIDENCE) / 2)
-    width = difference.high - difference.low
-    return (z + normal.inv_cdf(POWER)) * width / (2 * z) if width > 0 else math.inf
+    if not difference.has_interval:
+        return math.inf
+    df = difference.num - 1 if df is None else df
+    error = (difference.high - difference.low) / 2 / quantile_t(df)
+    return error * _detectable(df)
+
+
+@lru_cache(maxsize=1024)
+def _detectable(df: float) -> float:
+    """Return the effect, in estimated standard errors, that Student's two-sided test finds four times in five."""
+    from scipy.optimize import brentq
+    from scipy.special import chdtri, nctdtr
+
+    critical = quantile_t(df)
+    # The estimated standard error over the true one, at evenly spaced quantiles.
+    ratios = np.sqrt(chdtri(df, (np.arange(_NUM_QUANTILES) + 0.5) / _NUM_QUANTILES) / df)
+
+    def lacking(effect: float) -> float:
+        misses = np.nan_to_num(nctdtr(df, effect * ratios, critical))  # NaN where they are too rare to compute
+        return float(POWER - 1 + misses.mean())
+
+    return float(brentq(lacking, 1.0, 1e4, xtol=1e-4))

@@ -4,7 +4,7 @@ If two models are equally good, chance decides which of them got which scores of
 a difference of means: it flips the signs of whole conversations' differences. `swap_p_value` tests any figure made of
 several means: it swaps the two models on whole prompts. For the mean of one value per prompt the two tests agree. For
 hits and misses, one conversation each, both are McNemar's exact test. For several training seeds see
-`two_level_p_value`.
+`crossed_difference`.
 """
 
 from collections import Counter

@@ -6,11 +6,11 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
-from music.statistics.estimates import proportion
+from music.statistics.estimates import quantile_t
+from music.statistics.proportions import proportion_interval
 
 __all__ = ["MeanInterval", "RunningMean"]
 
-_TWO_SIDED_95 = 1.96
 _MIN_SPREAD = 30
 """With fewer values the spread is too uncertain."""
 
@@ -52,10 +52,10 @@ class RunningMean:
         self.squares += value * value
 
     def mean(self) -> MeanInterval:
-        """Return the mean so far, with the normal approximation's interval."""
+        """Return the mean so far, with Student's interval."""
         if self.num < 2:
             return MeanInterval(value=self._mean, low=None, high=None)
-        margin = _TWO_SIDED_95 * math.sqrt(self._variance)
+        margin = quantile_t(self.num - 1) * math.sqrt(self._variance)
         return MeanInterval(value=self._mean, low=self._mean - margin, high=self._mean + margin)
 
     def share(self) -> MeanInterval:
@@ -68,9 +68,9 @@ class RunningMean:
             return MeanInterval(value=0.0, low=None, high=None)
         share = min(1.0, self._mean)  # rounding may take sums of thirds above it
         knows_spread = self.num >= _MIN_SPREAD and self._variance > 0
-        units = max(self.num, round(share * (1 - share) / self._variance)) if knows_spread else self.num
-        found = proportion(share * units, units)
-        return MeanInterval(value=share, low=found.low, high=found.high)
+        size = max(self.num, share * (1 - share) / self._variance) if knows_spread else self.num
+        low, high = proportion_interval(share, size)
+        return MeanInterval(value=share, low=low, high=high)
 
     @property
     def _mean(self) -> float:

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from music.errors import InvalidInputError
 from music.statistics import Component, composite, mean, spearman, weighted_sum
@@ -37,7 +38,27 @@ def test_parts_that_share_prompts_move_together():
     alone = weighted_sum([part(values)], [1.0])
     assert (both.low, both.high, both.num) == pytest.approx((alone.low, alone.high, 300))
     difference = weighted_sum([part(values), part(values)], [1.0, -1.0])
-    assert (difference.low, difference.high) == pytest.approx((0.0, 0.0), abs=1e-12)
+    assert (difference.value, difference.has_interval) == (pytest.approx(0.0), False)
+
+
+def test_few_prompts_cover_the_truth_as_often_as_many():
+    rng, num = np.random.default_rng(0), 300
+    covered = sum(weighted_sum([part(rng.normal(size=5))], [1.0], seed=n).includes(0.0) for n in range(num))
+    assert binom.ppf(0.005, num, 0.92) <= covered  # plain percentiles: 82 of 100
+
+
+def test_parts_that_never_vary_show_no_spread():
+    assert not weighted_sum([part([0.4] * 4), part([0.3] * 9, np.arange(4, 13))], [0.5, 0.5]).has_interval
+
+
+def test_hits_alone_have_about_the_exact_interval():
+    alone = weighted_sum([part([1.0] * 100)], [1.0])
+    assert (alone.value, alone.high) == (1.0, 1.0)
+    assert alone.low == pytest.approx(0.025 ** (1 / 100), abs=0.004)  # Clopper and Pearson's
+    equal = weighted_sum([part([1.0] * 100), part([1.0] * 100)], [1.0, -1.0])
+    assert -0.05 < equal.low < -0.02 < 0.02 < equal.high < 0.05
+    better = weighted_sum([part([1.0] * 9), part([0.0] * 9)], [1.0, -1.0])
+    assert 0.1 < better.low < 0.6
 
 
 def test_any_statistic_of_the_means():
@@ -61,9 +82,9 @@ def test_a_part_of_one_unit_leaves_the_interval_open():
 
 
 def test_resamples_that_lack_a_part_are_not_counted():
-    estimate = weighted_sum([part(np.zeros(10)), part([0.0, 1.0], [0, 1])], [1.0, 1.0])
-    assert estimate.value == 0.5
-    assert (estimate.low, estimate.high) == (0.0, 1.0)
+    estimate = weighted_sum([part(np.full(10, 0.25)), part([0.0, 1.0], [0, 1])], [1.0, 1.0])
+    assert estimate.value == 0.75
+    assert (estimate.low, estimate.high) == (0.25, 1.25)
 
 
 def test_same_seed_same_interval():
@@ -84,7 +105,7 @@ def test_a_worked_example_of_a_rank_correlation():
 def test_any_growing_function_correlates_fully():
     values = np.random.default_rng(0).normal(size=50)
     estimate = spearman(values, np.exp(3 * values))
-    assert (estimate.value, estimate.low, estimate.high) == pytest.approx((1.0, 1.0, 1.0))
+    assert (estimate.value, estimate.has_interval) == (pytest.approx(1.0), False)
     assert spearman(values, -values).value == pytest.approx(-1.0)
 
 

@@ -3,6 +3,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from music.errors import InvalidInputError
 from music.statistics import (
@@ -42,19 +43,28 @@ def test_what_is_no_p_value_is_refused():
         holm([0.1, math.nan])
 
 
-def test_the_detectable_effect_is_2_8_standard_errors():
+def test_the_detectable_effect_of_many_units_is_2_8_standard_errors():
     differences = np.random.default_rng(0).normal(scale=2.0, size=900)
     estimate = mean(differences)
     assert minimum_detectable_effect(estimate) == pytest.approx(2.8016 * differences.std() / 30, rel=0.06)
-    assert minimum_detectable_effect(Estimate(0.0, -1.96, 1.96, 10)) == pytest.approx(2.8016, abs=1e-3)
+    assert minimum_detectable_effect(Estimate(0.0, -1.96, 1.96, 10**6)) == pytest.approx(2.8016, abs=1e-3)
 
 
-def test_an_effect_of_that_size_is_found_four_times_in_five():
-    rng, num = np.random.default_rng(1), 50
-    pilot = rng.normal(size=num)
-    effect = minimum_detectable_effect(mean((pilot - pilot.mean()) / pilot.std()))
-    found = sum(paired_p_value(rng.normal(effect, size=num), np.zeros(num), seed=i) < 0.05 for i in range(80))
-    assert 0.7 <= found / 80 <= 0.9
+@pytest.mark.parametrize("num_units", [4, 12, 50])
+def test_an_effect_of_the_printed_size_is_found_four_times_in_five(num_units):
+    rng, num, found = np.random.default_rng(num_units), 400, 0
+    for _ in range(num):
+        effect = minimum_detectable_effect(mean(rng.normal(size=num_units)))
+        found += not mean(rng.normal(effect, size=num_units)).includes(0.0)
+    assert binom.ppf(0.002, num, 0.8) <= found <= binom.ppf(0.998, num, 0.8)
+
+
+def test_the_flips_of_twenty_conversations_find_it_as_often():
+    rng, num, found = np.random.default_rng(1), 100, 0
+    for seed in range(num):
+        effect = minimum_detectable_effect(mean(rng.normal(size=20)))
+        found += paired_p_value(rng.normal(effect, size=20), np.zeros(20), seed=seed) < 0.05
+    assert 0.68 <= found / num <= 0.92
 
 
 def test_where_nothing_varied_nothing_is_known_of_the_spread():

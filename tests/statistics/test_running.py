@@ -9,10 +9,10 @@ def test_a_running_mean_knows_its_interval():
     for value in (1, 2, 3, 4):
         mean.add(value)
     assert mean.mean().value == 2.5
-    margin = 1.96 * (5 / 3 / 4) ** 0.5
-    assert (mean.mean().low, mean.mean().high) == pytest.approx((2.5 - margin, 2.5 + margin))
-    assert mean.mean().excludes(1.0)
-    assert not mean.mean().excludes(2.0)
+    margin = 3.18245 * (5 / 3 / 4) ** 0.5  # Student's, 3 degrees of freedom
+    assert (mean.mean().low, mean.mean().high) == pytest.approx((2.5 - margin, 2.5 + margin), abs=1e-4)
+    assert mean.mean().excludes(0.0)
+    assert not mean.mean().excludes(1.0)
 
 
 def test_a_share_has_wilsons_interval_which_stays_within_its_bounds_and_is_never_empty():

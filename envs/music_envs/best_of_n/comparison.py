@@ -15,7 +15,7 @@ from music.errors import InvalidInputError
 from music.judges.pairwise import PairJudgement, PairwiseJudge
 from music.judges.reliability import JudgeReport, pairwise_figures
 from music.reward.functions import RewardFunction
-from music.statistics import Estimate, describe, mean, paired_difference, win_rate
+from music.statistics import Estimate, describe, mean, paired_difference, proportion, win_rate
 from music_envs.best_of_n.rollout import Rollout
 from music_envs.scoring import checked_scores
 
@@ -160,7 +160,7 @@ def _summary(judgements: Sequence[PairJudgement | None], judge: PairwiseJudge) -
     units = [str(index) for index, judgement in enumerate(judgements) if judgement is not None]
     figures = pairwise_figures(units, [{(0, 1): judgement} for judgement in made])
     return RolloutComparison(
-        win_rate=mean(scores),
+        win_rate=proportion(scores, exact=True),
         num_ties=sum(score == 0.5 for score in scores),
         num_identical=sum(judgement.is_identical for judgement in made),
         num_undecided=len(made) - len(scores),

@@ -25,7 +25,7 @@ from music.preferences.messages import parse_messages, read_text, required
 from music.preferences.row_messages import RowMessage, require_reply, to_conversation
 from music.preferences.rows import row_id
 from music.preferences.sources import Row
-from music.statistics import Figure, mean
+from music.statistics import Figure, proportion
 
 __all__ = ["MTBench"]
 
@@ -164,6 +164,6 @@ def _ceiling(votes: Sequence[Item], name: str) -> Figure:
             by_match[vote.tags["match"]].append(vote)
     pairs = [pair for own in by_match.values() for pair in combinations(own, 2)]
     agreements = [float(one.tags["winner"] == other.tags["winner"]) for one, other in pairs]
-    estimate = mean(agreements, clusters=[one.prompt_id for one, _ in pairs]) if pairs else None
+    estimate = proportion(agreements, clusters=[one.prompt_id for one, _ in pairs]) if pairs else None
     note = f"{len(pairs)} pairs of votes" if pairs else "no match has two votes of experts"
     return Figure(name=name, table="agreement among humans", estimate=estimate, num_items=len(here), note=note)

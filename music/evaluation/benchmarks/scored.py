@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from music.errors import InvalidInputError
 from music.evaluation.benchmarks.types import Item, Scores
-from music.statistics import Basis, Component, Estimate, Figure, Statistic, accuracy, composite, weighted_sum
+from music.statistics import Basis, Component, Estimate, Figure, Statistic, composite, mean, proportion
 
 __all__ = ["Floats", "Places", "ScoredItems", "WeightedMean", "joined"]
 
@@ -142,18 +142,10 @@ class ScoredItems:
         )
 
     def _mean(self, share: WeightedMean) -> Estimate:
-        """Return a mean with its interval.
-
-        For hits and misses that are one per prompt, or all the same, it is Wilson's, because resampling would show no
-        variation in values that are all the same.
-        """
+        """Return a mean with its interval over prompts: of hits and misses a proportion's, else Student's."""
         prompts, values = self._prompts[share.where], share.values
-        num_prompts = len(np.unique(prompts))
-        is_hit_or_miss = bool(np.isin(values, (0, 1)).all())
-        if is_hit_or_miss and (num_prompts == len(values) or values.min() == values.max()):
-            hits = values if num_prompts == len(values) else np.full(num_prompts, values[0])
-            return accuracy(hits, np.zeros_like(hits))
-        return weighted_sum([Component(values, prompts)], [1.0])
+        estimate = proportion if np.isin(values, (0, 1)).all() else mean
+        return estimate(values, clusters=prompts)
 
     def _constant(self, wheres: Sequence[Places]) -> str:
         """Return the note on scores that are all the same, in all or some of the parts; empty if there are none."""

@@ -6,7 +6,6 @@ each turn's conversation, in ascending order from 0 and without gaps.
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Self
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from music.evaluation.benchmarks.scored import Floats, Places, ScoredItems
-from music.statistics import CONFIDENCE, Estimate, accuracy
+from music.statistics import Estimate, proportion, quantile_t
 
 __all__ = ["LabelledTurns", "area_under_curve", "changes", "rank_correlations", "worst_found"]
 
@@ -41,8 +40,8 @@ def area_under_curve(numbers: Floats, is_good: NDArray[np.bool_], clusters: Plac
     if min(len(np.unique(codes[is_good])), len(np.unique(codes[~is_good]))) == 1:
         return Estimate(area, -math.inf, math.inf, num)
     if area in (0, 1):
-        return accuracy(np.full(num, area), np.zeros(num))
-    half = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * math.sqrt(num / (num - 1) * float(moves @ moves))
+        return proportion(np.full(num, area))
+    half = quantile_t(num - 1) * math.sqrt(num / (num - 1) * float(moves @ moves))
     return Estimate(area, max(0.0, area - half), min(1.0, area + half), num)
 
 

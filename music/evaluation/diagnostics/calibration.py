@@ -3,21 +3,28 @@
 The model's confidence in the side that it prefers is `sigmoid(|margin|)`, at least 0.5. It is right if that is the
 chosen side. A tie is half right, at a confidence of 0.5. The temperature that turns margins into log-odds is fitted by
 maximum likelihood, with an interval over prompts.
+
+The expected calibration error is a mean of absolute gaps, so chance makes it too large, and no interval is known that
+holds for a calibrated model. It is therefore printed without one. The root mean squared calibration error is debiased
+(Kumar, Liang and Ma 2019, "Verified uncertainty calibration"). Its interval inverts the noncentral chi-squared
+distribution, as that of the RMSEA of structural models does (Browne and Cudeck 1993); it includes 0 for a calibrated
+model as often as it says.
 """
 
 import math
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import expit
+from scipy.special import chndtr, chndtrinc, expit
 
 from music.evaluation.diagnostics.scored_pairs import Floats, ScoredPairs, bins_of
 from music.report.points import Curve, CurvePoint
-from music.statistics import CONFIDENCE, Component, Estimate, Figure, composite, weighted_sum
+from music.statistics import CONFIDENCE, Estimate, Figure, proportion, quantile_t
 
 __all__ = ["calibration_curve", "calibration_figures", "estimate_temperature", "fit_temperature"]
+
+Bins = NDArray[np.int64]
 
 TABLE = "calibration"
 NO_TEMPERATURE = "no temperature fits: no pair is ranked wrongly, or the margins point to the wrong side"
@@ -31,9 +38,10 @@ def calibration_figures(pairs: ScoredPairs) -> list[Figure]:
     margins, right, confidence = pairs.margins, _right(pairs.margins), expit(np.abs(pairs.margins))
     nll: Floats = np.logaddexp(0, -margins)
     return [
-        _calibration_error("expected calibration error", pairs, margins),
+        _expected_error(pairs, margins),
+        _squared_error("root mean squared calibration error", pairs, margins),
         pairs.mean("confidence less accuracy", TABLE, confidence - right, chance=0.0),
-        pairs.mean("Brier score", TABLE, expit(-margins) ** 2, note="0.25 at a probability of one half throughout"),
+        pairs.share("Brier score", TABLE, expit(-margins) ** 2, note="0.25 at a probability of one half throughout"),
         pairs.mean("negative log-likelihood", TABLE, nll, note=f"{math.log(2):.3f} at one half throughout"),
         _fitted_temperature(pairs),
         _with_temperature(pairs),
@@ -48,7 +56,7 @@ def calibration_curve(pairs: ScoredPairs) -> Curve:
     points = tuple(
         CurvePoint(
             x=float(confidence[where].mean()),
-            estimate=weighted_sum([Component(right[where], pairs.prompts[where])], [1.0]),
+            estimate=proportion(right[where], clusters=pairs.prompts[where]),
             num=len(where),
         )
         for where in places
@@ -57,18 +65,63 @@ def calibration_curve(pairs: ScoredPairs) -> Curve:
     return Curve(name="reliability", table=TABLE, x=x, y="accuracy", points=points, chance=0.5, ideal_is_x=True)
 
 
-def _calibration_error(name: str, pairs: ScoredPairs, margins: Floats) -> Figure:
+def _expected_error(pairs: ScoredPairs, margins: Floats) -> Figure:
     """Return the mean gap between confidence and accuracy over bins; the note gives the part that chance explains."""
     confidence = expit(np.abs(margins))
     bins, gaps = bins_of(confidence), _right(margins) - confidence
-    parts = [Component(gaps * (bins == number), pairs.prompts) for number in range(int(bins.max()) + 1)]
-    estimate = composite(parts, lambda means: np.abs(means).sum(axis=1))
+    value = float(np.abs(np.bincount(bins, gaps)).sum()) / len(margins)
+    num_prompts, num_bins = int(pairs.prompts.max()) + 1, int(bins.max()) + 1
     by_chance = _by_chance(confidence, bins)
-    note = f"in {len(parts)} bins; a calibrated model of such margins shows {by_chance:.3f} by chance"
+    note = f"in {num_bins} bins; a calibrated model of such margins shows {by_chance:.3f} by chance"
+    estimate = Estimate.of_unknown_spread(value, num_prompts)
+    return Figure(name="expected calibration error", table=TABLE, estimate=estimate, num_items=len(margins), note=note)
+
+
+def _squared_error(name: str, pairs: ScoredPairs, margins: Floats) -> Figure:
+    """Return the debiased root mean square over bins of the gap between confidence and accuracy."""
+    confidence = expit(np.abs(margins))
+    estimate = estimate_squared_error(_right(margins) - confidence, bins_of(confidence), pairs.prompts)
+    note = "over the same bins, less the part that chance explains"
     return Figure(name=name, table=TABLE, estimate=estimate, num_items=len(margins), note=note)
 
 
-def _by_chance(confidence: Floats, bins: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> float:
+def estimate_squared_error(gaps: Floats, bins: Bins, prompts: Bins) -> Estimate:
+    """Estimate the root of the mean over pairs of the squared mean gap in their bin, clustered by prompt.
+
+    The sum Q of squared gaps over bins is taken for `a` times a noncentral chi-squared variable. `a` and its degrees of
+    freedom give Q the mean and the variance that it has for a calibrated model (Satterthwaite 1946).
+
+    Args:
+        gaps: The outcome less the confidence; shape `[pairs]`.
+        bins: The bin of each pair, counted from 0; shape `[pairs]`.
+        prompts: The number of each pair's prompt, counted from 0; shape `[pairs]`.
+    """
+    num, num_bins, num_prompts = len(gaps), int(bins.max()) + 1, int(prompts.max()) + 1
+    if num_prompts == 1:
+        return Estimate.of_unknown_spread(abs(float(gaps.mean())), 1)
+    sizes = np.bincount(bins)
+    means, weights = np.bincount(bins, gaps) / sizes, np.sqrt(sizes / num)
+    residuals, present = np.zeros((num_prompts, num_bins)), np.zeros((num_prompts, num_bins), bool)
+    np.add.at(residuals, (prompts, bins), (gaps - means[bins]) / sizes[bins] * weights[bins])
+    present[prompts, bins] = True
+    prompts_b = present.sum(axis=0)
+    residuals *= np.sqrt(prompts_b / np.maximum(prompts_b - 1, 1))
+    covariance = residuals.T @ residuals  # of the weighted gaps of the bins
+    total, by_chance = float(((weights * means) ** 2).sum()), float(np.trace(covariance))
+    if by_chance == 0:
+        return Estimate.of_unknown_spread(math.sqrt(total), num_prompts)
+    scale = float((covariance**2).sum()) / by_chance
+    ends = [_noncentrality(total / scale, by_chance / scale, (1 + sign * CONFIDENCE) / 2) for sign in (1, -1)]
+    low, high = (math.sqrt(scale * end) for end in ends)
+    return Estimate(min(max(math.sqrt(max(total - by_chance, 0.0)), low), high), low, high, num_prompts)
+
+
+def _noncentrality(value: float, df: float, below: float) -> float:
+    """Return the noncentrality at which a chi-squared variable is below a value with a probability; at least 0."""
+    return float(chndtrinc(value, df, below)) if chndtr(value, df, 0.0) > below else 0.0
+
+
+def _by_chance(confidence: Floats, bins: Bins) -> float:
     """Return the mean error of a simulated model whose confidence is always its probability to be right."""
     rng = np.random.default_rng(0)
     errors = [
@@ -88,7 +141,7 @@ def _fitted_temperature(pairs: ScoredPairs) -> Figure:
 
 def _with_temperature(pairs: ScoredPairs) -> Figure:
     """Return the calibration error with a temperature. Each half of the prompts uses the one fitted on the other."""
-    name = "expected calibration error, with a temperature"
+    name = "root mean squared calibration error, with a temperature"
     order = np.random.default_rng(0).permutation(int(pairs.prompts.max()) + 1)
     half = order[pairs.prompts] % 2
     if len(set(half.tolist())) < 2:
@@ -96,7 +149,7 @@ def _with_temperature(pairs: ScoredPairs) -> Figure:
     fitted = [fit_temperature(pairs.margins[half != side]) for side in (0, 1)]
     if fitted[0] is None or fitted[1] is None:
         return pairs.nothing(name, TABLE, NO_TEMPERATURE)
-    return _calibration_error(name, pairs, pairs.margins / np.array(fitted)[half])
+    return _squared_error(name, pairs, pairs.margins / np.array(fitted)[half])
 
 
 def _right(margins: Floats) -> Floats:
@@ -125,16 +178,19 @@ def fit_temperature(margins: Floats) -> float | None:
     return scale / math.exp(brentq(slope, -end, end))
 
 
-def estimate_temperature(margins: Floats, prompts: NDArray[np.int64]) -> Estimate | None:
+def estimate_temperature(margins: Floats, prompts: Bins) -> Estimate | None:
     """Fit the temperature; the interval comes from the sandwich estimator, clustered by prompt."""
     temperature = fit_temperature(margins)
     if temperature is None:
         return None
     scores = margins * expit(-margins / temperature)
     information = float((margins**2 * expit(margins / temperature) * expit(-margins / temperature)).sum())
-    by_prompt = np.bincount(prompts, weights=scores)
-    error = float(np.sqrt((by_prompt**2).sum())) / information
-    reach = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * error
+    by_prompt = np.bincount(np.unique(prompts, return_inverse=True)[1], weights=scores)
+    num = len(by_prompt)
+    if num == 1:
+        return Estimate.of_unknown_spread(temperature, 1)
+    error = math.sqrt(num / (num - 1) * float(by_prompt @ by_prompt)) / information
+    reach = quantile_t(num - 1) * error
     inverse = 1 / temperature
     high = 1 / (inverse - reach) if inverse > reach else math.inf
-    return Estimate(temperature, 1 / (inverse + reach), high, len(np.unique(prompts)))
+    return Estimate(temperature, 1 / (inverse + reach), high, num)

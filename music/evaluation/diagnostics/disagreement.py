@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from music.evaluation.diagnostics.scored_pairs import Floats, ScoredPairs
 from music.report.points import Curve
-from music.statistics import Figure, PairedComparison, compare_all, two_level_mean
+from music.statistics import Figure, PairedComparison, compare_all, crossed_proportion
 
 __all__ = ["Disagreement", "disagree"]
 
@@ -62,7 +62,7 @@ def _together(ensemble: ScoredPairs, hits: Floats) -> list[Figure]:
     mean = Figure(
         name="mean accuracy",
         table=TABLE,
-        estimate=two_level_mean(hits, clusters=ensemble.prompts.tolist()),
+        estimate=crossed_proportion(hits, clusters=ensemble.prompts.tolist()),
         num_items=hits.shape[1],
         note="interval over prompts and models, which count as draws of one recipe",
     )
@@ -77,7 +77,7 @@ def _agreement(ensemble: ScoredPairs, margins: Floats) -> list[Figure]:
     """Return how often all models rank alike, and the ensemble's accuracy where they do and where they do not."""
     alike = (np.sign(margins) == np.sign(margins[0])).all(axis=0)
     return [
-        ensemble.mean("all rank alike", TABLE, alike.astype(float)),
+        ensemble.share("all rank alike", TABLE, alike.astype(float)),
         ensemble.accuracy("where all rank alike", TABLE, alike),
         ensemble.accuracy("where they disagree", TABLE, ~alike, note="of the ensemble"),
     ]
@@ -89,7 +89,7 @@ def _by_two(names: Sequence[str], pairs: ScoredPairs, margins: Floats) -> list[F
     for one, two in combinations(range(len(names)), 2):
         alike = np.sign(margins[one]) == np.sign(margins[two])
         name = f"{names[one]} and {names[two]}"
-        figures.append(pairs.mean(f"{name}: ranked alike", TABLE, alike.astype(float)))
+        figures.append(pairs.share(f"{name}: ranked alike", TABLE, alike.astype(float)))
         figures.append(
             pairs.correlation(f"{name}: margins", TABLE, margins[one], margins[two], note="rank correlation")
         )

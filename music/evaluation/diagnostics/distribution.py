@@ -35,7 +35,7 @@ def distribution_figures(pairs: ScoredPairs) -> list[Figure]:
         pairs.of_means(
             "margin, in standard deviations", TABLE, [*moments, (pairs.margins, everywhere)], margin, null=0.0
         ),
-        pairs.mean("ties", TABLE, (pairs.margins == 0).astype(float), note=f"{num_distinct} distinct rewards"),
+        pairs.share("ties", TABLE, (pairs.margins == 0).astype(float), note=f"{num_distinct} distinct rewards"),
     ]
 
 

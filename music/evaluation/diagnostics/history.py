@@ -130,7 +130,7 @@ def _of_cut(whole: ScoredPairs, cut: ScoredPairs) -> list[Figure]:
     assert right is not None
     return [
         *figures,
-        left.mean("ranked alike with the history cut", TABLE, agree[differ].astype(float)),
+        left.share("ranked alike with the history cut", TABLE, agree[differ].astype(float)),
         left.correlation("rank correlation of the margins", TABLE, left.margins, right.margins),
     ]
 
@@ -143,7 +143,7 @@ def _of_swapped(whole: ScoredPairs, swapped: ScoredPairs) -> list[Figure]:
     return [
         swapped.accuracy("history of another", TABLE),
         _gain("what the right history adds", whole, swapped, everywhere),
-        whole.mean(
+        whole.share(
             "own history preferred",
             TABLE,
             (np.sign(gaps) + 1) / 2,

@@ -9,7 +9,7 @@ from music.errors import InvalidInputError
 from music.evaluation.benchmarks.scored import Floats, ScoredItems, joined
 from music.evaluation.benchmarks.types import Item, Scores
 from music.report.points import Curve, CurvePoint
-from music.statistics import Component, Estimate, Figure, Statistic, composite, describe, spearman, weighted_sum
+from music.statistics import Component, Estimate, Figure, Statistic, composite, describe, mean, proportion, spearman
 
 __all__ = ["Floats", "Mask", "ScoredPairs", "verdict"]
 
@@ -68,9 +68,12 @@ class ScoredPairs:
 
     def mean(self, name: str, table: str, values: Floats, *, chance: float | None = None, note: str = "") -> Figure:
         """Return the mean of one number per pair; with `chance`, the note says whether it differs from that."""
-        estimate = weighted_sum([Component(values, self.prompts)], [1.0])
-        note = joined("" if chance is None else verdict(estimate, chance), note)
-        return Figure(name=name, table=table, estimate=estimate, num_items=len(values), chance=chance, note=note)
+        return _compared(name, table, mean(values, clusters=self.prompts), len(values), chance, note)
+
+    def share(self, name: str, table: str, values: Floats, *, chance: float | None = None, note: str = "") -> Figure:
+        """Return the mean of one number within [0, 1] per pair, such as a hit or half a tie; else as `mean`."""
+        estimate = proportion(values, clusters=self.prompts, exact=chance is not None)
+        return _compared(name, table, estimate, len(values), chance, note)
 
     def of_means(
         self, name: str, table: str, parts: Sequence[tuple[Floats, Mask]], statistic: Statistic, *, null: float | None
@@ -109,7 +112,7 @@ class ScoredPairs:
     def reward_curve(self, name: str, table: str, x: str, values: Floats) -> Curve:
         """Return the curve of the reward over a number per side, shape `[pairs, 2]`, in bins of equally many sides."""
         rewards, prompts = self.standardised.ravel(), np.repeat(self.prompts, 2)
-        points = _points(values.ravel(), lambda where: weighted_sum([Component(rewards[where], prompts[where])], [1.0]))
+        points = _points(values.ravel(), lambda where: mean(rewards[where], clusters=prompts[where]))
         return Curve(name=name, table=table, x=x, y="reward, in standard deviations", points=points)
 
     def nothing(self, name: str, table: str, note: str) -> Figure:
@@ -129,6 +132,12 @@ def bins_of(values: ArrayLike) -> NDArray[np.int64]:
 def verdict(estimate: Estimate, null: float) -> str:
     """Return in words whether an estimate differs from a value."""
     return describe(estimate, null=null).rpartition(": ")[2]
+
+
+def _compared(name: str, table: str, estimate: Estimate, num: int, chance: float | None, note: str) -> Figure:
+    """Return a figure whose note says whether it differs from chance."""
+    note = joined("" if chance is None else verdict(estimate, chance), note)
+    return Figure(name=name, table=table, estimate=estimate, num_items=num, chance=chance, note=note)
 
 
 def _points(values: Floats, estimate: Callable[[NDArray[np.int64]], Estimate]) -> tuple[CurvePoint, ...]:

@@ -70,7 +70,7 @@ def _figures(pairs: ScoredPairs, shortcut: Shortcut, values: Floats) -> list[Fig
     alone, ties_half = (np.sign(gaps) + 1) / 2, "ties count half"
     within = f"sides within {MATCHED:.0%} of each other"
     return [
-        pairs.mean(f"if the {more} side always won", table, alone, chance=0.5, note=ties_half),
+        pairs.share(f"if the {more} side always won", table, alone, chance=0.5, note=ties_half),
         pairs.accuracy(f"where the {more} side is chosen", table, right[1]),
         pairs.accuracy(f"where the {more} side is rejected", table, wrong[1]),
         pairs.of_means(

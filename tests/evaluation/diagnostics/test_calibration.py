@@ -2,13 +2,17 @@ import math
 
 import numpy as np
 import pytest
+from scipy.special import expit
+from scipy.stats import binom
 
 from music.evaluation.diagnostics.calibration import (
     calibration_curve,
     calibration_figures,
+    estimate_squared_error,
     estimate_temperature,
     fit_temperature,
 )
+from music.evaluation.diagnostics.scored_pairs import bins_of
 
 
 def sigmoid(x):
@@ -48,6 +52,8 @@ def test_a_calibrated_model_shows_the_error_of_chance_alone(pairs_with, by_name)
     figures = by_name(calibration_figures(pairs_with([(m, 0.0) for m in simulated(3000, 1.0)])))
     error = figures["expected calibration error"]
     assert error.estimate.value < 0.03
+    assert not error.estimate.has_interval
+    assert figures["root mean squared calibration error"].estimate.includes(0.0)
     assert float(error.note.split("shows ")[1].split()[0]) == pytest.approx(0.02, abs=0.01)
     assert figures["confidence less accuracy"].note == "within noise"
     assert figures["temperature"].estimate.includes(1.0)
@@ -57,10 +63,36 @@ def test_a_calibrated_model_shows_the_error_of_chance_alone(pairs_with, by_name)
 def test_a_wrong_scale_is_found_and_mended(pairs_with, by_name, temperature):
     figures = by_name(calibration_figures(pairs_with([(m, 0.0) for m in simulated(3000, temperature)])))
     assert figures["temperature"].estimate.includes(temperature)
-    assert figures["expected calibration error"].estimate.low > 0.05
-    assert figures["expected calibration error, with a temperature"].estimate.value < 0.03
+    error = figures["root mean squared calibration error"].estimate
+    assert 0.05 < error.low < error.value < error.high
+    assert error.value >= figures["expected calibration error"].estimate.value  # Jensen's inequality
+    assert figures["root mean squared calibration error, with a temperature"].estimate.includes(0.0)
     sure = "higher" if temperature > 1 else "lower"
     assert figures["confidence less accuracy"].note == f"{sure}, beyond noise"
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_the_interval_of_the_calibration_error_covers_it(temperature):
+    rng, num, covered, plain = np.random.default_rng(0), 150, 0, 0
+    for _ in range(num):
+        margins = simulated(100, temperature, rng)
+        confidence, truth = expit(np.abs(margins)), expit(np.abs(margins) / temperature)
+        bins = bins_of(confidence)
+        shares = np.bincount(bins) / 100
+        error = math.sqrt((shares * (np.bincount(bins, truth - confidence) / 100 / shares) ** 2).sum())
+        estimate = estimate_squared_error((margins > 0) - confidence, bins, np.arange(100))
+        covered += estimate.includes(error)
+        plain += estimate.value / num - error / num
+    assert binom.ppf(0.005, num, 0.95) <= covered  # percentiles of a bootstrap of absolute gaps: 0 to 61 of 100
+    assert plain < 0.05
+
+
+def test_copies_of_a_prompt_do_not_narrow_the_interval_of_the_calibration_error():
+    margins = simulated(200, 2.0)
+    gaps, bins = (margins > 0) - expit(np.abs(margins)), bins_of(expit(np.abs(margins)))
+    alone = estimate_squared_error(gaps, bins, np.arange(200))
+    copied = estimate_squared_error(np.repeat(gaps, 9), np.repeat(bins, 9), np.repeat(np.arange(200), 9))
+    assert (copied.value, copied.low, copied.high) == pytest.approx((alone.value, alone.low, alone.high))
 
 
 def test_the_temperature_has_the_highest_likelihood():

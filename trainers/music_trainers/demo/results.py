@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import BaseModel, ConfigDict
 
 from music.sandbox.world.defects import ERROR_GROUPS
-from music.statistics import Estimate, accuracy, describe, mean, paired_difference
+from music.statistics import Estimate, accuracy, describe, paired_difference, proportion
 from music_envs import compare_grades, mean_grade
 from music_trainers.arms import GREEDY_CANDIDATES, NUM_CANDIDATES, Measures
 from music_trainers.demo.config import DemoConfig
@@ -20,7 +20,7 @@ PREFIX_MEAN = "last-turn, prefix mean"
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
 
 class TrainedArm(_Record):
@@ -138,8 +138,8 @@ def _hits(measured: Measures, group: str, turns: range) -> list[float]:
 
 def _blindness(control: Measures, group: str, num_turns: int) -> str:
     """Compare the control's accuracy before the last turn with that in it."""
-    early = mean(_hits(control, group, range(num_turns - 1)))
-    last = mean(_hits(control, group, range(num_turns - 1, num_turns)))
+    early = proportion(_hits(control, group, range(num_turns - 1)))
+    last = proportion(_hits(control, group, range(num_turns - 1, num_turns)))
     verdict = "no better than chance" if early.includes(0.5) else f"{'above' if early.value > 0.5 else 'below'} chance"
     return f"{CONTROL} model, {group}: accuracy {last} for a defect in the last turn, {early} before it ({verdict})."
 

@@ -6,19 +6,13 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 from music.reward.tokens.contract import Readout
-from music.statistics import (
-    holm,
-    mean,
-    minimum_detectable_effect,
-    two_level_difference,
-    two_level_mean,
-    two_level_p_value,
-)
+from music.statistics import crossed_difference, crossed_mean, crossed_proportion, holm, mean
 from music_trainers.experiment.cell import CellResult, References
 from music_trainers.experiment.grid import Arm, Grid
 from music_trainers.experiment.records import ArmDifference, ArmScore, ArmSummary, ExperimentResult, KindAccuracy
 from music_trainers.experiment.store import CellFailure
 from music_trainers.experiment.values import (
+    BEST_OF_N,
     CHANGED_BY_READOUT,
     COMPARED,
     MEASURES,
@@ -101,15 +95,16 @@ def _scores(arm: str, seeds: Sequence[int], values: CellValues) -> Iterator[ArmS
     for readout in READOUTS:
         for measure in MEASURES:
             table = values.table(arm, readout, measure, seeds)
+            estimate = crossed_mean(table) if measure in BEST_OF_N else crossed_proportion(table)
             by_seed = tuple(float(mean) for mean in table.mean(axis=1))
-            yield ArmScore(arm=arm, readout=readout, measure=measure, estimate=two_level_mean(table), by_seed=by_seed)
+            yield ArmScore(arm=arm, readout=readout, measure=measure, estimate=estimate, by_seed=by_seed)
 
 
 def _kinds(arm: str, cells: Sequence[CellResult]) -> Iterator[KindAccuracy]:
     """Estimate the accuracy of an arm for each kind of error and turn."""
     for readout in READOUTS:
         for (kind, turn), table in kind_values(cells, readout).items():
-            yield KindAccuracy(arm=arm, readout=readout, kind=kind, turn=turn + 1, estimate=two_level_mean(table))
+            yield KindAccuracy(arm=arm, readout=readout, kind=kind, turn=turn + 1, estimate=crossed_proportion(table))
 
 
 def _questions(grid: Grid, arms: Mapping[str, Arm], ablations: Mapping[str, Mapping[str, str]]) -> Iterator[_Question]:
@@ -150,19 +145,18 @@ def _difference(question: _Question, seeds: Sequence[int], values: CellValues) -
     """Answer one question; its p value is adjusted later."""
     ours = values.table(question.arm, question.readout, question.measure, seeds)
     theirs = values.table(question.against, question.against_readout, question.measure, seeds)
-    estimate, p_value = two_level_difference(ours, theirs), two_level_p_value(ours, theirs)
-    smallest = minimum_detectable_effect(estimate)
+    found = crossed_difference(ours, theirs)
     return ArmDifference(
         arm=question.arm,
         against=question.against,
         readout=question.readout,
         against_readout=question.against_readout,
         measure=question.measure,
-        estimate=estimate,
+        estimate=found.estimate,
         by_seed=tuple(float(gain) for gain in (ours - theirs).mean(axis=1)),
-        p_value=p_value,
-        adjusted_p_value=p_value,
-        smallest_found=smallest if math.isfinite(smallest) else None,
+        p_value=found.p_value,
+        adjusted_p_value=found.p_value,
+        smallest_found=found.minimum_detectable if math.isfinite(found.minimum_detectable) else None,
     )
 
 

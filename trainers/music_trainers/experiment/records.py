@@ -11,7 +11,7 @@ __all__ = ["ArmDifference", "ArmScore", "ArmSummary", "ExperimentResult", "KindA
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
 
 class ArmSummary(_Record):
