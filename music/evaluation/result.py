@@ -166,7 +166,7 @@ def require_differences(scores: ScoreSet) -> None:
     Raises:
         InvalidInputError: Within each item, all scores are the same.
     """
-    rows = [row.scores for row in scores.rows.values() if row.problem is None]
+    rows = [row.scores for row in scores.rows.values() if row.problem is None and len(row.scores) > 1]
     if rows and all(len(set(row)) == 1 for row in rows):
         raise InvalidInputError(
             f"{scores.header.model}: expected scores that differ, got the same for all completions of every item "

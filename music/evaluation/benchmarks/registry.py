@@ -9,16 +9,21 @@ from typing import TypeVar
 
 from music.errors import InvalidInputError
 from music.evaluation.benchmarks.defects import Defects
+from music.evaluation.benchmarks.if_rewardbench import IFRewardBench
 from music.evaluation.benchmarks.judgebench import JudgeBench
+from music.evaluation.benchmarks.llmbar import LLMBar
 from music.evaluation.benchmarks.mt_bench import MTBench
+from music.evaluation.benchmarks.multichallenge import MultiChallenge
 from music.evaluation.benchmarks.pairs import PairBenchmark, Preferences
 from music.evaluation.benchmarks.ppe import PPE
+from music.evaluation.benchmarks.rankjudge import RankJudge
 from music.evaluation.benchmarks.rewardbench import RewardBench
 from music.evaluation.benchmarks.rewardbench2 import RewardBench2
 from music.evaluation.benchmarks.rm_bench import RMBench
 from music.evaluation.benchmarks.rmb import RMB
 from music.evaluation.benchmarks.turn_labels import TurnLabels
 from music.evaluation.benchmarks.types import Benchmark, Item, ItemSet, LeftOutError, RejectedItem
+from music.evaluation.benchmarks.voted_pairs import HelpSteer3, LMArena
 from music.names import did_you_mean
 from music.preferences.problems import RowError
 from music.preferences.sources import Row, iter_rows
@@ -36,6 +41,12 @@ _OWN: tuple[Benchmark, ...] = (
     RMB(),
     PPE(),
     MTBench(),
+    LLMBar(),
+    HelpSteer3(),
+    LMArena(),
+    IFRewardBench(),
+    MultiChallenge(),
+    RankJudge(),
     Preferences(),
     Defects(),
     TurnLabels(),

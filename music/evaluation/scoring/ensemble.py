@@ -29,8 +29,8 @@ def require_one_scale(ensemble: Ensemble) -> None:
     kinds = {found[0] for member in ensemble.members if (found := read_judge(member))}
     if ensemble.kind == "mean" and len(kinds) > 1:
         raise InvalidInputError(
-            "mean: expected judges that all rate (judge:) or all compare (judge-pairs:), as their scores have different "
-            "scales; use majority: instead"
+            "mean: expected judges that all rate (judge:) or all compare (judge-pairs:), as their scales differ; use "
+            "majority: instead"
         )
 
 

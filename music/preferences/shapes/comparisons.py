@@ -111,6 +111,8 @@ def _arena(fields: Fields) -> Found:
 def _up_to_turn(fields: Fields, name: str) -> list[RowMessage]:
     messages = parse_messages(required(fields, name), name)
     turn = fields.get("turn")
+    if isinstance(turn, float) and turn.is_integer():  # as pandas writes whole numbers
+        turn = int(turn)
     ends = [place for place, one in enumerate(messages, start=1) if one.role == "assistant"]
     if isinstance(turn, bool) or not isinstance(turn, int) or not 0 < turn <= len(ends):
         return messages
