@@ -27,10 +27,11 @@ from music.preferences.rows import row_id
 from music.preferences.sources import Row
 from music.statistics import Figure, proportion
 
-__all__ = ["MTBench"]
+__all__ = ["HUMANS", "MTBench"]
 
 TURNS = (1, 2)
-HUMAN = "human"
+HUMAN, AUTHOR = "human", "author"
+HUMANS = (HUMAN, AUTHOR)
 EMPTY = "an empty reply, which no model can score"
 
 
@@ -143,7 +144,7 @@ def _judge(fields: Mapping[str, Any]) -> str:
     if isinstance(judge, list):
         return "-".join(map(str, judge))
     name = read_text(fields, "judge")
-    return next((kind for start, kind in (("expert", HUMAN), ("author", "author")) if name.startswith(start)), name)
+    return next((kind for start, kind in (("expert", HUMAN), ("author", AUTHOR)) if name.startswith(start)), name)
 
 
 def _majority(scored: ScoredItems, matches: _Matches, name: str, where: Places) -> Figure:

@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 from typing import TypeVar
 
 from music.errors import InvalidInputError
+from music.evaluation.benchmarks.conversation_bench import ConversationBench
 from music.evaluation.benchmarks.defects import Defects
 from music.evaluation.benchmarks.if_rewardbench import IFRewardBench
 from music.evaluation.benchmarks.judgebench import JudgeBench
@@ -47,6 +48,7 @@ _OWN: tuple[Benchmark, ...] = (
     IFRewardBench(),
     MultiChallenge(),
     RankJudge(),
+    ConversationBench(),
     Preferences(),
     Defects(),
     TurnLabels(),
