@@ -8,13 +8,15 @@ import re
 from collections.abc import Callable, Iterator
 
 from pydantic import BaseModel, ConfigDict
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from music.errors import InvalidInputError
 from music.evaluation.benchmarks.registry import load_benchmark
 from music.evaluation.config import EvaluationConfig, LeaderboardConfig
-from music.evaluation.report import account, begin_table
+from music.evaluation.report import account
 from music.evaluation.result import EvaluationResult
 from music.evaluation.run import run_evaluation, write_outputs
 from music.evaluation.scoring.by_name import require_scorers
@@ -118,25 +120,31 @@ def _folder_name(model: str) -> str:
 
 def show_leaderboard(found: Leaderboard) -> RenderableType:
     """Return the table for the terminal, and what was left out of each cell."""
-    table = begin_table("95% intervals", *found.benchmarks)
+    table = RichTable(title="95% intervals", title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    for benchmark in found.benchmarks:
+        table.add_column(benchmark, justify="right", overflow="fold")
     for model, results in found.rows():
-        table.add_row(*map(Text, [model, *map(_headline, results), ""]))
+        table.add_row(*map(Text, [model, *map(_headline, results)]))
     return Group(table, *map(Text, _notes(found)))
 
 
 def _headline(result: EvaluationResult) -> str:
+    """Return a value, and its interval in a second line, so that several benchmarks fit beside each other."""
     estimate = result.figures[0].estimate
-    return str(estimate) if estimate else "-"
+    return str(estimate).replace(" ", "\n", 1) if estimate else "-"
 
 
 def _notes(found: Leaderboard) -> Iterator[str]:
-    """Yield the name of each headline, and the accounts that differ between cells."""
+    """Yield the headline of each benchmark, and what was left out: of all models once, and of some models."""
     for place, benchmark in enumerate(found.benchmarks):
         own = found.results[place * len(found.models) : (place + 1) * len(found.models)]
         yield f"{benchmark}: {own[0].figures[0].name}; {', '.join(own[0].files)}"
-        for result in own:
-            left_out = [line for line in account(result) if line.startswith(("left out", "counted", "a draw"))]
-            yield from (f"  {result.model}, {result.num_items} items: {line}" for line in left_out)
+        lines = [[line for line in account(each) if line.startswith(("left out", "counted", "a draw"))] for each in own]
+        shared = [line for line in lines[0] if all(line in others for others in lines)]
+        yield from (f"  {line}" for line in shared)
+        for result, of_model in zip(own, lines, strict=True):
+            yield from (f"  {result.model}: {line}" for line in of_model if line not in shared)
 
 
 def leaderboard_report(found: Leaderboard) -> Report:

@@ -13,7 +13,7 @@ from music.evaluation.result import EvaluationResult
 from music.report import Cell, Interval, Palette, Plot, Point, Report, Table, intervals
 from music.statistics import Estimate, Figure
 
-__all__ = ["account", "begin_table", "evaluation_report", "figure_table", "show_result", "terminal_table"]
+__all__ = ["account", "evaluation_report", "figure_table", "show_result", "terminal_table"]
 
 INTRO = (
     "95% intervals, from resampling whole prompts. Compare a figure with its chance value, and with a reward that only "
@@ -26,7 +26,7 @@ def show_result(result: EvaluationResult) -> RenderableType:
     """Return the figures, the comparison if there is one, and what they were computed from, for the terminal."""
     shown: list[RenderableType] = [terminal_table(f"{result.benchmark}: {result.model}", result.figures)]
     if comparison := result.comparison:
-        table = begin_table(f"{result.model} less {comparison.baseline}", "model", "baseline", "difference")
+        table = _begin(f"{result.model} less {comparison.baseline}", "model", "baseline", "difference")
         _fill(table, [(difference.table, _difference_cells(difference)) for difference in comparison.differences])
         shown.append(table)
     return Group(*shown, *map(Text, account(result)))
@@ -34,12 +34,12 @@ def show_result(result: EvaluationResult) -> RenderableType:
 
 def terminal_table(title: str, figures: Sequence[Figure]) -> RichTable:
     """Return figures as a table, with their intervals, numbers of items, chance values and notes."""
-    table = begin_table(title, "95% interval", "items", "chance")
+    table = _begin(title, "95% interval", "items", "chance")
     _fill(table, [(figure.table, _row(figure)) for figure in figures])
     return table
 
 
-def begin_table(title: str, *columns: str) -> RichTable:
+def _begin(title: str, *columns: str) -> RichTable:
     """Return an empty table: a column of names, columns of numbers, and a column of words."""
     table = RichTable(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("")

@@ -1,4 +1,5 @@
 import json
+import re
 
 import orjson
 import pytest
@@ -8,6 +9,7 @@ from typer.testing import CliRunner
 from music.errors import InvalidInputError
 from music.evaluation import LeaderboardConfig, run_leaderboard
 from music.evaluation.cli import leaderboard
+from music.evaluation.leaderboard import leaderboard_report
 
 APP = typer.Typer()
 APP.command()(leaderboard)
@@ -46,8 +48,10 @@ def test_every_model_meets_every_benchmark_in_one_table(files, tmp_path):
     assert kept["results"][0]["figures"][0]["estimate"]["value"] == 0.5
     assert (out / "rewardbench2" / "length" / "result.json").is_file()
     assert (out / "report.html").is_file()
-    row = next(line for line in result.stdout.splitlines() if line.lstrip().startswith("length"))
-    assert ("0.500 [" in row, "1.000 [" in row) == (True, True)
+    lines = result.stdout.splitlines()
+    place = next(n for n, line in enumerate(lines) if line.lstrip().startswith("length"))
+    assert lines[place].split() == ["length", "0.500", "1.000"]
+    assert re.fullmatch(r" *\[0.\d+, 0.\d+\] +\[0.\d+, 1.000\] *", lines[place + 1])
 
 
 def test_imported_scores_of_a_subset_are_marked(files, tmp_path):
@@ -56,6 +60,8 @@ def test_imported_scores_of_a_subset_are_marked(files, tmp_path):
     config = LeaderboardConfig(benchmarks=(f"preferences={files[0]}",), models=("length", f"scores:{mine}"))
     found = run_leaderboard(config)
     assert [result.num_items for result in found.results] == [4, 2]
+    notes = leaderboard_report(found).notes["Account"].splitlines()
+    assert notes[1:] == [f"  {mine}: left out in scoring: 2 for not_in_file (first: a-3)"]
     assert dict(found.rows())[f"scores:{mine}"][0].exclusions[0].reason == "not_in_file"
 
 

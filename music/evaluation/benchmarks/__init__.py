@@ -4,6 +4,7 @@
 - `fields` checks rows. - `scored` holds items and scores as arrays, and computes figures from them.
 - `rewardbench`, `rewardbench2`, `rm_bench`, `judgebench`, `rmb`, `ppe` (with `ppe_correctness`), `mt_bench`, `llmbar`,
   `voted_pairs` (HelpSteer3, LMArena), `if_rewardbench`, `multichallenge`, `rankjudge`.
-- `conversation_bench` reads all human preferences between conversations of several turns. - `pairs` reads any file of pairs. - `defects` and `turn_labels` (with `turn_agreement`) are the multi-turn tests: which
-  turns a reward model reads, and whether it knows which turn was bad.
+- `conversation_bench` reads all human preferences between conversations of several turns; `pairs` any file of pairs.
+- `defects` and `turn_labels` (with `turn_agreement`) are the multi-turn tests: which turns a reward model reads, and
+  whether it knows which turn was bad.
 """
