@@ -29,18 +29,18 @@ from music.statistics import (
 )
 
 Floats = NDArray[np.float64]
-NUM_RESAMPLES = 1000
+NUM_RESAMPLES = 500
 
 
 def main() -> None:
     """Print all tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--num", type=int, default=300, help="Simulations for each row.")
+    parser.add_argument("--num", type=int, default=200, help="Simulations for each row.")
     num = parser.parse_args().num
     for table in (seeds_and_items, clusters, shares, win_rates, calibration, detectable):
         for row in table(num, np.random.default_rng(0)):
             print_row(*(f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row))
-        print()
+        print(flush=True)
 
 
 def heading(*names: str) -> Iterator[tuple[str, ...]]:
@@ -71,12 +71,8 @@ def clusters(num: int, rng: np.random.Generator) -> Iterator[tuple[object, ...]]
     for num_clusters in (5, 10, 20, 50):
         codes = np.repeat(np.arange(num_clusters), 8)
         tables = [(rng.normal(size=(num_clusters, 1)) + rng.normal(size=(num_clusters, 8))).ravel() for _ in range(num)]
-        methods: list[Callable[[Floats], Estimate]] = [
-            lambda values, codes=codes: mean(values, clusters=codes),
-            lambda values, codes=codes: percentiles(values, codes, rng),
-            lambda values, codes=codes: composite([Component(values, codes)], lambda means: means[:, 0]),
-        ]
-        yield num_clusters, *(share(method(table).includes(0.0) for table in tables) for method in methods)
+        found = np.array([[each.includes(0.0) for each in _means(table, codes, rng)] for table in tables])
+        yield num_clusters, *found.mean(axis=0).tolist()
 
 
 def shares(num: int, rng: np.random.Generator) -> Iterator[tuple[object, ...]]:
@@ -167,7 +163,8 @@ def percentiles(values: Floats, codes: NDArray[np.int64], rng: np.random.Generat
     """Return the plain percentile bootstrap over conversations of one size, as before."""
     units = np.bincount(codes, values) / np.bincount(codes)
     means = units[rng.integers(len(units), size=(NUM_RESAMPLES, len(units)))].mean(axis=1)
-    return Estimate(float(units.mean()), *np.quantile(means, [0.025, 0.975]).tolist(), len(units))
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Estimate(float(units.mean()), float(low), float(high), len(units))
 
 
 def pigeonhole(values: Floats, rng: np.random.Generator) -> Estimate:
@@ -185,6 +182,12 @@ def pigeonhole(values: Floats, rng: np.random.Generator) -> Estimate:
 def share(found: Iterator[bool]) -> float:
     """Return how often something is true."""
     return float(np.mean(list(found)))
+
+
+def _means(values: Floats, codes: NDArray[np.int64], rng: np.random.Generator) -> tuple[Estimate, ...]:
+    """Return a mean by three methods."""
+    resampled = composite([Component(values, codes)], lambda means: means[:, 0])
+    return mean(values, clusters=codes), percentiles(values, codes, rng), resampled
 
 
 def _pigeonhole_finds(rng: np.random.Generator) -> Callable[[Floats], bool]:

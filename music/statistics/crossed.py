@@ -36,13 +36,17 @@ class CrossedDifference:
         estimate: The mean difference. It has no interval if all seeds and conversations show the same difference, or if
             there is a single conversation.
         p_value: Two-sided. Where the same difference shows everywhere, that of the sign test over conversations.
-        minimum_detectable: The true difference that such a comparison would find four times in five; infinite without
-            an interval.
+        df: The degrees of freedom of Student's t.
     """
 
     estimate: Estimate
     p_value: float
-    minimum_detectable: float
+    df: float
+
+    @property
+    def minimum_detectable(self) -> float:
+        """The true difference that such a comparison would find four times in five; infinite without an interval."""
+        return minimum_detectable_effect(self.estimate, df=self.df)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +102,7 @@ def crossed_difference(
         raise InvalidInputError(f"expected two sides of one shape, got {ours.shape} and {theirs.shape}")
     found = _analysed(ours - theirs, clusters)
     estimate = Estimate.students(found.value, found.error, found.df, found.num)
-    return CrossedDifference(
-        estimate=estimate,
-        p_value=_p_value(found),
-        minimum_detectable=minimum_detectable_effect(estimate, df=found.df),
-    )
+    return CrossedDifference(estimate=estimate, p_value=_p_value(found), df=found.df)
 
 
 def _p_value(found: _Crossed) -> float:

@@ -146,6 +146,7 @@ def _difference(question: _Question, seeds: Sequence[int], values: CellValues) -
     ours = values.table(question.arm, question.readout, question.measure, seeds)
     theirs = values.table(question.against, question.against_readout, question.measure, seeds)
     found = crossed_difference(ours, theirs)
+    smallest = found.minimum_detectable
     return ArmDifference(
         arm=question.arm,
         against=question.against,
@@ -156,7 +157,7 @@ def _difference(question: _Question, seeds: Sequence[int], values: CellValues) -
         by_seed=tuple(float(gain) for gain in (ours - theirs).mean(axis=1)),
         p_value=found.p_value,
         adjusted_p_value=found.p_value,
-        smallest_found=found.minimum_detectable if math.isfinite(found.minimum_detectable) else None,
+        smallest_found=smallest if math.isfinite(smallest) else None,
     )
 
 
