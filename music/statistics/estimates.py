@@ -102,7 +102,7 @@ def paired_difference(first: Values, second: Values, *, clusters: Clusters | Non
 def describe(estimate: Estimate, *, null: float = 0.0) -> str:
     """Return an estimate and, in words, whether it differs from `null` (0 for a difference, 0.5 for a win rate)."""
     if not estimate.has_interval:
-        verdict = "the noise is unknown"
+        verdict = "no difference" if estimate.value == null and estimate.num > 1 else "the noise is unknown"
     elif estimate.includes(null):
         verdict = "within noise"
     else:

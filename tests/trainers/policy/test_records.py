@@ -133,7 +133,7 @@ def test_the_report_has_a_panel_each_and_marks_where_it_went_wrong():
 def test_the_words_say_what_was_gained_and_lost():
     text = format_policy_result(result([point(s, g) for s, g in enumerate((0.5, 0.8, 0.7))]))
     assert "sampled, judge's gain: +0.200" in text
-    assert "higher, beyond noise" in text
+    assert "the noise is unknown" in text  # the same gain in every episode
     assert "from step 2 on below the judge's best, step 1" in text
 
 
