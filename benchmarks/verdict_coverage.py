@@ -68,7 +68,7 @@ def simulated(means: Sequence[float], episodes: int, correlation: float, kind: s
 
 def shares(runs: Sequence[Floats]) -> list[str]:
     """Return the shares of runs that the verdict and the plain rule call over-optimised."""
-    return [str(proportion(sum(map(rule, runs)), len(runs))) for rule in (by_verdict, by_plain_rule)]
+    return [str(proportion([float(rule(run)) for run in runs])) for rule in (by_verdict, by_plain_rule)]
 
 
 def by_verdict(grades: Floats) -> bool:

@@ -20,12 +20,13 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from music.errors import InvalidInputError
 from music.quiet import quiet_transformers
 from music_envs import ChatVectorEnv
-from music_envs.credit import USER, token_advantages, turn_advantages
+from music_envs.adapters.trl.trainer import TurnLevelGRPOTrainer
+from music_envs.credit import USER
 from music_trainers.policy.chat_tokens import ChatTokens
 from music_trainers.policy.config import PolicyTrainingConfig
 from music_trainers.policy.evaluation import require_reward_somewhere
 from music_trainers.policy.rollouts import PLAY_ON, EpisodeRules, Trajectory, roll_out
-from music_trainers.policy.sampling import pad, sample_replies
+from music_trainers.policy.sampling import sample_replies
 
 __all__ = ["TurnTrainer"]
 
@@ -34,11 +35,11 @@ SMALL_MODEL = 100_000_000
 """Models of up to this many parameters keep their activations on the CPU, which is faster; others recompute them."""
 
 
-class TurnTrainer(GRPOTrainer):
-    """GRPO whose rollouts are episodes, with an advantage for each turn instead of each completion.
+class TurnTrainer(TurnLevelGRPOTrainer):
+    """GRPO whose rollouts are episodes of `ChatVectorEnv`, with an advantage for each turn.
 
     A row of TRL's data set is the seed of an episode. `rollout_func` plays the episodes, with the user's tokens masked
-    (`env_mask`); the advantages then have the shape `[completions, tokens]`, which TRL allows subclasses.
+    (`env_mask`).
 
     Args:
         config: The settings of the run.
@@ -85,6 +86,7 @@ class TurnTrainer(GRPOTrainer):
                 train_dataset=Dataset.from_dict({"prompt": [str(seed) for seed in seeds]}),
                 processing_class=tokenizer,
                 callbacks=[_StepEnd(self)],
+                discount=config.discount,
             )
         self.remove_callback(PrinterCallback)  # it writes to stdout
         if self.accelerator.num_processes > 1:
@@ -132,17 +134,14 @@ class TurnTrainer(GRPOTrainer):
             "env_mask": [[int(turn != USER) for turn in row.turns] for row in self.played],
             "logprobs": None,
             "turn_rewards": [row.rewards for row in self.played],
+            "token_turns": [row.turns for row in self.played],
         }
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        """Replace the advantage of each completion by the advantages of its turns."""
+        """Play the episodes of a step, whose updates follow."""
         with _rewound_on_error():
             output = super()._generate_and_score_completions(inputs)
             self.is_updating = True
-        rewards = [row.rewards for row in self.played]
-        by_turn = turn_advantages(rewards, self._config.group_size, self._config.discount)
-        by_token = pad(token_advantages(by_turn, [row.turns for row in self.played]), 0.0)  # [completions, tokens]
-        output["advantages"] = by_token.to(output["advantages"])
         return output
 
 
