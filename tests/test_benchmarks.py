@@ -3,9 +3,10 @@
 import json
 import math
 
+import numpy as np
 import pytest
 
-from benchmarks import reward_training
+from benchmarks import coverage, reward_training
 from benchmarks.simulation_cpu import measure_cpu
 from benchmarks.simulation_load import measure_load, measure_memory
 from music.sandbox.server import sandbox_server
@@ -24,6 +25,13 @@ async def test_load_is_measured():
 
 def test_memory_is_measured():
     assert math.isfinite(measure_memory(None, 300))  # in a process that has freed memory before, the figure may be 0
+
+
+@pytest.mark.parametrize("table", [coverage.seeds_and_items, coverage.shares, coverage.win_rates, coverage.calibration])
+def test_coverage_is_measured(table):
+    names, _, *rows = table(2, np.random.default_rng(0))
+    assert rows
+    assert all(len(row) == len(names) for row in rows)
 
 
 @pytest.fixture
