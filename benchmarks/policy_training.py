@@ -33,6 +33,7 @@ from music_trainers.policy.records import PolicyEvaluation, PolicyTrainingResult
 GREEDY_FILE = "greedy.json"
 EVALUATIONS = TypeAdapter(tuple[PolicyEvaluation, ...])
 SAMPLED, GREEDY = "sampled", "greedy"
+MIN_SEEDS = 3
 EARLY = 20
 """The step that the end is compared with; chosen from earlier runs, so that no run picks its own best step."""
 
@@ -96,10 +97,10 @@ def trained(config: PolicyTrainingConfig) -> Run:
 
 
 def over_seeds(values: Sequence[float]) -> Estimate:
-    """Return the mean over seeds with Student's interval."""
+    """Return the mean over seeds with Student's interval; with two seeds this would say nothing."""
     num = len(values)
-    if num == 1:
-        return Estimate(values[0], -math.inf, math.inf, 1)
+    if num < MIN_SEEDS:
+        return Estimate(fmean(values), -math.inf, math.inf, num)
     margin = float(t.ppf((1 + CONFIDENCE) / 2, num - 1)) * stdev(values) / math.sqrt(num)
     return Estimate(fmean(values), fmean(values) - margin, fmean(values) + margin, num)
 
