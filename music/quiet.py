@@ -1,11 +1,16 @@
-"""`quiet_transformers`: loads and saves models without the progress bars and warnings of transformers."""
+"""What other libraries print that users of this toolkit cannot act on, and how to keep it off the screen.
 
+- `quiet_transformers`: loads and saves models without the progress bars and warnings of transformers.
+- `hide_missing_kernels`: hides a warning of bitsandbytes at its import.
+"""
+
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["quiet_transformers"]
+__all__ = ["hide_missing_kernels", "quiet_transformers"]
 
 
 @contextmanager
@@ -28,3 +33,15 @@ def quiet_transformers() -> Iterator[None]:
         logging_.set_verbosity(verbosity)
         if bars:
             logging_.enable_progress_bar()
+
+
+def hide_missing_kernels() -> None:
+    """Hide, in this process, bitsandbytes' warning that an optional kernel for 4-bit weights on the CPU is missing.
+
+    TRL and peft import bitsandbytes where it is installed, whether or not a model has 4-bit weights.
+    """
+    logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(_is_not_about_kernels)
+
+
+def _is_not_about_kernels(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("Failed to load CPU gemm_4bit_forward")

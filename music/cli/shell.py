@@ -21,6 +21,7 @@ from music.cli.help import first_paragraph, read_docstring, set_plain_help
 from music.cli.output import console
 from music.errors import MusicError
 from music.interrupts import INTERRUPTED, command_interrupts
+from music.quiet import hide_missing_kernels
 
 __all__ = ["ENTRY_POINT_GROUP", "build_shell", "main"]
 
@@ -44,6 +45,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _show_notes() -> None:
     """Show the library's notes in the terminal, for example that a model is downloaded from the hub."""
+    hide_missing_kernels()
     logging.getLogger("music").setLevel(logging.INFO)
     if logging.lastResort is not None:
         logging.lastResort.setLevel(logging.INFO)  # the root logger passes only warnings of other libraries

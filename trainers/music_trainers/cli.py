@@ -2,7 +2,6 @@
 
 import logging
 import os
-import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -108,8 +107,6 @@ def rl(config: PolicyTrainingConfig, as_json: AsJson = False) -> None:
     def notice(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    # transformers passes these settings itself, under names that it deprecates.
-    warnings.filterwarnings("ignore", message=".*gradient_checkpointing` is deprecated", category=FutureWarning)
     with counted("steps", config.num_steps) as advance:
         done = [0]
 

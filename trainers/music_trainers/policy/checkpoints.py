@@ -21,8 +21,8 @@ __all__ = ["PolicyCheckpoints", "RunState"]
 
 STATE_FILE = "run.json"
 WITHOUT_INFLUENCE = {"out", "micro_batch_size", "checkpoint_every", "keep_checkpoints", "resume", "overwrite"}
-WITHOUT_INFLUENCE |= {"max_outage"}
-"""Settings that change a run by rounding only; a resumed run may have other values."""
+WITHOUT_INFLUENCE |= {"max_outage", "vllm_server"}
+"""Settings that change a run only by rounding, or by a vLLM server's draws; a resumed run may have other values."""
 
 
 class RunState(BaseModel):

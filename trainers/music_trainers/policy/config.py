@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from music.config import Config, Flag
 from music.files import require_resumable
@@ -79,6 +79,10 @@ class PolicyTrainingConfig(Config):
     rollouts: Literal["lock_step", "asynchronous"] = "lock_step"
     """With `lock_step` all conversations of a step wait for the slowest user at every turn, and a resumed run is exact.
     With `asynchronous` they do not wait for the users of others. Held-out episodes are always in lock-step."""
+    vllm_server: str | None = None
+    """Base URL of a vLLM server of the policy that generates the replies of training, as in http://127.0.0.1:8000. It
+    gets the new weights before every step, and needs GPUs of its own; docs/rl.md has its command. By default
+    transformers generates."""
     min_finished: float = Field(default=0.9, gt=0, le=1)
     """Share of the conversations with which an asynchronous step ends. The last replies of the others are dropped and
     counted, so every reply that is learned from was sampled by the current weights."""
@@ -141,6 +145,13 @@ class PolicyTrainingConfig(Config):
                 "conversation holds a prompt and a reply"
             )
         return self
+
+    @field_validator("vllm_server")
+    @classmethod
+    def _is_url(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError(f"expected the base URL of a vLLM server, as in http://127.0.0.1:8000, got {value!r}")
+        return value
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:

@@ -104,4 +104,5 @@ def _with_adapters(model: Any, config: PolicyTrainingConfig) -> Any:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, settings)
+    with quiet_transformers():
+        return get_peft_model(model, settings)

@@ -27,6 +27,7 @@ from music_trainers.policy.config import PolicyTrainingConfig
 from music_trainers.policy.evaluation import require_reward_somewhere
 from music_trainers.policy.rollouts import PLAY_ON, EpisodeRules, Trajectory, roll_out
 from music_trainers.policy.sampling import sample_replies
+from music_trainers.policy.server import ServerReplies, at_start, require_context, while_generating
 
 __all__ = ["TurnTrainer"]
 
@@ -56,7 +57,8 @@ class TurnTrainer(TurnLevelGRPOTrainer):
             times `save_state` saves the state after the last whole step.
 
     Raises:
-        InvalidInputError: There are several processes.
+        InvalidInputError: There are several processes, or the vLLM server cannot be used.
+        OutageError: There is no vLLM server.
     """
 
     def __init__(
@@ -76,11 +78,11 @@ class TurnTrainer(TurnLevelGRPOTrainer):
         self._folder = config.out
         self.played: list[Trajectory] = []
         self.is_updating = False
-        with warnings.catch_warnings(), quiet_transformers():
+        with warnings.catch_warnings(), quiet_transformers(), at_start(config.vllm_server):
             warnings.filterwarnings("ignore", message="You are using 'rollout_func'")
             super().__init__(
                 model=model,
-                args=_arguments(config, model),
+                args=_arguments(config, model, tokens),
                 reward_funcs=mean_reward,
                 rollout_func=self._roll_out,
                 train_dataset=Dataset.from_dict({"prompt": [str(seed) for seed in seeds]}),
@@ -88,6 +90,8 @@ class TurnTrainer(TurnLevelGRPOTrainer):
                 callbacks=[_StepEnd(self)],
                 discount=config.discount,
             )
+            if config.vllm_server is not None:
+                require_context(self, rules.max_prompt_tokens)
         self.remove_callback(PrinterCallback)  # it writes to stdout
         if self.accelerator.num_processes > 1:
             raise InvalidInputError(
@@ -123,23 +127,27 @@ class TurnTrainer(TurnLevelGRPOTrainer):
 
     def _roll_out(self, prompts: list[str], trainer: GRPOTrainer) -> dict[str, Any]:
         """Play the episodes whose seeds TRL passes as prompts."""
-        with unwrap_model_for_generation(self.model_wrapped, self.accelerator) as model:
-            generate = partial(sample_replies, model, self._chat, max_tokens=self._config.max_reply_tokens)
-            seeds = [int(prompt) for prompt in prompts]
-            self.played = roll_out(self._env, self._chat, generate, seeds, self._rules)
+        seeds = [int(prompt) for prompt in prompts]
+        server = ServerReplies(self) if self.use_vllm else None
+        if server is not None:
+            self.played = roll_out(self._env, self._chat, server, seeds, self._rules)
+        else:
+            with unwrap_model_for_generation(self.model_wrapped, self.accelerator) as model:
+                generate = partial(sample_replies, model, self._chat, max_tokens=self._config.max_reply_tokens)
+                self.played = roll_out(self._env, self._chat, generate, seeds, self._rules)
         require_reward_somewhere(self.played)
         return {
             "prompt_ids": [row.prompt_ids for row in self.played],
             "completion_ids": [row.completion_ids for row in self.played],
             "env_mask": [[int(turn != USER) for turn in row.turns] for row in self.played],
-            "logprobs": None,
+            "logprobs": server and [server.logprobs(row) for row in self.played],
             "turn_rewards": [row.rewards for row in self.played],
             "token_turns": [row.turns for row in self.played],
         }
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """Play the episodes of a step, whose updates follow."""
-        with _rewound_on_error():
+        with _rewound_on_error(), while_generating(self._config.vllm_server):
             output = super()._generate_and_score_completions(inputs)
             self.is_updating = True
         return output
@@ -174,7 +182,7 @@ def mean_reward(*, turn_rewards: list[list[float]], **_: Any) -> list[float | No
     return [None if math.isnan(rewards[-1]) else fmean(rewards) for rewards in turn_rewards]
 
 
-def _arguments(config: PolicyTrainingConfig, model: Any) -> GRPOConfig:
+def _arguments(config: PolicyTrainingConfig, model: Any, tokens: ChatTokens) -> GRPOConfig:
     """Return the run's settings as TRL's config."""
     per_update = config.num_episodes // config.updates_per_step
     # The largest allowed size that divides an update.
@@ -201,4 +209,20 @@ def _arguments(config: PolicyTrainingConfig, model: Any) -> GRPOConfig:
         disable_tqdm=True,
         logging_steps=config.updates_per_step,
         seed=config.seed,
+        **_server_arguments(config, tokens),
     )
+
+
+def _server_arguments(config: PolicyTrainingConfig, tokens: ChatTokens) -> dict[str, Any]:
+    """Return TRL's settings of the vLLM server, if there is one; TRL samples at temperature 1 without filters."""
+    if config.vllm_server is None:
+        return {}
+    # A reply has its own limit: TRL's `max_completion_length` is that of a whole conversation.
+    one_reply = {"max_tokens": config.max_reply_tokens, "stop_token_ids": list(tokens.end_ids)}
+    return {
+        "use_vllm": True,
+        "vllm_mode": "server",
+        "vllm_server_base_url": config.vllm_server,
+        "vllm_server_timeout": 0.0,
+        "generation_kwargs": one_reply,
+    }
