@@ -128,8 +128,9 @@ def test_replies_come_from_the_server_with_the_weights_and_the_log_probabilities
             for turn in range(2):
                 said = [token for token, its in zip(row.completion_ids, row.turns, strict=True) if its == turn]
                 assert tuple(said) in server.replies
-        # The trainer's own likelihood of the replies, divided by the server's.
-        assert output["importance_sampling_ratio"].flatten().tolist() == pytest.approx([1.0] * 4, abs=1e-3)
+        own = output["old_per_token_logps"] * output["tool_mask"] * output["completion_mask"]
+        torch.testing.assert_close(output["sampling_per_token_logps"], own, atol=1e-3, rtol=0)
+        assert output["importance_sampling_ratio"].flatten().tolist() == pytest.approx([1.0] * 4, abs=1e-2)
 
 
 def test_the_server_samples_from_the_plain_policy_and_ends_replies_as_the_trainer_does(server, tmp_path):
