@@ -39,6 +39,7 @@ class FailureReason(StrEnum):
     ENDPOINT_ERROR = "endpoint_error"
     IDENTICAL_SIDES = "identical_sides"
     NOT_CONTRASTED = "not_contrasted"
+    NO_SIMILAR_REQUEST = "no_similar_request"
     ROLE_FAILED = "role_failed"
     USER_STOPPED = "user_stopped"
     USER_ROLE_FLIP = "user_role_flip"
@@ -225,6 +226,7 @@ _REMEDIES = {
     FailureReason.USER_STOPPED: f"as the user this model ends the conversation too early: lower --turns, {_OTHER_USER}",
     FailureReason.USER_LEAKS: f"as the user this model recites its instructions: {_OTHER_USER}",
     FailureReason.NOT_CONTRASTED: "contrast more turns (--schedule all), or name another --strategy",
+    FailureReason.NO_SIMILAR_REQUEST: "give more conversations, lower --min-similarity, or raise --max-length-ratio",
     FailureReason.IDENTICAL_SIDES: "give seeds of more turns, or name another --strategy",
     FailureReason.GATE_REFUSAL: "take other seeds, or another --contrast; --no-gates keeps such pairs",
     FailureReason.GATE_LEAK: "name a stronger --contrast, or another --strategy; --no-gates keeps such pairs",

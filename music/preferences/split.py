@@ -1,7 +1,7 @@
 """`split_pairs` holds pairs out without leakage: the pairs of one seed conversation stay together."""
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.pairs import ContrastivePair, PreferencePair
 
-__all__ = ["PairSplit", "seed_key", "split_pairs"]
+__all__ = ["PairSplit", "held_out_indices", "opening_key", "seed_key", "split_pairs"]
 
 
 class PairSplit(NamedTuple):
@@ -30,27 +30,22 @@ def split_pairs(pairs: Sequence[PreferencePair], fraction: float, seed: int = 0)
         (8, 2)
 
     Pairs with the same first user message (ignoring blanks and case) stay together, for example a pair and all pairs
-    that were simulated from it. A pair whose seed has no user message is grouped by its `seed_id`. The split depends on
-    the pairs and the seed, but not on the order of the pairs.
+    that were simulated from it. A pair whose first user message was simulated is grouped by its `seed_id`. The split
+    depends on the pairs and the seed, but not on the order of the pairs.
 
     Raises:
         InvalidInputError: The fraction is not within [0, 1), or the pairs have too few seed conversations for it.
     """
     if not 0 <= fraction < 1:
         raise InvalidInputError(f"expected a held-out fraction within [0, 1), got {fraction}")
-    groups: dict[str, list[int]] = defaultdict(list)
-    for index, pair in enumerate(pairs):
-        groups[seed_key(pair)].append(index)
-    target = int(fraction * len(pairs))
-    held_out: set[int] = set()
-    for key in sorted(groups, key=lambda key: sha256(f"{seed}/{key}".encode()).digest()):
-        if len(held_out) + len(groups[key]) <= target:
-            held_out.update(groups[key])
+    keys = [seed_key(pair) for pair in pairs]
+    held_out = held_out_indices(keys, fraction, seed)
     if fraction > 0 and not held_out:
-        enough = math.ceil(1000 * min(map(len, groups.values()), default=0) / max(1, len(pairs))) / 1000
+        sizes = Counter(keys)
+        enough = math.ceil(1000 * min(sizes.values(), default=0) / max(1, len(pairs))) / 1000
         larger = f"a fraction of at least {enough:g} (--eval-fraction), " if 0 < enough < 1 else ""
         raise InvalidInputError(
-            f"{len(pairs)} pairs (seed conversations: {len(groups)}) are too few to hold out {fraction:g} of them: "
+            f"{len(pairs)} pairs (seed conversations: {len(sizes)}) are too few to hold out {fraction:g} of them: "
             f"give more pairs, {larger}held-out pairs of your own (--eval), or train without any (--eval-fraction 0)"
         )
     return PairSplit(
@@ -59,14 +54,38 @@ def split_pairs(pairs: Sequence[PreferencePair], fraction: float, seed: int = 0)
     )
 
 
+def held_out_indices(keys: Sequence[str], fraction: float, seed: int = 0) -> set[int]:
+    """Return the indices of about `fraction` of the items, and never more; items with the same key stay together.
+
+    Args:
+        keys: The key of each item.
+        fraction: The share of the items, within [0, 1).
+        seed: Determines which keys are held out.
+    """
+    groups: dict[str, list[int]] = defaultdict(list)
+    for index, key in enumerate(keys):
+        groups[key].append(index)
+    target = int(fraction * len(keys))
+    held_out: set[int] = set()
+    for key in sorted(groups, key=lambda key: sha256(f"{seed}/{key}".encode()).digest()):
+        if len(held_out) + len(groups[key]) <= target:
+            held_out.update(groups[key])
+    return held_out
+
+
 def seed_key(pair: PreferencePair) -> str:
     """Return a key that all pairs of one seed conversation share: its first user message, or its `seed_id`."""
-    if isinstance(pair, ContrastivePair):
-        seed_messages = pair.chosen.prefix(pair.num_seed_messages)
-        return _first_user_message(seed_messages) or f"seed_id/{pair.seed_id}"
-    return _first_user_message(pair.chosen)
+    if isinstance(pair, ContrastivePair) and not _is_of_conversation(pair):
+        return opening_key(pair.chosen.prefix(pair.num_seed_messages)) or f"seed_id/{pair.seed_id}"
+    return opening_key(pair.chosen)
 
 
-def _first_user_message(conversation: Conversation) -> str:
+def _is_of_conversation(pair: ContrastivePair) -> bool:
+    """Whether a pair repeats the user's messages of a conversation, as swapped pairs do."""
+    return any(contrast.strategy == "swap" for contrast in pair.contrasts)
+
+
+def opening_key(conversation: Conversation) -> str:
+    """Return the first user message of a conversation, ignoring blanks and case."""
     text = next((m.content for m in conversation.messages if m.role == "user"), "")
     return " ".join(text.casefold().split())

@@ -92,16 +92,19 @@ class Schedule:
             return max(1.0, self.probability * num_turns)
         return num_turns if self.kind == "all" else 1
 
+    def turns_of(self, num_turns: int, pair: int, run_seed: int) -> frozenset[int]:
+        """Return the contrasted turns of a pair, from 0; they depend on the arguments alone."""
+        if self.kind == "turns":
+            return frozenset(turn - 1 for turn in self.turns if turn <= num_turns)
+        if self.kind == "probability":
+            rng = random.Random(derive_seed(run_seed, pair, "schedule"))
+            one = rng.randrange(num_turns)
+            return frozenset(turn for turn in range(num_turns) if rng.random() < self.probability) or frozenset({one})
+        return frozenset(range(num_turns)[{"all": slice(None), "first": slice(1), "last": slice(-1, None)}[self.kind]])
+
     def covers(self, view: RoleView) -> bool:
         """Return whether the turn is contrasted; the answer depends on the run's seed, the pair and the turn alone."""
-        if self.kind == "turns":
-            return view.turn + 1 in self.turns
-        if self.kind == "probability":
-            rng = random.Random(derive_seed(view.run_seed, view.pair, "schedule"))
-            one = rng.randrange(view.num_turns)
-            drawn = {turn for turn in range(view.num_turns) if rng.random() < self.probability}
-            return view.turn in (drawn or {one})
-        return self.kind == "all" or view.turn == (0 if self.kind == "first" else view.num_turns - 1)
+        return view.turn in self.turns_of(view.num_turns, view.pair, view.run_seed)
 
 
 ALL_TURNS = Schedule()

@@ -11,7 +11,7 @@ from music.preferences import Consecutive, parse_format, read_seeds
 from music.seeding import derive_seed
 from music_agents.seeds import neutralised
 
-__all__ = ["Swap", "Swaps", "Transcript", "read_transcripts"]
+__all__ = ["Swap", "Swaps", "Transcript", "digest_transcripts", "read_transcripts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +123,12 @@ class Swaps:
 
     def digest(self) -> str:
         """Return a fingerprint of the conversations, in their original order."""
-        digest = hashlib.blake2b(digest_size=16)
-        for one in self._transcripts:
-            digest.update(repr((one.id, one.source, one.conversation.to_messages())).encode())
-        return f"{len(self._transcripts)} conversations, digest {digest.hexdigest()}"
+        return digest_transcripts(self._transcripts)
+
+
+def digest_transcripts(transcripts: Sequence[Transcript]) -> str:
+    """Return the number of conversations and a fingerprint of them, in their order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for one in transcripts:
+        digest.update(repr((one.id, one.source, one.conversation.to_messages())).encode())
+    return f"{len(transcripts)} conversations, digest {digest.hexdigest()}"
