@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks import coverage, reward_training
+from benchmarks import coverage, reward_training, swap
 from benchmarks.simulation_cpu import measure_cpu
 from benchmarks.simulation_load import measure_load, measure_memory
 from music.sandbox.server import sandbox_server
@@ -32,6 +32,12 @@ def test_coverage_is_measured(table):
     names, _, *rows = table(2, np.random.default_rng(0))
     assert rows
     assert all(len(row) == len(names) for row in rows)
+
+
+def test_swaps_are_measured(tmp_path):
+    cost = swap.measure(60, tmp_path)
+    assert cost.cpu_seconds > 0
+    assert 0 < cost.swapped <= 1
 
 
 @pytest.fixture
