@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks import coverage, reward_training, swap
+from benchmarks import coverage, frozen, reward_training, swap
 from benchmarks.simulation_cpu import measure_cpu
 from benchmarks.simulation_load import measure_load, measure_memory
 from music.sandbox.server import sandbox_server
@@ -70,3 +70,13 @@ def test_real_text_takes_a_base_and_pairs(capsys):
     with pytest.raises(SystemExit):
         reward_training.main(["--pairs", "pairs.jsonl"])
     assert "--base" in capsys.readouterr().err
+
+
+def test_frozen_backbones_are_measured(language_checkpoint, file_of_pairs, capsys):
+    sizes = ["--conversations", "4", "--rounds", "1", "--fit-pairs", "50", "--features", "4"]
+    frozen.main(["--base", str(language_checkpoint()), "--pairs", str(file_of_pairs), *sizes])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("4 conversations, ")
+    figures = [line.strip("| ").split(" | ") for line in lines if line.startswith(("| hidden", "| one", "| ridge"))]
+    assert [len(row) for row in figures] == [3, 2, 2, 2, 2]
+    assert all(float(row[1]) >= 0 for row in figures)

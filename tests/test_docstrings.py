@@ -33,6 +33,7 @@ from music.evaluation.benchmarks import registry
         "music.registry",
         "music.seeding",
         "music.statistics.estimates",
+        "music_trainers.frozen.head",
         "music_trainers.policy.config",
         "music_trainers.reward.config",
     ],

@@ -173,7 +173,7 @@ PUBLIC = {
     "music_agents.testing": ["check_contrast", "check_speaker"],
     "music_envs": ["ChatEnv", "ChatVectorEnv", "run_best_of_n"],
     "music_envs.testing": ["check_chat_env"],
-    "music_trainers": ["train_reward_model", "RewardTrainingConfig", "train_policy"],
+    "music_trainers": ["train_reward_model", "RewardTrainingConfig", "train_reward_head", "fit_head", "train_policy"],
 }
 """What users may rely on, by where they import it from."""
 PINNED = Path(__file__).with_name("public_names.txt")

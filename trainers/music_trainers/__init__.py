@@ -1,6 +1,7 @@
 """Trainers: reward models from preference pairs, policies from rewards, and the end-to-end demo.
 
 - `music_trainers.reward`: the reward-model trainer.
+- `music_trainers.frozen`: heads on a frozen backbone, fitted in closed loop.
 - `music_trainers.policy`: policies from the rewards of chat environments.
 - `music_trainers.precision`: optimizer states with fewer bits.
 - `music_trainers.demo`: the paper in miniature; `music_trainers.experiment`: the same as a grid of arms and seeds, with

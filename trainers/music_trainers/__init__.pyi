@@ -1,3 +1,4 @@
+from .frozen import FrozenBackbone, RewardHeadResult, fit_head, train_reward_head
 from .policy import PolicyTrainingConfig, PolicyTrainingResult, train_policy
 from .reward import (
     HeldOutEvaluation,
@@ -18,6 +19,7 @@ from .reward import (
 from .version import __version__
 
 __all__ = [
+    "FrozenBackbone",
     "HeldOutEvaluation",
     "HeldOutMetrics",
     "Mixture",
@@ -27,6 +29,7 @@ __all__ = [
     "PairSource",
     "PolicyTrainingConfig",
     "PolicyTrainingResult",
+    "RewardHeadResult",
     "RewardTrainingConfig",
     "RewardTrainingResult",
     "SourceAccounting",
@@ -34,6 +37,8 @@ __all__ = [
     "TrainingStart",
     "TrainingStep",
     "__version__",
+    "fit_head",
     "train_policy",
+    "train_reward_head",
     "train_reward_model",
 ]

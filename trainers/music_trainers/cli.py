@@ -2,6 +2,7 @@
 
 import logging
 import os
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,8 +20,9 @@ from music_trainers.policy.config import PolicyTrainingConfig
 from music_trainers.reward.config import RewardTrainingConfig
 
 if TYPE_CHECKING:
+    from music.pairs import PreferencePair
     from music_trainers.policy.records import PolicyEvaluation
-    from music_trainers.reward.mixture import PairSource
+    from music_trainers.reward.mixture import Mixture, PairSource
 
 __all__ = ["demo", "rl", "train"]
 
@@ -60,6 +62,8 @@ def train(
     With `--use_fsdp --fsdp_version 2` after `launch`, the model is sharded across GPUs. On the CPU, accelerate starts a
     single process: use `torchrun --nproc-per-node N $(which music)` instead.
 
+    With `--freeze backbone`, only a linear head is fitted, to hidden states that are computed once.
+
     Example: music train runs/pairs=2 base.jsonl --base google/gemma-2-9b-it --out runs/rm
     """
     # Settings are checked before any file is read.
@@ -76,6 +80,9 @@ def train(
     sources = tuple(_source(spec, reading, margin_column) for spec in pairs)
     unsplit = reading.model_copy(update={"split": None})
     evaluation = [pair for spec in held_out for pair in unsplit.read(spec).pairs] if held_out else None
+    if config.freeze == "backbone":
+        _train_head(config, Mixture(sources), evaluation, as_json=as_json)
+        return
     with TrainingDisplay(console) as display:
         result = train_reward_model(
             config, Mixture(sources), evaluation, on_start=display.on_start, on_step=display.on_step
@@ -137,6 +144,21 @@ def demo(
         emit(result.model_dump(mode="json"), as_json)
     else:
         print_demo(result, Console(highlight=False, emoji=False))
+
+
+def _train_head(
+    config: RewardTrainingConfig, mixture: "Mixture", held_out: "list[PreferencePair] | None", *, as_json: bool
+) -> None:
+    """Fit a head to a frozen backbone, and print the result."""
+    from music_trainers.frozen.records import format_head_result
+    from music_trainers.frozen.run import train_reward_head
+
+    def notice(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    counting = partial(counted, "conversations")
+    result = train_reward_head(config, mixture, held_out, on_notice=notice, counting=counting)
+    emit(result.model_dump(mode="json"), as_json, format_head_result(result))
 
 
 def _source(spec: str, reading: Reading, margin_column: str | None) -> "PairSource":

@@ -66,16 +66,24 @@ class PackedScorer(nn.Module):
         Raises:
             PackedAttentionError: A layer of the model ignored the segments, so the rewards would be wrong.
         """
-        passes = split_row(row, self.rope.boundary)
-        rewards = torch.cat([self._rewards(each) for each, _ in passes])
-        if len(passes) == 1:
-            return rewards
-        order = torch.cat([places for _, places in passes]).argsort()
-        return rewards[order.to(rewards.device)]
+        return self.head(self.states(row))
 
-    def _rewards(self, row: PackedRow) -> Tensor:
+    def states(self, row: PackedRow) -> Tensor:
+        """Return the hidden states at a row's reads, `[num_reads, hidden_size]`, in the dtype of the backbone.
+
+        Raises:
+            PackedAttentionError: As `forward`.
+        """
+        passes = split_row(row, self.rope.boundary)
+        states = torch.cat([self._states(each) for each, _ in passes])
+        if len(passes) == 1:
+            return states
+        order = torch.cat([places for _, places in passes]).argsort()
+        return states[order.to(states.device)]
+
+    def _states(self, row: PackedRow) -> Tensor:
         hidden = self.hidden(row, SegmentTable.of(row))
-        return self.head(hidden[row.reads().to(hidden.device)])
+        return hidden[row.reads().to(hidden.device)]
 
     def hidden(self, row: PackedRow, table: SegmentTable, past: Past | None = None) -> Tensor:
         """Return the backbone's last hidden states, `[num_tokens, hidden_size]`.

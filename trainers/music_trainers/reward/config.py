@@ -16,9 +16,14 @@ __all__ = ["CHECKPOINT_FOLDER", "RECORD_FILE", "Objective", "RewardTrainingConfi
 FULL_RATE, LORA_RATE = 2e-6, 1e-4
 PAIRS, CONVERSATIONS, STEPS = Flag(panel="Pairs"), Flag(panel="Conversations"), Flag(panel="Steps")
 EVALUATION, MEMORY = Flag(panel="Evaluation"), Flag(panel="Memory and speed")
-CHECKPOINTS = Flag(panel="Checkpoints and tracking")
+CHECKPOINTS, FROZEN = Flag(panel="Checkpoints and tracking"), Flag(panel="Frozen backbone")
 Scheduler = Literal["cosine", "linear", "constant"]
 CHECKPOINT_FOLDER, RECORD_FILE = "checkpoints", "training.json"
+_OF_FROZEN = {
+    *("base", "out", "chat_template", "read_at", "objective", "max_length", "eval_fraction", "seed", "device"),
+    *("micro_batch_tokens", "resume", "overwrite", "freeze", "ridge", "features"),
+}
+"""Settings that mean something if the backbone is frozen."""
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "adapter_config.json")
 
 
@@ -81,6 +86,15 @@ class RewardTrainingConfig(Config):
     OpenRLHF). By default as the base was trained, or `last`. It becomes part of the model's score contract."""
     objective: Annotated[Objective, Flag(panel="Loss")] = Objective()
     """The loss."""
+    freeze: Annotated[Literal["none", "backbone"], FROZEN] = "none"
+    """`backbone` keeps all weights of the base but its head: hidden states at the ends of turns are computed once, and
+    the head is fitted to them in closed loop. `none` trains all weights, or adapters."""
+    ridge: Annotated[float | None, FROZEN] = Field(default=None, gt=0)
+    """Strength of the penalty on the head of a frozen backbone. By default the one with the lowest held-out NLL among
+    the training pairs, where each fifth of the prompts is held out once."""
+    features: Annotated[Path | None, FROZEN] = None
+    """Folder for the hidden states of a frozen backbone. Runs that share it compute each state once. By default
+    `features` in `out`."""
     batch_size: Annotated[int, STEPS] = Field(default=64, ge=1)
     """Pairs per optimizer step, over all processes."""
     num_epochs: Annotated[int, STEPS] = Field(default=1, ge=1)
@@ -164,6 +178,25 @@ class RewardTrainingConfig(Config):
     def _can_stop_early(self) -> Self:
         if self.patience and not self.evaluate_every:
             raise ValueError("patience counts evaluations during the run: also set evaluate_every")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_a_frozen_backbone(self) -> Self:
+        if self.freeze == "none":
+            if self.ridge is not None or self.features is not None:
+                raise ValueError("ridge and features are for a frozen backbone: also set freeze (--freeze backbone)")
+            return self
+        plain = type(self)(base=self.base, out=self.out, lora_rank=self.lora_rank)
+        unused = [n for n in type(self).model_fields if n not in _OF_FROZEN and getattr(self, n) != getattr(plain, n)]
+        unused += ["lora_rank"] if self.lora_rank else []
+        unused += ["center_rewards_coefficient"] if self.objective.center_rewards_coefficient else []
+        unused += ["ranking"] if self.objective.ranking != "pairs" else []
+        if unused:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
+            raise ValueError(
+                f"a frozen backbone has a head that is fitted in closed loop, without steps of gradient descent, and "
+                f"does not use {flags}: leave them out, or train the backbone (--freeze none)"
+            )
         return self
 
     def require_unfinished(self) -> None:

@@ -37,7 +37,7 @@ from music_trainers.reward.losses import bradley_terry_losses, num_comparisons, 
 from music_trainers.reward.pairs import EncodedPair, PairGroup, group_by_chosen, group_by_seed
 from music_trainers.reward.records import HeldOutMetrics, PackingAccounting
 
-__all__ = ["PairOptimizer", "StepOutcome", "TrainingDivergedError", "learning_rate_at"]
+__all__ = ["PairOptimizer", "StepOutcome", "TrainingDivergedError", "held_out_metrics", "learning_rate_at"]
 
 _MICRO_BATCH_TOKENS = {"cpu": 2048, "cuda": 8192}
 
@@ -164,18 +164,7 @@ class PairOptimizer:
         rewards = self._rewards(pairs)
         reshard(self.scorer)
         self.scorer.train(was_training)
-        if num_broken := int((~rewards.isfinite()).sum()):
-            raise TrainingDivergedError(f"{num_broken} of {rewards.numel()} held-out rewards are not finite numbers")
-        chosen, rejected = rewards.unbind(1)
-        metrics = HeldOutMetrics(
-            num_pairs=len(pairs),
-            accuracy=(chosen > rejected).double().mean().item(),
-            nll=bradley_terry_losses(chosen, rejected).mean().item(),
-            mean_margin=(chosen - rejected).mean().item(),
-            num_ties=int((chosen == rejected).sum()),
-        )
-        std = rewards.std(correction=0).item()
-        return metrics, RewardStatistics(mean=rewards.mean().item(), std=std, num_conversations=rewards.numel())
+        return held_out_metrics(rewards)
 
     @torch.no_grad()
     def _rewards(self, pairs: Sequence[EncodedPair]) -> Tensor:
@@ -196,6 +185,29 @@ class PairOptimizer:
         num_processes: int = self._accelerator.num_processes
         plan = plan_even_rows(groups, self.max_tokens, num_processes)
         return plan, assign_rows(plan.rows, num_processes, self._accelerator.process_index)
+
+
+def held_out_metrics(rewards: Tensor) -> tuple[HeldOutMetrics, RewardStatistics]:
+    """Return the metrics of held-out pairs, and the statistics of their rewards.
+
+    Args:
+        rewards: Rewards of chosen and rejected sides, `[pairs, 2]` in fp64, of at least one pair.
+
+    Raises:
+        TrainingDivergedError: A reward is not a finite number.
+    """
+    if num_broken := int((~rewards.isfinite()).sum()):
+        raise TrainingDivergedError(f"{num_broken} of {rewards.numel()} held-out rewards are not finite numbers")
+    chosen, rejected = rewards.unbind(1)
+    metrics = HeldOutMetrics(
+        num_pairs=len(rewards),
+        accuracy=(chosen > rejected).double().mean().item(),
+        nll=bradley_terry_losses(chosen, rejected).mean().item(),
+        mean_margin=(chosen - rejected).mean().item(),
+        num_ties=int((chosen == rejected).sum()),
+    )
+    std = rewards.std(correction=0).item()
+    return metrics, RewardStatistics(mean=rewards.mean().item(), std=std, num_conversations=rewards.numel())
 
 
 def _placed(classifier: PreTrainedModel, accelerator: Accelerator, optimizer: Optimizer) -> tuple[nn.Module, Any]:

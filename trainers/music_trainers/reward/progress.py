@@ -1,7 +1,7 @@
 """How a run reports: a live bar on a terminal, plain lines elsewhere, callbacks and an experiment tracker."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
@@ -12,9 +12,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 
 from music_trainers.reward.config import RewardTrainingConfig
-from music_trainers.reward.records import HeldOutMetrics, RewardTrainingResult, TrainingStart, TrainingStep
+from music_trainers.reward.records import (
+    HeldOutMetrics,
+    PairAccounting,
+    RewardTrainingResult,
+    SourceAccounting,
+    TrainingStart,
+    TrainingStep,
+)
 
-__all__ = ["Tracking", "TrainingDisplay", "format_metrics", "format_result"]
+__all__ = ["Tracking", "TrainingDisplay", "format_metrics", "format_pairs", "format_result"]
 
 
 PROJECT = "music-rm"
@@ -58,11 +65,8 @@ class TrainingDisplay:
         self._print(start.description)
         for note in start.notes:
             self._print(note)
-        self._print(f"training pairs: {start.pairs}")
-        if len(start.sources) > 1 or start.sources[0].weight != 1 or start.sources[0].num_with_margin:
-            for source in start.sources:
-                self._print(f"  {source}")
-        self._print(f"held-out pairs: {start.held_out}")
+        for line in format_pairs(start.pairs, start.sources, start.held_out):
+            self._print(line)
         self._print(f"before: {format_metrics(start.before)}")
         if start.first_step:
             self._print(f"resumed after step {start.first_step}")
@@ -88,6 +92,14 @@ class TrainingDisplay:
 
     def _print(self, line: str) -> None:
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def format_pairs(pairs: PairAccounting, sources: Sequence[SourceAccounting], held_out: PairAccounting) -> Iterator[str]:
+    """Yield lines on the training pairs, on their sources if these are worth it, and on the held-out pairs."""
+    yield f"training pairs: {pairs}"
+    if len(sources) > 1 or sources[0].weight != 1 or sources[0].num_with_margin:
+        yield from (f"  {source}" for source in sources)
+    yield f"held-out pairs: {held_out}"
 
 
 def format_metrics(metrics: HeldOutMetrics | None) -> str:

@@ -37,7 +37,7 @@ from music_trainers.reward.records import (
 from music_trainers.reward.run import TrainingRun
 from music_trainers.reward.trainable import merge_adapters
 
-__all__ = ["train_reward_model"]
+__all__ = ["hold_out", "load_base", "setting_notes", "train_reward_model"]
 
 
 def train_reward_model(
@@ -58,8 +58,8 @@ def train_reward_model(
         on_step: Called after every optimizer step, in the main process.
 
     Raises:
-        InvalidInputError: No pair is left to train on or to measure on, the base cannot be trained, the run cannot
-            resume, or `config.out` already holds a model.
+        InvalidInputError: No pair is left to train on or to measure on, the base cannot be trained or is to be frozen,
+            the run cannot resume, or `config.out` already holds a model.
         TrainingDivergedError: The loss is no longer finite, or far above what it was.
 
     Example:
@@ -70,13 +70,15 @@ def train_reward_model(
         >>> result = train_reward_model(config, read_preferences("pairs.parquet").pairs)
         >>> print(result.before, result.after)
     """
+    if config.freeze == "backbone":
+        raise InvalidInputError("freeze='backbone' fits a head in place of training: call train_reward_head")
     config.require_unfinished()
     set_seed(config.seed)
     accelerator = start_accelerator(config)
 
-    mixture, held_out, overlap = _hold_out(config, pairs, eval_pairs)
+    mixture, held_out, overlap = hold_out(config, pairs, eval_pairs)
     run = _prepare(config, accelerator, mixture, held_out)
-    start, history = _start(run, notes=_notes(config, run.config, overlap))
+    start, history = _start(run, notes=setting_notes(config, run.config, overlap))
     tracking = Tracking(accelerator, run.config, on_start, on_step)
     tracking.start(start)
 
@@ -88,7 +90,7 @@ def train_reward_model(
     return result
 
 
-def _hold_out(
+def hold_out(
     config: RewardTrainingConfig,
     pairs: Sequence[PreferencePair] | Mixture,
     eval_pairs: Sequence[PreferencePair] | None,
@@ -104,13 +106,13 @@ def _prepare(
     config: RewardTrainingConfig, accelerator: Accelerator, mixture: Mixture, held_out: Sequence[PreferencePair]
 ) -> TrainingRun:
     """Load the base, tokenize the pairs, and make the model ready for training."""
-    config, loaded = load_once(accelerator, partial(_load, config))
+    config, loaded = load_once(accelerator, partial(load_base, config))
     data = TrainingData.encode(loaded.tokens, mixture, held_out, every_turn=config.objective.reads_turns)
     data.require_pairs(config)
     return TrainingRun.prepare(config, accelerator, loaded, data)
 
 
-def _load(config: RewardTrainingConfig) -> tuple[RewardTrainingConfig, LoadedCheckpoint]:
+def load_base(config: RewardTrainingConfig) -> tuple[RewardTrainingConfig, LoadedCheckpoint]:
     """Load the base under the contract that the trained model will have; settle its readout and longest length."""
     dtype = getattr(torch, config.states.weight_dtype)
     loaded = load_checkpoint(
@@ -128,7 +130,7 @@ def _load(config: RewardTrainingConfig) -> tuple[RewardTrainingConfig, LoadedChe
     return config.model_copy(update=settled), replace(loaded, tokens=tokens)
 
 
-def _notes(asked: RewardTrainingConfig, config: RewardTrainingConfig, overlap: str | None) -> Iterator[str]:
+def setting_notes(asked: RewardTrainingConfig, config: RewardTrainingConfig, overlap: str | None) -> Iterator[str]:
     """Yield what a user should know about settings and pairs before the run."""
     if config.max_length < asked.max_length:
         yield (
