@@ -70,9 +70,13 @@ def _rows(
 ) -> Iterator[tuple[Array, float, float, bool]]:
     """Yield difference, weight and margin of a pair and of its turns, and whether it is of the pair."""
     chosen, rejected = sides
-    features = (read_features(objective.readout, side) for side in sides)
-    yield next(features) - next(features), weight, objective.margin + pair.margin, True
+    difference = read_features(objective.readout, chosen) - read_features(objective.readout, rejected)
+    yield difference, weight, objective.margin + pair.margin, True
     if objective.per_turn:
         for ours, theirs in pair.turns:
-            difference = chosen[ours].astype(np.float64) - rejected[theirs]
-            yield difference, weight * objective.per_turn / len(pair.turns), 0.0, False
+            yield (
+                chosen[ours].astype(np.float64) - rejected[theirs],
+                weight * objective.per_turn / len(pair.turns),
+                0.0,
+                False,
+            )
