@@ -7,6 +7,7 @@ import atexit
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,9 @@ settings.load_profile("music")
 # What passed the self-test on this machine before says nothing of the code that is tested.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="music-tests-")
 atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+
+# A shell that starts the tests in the background leaves Ctrl-C ignored, here and in the processes that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Small models gain nothing from more threads, and on a busy machine lose by far.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -49,7 +49,7 @@ def run_diagnosis(
         20
         >>> config = DiagnosisConfig(pairs=("pairs.jsonl",), models=("length", "oracle"))
         >>> print(run_diagnosis(config).disagreement.comparisons[0].estimate)
-        -0.350 [-0.600, -0.100]
+        -0.350 [-0.625, -0.075]
     """
     if config.out is not None:
         require_output_folder(config.out)
