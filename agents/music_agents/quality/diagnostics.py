@@ -113,12 +113,13 @@ def _warnings(found: PairDiagnostics) -> Iterator[str]:
     if num_repeated > MAX_REPEATED_SHARE * found.num_pairs:
         yield (
             f"{num_repeated} pairs begin as an earlier one, the user's first message included: "
-            "give more seeds or personas, or raise the user's temperature"
+            "leave repeats out of the source; in a simulation, give more seeds or personas, or raise the user's "
+            "temperature"
         )
     num_dropped = sum(found.dropped.values())
     if num_dropped > MAX_DROPPED_SHARE * (num_dropped + found.num_pairs):
         reason = max(found.dropped, key=lambda name: found.dropped[name])
-        yield f"{num_dropped} pairs were dropped, most by {reason}: each was paid for, so look into failures.jsonl"
+        yield f"{num_dropped} pairs were dropped, most by {reason}: look into failures.jsonl"
 
 
 def _on_words(found: WordShortcuts) -> Iterator[str]:

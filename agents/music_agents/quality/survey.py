@@ -37,7 +37,7 @@ class Repeats(BaseModel):
     num_contexts: int
     """Pairs with the seed messages of an earlier pair; expect many if there are fewer seeds than pairs."""
     num_first_messages: int
-    """Those of them with the same first simulated user message, too."""
+    """Pairs with these and the same first user message after them."""
 
 
 class Personas(BaseModel):
@@ -70,6 +70,7 @@ class Survey:
         self.strategies: Counter[str] = Counter()
         self._characters, self._words, self._longer = RunningMean(), RunningMean(), RunningMean()
         self._reply_words = RunningMean()
+        self._num_with_context = 0
         self._contexts: set[int] = set()
         self._openings: set[int] = set()
         self._personas: Counter[str] = Counter()
@@ -102,7 +103,8 @@ class Survey:
     def repeats(self) -> Repeats:
         """Return how many pairs begin like an earlier pair."""
         return Repeats(
-            num_contexts=self.num_pairs - len(self._contexts), num_first_messages=self.num_pairs - len(self._openings)
+            num_contexts=self._num_with_context - len(self._contexts),
+            num_first_messages=self.num_pairs - len(self._openings),
         )
 
     def persona_coverage(self) -> Personas:
@@ -116,7 +118,9 @@ class Survey:
         start = pair.num_seed_messages
         # Hashes, because the texts of a whole set would not fit in memory.
         contents = tuple(message.content for message in pair.chosen.messages[: start + 1])
-        self._contexts.add(hash(contents[:start]))
+        if start:
+            self._num_with_context += 1
+            self._contexts.add(hash(contents[:start]))
         self._openings.add(hash(contents))
 
     def _add_lengths(self, replies: tuple[tuple[str, str], ...]) -> None:

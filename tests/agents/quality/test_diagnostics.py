@@ -106,6 +106,11 @@ def test_repeats_and_personas_are_counted(make_pair):
     assert any("begin as an earlier one" in warning for warning in found.warnings)
 
 
+def test_pairs_without_seed_messages_share_none(make_pair):
+    pairs = [make_pair(["a"], ["b"], i).model_copy(update={"num_seed_messages": 0}) for i in range(4)]
+    assert diagnose_pairs(pairs).repeats.num_contexts == 0
+
+
 def test_many_drops_are_warned_of(make_pair):
     found = diagnose_pairs(even_pairs(make_pair, 4), {"gate_leak": 1, "reply_cut": 3})
     assert any("4 pairs were dropped, most by reply_cut" in warning for warning in found.warnings)
