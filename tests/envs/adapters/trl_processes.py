@@ -46,7 +46,7 @@ CREDIT = [
 
 
 async def repeat_user(view):
-    """Say the last message again, and that it is said again."""
+    """Repeat the last message, marked as a repetition."""
     text = f"{view.conversation.messages[-2].content} again"
     return RoleTurn(text=text, usage=Usage())
 

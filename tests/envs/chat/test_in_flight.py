@@ -125,7 +125,7 @@ def test_conversations_do_not_wait_for_the_users_of_others_and_what_is_ready_is_
     envs, user = gated(is_open=False, reward=reward, reward_mode="per_turn", num_turns=9)
     envs.send(dict.fromkeys(range(NUM), "Yes."))
     user.turn(1, is_open=True)
-    for _ in range(3):  # one conversation goes on alone
+    for _ in range(3):  # one conversation continues alone
         rows, observations, rewards, *_ = envs.recv()
         assert rows.tolist() == [1]
         assert rewards.tolist() == [len(observations[0].messages) - 1]
