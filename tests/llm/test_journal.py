@@ -422,12 +422,24 @@ def transaction_ends(log: Path) -> list[int]:
     return [32] + [place + 24 + page_size for place in of_this_log if content[place + 4 : place + 8] != bytes(4)]
 
 
+def num_rows_on_disk(path: Path) -> int:
+    """Count the replies in a copy of a journal, so that SQLite leaves the journal itself as it is."""
+    with tempfile.TemporaryDirectory() as folder:
+        for file in (path, log_of(path)):
+            shutil.copy(file, folder)
+        with closing(sqlite3.connect(Path(folder) / path.name)) as connection:
+            (num_rows,) = connection.execute("SELECT count(*) FROM replies").fetchone()
+    return num_rows
+
+
 async def test_a_log_that_is_cut_off_between_two_transactions_is_refused_until_it_is_put_back_or_given_up(tmp_path):
     path = tmp_path / "j"
     await asyncio.to_thread(write_until_killed, path, 0, 50)
     log, rows = log_of(path), path.with_name("j-rows")
     whole, base, noted = log.read_bytes(), path.read_bytes(), rows.read_bytes()
     *earlier, last = transaction_ends(log)
+    if num_rows_on_disk(path) > int(noted):  # the kill fell between the last transaction and its note
+        last = earlier.pop()
     assert len(earlier) > 3
     for end in earlier:
         for content in {whole[:end]} if end > 32 else {whole[:32], b""}:
