@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import get_args
 
 from benchmarks.contrast_tables import print_row, show, show_accuracy
 from benchmarks.contrasts import simulated
@@ -56,7 +55,7 @@ ARMS = {
     "last, per_turn 0.3": Objective(per_turn=0.3),
     "last, per_turn 1": Objective(per_turn=1.0),
 }
-READOUTS: tuple[Readout, ...] = get_args(Readout)
+READOUTS: tuple[Readout, ...] = ("last", "turn_mean")
 SPANS = ("early", "last")
 WHOLE, GREEDY = "Best-of-8", f"greedy Best-of-{GREEDY_CANDIDATES}"
 GRADES = (WHOLE, GREEDY)

@@ -11,6 +11,7 @@ from .tokens.contract import (
     Scored,
     Unscorable,
     UnscorableError,
+    read_rewards,
 )
 from .tokens.encoding import ConversationTokenizer, Encoding
 
@@ -33,4 +34,5 @@ __all__ = [
     "length_reward",
     "load_reward",
     "random_reward",
+    "read_rewards",
 ]

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from statistics import fmean
 
 from music.conversation import Conversation
 from music.reward.packing import TokenSequence
-from music.reward.tokens.contract import Scored, Unscorable
+from music.reward.tokens.contract import Readout, Scored, Unscorable, read_rewards
 from music.reward.tokens.encoding import ConversationTokenizer, Encoding
 from music.reward.tokens.template import ends_of_prefixes
 
@@ -41,12 +40,13 @@ class EncodedConversation:
         """Number of tokens that the score depends on."""
         return len(self.sequences[0].ids) if self.sequences else 0
 
-    def scored(self, rewards: Sequence[Sequence[float]]) -> Scored:
-        """Return the score, given the rewards at each sequence's reads."""
+    def scored(self, readout: Readout, rewards: Sequence[Sequence[float]]) -> Scored:
+        """Return the score by a readout, given the rewards at each sequence's reads."""
         if self.problem is not None:
             return Scored(None, problem=self.problem)
         own, *turns = rewards
-        return Scored(fmean(own), tuple(reward for each in turns for reward in each), self.num_dropped_turns)
+        score, by_turn = read_rewards(readout, own), tuple(reward for each in turns for reward in each)
+        return Scored(score, by_turn, self.num_dropped_turns)
 
 
 def encode_each(

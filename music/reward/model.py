@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
-from statistics import fmean
 from typing import Self
 
 import torch
@@ -21,7 +20,7 @@ from music.reward.scoring.forward import row_tokens
 from music.reward.scoring.self_test import make_scorer
 from music.reward.scoring.states import ModelMemory, affordable_tokens
 from music.reward.session import RewardSession
-from music.reward.tokens.contract import ReadAt, Readout, ScoreContract, Scored, Unscorable
+from music.reward.tokens.contract import ReadAt, Readout, ScoreContract, Scored, Unscorable, read_rewards
 from music.reward.tokens.encoding import ConversationTokenizer
 
 __all__ = ["RewardModel"]
@@ -166,7 +165,7 @@ class RewardModel:
         """
         encodings = self._tokens.encode_all(conversations, names=names)
         rewards = self._sequences.rewards([encoding.sequence for encoding in encodings])
-        return [fmean(each) for each in rewards]
+        return [read_rewards(self.contract.readout, each) for each in rewards]
 
     def score_each(self, conversations: Sequence[Conversation], *, per_turn: bool = False) -> list[Scored]:
         """Score conversations as `score` does, but return a problem instead of raising `UnscorableError`.
@@ -200,7 +199,7 @@ class RewardModel:
         """Do the second half of `score_each`: score conversations that this model's `encode` returned."""
         sequences = [sequence for each in encoded for sequence in each.sequences]
         rewards = iter(self._sequences.rewards(sequences))
-        return [each.scored([next(rewards) for _ in each.sequences]) for each in encoded]
+        return [each.scored(self.contract.readout, [next(rewards) for _ in each.sequences]) for each in encoded]
 
     def score_turns(self, conversations: Sequence[Conversation]) -> list[list[float]]:
         """Return, per conversation, the reward after each assistant turn, from one forward pass.

@@ -9,7 +9,7 @@ from music.conversation import Conversation
 from music.errors import InvalidInputError
 from music.pairs import PreferencePair
 from music.preferences import write_preferences
-from music.reward import ContractError, RewardModel
+from music.reward import ContractError, RewardModel, read_rewards
 from music.reward.cli import score
 
 APP = typer.Typer()
@@ -120,14 +120,16 @@ def test_pairs_that_tie_were_cut_or_have_no_score_are_counted(checkpoint, make_c
     assert "pairs truncated: 1, without a score: 2 over_long" in text
 
 
-def test_the_readout_of_the_contract_is_kept_and_said(checkpoint, conversations, tmp_path):
-    mean = RewardModel.from_pretrained(checkpoint).with_readout("turn_mean")
-    mean.save_pretrained(tmp_path / "rm")
+@pytest.mark.parametrize("readout", ["turn_mean", "turn_min", "end_weighted"])
+def test_the_readout_of_the_contract_is_kept_and_said(checkpoint, conversations, tmp_path, readout):
+    model = RewardModel.from_pretrained(checkpoint).with_readout(readout)
+    model.save_pretrained(tmp_path / "rm")
     file = write_conversations(tmp_path / "c.jsonl", conversations)
     report = orjson.loads(run(tmp_path / "rm", file, "--per-turn", "--json").stdout)
-    assert report["readout"] == "turn_mean"
-    assert [row["score"] for row in report["rows"]] == pytest.approx(mean.score(conversations), abs=1e-5)
-    assert [sum(row["turns"]) / 3 for row in report["rows"]] == pytest.approx(mean.score(conversations), abs=1e-5)
+    assert report["readout"] == readout
+    scores = model.score(conversations)
+    assert [row["score"] for row in report["rows"]] == pytest.approx(scores, abs=1e-5)
+    assert [read_rewards(readout, row["turns"]) for row in report["rows"]] == pytest.approx(scores, abs=1e-5)
 
 
 def test_a_model_without_a_template_takes_one_and_says_where_its_reward_is(

@@ -1,5 +1,6 @@
 import json
 import shutil
+from typing import get_args
 
 import pytest
 import torch
@@ -7,8 +8,10 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
-from music.reward import CONTRACT_FILE, ContractError, RewardModel, UnscorableError
+from music.reward import CONTRACT_FILE, ContractError, Readout, RewardModel, UnscorableError, read_rewards
 from music.reward.tokens.contract import Unscorable
+from music.sandbox import REWARD_MODEL, ErrorKind
+from music.sandbox.world.defects import draw_defects
 
 FAMILIES = ("llama", "gemma2")
 TOLERANCE = 1e-5
@@ -29,9 +32,9 @@ def conversations(make_conversation):
     return [make_conversation(seed, num_turns=1 + seed % 4) for seed in range(12)]
 
 
-@pytest.fixture(scope="module")
-def turn_mean(model):
-    return model.with_readout("turn_mean")
+@pytest.fixture(scope="module", params=["turn_mean", "turn_min", "end_weighted"])
+def by_turns(request, model):
+    return model.with_readout(request.param)
 
 
 def vanilla_scores(directory, conversations):
@@ -82,27 +85,43 @@ def test_turn_scores_hold_beyond_the_length_limit(model, make_conversation):
     assert short.score_turns([conversation])[0] == pytest.approx(short.score(cut), abs=TOLERANCE)
 
 
-def test_the_mean_over_turns_is_of_the_turns_that_are_seen(model, turn_mean, make_conversation):
+def test_a_score_is_read_from_the_turns_that_are_seen(model, by_turns, make_conversation):
     conversations = [make_conversation(seed, num_turns=1 + seed) for seed in range(5)]
-    means = [sum(turns) / len(turns) for turns in model.score_turns(conversations)]
-    assert turn_mean.score(conversations) == pytest.approx(means, abs=TOLERANCE)
+    cut = [model.score([c.prefix(end) for end in c.turn_ends]) for c in conversations]
+    scores = [read_rewards(by_turns.contract.readout, rewards) for rewards in cut]
+    assert by_turns.score(conversations) == pytest.approx(scores, abs=TOLERANCE)
+    assert [each.score for each in by_turns.score_each(conversations, per_turn=True)] == pytest.approx(
+        scores, abs=TOLERANCE
+    )
     conversation = make_conversation(7, num_turns=8)
-    short = shortened(turn_mean, 70)
+    short = shortened(by_turns, 70)
     [encoding] = short.tokens.encode_all([conversation])
     kept = Conversation(messages=conversation.messages[2 * encoding.num_dropped_turns :])
     assert encoding.num_dropped_turns > 0
-    assert short.score([conversation]) == pytest.approx(turn_mean.score([kept]), abs=TOLERANCE)
+    assert short.score([conversation]) == pytest.approx(by_turns.score([kept]), abs=TOLERANCE)
 
 
-def test_a_readout_travels_with_the_checkpoint(model, turn_mean, conversations, tmp_path):
-    turn_mean.save_pretrained(tmp_path)
+def test_a_trained_model_reads_conversations_by_all_readouts_from_the_rewards_of_these_cut():
+    model = RewardModel.from_pretrained(REWARD_MODEL, device="cpu")
+    conversations = [defect.pair.rejected for defect in draw_defects(ErrorKind.TOPIC, 1, 5, num=8, seed=0)]
+    cut = [model.score([c.prefix(end) for end in c.turn_ends]) for c in conversations]
+    rankings = set()
+    for readout in get_args(Readout):
+        scores = model.with_readout(readout).score(conversations)
+        assert scores == pytest.approx([read_rewards(readout, rewards) for rewards in cut], abs=TOLERANCE)
+        rankings.add(tuple(sorted(range(8), key=scores.__getitem__)))
+    assert len(rankings) == 4
+
+
+def test_a_readout_travels_with_the_checkpoint(model, by_turns, conversations, tmp_path):
+    by_turns.save_pretrained(tmp_path)
     again = RewardModel.from_pretrained(tmp_path, device="cpu")
-    assert again.contract.readout == "turn_mean"
-    assert again.score(conversations) == pytest.approx(turn_mean.score(conversations), abs=TOLERANCE)
+    assert again.contract.readout == by_turns.contract.readout
+    assert again.score(conversations) == pytest.approx(by_turns.score(conversations), abs=TOLERANCE)
     assert again.with_readout("last").score(conversations) == pytest.approx(model.score(conversations), abs=TOLERANCE)
 
 
-@pytest.mark.parametrize("readout", ["last", "turn_mean"])
+@pytest.mark.parametrize("readout", get_args(Readout))
 @pytest.mark.parametrize("max_length", [512, 110])
 def test_candidates_score_as_whole_conversations(model, make_conversation, readout, max_length):
     """Also where some candidates are so long that an exchange is dropped."""

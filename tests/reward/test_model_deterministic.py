@@ -68,7 +68,7 @@ def test_the_model_names_its_mode_and_keeps_it(model):
     assert "deterministic scores" in deterministic.description
     assert "deterministic" not in model.description
     assert deterministic.with_prefix_cache(500).is_deterministic
-    assert deterministic.with_readout("turn_mean").is_deterministic
+    assert deterministic.with_readout("turn_min").is_deterministic
     assert not model.with_prefix_cache().is_deterministic
     with pytest.raises(InvalidInputError, match="at least 0, got -1"):
         model.with_deterministic_scores(-1)

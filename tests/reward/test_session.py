@@ -1,10 +1,12 @@
+from typing import get_args
+
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
-from music.reward import RewardModel, UnscorableError
+from music.reward import Readout, RewardModel, UnscorableError
 from music.reward.tokens.encoding import ConversationTokenizer
 
 TOLERANCE = 1e-5
@@ -74,7 +76,7 @@ def test_the_mean_over_turns_goes_on_too(model):
         session.extend(candidates[chosen], user)
 
 
-@pytest.mark.parametrize("readout", ["last", "turn_mean"])
+@pytest.mark.parametrize("readout", get_args(Readout))
 def test_beyond_the_length_limit_it_starts_afresh(model, readout):
     scorer = RewardModel(model._classifier, model.tokens.with_contract(max_length=90, readout=readout), "cpu")
     session = scorer.session(OPENING)

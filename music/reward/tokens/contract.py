@@ -4,12 +4,16 @@ A score depends on more than weights: on the chat template, on whether BOS comes
 are read, and on how long conversations are shortened. A model that is trained with one set of choices and served with
 another silently ranks worse. So the choices are saved with the model.
 
-This module also holds the result of scoring: `Scored`, a score or the reason why there is none (`Unscorable`).
+This module also says how rewards become a score (`read_rewards`), and holds the result of scoring: `Scored`, a score or
+the reason why there is none (`Unscorable`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from math import isnan
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -26,11 +30,13 @@ __all__ = [
     "Scored",
     "Unscorable",
     "UnscorableError",
+    "read_rewards",
+    "turn_weights",
 ]
 
 CONTRACT_FILE = "score_contract.json"
 
-Readout = Literal["last", "turn_mean"]
+Readout = Literal["last", "turn_mean", "turn_min", "end_weighted"]
 """How a conversation's rewards become its score; see `ScoreContract.readout`."""
 ReadAt = Literal["last", "last_non_pad", "eos"]
 """At which token a reward is read; see `ScoreContract.read_at`."""
@@ -79,10 +85,13 @@ class ScoreContract(BaseModel):
     """How rewards become the score of a conversation.
 
     - `last`: the score is the reward at the last token of the rendered conversation.
-    - `turn_mean`: the score is the mean of the rewards at the ends of all assistant turns. Each of these is the reward
-      of the conversation cut there, as causal attention sees nothing that follows; one forward pass gives them all.
-      Turns that are dropped because of `max_length` do not count. The chat template must render a beginning in the same
-      way whatever follows.
+    - `turn_mean`: the score is the mean of the rewards at the ends of all assistant turns.
+    - `turn_min`: the score is the lowest of these rewards.
+    - `end_weighted`: the score is the mean of these rewards with weights 1, 2, 3, ... from the first turn to the last.
+
+    The reward at the end of a turn is that of the conversation cut there, as causal attention sees nothing that
+    follows; one forward pass gives them all. Turns that are dropped because of `max_length` do not count. With all
+    readouts but `last`, the chat template must render a beginning in the same way whatever follows.
     """
     read_at: ReadAt = "last"
     """Where the reward of a conversation, or of a turn as the conversation cut there, is read.
@@ -153,6 +162,46 @@ class ScoreContract(BaseModel):
                 f"the tokenizer does not match the checkpoint's score contract: {'; '.join(differing)}. "
                 f"Restore the tokenizer and chat template that were saved with the weights."
             )
+
+
+def turn_weights(readout: Readout, num_turns: int) -> list[float]:
+    """Return the weights of the rewards whose weighted mean is the score, `[num_turns]`.
+
+    Example:
+        >>> turn_weights("end_weighted", 3)
+        [1.0, 2.0, 3.0]
+
+    Raises:
+        InvalidInputError: The readout is `turn_min`, which is no weighted mean.
+    """
+    match readout:
+        case "last":
+            return [0.0] * (num_turns - 1) + [1.0]
+        case "turn_mean":
+            return [1.0] * num_turns
+        case "end_weighted":
+            return [float(turn) for turn in range(1, num_turns + 1)]
+        case "turn_min":
+            raise InvalidInputError(
+                "expected a readout that is linear in the rewards (last, turn_mean or end_weighted), got turn_min"
+            )
+
+
+def read_rewards(readout: Readout, rewards: Sequence[float]) -> float:
+    """Return a conversation's score.
+
+    Example:
+        >>> read_rewards("turn_min", [0.5, -1.0, 2.0])
+        -1.0
+
+    Args:
+        readout: The readout.
+        rewards: At least one reward: those after the assistant turns, in their order. For `last`, that after the last
+            turn is enough.
+    """
+    if readout == "turn_min":
+        return min(rewards, key=lambda reward: (not isnan(reward), reward))  # NaN is the lowest, so that it shows
+    return fmean(rewards, turn_weights(readout, len(rewards)))
 
 
 class Unscorable(StrEnum):

@@ -119,7 +119,7 @@ class ConversationTokenizer:
         """Wrap a tokenizer under a contract.
 
         Raises:
-            ContractError: The tokenizer does not match the contract, or the readout is `turn_mean` and the template
+            ContractError: The tokenizer does not match the contract, or the readout needs every turn and the template
                 renders a history differently once more turns follow.
         """
         contract.require(derive_contract(tokenizer, contract.max_length, read_at=contract.read_at))
@@ -127,7 +127,7 @@ class ConversationTokenizer:
         self.contract = contract
         self._renders_calls = "tool_calls" in own_template(tokenizer)
         self._memory = _Memory()
-        if contract.readout == "turn_mean":
+        if contract.readout != "last":
             require_stable_prefixes(tokenizer, contract)
 
     @classmethod
@@ -178,7 +178,7 @@ class ConversationTokenizer:
         rendered = iter(render([c for c in conversations if has_reply(c)]))
         fits = [self._fit(c, next(rendered)) if has_reply(c) else Unscorable.NO_REPLY for c in conversations]
         if every_turn is None:
-            every_turn = self.contract.readout == "turn_mean"
+            every_turn = self.contract.readout != "last"
         earlier = [fit.earlier_turns if every_turn and isinstance(fit, _Fit) else () for fit in fits]
         prefixes = iter(template_ids(self.tokenizer, [prefix for turns in earlier for prefix in turns]))
         return [

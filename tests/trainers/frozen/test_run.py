@@ -55,7 +55,7 @@ def frozen(base, folder):
     return FrozenBackbone(load_checkpoint(base, dtype=torch.float32, head_seed=0), folder, device="cpu")
 
 
-@pytest.mark.parametrize("readout", ["last", "turn_mean"])
+@pytest.mark.parametrize("readout", ["last", "turn_mean", "end_weighted"])
 def test_the_checkpoint_scores_as_the_features_times_the_head(make_config, make_pairs, tmp_path, readout):
     pairs = make_pairs(60)
     result = train_reward_head(make_config(objective={"readout": readout}), pairs)
@@ -215,6 +215,18 @@ def test_one_prompt_cannot_choose_a_ridge(make_config, make_pairs):
     with pytest.raises(InvalidInputError, match="--ridge"):
         train_reward_head(make_config(eval_fraction=0), pairs)
     assert train_reward_head(make_config(eval_fraction=0, ridge=0.1), pairs).ridge == 0.1
+
+
+def test_a_readout_that_is_not_linear_is_refused_and_can_be_read_afterwards(make_config, make_pairs, tmp_path):
+    with pytest.raises(InvalidInputError, match=r"got turn_min.*fit the head with another --readout.*with_readout"):
+        train_reward_head(make_config(objective={"readout": "turn_min"}), [])
+    train_reward_head(make_config(), make_pairs(40))
+    read = RewardModel.from_pretrained(tmp_path / "rm", device="cpu").with_readout("turn_min")
+    [pair] = make_pairs(2, num_turns=3)[:1]
+    assert read.score([pair.chosen]) == pytest.approx([min(read.score_turns([pair.chosen])[0])], abs=1e-5)
+    read.save_pretrained(tmp_path / "low")
+    with pytest.raises(InvalidInputError, match="got turn_min"):
+        train_reward_head(make_config(base=str(tmp_path / "low"), out=tmp_path / "again"), make_pairs(40))
 
 
 def test_several_processes_are_refused(make_config, make_pairs, monkeypatch):

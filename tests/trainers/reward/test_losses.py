@@ -1,12 +1,14 @@
 import math
+from typing import get_args
 
 import pytest
 import torch
 from pydantic import ValidationError
 
+from music.reward import Readout, read_rewards
 from music.reward.packing import TokenSequence
 from music_trainers.reward.config import Objective
-from music_trainers.reward.losses import bradley_terry_losses, num_comparisons, row_loss
+from music_trainers.reward.losses import bradley_terry_losses, num_comparisons, read_out, row_loss
 from music_trainers.reward.pairs import EncodedPair, PairGroup
 
 SEQUENCE = TokenSequence.read_at_end([1, 2])
@@ -56,6 +58,19 @@ def test_a_conversation_is_read_out_at_its_end_or_as_the_mean_over_its_turns():
     assert cost(Objective(), groups_of(1), rewards) == pytest.approx(-math.log(sigmoid(0.5)))
     mean = cost(Objective(readout="turn_mean"), groups_of(1), rewards)
     assert mean == pytest.approx(-math.log(sigmoid(4 / 3 - 1.25)), abs=1e-6)
+
+
+@pytest.mark.parametrize("readout", get_args(Readout))
+def test_losses_read_rewards_as_models_do_and_with_the_gradient_of_that(readout):
+    values = [0.5, -1.0, 2.0, 0.25, -0.75]
+    rewards = torch.tensor(values, requires_grad=True)
+    [score] = read_out(Objective(readout=readout), [rewards])
+    assert score.item() == pytest.approx(read_rewards(readout, values), abs=1e-6)
+    score.backward()
+    for turn in range(5):
+        higher = [value + 1e-3 * (turn == other) for other, value in enumerate(values)]
+        slope = (read_rewards(readout, higher) - read_rewards(readout, values)) / 1e-3
+        assert rewards.grad[turn].item() == pytest.approx(slope, abs=1e-6)
 
 
 def test_turns_cost_their_mean_by_pair_and_only_where_the_sides_differ():

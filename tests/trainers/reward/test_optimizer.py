@@ -75,11 +75,19 @@ def test_a_step_is_the_reference_written_out(checkpoint, loaded, make_pairs):
     assert largest_difference(ours, gradients(vanilla)) < 1e-5
 
 
-def test_turns_are_read_as_in_conversations_cut_there(checkpoint, loaded, make_pairs):
+@pytest.mark.parametrize(
+    ("readout", "read"),
+    [
+        ("turn_mean", torch.mean),
+        ("turn_min", torch.min),
+        ("end_weighted", lambda r: sum(t * reward for t, reward in enumerate(r, 1)) / sum(range(len(r) + 1))),
+    ],
+)
+def test_turns_are_read_as_in_conversations_cut_there(checkpoint, loaded, make_pairs, readout, read):
     """One forward gives what separate forwards of the cut conversations give: loss and every gradient."""
     raw = make_pairs(5, num_turns=3)
     pairs, _ = encode_pairs(loaded.tokens, raw, every_turn=True)
-    objective = {"readout": "turn_mean", "per_turn": 0.5, "margin": 0.25}
+    objective = {"readout": readout, "per_turn": 0.5, "margin": 0.25}
     outcome = make_optimizer(loaded.classifier, 100_000, **objective).step(pairs, learning_rate=0.0)
     ours = gradients(loaded.classifier)
     vanilla = load_checkpoint(checkpoint, dtype=torch.float32).classifier
@@ -92,7 +100,7 @@ def test_turns_are_read_as_in_conversations_cut_there(checkpoint, loaded, make_p
     losses = []
     for pair in raw:
         chosen, rejected = turn_rewards(pair.chosen), turn_rewards(pair.rejected)
-        whole = -torch.log(torch.sigmoid(chosen.mean() - rejected.mean() - 0.25))
+        whole = -torch.log(torch.sigmoid(read(chosen) - read(rejected) - 0.25))
         losses.append(whole + 0.5 * -torch.log(torch.sigmoid(chosen - rejected)).mean())
     reference = torch.stack(losses).mean()
     reference.backward()

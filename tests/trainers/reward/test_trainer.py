@@ -198,7 +198,14 @@ def test_a_resumed_run_stops_and_keeps_what_the_uninterrupted_one_does(base, mak
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("change", [{"readout": "turn_mean"}, {"per_turn": 1.0}, {"ranking": "groups"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"readout": readout} for readout in ("turn_mean", "turn_min", "end_weighted")),
+        {"per_turn": 1.0},
+        {"ranking": "groups"},
+    ],
+)
 def test_every_objective_learns_and_its_readout_travels_with_the_model(base, make_pairs, tmp_path, change):
     config = make_config(base, tmp_path, num_epochs=4, objective=change)
     result = train_reward_model(config, make_pairs(120, num_turns=3))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from music.reward.tokens.contract import Readout
+from music.reward.tokens.contract import Readout, turn_weights
 from music_trainers.frozen.features import States
 from music_trainers.frozen.head import Array, Comparisons
 from music_trainers.reward.config import Objective
@@ -58,10 +58,13 @@ class TrainingComparisons:
 def read_features(readout: Readout | None, states: States) -> Array:
     """Return the features of a conversation, `[hidden_size]`, whose product with a head is the conversation's score.
 
-    Both readouts are linear in the rewards after each turn, and so in the hidden states there.
+    A readout that is linear in the rewards after each turn is linear in the hidden states there.
+
+    Raises:
+        InvalidInputError: The readout is not linear.
     """
-    wide = states.astype(np.float64)
-    features: Array = wide.mean(0) if readout == "turn_mean" else wide[-1]
+    weights = turn_weights(readout or "last", len(states))
+    features: Array = np.average(states.astype(np.float64), axis=0, weights=weights)
     return features
 
 

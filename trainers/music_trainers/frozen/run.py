@@ -59,7 +59,7 @@ def train_reward_head(
 
     Raises:
         InvalidInputError: No pair is left to train on or to measure on, the base cannot be used, there are too few
-            prompts to choose a ridge, or `config.out` already holds a model.
+            prompts to choose a ridge, the readout is `turn_min`, or `config.out` already holds a model.
         MusicError: A file cannot be written.
 
     Example:
@@ -74,6 +74,7 @@ def train_reward_head(
     config.require_unfinished()
     mixture, held_out, overlap = hold_out(config, pairs, eval_pairs)
     asked, (config, loaded) = config, load_base(config)
+    _require_support(config)  # the readout can be the base's
     data = TrainingData.encode(loaded.tokens, mixture, held_out, every_turn=config.objective.reads_turns)
     data.require_pairs(config)
     notes = list(setting_notes(asked, config, overlap))
@@ -128,6 +129,12 @@ def _require_support(config: RewardTrainingConfig) -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InvalidInputError(
             "--freeze backbone: expected one process, got a launch of several: start it without accelerate and torchrun"
+        )
+    if config.objective.readout == "turn_min":
+        raise InvalidInputError(
+            "--freeze backbone: expected the readout last, turn_mean or end_weighted, got turn_min, whose loss is not "
+            "convex in the head: fit the head with another --readout, then read it with "
+            "RewardModel.with_readout('turn_min')"
         )
 
 

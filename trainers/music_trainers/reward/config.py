@@ -31,9 +31,9 @@ class Objective(Config):
     """The loss of a run: its mean over the pairs of a step is minimised."""
 
     readout: Readout | None = None
-    """The reward of a conversation: the reward at its end (`last`), or the mean of the rewards after each assistant
-    turn (`turn_mean`). It becomes part of the model's score contract. By default the base's, or `last` if it has
-    none."""
+    """The reward of a conversation: the reward at its end (`last`), or of the rewards after each assistant turn the
+    mean (`turn_mean`), the lowest (`turn_min`) or the mean with weights 1, 2, 3, ... (`end_weighted`). It becomes part
+    of the model's score contract. By default the base's, or `last` if it has none."""
     margin: float = Field(default=0.0, ge=0)
     """By how much the chosen side should win, in addition to a pair's own margin."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
@@ -57,7 +57,7 @@ class Objective(Config):
     @property
     def reads_turns(self) -> bool:
         """Whether rewards are read after every assistant turn."""
-        return self.readout == "turn_mean" or self.per_turn > 0
+        return self.readout not in (None, "last") or self.per_turn > 0
 
 
 class RewardTrainingConfig(Config):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from music.reward.tokens.contract import Readout
 from music_trainers.reward.config import Objective
 from music_trainers.reward.pairs import PairGroup
 
@@ -65,7 +66,21 @@ def row_loss(objective: Objective, groups: Sequence[PairGroup], reads: Sequence[
 
 def read_out(objective: Objective, reads: Sequence[Tensor]) -> Tensor:
     """Return one reward per sequence, `[sequences]`, from the rewards read in each."""
-    return torch.stack([each.mean() if objective.readout == "turn_mean" else each[-1] for each in reads])
+    return torch.stack([_read(objective.readout, each) for each in reads])
+
+
+def _read(readout: Readout | None, rewards: Tensor) -> Tensor:
+    """Return the score of one sequence, a scalar: `read_rewards` with a gradient."""
+    match readout:
+        case "turn_mean":
+            return rewards.mean()
+        case "turn_min":
+            return rewards.amin()
+        case "end_weighted":
+            weights = torch.arange(1, len(rewards) + 1, device=rewards.device)
+            return (rewards * weights).sum() / weights.sum()
+        case _:
+            return rewards[-1]
 
 
 def num_comparisons(objective: Objective, groups: Sequence[PairGroup]) -> int:
