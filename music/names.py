@@ -5,19 +5,23 @@ A typo in a path must not cause a request to the hub, which may take half a minu
 
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
+from typing import Literal
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from music.errors import InvalidInputError
+from music.registry import SANDBOX, load_built_in
 
-__all__ = ["did_you_mean", "nearest_path", "require_model"]
+__all__ = ["ModelKind", "did_you_mean", "find_model", "nearest_path"]
 
 logger = logging.getLogger(__name__)
+
+ModelKind = Literal["language_model", "reward_model"]
 
 HUB_SECONDS = 10.0
 _MODEL_FILES = ("config.json", "adapter_config.json")
@@ -66,19 +70,28 @@ def _within(folder: Path) -> list[Path]:
         return []
 
 
-def require_model(name: str, words: Iterable[str] = ()) -> None:
-    """Refuse a name that is neither a model's folder nor a hub id; ask the hub for an id that is not cached.
+def find_model(name: str, kind: ModelKind = "reward_model", words: Iterable[str] = ()) -> str:
+    """Return the folder or hub id of a model that a user named; ask the hub for an id that is not cached.
 
     Args:
         name: A folder, or a hub id `NAME` or `OWNER/NAME`. With a slash it is a path if its parent folder exists.
+            `sandbox` is the sandbox's own model of this kind; a folder of that name is `./sandbox`.
+        kind: Which of the sandbox's models `sandbox` is.
         words: Other names that are valid in this place, such as `oracle`; a typo in one is not a hub id.
 
     Raises:
         InvalidInputError: There is no such folder, it is a file, or the name cannot be a hub id.
     """
+    if name == SANDBOX:
+        return str(load_built_in(kind, SANDBOX))
     path = Path(name).expanduser()
-    if any((path / file).is_file() for file in _MODEL_FILES):
-        return
+    if not any((path / file).is_file() for file in _MODEL_FILES):
+        _require_model(name, path, (*words, SANDBOX))
+    return name
+
+
+def _require_model(name: str, path: Path, words: Sequence[str]) -> None:
+    """Refuse a name that is neither a word of `words`, a model's folder nor a hub id."""
     if path.is_dir():
         within = sorted({str(each.parent) for file in _MODEL_FILES for each in path.glob(f"*/{file}")})
         hint = f"; did you mean {within[0]!r}?" if within else ""

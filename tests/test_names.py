@@ -9,9 +9,11 @@ import pytest
 from huggingface_hub import constants
 
 from music.errors import InvalidInputError
-from music.names import did_you_mean, nearest_path, require_model
+from music.names import did_you_mean, find_model, nearest_path
 from music.reward import load_reward
 from music.reward.functions import require_reward
+from music.reward.model import RewardModel
+from music.sandbox import BACKBONE, REWARD_MODEL, seed_pairs
 
 
 @pytest.fixture
@@ -82,7 +84,7 @@ def test_a_near_path_is_suggested_by_its_names_alone(tmp_path, slip, meant):
 def test_a_slip_in_a_path_never_goes_to_the_hub(runs, hub, name, words):
     (runs / "file.txt").write_text("")
     with pytest.raises(InvalidInputError, match=words):
-        require_model(name)
+        find_model(name)
     assert hub == []
 
 
@@ -97,10 +99,10 @@ def test_a_slip_in_a_rewards_name_never_goes_to_the_hub(runs, hub, name):
 
 def test_what_may_be_on_the_hub_is_asked_for_once_and_that_is_reported(runs, hub, caplog):
     caplog.set_level(logging.INFO)
-    require_model("owner/model")
+    find_model("owner/model")
     assert "looking for it on the Hugging Face hub" in caplog.text
     with pytest.raises(InvalidInputError, match="no such model on the hub"):
-        require_model("owner/other")
+        find_model("owner/other")
     missing = [f"/owner/other/resolve/main/{file}" for file in ("config.json", "adapter_config.json")]
     assert hub == ["/owner/model/resolve/main/config.json", *missing]
 
@@ -111,17 +113,38 @@ def test_a_hub_that_cannot_be_reached_is_reported_after_one_try(runs, monkeypatc
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{unused.getsockname()[1]}")
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         with pytest.raises(InvalidInputError, match=r"the Hugging Face hub cannot be reached .*refused"):
-            require_model("owner/model")
+            find_model("owner/model")
 
 
 def test_offline_only_the_cache_is_looked_at(runs, hub, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(InvalidInputError, match="nor is it cached, and HF_HUB_OFFLINE is set"):
-        require_model("owner/model")
+        find_model("owner/model")
     assert hub == []
 
 
 @pytest.mark.parametrize("name", ["oracle", "length", "random", "random:3", "m@http://127.0.0.1:1/v1", "runs/rm"])
 def test_names_of_rewards_are_taken(runs, hub, name):
     require_reward(name)
+    assert hub == []
+
+
+@pytest.mark.parametrize(("kind", "path"), [("language_model", BACKBONE), ("reward_model", REWARD_MODEL)])
+def test_sandbox_names_the_built_in_model_of_each_kind(runs, hub, kind, path):
+    assert find_model("sandbox", kind) == str(path)
+    (runs / "sandbox").mkdir()  # of another content
+    assert find_model("sandbox", kind) == str(path)
+    with pytest.raises(InvalidInputError, match="did you mean 'sandbox'"):
+        find_model("sandbx", kind)
+    assert hub == []
+
+
+def test_a_reward_is_named_sandbox_wherever_one_is_named(hub):
+    conversations = [pair.chosen for pair in seed_pairs(2, seed=0)]
+    expected = RewardModel.from_pretrained(REWARD_MODEL).score(conversations)
+    require_reward("sandbox")
+    require_reward("prefix-mean:sandbox")
+    assert load_reward("sandbox")(conversations) == expected
+    assert RewardModel.from_pretrained("sandbox").score(conversations) == expected
+    assert load_reward("dpo:sandbox:sandbox")(conversations) == [0.0, 0.0]
     assert hub == []

@@ -22,7 +22,7 @@ from music.llm.endpoints import FORMS
 from music.llm.generation import before_stop, generate, up_to_stop
 from music.llm.reading import read_text
 from music.llm.thinking import find_open_mark
-from music.names import require_model
+from music.names import find_model
 from music.quiet import quiet_transformers
 
 __all__ = ["TEMPLATE_QUERY", "LocalChatModel", "load_local_model"]
@@ -80,7 +80,8 @@ class LocalChatModel:
     - A JSON schema is ignored. Of `extra_body`, only `chat_template_kwargs` is used: it goes to the chat template.
 
     Args:
-        path_or_hub_id: A folder, or the name of a model on the Hugging Face hub. Loaded at once.
+        path_or_hub_id: A folder, the name of a model on the Hugging Face hub, or `sandbox` for the sandbox's own
+            language model. Loaded at once.
         chat_template: A file or a name (see `music.chat_template`) that replaces the model's own template. The special
             token that closes messages in it then ends a reply, too.
 
@@ -94,12 +95,12 @@ class LocalChatModel:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         self._name = f"local:{path_or_hub_id}" + (f"{TEMPLATE_QUERY}{chat_template}" if chat_template else "")
-        require_model(path_or_hub_id)
+        path = find_model(path_or_hub_id, "language_model")
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(path_or_hub_id, trust_remote_code=False)
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
             with quiet_transformers():
                 model: Any = AutoModelForCausalLM.from_pretrained(
-                    path_or_hub_id, dtype="auto", use_safetensors=True, trust_remote_code=False
+                    path, dtype="auto", use_safetensors=True, trust_remote_code=False
                 )
         except (OSError, ValueError, SafetensorError) as error:
             reason = str(error).strip().partition("\n")[0][:300]

@@ -10,7 +10,7 @@ from music.cli import AsJson, Reading, console, counted, emit, with_flags
 from music.config import Config, Flag
 from music.errors import InvalidInputError
 from music.files import require_output_file
-from music.names import require_model
+from music.names import find_model
 from music.reward.tokens.contract import ReadAt
 
 __all__ = ["score"]
@@ -66,7 +66,7 @@ def score(
     """
     from music.preferences.files import kind_of
 
-    require_model(model)
+    find_model(model)
     if out is not None and (out.is_dir() or not kind_of(out)):
         return _score_set(model, file, loading, reading, parts, per_turn, out, as_json)
     if parts.ray or parts.workers:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
-from music.names import require_model
+from music.names import find_model
 from music.registry import ORACLE, load_built_in
 
 if TYPE_CHECKING:
@@ -80,9 +80,9 @@ def require_reward(spec: str) -> None:
     """
     if (pair := _read_implicit(spec)) is not None:
         for model in pair[:2]:
-            require_model(model)
+            find_model(model, "language_model")
     elif spec.partition(":")[0] not in WORDS and not _read_servers(spec):
-        require_model(spec.removeprefix("prefix-mean:"), WORDS)
+        find_model(spec.removeprefix("prefix-mean:"), words=WORDS)
 
 
 def load_reward(spec: str) -> RewardFunction:
@@ -91,6 +91,7 @@ def load_reward(spec: str) -> RewardFunction:
     | name | reward |
     |---|---|
     | a folder or hub id | the reward model there, a `RewardModel` |
+    | `sandbox` | the sandbox's own reward model |
     | `prefix-mean:` and a folder or hub id | the same with the readout `turn_mean`: a control that needs no training |
     | `dpo:POLICY:REFERENCE[:BETA]` | what a policy trained with DPO rewards: an `ImplicitReward` |
     | `MODEL@URL`, `MODEL@URL,URL` | a model behind a server, or behind replicas of one: a `RemoteReward` |

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError
+from music.names import find_model
 from music.quiet import quiet_transformers
 from music.reward.scoring.device import resolve_device
 from music.reward.tokens.contract import Scored, Unscorable, UnscorableError
@@ -133,7 +134,7 @@ class ImplicitReward:
 def _load(kind: Any, path: str, **options: Any) -> Any:
     try:
         with quiet_transformers():
-            return kind.from_pretrained(path, trust_remote_code=False, **options)
+            return kind.from_pretrained(find_model(path, "language_model"), trust_remote_code=False, **options)
     except (OSError, ValueError, SafetensorError) as error:
         why = str(error).partition("\n")[0]
         raise InvalidInputError(f"{path}: expected a causal language model (safetensors): {why}") from error

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from music.cli import AsJson, Reading, console, emit, with_flags
-from music.names import require_model
+from music.names import find_model
 from music.serving.config import ServingConfig
 from music.serving.replicas.config import ReplicaConfig
 
@@ -32,7 +32,7 @@ def serve(
 
     Example: music serve runs/rm --port 8300
     """
-    require_model(model)
+    find_model(model)
     if check is None and cluster.ray:
         from music.serving.replicas.run import serve_replicas
 

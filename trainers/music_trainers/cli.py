@@ -13,7 +13,7 @@ from rich.console import Console
 from music.cli import AsJson, Reading, console, counted, emit, with_flags
 from music.errors import InvalidInputError
 from music.files import require_output_folder
-from music.names import require_model
+from music.names import find_model
 from music.reward.functions import require_reward
 from music_trainers.demo.config import DemoConfig
 from music_trainers.policy.config import PolicyTrainingConfig
@@ -68,7 +68,7 @@ def train(
     """
     # Settings are checked before any file is read.
     config.require_unfinished()
-    require_model(config.base)
+    find_model(config.base, "language_model")
     # accelerate and torchrun number the processes; only the first one prints.
     is_main = os.environ.get("RANK", "0") == "0"
     console.quiet = not is_main
@@ -99,7 +99,7 @@ def rl(config: PolicyTrainingConfig, as_json: AsJson = False) -> None:
     """
     # Settings are checked before any model is loaded.
     config.require_unfinished()
-    require_model(config.policy)
+    find_model(config.policy, "language_model")
     for name in filter(None, (config.reward, config.judge)):
         require_reward(name)
     if find_spec("trl") is None:

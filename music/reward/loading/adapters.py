@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from music.errors import InvalidInputError
-from music.names import require_model
+from music.names import find_model
 from music.reward.loading.classifier import load_classifier
 from music.reward.loading.weights import find_file, has_weights, listed, read_file, text_weights
 
@@ -94,7 +94,7 @@ def _base(path: str, settings: Any) -> str:
     if not base:
         raise InvalidInputError(f"{path}: expected an adapter that names its base (base_model_name_or_path), got none")
     try:
-        require_model(base)
+        find_model(base, "language_model")
     except InvalidInputError as error:
         raise InvalidInputError(
             f"{path}: it is an adapter for {base}, which cannot be loaded: {error}. Write its path into "

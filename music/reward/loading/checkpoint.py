@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from music.errors import InvalidInputError
 from music.files import set_ordinary_modes
-from music.names import require_model
+from music.names import find_model
 from music.quiet import quiet_transformers
 from music.reward.loading.adapters import is_adapter, load_adapted
 from music.reward.loading.architecture import read_config
@@ -58,7 +58,7 @@ def load_checkpoint(
     Only safetensors are read, and the checkpoint's own code is never run. PEFT adapters are merged into their base.
 
     Args:
-        path: A local folder or a hub id.
+        path: A local folder or a hub id. `sandbox` is the sandbox's reward model, or its language model to train.
         dtype: Type of the weights in memory.
         head_seed: Seed of a new score head for a language model. Without it, a model without a head is refused.
         max_length: Most tokens of a conversation, for training. It changes no other choice of a saved contract. By
@@ -73,8 +73,7 @@ def load_checkpoint(
         InvalidInputError: There is no such checkpoint, or it is not a causal model with one reward.
         ContractError: Tokenizer and contract do not match, or no contract can be derived from the tokenizer.
     """
-    path = tokenizer_path = str(path)
-    require_model(path)
+    path = tokenizer_path = find_model(str(path), "reward_model" if head_seed is None else "language_model")
     with quiet_transformers():
         if is_adapter(path):
             classifier, has_head, base = load_adapted(path, dtype)
@@ -112,8 +111,8 @@ def saved_dtype(path: str | Path) -> torch.dtype:
     Raises:
         InvalidInputError: There is no such checkpoint.
     """
-    require_model(str(path))
-    saved = torch.float32 if is_adapter(str(path)) else read_config(str(path)).dtype
+    path = find_model(str(path))
+    saved = torch.float32 if is_adapter(path) else read_config(path).dtype
     return saved if isinstance(saved, torch.dtype) else torch.bfloat16
 
 

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from music.chat_template import BUILT_IN, choose_template, template_text
 from music.conversation import Conversation, Role, find_out_of_order
 from music.errors import InvalidInputError
-from music.names import require_model
+from music.names import find_model
 from music.reward.tokens.delimiters import Delimiters, shared_start
 from music.reward.tokens.fixed_date import with_fixed_date
 from music.reward.tokens.template import template_texts
@@ -97,10 +97,11 @@ class RenderedTextParser:
         Raises:
             InvalidInputError: There is no such tokenizer or template, or text cannot be split at what it writes.
         """
-        if not (Path(path_or_hub_id) / "tokenizer_config.json").is_file():
-            require_model(path_or_hub_id, BUILT_IN)
+        path = path_or_hub_id
+        if not (Path(path) / "tokenizer_config.json").is_file():
+            path = find_model(path_or_hub_id, "language_model", BUILT_IN)
         try:
-            tokenizer: Any = AutoTokenizer.from_pretrained(path_or_hub_id, trust_remote_code=False)
+            tokenizer: Any = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
             why = " ".join(str(error).split()).partition(". ")[0][:200]
             raise InvalidInputError(f"{path_or_hub_id}: expected a tokenizer (save_pretrained), got: {why}") from error

@@ -1,6 +1,8 @@
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError, MusicError
@@ -39,6 +41,16 @@ def test_the_last_few_are_kept_and_the_last_is_read(make):
     assert (path / "weights").read_text() == "w"
     checkpoints.remove()
     assert not checkpoints.directory.exists()
+
+
+def test_weights_that_only_the_owner_may_read_get_the_mode_of_the_other_files(make):
+    def write(folder: Path) -> None:
+        save_file({"w": torch.zeros(1)}, folder / "model.safetensors")  # as safetensors writes it
+        (folder / "optimizer.pt").touch()
+
+    save(make(), 1, write)
+    (path,) = make().paths
+    assert len({file.stat().st_mode for file in path.iterdir()}) == 1
 
 
 def test_a_checkpoint_that_was_not_finished_is_none(make):

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from music.conversation import Conversation
 from music.errors import InvalidInputError, MusicError
-from music.files import PARTIAL_FILES, replace_file, sync_folder
+from music.files import PARTIAL_FILES, replace_file, set_ordinary_modes, sync_folder
 from music.llm.endpoints import read_remote
 from music_trainers.policy.config import CHECKPOINT_FOLDER, CHECKPOINTS, PolicyTrainingConfig
 from music_trainers.policy.records import PolicyEvaluation
@@ -91,6 +91,7 @@ class PolicyCheckpoints:
         try:
             partial.mkdir(parents=True)
             write(partial)
+            set_ordinary_modes(partial)
             replace_file(partial / STATE_FILE, state.model_dump_json())
             sync_folder(partial)
             partial.rename(path)

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from music.config import Config, Flag
 from music.files import require_resumable
-from music.registry import SANDBOX, load_built_in
+from music.registry import SANDBOX
 
 __all__ = ["CHECKPOINTS", "CHECKPOINT_FOLDER", "POLICY_FOLDER", "RECORD_FILE", "STEPS_FILE", "PolicyTrainingConfig"]
 
@@ -16,7 +16,6 @@ FULL_RATE, LORA_RATE, TINY_RATE = 1e-6, 1e-5, 3e-4
 CHECKPOINTS = "step-" + 8 * "[0-9]"
 """Pattern of the names of checkpoints."""
 PANEL = Flag(panel="Checkpoints")
-SANDBOX_POLICY = str(load_built_in("language_model", SANDBOX))
 
 
 class PolicyTrainingConfig(Config):
@@ -29,11 +28,11 @@ class PolicyTrainingConfig(Config):
 
     out: Path = Path("runs/rl")
     """Output folder of the trained policy, the curves and the held-out conversations."""
-    policy: Annotated[str, Flag(show_default=False)] = SANDBOX_POLICY
-    """Folder or hub id of the language model to train; by default the sandbox's backbone."""
-    reward: Annotated[str, Flag(show_default=False)] = str(load_built_in("reward_model", SANDBOX))
-    """Reward: a reward model, MODEL@BASE_URL (a reward model on a server), oracle or length; by default the sandbox's
-    starting reward model."""
+    policy: str = SANDBOX
+    """Folder or hub id of the language model to train, or `sandbox` for the sandbox's backbone."""
+    reward: str = SANDBOX
+    """Reward: a reward model, MODEL@BASE_URL (a reward model on a server), oracle or length; or `sandbox` for the
+    sandbox's starting reward model."""
     judge: str | None = None
     """Second scorer of the held-out conversations, from which the policy never learns; by default oracle if user and
     seeds are the sandbox's, else none."""
@@ -129,7 +128,7 @@ class PolicyTrainingConfig(Config):
     @property
     def rate(self) -> float:
         """The learning rate in use."""
-        default = TINY_RATE if self.policy == SANDBOX_POLICY else LORA_RATE if self.lora_rank else FULL_RATE
+        default = TINY_RATE if self.policy == SANDBOX else LORA_RATE if self.lora_rank else FULL_RATE
         return self.learning_rate or default
 
     @property

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl.trainer.utils import add_fused_lm_head
 
 from music.errors import InvalidInputError
-from music.names import require_model
+from music.names import find_model
 from music.quiet import quiet_transformers
 from music_trainers.policy.chat_tokens import ChatTokens
 from music_trainers.policy.config import PolicyTrainingConfig
@@ -46,7 +46,6 @@ class LoadedPolicy:
             InvalidInputError: There is no such model, or it is not a chat model, or peft is missing.
         """
         name = config.policy
-        require_model(name)
         tokenizer, model = _load(name)
         if not tokenizer.chat_template:
             raise InvalidInputError(f"{name}: expected a chat model, but its tokenizer has no chat template")
@@ -78,11 +77,12 @@ class LoadedPolicy:
 
 def _load(name: str) -> tuple[Any, Any]:
     """Load a tokenizer and a model onto its device, in fp32."""
+    path = find_model(name, "language_model")
     try:
         with quiet_transformers():
-            tokenizer: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+            tokenizer: Any = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
             model: Any = AutoModelForCausalLM.from_pretrained(
-                name, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+                path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
             )
     except (OSError, ValueError, SafetensorError) as error:
         why = str(error).partition("\n")[0]

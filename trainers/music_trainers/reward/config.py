@@ -8,12 +8,13 @@ from pydantic import Field, model_validator
 from music.config import Config, Flag
 from music.errors import InvalidInputError
 from music.files import require_resumable
+from music.registry import SANDBOX
 from music.reward.tokens.contract import ReadAt, Readout
 from music_trainers.precision import StatesPolicy
 
 __all__ = ["CHECKPOINT_FOLDER", "RECORD_FILE", "Objective", "RewardTrainingConfig", "Scheduler"]
 
-FULL_RATE, LORA_RATE = 2e-6, 1e-4
+FULL_RATE, LORA_RATE, TINY_RATE = 2e-6, 1e-4, 1e-3
 PAIRS, CONVERSATIONS, STEPS = Flag(panel="Pairs"), Flag(panel="Conversations"), Flag(panel="Steps")
 EVALUATION, MEMORY = Flag(panel="Evaluation"), Flag(panel="Memory and speed")
 CHECKPOINTS, FROZEN = Flag(panel="Checkpoints and tracking"), Flag(panel="Frozen backbone")
@@ -69,12 +70,13 @@ class RewardTrainingConfig(Config):
     """
 
     base: str
-    """Folder or hub id of a language model, or of a reward model to train further (its head is kept)."""
+    """Folder or hub id of a language model, or of a reward model to train further (its head is kept); or `sandbox`, the
+    sandbox's own small language model."""
     out: Path
     """Output folder of the trained model."""
     learning_rate: Annotated[float, Flag(panel="Steps", show_default=False)] = Field(default=FULL_RATE, gt=0)
-    """Peak rate. By default 2e-6, the paper's value for full fine-tuning of models of some billion parameters, or 1e-4
-    with LoRA."""
+    """Peak rate. By default 2e-6, the paper's value for full fine-tuning of models of some billion parameters, 1e-4
+    with LoRA, or 1e-3 for the sandbox's language model."""
     allow_large_rate: Annotated[bool, STEPS] = False
     """Allow a rate of 1e-4 or more for full fine-tuning of a model of more than 100M parameters. It is refused
     otherwise: such rates are for LoRA and small models, and ruin a large one."""
@@ -206,7 +208,7 @@ class RewardTrainingConfig(Config):
             InvalidInputError: The folder is the base's; or it holds a model, without `overwrite`; or it holds an
                 unfinished run, without `resume` or `overwrite`.
         """
-        if self.out.resolve() == Path(self.base).resolve():
+        if self.base != SANDBOX and self.out.resolve() == Path(self.base).resolve():
             raise InvalidInputError(
                 f"--out {self.out}: it is the folder of --base, which would be lost; choose another"
             )
@@ -228,5 +230,6 @@ class RewardTrainingConfig(Config):
     @classmethod
     def _default_rate(cls, data: Any) -> Any:
         if isinstance(data, dict) and data.get("learning_rate") is None:
-            return data | {"learning_rate": LORA_RATE if data.get("lora_rank") else FULL_RATE}
+            rate = TINY_RATE if data.get("base") == SANDBOX else LORA_RATE if data.get("lora_rank") else FULL_RATE
+            return data | {"learning_rate": rate}
         return data
