@@ -53,9 +53,9 @@ def _show_notes() -> None:
 
 def build_shell(commands: Iterable[EntryPoint]) -> TyperGroup:
     """Return the command group of these entry points, without loading them."""
-    app = typer.Typer(cls=_Shell, no_args_is_help=True, add_completion=False)
+    app = typer.Typer(cls=_Shell, no_args_is_help=True)
     app.callback()(_music)
-    shell = get_group(app)
+    shell = cast(TyperGroup, get_command(app))  # unlike get_group, it adds the options of completion
     set_plain_help(shell)
     shell.commands = _LazyCommands({entry_point.name: entry_point for entry_point in commands})
     return shell
@@ -102,6 +102,15 @@ class _Shell(TyperGroup):
         """Parse and run a command."""
         with _plain_errors(ctx):
             return super().invoke(ctx)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Complete the name of a command from the summaries, as loading all commands takes a second."""
+        commands: Any = self.commands
+        self.commands = {name: TyperCommand(name, help=commands.summary(name)) for name in commands}
+        try:
+            return super().shell_complete(ctx, incomplete)
+        finally:
+            self.commands = commands
 
 
 class _LazyCommands(UserDict[str, Any]):
