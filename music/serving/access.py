@@ -8,14 +8,14 @@ point there. A server that listens elsewhere asks for a key.
 import hmac
 import os
 from collections.abc import Mapping
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from music.errors import InvalidInputError
+from music.hosts import hostname_of, is_loopback
 from music.serving.config import ServingConfig
 from music.serving.protocols import RefusedError
 
-__all__ = ["AccessRules", "is_loopback"]
+__all__ = ["AccessRules"]
 
 _VARIABLE = "MUSIC_SERVE_API_KEY"
 _OPEN = {"/health", "/ready"}
@@ -59,7 +59,7 @@ class AccessRules:
             self._check_key(path, headers)
             return
         host, origin = headers.get("host", ""), headers.get("origin")
-        if self._is_local and host and not is_loopback(_hostname(f"//{host}")):
+        if self._is_local and host and not is_loopback(hostname_of(host)):
             message = "expected a Host that is loopback, such as 127.0.0.1; behind a proxy, start the server with a key"
             raise RefusedError(403, "wrong_host", message)
         if origin is not None and urlsplit(origin).netloc != host:
@@ -72,23 +72,6 @@ class AccessRules:
         if path not in _OPEN and not (kind.lower() == "bearer" and is_right):
             message = "expected the header Authorization: Bearer KEY, with the server's key"
             raise RefusedError(401, "unauthorized", message, {"WWW-Authenticate": "Bearer"})
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach a host."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _hostname(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
 
 
 def _octets(text: str) -> bytes:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator
@@ -14,7 +13,7 @@ from aiohttp import web
 
 from music.aio import run_async
 from music.child_server import child_server, when_parent_ends
-from music.errors import InvalidInputError
+from music.hosts import cannot_listen, listening_on
 from music.interrupts import end_soon, is_command, on_signals
 from music.serving.access import AccessRules
 from music.serving.config import ServingConfig
@@ -106,22 +105,8 @@ def listening(config: ServingConfig) -> Iterator[tuple[socket.socket, str]]:
     Raises:
         InvalidInputError: The address cannot be had.
     """
-    host, port = config.host, config.port
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        if os.name == "posix":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except OSError as error:
-        raise _cannot_listen(config, error) from error
-    with listener:
-        name = f"[{host}]" if ":" in host else host
-        yield listener, f"http://{name}:{listener.getsockname()[1]}"
-
-
-def _cannot_listen(config: ServingConfig, error: OSError) -> InvalidInputError:
-    return InvalidInputError(f"cannot listen on {config.host}:{config.port}: {error.strerror}")
+    with listening_on(config.host, config.port) as taken:
+        yield taken
 
 
 async def run_service(
@@ -162,7 +147,7 @@ async def run_service(
             try:
                 await web.SockSite(runner, listener, backlog=_BACKLOG).start()
             except OSError as error:  # another process took the address while the model was loaded
-                raise _cannot_listen(config, error) from error
+                raise cannot_listen(config.host, config.port, error) from error
             announce()
             if with_parent:
                 when_parent_ends(stop.set)

@@ -1,0 +1,31 @@
+"""`music view`: shows conversations in the browser."""
+
+from typing import Annotated
+
+import typer
+
+from music.cli import with_flags
+from music.viewer.config import ViewerConfig
+
+__all__ = ["view"]
+
+
+@with_flags
+def view(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DIR|FILE...", help="Pairs, conversations, rollouts or failures: files, or folders of runs."
+        ),
+    ],
+    config: ViewerConfig,
+) -> None:
+    """Show pairs, rollouts and failures in the browser: side by side, with search and filters.
+
+    The first line of output is the address of the page.
+
+    Example: music view runs/pairs --open
+    """
+    from music.viewer.server import view
+
+    view(sources, config)

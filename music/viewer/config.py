@@ -1,0 +1,27 @@
+"""`ViewerConfig`: the settings of `music view`. The command line reads its flags from here."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from music.config import Config, Flag
+
+__all__ = ["ViewerConfig"]
+
+
+class ViewerConfig(Config):
+    """Settings of the viewer.
+
+    Example:
+        >>> ViewerConfig(port=0).host
+        '127.0.0.1'
+    """
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = Field(default=8400, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one."""
+    open: Annotated[bool, Flag(name="--open")] = False
+    """Open the page in the browser."""
+    insecure: Annotated[bool, Flag(name="--insecure")] = False
+    """Listen on other addresses than loopback: anybody who reaches them can read the conversations."""

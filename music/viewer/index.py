@@ -1,0 +1,258 @@
+"""`Index`: lists, searches and opens records, without their files.
+
+Any number of threads may read it while another process writes. Scores and labels are added as extra values by name, and
+lists can be filtered and sorted by them.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from music.viewer.database import connect
+from music.viewer.query import FILTERS, PAGE_SIZE, Query, Sort
+from music.viewer.records import Record, unpack
+
+__all__ = ["FileState", "Index", "Listed", "Listing", "Neighbours"]
+
+_ORDERS = {
+    Sort.FILE: "records.number",
+    Sort.NEWEST: "-records.number",
+    Sort.GAP: "-abs(ifnull(records.gap, 0))",
+    Sort.EARLY: "ifnull(records.diverging, 1000000)",
+    Sort.LATE: "-ifnull(records.diverging, -1)",
+}
+"""What is sorted by, upward; equal ones stay in the order of the files."""
+_COLUMNS = {"kind": "kind", "data_set": "data_set", "source": "source", "turns": "turns", "diverging": "diverging"}
+_LISTED = "number, key, id, kind, data_set, source, title, turns, diverging, chosen, rejected, gap, strategies"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A record in a list.
+
+    Attributes:
+        key: Its key in links; see `key_of`.
+        id: Its id.
+        kind: What it is.
+        data_set: The data set that it belongs to.
+        source: Where its seed comes from.
+        title: The beginning of the first user message.
+        turns: The number of turns.
+        diverging: The first turn in which the sides differ; None without two sides.
+        chosen: Characters of the chosen replies.
+        rejected: Characters of the rejected replies.
+        gap: Their difference.
+        strategies: Its contrasts.
+    """
+
+    number: int
+    key: str
+    id: str
+    kind: str
+    data_set: str
+    source: str
+    title: str
+    turns: int
+    diverging: int | None
+    chosen: int | None
+    rejected: int | None
+    gap: int | None
+    strategies: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One page of a list.
+
+    Attributes:
+        records: The records on it.
+        num_matches: The number of records on all pages.
+    """
+
+    records: tuple[Listed, ...]
+    num_matches: int
+
+    @property
+    def num_pages(self) -> int:
+        """The number of pages, at least 1."""
+        return max(1, -(-self.num_matches // PAGE_SIZE))
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Where a record stands in a list.
+
+    Attributes:
+        previous: The key of the record before it; None for the first.
+        next: The key of the record after it; None for the last.
+    """
+
+    previous: str | None
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """A file of the index.
+
+    Attributes:
+        path: Its path.
+        num_records: The number of its records so far.
+        num_bad: The number of its rows that cannot be used.
+        problem: The first problem; empty for none.
+        is_other: Whether it holds nothing that can be shown, and was found in a folder.
+        is_whole: Whether all of it has been read.
+    """
+
+    path: str
+    num_records: int
+    num_bad: int
+    problem: str
+    is_other: bool
+    is_whole: bool
+
+
+class Index:
+    """An index that an `IndexWriter` writes.
+
+    Args:
+        path: Its file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._own = threading.local()
+        self._options: tuple[object, dict[str, list[tuple[str, int]]]] = (None, {})
+
+    def listing(self, query: Query) -> Listing:
+        """Return a page of a list."""
+        tables, where, values = _selection(query)
+        order, order_values = _order(query)
+        num = self._all(f"SELECT count(*) FROM {tables} WHERE {where}", values)[0][0]
+        rows = self._all(
+            f"SELECT {_LISTED} FROM records WHERE number IN (SELECT records.number FROM {tables} WHERE {where} "
+            f"ORDER BY {order}, records.number LIMIT ? OFFSET ?) ORDER BY {order}, number",
+            (*values, *order_values, PAGE_SIZE, (query.page - 1) * PAGE_SIZE, *order_values),
+        )
+        return Listing(tuple(map(_listed, rows)), num)
+
+    def record(self, key: str) -> Record | None:
+        """Return the record of a key; None for none."""
+        rows = self._all("SELECT body FROM records JOIN bodies USING (number) WHERE key = ?", (key,))
+        return unpack(rows[0][0]) if rows else None
+
+    def neighbours(self, key: str, query: Query) -> Neighbours:
+        """Return the records before and after one in a list."""
+        tables, where, values = _selection(query)
+        order, order_values = _order(query)
+        at = self._all(f"SELECT {order}, number FROM records WHERE key = ?", (*order_values, key))
+        if not at:
+            return Neighbours(None, None)
+        found: list[str | None] = []
+        for sign, direction in (("<", "DESC"), (">", "ASC")):
+            rows = self._all(
+                f"SELECT records.key FROM {tables} WHERE {where} AND ({order}, records.number) {sign} (?, ?) "
+                f"ORDER BY {order} {direction}, records.number {direction} LIMIT 1",
+                (*values, *order_values, *at[0], *order_values),
+            )
+            found.append(rows[0][0] if rows else None)
+        return Neighbours(*found)
+
+    def options(self) -> dict[str, list[tuple[str, int]]]:
+        """Return the values of each filter with the number of their records; they change only as the index grows."""
+        stamp = self._all("SELECT count(*), max(number) FROM records")[0]
+        if self._options[0] != stamp:
+            options = {name: self._counts(column) for name, column in _COLUMNS.items()}
+            strategies: dict[str, int] = {}
+            for joined, num in self._counts("strategies"):
+                for name in filter(None, joined.split("\n")):
+                    strategies[name] = strategies.get(name, 0) + num
+            options["strategy"] = sorted(strategies.items())
+            self._options = (stamp, {name: options[name] for name in FILTERS})
+        return self._options[1]
+
+    def files(self) -> list[FileState]:
+        """Return the files of the index."""
+        rows = self._all("SELECT path, num_records, num_bad, problem, is_other, is_whole FROM files ORDER BY path")
+        return [FileState(*row) for row in rows]
+
+    def num_records(self) -> int:
+        """Return the number of records so far."""
+        num: int = self._all("SELECT count(*) FROM records")[0][0]
+        return num
+
+    def is_whole(self) -> bool:
+        """Whether all files have been read once, so that only new rows are to come."""
+        return bool(self._all("SELECT 1 FROM state WHERE name = 'is_whole'")) and all(
+            file.is_whole for file in self.files()
+        )
+
+    def set_extras(self, name: str, values: Mapping[str, float | str]) -> None:
+        """Replace the extra values of a name, such as scores or labels, by record key."""
+        database = self._database()
+        database.execute("BEGIN IMMEDIATE")
+        database.execute("DELETE FROM extras WHERE name = ?", (name,))
+        database.executemany("INSERT INTO extras VALUES(?, ?, ?)", ((name, *item) for item in values.items()))
+        database.execute("COMMIT")
+
+    def extras(self, key: str) -> dict[str, float | str]:
+        """Return the extra values of a record by name."""
+        return dict(self._all("SELECT name, value FROM extras WHERE key = ? ORDER BY name", (key,)))
+
+    def _counts(self, column: str) -> list[tuple[str, int]]:
+        rows = self._all(
+            f"SELECT {column}, count(*) FROM records WHERE {column} NOT IN ('') GROUP BY {column} ORDER BY {column}"
+        )
+        return [(str(value), num) for value, num in rows]
+
+    def _all(self, statement: str, values: tuple[object, ...] = ()) -> list[Any]:
+        with closing(self._database().execute(statement, values)) as cursor:
+            return cursor.fetchall()
+
+    def _database(self) -> sqlite3.Connection:
+        """Return this thread's connection."""
+        if not hasattr(self._own, "database"):
+            self._own.database = connect(self._path)
+        database: sqlite3.Connection = self._own.database
+        return database
+
+
+def _selection(query: Query) -> tuple[str, str, tuple[object, ...]]:
+    """Return the tables, the condition and its values of a query."""
+    tables, conditions, values = "records", ["1"], list[object]()
+    if query.match:
+        tables = "texts JOIN records ON records.number = texts.rowid"
+        conditions.append("texts MATCH ?")
+        values.append(query.match)
+    for name, column in _COLUMNS.items():
+        if (value := getattr(query, name)) not in ("", None):
+            conditions.append(f"records.{column} = ?")
+            values.append(value)
+    if query.strategy:
+        conditions.append("instr(records.strategies, ?)")
+        values.append(f"\n{query.strategy}\n")
+    if query.extra:
+        name, _, value = query.extra.partition("=")
+        conditions.append("records.key IN (SELECT key FROM extras WHERE name = ? AND ? IN ('', value))")
+        values += [name, value]
+    return tables, " AND ".join(conditions), tuple(values)
+
+
+def _order(query: Query) -> tuple[str, tuple[object, ...]]:
+    """Return the expression that a query sorts by, and its values; records without an extra value come last."""
+    if query.sort in _ORDERS:
+        return _ORDERS[Sort(query.sort)], ()
+    name, sign = query.sort.removeprefix("-"), "" if query.sort.startswith("-") else "-"
+    value = "(SELECT value FROM extras WHERE extras.name = ? AND extras.key = records.key)"
+    return f"ifnull({sign}{value}, 9e999)", (name,)
+
+
+def _listed(row: Sequence[Any]) -> Listed:
+    names = _LISTED.split(", ")
+    values = dict(zip(names, row, strict=True))
+    strategies = tuple(filter(None, str(values.pop("strategies")).split("\n")))
+    return Listed(**values, strategies=strategies)

@@ -1,0 +1,286 @@
+"""`IndexWriter` brings an index up to date with its files; `index_in_background` does so in a process of its own.
+
+Only new rows are read: unchanged files are known by their size and time, and files of JSON lines continue where they
+ended. Each batch is one transaction, so an index is usable at any time, and one that was interrupted continues.
+"""
+
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import orjson
+
+from music.errors import InvalidInputError, MusicError
+from music.preferences.problems import RowError
+from music.viewer.database import connect, words_of, writing
+from music.viewer.records import Record, key_of, pack
+from music.viewer.rows import UnknownShapeError, read_records
+from music.viewer.sources import DataFile, Position, can_continue, find_files, read_rows_from
+from music.viewer.turns import facts_of
+
+__all__ = ["IndexWriter", "index_in_background", "look_at"]
+
+POLL_SECONDS = 1.0
+"""How often files are looked at for new rows."""
+_BATCH = 500
+_TRIED_ROWS = 50
+"""Rows of a file without one that can be shown, after which the file counts as of another kind."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The result of reading some rows of a file."""
+
+    records: list[Record] = field(default_factory=list)
+    num_bad: int = 0
+    num_unknown: int = 0
+    fault: str = ""
+    """The first bad row and why."""
+    end: Position = field(default_factory=Position)
+    is_last: bool = False
+
+
+class IndexWriter:
+    """Writes an index; one process at a time does.
+
+    Args:
+        path: The file of the index.
+        sources: Files and folders, as the user named them.
+    """
+
+    def __init__(self, path: Path, sources: Sequence[str]) -> None:
+        self._database = connect(path)
+        self._sources = list(sources)
+
+    def close(self) -> None:
+        """Close the index."""
+        self._database.close()
+
+    def update(self, limit: int | None = None) -> int:
+        """Read what is new in the files, and forget files that are gone.
+
+        Args:
+            limit: Stop after this many records, for a first look.
+
+        Returns:
+            The number of records read.
+        """
+        files, num = find_files(self._sources), 0
+        self._forget({str(file.path) for file in files})
+        for file in files:
+            with suppress(FileNotFoundError):  # it vanished meanwhile; the next update forgets it
+                for batch_size in self._read(file):
+                    num += batch_size
+                    if limit is not None and num >= limit:
+                        return num
+        self._set_state("is_whole", 1)
+        return num
+
+    def num_records(self) -> int:
+        """Return the number of records so far."""
+        num: int = self._database.execute("SELECT count(*) FROM records").fetchone()[0]
+        return num
+
+    def first_problem(self) -> str:
+        """Return the first problem of a file, after a colon; empty for none."""
+        found = self._database.execute("SELECT path, problem FROM files WHERE problem != ''").fetchone()
+        return f" ({Path(found[0]).name}: {found[1].removeprefix(found[0] + ': ')})" if found else ""
+
+    def keep_updating(self, stop: threading.Event) -> None:
+        """Update whenever a file changed, until told to stop."""
+        while not stop.is_set():
+            self.update()
+            stop.wait(POLL_SECONDS)
+
+    def _read(self, file: DataFile) -> Iterator[int]:
+        """Read the new rows of a file, yielding the number of records of each batch."""
+        stat = file.path.stat()
+        row = self._file_row(file)
+        if row and (row["size"], row["mtime"], row["is_whole"]) == (stat.st_size, stat.st_mtime_ns, 1):
+            return
+        start = Position(row["offset"], row["line"], row["head"]) if row else Position()
+        is_replaced = row is not None and not can_continue(file.path, stat.st_size, start)
+        if is_replaced:
+            row, start = None, Position()
+        counts = [row["num_records"], row["num_bad"]] if row else [0, 0]
+        problem = row["problem"] if row else ""
+        for batch in _batches(file, start):
+            is_other = (
+                not counts[0] and not batch.records and batch.num_unknown > 0 and batch.num_unknown == batch.num_bad
+            )
+            counts = [counts[0] + len(batch.records), counts[1] + batch.num_bad]
+            problem = problem or batch.fault
+            with self._transaction():
+                if is_replaced:
+                    self._forget_file(str(file.path))
+                    is_replaced = False
+                self._add(file, batch.records)
+                self._database.execute(
+                    "INSERT OR REPLACE INTO files VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        *(str(file.path), file.data_set, stat.st_size, stat.st_mtime_ns),
+                        *(batch.end.offset, batch.end.line, batch.end.head, *counts, problem),
+                        *(int(is_other and not file.is_named), int(batch.is_last or is_other)),
+                    ),
+                )
+            yield len(batch.records)
+            if is_other:
+                return
+
+    def _file_row(self, file: DataFile) -> sqlite3.Row | None:
+        self._database.row_factory = sqlite3.Row
+        found: sqlite3.Row | None = self._database.execute(
+            "SELECT * FROM files WHERE path = ? AND data_set = ?", (str(file.path), file.data_set)
+        ).fetchone()
+        return found
+
+    def _add(self, file: DataFile, records: Sequence[Record]) -> None:
+        for record in records:
+            facts, key = facts_of(record), self._free_key(key_of(record))
+            gap = None if facts.rejected_length is None else (facts.chosen_length or 0) - facts.rejected_length
+            strategies = "\n".join(("", *facts.strategies, "")) if facts.strategies else ""
+            number = self._database.execute(
+                "INSERT INTO records VALUES(NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(key, record.id, record.kind, str(file.path), record.data_set, record.source, record.seed_id),
+                    *(facts.title, facts.num_turns, facts.diverging_turn, facts.chosen_length, facts.rejected_length),
+                    *(gap, strategies),
+                ),
+            ).lastrowid
+            self._database.execute("INSERT INTO bodies VALUES(?, ?)", (number, pack(record)))
+            self._database.execute("INSERT INTO texts(rowid, text) VALUES(?, ?)", (number, words_of(_text_of(record))))
+
+    def _free_key(self, key: str) -> str:
+        """Return a key that no record has: the same record twice has the keys `key` and `key-2`."""
+        free, num = key, 1
+        while self._database.execute("SELECT 1 FROM records WHERE key = ?", (free,)).fetchone():
+            num += 1
+            free = f"{key}-{num}"
+        return free
+
+    def _forget(self, present: set[str]) -> None:
+        for (path,) in self._database.execute("SELECT path FROM files").fetchall():
+            if path not in present:
+                with self._transaction():
+                    self._forget_file(path)
+
+    def _forget_file(self, path: str) -> None:
+        """Remove a file's records; their words stay, and find nothing."""
+        self._database.execute(
+            "DELETE FROM bodies WHERE number IN (SELECT number FROM records WHERE file = ?)", (path,)
+        )
+        self._database.execute("DELETE FROM records WHERE file = ?", (path,))
+        self._database.execute("DELETE FROM files WHERE path = ?", (path,))
+
+    def _set_state(self, name: str, value: object) -> None:
+        if self._database.execute("SELECT 1 FROM state WHERE name = ? AND value = ?", (name, value)).fetchone() is None:
+            self._database.execute("INSERT OR REPLACE INTO state VALUES(?, ?)", (name, value))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
+
+
+def look_at(path: Path, sources: Sequence[str]) -> None:
+    """Index the first records of sources, so that the first page has something to show.
+
+    Raises:
+        InvalidInputError: There is nothing to show in any of them.
+    """
+    with closing(IndexWriter(path, sources)) as writer:
+        if writer.num_records():
+            return
+        with writing(path, wait=False) as may_write:
+            if may_write:
+                writer.update(limit=1)
+        if not writer.num_records() and not any(map(_is_run, sources)):
+            raise InvalidInputError(
+                f"{', '.join(sources)}: expected pairs, conversations or rollouts, found none"
+                f"{writer.first_problem()}; `music simulate sandbox --num-pairs 100 --out runs/pairs` makes some"
+            )
+
+
+def _is_run(source: str) -> bool:
+    """Whether a folder is that of a simulation, whose first pairs may be yet to come."""
+    return (Path(source).expanduser() / "journal.sqlite").exists()
+
+
+def _batches(file: DataFile, start: Position) -> Iterator[_Batch]:
+    """Yield the records of a file in batches; a file that cannot be read to its end has a fault in its last one."""
+    rows = read_rows_from(file.path, start)
+    batch = _Batch(end=start)
+    size = _TRIED_ROWS
+    while not batch.is_last:
+        batch = _Batch(end=batch.end)
+        num = 0
+        try:
+            for row, batch.end in islice(rows, size):
+                num += 1
+                try:
+                    batch.records += read_records(row, file.data_set)
+                except (RowError, UnknownShapeError) as error:
+                    batch.num_bad += 1
+                    batch.num_unknown += isinstance(error, UnknownShapeError)
+                    reason = str(error.__cause__ or error)
+                    batch.fault = batch.fault or f"{row.unit} {row.number}: {reason}"
+            batch.is_last = num < size
+        except (MusicError, OSError) as error:
+            batch.fault, batch.is_last = str(error), True
+        size = _BATCH
+        yield batch
+
+
+def _text_of(record: Record) -> str:
+    """Return all words of a record, each message once."""
+    num = record.num_shared
+    texts = [record.id, record.seed_id, record.source]
+    texts += [message.content for message in record.sides[0].messages[:num]] if record.sides else []
+    texts += [message.content + message.tool_calls for side in record.sides for message in side.messages[num:]]
+    texts += [contrast.modified_instruction for contrast in record.contrasts]
+    texts += [message.content for each in record.decisions for reply in each.candidates for message in reply]
+    texts += [orjson.dumps(record.details, default=str, option=orjson.OPT_NON_STR_KEYS).decode()]
+    return "\n".join(texts)
+
+
+@contextmanager
+def index_in_background(path: Path, sources: Sequence[str]) -> Iterator[None]:
+    """Keep an index up to date during the block, in a process of its own, which ends with this one."""
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-m", "music.viewer.indexing", str(path), *sources]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env=env, start_new_session=True) as process:
+        try:
+            yield
+        finally:
+            process.kill()  # what it was writing is undone when the index is next opened
+
+
+def _main(path: str, *sources: str) -> None:
+    """Update an index until standard input closes, as it does when the parent process ends."""
+
+    def end_with_parent() -> None:
+        while os.read(sys.stdin.fileno(), 4096):
+            pass
+        os._exit(0)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    with suppress(OSError, AttributeError):
+        os.nice(5)  # pages come first
+    with writing(Path(path), wait=True), closing(IndexWriter(Path(path), sources)) as writer:
+        writer.keep_updating(threading.Event())
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -1,0 +1,189 @@
+"""The pages: `list_page`, `record_page` and `message_page` turn plain data into HTML.
+
+The pages work without a server: `Urls` says where their links lead. All text is escaped by the templates.
+"""
+
+import re
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Protocol
+
+import jinja2
+from markupsafe import Markup, escape
+
+from music.viewer.index import FileState, Listed, Listing, Neighbours
+from music.viewer.query import PAGE_SIZE, Query, Sort
+from music.viewer.records import Record
+from music.viewer.views import detail_text, view_of
+
+__all__ = ["ListPage", "RecordPage", "Urls", "list_page", "message_page", "record_page"]
+
+_EXCERPT = 160
+FILTER_NAMES = {
+    "kind": "Kind",
+    "data_set": "Data set",
+    "source": "Source",
+    "strategy": "Contrast",
+    "turns": "Turns",
+    "diverging": "First difference",
+}
+SORT_NAMES = {
+    Sort.FILE: "As in the files",
+    Sort.NEWEST: "Newest first",
+    Sort.GAP: "Largest difference in length",
+    Sort.EARLY: "Earliest difference",
+    Sort.LATE: "Latest difference",
+}
+
+
+class Urls(Protocol):
+    """Where links lead."""
+
+    def list(self, query: Query) -> str:
+        """Return the address of a list."""
+        ...
+
+    def record(self, key: str, query: Query) -> str:
+        """Return the address of a record within a list."""
+        ...
+
+    def asset(self, name: str) -> str:
+        """Return the address of the style sheet or the script."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListPage:
+    """What a list page shows.
+
+    Attributes:
+        query: The filters, the search, the order and the page.
+        listing: The records.
+        excerpts: For some records, by key, the part of the text that was searched for.
+        options: The values of each filter, with their numbers.
+        sorts: Names of further orders, by their value in a query.
+        files: The files behind the list.
+        num_records: The number of all records so far.
+        is_whole: Whether all files have been read.
+    """
+
+    query: Query
+    listing: Listing
+    options: dict[str, list[tuple[str, int]]]
+    files: list[FileState]
+    num_records: int
+    is_whole: bool
+    excerpts: dict[str, str] = field(default_factory=dict)
+    sorts: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordPage:
+    """What the page of a record shows.
+
+    Attributes:
+        key: The record's key.
+        record: The record.
+        query: The list from which it was opened.
+        neighbours: The records before and after it in that list.
+        extras: Its extra values by name.
+    """
+
+    key: str
+    record: Record
+    query: Query
+    neighbours: Neighbours
+    extras: dict[str, float | str] = field(default_factory=dict)
+
+
+def list_page(page: ListPage, urls: Urls) -> str:
+    """Return the HTML of a list."""
+    first = (page.query.page - 1) * PAGE_SIZE + 1
+    return _render(
+        "list.html.jinja",
+        page=page,
+        urls=urls,
+        query=page.query,
+        first=first,
+        last=first + len(page.listing.records) - 1,
+        filters=[each for each in FILTER_NAMES if _is_offered(page, each)],
+        filter_names=FILTER_NAMES,
+        sorts={**{str(sort): name for sort, name in SORT_NAMES.items()}, **page.sorts},
+        problems=[file for file in page.files if file.problem and not file.is_other],
+        strip=strip,
+    )
+
+
+def record_page(page: RecordPage, urls: Urls) -> str:
+    """Return the HTML of a record."""
+    return _render("record.html.jinja", page=page, urls=urls, query=page.query, view=view_of(page.record))
+
+
+def message_page(title: str, text: str, urls: Urls) -> str:
+    """Return the HTML of a page that only says something, such as why there is nothing at an address."""
+    return _render("message.html.jinja", title=title, text=text, urls=urls, query=Query())
+
+
+def excerpt(record: Record, query: Query) -> str:
+    """Return the part of a record's text around the first word that was searched for; empty for none."""
+    words = [re.escape(word.strip('"*')) for word in query.words]
+    pattern = re.compile("|".join(filter(None, words)) or r"\b\B", re.IGNORECASE)
+    texts = [message.content for side in record.sides for message in side.messages]
+    texts += [contrast.modified_instruction for contrast in record.contrasts]
+    for text in texts:
+        if found := pattern.search(text):
+            start = max(0, found.start() - _EXCERPT // 3)
+            cut = " ".join(text[start : start + _EXCERPT].split())
+            return f"{'…' if start else ''}{cut}{'…' if start + _EXCERPT < len(text) else ''}"
+    return ""
+
+
+def strip(listed: Listed) -> list[str]:
+    """Return for each turn of a pair whether the sides are `same`, differ `first` or come `after` that."""
+    if not listed.diverging or listed.turns > 24:
+        return []
+    names = (("same", "first")[number == listed.diverging] for number in range(1, listed.diverging + 1))
+    return [*names, *["after"] * (listed.turns - listed.diverging)]
+
+
+def _is_offered(page: ListPage, name: str) -> bool:
+    """Whether a filter has values to choose from, or is set."""
+    return len(page.options.get(name, ())) > 1 or bool(getattr(page.query, name))
+
+
+def _marked(text: str, query: Query) -> Markup:
+    """Return a text with the words marked that were searched for."""
+    words = [re.escape(word.strip('"*')) for word in query.words if word.strip('"*')]
+    if not words:
+        return escape(text)
+    pieces = re.split(f"({'|'.join(words)})", text, flags=re.IGNORECASE)
+    return Markup("").join(
+        Markup("<mark class=found>{}</mark>").format(piece) if place % 2 else escape(piece)
+        for place, piece in enumerate(pieces)
+    )
+
+
+def _size(num_characters: int) -> str:
+    """Return a number of characters for people."""
+    for unit, size in (("million", 10**6), ("thousand", 10**3)):
+        if num_characters >= size:
+            return f"{num_characters / size:.1f} {unit} characters"
+    return f"{num_characters} characters"
+
+
+def _render(template: str, **values: Any) -> str:
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("music.viewer"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"marked": _marked, "size": _size, "detail": detail_text}
+    environment.filters["thousands"] = "{:,}".format
+    return environment

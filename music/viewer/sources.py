@@ -1,0 +1,152 @@
+"""`DataFile`: which files a viewer shows, and reading them from where an earlier reading stopped.
+
+A folder stands for all data files in it and below it. Files of JSON lines may grow: their new lines are read without
+the old ones. Any other file that changed is read again.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from music.errors import InvalidInputError
+from music.names import nearest_path
+from music.preferences.files import FILE_NAMES, Row, encoding_of, file_rows, is_data_file, kind_of, parse_line
+from music.preferences.problems import RowError
+from music.preferences.shapes.comparisons import grouped
+
+__all__ = ["DataFile", "Position", "can_continue", "find_files", "read_rows_from", "require_sources"]
+
+_TABLES = (".parquet", ".arrow", ".jsonl", ".ndjson")
+"""Kinds of files that hold rows; a folder's other files, such as reports, are read only if it has none of these."""
+_HEAD = 4096
+_MAX_LINE = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """A file to show.
+
+    Attributes:
+        path: Its absolute path.
+        data_set: The name under which its records are listed: shards of one folder share one.
+        is_named: Whether the user named the file, not its folder.
+    """
+
+    path: Path
+    data_set: str
+    is_named: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where reading of a file of lines continues.
+
+    Attributes:
+        offset: The number of bytes read.
+        line: The number of lines read.
+        head: A hash of the file's beginning, by which a replaced file is recognised.
+    """
+
+    offset: int = 0
+    line: int = 0
+    head: str = ""
+
+
+def require_sources(sources: Sequence[str]) -> None:
+    """Refuse sources that do not exist, before anything is served.
+
+    Raises:
+        InvalidInputError: A source is neither a file nor a folder, or is a file of another kind.
+    """
+    for source in sources:
+        path = Path(source).expanduser()
+        if path.is_dir():
+            continue
+        if not path.is_file():
+            raise InvalidInputError(
+                f"{source}: expected a file of pairs or a folder; there is nothing there{nearest_path(source)}"
+            )
+        if not kind_of(path):
+            raise InvalidInputError(f"{source}: expected a file ending in one of {FILE_NAMES}")
+
+
+def find_files(sources: Sequence[str]) -> list[DataFile]:
+    """Return the data files of sources that exist now, each once, in the order of the sources and of their names."""
+    found: dict[Path, DataFile] = {}
+    for source in sources:
+        path = Path(source).expanduser().absolute()
+        for each in _files_of(path, source):
+            found.setdefault(each.path, each)
+    return list(found.values())
+
+
+def read_rows_from(path: Path, start: Position) -> Iterator[tuple[Row, Position]]:
+    """Yield the rows of a file after a position, each with the position after it.
+
+    Args:
+        path: The file.
+        start: The end of an earlier reading, if the file is one of plain JSON lines; else the beginning.
+
+    Raises:
+        InvalidInputError: The file cannot be read to its end.
+    """
+    if not _is_lines(path):
+        for row in grouped(file_rows(path)):
+            yield row, Position()
+        return
+    with path.open("rb") as file:
+        head = _head_of(path)
+        file.seek(max(0, start.offset - 1))
+        is_begun = start.offset > 0 and file.read(1) != b"\n"
+        offset, number = start.offset, start.line - is_begun  # the rest of that line is still its own
+        while line := file.readline(_MAX_LINE):
+            content = parse_line(line.decode("utf-8-sig", "surrogateescape")) if line.strip() else None
+            if not line.endswith(b"\n") and isinstance(content, RowError):
+                return  # it is being written
+            offset, number = offset + len(line), number + 1
+            if line.strip():
+                yield Row(path.name, "line", number, content), Position(offset, number, head)
+
+
+def can_continue(path: Path, size: int, at: Position) -> bool:
+    """Whether a file that changed has only grown since it was read to a position."""
+    return 0 < at.offset <= size and _is_lines(path) and _head_of(path, at.offset) == at.head
+
+
+def _head_of(path: Path, limit: int = _HEAD) -> str:
+    """Return a hash of the first line of a file, or of the beginning of a long one."""
+    with path.open("rb") as file:
+        return hashlib.sha256(file.readline(min(limit, _HEAD))).hexdigest()
+
+
+def _is_lines(path: Path) -> bool:
+    """Whether a file is one of plain JSON lines in UTF-8."""
+    if path.suffix.lower() not in (".jsonl", ".ndjson"):
+        return False
+    with path.open("rb") as file:
+        return encoding_of(file.read(4)) == "utf-8-sig"
+
+
+def _files_of(path: Path, source: str) -> Iterator[DataFile]:
+    if not path.is_dir():
+        if path.is_file():
+            yield DataFile(path, source, is_named=True)
+        return
+    name = source.rstrip("/") or source
+    for folder, files in _folders(path):
+        tables = [each for each in files if kind_of(each) in _TABLES]
+        place = folder.relative_to(path)
+        data_set = name if place == Path() else f"{name}/{place.as_posix()}"
+        for each in tables or (files if folder == path else []):
+            is_shard = kind_of(each) in (".parquet", ".arrow")
+            yield DataFile(each, data_set if is_shard else f"{data_set}/{each.name}", is_named=False)
+
+
+def _folders(path: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """Yield the folders from `path` down, each with its data files; hidden folders are left out."""
+    for folder, folders, names in os.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "_")))
+        files = [Path(folder, name) for name in sorted(names)]
+        yield Path(folder), [each for each in files if is_data_file(each)]

@@ -1,0 +1,158 @@
+"""Files to view: pairs of the sandbox, and one of each other kind."""
+
+import asyncio
+import json
+from contextlib import ExitStack, contextmanager
+from queue import Queue
+from threading import Thread
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from aiohttp import web
+
+from music.pairs import ContrastivePair
+from music.viewer.index import Index
+from music.viewer.indexing import IndexWriter
+from music.viewer.server import build_app
+
+PAYLOAD = '"><img src=x onerror="document.title=\'pwned\'"><script>document.title="pwned"</script>'
+"""A text that would run in a page that does not escape it."""
+
+
+def said(*texts):
+    """Return messages of a user and an assistant in turns."""
+    return [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(texts)]
+
+
+def simulated(id, chosen, rejected, **fields):
+    """Return a row of `music simulate`."""
+    contrast = {"turn": 1, "strategy": "instruction", "modified_instruction": "Name a stone.", "parameters": {"k": 2}}
+    row = {"id": id, "chosen": chosen, "rejected": rejected, "source": "made", "seed_id": f"seed-{id}"}
+    row |= {"num_seed_messages": 0, "contrasts": [contrast], "models": {"user": "sandbox"}, "seed": 0}
+    row |= {"usage": {"num_calls": 3, "prompt_tokens": 4, "completion_tokens": 5}}
+    return ContrastivePair.model_validate(
+        row | {side: {"messages": row[side]} for side in ("chosen", "rejected")} | fields
+    ).to_row()
+
+
+FRUIT = simulated(
+    "fruit",
+    said("Name a fruit.", "An apple.", "And another?", "A ripe pear, say.", "Thanks.", "My pleasure."),
+    said("Name a fruit.", "An apple.", "And another?", "A grey stone, say.", "Thanks.", "My pleasure."),
+)
+ROLLOUT = {
+    "index": 3,
+    "messages": said("Name a bird.", "A wren."),
+    "stop_reason": "turn_limit",
+    "grade": 0.5,
+    "decisions": [
+        {
+            "num_messages": 1,
+            "candidates": [said("", "A bat.")[1:], said("", "A wren.")[1:]],
+            "scores": [-1.25, 2.5],
+            "chosen": 1,
+        }
+    ],
+}
+FAILURE = {
+    "index": 7,
+    "id": "music-0-000007",
+    "seed_id": "s7",
+    "reason": "empty_reply",
+    "detail": "the assistant said nothing",
+    "role": "assistant",
+    "turn": 2,
+    "text": "<think>hm",
+    "attempts": ["empty_reply"],
+}
+ITEM = {
+    "id": "item",
+    "prompt": "Name a tree.",
+    "chosen": ["An oak."],
+    "rejected": ["A cat.", "A dog."],
+    "subset": "facts",
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Return a folder with files of every kind."""
+    folder = tmp_path / "runs"
+    write_table(folder / "pairs" / "pairs-00000.parquet", FRUIT, *map(pair_of, range(120)))
+    write_lines(folder / "pairs" / "failures.jsonl", FAILURE)
+    write_lines(folder / "bon" / "reward.jsonl", ROLLOUT)
+    write_lines(folder / "items.jsonl", ITEM)
+    write_lines(folder / "rl" / "after.jsonl", {"messages": said("Name a river.", "The Rhine.")})
+    write_lines(folder / "rl" / "training.jsonl", {"step": 1, "reward": 0.5})
+    return folder
+
+
+def pair_of(number):
+    """Return a small pair that differs in its last turn; the chosen reply is longer by `number` characters."""
+    asked = said(f"Count to {number}.", "Later.") * (number % 3)
+    texts = [each["content"] for each in asked]
+    return simulated(
+        f"p{number}",
+        said(*texts, "Now?", "Yes." + "!" * number),
+        said(*texts, "Now?", "Nay."),
+        contrasts=[],
+        source="counted",
+    )
+
+
+def write_table(path, *rows):
+    """Write a parquet file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), path)
+
+
+def write_lines(path, *rows):
+    """Append rows to a file of JSON lines."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+@pytest.fixture
+def indexed(tmp_path):
+    """Return what indexes sources and returns the index."""
+
+    def index(*sources):
+        path = tmp_path / "index.sqlite"
+        writer = IndexWriter(path, [str(source) for source in sources])
+        writer.update()
+        writer.close()
+        return Index(path)
+
+    return index
+
+
+@pytest.fixture
+def serve_index():
+    """Return what serves an index in this process and returns the address."""
+    with ExitStack() as stack:
+        yield lambda index: stack.enter_context(serving(index))
+
+
+@contextmanager
+def serving(index):
+    """Serve an index on a free port in a thread."""
+    started, loop = Queue(), asyncio.new_event_loop()
+
+    async def run():
+        runner = web.AppRunner(build_app(index), shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        started.put(runner)
+
+    thread = Thread(target=loop.run_forever)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(run(), loop)
+    runner = started.get(timeout=30)
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(30)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
