@@ -40,22 +40,21 @@ def terminal_table(title: str, figures: Sequence[Figure]) -> RichTable:
 
 
 def _begin(title: str, *columns: str) -> RichTable:
-    """Return an empty table: a column of names, columns of numbers, and a column of words."""
+    """Return an empty table: a column of names and words, and columns of numbers."""
     table = RichTable(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("")
     return table
 
 
 def _fill(table: RichTable, rows: Sequence[tuple[str, Sequence[str]]]) -> None:
-    """Add the rows, grouped by section; each section after the first begins with its name."""
+    """Add the rows, grouped by section; each section after the first begins with its name. Words go below names."""
     for section in dict.fromkeys(name for name, _ in rows):
         if table.row_count:
             table.add_row(Text(section, style="italic"))
-        for row in (row for name, row in rows if name == section):
-            table.add_row(*map(Text, row))
+        for name, *cells, words in (row for of, row in rows if of == section):
+            table.add_row(Text.assemble(name, *([(f"\n  {words}", "dim")] if words else [])), *map(Text, cells))
 
 
 def _row(figure: Figure) -> tuple[str, ...]:

@@ -49,6 +49,7 @@ class Report:
     Attributes:
         title: Title of the page.
         intro: What was done, in a paragraph.
+        warnings: What makes the results wrong or doubtful, in sentences; shown first.
         findings: The results, in sentences.
         parts: Plots and tables.
         notes: Exclusions with their counts, settings, versions and the like, by name.
@@ -56,6 +57,7 @@ class Report:
 
     title: str
     intro: str
+    warnings: Sequence[str] = ()
     findings: Sequence[str] = ()
     parts: Sequence[Plot | Table]
     notes: Mapping[str, str] = field(default_factory=dict)
@@ -75,10 +77,14 @@ def write_report(report: Report, path: Path) -> None:
     """
     folder = path.with_suffix("")
     _clear(folder)
-    for number, part in enumerate(report.parts, start=1):
+    parts = [part for part in report.parts if (part.num_rows if isinstance(part, Table) else part.rows)]
+    for number, part in enumerate(parts, start=1):
         slug = re.sub(r"[^a-z0-9]+", "-", part.title.lower()).strip("-")[:60]
         _write_part(part, folder / f"{number:02}-{slug}")
-    notes = {**report.notes, "Beside this page": f"In {folder.name}: each plot as PNG and SVG, and all numbers as CSV."}
+    notes = {
+        **{name: note for name, note in report.notes.items() if note},
+        "Beside this page": f"In {folder.name}: each plot as PNG and SVG, and all numbers as CSV.",
+    }
     if (program := Path(sys.argv[0]).name) == "music":
         notes["Command"] = shlex.join([program, *sys.argv[1:]])
     environment = jinja2.Environment(
@@ -90,9 +96,9 @@ def write_report(report: Report, path: Path) -> None:
     )
     page = environment.get_template("page.html.jinja").render(
         report=report,
-        parts=[(type(part).__name__, part) for part in report.parts],
+        parts=[(type(part).__name__, part) for part in parts],
         notes=notes,
-        library=Markup(_library()) if any(isinstance(part, Plot) for part in report.parts) else "",
+        library=Markup(_library()) if any(isinstance(part, Plot) for part in parts) else "",
         cell_text=cell_text,
         long=LONG,
     )

@@ -14,22 +14,31 @@ class Interval:
 
     Attributes:
         estimate: Value and interval.
-        digits: Digits after the decimal point.
-        sign: `+` shows the sign of positive numbers too.
+        sign: `+` shows the sign of a positive value too.
         verdict: Words after the estimate.
         separator: Text between estimate and verdict.
     """
 
     estimate: Estimate
-    digits: int = 3
     sign: str = ""
     verdict: str = ""
     separator: str = "  "
 
     def __str__(self) -> str:
-        """Return for example `.012 [-.003,.027]  within noise`."""
-        shown = compact(self.estimate, self.digits, self.sign)
+        """Return for example `0.012 [-0.003, 0.027]  within noise`."""
+        shown = compact(self.estimate, self.sign)
         return f"{shown}{self.separator}{self.verdict}" if self.verdict else shown
+
+    @property
+    def value(self) -> str:
+        """The value alone, for example `0.012`."""
+        return compact(self.estimate, self.sign).partition(" ")[0]
+
+    @property
+    def stacked(self) -> str:
+        """Value, interval and verdict in lines of their own."""
+        value, _, interval = compact(self.estimate, self.sign).partition(" ")
+        return "\n".join(filter(None, [value, interval, self.verdict]))
 
 
 Cell = str | int | float | Interval | None
@@ -69,27 +78,30 @@ def cell_text(cell: Cell) -> str:
     if isinstance(cell, int):
         return f"{cell:,}"
     if isinstance(cell, float):
-        return f"{cell:,.0f}" if abs(cell) >= 100 else f"{cell:.3g}"
+        return _number_text(cell)
     return str(cell)
 
 
-def compact(estimate: Estimate, digits: int, sign: str = "") -> str:
-    """Return an estimate in few characters, for example `.78 [.72,.83]`, `1.0 [.96,1.0]` or `.78 (n = 1)`.
+def compact(estimate: Estimate, sign: str = "") -> str:
+    """Return an estimate for a table, for example `0.780 [0.720, 0.830]` or `0.780 (n = 1)`.
 
     Args:
         estimate: Value and interval.
-        digits: Digits after the decimal point.
-        sign: `+` shows the sign of positive numbers too.
+        sign: `+` shows the sign of a positive value too.
     """
-    value, low, high = (_short(number, digits, sign) for number in (estimate.value, estimate.low, estimate.high))
-    return f"{value} [{low},{high}]" if estimate.has_interval else f"{value} (n = {estimate.num})"
+    value = f"{estimate.value:{sign}.3f}"
+    return (
+        f"{value} [{estimate.low:.3f}, {estimate.high:.3f}]"
+        if estimate.has_interval
+        else f"{value} (n = {estimate.num})"
+    )
 
 
-def _short(number: float, digits: int, sign: str) -> str:
-    """Return a number without its leading zero, or from 1 with one digit fewer, so that columns keep their width."""
-    if abs(number) >= 1 - 0.5 * 10**-digits:
-        return f"{number:{sign}.{digits - 1}f}"
-    return f"{number:{sign}.{digits}f}".replace("0.", ".", 1)
+def _number_text(number: float) -> str:
+    """Return a number with three digits after the point, fewer from 10 on, and more for a number that is nearly 0."""
+    if number and abs(number) < 0.0005:
+        return f"{number:.1g}"
+    return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.1f}" if abs(number) >= 10 else f"{number:.3f}"
 
 
 def _names(name: str, is_wide: bool, is_said: bool) -> Iterable[str]:

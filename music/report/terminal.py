@@ -1,6 +1,6 @@
 """Printing a result in the terminal: tables, findings, and the path of the report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rich import box
@@ -8,9 +8,12 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from music.report import Table, cell_text
+from music.report import Cell, Interval, Table, cell_text
 
 __all__ = ["print_result"]
+
+UNBOUNDED = 10_000
+"""Columns in which any table fits."""
 
 
 def print_result(
@@ -29,19 +32,46 @@ def print_result(
         report: The report's path, printed last and on one line, so that it can be copied.
         notes: Further paragraphs by name.
     """
-    for table in tables:
+    for table in (each for each in tables if each.num_rows):
+        shown, has_intervals = _fitting_table(table, console)
+        caption = (
+            table.caption if has_intervals else f"{table.caption} Intervals: in the report, or in a wider terminal."
+        )
         console.print(Text(table.title, style="bold"))
-        console.print(_rich_table(table))
-        console.print(Text(table.caption, style="dim"), end="\n\n")
-    console.print(Text("Findings", style="bold"))
-    console.print(_paragraphs([("-", finding) for finding in findings]))
+        console.print(shown)
+        console.print(Text(caption, style="dim"), end="\n\n")
+    if findings:
+        console.print(Text("Findings", style="bold"))
+        console.print(_paragraphs([("-", finding) for finding in findings]))
     if notes:
         console.print()
         console.print(_paragraphs([*notes.items()]))
     console.print(Text(f"Report    {report}"), soft_wrap=True)
 
 
-def _rich_table(table: Table) -> RichTable:
+def _fitting_table(table: Table, console: Console) -> tuple[RichTable, bool]:
+    """Return a table that fits the terminal, and whether it shows the intervals.
+
+    Intervals stand beside their values, or below them in a narrower terminal, or are left out.
+    """
+    has_intervals = any(isinstance(cell, Interval) for rows in table.groups.values() for row in rows for cell in row)
+    unbounded = console.options.update(max_width=UNBOUNDED)
+    for text in (cell_text, _stacked_text):
+        shown = _rich_table(table, text)
+        if not has_intervals or console.measure(shown, options=unbounded).maximum <= console.width:
+            return shown, True
+    return _rich_table(table, _value_text), False
+
+
+def _stacked_text(cell: Cell) -> str:
+    return cell.stacked if isinstance(cell, Interval) else cell_text(cell)
+
+
+def _value_text(cell: Cell) -> str:
+    return cell.value if isinstance(cell, Interval) else cell_text(cell)
+
+
+def _rich_table(table: Table, text: Callable[[Cell], str]) -> RichTable:
     """Return a table for the terminal; cells that do not fit are wrapped, never cut."""
     shown = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column in table.columns:
@@ -49,7 +79,7 @@ def _rich_table(table: Table) -> RichTable:
     for heading, rows in table.groups.items():
         if heading:
             shown.add_row(Text(heading, style="bold"))
-        for name, *cells in (map(cell_text, row) for row in rows):
+        for name, *cells in (map(text, row) for row in rows):
             shown.add_row(Text(f"  {name}" if heading else name), *map(Text, cells))
     return shown
 

@@ -28,8 +28,8 @@ def test_an_evaluation_shows_every_figure_and_difference(compared, tmp_path, rea
     write_report(evaluation_report(compared), tmp_path / "report.html")
     text = read_page(tmp_path / "report.html").text
     assert {figure.name for figure in compared.figures if figure.name not in text} == set()
-    assert ".900 [" in text
-    assert "+.650 [" in text
+    assert "0.900 [" in text
+    assert "+0.650 [" in text
     assert "higher, beyond noise" in text
     assert "40 items, 80 completions" in text
     assert compared.comparison.note in text

@@ -2,6 +2,7 @@ import csv
 import json
 import re
 import sys
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -57,6 +58,20 @@ def test_the_library_is_there_once_and_ends_in_its_script(write):
     assert "window.embed=" in next(script for script in page.scripts if len(script) > 500_000)
     assert not any(re.search(r"</script|<!--", script, re.IGNORECASE) for script in page.scripts)
     assert page.text.rstrip().endswith("all numbers as CSV.")
+
+
+def test_a_warning_stands_first_and_what_is_empty_is_left_out(write, tmp_path):
+    report = replace(make_report(), warnings=["LEAK <b>"], notes={"Nothing": "", "Account": "a"})
+    report = replace(
+        report, parts=[Table("Empty table", "c", ["x"], {}), replace(report.parts[0], rows=[]), *report.parts]
+    )
+    page = write(report)
+    assert [attrs.get("role") for _, attrs in page.tags if attrs.get("role") == "alert"] == ["alert"]
+    assert page.text.index("LEAK <b>") < page.text.index("Findings")
+    assert "Empty table" not in page.text
+    assert "Nothing" not in page.text
+    assert len({path.stem for path in (tmp_path / "report").iterdir()}) == 3
+    assert not any(attrs.get("role") == "alert" for _, attrs in write(make_report()).tags)
 
 
 def test_a_page_without_plots_has_no_library(write):

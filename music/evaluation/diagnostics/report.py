@@ -33,7 +33,9 @@ SMALLEST_P = 0.0001
 
 def show_diagnosis(diagnosis: Diagnosis) -> RenderableType:
     """Return the pairs, each model, and the models together, for the terminal."""
-    shown: list[RenderableType] = [terminal_table("pairs", diagnosis.pair_set.figures)]
+    warning = diagnosis.leakage and leak_warning(diagnosis.leakage)
+    shown: list[RenderableType] = [Text(warning, style="bold red"), Text()] if warning else []
+    shown.append(terminal_table("pairs", diagnosis.pair_set.figures))
     shown += map(Text, pair_account(diagnosis))
     shown += map(Text, leakage_account(diagnosis.leakage)) if diagnosis.leakage else ()
     for model in diagnosis.models:
@@ -55,6 +57,18 @@ def pair_account(diagnosis: Diagnosis) -> Iterator[str]:
     if diagnosis.num_pairs_of_all is not None:
         yield f"a draw of prompts from {diagnosis.num_pairs_of_all} pairs"
     yield from (f"left out in reading: {each.num} for {each.reason}" for each in diagnosis.exclusions)
+
+
+def leak_warning(found: Leakage) -> str:
+    """Return a warning if the pairs share anything with the training set; else an empty text."""
+    num = found.num_same_seed + found.num_near_seed
+    if not (num or found.num_same_side):
+        return ""
+    return (
+        f"LEAK: {num:,} test pairs begin as a training pair or nearly so, {found.num_same_side:,} share a whole side, "
+        f"{found.num_same_pair + found.num_swapped_pair:,} are training pairs. Figures on them do not show how a model "
+        "does on new conversations: draw test pairs from other seeds."
+    )
 
 
 def leakage_account(found: Leakage) -> Iterator[str]:
@@ -117,10 +131,12 @@ def _p(value: float) -> str:
 
 def diagnosis_report(diagnosis: Diagnosis) -> Report:
     """Return a diagnosis as a page."""
+    warning = diagnosis.leakage and leak_warning(diagnosis.leakage)
     palette = Palette([model.model for model in diagnosis.models])
     return Report(
         title=f"Diagnosis on {', '.join(diagnosis.files)}",
         intro=INTRO,
+        warnings=[warning] if warning else [],
         parts=[*_plots(diagnosis, palette), *_tables(diagnosis)],
         notes={
             "Pairs": "\n".join(pair_account(diagnosis)),

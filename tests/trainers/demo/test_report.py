@@ -9,11 +9,13 @@ from music.report import compact, write_report
 from music.statistics import Estimate, describe
 from music_trainers.demo import DemoConfig, DemoResult, DemoSizes
 from music_trainers.demo.report import REPORT_NAME, best_of_n_plot, defects_plot, demo_report, print_demo
-from music_trainers.demo.results import BestOfNRow, DefectAccuracy, TrainedArm
+from music_trainers.demo.results import BestOfNRow, DefectAccuracy, DefectGain, TrainedArm
 
 MODELS = ("last-turn", "music", "mixture", "last-turn, prefix mean")
 SELECTORS = (*MODELS, "random", "longest", "oracle")
 TURNS = range(1, 6)
+PLACES = ("before the last turn", "in the last turn")
+GAINS = [(group, model, place) for group in ("relevance", "count") for model in MODELS[1:] for place in PLACES]
 
 
 def estimate(index, num=150):
@@ -68,6 +70,11 @@ def result(tmp_path):
             DefectAccuracy(model=model, group=group, turn=turn, estimate=estimate(index, num=200 + index))
             for index, (group, model, turn) in enumerate(cells)
         ],
+        gains=[
+            DefectGain(model=model, group=group, place=place, difference=found, finding=describe(found))
+            for index, (group, model, place) in enumerate(GAINS)
+            for found in [estimate(index, num=150 + index)]
+        ],
         single_turn={name: estimate(index + 11, num=504) for index, name in enumerate(("start", *MODELS[:3]))},
         best_of_n=[best_of_n_row(index, *row) for index, row in enumerate(rows)],
         findings=["music ranks early defects better: +0.139 [0.111, 0.167]: higher, beyond noise", "within noise: N=4"],
@@ -82,13 +89,14 @@ def only_one_arm(result):
         update={
             "arms": result.arms[:1],
             "defects": [row for row in result.defects if row.model == "last-turn"],
+            "gains": [],
             "best_of_n": [row for row in result.best_of_n if row.selector == "last-turn"],
             "single_turn": {"last-turn": result.single_turn["last-turn"]},
         }
     )
 
 
-def terminal_text(result, width=100):
+def terminal_text(result, width=140):
     console = Console(file=io.StringIO(), width=width)
     print_demo(result, console)
     return console.file.getvalue()
@@ -107,10 +115,11 @@ def page_of(tmp_path, read_page):
 
 def expected_figures(result):
     """Return every figure and name of the result, as the tables show them."""
-    figures = {compact(row.estimate, 2) for row in result.defects}
-    figures |= {compact(row.score, 3) for row in result.best_of_n}
-    figures |= {compact(row.difference, 3, sign="+") for row in result.best_of_n if row.difference}
-    figures |= {compact(value, 3) for value in result.single_turn.values()} | set(result.single_turn)
+    figures = {compact(row.estimate) for row in result.defects}
+    figures |= {compact(row.difference, sign="+") for row in result.gains}
+    figures |= {compact(row.score) for row in result.best_of_n}
+    figures |= {compact(row.difference, sign="+") for row in result.best_of_n if row.difference}
+    figures |= {compact(value) for value in result.single_turn.values()} | set(result.single_turn)
     figures |= {row.model for row in result.defects} | {row.group for row in result.defects}
     figures |= {row.selector for row in result.best_of_n} | {f"N={row.num_candidates}" for row in result.best_of_n}
     for arm in result.arms:
@@ -133,7 +142,7 @@ def test_report_shows_every_figure(result, page_of):
 
 def test_terminal_fits_its_width_and_cuts_nothing(result):
     *lines, last = terminal_text(result).splitlines()
-    assert max(map(len, lines)) <= 100
+    assert max(map(len, lines)) <= 140
     assert "…" not in "\n".join(lines)
     assert "\x1b" not in "\n".join(lines)
     assert last.endswith(str(result.config.out / REPORT_NAME))  # in one piece, however long
@@ -150,15 +159,16 @@ def test_a_narrower_terminal_breaks_cells_and_cuts_none(result):
     assert max(map(len, lines[:-1])) <= 80
     text = "\n".join(lines)
     assert "…" not in text
-    parts = {part for row in result.defects for part in compact(row.estimate, 2).split()}
-    assert {part for part in parts if part not in text} == set()
+    assert {row.model for row in result.defects if f"  {row.model} " not in text} == set()  # labels in one line
+    assert {value for row in result.defects if (value := f"{row.estimate.value:.3f}") not in text} == set()
+    assert "Intervals: in the report" in text
 
 
 def test_verdicts_stand_beside_their_differences(result):
-    line = next(line for line in terminal_text(result).splitlines() if re.match(r"  music +[+-]\.", line))
+    line = next(line for line in terminal_text(result).splitlines() if re.match(r"  music +[+-]0\.\d+ .*noise", line))
     row = next(row for row in result.best_of_n if row.protocol == "greedy" and row.selector == "music")
     assert line.rstrip().split(maxsplit=1)[1].split("  ") == [
-        compact(row.difference, 3, sign="+"),
+        compact(row.difference, sign="+"),
         row.finding.split(": ")[1],
     ]
 
@@ -198,8 +208,8 @@ def test_open_intervals_are_said(result, page_of):
     lone = Estimate(0.5, -math.inf, math.inf, 1)
     rows = [row.model_copy(update={"estimate": lone}) for row in result.defects]
     changed = result.model_copy(update={"defects": rows})
-    assert ".50 (n = 1)" in terminal_text(changed)
-    assert ".50 (n = 1)" in page_of(changed).text
+    assert "0.500 (n = 1)" in terminal_text(changed)
+    assert "0.500 (n = 1)" in page_of(changed).text
 
 
 def test_plots_hold_the_figures_with_their_intervals(result):

@@ -10,7 +10,7 @@ from music.preferences import read_preferences
 from music.reward import RewardModel
 from music_trainers.arms import Measures
 from music_trainers.demo import QUICK
-from music_trainers.demo.results import CONTROL, describe_results
+from music_trainers.demo.results import CONTROL, best_of_n_rows, defect_gains, describe_results
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +74,18 @@ def test_the_trained_models_load(demo):
     assert len(RewardModel.from_pretrained(out / "models" / "mixture").score([conversation])) == 1
 
 
-def test_the_findings_claim_no_gain_where_there_is_none():
-    margins = {("relevance", t): [1.0, -1.0] * 20 for t in range(3)} | {("count", t): [1.0] * 40 for t in range(3)}
+def test_the_findings_are_three_sentences_and_claim_no_gain_where_there_is_none():
+    margins = {("relevance", t): [1.0, -1.0] * 20 for t in range(3)} | {("count", t): [-1.0] * 40 for t in range(3)}
     margins |= {("standing", t): [1.0 if t == 2 else -1.0] * 40 for t in range(3)}
     measured = Measures(margins, [1.0], {4: [0.5], 8: [0.5]}, [0.5])
-    said = describe_results({CONTROL: measured, "music": measured}, [])
-    assert any("standing: accuracy 1.000" in line and "below chance" in line for line in said)
-    assert all(line.count("no difference") == 2 for line in said if line.startswith("music"))
+    measures = {CONTROL: measured, "music": measured}
+    blindness, gains, order = describe_results(measures, best_of_n_rows(measures))
+    assert "ranks 0.167 [" in blindness
+    assert "below chance, and 0.500 [" in blindness
+    assert gains.endswith("less that of last-turn: music +0.000 (n = 240: no interval), no difference.")
+    assert order.endswith("last-turn 0.500; music 0.500.")
+    assert {(row.group, row.place, row.finding.split(": ")[-1]) for row in defect_gains(measures)} == {
+        (group, place, "no difference")
+        for group in ("relevance", "count", "standing")
+        for place in ("before the last turn", "in the last turn")
+    }

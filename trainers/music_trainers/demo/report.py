@@ -102,6 +102,7 @@ def _tables(result: DemoResult) -> list[Table]:
     protocols = dict.fromkeys(row.protocol for row in result.best_of_n)
     return [
         _defects_table(result),
+        _gains_table(result),
         _arms_table(result),
         *(_best_of_n_table(result, protocol) for protocol in protocols),
         _single_turn_table(result),
@@ -130,7 +131,7 @@ def _units(estimates: Iterable[Estimate]) -> str:
 
 def _defects_table(result: DemoResult) -> Table:
     """Return the headline table: models by kind of defect, a column per turn."""
-    cells = {(row.group, row.model, row.turn): Interval(estimate=row.estimate, digits=2) for row in result.defects}
+    cells = {(row.group, row.model, row.turn): Interval(estimate=row.estimate) for row in result.defects}
     turns = sorted({row.turn for row in result.defects})
     groups: dict[str, list[list[Cell]]] = {}
     for group, model in dict.fromkeys((row.group, row.model) for row in result.defects):
@@ -142,6 +143,26 @@ def _defects_table(result: DemoResult) -> Table:
         "relevance: the reply misses the request; count: it has the wrong number of items; standing: it breaks a "
         f"constraint stated in an earlier turn. {_units(row.estimate for row in result.defects)} pairs per cell.",
         columns=["model", *(f"turn {turn}" for turn in turns)],
+        groups=groups,
+    )
+
+
+def _gains_table(result: DemoResult) -> Table:
+    """Return the differences to the control by kind of defect, before the last turn and in it."""
+    cells = {
+        (row.group, row.model, row.place): Interval(
+            estimate=row.difference, sign="+", verdict=row.finding.rpartition(": ")[2], separator="\n"
+        )
+        for row in result.gains
+    }
+    places = list(dict.fromkeys(row.place for row in result.gains))
+    groups: dict[str, list[list[Cell]]] = {}
+    for group, model in dict.fromkeys((row.group, row.model) for row in result.gains):
+        groups.setdefault(group, []).append([model, *(cells.get((group, model, place)) for place in places)])
+    return Table(
+        title="Accuracy less that of last-turn, by the place of the defect",
+        caption="Paired by pair, [95% interval].",
+        columns=["model", *places],
         groups=groups,
     )
 

@@ -1,6 +1,7 @@
 """The result of the demo: its records, figures with intervals, and findings in sentences."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -10,8 +11,8 @@ from music_envs import compare_grades, mean_grade
 from music_trainers.arms import GREEDY_CANDIDATES, NUM_CANDIDATES, Measures
 from music_trainers.demo.config import DemoConfig
 
-__all__ = ["CONTROL", "PREFIX_MEAN", "BestOfNRow", "DefectAccuracy", "DemoResult", "TrainedArm", "best_of_n_rows"]
-__all__ += ["defect_accuracies", "describe_results"]
+__all__ = ["CONTROL", "PREFIX_MEAN", "BestOfNRow", "DefectAccuracy", "DefectGain", "DemoResult", "TrainedArm"]
+__all__ += ["best_of_n_rows", "defect_accuracies", "defect_gains", "describe_results"]
 
 CONTROL = "last-turn"
 """The arm with which all others are compared."""
@@ -49,6 +50,19 @@ class DefectAccuracy(_Record):
     estimate: Estimate
 
 
+class DefectGain(_Record):
+    """How much better than the last-turn model a model ranks defects of a kind."""
+
+    model: str
+    group: str
+    place: Literal["before the last turn", "in the last turn"]
+    """The turns that hold the defects."""
+    difference: Estimate
+    """Paired difference of the accuracies."""
+    finding: str
+    """The difference in words."""
+
+
 class BestOfNRow(_Record):
     """The Best-of-N result of one selector."""
 
@@ -70,6 +84,7 @@ class DemoResult(_Record):
     config: DemoConfig
     arms: list[TrainedArm]
     defects: list[DefectAccuracy]
+    gains: list[DefectGain]
     single_turn: dict[str, Estimate]
     """Accuracy on held-out single-turn pairs, by model (`start` is the shipped starting model)."""
     best_of_n: list[BestOfNRow]
@@ -101,17 +116,22 @@ def best_of_n_rows(measures: Mapping[str, Measures]) -> list[BestOfNRow]:
     ]
 
 
+def defect_gains(measures: Mapping[str, Measures]) -> list[DefectGain]:
+    """Compare each model with the control on each kind of defect, before the last turn and in it."""
+    control = measures[CONTROL]
+    return [
+        DefectGain(model=name, group=group, place=place, difference=found, finding=describe(found))
+        for group in ERROR_GROUPS
+        for name, measured in measures.items()
+        if name != CONTROL
+        for place, turns in (("before the last turn", _early(control)), ("in the last turn", _last(control)))
+        for found in [paired_difference(_hits(measured, [group], turns), _hits(control, [group], turns))]
+    ]
+
+
 def describe_results(measures: Mapping[str, Measures], rows: Sequence[BestOfNRow]) -> list[str]:
-    """Return the findings in sentences."""
-    num_turns = 1 + max(turn for _, turn in measures[CONTROL].margins)
-    findings = [_blindness(measures[CONTROL], group, num_turns) for group in ERROR_GROUPS]
-    for name in measures:
-        if name != CONTROL:
-            findings += [_gain(name, measures, group, num_turns) for group in ERROR_GROUPS]
-    best = [row for row in rows if row.protocol == "whole" and row.num_candidates == max(NUM_CANDIDATES)]
-    ranked = sorted(best, key=lambda row: -row.score.value)
-    order = ", ".join(f"{row.selector} {row.score.value:.3f}" for row in ranked)
-    return [*findings, f"Whole-conversation Best-of-{max(NUM_CANDIDATES)} by mean oracle score: {order}."]
+    """Return the findings in three sentences; fewer without other models or Best-of-N."""
+    return [_blindness(measures[CONTROL]), *_gains(measures), *_selection(rows)]
 
 
 def _grades(measured: Measures, protocol: str, number: int) -> list[float | None]:
@@ -131,24 +151,49 @@ def _row(name: str, protocol: str, number: int, grades: list[float | None], cont
     )
 
 
-def _hits(measured: Measures, group: str, turns: range) -> list[float]:
-    """Return 1 for every defect of a group in some turns that a model ranks correctly, else 0."""
-    return [float(margin > 0) for turn in turns for margin in measured.margins[group, turn]]
+def _early(measured: Measures) -> range:
+    """Return the turns before the last one."""
+    return range(max(turn for _, turn in measured.margins))
 
 
-def _blindness(control: Measures, group: str, num_turns: int) -> str:
+def _last(measured: Measures) -> range:
+    last = max(turn for _, turn in measured.margins)
+    return range(last, last + 1)
+
+
+def _hits(measured: Measures, groups: Iterable[str], turns: range) -> list[float]:
+    """Return 1 for every defect of some groups in some turns that a model ranks correctly, else 0."""
+    return [float(margin > 0) for group in groups for turn in turns for margin in measured.margins[group, turn]]
+
+
+def _blindness(control: Measures) -> str:
     """Compare the control's accuracy before the last turn with that in it."""
-    early = proportion(_hits(control, group, range(num_turns - 1)))
-    last = proportion(_hits(control, group, range(num_turns - 1, num_turns)))
+    early, last = (proportion(_hits(control, ERROR_GROUPS, turns)) for turns in (_early(control), _last(control)))
     verdict = "no better than chance" if early.includes(0.5) else f"{'above' if early.value > 0.5 else 'below'} chance"
-    return f"{CONTROL} model, {group}: accuracy {last} for a defect in the last turn, {early} before it ({verdict})."
+    return (
+        f"The {CONTROL} model ranks {early} of the defects before the last turn correctly, {verdict}, and {last} of "
+        "those in the last turn."
+    )
 
 
-def _gain(name: str, measures: Mapping[str, Measures], group: str, num_turns: int) -> str:
-    """Compare a model with the control on defects before the last turn and in it."""
+def _gains(measures: Mapping[str, Measures]) -> Iterator[str]:
+    """Compare all other models with the control on defects before the last turn."""
+    control = measures[CONTROL]
+    turns = _early(control)
+    before = _hits(control, ERROR_GROUPS, turns)
+    gains = []
+    for name, measured in measures.items():
+        if name != CONTROL:
+            found = describe(paired_difference(_hits(measured, ERROR_GROUPS, turns), before))
+            difference, _, verdict = found.rpartition(": ")
+            gains.append(f"{name} {difference}, {verdict}")
+    if gains:
+        yield f"Accuracy on defects before the last turn, less that of {CONTROL}: {'; '.join(gains)}."
 
-    def difference(turns: range) -> str:
-        return describe(paired_difference(_hits(measures[name], group, turns), _hits(measures[CONTROL], group, turns)))
 
-    before, last = difference(range(num_turns - 1)), difference(range(num_turns - 1, num_turns))
-    return f"{name} against {CONTROL}, {group}: {before}, for a defect before the last turn; {last}, in it."
+def _selection(rows: Sequence[BestOfNRow]) -> Iterator[str]:
+    """Order the selectors by the conversations that they select."""
+    best = [row for row in rows if row.protocol == "whole" and row.num_candidates == max(NUM_CANDIDATES)]
+    order = "; ".join(f"{row.selector} {row.score.value:.3f}" for row in sorted(best, key=lambda row: -row.score.value))
+    if order:
+        yield f"The best of {max(NUM_CANDIDATES)} whole conversations by each model, mean oracle score: {order}."

@@ -40,6 +40,7 @@ from music_trainers.demo.results import (
     TrainedArm,
     best_of_n_rows,
     defect_accuracies,
+    defect_gains,
     describe_results,
 )
 
@@ -96,6 +97,7 @@ def run_demo(config: DemoConfig, console: Console) -> DemoResult:
         config=config,
         arms=[arm.trained for arm in arms],
         defects=defect_accuracies(models),
+        gains=defect_gains(models),
         single_turn={name: accuracy(margins, [0.0] * len(margins)) for name, margins in single_turn.items()},
         best_of_n=rows,
         findings=describe_results(models, rows),

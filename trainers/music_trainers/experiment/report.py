@@ -100,10 +100,7 @@ def _headline_tables(result: ExperimentResult) -> list[Table]:
 
 def _scores_table(result: ExperimentResult, arms: Mapping[str, str], title: str) -> Table:
     """Return a row for each measure and a column for each arm, named by label."""
-    cells = {
-        (s.arm, s.readout, s.measure): Interval(estimate=s.estimate, digits=3 if s.measure in BEST_OF_N else 2)
-        for s in result.scores
-    }
+    cells = {(s.arm, s.readout, s.measure): Interval(estimate=s.estimate) for s in result.scores}
     measures = {READOUTS[0]: MEASURES, READOUTS[1]: CHANGED_BY_READOUT}
     groups: dict[str, list[list[Cell]]] = {
         f"read with {readout}": [
@@ -167,7 +164,7 @@ def _arm_row(arm: ArmSummary) -> list[Cell]:
 
 def _kinds_table(result: ExperimentResult) -> Table:
     """Return the accuracy of all arms by kind of error and turn."""
-    cells = {(k.arm, k.readout, k.kind, k.turn): Interval(estimate=k.estimate, digits=2) for k in result.kinds}
+    cells = {(k.arm, k.readout, k.kind, k.turn): Interval(estimate=k.estimate) for k in result.kinds}
     turns = range(1, result.grid.sizes.num_turns + 1)
     kinds = dict.fromkeys(k.kind for k in result.kinds)
     shown = "; ".join(f"{group} is {', '.join(members)}" for group, members in ERROR_GROUPS.items())
