@@ -1,6 +1,7 @@
 """Progress of a count, on a terminal of 80 columns and where there is none."""
 
 import io
+import re
 import time
 
 import pytest
@@ -41,3 +42,13 @@ def test_a_bar_fits_a_terminal_of_80_columns():
         advance(123_000)
     lines = console.file.getvalue().replace("\r", "\n").splitlines()
     assert any("conversations judged" in line and "123000/123456" in line and "ETA" in line for line in lines)
+
+
+@pytest.mark.parametrize("label", ["steps", "candidate replies"])
+def test_eighty_columns_show_the_bar_the_count_and_the_eta_of_a_million(label):
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None)
+    with counted(label, 1_234_567, console=console) as advance:
+        advance(617_283)
+    last = [line for line in re.split(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\n]", console.file.getvalue()) if line.strip()][-1]
+    assert len(last) <= 80
+    assert re.fullmatch(rf"{label} ━{{10,}}.* 617283/1234567 ETA \S+\s*", last)
