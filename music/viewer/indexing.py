@@ -25,10 +25,16 @@ from music.viewer.rows import UnknownShapeError, read_records
 from music.viewer.sources import DataFile, Position, can_continue, find_files, read_rows_from
 from music.viewer.turns import facts_of
 
-__all__ = ["IndexWriter", "index_in_background", "look_at"]
+__all__ = ["IndexWriter", "index_in_background", "look_at", "run"]
 
 POLL_SECONDS = 1.0
 """How often files are looked at for new rows."""
+_PROGRAM = """
+import os, sys
+if hasattr(os, "nice"): os.nice(10)
+from music.viewer.indexing import run
+run(*sys.argv[1:])
+"""
 _BATCH = 500
 _TRIED_ROWS = 50
 """Rows of a file without one that can be shown, after which the file counts as of another kind."""
@@ -259,7 +265,8 @@ def _text_of(record: Record) -> str:
 def index_in_background(path: Path, sources: Sequence[str]) -> Iterator[None]:
     """Keep an index up to date during the block, in a process of its own, which ends with this one."""
     env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-m", "music.viewer.indexing", str(path), *sources]
+    # Pages come first, from the start: its imports compete with the first page.
+    command = [sys.executable, "-c", _PROGRAM, str(path), *sources]
     with subprocess.Popen(command, stdin=subprocess.PIPE, env=env, start_new_session=True) as process:
         try:
             yield
@@ -267,7 +274,7 @@ def index_in_background(path: Path, sources: Sequence[str]) -> Iterator[None]:
             process.kill()  # what it was writing is undone when the index is next opened
 
 
-def _main(path: str, *sources: str) -> None:
+def run(path: str, *sources: str) -> None:
     """Update an index until standard input closes, as it does when the parent process ends."""
 
     def end_with_parent() -> None:
@@ -276,11 +283,5 @@ def _main(path: str, *sources: str) -> None:
         os._exit(0)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
-    with suppress(OSError, AttributeError):
-        os.nice(5)  # pages come first
     with writing(Path(path), wait=True), closing(IndexWriter(Path(path), sources)) as writer:
         writer.keep_updating(threading.Event())
-
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:])

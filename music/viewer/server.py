@@ -9,6 +9,7 @@ import signal
 import socket
 import webbrowser
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from hashlib import sha256
 from importlib import resources
 from urllib.parse import quote, urlencode
@@ -139,9 +140,8 @@ def view(sources: Sequence[str], config: ViewerConfig) -> None:
     with listening_on(config.host, config.port) as (listener, url):
         path = index_path(sources)
         look_at(path, sources)
-        with index_in_background(path, sources):
-            app = build_app(Index(path), is_local=is_loopback(config.host))
-            run_async(serve_app(app, listener, config, url))
+        app = build_app(Index(path), is_local=is_loopback(config.host))
+        run_async(serve_app(app, listener, config, url, beside=index_in_background(path, sources)))
 
 
 def require_host(config: ViewerConfig) -> None:
@@ -173,8 +173,22 @@ def build_app(index: Index, *, is_local: bool = True) -> web.Application:
     return app
 
 
-async def serve_app(app: web.Application, listener: socket.socket, config: ViewerConfig, url: str) -> None:
+async def serve_app(
+    app: web.Application,
+    listener: socket.socket,
+    config: ViewerConfig,
+    url: str,
+    *,
+    beside: AbstractContextManager[None],
+) -> None:
     """Answer requests until SIGTERM or Ctrl-C.
+
+    Args:
+        app: The application.
+        listener: A bound socket.
+        config: The server's settings.
+        url: Its base URL.
+        beside: Entered once requests are answered, and left at the end.
 
     Raises:
         InvalidInputError: Another process listens on the address meanwhile.
@@ -191,7 +205,8 @@ async def serve_app(app: web.Application, listener: socket.socket, config: Viewe
             print(url, flush=True)
             if config.open:
                 webbrowser.open(url)
-            await stop.wait()
+            with beside:
+                await stop.wait()
         finally:
             await runner.cleanup()
 
