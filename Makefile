@@ -42,7 +42,7 @@ $(PACKAGE): pyproject.toml constraints.txt
 	$(PIP) --editable .
 	touch $@
 
-# What the tests need besides: tools, and every library that has an adapter.
+# What the tests need besides: tools, a browser, and every library that has an adapter.
 $(TESTS): $(PACKAGE) $(wildcard tests/envs/adapters/beside/*.txt)
 	$(PIP) --editable '.[dev,openenv,qlora,ray,torchrl,trl]'
 	$(PIP) --no-deps --upgrade --target $(VENV)/gpu-only \
@@ -50,6 +50,8 @@ $(TESTS): $(PACKAGE) $(wildcard tests/envs/adapters/beside/*.txt)
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/gpu-only $(HYDRA_PARSER)
 	for library in $(BESIDE); do $(BIN)/python -m pip install --quiet --no-deps --ignore-requires-python --upgrade \
 		--target $(VENV)/$$library --requirement tests/envs/adapters/beside/$$library.txt || exit 1; done
+	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -qq --no-install-recommends chromium; } \
+		|| { echo 'The browser tests need Chromium: install the package chromium of your system, then run make again'; exit 1; }
 	touch $@
 
 clean:

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks import coverage, frozen, reward_training, swap
+from benchmarks import coverage, frozen, reward_training, swap, viewer
 from benchmarks.simulation_cpu import measure_cpu
 from benchmarks.simulation_load import measure_load, measure_memory
 from music.sandbox.server import sandbox_server
@@ -32,6 +32,12 @@ def test_coverage_is_measured(table):
     names, _, *rows = table(2, np.random.default_rng(0))
     assert rows
     assert all(len(row) == len(names) for row in rows)
+
+
+def test_the_viewer_is_measured(tmp_path):
+    found = viewer.measure(60, tmp_path, rounds=1)
+    assert found.indexed > 0
+    assert set(found.pages) == {*viewer.QUERIES, "open a pair", "open a pair of a search"}
 
 
 def test_swaps_are_measured(tmp_path):

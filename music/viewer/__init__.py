@@ -4,7 +4,7 @@ From the bottom up:
 
 - `records`: `Record`, one thing to look at. `turns`, `differences`: its sides turn by turn and word by word.
 - `rows`, `sources`: from files to records.
-- `database`, `indexing`: the index in the user's cache, and the process that keeps it up to date.
+- `database`, `indexing`, `background`: the index in the user's cache, and the process that keeps it up to date.
 - `query`, `index`: `Query`, what a list shows, and `Index`, which finds it.
 - `views`, `pages`: from records to HTML, without a server.
 - `server`: the pages on aiohttp.

@@ -1,8 +1,8 @@
 """The file of the index: its tables, its place in the user's cache, and connections to it.
 
 `records` holds what lists filter and sort by; `bodies` the whole records, so that a list never reads them; `texts` the
-words for the full-text search; `extras` values that others add to records, such as scores and labels. All of it can be
-built again from the files at any time.
+words for the full-text search; `counts` the number of records by value of each filter; `extras` values that others add
+to records, such as scores and labels. All of it can be built again from the files at any time.
 """
 
 import hashlib
@@ -17,9 +17,9 @@ from pathlib import Path
 
 import platformdirs
 
-__all__ = ["connect", "index_path", "words_of", "writing"]
+__all__ = ["COUNTED", "connect", "index_path", "words_of", "writing"]
 
-_VERSION = 1
+_VERSION = 2
 _KEPT_SECONDS = 30 * 86_400
 """Indexes that were not opened for this long are removed."""
 _TABLES = """
@@ -34,12 +34,15 @@ CREATE TABLE records(
 );
 CREATE INDEX records_file ON records(file);
 CREATE TABLE bodies(number INTEGER PRIMARY KEY, body BLOB);
+CREATE TABLE counts(name TEXT, value, num INTEGER, PRIMARY KEY(name, value)) WITHOUT ROWID;
 CREATE TABLE extras(name TEXT, key TEXT, value, PRIMARY KEY(name, key)) WITHOUT ROWID;
 CREATE TABLE state(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE VIRTUAL TABLE texts USING fts5(
     text, content='', tokenize="unicode61 remove_diacritics 2 categories 'L* N* Co So Mn Mc'"
 );
 """
+COUNTED = ("kind", "data_set", "source", "strategies", "turns", "diverging")
+"""The columns whose values are counted."""
 _UNSPACED = re.compile("([\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\u2600-\u27bf\U0001f000-\U0001faff])")
 """Characters that are words of their own: scripts without spaces, and emoji."""
 
@@ -105,6 +108,7 @@ def _opened(path: Path) -> sqlite3.Connection:
     try:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
+        database.execute("PRAGMA cache_size = -65536")  # 64 MB
         if database.execute("PRAGMA user_version").fetchone()[0] == _VERSION:
             return database
         database.execute("BEGIN IMMEDIATE")

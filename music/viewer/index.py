@@ -19,13 +19,13 @@ from music.viewer.records import Record, unpack
 __all__ = ["FileState", "Index", "Listed", "Listing", "Neighbours"]
 
 _ORDERS = {
-    Sort.FILE: "records.number",
-    Sort.NEWEST: "-records.number",
     Sort.GAP: "-abs(ifnull(records.gap, 0))",
     Sort.EARLY: "ifnull(records.diverging, 1000000)",
     Sort.LATE: "-ifnull(records.diverging, -1)",
 }
-"""What is sorted by, upward; equal ones stay in the order of the files."""
+"""What is sorted by, upward; equal ones stay in the order of the files, which is that of their numbers."""
+_MAX_OPTIONS = 200
+"""The most frequent values of a filter that are offered."""
 _COLUMNS = {"kind": "kind", "data_set": "data_set", "source": "source", "turns": "turns", "diverging": "diverging"}
 _LISTED = "number, key, id, kind, data_set, source, title, turns, diverging, chosen, rejected, gap, strategies"
 
@@ -126,19 +126,22 @@ class Index:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._own = threading.local()
-        self._options: tuple[object, dict[str, list[tuple[str, int]]]] = (None, {})
 
     def listing(self, query: Query) -> Listing:
         """Return a page of a list."""
         tables, where, values = _selection(query)
-        order, order_values = _order(query)
-        num = self._all(f"SELECT count(*) FROM {tables} WHERE {where}", values)[0][0]
-        rows = self._all(
-            f"SELECT {_LISTED} FROM records WHERE number IN (SELECT records.number FROM {tables} WHERE {where} "
-            f"ORDER BY {order}, records.number LIMIT ? OFFSET ?) ORDER BY {order}, number",
-            (*values, *order_values, PAGE_SIZE, (query.page - 1) * PAGE_SIZE, *order_values),
+        order = _order(query)
+        num = self.num_records()
+        if query.is_filtered:
+            num = self._all(f"SELECT count(*) FROM {tables} WHERE {where}", values)[0][0]
+        numbers = self._all(
+            f"SELECT {order.number} FROM {tables} WHERE {where} ORDER BY {order.terms()} LIMIT ? OFFSET ?",
+            (*values, *order.values, PAGE_SIZE, (query.page - 1) * PAGE_SIZE),
         )
-        return Listing(tuple(map(_listed, rows)), num)
+        marks = ", ".join("?" * len(numbers))
+        rows = self._all(f"SELECT {_LISTED} FROM records WHERE number IN ({marks})", tuple(each for (each,) in numbers))
+        found = {listed.number: listed for listed in map(_listed, rows)}
+        return Listing(tuple(found[each] for (each,) in numbers if each in found), num)
 
     def record(self, key: str) -> Record | None:
         """Return the record of a key; None for none."""
@@ -148,32 +151,30 @@ class Index:
     def neighbours(self, key: str, query: Query) -> Neighbours:
         """Return the records before and after one in a list."""
         tables, where, values = _selection(query)
-        order, order_values = _order(query)
-        at = self._all(f"SELECT {order}, number FROM records WHERE key = ?", (*order_values, key))
+        order = _order(query)
+        expression = f"{order.expression}, " if order.expression else ""
+        at = self._all(f"SELECT {expression}number FROM records WHERE key = ?", (*order.values, key))
         if not at:
             return Neighbours(None, None)
         found: list[str | None] = []
-        for sign, direction in (("<", "DESC"), (">", "ASC")):
+        for forward in (False, True):
+            condition = f"{where} AND {order.beyond(forward=forward)}"
             rows = self._all(
-                f"SELECT records.key FROM {tables} WHERE {where} AND ({order}, records.number) {sign} (?, ?) "
-                f"ORDER BY {order} {direction}, records.number {direction} LIMIT 1",
-                (*values, *order_values, *at[0], *order_values),
+                f"SELECT records.key FROM {tables} WHERE {condition} ORDER BY {order.terms(forward=forward)} LIMIT 1",
+                (*values, *order.values, *at[0], *order.values),
             )
             found.append(rows[0][0] if rows else None)
         return Neighbours(*found)
 
     def options(self) -> dict[str, list[tuple[str, int]]]:
-        """Return the values of each filter with the number of their records; they change only as the index grows."""
-        stamp = self._all("SELECT count(*), max(number) FROM records")[0]
-        if self._options[0] != stamp:
-            options = {name: self._counts(column) for name, column in _COLUMNS.items()}
-            strategies: dict[str, int] = {}
-            for joined, num in self._counts("strategies"):
-                for name in filter(None, joined.split("\n")):
-                    strategies[name] = strategies.get(name, 0) + num
-            options["strategy"] = sorted(strategies.items())
-            self._options = (stamp, {name: options[name] for name in FILTERS})
-        return self._options[1]
+        """Return the values of each filter with the number of their records; if many, the most frequent."""
+        options = {name: self._counts(column) for name, column in _COLUMNS.items()}
+        strategies: dict[str, int] = {}
+        for joined, num in self._counts("strategies"):
+            for name in filter(None, joined.split("\n")):
+                strategies[name] = strategies.get(name, 0) + num
+        options["strategy"] = sorted(strategies.items())
+        return {name: options[name] for name in FILTERS}
 
     def files(self) -> list[FileState]:
         """Return the files of the index."""
@@ -182,7 +183,7 @@ class Index:
 
     def num_records(self) -> int:
         """Return the number of records so far."""
-        num: int = self._all("SELECT count(*) FROM records")[0][0]
+        num: int = self._all("SELECT ifnull(sum(num), 0) FROM counts WHERE name = 'kind'")[0][0]
         return num
 
     def is_whole(self) -> bool:
@@ -205,7 +206,9 @@ class Index:
 
     def _counts(self, column: str) -> list[tuple[str, int]]:
         rows = self._all(
-            f"SELECT {column}, count(*) FROM records WHERE {column} NOT IN ('') GROUP BY {column} ORDER BY {column}"
+            "SELECT value, num FROM (SELECT value, num FROM counts WHERE name = ? AND num > 0 "
+            "ORDER BY num DESC LIMIT ?) ORDER BY value",
+            (column, _MAX_OPTIONS),
         )
         return [(str(value), num) for value, num in rows]
 
@@ -242,13 +245,43 @@ def _selection(query: Query) -> tuple[str, str, tuple[object, ...]]:
     return tables, " AND ".join(conditions), tuple(values)
 
 
-def _order(query: Query) -> tuple[str, tuple[object, ...]]:
-    """Return the expression that a query sorts by, and its values; records without an extra value come last."""
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """An order of records: by an expression, then by number; or by number alone, for which a search need not sort.
+
+    Attributes:
+        number: The column of the number.
+        expression: What is sorted by, upward; empty for the number alone.
+        values: The values of the expression.
+        is_reversed: Whether it runs downward.
+    """
+
+    number: str
+    expression: str = ""
+    values: tuple[object, ...] = ()
+    is_reversed: bool = False
+
+    def terms(self, *, forward: bool = True) -> str:
+        """Return the terms to order by, or to order by backward."""
+        direction = "DESC" if forward == self.is_reversed else "ASC"
+        return ", ".join(f"{term} {direction}" for term in (self.expression, self.number) if term)
+
+    def beyond(self, *, forward: bool) -> str:
+        """Return the condition that a record comes after a place, or before it; it has a value for each term."""
+        sign = "<" if forward == self.is_reversed else ">"
+        return f"({self.expression}, {self.number}) {sign} (?, ?)" if self.expression else f"{self.number} {sign} ?"
+
+
+def _order(query: Query) -> _Order:
+    """Return the order of a query; records without an extra value come last."""
+    number = "texts.rowid" if query.match else "records.number"
+    if query.sort in (Sort.FILE, Sort.NEWEST):
+        return _Order(number, is_reversed=query.sort == Sort.NEWEST)
     if query.sort in _ORDERS:
-        return _ORDERS[Sort(query.sort)], ()
+        return _Order(number, _ORDERS[Sort(query.sort)])
     name, sign = query.sort.removeprefix("-"), "" if query.sort.startswith("-") else "-"
     value = "(SELECT value FROM extras WHERE extras.name = ? AND extras.key = records.key)"
-    return f"ifnull({sign}{value}, 9e999)", (name,)
+    return _Order(number, f"ifnull({sign}{value}, 9e999)", (name,))
 
 
 def _listed(row: Sequence[Any]) -> Listed:

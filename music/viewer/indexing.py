@@ -1,4 +1,4 @@
-"""`IndexWriter` brings an index up to date with its files; `index_in_background` does so in a process of its own.
+"""`IndexWriter` brings an index up to date with its files; `run` does so in a process of its own.
 
 Only new rows are read: unchanged files are known by their size and time, and files of JSON lines continue where they
 ended. Each batch is one transaction, so an index is usable at any time, and one that was interrupted continues.
@@ -6,7 +6,6 @@ ended. Each batch is one transaction, so an index is usable at any time, and one
 
 import os
 import sqlite3
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -19,22 +18,16 @@ import orjson
 
 from music.errors import InvalidInputError, MusicError
 from music.preferences.problems import RowError
-from music.viewer.database import connect, words_of, writing
+from music.viewer.database import COUNTED, connect, words_of, writing
 from music.viewer.records import Record, key_of, pack
 from music.viewer.rows import UnknownShapeError, read_records
 from music.viewer.sources import DataFile, Position, can_continue, find_files, read_rows_from
 from music.viewer.turns import facts_of
 
-__all__ = ["IndexWriter", "index_in_background", "look_at", "run"]
+__all__ = ["IndexWriter", "look_at", "run"]
 
 POLL_SECONDS = 1.0
 """How often files are looked at for new rows."""
-_PROGRAM = """
-import os, sys
-if hasattr(os, "nice"): os.nice(10)
-from music.viewer.indexing import run
-run(*sys.argv[1:])
-"""
 _BATCH = 500
 _TRIED_ROWS = 50
 """Rows of a file without one that can be shown, after which the file counts as of another kind."""
@@ -148,6 +141,7 @@ class IndexWriter:
         return found
 
     def _add(self, file: DataFile, records: Sequence[Record]) -> None:
+        (last,) = self._database.execute("SELECT ifnull(max(number), 0) FROM records").fetchone()
         for record in records:
             facts, key = facts_of(record), self._free_key(key_of(record))
             gap = None if facts.rejected_length is None else (facts.chosen_length or 0) - facts.rejected_length
@@ -162,6 +156,18 @@ class IndexWriter:
             ).lastrowid
             self._database.execute("INSERT INTO bodies VALUES(?, ?)", (number, pack(record)))
             self._database.execute("INSERT INTO texts(rowid, text) VALUES(?, ?)", (number, words_of(_text_of(record))))
+
+        self._count("number > ?", last, 1)
+
+    def _count(self, where: str, value: object, sign: int) -> None:
+        """Add some records to the counts of all filters, or take them away."""
+        for column in COUNTED:
+            self._database.execute(
+                f"INSERT INTO counts SELECT ?, {column}, ? * count(*) FROM records "
+                f"WHERE {where} AND {column} NOT IN ('') GROUP BY {column} "
+                "ON CONFLICT(name, value) DO UPDATE SET num = num + excluded.num",
+                (column, sign, value),
+            )
 
     def _free_key(self, key: str) -> str:
         """Return a key that no record has: the same record twice has the keys `key` and `key-2`."""
@@ -179,6 +185,7 @@ class IndexWriter:
 
     def _forget_file(self, path: str) -> None:
         """Remove a file's records; their words stay, and find nothing."""
+        self._count("file = ?", path, -1)
         self._database.execute(
             "DELETE FROM bodies WHERE number IN (SELECT number FROM records WHERE file = ?)", (path,)
         )
@@ -207,12 +214,10 @@ def look_at(path: Path, sources: Sequence[str]) -> None:
         InvalidInputError: There is nothing to show in any of them.
     """
     with closing(IndexWriter(path, sources)) as writer:
-        if writer.num_records():
-            return
         with writing(path, wait=False) as may_write:
             if may_write:
                 writer.update(limit=1)
-        if not writer.num_records() and not any(map(_is_run, sources)):
+        if may_write and not writer.num_records() and not any(map(_is_run, sources)):
             raise InvalidInputError(
                 f"{', '.join(sources)}: expected pairs, conversations or rollouts, found none"
                 f"{writer.first_problem()}; `music simulate sandbox --num-pairs 100 --out runs/pairs` makes some"
@@ -261,19 +266,6 @@ def _text_of(record: Record) -> str:
     return "\n".join(texts)
 
 
-@contextmanager
-def index_in_background(path: Path, sources: Sequence[str]) -> Iterator[None]:
-    """Keep an index up to date during the block, in a process of its own, which ends with this one."""
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    # Pages come first, from the start: its imports compete with the first page.
-    command = [sys.executable, "-c", _PROGRAM, str(path), *sources]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, env=env, start_new_session=True) as process:
-        try:
-            yield
-        finally:
-            process.kill()  # what it was writing is undone when the index is next opened
-
-
 def run(path: str, *sources: str) -> None:
     """Update an index until standard input closes, as it does when the parent process ends."""
 
@@ -283,5 +275,8 @@ def run(path: str, *sources: str) -> None:
         os._exit(0)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
-    with writing(Path(path), wait=True), closing(IndexWriter(Path(path), sources)) as writer:
-        writer.keep_updating(threading.Event())
+    try:
+        with writing(Path(path), wait=True), closing(IndexWriter(Path(path), sources)) as writer:
+            writer.keep_updating(threading.Event())
+    except (OSError, sqlite3.Error) as error:  # such as a full disk
+        sys.exit(f"warning: new conversations no longer appear: {path}: {error}; start the command again")

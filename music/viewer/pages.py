@@ -125,17 +125,23 @@ def message_page(title: str, text: str, urls: Urls) -> str:
 
 
 def excerpt(record: Record, query: Query) -> str:
-    """Return the part of a record's text around the first word that was searched for; empty for none."""
-    words = [re.escape(word.strip('"*')) for word in query.words]
-    pattern = re.compile("|".join(filter(None, words)) or r"\b\B", re.IGNORECASE)
-    texts = [message.content for side in record.sides for message in side.messages]
+    """Return the part of a record's text that has most of the words that were searched for.
+
+    It is empty if that is the first message, whose beginning the list shows anyway.
+    """
+    words = [re.escape(word.strip('"*')) for word in query.words if word.strip('"*')]
+    texts = list(dict.fromkeys(message.content for side in record.sides for message in side.messages))
     texts += [contrast.modified_instruction for contrast in record.contrasts]
-    for text in texts:
-        if found := pattern.search(text):
-            start = max(0, found.start() - _EXCERPT // 3)
-            cut = " ".join(text[start : start + _EXCERPT].split())
-            return f"{'…' if start else ''}{cut}{'…' if start + _EXCERPT < len(text) else ''}"
-    return ""
+    patterns = [re.compile(word, re.IGNORECASE) for word in words]
+    numbers = [sum(pattern.search(text) is not None for pattern in patterns) for text in texts]
+    best = numbers.index(max(numbers)) if any(numbers) else 0
+    if best == 0:
+        return ""
+    text = texts[best]
+    found = min(each.start() for pattern in patterns if (each := pattern.search(text)))
+    start = text.rfind(" ", 0, max(0, found - _EXCERPT // 3)) + 1
+    cut = " ".join(text[start : start + _EXCERPT].split())
+    return f"{'…' if start else ''}{cut}{'…' if start + _EXCERPT < len(text) else ''}"
 
 
 def strip(listed: Listed) -> list[str]:

@@ -105,7 +105,7 @@ def _failure(row: Row, fields: Mapping[str, Any]) -> dict[str, Any]:
         sides,
         source=_text(fields, "reason"),
         seed_id=_text(fields, "seed_id"),
-        details=_details(fields),
+        details=_details({name: value for name, value in fields.items() if name not in ("reason", "seed_id")}),
     )
 
 

@@ -22,10 +22,10 @@ from music.aio import run_async
 from music.errors import InvalidInputError
 from music.hosts import cannot_listen, hostname_of, is_loopback, listening_on
 from music.interrupts import on_signals
+from music.viewer.background import index_in_background
 from music.viewer.config import ViewerConfig
 from music.viewer.database import index_path
 from music.viewer.index import Index
-from music.viewer.indexing import index_in_background, look_at
 from music.viewer.pages import ListPage, RecordPage, excerpt, list_page, message_page, record_page
 from music.viewer.query import Query
 from music.viewer.sources import require_sources
@@ -139,8 +139,12 @@ def view(sources: Sequence[str], config: ViewerConfig) -> None:
     require_sources(sources)
     with listening_on(config.host, config.port) as (listener, url):
         path = index_path(sources)
-        look_at(path, sources)
-        app = build_app(Index(path), is_local=is_loopback(config.host))
+        index = Index(path)
+        if not index.num_records():
+            from music.viewer.indexing import look_at  # a second start has no use for all that it imports
+
+            look_at(path, sources)
+        app = build_app(index, is_local=is_loopback(config.host))
         run_async(serve_app(app, listener, config, url, beside=index_in_background(path, sources)))
 
 

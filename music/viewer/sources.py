@@ -6,6 +6,7 @@ the old ones. Any other file that changed is read again.
 
 import hashlib
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +97,13 @@ def read_rows_from(path: Path, start: Position) -> Iterator[tuple[Row, Position]
         for row in grouped(file_rows(path)):
             yield row, Position()
         return
+    ends: deque[Position] = deque()
+    for row in grouped(_line_rows(path, start, ends)):
+        yield row, [ends.popleft() for _ in range(row.span)][-1]
+
+
+def _line_rows(path: Path, start: Position, ends: deque[Position]) -> Iterator[Row]:
+    """Yield the rows of a file of lines, adding the position after each to `ends`."""
     with path.open("rb") as file:
         head = _head_of(path)
         file.seek(max(0, start.offset - 1))
@@ -107,7 +115,8 @@ def read_rows_from(path: Path, start: Position) -> Iterator[tuple[Row, Position]
                 return  # it is being written
             offset, number = offset + len(line), number + 1
             if line.strip():
-                yield Row(path.name, "line", number, content), Position(offset, number, head)
+                ends.append(Position(offset, number, head))
+                yield Row(path.name, "line", number, content)
 
 
 def can_continue(path: Path, size: int, at: Position) -> bool:

@@ -14,7 +14,7 @@ from music.conversation import Message
 from music.pairs import TurnContrast
 from music.viewer.differences import Span, cut_spans, mark_differences
 from music.viewer.records import Decision, Kind, Record
-from music.viewer.turns import AlignedTurn, align, contrasts_by_turn
+from music.viewer.turns import AlignedTurn, align, contrasts_by_turn, facts_of
 
 __all__ = ["Bubble", "BubbleRow", "ChoiceView", "RecordView", "TurnView", "detail_text", "view_of"]
 
@@ -94,6 +94,7 @@ class RecordView:
         shared: The turns that all sides share, before the first difference.
         turns: The other turns.
         num_turns: The number of turns of the longest side.
+        lengths: Characters of the replies of a pair's sides, after the seed.
         choices: The choices of a rollout.
     """
 
@@ -102,6 +103,7 @@ class RecordView:
     shared: tuple[TurnView, ...]
     turns: tuple[TurnView, ...]
     num_turns: int
+    lengths: tuple[int, ...] = ()
     choices: tuple[ChoiceView, ...] = ()
 
     @property
@@ -121,6 +123,7 @@ def view_of(record: Record) -> RecordView:
         shared=tuple(turns[:first]),
         turns=tuple(turns[first:]),
         num_turns=max((turn.number for turn in turns), default=0),
+        lengths=_lengths(record),
         choices=tuple(_choice(number, each) for number, each in enumerate(record.decisions, start=1)),
     )
 
@@ -172,6 +175,12 @@ def _plain_turns(record: Record) -> list[TurnView]:
         number = turns[-1].number if turns else 1
         turns = [*turns[:-1], TurnView(number, (*(turns[-1].rows if turns else ()), *rows), differs=True)]
     return turns
+
+
+def _lengths(record: Record) -> tuple[int, ...]:
+    facts = facts_of(record)
+    both = (facts.chosen_length, facts.rejected_length) if record.kind is Kind.PAIR else ()
+    return tuple(each for each in both if each is not None)
 
 
 def _choice(number: int, decision: Decision) -> ChoiceView:

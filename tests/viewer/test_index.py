@@ -140,6 +140,17 @@ def test_new_rows_of_a_growing_file_appear_once_they_are_whole(tmp_path, indexed
     assert record_of(index, "p3").place == "rows.jsonl line 4"
 
 
+def test_ratings_of_one_prompt_in_consecutive_lines_are_compared(tmp_path, indexed):
+    ratings = [
+        {"prompt": "Hi", "response": text, "helpfulness": number} for number, text in enumerate(("No.", "Hello."))
+    ]
+    write_lines(tmp_path / "rows.jsonl", *ratings, pair_of(1))
+    index = indexed(tmp_path / "rows.jsonl")
+    assert [each.title for each in index.listing(Query()).records][:1] == ["Hi"]
+    write_lines(tmp_path / "rows.jsonl", pair_of(2))
+    assert ids(indexed(tmp_path / "rows.jsonl")) == ["rows-1", "p1", "p2"]
+
+
 def test_only_new_rows_are_read(tmp_path):
     path, index = tmp_path / "rows.jsonl", tmp_path / "index.sqlite"
     write_lines(path, *map(pair_of, range(700)))
@@ -175,6 +186,27 @@ def test_an_update_that_was_cut_short_is_finished(tmp_path):
     assert index.is_whole()
     assert index.listing(Query()).num_matches == 900
     assert [each.key for each in index.listing(Query()).records] == keys
+
+
+def test_counts_of_filters_are_those_of_the_records(tmp_path, indexed):
+    folder = tmp_path / "run"
+    write_lines(folder / "a.jsonl", FRUIT, *map(pair_of, range(20)))
+    write_lines(folder / "b.jsonl", {"messages": said("Hi", "Ho")})
+    assert indexed(folder).options()["kind"] == [("conversation", 1), ("pair", 21)]
+    write_lines(folder / "b.jsonl", pair_of(20))
+    (folder / "a.jsonl").unlink()
+    index = indexed(folder)
+    assert index.options() == {
+        "kind": [("conversation", 1), ("pair", 1)],
+        "data_set": [(f"{folder}/b.jsonl", 2)],
+        "source": [("counted", 1)],
+        "strategy": [],
+        "turns": [("1", 1), ("3", 1)],
+        "diverging": [("3", 1)],
+    }
+    assert (
+        index.num_records() == index.listing(Query()).num_matches == index.listing(Query(sort="gap")).num_matches == 2
+    )
 
 
 def test_the_same_record_twice_has_two_keys(tmp_path, indexed):

@@ -51,6 +51,7 @@ unfoldTarget();
 // A filter applies at once. Reloading would otherwise keep what a form showed before.
 const query = find("#query");
 if (query) {
+  find("#apply").hidden = true;
   for (const each of query.elements) each.addEventListener?.("change", () => each.type !== "search" && query.requestSubmit());
   addEventListener("pageshow", event => event.persisted || query.reset());
 }
