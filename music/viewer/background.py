@@ -12,7 +12,7 @@ __all__ = ["index_in_background"]
 # Pages come first, from the start: the imports compete with the first page.
 _PROGRAM = """
 import os, sys
-if hasattr(os, "nice"): os.nice(10)
+if hasattr(os, "nice"): os.nice(5)
 from music.viewer.indexing import run
 run(*sys.argv[1:])
 """
