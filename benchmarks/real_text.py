@@ -31,7 +31,7 @@ from music_agents.swap.corpus import hold_out
 
 __all__ = ["PairFile", "dialogues", "main", "preferences"]
 
-MAX_LENGTH = 1024
+MAX_LENGTH = 2048
 """Tokens of the longest conversation that the reward models read."""
 SEED = 0
 """Seed of the division of the dialogues, of their swaps and of the defects."""
