@@ -32,7 +32,7 @@ from music.sandbox.world.vocabulary import (
 )
 
 __all__ = ["CarelessRates", "UserTraits", "converse", "draft", "draw_persona", "next_user_act", "other_fact"]
-__all__ += ["other_value", "persona_sentences", "reply", "stream", "user_turn", "violated"]
+__all__ += ["other_value", "persona_sentences", "repeated", "reply", "stream", "user_turn", "violated"]
 
 KIND_WEIGHTS: dict[AskKind, float] = {
     AskKind.NEW: 0.15,
@@ -168,8 +168,6 @@ def draft(expected: Expectation, seed: object, carelessness: float) -> Reply:
     tips, fact = _content(expected, stream(seed, "content"), carelessness)
     rng = stream(seed, "standing")
     rates, said = CarelessRates, Reply(tips, fact, quotes=expected.kind is MemoryAsk.QUOTE)
-    if expected.wrong is not None and stream(seed, "correction").random() < rates.CORRECTION * carelessness:
-        return _repeated(expected.wrong, said)
     suggest, suggested = rng.random() < rates.SUGGEST, rng.choice(STANDING[Standing.AVOID])
     if suggest and suggested != expected.standing.get(Standing.AVOID):
         said = replace(said, resources=(suggested,))
@@ -181,6 +179,8 @@ def draft(expected: Expectation, seed: object, carelessness: float) -> Reply:
         rate = rates.FORGET * (1 + rates.FORGET_GROWTH * (age - 1) if age else rates.FORGET_FRESH)
         wish = expected.standing[kind]
         said = violated(said, kind, wish, style) if forget < rate * carelessness else _honoured(said, kind, wish)
+    if expected.wrong is not None and stream(seed, "correction").random() < rates.CORRECTION * carelessness:
+        return repeated(expected, said)
     return said
 
 
@@ -209,12 +209,6 @@ def _content(
     return (Tip(topic, aspect),) * (wrong[2] if draws[2] < rates.COUNT else count), None
 
 
-def _repeated(wrong: Reply, said: Reply) -> Reply:
-    """Repeat a reply with an error; what cannot be written in this world's words is left out."""
-    tips = tuple(tip for tip in wrong.tips if tip.topic and tip.aspect)[: max(COUNTS)]
-    return replace(wrong, tips=tips, quotes=said.quotes)
-
-
 def _honoured(said: Reply, kind: Standing, wish: str) -> Reply:
     """Follow one standing wish."""
     if kind is Standing.ADDRESS:
@@ -239,3 +233,11 @@ def other_fact(fact: Statement, rng: random.Random) -> Statement:
     """Choose another value of the same fact."""
     assert isinstance(fact.about, Fact)
     return replace(fact, value=rng.choice([value for value in FACTS[fact.about] if value != fact.value]))
+
+
+def repeated(expected: Expectation, said: Reply) -> Reply:
+    """Repeat what the user points out as wrong; a sentence that names no topic or no aspect is left out."""
+    wrong = expected.wrong or said
+    tips = tuple(tip for tip in wrong.tips if tip.topic and tip.aspect)[: max(COUNTS)]
+    resources = wrong.resources if expected.error in (None, Standing.AVOID) else said.resources
+    return replace(wrong, tips=tips, resources=resources, quotes=said.quotes)
