@@ -26,8 +26,8 @@ def serve(
 ) -> None:
     """Serve the sandbox over OpenAI-compatible HTTP; the first line of output is the base URL.
 
-    The model name of a request chooses the skill: perfect, good, fair or weak. With +memory after it, as in fair+memory, the
-    users have memory.
+    The model name of a request chooses the skill: perfect, good, fair or weak. Users have memory if +memory
+    comes after it, as in fair+memory.
     """
     from music.sandbox.server import serve
 

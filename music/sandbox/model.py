@@ -16,6 +16,7 @@ from music.prompts import (
 )
 from music.sandbox.world import contrasts, players
 from music.sandbox.world.fallback import any_contrast, any_reply, any_user_turn
+from music.sandbox.world.memory_contrasts import CONTRASTS
 from music.sandbox.world.oracle import oracle_choice, oracle_rating
 from music.sandbox.world.state import state_after
 
@@ -86,7 +87,7 @@ class SandboxModel:
         if prompt.kind is PromptKind.REWRITE:
             rewritten = contrasts.rewrite(conversation, seed) or any_contrast(conversation, rng)[0]
             return render_rewrite_reply(rewritten, prompt.form)
-        if play := contrasts.CONTRASTS.get(prompt.kind):
+        if play := CONTRASTS.get(prompt.kind):
             answered = play(conversation, seed, self._carelessness) or any_contrast(conversation, rng)
             return render_contrast_reply(*answered, prompt.form)
         text = players.reply(conversation, seed, self._carelessness)
@@ -119,10 +120,8 @@ def load_sandbox_model(skill: str) -> SandboxModel:
         InvalidInputError: There is no such skill.
     """
     if skill and skill.removesuffix(MEMORY) not in SKILLS:
-        raise InvalidInputError(
-            f"endpoint 'sandbox:{skill[:40]}': expected a skill of {', '.join(SKILLS)}, or one with {MEMORY} after it"
-            f"{did_you_mean(skill, SKILLS)}"
-        )
+        near = did_you_mean(skill, [*SKILLS, *(known + MEMORY for known in SKILLS)])
+        raise InvalidInputError(f"endpoint 'sandbox:{skill[:40]}': expected a skill of {', '.join(SKILLS)}{near}")
     return named_model(skill) if skill else SandboxModel()
 
 

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import TypeVar
 
 from music.conversation import Conversation
-from music.prompts import PromptKind
 from music.sandbox.world.language import read_reply, read_user, write_reply, write_user
 from music.sandbox.world.players import draft, other_value, stream, violated
 from music.sandbox.world.state import Expectation, expectations, state_after
@@ -34,7 +33,7 @@ from music.sandbox.world.vocabulary import (
     neighbours,
 )
 
-__all__ = ["CONTRASTS", "contrast", "contrast_turn", "drop_constraint", "guess", "persona_swap", "rewrite"]
+__all__ = ["contrast", "contrast_turn", "drop_constraint", "guess", "persona_swap", "rewrite"]
 
 _Contrast = Callable[[Conversation, object, float], tuple[str, str] | None]
 """Maps a conversation that ends with the user, a seed and carelessness to a modified instruction and its answer."""
@@ -110,14 +109,6 @@ def guess(conversation: Conversation, seed: object, carelessness: float) -> str 
     """Answer a request without its history, by guesses; None if it is not of this world."""
     expected = _expected(conversation, seed)
     return None if expected is None else _written(draft(expected, seed, carelessness), seed)
-
-
-CONTRASTS: dict[PromptKind, _Contrast] = {
-    PromptKind.INSTRUCTION: contrast,
-    PromptKind.DROP_CONSTRAINT: drop_constraint,
-    PromptKind.PERSONA_SWAP: persona_swap,
-}
-"""The contrasts that answer in one call, by the kind of their prompt."""
 
 
 def _expected(conversation: Conversation, seed: object) -> Expectation | None:

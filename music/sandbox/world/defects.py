@@ -1,8 +1,8 @@
 """Pairs with one known defect: two conversations that are equal except for one error in one assistant turn.
 
 They show which turns a reward model reads. Otherwise both sides are flawless, use the same words, and continue equally.
-The errors of `MEMORY_GROUPS` depend on earlier turns, and their users have memory. A `correction` is about an error that
-the user points out: both sides have it one turn earlier.
+The errors of `MEMORY_GROUPS` depend on earlier turns, and their users have memory. A `correction` is about an error
+that the user points out: both sides have it one turn earlier.
 """
 
 import random

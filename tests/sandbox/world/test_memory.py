@@ -9,7 +9,7 @@ from transformers import AutoTokenizer
 from music.conversation import Conversation
 from music.llm import load_model
 from music.llm.chat import ChatRequest
-from music.prompts import render_user
+from music.prompts import ContrastStrategy, read_contrast, render_contrast, render_user
 from music.sandbox import ErrorKind, Outcome, SandboxModel, grade_turns, oracle_outcomes, oracle_score, seed_pairs
 from music.sandbox.artifacts import BACKBONE
 from music.sandbox.world import phrases
@@ -148,6 +148,47 @@ def test_an_endpoint_names_users_with_memory(skill):
     ]
     assert said[0] == said[1] != said[2]
     assert {read_user(text).ask.kind for text in said[0]} & set(MemoryAsk)
+
+
+def contrasted(strategy, asked, seed=1):
+    request = ChatRequest(messages=render_contrast(strategy, asked), seed=seed)
+    instruction, response = read_contrast(SandboxModel("perfect").answer(request), asked.messages[-1].content)
+    assert instruction != asked.messages[-1].content
+    return response
+
+
+CONTRASTED = {
+    ContrastStrategy.CONTRADICT: ((*FIRST, *OTHER, "What did you say in turn one?"), ErrorKind.CONTRADICTION),
+    ContrastStrategy.IGNORE_CORRECTION: (
+        (*FIRST, "Wrong hobby, that was. Please do it right this time."),
+        ErrorKind.CORRECTION,
+    ),
+    ContrastStrategy.LOSE_GOAL: ((PLAN, "Sure. Plan rose cost early.", "And the next side?"), ErrorKind.STEP),
+}
+
+
+@pytest.mark.parametrize("strategy", list(CONTRASTED))
+def test_each_contrast_makes_its_error(strategy):
+    texts, error = CONTRASTED[strategy]
+    for seed in range(10):
+        assert grade_turns(talk(*texts, contrasted(strategy, talk(*texts), seed)))[-1].errors == (error,)
+
+
+def test_a_contradiction_is_what_another_reply_said():
+    texts, _ = CONTRASTED[ContrastStrategy.CONTRADICT]
+    assert "rose gear" in contrasted(ContrastStrategy.CONTRADICT, talk(*texts))
+
+
+@pytest.mark.parametrize("strategy", list(CONTRASTED))
+def test_where_a_contrast_does_not_apply_it_misses_the_request(strategy):
+    asked = talk(*FIRST, "And what about the gear?")
+    assert contrasted(strategy, asked) == contrasted(ContrastStrategy.INSTRUCTION, asked)
+
+
+def test_the_other_contrasts_are_wrong_for_requests_of_users_with_memory_too():
+    for strategy in (ContrastStrategy.INSTRUCTION, ContrastStrategy.PERSONA_SWAP):
+        for texts, _ in CONTRASTED.values():
+            assert grade_turns(talk(*texts, contrasted(strategy, talk(*texts))))[-1].errors
 
 
 def test_seed_pairs_of_users_with_memory_differ_in_the_last_reply():
