@@ -28,10 +28,12 @@ from music_trainers.reward.config import Objective, RewardTrainingConfig
 if TYPE_CHECKING:
     from music.reward import RewardModel
     from music_envs import Rollout
+    from music_trainers.reward.mixture import Mixture
     from music_trainers.reward.records import RewardTrainingResult
 
 __all__ = ["GREEDY_CANDIDATES", "NUM_CANDIDATES", "Measures", "TestSets", "TestSizes", "draw_test_sets", "last_loss"]
-__all__ += ["measure", "measure_controls", "measure_readouts", "single_turn_margins", "train_arm", "use_one_thread"]
+__all__ += ["measure", "measure_controls", "measure_readouts", "play_greedy", "single_turn_margins", "train_arm"]
+__all__ += ["use_one_thread"]
 
 LEARNING_RATE = 1e-3
 BATCH_SIZE = 8
@@ -91,7 +93,7 @@ class Measures:
 
 
 def train_arm(
-    pairs: Sequence[PreferencePair], out: Path, seed: int, objective: Objective | None = None
+    pairs: "Sequence[PreferencePair] | Mixture", out: Path, seed: int, objective: Objective | None = None
 ) -> "RewardTrainingResult":
     """Train the starting model on an arm's pairs and save it to `out`; `seed` draws the order of the pairs."""
     from music_trainers.reward.trainer import train_reward_model
@@ -151,7 +153,7 @@ def draw_test_sets(sizes: TestSizes, seed: int, groups: Mapping[str, Sequence[Er
 
 def measure(reward: RewardFunction, sets: TestSets, seed: int, *, pairs: bool = True) -> Measures:
     """Measure a reward function; with `pairs=False` only its Best-of-N."""
-    return _measured(reward, sets, _greedy(reward, len(sets.pools), seed + HELD_OUT), pairs=pairs)
+    return _measured(reward, sets, _greedy(reward, sets, seed), pairs=pairs)
 
 
 def measure_controls(sets: TestSets, seed: int) -> dict[str, Measures]:
@@ -174,7 +176,7 @@ def measure_readouts(model: "RewardModel", sets: TestSets, seed: int) -> dict[Re
     finished = [rollout.conversation for pool in sets.pools for rollout in pool if not rollout.is_failed]
     conversations = list(dict.fromkeys(sides + finished))
     turns = model.score_turns(conversations)
-    greedy = _greedy(model.with_readout("last"), len(sets.pools), seed + HELD_OUT)
+    greedy = _greedy(model.with_readout("last"), sets, seed)
     rewards: dict[Readout, dict[Conversation, float]] = {
         "last": dict(zip(conversations, (by_turn[-1] for by_turn in turns), strict=True)),
         "turn_mean": dict(zip(conversations, map(fmean, turns), strict=True)),
@@ -184,6 +186,15 @@ def measure_readouts(model: "RewardModel", sets: TestSets, seed: int) -> dict[Re
         return [rewards[readout][conversation] for conversation in conversations]
 
     return {readout: _measured(partial(look_up, readout), sets, greedy) for readout in rewards}
+
+
+def play_greedy(reward: RewardFunction, num_conversations: int, seed: int) -> "list[Rollout]":
+    """Play the conversations of greedy Best-of-N, the paper's protocol: the reward chooses each reply."""
+    from music_envs import BestOfNConfig, run_best_of_n
+
+    config = BestOfNConfig(num_candidates=GREEDY_CANDIDATES, num_turns=GREEDY_TURNS, seed=seed + HELD_OUT)
+    rollouts = run_best_of_n([Conversation()] * num_conversations, **_players(), reward=reward, config=config)
+    return list(asyncio.run(rollouts))
 
 
 def single_turn_margins(reward: RewardFunction, sets: TestSets) -> list[float]:
@@ -213,13 +224,11 @@ def _margins(reward: RewardFunction, pairs: Sequence[PreferencePair]) -> list[fl
     return [a - b for a, b in zip(rewards[: len(pairs)], rewards[len(pairs) :], strict=True)]
 
 
-def _greedy(reward: RewardFunction, num_conversations: int, seed: int) -> list[float | None]:
-    """Return the oracle grades of the conversations of greedy Best-of-N, the paper's protocol."""
-    from music_envs import BestOfNConfig, grade_rollouts, run_best_of_n
+def _greedy(reward: RewardFunction, sets: TestSets, seed: int) -> list[float | None]:
+    """Return the oracle grades of the conversations of greedy Best-of-N."""
+    from music_envs import grade_rollouts
 
-    config = BestOfNConfig(num_candidates=GREEDY_CANDIDATES, num_turns=GREEDY_TURNS, seed=seed)
-    rollouts = run_best_of_n([Conversation()] * num_conversations, **_players(), reward=reward, config=config)
-    return grade_rollouts(asyncio.run(rollouts), oracle_score)
+    return grade_rollouts(play_greedy(reward, len(sets.pools), seed), oracle_score)
 
 
 def _players() -> dict[str, Any]:

@@ -1,15 +1,17 @@
 """The figures of all cells: scores of each arm, paired differences between arms, and the findings in sentences."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from statistics import fmean, median
 
 from music.reward.tokens.contract import Readout
 from music.statistics import crossed_difference, crossed_mean, crossed_proportion, holm, mean
-from music_trainers.experiment.cell import CellResult, References
+from music_trainers.experiment.cell import CellResult
 from music_trainers.experiment.grid import Arm, Grid
+from music_trainers.experiment.measures import MeasureInfo
 from music_trainers.experiment.records import ArmDifference, ArmScore, ArmSummary, ExperimentResult, KindAccuracy
+from music_trainers.experiment.sandbox import References
 from music_trainers.experiment.store import CellFailure
 from music_trainers.experiment.values import (
     BEST_OF_N,
@@ -18,7 +20,6 @@ from music_trainers.experiment.values import (
     MEASURES,
     READOUTS,
     CellValues,
-    best_of_n_values,
     kind_values,
 )
 
@@ -39,11 +40,13 @@ class _Question:
 def analyse(
     grid: Grid,
     results: Sequence[CellResult],
+    infos: Sequence[MeasureInfo],
     references: References,
     failures: Sequence[CellFailure],
     versions: Mapping[str, str],
 ) -> ExperimentResult:
     """Return the result of an experiment from its cells; arms without a finished cell are left out."""
+    known = {info.name for info in infos}
     by_arm: dict[str, dict[int, CellResult]] = {}
     for result in results:
         by_arm.setdefault(result.cell.arm, {})[result.cell.seed] = result
@@ -54,9 +57,11 @@ def analyse(
     arms = {arm.name: arm for arm in grid.runs().values() if arm.name in by_arm}
     values = CellValues(results)
     summaries = [_summary(arm, by_arm[name]) for name, arm in arms.items()]
-    scores = [score for name in arms for score in _scores(name, list(by_arm[name]), values)]
+    scores = [score for name in arms for score in _scores(name, list(by_arm[name]), values, known)]
     differences = _differences(
-        _questions(grid, arms, ablations), {name: tuple(cells) for name, cells in by_arm.items()}, values
+        [question for question in _questions(grid, arms, ablations) if question.measure in known],
+        {name: tuple(cells) for name, cells in by_arm.items()},
+        values,
     )
     return ExperimentResult(
         grid=grid,
@@ -64,10 +69,10 @@ def analyse(
         ablations=ablations,
         scores=scores,
         references={
-            name: {measure: mean(grades) for measure, grades in best_of_n_values(readings).items()}
-            for name, readings in references.readings.items()
+            name: {measure: mean(grades) for measure, grades in values.items()}
+            for name, values in references.values.items()
         },
-        kinds=[accuracy for name in arms for accuracy in _kinds(name, list(by_arm[name].values()))],
+        kinds=[accuracy for name in arms for accuracy in _kinds(name, infos, list(by_arm[name].values()))],
         differences=differences,
         findings=list(_findings(grid, differences, failures)),
         failures=list(failures),
@@ -90,20 +95,20 @@ def _summary(arm: Arm, cells: Mapping[int, CellResult]) -> ArmSummary:
     )
 
 
-def _scores(arm: str, seeds: Sequence[int], values: CellValues) -> Iterator[ArmScore]:
+def _scores(arm: str, seeds: Sequence[int], values: CellValues, known: Set[str]) -> Iterator[ArmScore]:
     """Estimate every measure of an arm, with each readout."""
     for readout in READOUTS:
-        for measure in MEASURES:
+        for measure in (measure for measure in MEASURES if measure in known):
             table = values.table(arm, readout, measure, seeds)
             estimate = crossed_mean(table) if measure in BEST_OF_N else crossed_proportion(table)
             by_seed = tuple(float(mean) for mean in table.mean(axis=1))
             yield ArmScore(arm=arm, readout=readout, measure=measure, estimate=estimate, by_seed=by_seed)
 
 
-def _kinds(arm: str, cells: Sequence[CellResult]) -> Iterator[KindAccuracy]:
+def _kinds(arm: str, infos: Sequence[MeasureInfo], cells: Sequence[CellResult]) -> Iterator[KindAccuracy]:
     """Estimate the accuracy of an arm for each kind of error and turn."""
     for readout in READOUTS:
-        for (kind, turn), table in kind_values(cells, readout).items():
+        for (kind, turn), table in kind_values(infos, cells, readout).items():
             yield KindAccuracy(arm=arm, readout=readout, kind=kind, turn=turn + 1, estimate=crossed_proportion(table))
 
 

@@ -58,7 +58,10 @@ def write_markdown(result: ExperimentResult, path: Path) -> None:
 def _settings(result: ExperimentResult) -> dict[str, str]:
     return {
         "Seeds": " ".join(map(str, result.grid.seeds)),
-        "Sizes": ", ".join(f"{name} {value}" for name, value in result.grid.sizes.model_dump().items()),
+        "Sizes": ", ".join(
+            f"{name} {value}"
+            for name, value in (result.grid.sandbox.model_dump().items() if result.grid.sandbox else ())
+        ),
         "Versions": ", ".join(f"{name} {number}" for name, number in result.versions.items()),
     }
 
@@ -107,7 +110,7 @@ def _scores_table(result: ExperimentResult, arms: Mapping[str, str], title: str)
     measures = {READOUTS[0]: MEASURES, READOUTS[1]: CHANGED_BY_READOUT}
     groups: dict[str, list[list[Cell]]] = {
         f"read with {readout}": [
-            [measure, *(cells[arm, readout, measure] for arm in arms.values())] for measure in measures[readout]
+            [measure, *(cells.get((arm, readout, measure)) for arm in arms.values())] for measure in measures[readout]
         ]
         for readout in READOUTS
     }
@@ -160,7 +163,11 @@ def _arms_table(result: ExperimentResult) -> Table:
 def _arm_row(arm: ArmSummary) -> list[Cell]:
     pairs = " + ".join(f"{num:,.0f} {source}" for source, num in arm.num_pairs.items() if num)
     settings = arm.settings
-    simulated = [str(settings.num_turns), settings.schedule, settings.skill] if settings.contrasts else ["", "", ""]
+    simulated = (
+        [str(settings.num_turns), settings.schedule, settings.skill]
+        if settings.pairs.keys() - {"base"}
+        else ["", "", ""]
+    )
     figures = [round(arm.num_steps), round(arm.num_tokens), arm.loss, round(sum(arm.seconds.values()))]
     return [arm.name, arm.description, pairs, *simulated, len(arm.seeds), *figures]
 
@@ -168,7 +175,7 @@ def _arm_row(arm: ArmSummary) -> list[Cell]:
 def _kinds_table(result: ExperimentResult) -> Table:
     """Return the accuracy of all arms by kind of error and turn."""
     cells = {(k.arm, k.readout, k.kind, k.turn): Interval(estimate=k.estimate, digits=2) for k in result.kinds}
-    turns = range(1, result.grid.sizes.num_turns + 1)
+    turns = range(1, max((k.turn for k in result.kinds), default=0) + 1)
     kinds = dict.fromkeys(k.kind for k in result.kinds)
     shown = "; ".join(f"{group} is {', '.join(members)}" for group, members in ERROR_GROUPS.items())
     return Table(

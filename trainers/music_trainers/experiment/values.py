@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from music.reward.tokens.contract import Readout
 from music.sandbox.world.defects import ERROR_GROUPS
 from music_trainers.arms import GREEDY_CANDIDATES, NUM_CANDIDATES
-from music_trainers.experiment.cell import CellKey, CellResult, Readings
+from music_trainers.experiment.cell import CellKey, CellResult
+from music_trainers.experiment.measures import MeasureInfo
 
 __all__ = [
     "BEST_OF_N",
@@ -17,7 +18,6 @@ __all__ = [
     "MEASURES",
     "READOUTS",
     "CellValues",
-    "best_of_n_values",
     "kind_values",
 ]
 
@@ -44,40 +44,22 @@ class CellValues:
     """
 
     def __init__(self, results: Iterable[CellResult]) -> None:
-        self._values: dict[tuple[CellKey, Readout], dict[str, list[float]]] = {
-            (result.cell.key, readout): _values(readings)
-            for result in results
-            for readout, readings in result.readings.items()
+        self._values: dict[CellKey, dict[str, dict[Readout, list[float]]]] = {
+            result.cell.key: result.values for result in results
         }
 
     def table(self, arm: str, readout: Readout, measure: str, seeds: Sequence[int]) -> NDArray[np.float64]:
         """Return the values of an arm, shape `[seeds, conversations]`."""
-        return np.array([self._values[(arm, seed), readout][measure] for seed in seeds])
+        return np.array([self._values[arm, seed][measure][readout] for seed in seeds])
 
 
-def kind_values(results: Sequence[CellResult], readout: Readout) -> Mapping[tuple[str, int], NDArray[np.float64]]:
+def kind_values(
+    infos: Sequence[MeasureInfo], results: Sequence[CellResult], readout: Readout
+) -> Mapping[tuple[str, int], NDArray[np.float64]]:
     """Return by kind of error and turn (from 0) 1 if the flawless side won, else 0; shape `[seeds, pairs]`."""
-    readings = [result.readings[readout] for result in results]
-    places = [(kind, turn) for kind, by_turn in readings[0].margins.items() for turn in by_turn]
-    return {(kind, turn): np.array([_hits(r.margins[kind][turn]) for r in readings]) for kind, turn in places}
-
-
-def best_of_n_values(readings: Readings) -> dict[str, list[float]]:
-    """Return the oracle's grade of each selected conversation, by measure."""
-    return {name: readings.whole[num] for name, num in WHOLE.items()} | {GREEDY: readings.greedy}
-
-
-def _values(readings: Readings) -> dict[str, list[float]]:
-    """Return one cell's values by measure."""
-    values: dict[str, list[float]] = {measure: [] for measure in MEASURES}
-    for group, kinds in ERROR_GROUPS.items():
-        for kind in kinds:
-            by_turn = readings.margins[kind]
-            for turn, margins in by_turn.items():
-                values[f"{group}, {'last' if turn == max(by_turn) else 'early'}"] += _hits(margins)
-    return values | {"single turns": _hits(readings.single_turn)} | best_of_n_values(readings)
-
-
-def _hits(margins: Sequence[float]) -> list[float]:
-    """Return 1 for every margin above 0, else 0; a tie counts as wrong."""
-    return [float(margin > 0) for margin in margins]
+    found = {}
+    for info in infos:
+        kind, _, turn = info.name.partition(", turn ")
+        if info.group and turn:
+            found[kind, int(turn) - 1] = np.array([result.values[info.name][readout] for result in results])
+    return found
