@@ -3,7 +3,8 @@ from collections.abc import Callable
 import pytest
 
 from music_trainers.experiment import Grid
-from music_trainers.experiment.cell import KINDS, CellResult, GridCell, Readings
+from music_trainers.experiment.cell import CellResult, GridCell
+from music_trainers.experiment.sandbox import sandbox_infos
 
 SIZES = {"num_turns": 2, "num_defects": 1, "num_single_turn": 4, "num_conversations": 3}
 
@@ -19,7 +20,7 @@ def make_grid() -> Callable[..., Grid]:
                 "name": "small",
                 "title": "A small grid",
                 "seeds": seeds,
-                "sizes": SIZES,
+                "sandbox": SIZES,
                 "arms": [
                     {
                         "name": name,
@@ -42,15 +43,12 @@ def make_result() -> Callable[..., CellResult]:
     def make(grid, arm, seed, value):
         """`value(readout, index)` is a margin or a grade."""
         cell = GridCell.of(grid, next(a for a in grid.runs().values() if a.name == arm), seed)
-        readings = {}
-        for readout in ("last", "turn_mean"):
-            many = [value(readout, index) for index in range(40)]
-            readings[readout] = Readings(
-                margins={kind: {0: many, 1: many} for kind in KINDS},
-                single_turn=many,
-                whole={4: many, 8: many},
-                greedy=many,
-            )
+        values = {}
+        for info in sandbox_infos(grid.sandbox):
+            values[info.name] = {}
+            for readout in ("last", "turn_mean"):
+                many = [value(readout, index) for index in range(40)]
+                values[info.name][readout] = [float(each > 0) for each in many] if info.unit == "share" else many
         return CellResult(
             cell=cell,
             num_pairs={"base": 3},
@@ -58,7 +56,7 @@ def make_result() -> Callable[..., CellResult]:
             num_tokens=9,
             loss=0.5,
             seconds={"train": 1.0, "measure": 2.0},
-            readings=readings,
+            values=values,
         )
 
     return make

@@ -4,7 +4,7 @@ import pytest
 
 from music_trainers.experiment import ExperimentResult
 from music_trainers.experiment.analysis import analyse
-from music_trainers.experiment.cell import References
+from music_trainers.experiment.sandbox import References, sandbox_infos
 from music_trainers.experiment.values import CHANGED_BY_READOUT, MEASURES
 
 ARMS = {"base": {"pairs": {"base": 5}}, "music": {"pairs": {"instruction": 5}, "against": ["base"]}}
@@ -18,7 +18,9 @@ def found(make_grid, make_result):
         grid = make_grid(arms, seeds=seeds, **more)
         cells = [(name, seed, values(name, seed)) for name, seed in grid.runs()]
         results = [make_result(grid, *cell) for cell in cells if cell[-1] is not None]
-        return analyse(grid, results, References(sizes=grid.sizes, test_seed=0, readings={}), [], {})
+        return analyse(
+            grid, results, sandbox_infos(grid.sandbox), References(sandbox=None, test_seed=0, values={}), [], {}
+        )
 
     return find
 

@@ -11,7 +11,7 @@ HEAD = """
 name = "mine"
 title = "Mine"
 seeds = [0]
-[sizes]
+[sandbox]
 num_defects = 1
 num_single_turn = 1
 num_conversations = 2
@@ -40,7 +40,7 @@ def test_the_two_grids_share_the_cells_of_their_common_arms():
     common = first.runs().keys() & second.runs().keys()
     assert {name for name, _ in common} == {"base", "last-turn", "music", "mixture"}
     assert all(first.runs()[key].settings == second.runs()[key].settings for key in common)
-    assert first.sizes == second.sizes
+    assert first.sandbox == second.sandbox
 
 
 def test_the_default_grid_has_the_controls_with_five_seeds():
@@ -49,7 +49,7 @@ def test_the_default_grid_has_the_controls_with_five_seeds():
     assert grid.arm("music").against == ("base", "pair-matched", "token-matched", "last-turn")
     music, matched = grid.arm("music").settings, grid.arm("pair-matched").settings
     assert sum(matched.pairs.values()) == sum(music.pairs.values())
-    assert matched.contrasts == {}
+    assert grid.contrasts(matched) == {}
     assert grid.arm("token-matched").settings.tokens_of == "music"
     last = grid.arm("last-turn").settings
     assert last.model_copy(update={"schedule": "all"}) == music
@@ -95,18 +95,27 @@ def test_fewer_seeds_for_an_ablation(make_grid):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[arms.a]\npairs = { base = 1 }\nagainst = ['b']", "arm 'a': expected another arm out of a; got 'b'"),
+        (
+            "[arms.a]\npairs = { base = 1 }\nagainst = ['b']",
+            "arms.a.against: expected another arm out of none; got 'b'",
+        ),
         ("[arms.a]\npairs = { base = 1 }\nagainst = ['a']", "expected another arm"),
-        ("[arms.a]\npairs = { base = 1 }\ntokens_of = 'c'", "expected another arm out of a; got 'c'"),
-        ("[arms.a]\npairs = { instrution = 1 }", "expected contrasts out of instruction,.*got 'instrution'"),
-        ("[arms.a]\npairs = { base = -1 }", "arms.0.settings.pairs.base: .*greater than or equal to 0"),
-        ("[arms.a]\npairs = {}\nskil = 'good'", "arms.0.settings.skil: Extra inputs"),
+        (
+            "[arms.a]\npairs = { base = 1 }\ntokens_of = 'c'",
+            "arms.a.tokens_of: expected another arm out of none; got 'c'",
+        ),
+        (
+            "[arms.a]\npairs = { instrution = 1 }",
+            "arms.a.pairs: expected contrasts out of instruction,.*got 'instrution'",
+        ),
+        ("[arms.a]\npairs = { base = -1 }", "arms.a.pairs.base: .*greater than or equal to 0"),
+        ("[arms.a]\npairs = {}\nskil = 'good'", "arms.a.skil: Extra inputs"),
         ("[arms.a]\npairs = {}\nskill = 'best'", "expected one of perfect, good, fair, weak, got 'best'"),
         ("[arms.a]\npairs = {}\nschedule = 'turns:6'", "schedule turns:6: expected a turn out of 1 to 5"),
         ("arms = 3", "arms: "),
         (
             "[arms.a]\npairs = {}\n[ablations.x]\nof = 'b'\naxis = 'x'\nvariations = {}",
-            "ablation 'x': expected `of` out of a; got 'b'",
+            "ablations.x.of: expected an arm out of a; got 'b'",
         ),
         (
             "[arms.a]\npairs = {}\n[ablations.x]\nof = 'a'\naxis = 'x'\nvariations = { y = { T = 3 } }",
@@ -124,5 +133,5 @@ def test_seeds_twice_and_chains_of_matched_tokens_are_refused(make_grid):
     with pytest.raises(ValueError, match="expected at least one seed, and each once"):
         make_grid({"a": {"pairs": {}}}, seeds=(1, 1))
     arms = {name: {"pairs": {"base": 1}, "tokens_of": of} for name, of in (("a", "b"), ("b", "c"))}
-    with pytest.raises(ValueError, match="'b' itself matches the tokens of another arm"):
+    with pytest.raises(ValueError, match="arms.a: expected to match an arm .* but 'b' itself matches another arm"):
         make_grid(arms | {"c": {"pairs": {"base": 1}}})

@@ -130,6 +130,8 @@ class Grid(Config):
     """Each arm is trained once per seed, which draws pairs, simulation, and the order of training."""
     looked_at: tuple[NonNegativeInt, ...] = ()
     """Seeds that were used for looking at results before the experiment was declared; see `look`."""
+    is_look: bool = False
+    """Whether `seeds` are for looking, so that no hypothesis is tested; set by `look`."""
     folds: int = Field(default=1, ge=1)
     """Parts of the test prompts. If there are several, a model is trained for each, without the pairs of its prompts,
     and measures its items."""
@@ -233,7 +235,7 @@ class Grid(Config):
         return type(self).model_validate(values)
 
     def look(self) -> Self:
-        """Return the grid with the seeds for looking, whose results test no hypothesis.
+        """Return the grid with the seeds for looking alone, whose results test no hypothesis.
 
         Raises:
             InvalidInputError: The grid has no such seeds.
@@ -243,7 +245,7 @@ class Grid(Config):
                 f"--look: expected a grid with seeds for looking, but {self.name} has none: add looked_at = [...]"
             )
         looked = {"name": f"{self.name}-look", "title": f"{self.title} (a look)", "seeds": self.looked_at}
-        return type(self).model_validate(self.model_dump() | looked | {"looked_at": (), "hypotheses": {}})
+        return type(self).model_validate(self.model_dump() | looked | {"looked_at": (), "is_look": True})
 
     def arm(self, name: str) -> Arm:
         """Return the arm of this name."""

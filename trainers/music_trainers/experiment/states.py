@@ -126,12 +126,13 @@ class StateTable:
 
     def sides(self, pairs: Iterable[PreferencePair]) -> States:
         """Return the states at the ends of both sides of pairs, `[pairs, 2, hidden_size]`."""
-        return self._states[np.array([self._sides[pair_key(pair)] for pair in pairs]).reshape(-1, 2)]
+        rows = np.array([self._sides[pair_key(pair)] for pair in pairs], np.int64).reshape(-1, 2)
+        return np.asarray(self._states[rows])
 
     def turns(self, conversation: Conversation) -> States:
         """Return the states after the assistant turns of a test conversation, `[turns, hidden_size]`."""
         begin, end = self._turns[conversation_key(conversation)]
-        return self._states[begin:end]
+        return np.asarray(self._states[begin:end])
 
 
 @cache
