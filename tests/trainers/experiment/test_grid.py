@@ -133,5 +133,5 @@ def test_seeds_twice_and_chains_of_matched_tokens_are_refused(make_grid):
     with pytest.raises(ValueError, match="expected at least one seed, and each once"):
         make_grid({"a": {"pairs": {}}}, seeds=(1, 1))
     arms = {name: {"pairs": {"base": 1}, "tokens_of": of} for name, of in (("a", "b"), ("b", "c"))}
-    with pytest.raises(ValueError, match="arms.a: expected to match an arm .* but 'b' itself matches another arm"):
+    with pytest.raises(ValueError, match=r"arms.a: expected to match an arm .* but 'b' itself matches another arm"):
         make_grid(arms | {"c": {"pairs": {"base": 1}}})
