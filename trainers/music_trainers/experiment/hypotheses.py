@@ -68,11 +68,11 @@ class Hypothesis(Config):
     @property
     def null(self) -> float:
         """The difference arm - control that the hypothesis excludes, at the edge of what it claims."""
-        return -(self.margin or 0.0)
+        return -self.margin if self.margin else 0.0
 
     @property
     def claim(self) -> str:
-        """The claim about the difference, for example `arm - control > -0.02`."""
+        """The claim as a formula, for example `music - base > -0.02`."""
         return f"{self.arm} - {self.control} {'<' if self.direction == 'lower' else '>'} {self.null:g}"
 
 
@@ -96,6 +96,22 @@ class HypothesisResult(BaseModel):
     not known."""
 
     verdict: Verdict
+
+    @property
+    def reason(self) -> str:
+        """Why this is the verdict, in words."""
+        if len(self.by_seed) < 2:
+            return f"{len(self.by_seed)} seeds with both arms, at least 2 are needed"
+        if self.verdict == Verdict.CONFIRMED:
+            return f"the adjusted p is below {LEVEL}"
+        if self.estimate is None or not self.estimate.has_interval:
+            return "all seeds and prompts have the same difference, so it has no interval"
+        if self.verdict == Verdict.REFUTED:
+            side = "above" if self.hypothesis.direction == "lower" else "below"
+            return f"the interval lies wholly {side} {self.hypothesis.null:g}"
+        if self.p_value < LEVEL:
+            return f"p is below {LEVEL} only before the adjustment"
+        return f"the interval includes {self.hypothesis.null:g}"
 
 
 def answered(
