@@ -117,10 +117,25 @@ def test_the_page_shows_every_finding_table_and_plot(result, tmp_path, read_page
     assert all(title in text for title in ("Hypotheses", "Exploratory differences", "What this rests on"))
 
 
+def test_the_declaration_is_repeated_in_words(analysed, tmp_path):
+    measures = {
+        "early": {"benchmark": "defects", "files": ["a.jsonl", "b.jsonl"], "where_not": {"after": 0}},
+        "all": {"benchmark": "defects", "files": ["a.jsonl"]},
+    }
+    write_markdown(analysed(ARMS, values, measures=measures), tmp_path / "small.md")
+    text = (tmp_path / "small.md").read_text()
+    assert "- **Sandbox.** num_turns 2, num_defects 1, " in text
+    assert (
+        "- **Measures.** early: benchmark defects, files a.jsonl b.jsonl, value order, where_not (after 0); all: "
+        in text
+    )
+
+
 def test_a_look_has_no_table_of_hypotheses(analysed, tmp_path):
     looked = analysed(ARMS, values, hypotheses=HYPOTHESES, seeds=(7, 8), is_look=True)
     write_markdown(looked, tmp_path / "small-look.md")
     text = (tmp_path / "small-look.md").read_text()
     assert section(text, "Hypotheses") == []
     assert "This is a look: seeds 7 8" in text
+    assert "No hypothesis is tested: all comparisons are exploratory." in text
     assert len(section(text, "Exploratory differences")) > 2

@@ -18,9 +18,10 @@ __all__ = ["experiment_report", "print_experiment", "report_path", "write_markdo
 
 INTRO = (
     "Reward models trained on the arms of a declared grid, with several seeds each, and measured on the same test "
-    "items. The hypotheses were declared beforehand and are tested; everything else is exploratory. Read differences "
-    "between arms, not absolute figures."
+    "items. Read differences between arms, not absolute figures."
 )
+TESTED = "The hypotheses were declared in the grid and are tested. Everything else is exploratory."
+NOT_TESTED = "No hypothesis is tested: all comparisons are exploratory."
 DECLARED = ("model", "folds", "sandbox", "sources", "measures")
 """The tables and keys of the grid that the report repeats beside its arms."""
 
@@ -34,7 +35,7 @@ def experiment_report(result: ExperimentResult) -> Report:
     """Return the experiment's result as a report."""
     return Report(
         title=result.grid.title,
-        intro=INTRO,
+        intro=_intro(result),
         findings=result.findings,
         parts=[*plots(result), *all_tables(result)],
         notes=_notes(result),
@@ -51,35 +52,38 @@ def write_markdown(result: ExperimentResult, path: Path) -> None:
     replace_file(path, "\n".join(_lines(result)) + "\n")
 
 
+def _intro(result: ExperimentResult) -> str:
+    return f"{INTRO} {TESTED if result.hypotheses else NOT_TESTED}"
+
+
 def _notes(result: ExperimentResult) -> dict[str, str]:
     """Return the settings, the versions and the failures, by name."""
-    declared = result.grid.model_dump(mode="json", include=set(DECLARED), exclude_defaults=True)
+    declared = result.grid.model_dump(mode="json", include=set(DECLARED), exclude_none=True)
     failures = [f"{each.arm}, seed {each.seed}: {each.error}" for each in result.failures]
     return {
         "Seeds": " ".join(map(str, result.grid.seeds)),
-        **{name.capitalize(): "\n".join(_settings(declared[name])) for name in DECLARED if name in declared},
+        **{name.capitalize(): _settings(declared[name]) for name in DECLARED if declared.get(name)},
         "Versions": ", ".join(f"{name} {number}" for name, number in result.versions.items()),
         **({"Cells that failed": "\n".join(failures)} if failures else {}),
     }
 
 
-def _settings(declared: Any) -> Iterator[str]:
-    """Yield settings in words: one line for each named table, or one line for all."""
-    if not isinstance(declared, Mapping):
-        yield str(declared)
-    elif any(isinstance(value, Mapping) for value in declared.values()):
-        for name, value in declared.items():
-            yield f"{name}: {'; '.join(_settings(value))}"
-    else:
-        yield ", ".join(f"{name} {_value(value)}" for name, value in declared.items())
+def _settings(declared: Any) -> str:
+    """Return a table of the grid as text, with a line for each of its own tables."""
+    if isinstance(declared, Mapping) and all(isinstance(value, Mapping) for value in declared.values()):
+        return "\n".join(f"{name}: {_text(value)}" for name, value in declared.items())
+    return _text(declared)
 
 
-def _value(value: Any) -> str:
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        shown = {key: f"({_text(part)})" if isinstance(part, Mapping) else _text(part) for key, part in value.items()}
+        return ", ".join(f"{key} {part}" for key, part in shown.items() if part != "()")
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _lines(result: ExperimentResult) -> Iterator[str]:
-    yield from (f"# {result.grid.title}", "", INTRO, "", "## Findings", "")
+    yield from (f"# {result.grid.title}", "", _intro(result), "", "## Findings", "")
     yield from (f"- {finding}" for finding in result.findings)
     for table in all_tables(result):
         yield from ("", f"## {table.title}", "", table.caption, "")

@@ -11,7 +11,7 @@ from music_trainers.experiment.records import ArmSummary, ExperimentResult, Meas
 __all__ = ["all_tables", "score_tables"]
 
 HYPOTHESES = (
-    "Declared before the test. Each is tested one-sided over training seeds and prompts; p is adjusted by Holm's "
+    "Declared in the grid. Each is tested one-sided over training seeds and prompts; p is adjusted by Holm's "
     "method for these hypotheses alone. Confirmed: adjusted p below 0.025. Refuted: the 95% interval lies wholly on "
     "the wrong side. Open: neither. Smallest found: the true distance from the bound of the claim that this test alone "
     "finds four times in five."
