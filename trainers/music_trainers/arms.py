@@ -21,7 +21,7 @@ from music.reward.functions import RewardFunction, length_reward, random_reward
 from music.reward.tokens.contract import Readout
 from music.sandbox import SandboxModel, oracle_score, seed_pairs
 from music.sandbox.artifacts import REWARD_MODEL
-from music.sandbox.world.defects import ERROR_GROUPS, Defect, draw_defects
+from music.sandbox.world.defects import ERROR_GROUPS, Defect, draw_defects, first_turn
 from music.sandbox.world.oracle import ErrorKind
 from music_trainers.reward.config import Objective, RewardTrainingConfig
 
@@ -125,29 +125,31 @@ def use_one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def draw_test_sets(sizes: TestSizes, seed: int, groups: Mapping[str, Sequence[ErrorKind]] = ERROR_GROUPS) -> TestSets:
+def draw_test_sets(
+    sizes: TestSizes, seed: int, groups: Mapping[str, Sequence[ErrorKind]] = ERROR_GROUPS, *, memory: bool = False
+) -> TestSets:
     """Draw the test sets.
 
     Args:
         sizes: The size of each set.
         seed: Seed of the sets.
         groups: Kinds of errors by the name of their group.
+        memory: Whether the users have memory, see `SandboxModel`.
     """
     from music_envs import BestOfNConfig, sample_pools
 
     seed += HELD_OUT
     drawn: dict[tuple[str, int], list[Defect]] = {}
     for group, kinds in groups.items():
-        # Nothing can be recalled in the first turn.
-        for turn in range(int(ErrorKind.RECOLLECTION in kinds), sizes.num_turns):
+        for turn in range(max(map(first_turn, kinds)), sizes.num_turns):
             each = (draw_defects(kind, turn, sizes.num_turns, sizes.num_defects, seed) for kind in kinds)
             drawn[group, turn] = [defect for some in each for defect in some]
     pools = sample_pools(
         [Conversation()] * sizes.num_conversations,
-        **_players(),
+        **_players(memory=memory),
         config=BestOfNConfig(num_candidates=max(NUM_CANDIDATES), num_turns=sizes.num_turns, seed=seed),
     )
-    single = seed_pairs(sizes.num_single_turn, seed, single_turn_share=1.0, label_noise=False)
+    single = seed_pairs(sizes.num_single_turn, seed, single_turn_share=1.0, label_noise=False, memory=memory)
     return TestSets(drawn, single, asyncio.run(pools))
 
 
@@ -188,12 +190,20 @@ def measure_readouts(model: "RewardModel", sets: TestSets, seed: int) -> dict[Re
     return {readout: _measured(partial(look_up, readout), sets, greedy) for readout in rewards}
 
 
-def play_greedy(reward: RewardFunction, num_conversations: int, seed: int) -> "list[Rollout]":
-    """Play the conversations of greedy Best-of-N, the paper's protocol: the reward chooses each reply."""
+def play_greedy(reward: RewardFunction, num_conversations: int, seed: int, *, memory: bool = False) -> "list[Rollout]":
+    """Play the conversations of greedy Best-of-N, the paper's protocol: the reward chooses each reply.
+
+    Args:
+        reward: The reward.
+        num_conversations: Number of conversations.
+        seed: Seed of the test sets.
+        memory: Whether the users have memory.
+    """
     from music_envs import BestOfNConfig, run_best_of_n
 
     config = BestOfNConfig(num_candidates=GREEDY_CANDIDATES, num_turns=GREEDY_TURNS, seed=seed + HELD_OUT)
-    rollouts = run_best_of_n([Conversation()] * num_conversations, **_players(), reward=reward, config=config)
+    openings, players = [Conversation()] * num_conversations, _players(memory=memory)
+    rollouts = run_best_of_n(openings, **players, reward=reward, config=config)
     return list(asyncio.run(rollouts))
 
 
@@ -231,8 +241,9 @@ def _greedy(reward: RewardFunction, sets: TestSets, seed: int) -> list[float | N
     return grade_rollouts(play_greedy(reward, len(sets.pools), seed), oracle_score)
 
 
-def _players() -> dict[str, Any]:
+def _players(*, memory: bool) -> dict[str, Any]:
     """Return the roles of Best-of-N: an assistant of medium skill, and a user."""
     from music_agents.roles import AssistantRole, UserRole
 
-    return {"assistant": AssistantRole(SandboxModel(CANDIDATE_SKILL)), "user": UserRole(SandboxModel())}
+    user = SandboxModel(memory=memory)
+    return {"assistant": AssistantRole(SandboxModel(CANDIDATE_SKILL)), "user": UserRole(user)}

@@ -23,14 +23,14 @@ SIZES = {"num_turns": 2, "num_defects": 1, "num_single_turn": 4, "num_conversati
 def make_grid() -> Callable[..., Grid]:
     """Return a maker of small grids: arms as in a TOML file, by name."""
 
-    def make(arms, *, seeds=(0, 1), ablations=None):
+    def make(arms, *, seeds=(0, 1), ablations=None, sandbox=SIZES):
         own = ("description", "against")
         return Grid.model_validate(
             {
                 "name": "small",
                 "title": "A small grid",
                 "seeds": seeds,
-                "sandbox": SIZES,
+                "sandbox": sandbox,
                 "arms": [
                     {
                         "name": name,

@@ -2,7 +2,6 @@
 
 import json
 import random
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from music.sandbox.artifacts import BACKBONE
 from music.sandbox.world.defects import defect_rows
 from music.sandbox.world.seeds import seed_pairs
 from music.seeding import derive_seed
-from music_trainers.experiment import read_grid
 from music_trainers.experiment.cell import CellResult
 from music_trainers.experiment.cli import experiment
 from music_trainers.frozen import Comparisons, FrozenBackbone, choose_ridge, fit_head
@@ -142,8 +140,14 @@ def prompts_of_fold(folder, fold):
     def key(text: str) -> int:
         return int(blake2b(" ".join(text.casefold().split()).encode(), digest_size=8).hexdigest(), 16)
 
-    files = [read_preferences(folder / name).pairs for name in ("test.jsonl", "defects.jsonl")]
-    return {opening(pair) for pairs in files for pair in pairs if key(opening(pair)) % 2 == fold}
+    pairs = [pair for pair in read_preferences(folder / "test.jsonl").pairs if is_longer(pair)]
+    tested = {row["chosen"][0]["content"] for row in early_defects(folder)} | {opening(pair) for pair in pairs}
+    return {prompt for prompt in tested if key(prompt) % 2 == fold}
+
+
+def early_defects(folder):
+    rows = [json.loads(line) for line in (folder / "defects.jsonl").read_text().splitlines()]
+    return [row for row in rows if row["kind"] in ("topic", "end") and "@2/" not in row["id"]]
 
 
 def is_longer(pair):
@@ -198,9 +202,7 @@ def test_measures_are_listed_with_the_prompt_of_each_item(folder, cells):
     assert list(infos) == ["defects, early", "pairs"]
     assert len(infos["pairs"]["clusters"]) == len(cells["plain"].values["pairs"]["last"])
     assert {info["unit"] for info in infos.values()} == {"share"}
-    rows = [json.loads(line) for line in (folder / "defects.jsonl").read_text().splitlines()]
-    kept = [row for row in rows if row["kind"] in ("topic", "end") and "@2/" not in row["id"]]
-    assert len(infos["defects, early"]["clusters"]) == len(kept) > 0
+    assert len(infos["defects, early"]["clusters"]) == len(early_defects(folder)) > 0
 
 
 def test_a_resumed_run_computes_no_state_and_fits_what_is_missing(folder, cells):

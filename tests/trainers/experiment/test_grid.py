@@ -17,12 +17,27 @@ num_single_turn = 1
 num_conversations = 2
 """
 
+ARM = "[arms.a]\npairs = {}\n"
+HYPOTHESIS = """
+[arms.a]
+pairs = {{}}
+[arms.b]
+pairs = {{}}
+[hypotheses.H]
+statement = "One is better."
+arm = "{arm}"
+control = "{control}"
+measure = "{measure}"
+direction = "higher"
+"""
+
 
 @pytest.fixture
 def read(tmp_path):
     def read(text):
+        """Read a grid; text without a table is of the grid itself."""
         path = tmp_path / "grid.toml"
-        path.write_text(HEAD + text)
+        path.write_text(HEAD + text if "[arms" in text or text.startswith("arms") else f"{text}\n{HEAD}{ARM}")
         return read_grid(path)
 
     return read
@@ -122,6 +137,28 @@ def test_fewer_seeds_for_an_ablation(make_grid):
             "Extra inputs",
         ),
         ("[arms.a", "expected a readable TOML file"),
+        ("looked_at = [1, 0]", "looked_at: expected seeds that are not in `seeds`, got 0: "),
+        ("folds = 2", r"folds: expected 1 with \[sandbox\]"),
+        ("[arms.a]\npairs = { hh = 1 }\n[sources.hhh]\nfiles = ['x']", "arms.a.pairs: sources out of hhh, or .*'hh'"),
+        (
+            "[arms.a]\npairs = {}\n[arms.b]\npairs = {}\ntokens_of = 'a'\nfill = 'hh'",
+            "arms.b.fill: .* out of base; got 'hh'",
+        ),
+        ("[arms.a]\npairs = {}\n[arms.b]\npairs = {}\ntokens_of = 'a'\npairs_of = 'a'", "arms.b: expected either"),
+        ("[arms.a]\npairs = {}\n[sources.hh]\nfiles = []", "sources.hh.files: "),
+        ("[arms.a]\npairs = {}\n[sources.hh]\nfiles = ['x']\nweight = 0", "sources.hh.weight: "),
+        ("[arms.a]\npairs = {}\n[model]\nbase = 'x'\nfeatures = 'y'", "model: features is for a frozen backbone"),
+        ("[arms.a]\npairs = {}\n[measures.m]\nbenchmark = 'x'\nfiles = ['y']\nvalue = 'z'", "measures.m.value: "),
+        (
+            "[arms.a]\npairs = {}\n[measures.Best-of-8]\nbenchmark = 'x'\nfiles = ['y']",
+            "measures.Best-of-8: expected another name",
+        ),
+        (HYPOTHESIS.format(arm="music", control="a", measure="single turns"), "hypotheses.H.arm: .* a, b; got 'music'"),
+        (HYPOTHESIS.format(arm="a", control="c", measure="single turns"), "hypotheses.H.control: .* a, b; got 'c'"),
+        (
+            HYPOTHESIS.format(arm="a", control="b", measure="relevance, erly"),
+            "hypotheses.H.measure: .*got 'relevance, erly'; did you mean 'relevance, early'",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(read, text, message):
@@ -135,3 +172,19 @@ def test_seeds_twice_and_chains_of_matched_tokens_are_refused(make_grid):
     arms = {name: {"pairs": {"base": 1}, "tokens_of": of} for name, of in (("a", "b"), ("b", "c"))}
     with pytest.raises(ValueError, match=r"arms.a: expected to match an arm .* but 'b' itself matches another arm"):
         make_grid(arms | {"c": {"pairs": {"base": 1}}})
+
+
+def test_a_look_has_the_seeds_for_looking_and_results_of_its_own(read):
+    grid = read("looked_at = [7, 8]")
+    look = grid.look()
+    assert (look.name, look.seeds, look.looked_at, look.is_look) == ("mine-look", (7, 8), (), True)
+    with pytest.raises(InvalidInputError, match="--look: expected a grid with seeds for looking, but mine has none"):
+        read("test_seed = 1").look()
+
+
+def test_a_quick_run_has_few_pairs_and_prompts_but_enough_to_fit(read):
+    text = "[arms.a]\npairs = { s = 40, base = 400 }\n[sources.s]\nfiles = ['s']\n"
+    text += "[measures.m]\nbenchmark = 'b'\nfiles = ['m']"
+    quick = read(text).quick()
+    assert quick.arm("a").settings.pairs == {"s": 16, "base": 20}
+    assert quick.measures["m"].limit == 20

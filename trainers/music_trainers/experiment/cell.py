@@ -16,9 +16,9 @@ from music_trainers.experiment.measures import Measure, Values, fold_of, item_va
 from music_trainers.experiment.pairs import CountTokens, MadePairs, Pairs, Simulation, simulations
 from music_trainers.experiment.sandbox import SandboxSettings, sandbox_conversations, sandbox_values
 from music_trainers.experiment.sources import Source
-from music_trainers.experiment.states import TestConversation, require_scorable
+from music_trainers.experiment.states import MeasuredConversation, require_scorable
 
-__all__ = ["CellKey", "CellResult", "CellWork", "GridCell", "fold_pairs", "run_cell", "test_conversations"]
+__all__ = ["CellKey", "CellResult", "CellWork", "GridCell", "fold_pairs", "measured_conversations", "run_cell"]
 
 CellKey = tuple[str, int]
 """Name of the arm, and seed."""
@@ -70,12 +70,17 @@ class GridCell(BaseModel):
         """Its key within its grid."""
         return self.arm, self.seed
 
+    @property
+    def memory(self) -> bool:
+        """Whether the sandbox's users have memory."""
+        return self.sandbox is not None and self.sandbox.memory
+
     def simulations(self) -> dict[Simulation, int]:
         """Return the simulations that it needs, each with the least number of pairs."""
         needed: dict[Simulation, int] = {}
         for settings in filter(None, (self.settings, self.matched)):
             contrasts = {name: num for name, num in settings.pairs.items() if num and name not in (BASE, *self.sources)}
-            for simulation, part in simulations(settings, contrasts, self.seed).items():
+            for simulation, part in simulations(settings, contrasts, self.seed, memory=self.memory).items():
                 needed[simulation] = max(part.stop, needed.get(simulation, 0))
         return needed
 
@@ -152,18 +157,26 @@ def fold_pairs(cell: GridCell, work: CellWork, count_tokens: CountTokens, fold: 
         tested = openings(
             [side for name in cell.measures for _, item in cell.items(name, fold) for side in item.completions]
         )
-    made = MadePairs(cell.seed, cell.sources, work.num_simulated, work.folder, count_tokens, tested)
+    made = MadePairs(
+        seed=cell.seed,
+        sources=cell.sources,
+        num_simulated=work.num_simulated,
+        folder=work.folder,
+        count_tokens=count_tokens,
+        memory=cell.memory,
+        left_out=tested,
+    )
     return made.matched(cell.arm, cell.settings, cell.matched) if cell.matched else made.of(cell.settings)
 
 
-def test_conversations(cell: GridCell) -> Iterator[TestConversation]:
+def measured_conversations(cell: GridCell) -> Iterator[MeasuredConversation]:
     """Yield the conversations on which a cell is measured."""
     if cell.sandbox:
         for place, conversation in enumerate(sandbox_conversations(cell.sandbox, cell.test_seed)):
-            yield TestConversation(f"sandbox: test conversation {place}", conversation)
+            yield MeasuredConversation(f"sandbox: test conversation {place}", conversation)
     for name, measure in cell.measures.items():
         for item in read_measure(name, measure).items:
-            yield from (TestConversation(f"measures.{name}: item {item.id}", each) for each in item.completions)
+            yield from (MeasuredConversation(f"measures.{name}: item {item.id}", each) for each in item.completions)
 
 
 def _train(cell: GridCell, work: CellWork, learner: Learner, fold: int) -> Trained:
@@ -178,7 +191,7 @@ def _measured(cell: GridCell, name: str, fold: int, trained: Trained) -> dict[in
     try:
         values = item_values(cell.measures[name], items, trained.model)
     except UnscorableError:
-        require_scorable(load_start(cell.model).tokens, list(test_conversations(cell)))  # names the items
+        require_scorable(load_start(cell.model).tokens, list(measured_conversations(cell)))  # names the items
         raise
     return {place: {readout: of_one[i] for readout, of_one in values.items()} for i, (place, _) in enumerate(placed)}
 

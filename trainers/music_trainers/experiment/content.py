@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict
 from music.errors import InvalidInputError
 from music.files import replace_file
 from music_trainers.experiment.grid import ArmSettings, Grid
-from music_trainers.experiment.measures import MeasureAccount, MeasureInfo, MeasureItems, read_measure
+from music_trainers.experiment.measures import MeasureAccount, MeasureInfo, MeasureItems, forget_measures, read_measure
 from music_trainers.experiment.sandbox import sandbox_infos
-from music_trainers.experiment.sources import conversation_key, pair_key, read_source
+from music_trainers.experiment.sources import conversation_key, forget_sources, pair_key, read_source
 
 __all__ = ["DataRecord", "GridContent"]
 
@@ -53,6 +53,8 @@ class GridContent:
             InvalidInputError: A file cannot be read, a measure has no item, or an arm asks for more pairs than there
                 are; the message names the TOML key.
         """
+        forget_sources()
+        forget_measures()
         sources = {name: read_source(name, source) for name, source in grid.sources.items()}
         num_pairs = {name: len(pairs) for name, pairs in sources.items()}
         for arm in {arm.name: arm for arm in grid.runs().values()}.values():

@@ -24,7 +24,17 @@ from music.names import did_you_mean
 from music.preferences.split import opening_key
 from music.reward.tokens.contract import Readout, read_rewards
 
-__all__ = ["READOUTS", "Measure", "MeasureAccount", "MeasureInfo", "MeasureItems", "Scoring", "Values", "fold_of"]
+__all__ = [
+    "READOUTS",
+    "Measure",
+    "MeasureAccount",
+    "MeasureInfo",
+    "MeasureItems",
+    "Scoring",
+    "Values",
+    "fold_of",
+    "forget_measures",
+]
 __all__ += ["item_value", "item_values", "openings", "read_measure"]
 
 SUBSET = "subset"
@@ -118,6 +128,11 @@ def read_measure(name: str, measure: Measure) -> MeasureItems:
         InvalidInputError: There is no such benchmark, file or tag, or no item is left; the message names the key.
     """
     return _read_measure(name, measure.model_dump_json())
+
+
+def forget_measures() -> None:
+    """Read all files again when they are asked for: they may have changed."""
+    _read_measure.cache_clear()
 
 
 @cache

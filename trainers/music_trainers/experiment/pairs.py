@@ -43,20 +43,25 @@ class Simulation(BaseModel):
     num_turns: int
     schedule: str
     skill: str
+    memory: bool
     seed: int
 
     @property
     def name(self) -> str:
         """Its name for people to read."""
-        return f"{self.contrast}, T={self.num_turns}, {self.schedule}, {self.skill}, seed {self.seed}"
+        memory = ", memory" if self.memory else ""
+        return f"{self.contrast}, T={self.num_turns}, {self.schedule}, {self.skill}{memory}, seed {self.seed}"
 
     def path(self, folder: Path, num: int) -> Path:
         """Return the file of the first `num` pairs."""
-        name = f"{self.contrast}-{num}-turns{self.num_turns}-{self.schedule}-{self.skill}.parquet"
+        memory = "-memory" if self.memory else ""
+        name = f"{self.contrast}-{num}-turns{self.num_turns}-{self.schedule}-{self.skill}{memory}.parquet"
         return folder / f"seed-{self.seed}" / name.replace(":", "_")
 
 
-def simulations(settings: ArmSettings, contrasts: Mapping[str, int], seed: int) -> dict[Simulation, slice]:
+def simulations(
+    settings: ArmSettings, contrasts: Mapping[str, int], seed: int, *, memory: bool = False
+) -> dict[Simulation, slice]:
     """Return the simulations of an arm, and the part of each that it uses; the parts have different seed contexts."""
     parts: dict[Simulation, slice] = {}
     begin = 0
@@ -66,6 +71,7 @@ def simulations(settings: ArmSettings, contrasts: Mapping[str, int], seed: int) 
             num_turns=settings.num_turns,
             schedule=settings.schedule,
             skill=settings.skill,
+            memory=memory,
             seed=seed,
         )
         parts[simulation] = slice(begin, begin + num)
@@ -94,6 +100,7 @@ class MadePairs:
         num_simulated: How many pairs were made in each simulation.
         folder: Folder of the simulated pairs.
         count_tokens: Counts the tokens of pairs.
+        memory: Whether the sandbox's users have memory.
         left_out: Keys of prompts (see `openings`) whose pairs are left out of the sources of files.
     """
 
@@ -102,13 +109,14 @@ class MadePairs:
     num_simulated: Mapping[Simulation, int]
     folder: Path
     count_tokens: CountTokens
+    memory: bool = False
     left_out: frozenset[str] = frozenset()
 
     def of(self, settings: ArmSettings) -> Pairs:
         """Return the pairs of some settings."""
         pairs = {BASE: self._base(settings.pairs[BASE])} if self._is_of_sandbox(BASE, settings) else {}
         contrasts = {name: num for name, num in settings.pairs.items() if name not in (BASE, *self.sources) and num}
-        for simulation, part in simulations(settings, contrasts, self.seed).items():
+        for simulation, part in simulations(settings, contrasts, self.seed, memory=self.memory).items():
             num = self.num_simulated[simulation]
             pairs[simulation.contrast] = simulated_pairs(simulation, num, part, self.folder)
         for name, num in settings.pairs.items():
@@ -150,7 +158,7 @@ class MadePairs:
 
     def _base(self, num: int) -> list[PreferencePair]:
         # Simulations take the even seeds, so no conversation is in two seeds or in both sources.
-        return seed_pairs(num, 2 * self.seed + 1)
+        return seed_pairs(num, 2 * self.seed + 1, memory=self.memory)
 
     def _drawn(self, name: str, begin: int, end: int | None) -> Iterator[PreferencePair]:
         """Yield the pairs of a source of files from one place to another in the order of the draw."""
@@ -183,13 +191,13 @@ def _read(path: Path) -> tuple[PreferencePair, ...]:
 
 
 async def _simulated(simulation: Simulation, num: int) -> list[ContrastivePair]:
-    model = SandboxModel(simulation.skill, simulation.seed)
+    model = SandboxModel(simulation.skill, simulation.seed, memory=simulation.memory)
     models = {"contrast": model, "weaker": SandboxModel("weak", simulation.seed)}
     roles = RoleSet(user=UserRole(model), assistant=AssistantRole(model), models=models)
     contrast = make_contrast({simulation.contrast: 1.0}, roles, Schedule.parse(simulation.schedule))
     graph = build_pair_graph(replace(roles, contrast=contrast))
     # Base pairs take the odd seeds, so no conversation is in two seeds or in both sources.
-    seeds = seed_pairs(NUM_CONTEXTS, 2 * simulation.seed, single_turn_share=1.0)
+    seeds = seed_pairs(NUM_CONTEXTS, 2 * simulation.seed, single_turn_share=1.0, memory=simulation.memory)
     outcomes = simulate(seeds, graph, num_pairs=num, num_turns=simulation.num_turns, seed=simulation.seed)
     async with aclosing(outcomes):
         return [outcome async for outcome in outcomes if isinstance(outcome, ContrastivePair)]

@@ -14,7 +14,7 @@ from safetensors.numpy import save
 from music.errors import InvalidInputError
 from music.files import replace_file
 from music.reward.loading import LoadedCheckpoint
-from music_trainers.experiment.cell import CellWork, GridCell, fold_pairs, test_conversations
+from music_trainers.experiment.cell import CellWork, GridCell, fold_pairs, measured_conversations
 from music_trainers.experiment.grid import ModelSettings
 from music_trainers.experiment.learners import load_start
 from music_trainers.experiment.states import EncodedPairs, StateTable, require_scorable
@@ -56,7 +56,7 @@ def make_table(
         for pair in some
     }
     used = {key: encoded for key, encoded in map(pairs.encode, training.values()) if encoded is not None}
-    test = {each.conversation: each for each in test_conversations(cells[0])}
+    test = {each.conversation: each for each in measured_conversations(cells[0])}
     encodings = require_scorable(loaded.tokens, list(test.values()))
     if pairs.dropped:
         reasons = ", ".join(f"{reason} {num}" for reason, num in pairs.dropped.items())

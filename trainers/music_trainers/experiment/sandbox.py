@@ -15,8 +15,8 @@ from music.files import replace_file
 from music.pairs import PreferencePair
 from music.reward.functions import RewardFunction, length_reward, random_reward
 from music.reward.tokens.contract import read_rewards
-from music.sandbox import oracle_score
-from music.sandbox.world.defects import DEFECT_KINDS, ERROR_GROUPS
+from music.sandbox import Outcome, oracle_outcomes, oracle_score
+from music.sandbox.world.defects import DEFECT_KINDS, ERROR_GROUPS, MEMORY_GROUPS, first_turn
 from music.sandbox.world.oracle import ErrorKind
 from music_trainers.arms import (
     GREEDY_CANDIDATES,
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["References", "SandboxSettings", "read_references", "sandbox_conversations", "sandbox_infos"]
 __all__ += ["sandbox_values"]
 
-KINDS = {str(kind): (kind,) for kind in DEFECT_KINDS}
-"""The kinds of errors, each as a group of its own."""
 KIND_TABLE = "Accuracy by kind of error and turn"
 SINGLE_TURNS = "single turns"
 GREEDY = f"greedy Best-of-{GREEDY_CANDIDATES}"
@@ -43,7 +41,28 @@ DIGITS = 5
 
 
 class SandboxSettings(TestSizes):
-    """Sizes of the sandbox's test sets, declared in `[sandbox]`."""
+    """The sandbox's test sets, declared in `[sandbox]`."""
+
+    memory: bool = False
+    """Whether users have memory, in test sets and training pairs: they point out errors, follow plans, and ask what was
+    said. Best-of-N is then measured by four outcomes, see `Outcome`."""
+
+    @property
+    def groups(self) -> dict[str, tuple[ErrorKind, ...]]:
+        """The kinds of errors by group."""
+        return ERROR_GROUPS | (MEMORY_GROUPS if self.memory else {})
+
+    @property
+    def kinds(self) -> tuple[ErrorKind, ...]:
+        """The kinds of errors."""
+        return tuple(dict.fromkeys([*DEFECT_KINDS, *(kind for kinds in self.groups.values() for kind in kinds)]))
+
+    def places(self) -> Iterator[tuple[str, ErrorKind, int]]:
+        """Yield the kinds and turns of errors by group, in the order of values."""
+        for group, kinds in self.groups.items():
+            for kind in kinds:
+                for turn in range(first_turn(kind), self.num_turns):
+                    yield group, kind, turn
 
 
 class References(BaseModel):
@@ -70,11 +89,15 @@ def sandbox_values(model: Scoring, settings: SandboxSettings, seed: int) -> Valu
     sets = _test_sets(settings, seed)
     conversations = _conversations(sets)
     turns = dict(zip(conversations, model.score_turns(conversations), strict=True))
-    greedy = _greedy(sets, model.score, seed)
+    greedy = _greedy(model.score, settings, seed)
     values: Values = {}
     for readout in READOUTS:
         rewards = {conversation: read_rewards(readout, by_turn) for conversation, by_turn in turns.items()}
-        for name, of_measure in {**_hits(sets, rewards), **_best_of_n(sets, rewards), **greedy}.items():
+        for name, of_measure in {
+            **_hits(settings, sets, rewards),
+            **_best_of_n(settings, sets, rewards),
+            **greedy,
+        }.items():
             values.setdefault(name, {})[readout] = of_measure
     return values
 
@@ -106,7 +129,8 @@ def _reference_values(settings: SandboxSettings, seed: int) -> dict[str, dict[st
         "oracle": oracle_score,
     }
     return {
-        name: _best_of_n(sets, dict(zip(finished, reward(finished), strict=True))) | _greedy(sets, reward, seed)
+        name: _best_of_n(settings, sets, dict(zip(finished, reward(finished), strict=True)))
+        | _greedy(reward, settings, seed)
         for name, reward in selectors.items()
     }
 
@@ -114,7 +138,7 @@ def _reference_values(settings: SandboxSettings, seed: int) -> dict[str, dict[st
 @cache
 def _test_sets(settings: SandboxSettings, seed: int) -> TestSets:
     """Draw the test sets, once per process."""
-    return draw_test_sets(settings, seed, KINDS)
+    return draw_test_sets(settings, seed, {str(kind): (kind,) for kind in settings.kinds}, memory=settings.memory)
 
 
 def _conversations(sets: TestSets) -> list[Conversation]:
@@ -128,48 +152,53 @@ def _finished(sets: TestSets) -> list[Conversation]:
     return list(dict.fromkeys(finished))
 
 
-def _hits(sets: TestSets, rewards: Mapping[Conversation, float]) -> dict[str, list[float]]:
+def _hits(settings: SandboxSettings, sets: TestSets, rewards: Mapping[Conversation, float]) -> dict[str, list[float]]:
     """Return for each pair whether its flawless side has the higher reward, by measure; a tie counts as wrong."""
 
     def hits(pairs: Sequence[PreferencePair]) -> list[float]:
         return [float(rewards[pair.chosen] > rewards[pair.rejected]) for pair in pairs]
 
     by_kind = {_kind_name(*place): hits([defect.pair for defect in some]) for place, some in sets.defects.items()}
-    last = max(turn for _, turn in sets.defects)
     found: dict[str, list[float]] = {}
-    for group, kind, turn in _grouped_places(last + 1):
-        found.setdefault(_group_name(group, is_last=turn == last), []).extend(by_kind[_kind_name(kind, turn)])
+    for group, kind, turn in settings.places():
+        found.setdefault(_group_name(group, turn, settings), []).extend(by_kind[_kind_name(kind, turn)])
     return found | {SINGLE_TURNS: hits(sets.single_turn)} | by_kind
 
 
-def _best_of_n(sets: TestSets, rewards: Mapping[Conversation, float]) -> dict[str, list[float]]:
-    """Return the oracle's grade of the conversation that is selected from each pool, by measure."""
+def _best_of_n(
+    settings: SandboxSettings, sets: TestSets, rewards: Mapping[Conversation, float]
+) -> dict[str, list[float]]:
+    """Return the oracle's grades of the conversation that is selected from each pool, by measure."""
     from music_envs import select_best
 
-    def select(num_candidates: int) -> "list[Rollout]":
-        pools = [pool[:num_candidates] for pool in sets.pools]
-        return list(select_best(pools, lambda conversations: [rewards[each] for each in conversations]))
-
-    return {_best_of_name(num): _grades(select(num)) for num in NUM_CANDIDATES}
-
-
-def _greedy(sets: TestSets, reward: RewardFunction, seed: int) -> dict[str, list[float]]:
-    return {GREEDY: _grades(play_greedy(reward, len(sets.pools), seed))}
+    found: dict[str, list[float]] = {}
+    for num in NUM_CANDIDATES:
+        pools = [pool[:num] for pool in sets.pools]
+        selected = select_best(pools, lambda conversations: [rewards[each] for each in conversations])
+        found |= _graded(f"Best-of-{num}", selected, settings)
+    return found
 
 
-def _grades(rollouts: "Sequence[Rollout]") -> list[float]:
-    from music_envs import grade_rollouts
+def _greedy(reward: RewardFunction, settings: SandboxSettings, seed: int) -> dict[str, list[float]]:
+    """Return the oracle's grades of the conversations that a reward chooses reply by reply, by measure."""
+    return _graded(GREEDY, play_greedy(reward, settings.num_conversations, seed, memory=settings.memory), settings)
 
-    grades = grade_rollouts(rollouts, oracle_score)
-    assert all(grade is not None for grade in grades), "the sandbox finishes every rollout"
-    return [round(grade or 0.0, DIGITS) for grade in grades]
+
+def _graded(name: str, rollouts: "Sequence[Rollout]", settings: SandboxSettings) -> dict[str, list[float]]:
+    """Return the grades of rollouts: by outcome if the users have memory, else their means."""
+    assert not any(rollout.is_failed for rollout in rollouts), "the sandbox finishes every rollout"
+    conversations = [rollout.conversation for rollout in rollouts]
+    if not settings.memory:
+        return {name: [round(grade, DIGITS) for grade in oracle_score(conversations)]}
+    outcomes = [oracle_outcomes(conversation) for conversation in conversations]
+    return {f"{name}: {outcome}": [round(each[outcome], DIGITS) for each in outcomes] for outcome in Outcome}
 
 
 def _infos_of_pairs(settings: SandboxSettings) -> Iterator[MeasureInfo]:
     """Yield the accuracies of the main table."""
     clusters: dict[str, list[str]] = {}
-    for group, kind, turn in _grouped_places(settings.num_turns):
-        name = _group_name(group, is_last=turn == settings.num_turns - 1)
+    for group, kind, turn in settings.places():
+        name = _group_name(group, turn, settings)
         clusters.setdefault(name, []).extend(_numbered(_kind_name(kind, turn), settings.num_defects))
     for name, some in clusters.items():
         yield MeasureInfo(name=name, unit="share", by_readout=True, clusters=tuple(some))
@@ -179,15 +208,20 @@ def _infos_of_pairs(settings: SandboxSettings) -> Iterator[MeasureInfo]:
 
 def _infos_of_best_of_n(settings: SandboxSettings) -> Iterator[MeasureInfo]:
     pools = tuple(_numbered("pool", settings.num_conversations))
-    for num in NUM_CANDIDATES:
-        is_compared = num != min(NUM_CANDIDATES)
-        yield MeasureInfo(name=_best_of_name(num), unit="grade", by_readout=True, clusters=pools, compared=is_compared)
-    yield MeasureInfo(name=GREEDY, unit="grade", by_readout=False, clusters=pools)
+    for name in (*(f"Best-of-{num}" for num in NUM_CANDIDATES), GREEDY):
+        for outcome in Outcome if settings.memory else (None,):
+            yield MeasureInfo(
+                name=f"{name}: {outcome}" if outcome else name,
+                unit="share" if outcome is Outcome.GOAL else "grade",
+                by_readout=name != GREEDY,
+                clusters=pools,
+                compared=name != f"Best-of-{min(NUM_CANDIDATES)}",
+            )
 
 
 def _infos_of_kinds(settings: SandboxSettings) -> Iterator[MeasureInfo]:
-    for kind in DEFECT_KINDS:
-        for turn in range(int(kind is ErrorKind.RECOLLECTION), settings.num_turns):
+    for kind in settings.kinds:
+        for turn in range(first_turn(kind), settings.num_turns):
             name = _kind_name(kind, turn)
             clusters = tuple(_numbered(name, settings.num_defects))
             yield MeasureInfo(
@@ -195,25 +229,13 @@ def _infos_of_kinds(settings: SandboxSettings) -> Iterator[MeasureInfo]:
             )
 
 
-def _grouped_places(num_turns: int) -> Iterator[tuple[str, ErrorKind, int]]:
-    """Yield the kinds and turns of errors by group, in the order of values."""
-    for group, kinds in ERROR_GROUPS.items():
-        for kind in kinds:
-            for turn in range(num_turns):
-                yield group, kind, turn
-
-
 def _numbered(name: str, num: int) -> list[str]:
     return [f"{name}, {index}" for index in range(num)]
 
 
-def _group_name(group: str, *, is_last: bool) -> str:
-    return f"{group}, {'last' if is_last else 'early'}"
+def _group_name(group: str, turn: int, settings: SandboxSettings) -> str:
+    return f"{group}, {'last' if turn == settings.num_turns - 1 else 'early'}"
 
 
 def _kind_name(kind: str, turn: int) -> str:
     return f"{kind}, turn {turn + 1}"
-
-
-def _best_of_name(num_candidates: int) -> str:
-    return f"Best-of-{num_candidates}"

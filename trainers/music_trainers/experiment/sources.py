@@ -14,7 +14,7 @@ from music.pairs import PreferencePair
 from music.preferences import read_preferences
 from music.seeding import derive_seed
 
-__all__ = ["PairKey", "Source", "conversation_key", "drawn_order", "pair_key", "read_source"]
+__all__ = ["PairKey", "Source", "conversation_key", "drawn_order", "forget_sources", "pair_key", "read_source"]
 
 PairKey = bytes
 """The keys of both sides of a pair."""
@@ -47,6 +47,11 @@ def read_source(name: str, source: Source) -> tuple[PreferencePair, ...]:
     if not pairs:
         raise InvalidInputError(f"sources.{name}.files: expected preference pairs, got none in {source.named}")
     return pairs
+
+
+def forget_sources() -> None:
+    """Read all files again when they are asked for: they may have changed."""
+    _read.cache_clear()
 
 
 def drawn_order(name: str, num: int, seed: int) -> list[int]:

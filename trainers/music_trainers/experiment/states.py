@@ -23,21 +23,19 @@ from music_trainers.experiment.sources import PairKey, conversation_key, pair_ke
 from music_trainers.frozen.features import States
 from music_trainers.reward.pairs import EncodedPair, encode_pairs
 
-__all__ = ["EncodedPairs", "StateTable", "TestConversation", "read_table", "require_scorable"]
+__all__ = ["EncodedPairs", "MeasuredConversation", "StateTable", "read_table", "require_scorable"]
 
 PAIR_KEY, CONVERSATION_KEY = 32, 16
 
 
 @dataclass(frozen=True, slots=True)
-class TestConversation:
+class MeasuredConversation:
     """A conversation that is measured.
 
     Attributes:
         name: Its name in errors.
         conversation: The conversation.
     """
-
-    __test__ = False  # pytest would collect it
 
     name: str
     conversation: Conversation
@@ -141,7 +139,7 @@ def read_table(path: Path) -> StateTable:
     return StateTable(load_file(path))
 
 
-def require_scorable(tokens: ConversationTokenizer, test: Sequence[TestConversation]) -> list[Encoding]:
+def require_scorable(tokens: ConversationTokenizer, test: Sequence[MeasuredConversation]) -> list[Encoding]:
     """Tokenise test conversations, with a read after every assistant turn.
 
     Raises:
