@@ -8,11 +8,10 @@ from statistics import fmean
 
 from pydantic import BaseModel, ConfigDict
 
-from music.evaluation.benchmarks.types import Item
 from music.reward.tokens.contract import Readout, UnscorableError
 from music_trainers.experiment.grid import BASE, Arm, ArmSettings, Grid, ModelSettings
 from music_trainers.experiment.learners import Learner, Trained, load_start, make_learner
-from music_trainers.experiment.measures import Measure, Values, fold_of, item_values, openings, read_measure
+from music_trainers.experiment.measures import Measure, Values, item_values, read_measure
 from music_trainers.experiment.pairs import CountTokens, MadePairs, Pairs, Simulation, simulations
 from music_trainers.experiment.sandbox import SandboxSettings, sandbox_conversations, sandbox_values
 from music_trainers.experiment.sources import Source
@@ -84,11 +83,6 @@ class GridCell(BaseModel):
                 needed[simulation] = max(part.stop, needed.get(simulation, 0))
         return needed
 
-    def items(self, name: str, fold: int) -> list[tuple[int, Item]]:
-        """Return the items of a measure that a fold's model measures, with their places."""
-        items = read_measure(name, self.measures[name]).items
-        return [(place, item) for place, item in enumerate(items) if fold_of(item, self.folds) == fold]
-
 
 class CellResult(BaseModel):
     """The result of a cell, as in its file. If there are folds, figures of training are means over them."""
@@ -152,11 +146,10 @@ def run_cell(cell: GridCell, work: CellWork) -> CellResult:
 
 def fold_pairs(cell: GridCell, work: CellWork, count_tokens: CountTokens, fold: int) -> Pairs:
     """Return the training pairs of a cell's fold: no prompt of a test item of the fold is in the pairs of files."""
-    tested = frozenset[str]()
+    tested = set[str]()
     if cell.folds > 1:
-        tested = openings(
-            [side for name in cell.measures for _, item in cell.items(name, fold) for side in item.completions]
-        )
+        for read in (read_measure(name, measure) for name, measure in cell.measures.items()):
+            tested.update(prompt for place in read.places(fold, cell.folds) for prompt in read.prompts[place])
     made = MadePairs(
         seed=cell.seed,
         sources=cell.sources,
@@ -164,7 +157,7 @@ def fold_pairs(cell: GridCell, work: CellWork, count_tokens: CountTokens, fold: 
         folder=work.folder,
         count_tokens=count_tokens,
         memory=cell.memory,
-        left_out=tested,
+        left_out=frozenset(tested),
     )
     return made.matched(cell.arm, cell.settings, cell.matched) if cell.matched else made.of(cell.settings)
 
@@ -186,14 +179,15 @@ def _train(cell: GridCell, work: CellWork, learner: Learner, fold: int) -> Train
 
 def _measured(cell: GridCell, name: str, fold: int, trained: Trained) -> dict[int, dict[Readout, float]]:
     """Return the values of a measure's items of a fold, by their places and by readout."""
-    placed = cell.items(name, fold)
-    items = [item for _, item in placed]
+    read = read_measure(name, cell.measures[name])
+    places = read.places(fold, cell.folds)
+    items = [read.items[place] for place in places]
     try:
         values = item_values(cell.measures[name], items, trained.model)
     except UnscorableError:
         require_scorable(load_start(cell.model).tokens, list(measured_conversations(cell)))  # names the items
         raise
-    return {place: {readout: of_one[i] for readout, of_one in values.items()} for i, (place, _) in enumerate(placed)}
+    return {place: {readout: of_one[i] for readout, of_one in values.items()} for i, place in enumerate(places)}
 
 
 def _in_order(by_place: Mapping[int, Mapping[Readout, float]]) -> dict[Readout, list[float]]:

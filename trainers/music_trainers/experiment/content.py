@@ -56,13 +56,13 @@ class GridContent:
         forget_sources()
         forget_measures()
         sources = {name: read_source(name, source) for name, source in grid.sources.items()}
-        num_pairs = {name: len(pairs) for name, pairs in sources.items()}
+        num_pairs = {name: len(read.pairs) for name, read in sources.items()}
         for arm in {arm.name: arm for arm in grid.runs().values()}.values():
             _require_pairs(grid, arm.name, arm.settings, num_pairs)
         measures = {name: read_measure(name, measure) for name, measure in grid.measures.items()}
         hashes = {
             **({"model.base": _hash_of_model(grid.model.base)} if grid.model else {}),
-            **{f"sources.{name}": _hash(map(pair_key, pairs)) for name, pairs in sources.items()},
+            **{f"sources.{name}": _hash(map(pair_key, read.pairs)) for name, read in sources.items()},
             **{f"measures.{name}": _hash_of_items(read) for name, read in measures.items()},
         }
         infos = [*(sandbox_infos(grid.sandbox) if grid.sandbox else ()), *(read.info for read in measures.values())]

@@ -35,7 +35,7 @@ __all__ = [
     "fold_of",
     "forget_measures",
 ]
-__all__ += ["item_value", "item_values", "openings", "read_measure"]
+__all__ += ["item_value", "item_values", "prompts_of", "read_measure"]
 
 SUBSET = "subset"
 READOUTS: tuple[Readout, ...] = get_args(Readout)
@@ -113,12 +113,18 @@ class MeasureItems:
     Attributes:
         info: The measure.
         items: At least one.
+        prompts: The keys of the first user messages of each item's completions; see `prompts_of`.
         account: What was left out.
     """
 
     info: MeasureInfo
     items: tuple[Item, ...]
+    prompts: tuple[tuple[str, ...], ...]
     account: MeasureAccount
+
+    def places(self, fold: int, num_folds: int) -> list[int]:
+        """Return the places of the items of a fold, which depends on the first user message of an item alone."""
+        return [place for place, (first, *_) in enumerate(self.prompts) if int(first, 16) % num_folds == fold]
 
 
 def read_measure(name: str, measure: Measure) -> MeasureItems:
@@ -162,7 +168,8 @@ def _read_measure(name: str, settings: str) -> MeasureItems:
         unusable_rows=dict(Counter(row.reason for row in read.rejected)),
         without_order=tuple(item.id for item in kept if len({x for x in item.labels if isfinite(x)}) < 2),
     )
-    return MeasureItems(info, tuple(ordered), account)
+    prompts = tuple(prompts_of(item.completions) for item in ordered)
+    return MeasureItems(info, tuple(ordered), prompts, account)
 
 
 def item_values(measure: Measure, items: Sequence[Item], model: Scoring) -> dict[Readout, list[float]]:
@@ -191,14 +198,9 @@ def item_value(value: str, labels: Sequence[float], scores: Sequence[float]) -> 
     )
 
 
-def fold_of(item: Item, num_folds: int) -> int:
-    """Return the fold of an item, which depends on its first user message alone."""
-    return int(prompt_key(opening_key(item.completions[0])), 16) % num_folds
-
-
-def openings(conversations: Sequence[Conversation]) -> frozenset[str]:
-    """Return keys of the first user messages of conversations."""
-    return frozenset(prompt_key(opening_key(conversation)) for conversation in conversations)
+def prompts_of(conversations: Sequence[Conversation]) -> tuple[str, ...]:
+    """Return keys of the first user messages of conversations, each once."""
+    return tuple(dict.fromkeys(prompt_key(opening_key(conversation)) for conversation in conversations))
 
 
 def _read_items(name: str, measure: Measure) -> ItemSet:

@@ -18,7 +18,6 @@ from music.preferences import read_preferences, write_preferences
 from music.sandbox import SandboxModel, seed_pairs
 from music_agents import AssistantRole, RoleSet, Schedule, UserRole, build_pair_graph, make_contrast, simulate
 from music_trainers.experiment.grid import BASE, ArmSettings
-from music_trainers.experiment.measures import openings
 from music_trainers.experiment.sources import Source, drawn_order, read_source
 
 __all__ = ["CountTokens", "MadePairs", "Pairs", "Simulation", "run_simulated", "simulated_pairs", "simulations"]
@@ -101,7 +100,7 @@ class MadePairs:
         folder: Folder of the simulated pairs.
         count_tokens: Counts the tokens of pairs.
         memory: Whether the sandbox's users have memory.
-        left_out: Keys of prompts (see `openings`) whose pairs are left out of the sources of files.
+        left_out: Keys of prompts (see `prompts_of`) whose pairs are left out of the sources of files.
     """
 
     seed: int
@@ -162,11 +161,10 @@ class MadePairs:
 
     def _drawn(self, name: str, begin: int, end: int | None) -> Iterator[PreferencePair]:
         """Yield the pairs of a source of files from one place to another in the order of the draw."""
-        pairs = read_source(name, self.sources[name])
-        for index in drawn_order(name, len(pairs), self.seed)[begin:end]:
-            pair = pairs[index]
-            if not (self.left_out and self.left_out & openings([pair.chosen, pair.rejected])):
-                yield pair
+        read = read_source(name, self.sources[name])
+        for index in drawn_order(name, len(read.pairs), self.seed)[begin:end]:
+            if self.left_out.isdisjoint(read.prompts[index]):
+                yield read.pairs[index]
 
     def _fill(self, name: str, num: int, count: CountTokens) -> Iterator[tuple[PreferencePair, int]]:
         """Yield the pairs of a source after its first `num`, with their sizes."""

@@ -1,9 +1,9 @@
 """Sources: preference-pair files from which arms draw training pairs."""
 
 import random
+from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
-from pathlib import Path
 
 from pydantic import Field
 
@@ -13,8 +13,18 @@ from music.errors import InvalidInputError
 from music.pairs import PreferencePair
 from music.preferences import read_preferences
 from music.seeding import derive_seed
+from music_trainers.experiment.measures import prompts_of
 
-__all__ = ["PairKey", "Source", "conversation_key", "drawn_order", "forget_sources", "pair_key", "read_source"]
+__all__ = [
+    "PairKey",
+    "Source",
+    "SourcePairs",
+    "conversation_key",
+    "drawn_order",
+    "forget_sources",
+    "pair_key",
+    "read_source",
+]
 
 PairKey = bytes
 """The keys of both sides of a pair."""
@@ -34,24 +44,38 @@ class Source(Config):
         return ", ".join(self.files)
 
 
-def read_source(name: str, source: Source) -> tuple[PreferencePair, ...]:
+@dataclass(frozen=True, slots=True)
+class SourcePairs:
+    """The pairs of a source.
+
+    Attributes:
+        pairs: At least one.
+        prompts: The keys of the first user messages of each pair's sides; see `prompts_of`.
+    """
+
+    pairs: tuple[PreferencePair, ...]
+    prompts: tuple[tuple[str, ...], ...]
+
+
+@cache
+def read_source(name: str, source: Source) -> SourcePairs:
     """Return the pairs of a source, which are read once per process.
 
     Raises:
         InvalidInputError: A file cannot be read or has no pairs; the message names the source's key.
     """
     try:
-        pairs = tuple(pair for file in source.files for pair in _read(file))
+        pairs = tuple(pair for file in source.files for pair in read_preferences(file).pairs)
     except InvalidInputError as error:
         raise InvalidInputError(f"sources.{name}.files: {error}") from error
     if not pairs:
         raise InvalidInputError(f"sources.{name}.files: expected preference pairs, got none in {source.named}")
-    return pairs
+    return SourcePairs(pairs, tuple(prompts_of([pair.chosen, pair.rejected]) for pair in pairs))
 
 
 def forget_sources() -> None:
     """Read all files again when they are asked for: they may have changed."""
-    _read.cache_clear()
+    read_source.cache_clear()
 
 
 def drawn_order(name: str, num: int, seed: int) -> list[int]:
@@ -67,8 +91,3 @@ def conversation_key(conversation: Conversation) -> bytes:
 def pair_key(pair: PreferencePair) -> PairKey:
     """Return the hashes of both sides of a pair."""
     return conversation_key(pair.chosen) + conversation_key(pair.rejected)
-
-
-@cache
-def _read(file: str) -> tuple[PreferencePair, ...]:
-    return read_preferences(Path(file) if Path(file).exists() else file).pairs

@@ -52,10 +52,11 @@ class EncodedPairs:
         self.dropped: Counter[str] = Counter()
         self._tokens = tokens
         self._known: dict[PairKey, EncodedPair | None] = {}
+        self._keys: dict[int, tuple[PreferencePair, PairKey]] = {}  # by identity, as hashing takes longer
 
     def encode(self, pair: PreferencePair) -> tuple[PairKey, EncodedPair | None]:
         """Return a pair's key, and its tokens; None if it cannot be trained on."""
-        key = pair_key(pair)
+        _, key = self._keys.get(id(pair)) or self._keys.setdefault(id(pair), (pair, pair_key(pair)))
         if key not in self._known:
             found, accounting = encode_pairs(self._tokens, [pair])
             self._known[key] = found[0] if found else None
