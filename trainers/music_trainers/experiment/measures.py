@@ -24,18 +24,8 @@ from music.names import did_you_mean
 from music.preferences.split import opening_key
 from music.reward.tokens.contract import Readout, read_rewards
 
-__all__ = [
-    "READOUTS",
-    "Measure",
-    "MeasureAccount",
-    "MeasureInfo",
-    "MeasureItems",
-    "Scoring",
-    "Values",
-    "fold_of",
-    "forget_measures",
-]
-__all__ += ["item_value", "item_values", "prompts_of", "read_measure"]
+__all__ = ["READOUTS", "Measure", "MeasureAccount", "MeasureInfo", "MeasureItems", "Scoring", "Values"]
+__all__ += ["forget_measures", "item_value", "item_values", "prompts_of", "read_measure"]
 
 SUBSET = "subset"
 READOUTS: tuple[Readout, ...] = get_args(Readout)

@@ -15,16 +15,8 @@ from music.preferences import read_preferences
 from music.seeding import derive_seed
 from music_trainers.experiment.measures import prompts_of
 
-__all__ = [
-    "PairKey",
-    "Source",
-    "SourcePairs",
-    "conversation_key",
-    "drawn_order",
-    "forget_sources",
-    "pair_key",
-    "read_source",
-]
+__all__ = ["PairKey", "Source", "SourcePairs", "conversation_key", "drawn_order", "forget_sources", "pair_key"]
+__all__ += ["read_source"]
 
 PairKey = bytes
 """The keys of both sides of a pair."""
