@@ -1,15 +1,18 @@
 """The files of a grid: what is wrong with them is said before anything is computed, by the TOML key."""
 
 import json
+import shutil
 
 import pytest
 
 from music.errors import InvalidInputError
 from music.preferences import write_preferences
+from music.sandbox.artifacts import REWARD_MODEL
 from music.sandbox.world.seeds import seed_pairs
 from music_trainers.experiment import Grid
 from music_trainers.experiment.cell import GridCell, measured_conversations
 from music_trainers.experiment.content import GridContent
+from music_trainers.experiment.grid import ModelSettings
 from music_trainers.experiment.learners import load_start
 from music_trainers.experiment.measures import item_value, read_measure
 from music_trainers.experiment.states import require_scorable
@@ -127,3 +130,12 @@ def test_a_limit_draws_some_prompts(make):
 def test_the_value_of_an_item(labels, scores, order, selected):
     assert item_value("order", labels, scores) == pytest.approx(order)
     assert item_value("selected", labels, scores) == pytest.approx(selected)
+
+
+def test_other_weights_of_the_base_are_other_content(make, tmp_path):
+    shutil.copytree(REWARD_MODEL, tmp_path / "base")
+    grid = make().model_copy(update={"model": ModelSettings(base=str(tmp_path / "base"))})
+    before = GridContent.read(grid).record.hashes["model.base"]
+    weights = tmp_path / "base" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    assert GridContent.read(grid).record.hashes["model.base"] != before

@@ -28,7 +28,7 @@ def make_table(
     settings: ModelSettings,
     cells: Sequence[GridCell],
     work: CellWork,
-    counting: Counting,
+    counting: Counting | None,
     on_notice: Callable[[str], None],
 ) -> None:
     """Compute the hidden states that cells need, and write them as a table.
