@@ -10,9 +10,9 @@ from music.preferences import write_preferences
 from music.sandbox.artifacts import REWARD_MODEL
 from music.sandbox.world.seeds import seed_pairs
 from music_trainers.experiment import Grid
+from music_trainers.experiment.arm import ModelSettings
 from music_trainers.experiment.cell import GridCell, measured_conversations
 from music_trainers.experiment.content import GridContent
-from music_trainers.experiment.grid import ModelSettings
 from music_trainers.experiment.learners import load_start
 from music_trainers.experiment.measures import item_value, read_measure
 from music_trainers.experiment.states import require_scorable

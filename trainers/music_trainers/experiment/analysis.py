@@ -5,9 +5,10 @@ from statistics import fmean
 
 from music.reward.tokens.contract import Readout
 from music.statistics import Estimate, crossed_difference, crossed_mean, crossed_proportion, mean
+from music_trainers.experiment.arm import Arm
 from music_trainers.experiment.cell import CellResult
 from music_trainers.experiment.findings import findings
-from music_trainers.experiment.grid import Arm, Grid
+from music_trainers.experiment.grid import Grid
 from music_trainers.experiment.hypotheses import answered
 from music_trainers.experiment.measures import MeasureInfo
 from music_trainers.experiment.readouts import choose_readouts

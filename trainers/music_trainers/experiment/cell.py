@@ -9,7 +9,8 @@ from statistics import fmean
 from pydantic import BaseModel, ConfigDict
 
 from music.reward.tokens.contract import Readout, UnscorableError
-from music_trainers.experiment.grid import BASE, Arm, ArmSettings, Grid, ModelSettings
+from music_trainers.experiment.arm import BASE, Arm, ArmSettings, ModelSettings
+from music_trainers.experiment.grid import Grid
 from music_trainers.experiment.learners import Learner, Trained, load_start, make_learner
 from music_trainers.experiment.measures import Measure, Values, item_values, read_measure
 from music_trainers.experiment.pairs import CountTokens, MadePairs, Pairs, Simulation, simulations

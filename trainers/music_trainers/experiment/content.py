@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict
 
 from music.errors import InvalidInputError
 from music.files import replace_file
-from music_trainers.experiment.grid import ArmSettings, Grid
+from music_trainers.experiment.arm import ArmSettings
+from music_trainers.experiment.grid import Grid
 from music_trainers.experiment.measures import MeasureAccount, MeasureInfo, MeasureItems, forget_measures, read_measure
 from music_trainers.experiment.sandbox import sandbox_infos
 from music_trainers.experiment.sources import conversation_key, forget_sources, pair_key, read_source

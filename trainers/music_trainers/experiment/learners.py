@@ -25,7 +25,7 @@ from music.reward.loading import LoadedCheckpoint, load_checkpoint
 from music.reward.tokens.encoding import ConversationTokenizer
 from music.sandbox.artifacts import REWARD_MODEL
 from music_trainers.arms import last_loss, train_arm
-from music_trainers.experiment.grid import ModelSettings
+from music_trainers.experiment.arm import ModelSettings
 from music_trainers.experiment.measures import Scoring
 from music_trainers.experiment.pairs import Pairs
 from music_trainers.experiment.states import EncodedPairs, StateTable, read_table

@@ -17,7 +17,7 @@ from music.pairs import ContrastivePair, PreferencePair
 from music.preferences import read_preferences, write_preferences
 from music.sandbox import SandboxModel, seed_pairs
 from music_agents import AssistantRole, RoleSet, Schedule, UserRole, build_pair_graph, make_contrast, simulate
-from music_trainers.experiment.grid import BASE, ArmSettings
+from music_trainers.experiment.arm import BASE, ArmSettings
 from music_trainers.experiment.sources import Source, drawn_order, read_source
 
 __all__ = ["CountTokens", "MadePairs", "Pairs", "Simulation", "run_simulated", "simulated_pairs", "simulations"]

@@ -14,8 +14,8 @@ from safetensors.numpy import save
 from music.errors import InvalidInputError
 from music.files import replace_file
 from music.reward.loading import LoadedCheckpoint
+from music_trainers.experiment.arm import ModelSettings
 from music_trainers.experiment.cell import CellWork, GridCell, fold_pairs, measured_conversations
-from music_trainers.experiment.grid import ModelSettings
 from music_trainers.experiment.learners import load_start
 from music_trainers.experiment.states import EncodedPairs, StateTable, require_scorable
 from music_trainers.frozen.features import Counting, FrozenBackbone

@@ -6,7 +6,8 @@ from pydantic import BaseModel, ConfigDict
 
 from music.reward.tokens.contract import Readout
 from music.statistics import Estimate
-from music_trainers.experiment.grid import ArmSettings, Grid
+from music_trainers.experiment.arm import ArmSettings
+from music_trainers.experiment.grid import Grid
 from music_trainers.experiment.hypotheses import HypothesisResult
 from music_trainers.experiment.measures import MeasureInfo
 from music_trainers.experiment.readouts import ReadoutChoice
