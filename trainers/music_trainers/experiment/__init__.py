@@ -1,7 +1,7 @@
 """`music experiment`: a declared grid of arms and seeds on any pairs and measures, with hypotheses and statistics.
 
-- `grid` declares an experiment: `arm` what is trained, `sources` and `pairs` on what, `measures` and `sandbox` how it is
-  measured, `hypotheses` what is claimed. `content` checks its files.
+- `grid` declares an experiment: `arm` what is trained, `sources` and `pairs` on what, `measures` and `sandbox` how it
+  is measured, `hypotheses` what is claimed. `content` checks its files.
 - `cell` runs one arm with one seed, by one of the `learners`; `states` and `precompute` hold hidden states of a frozen
   backbone. `run` runs all cells in processes, and `store` keeps them on disk.
 - `analysis` turns cells into figures, comparisons and findings, and `report` shows them.
