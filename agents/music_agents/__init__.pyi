@@ -1,9 +1,12 @@
 from .config import DefectsConfig, SimulationConfig
 from .contrasts import (
+    ContradictContrast,
     ContrastMix,
     DropConstraintContrast,
     ForgetContrast,
+    IgnoreCorrectionContrast,
     InstructionContrast,
+    LoseGoalContrast,
     PersonaSwapContrast,
     Schedule,
     StaleContrast,
@@ -27,6 +30,7 @@ from .version import __version__
 __all__ = [
     "Answer",
     "AssistantRole",
+    "ContradictContrast",
     "ContrastMix",
     "DefectsConfig",
     "DropConstraintContrast",
@@ -36,8 +40,10 @@ __all__ = [
     "GateVerdict",
     "GateView",
     "GraphFactory",
+    "IgnoreCorrectionContrast",
     "InstructionContrast",
     "JudgeGate",
+    "LoseGoalContrast",
     "ModelJudge",
     "OracleJudge",
     "PairContext",

@@ -93,6 +93,40 @@ TASKS = {
             RESPONSE: "the answer to the other user",
         },
     ),
+    PromptKind.CONTRADICT: ContrastTask(
+        head="Below is the user's latest message. Answer it, but contradict one of your earlier replies.",
+        body="Look in your earlier replies for a statement that the answer can contradict: a fact, a figure, a "
+        "recommendation, a choice. First write a modified instruction: the same request as the message, with the "
+        "statement to contradict. Then answer the message as well as you can, except that the answer plainly disagrees "
+        "with that statement; it must not mention the contradiction. If there is no such statement, modify the request "
+        "itself a little instead, and answer that.",
+        parts={
+            INSTRUCTION: "the request, with the statement to contradict",
+            RESPONSE: "the answer that contradicts it",
+        },
+    ),
+    PromptKind.IGNORE_CORRECTION: ContrastTask(
+        head="Below is the user's latest message. Answer it, but ignore what the user corrected.",
+        body="Look for something that the user corrected, complained about or wanted to have done differently, in the "
+        "message or earlier. First write a modified instruction: the same request as the message, without that "
+        "correction. Then answer that as well as you can, so that the answer repeats what the user objected to; it "
+        "must not mention the correction. If the user corrected nothing, modify the request itself a little instead.",
+        parts={
+            INSTRUCTION: "the request, without the correction",
+            RESPONSE: "the answer that repeats what the user objected to",
+        },
+    ),
+    PromptKind.LOSE_GOAL: ContrastTask(
+        head="Below is the user's latest message. Answer it, but lose sight of the user's goal.",
+        body="Look for a goal that the user pursues over several messages (a plan with steps, a task to complete, a "
+        "decision to make), and for the step that is due. First write a modified instruction: a request for another "
+        "step, one that was done already or that comes later. Then answer that as well as you can; the answer must not "
+        "mention the change. If there is no such goal, modify the request itself a little instead.",
+        parts={
+            INSTRUCTION: "the request for another step",
+            RESPONSE: "the answer to the request for another step",
+        },
+    ),
     PromptKind.REWRITE: ContrastTask(
         head="Below is the user's latest message. Rewrite it into a modified version of it.",
         body="The modified version is highly related to the message, in the user's own voice and of about the same "

@@ -11,6 +11,9 @@ class ContrastStrategy(StrEnum):
     INSTRUCTION = "instruction"
     DROP_CONSTRAINT = "drop_constraint"
     PERSONA_SWAP = "persona_swap"
+    CONTRADICT = "contradict"
+    IGNORE_CORRECTION = "ignore_correction"
+    LOSE_GOAL = "lose_goal"
 
 
 class ContrastFormat(StrEnum):
@@ -29,6 +32,9 @@ class PromptKind(StrEnum):
     INSTRUCTION = "instruction"
     DROP_CONSTRAINT = "drop_constraint"
     PERSONA_SWAP = "persona_swap"
+    CONTRADICT = "contradict"
+    IGNORE_CORRECTION = "ignore_correction"
+    LOSE_GOAL = "lose_goal"
     REWRITE = "rewrite"
     JUDGE = "judge"
     RATE = "rate"

@@ -1,8 +1,9 @@
 """The sandbox: a small dialogue world in which a program knows what is right.
 
 `SandboxModel` plays user, assistant, contrast and judge behind the `ChatModel` protocol; `music.sandbox.server` serves
-it over HTTP. `seed_pairs` draws preference pairs, `grade_turns` and `oracle_score` grade conversations. The world
-itself is in `music.sandbox.world`; `music.sandbox.artifacts` holds two small models that are trained on it.
+it over HTTP. `seed_pairs` draws preference pairs, `grade_turns`, `oracle_score` and `oracle_outcomes` grade
+conversations. The world itself is in `music.sandbox.world`; `music.sandbox.artifacts` holds two small models that are
+trained on it.
 """
 
 import lazy_loader

@@ -1,6 +1,7 @@
 from .artifacts import BACKBONE, REWARD_MODEL
 from .model import SKILLS, SandboxModel
 from .world.oracle import ErrorKind, TurnGrade, grade_turns, oracle_score
+from .world.outcomes import Outcome, oracle_outcomes
 from .world.seeds import seed_pairs
 
 __all__ = [
@@ -8,9 +9,11 @@ __all__ = [
     "REWARD_MODEL",
     "SKILLS",
     "ErrorKind",
+    "Outcome",
     "SandboxModel",
     "TurnGrade",
     "grade_turns",
+    "oracle_outcomes",
     "oracle_score",
     "seed_pairs",
 ]

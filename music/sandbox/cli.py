@@ -26,7 +26,8 @@ def serve(
 ) -> None:
     """Serve the sandbox over OpenAI-compatible HTTP; the first line of output is the base URL.
 
-    The model name of a request chooses the skill: perfect, good, fair or weak.
+    The model name of a request chooses the skill: perfect, good, fair or weak. Users have memory if +memory
+    comes after it, as in fair+memory.
     """
     from music.sandbox.server import serve
 
@@ -39,13 +40,17 @@ def defects(
     num: Annotated[int, typer.Option(min=1, help="Pairs of each kind of defect in each turn.")] = 50,
     turns: Turns = 5,
     seed: Seed = 0,
+    memory: Annotated[
+        bool,
+        typer.Option("--memory", help="Add contradictions, repeated errors and lost steps, from users with memory."),
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """Write pairs that are equal except for one error in one assistant turn, for `music evaluate defects`."""
     from music.preferences import write_rows
     from music.sandbox.world.defects import defect_rows
 
-    emit({"out": out, "num_pairs": write_rows(defect_rows(num, turns, seed), out)}, json)
+    emit({"out": out, "num_pairs": write_rows(defect_rows(num, turns, seed, memory=memory), out)}, json)
 
 
 @app.command(epilog="Example: music sandbox turn-labels --out turns.jsonl")

@@ -16,13 +16,16 @@ from music.prompts import (
 )
 from music.sandbox.world import contrasts, players
 from music.sandbox.world.fallback import any_contrast, any_reply, any_user_turn
+from music.sandbox.world.memory_contrasts import CONTRASTS
 from music.sandbox.world.oracle import oracle_choice, oracle_rating
 from music.sandbox.world.state import state_after
 
-__all__ = ["SKILLS", "SandboxModel", "load_sandbox_model"]
+__all__ = ["MEMORY", "SKILLS", "SandboxModel", "load_sandbox_model", "named_model"]
 
 SKILLS = {"perfect": 0.0, "good": 0.5, "fair": 1.0, "weak": 1.5}
 """Carelessness of the assistant by model name; any other name means "good"."""
+MEMORY = "+memory"
+"""After a skill in an endpoint or a model name: the users have memory."""
 MAX_DRAWS = 8
 """A user who would repeat a message draws again, up to this many times."""
 
@@ -33,6 +36,8 @@ class SandboxModel:
     Args:
         name: Model name; a name in `SKILLS` sets how careless the assistant is.
         seed: Models with different seeds give different replies.
+        memory: Whether the users that it plays have memory: they also point out errors, announce plans of several
+            steps, and ask what the assistant said. The assistant, contrasts and judge always understand them.
 
     Example:
         >>> model = SandboxModel("weak")
@@ -40,15 +45,16 @@ class SandboxModel:
         'sandbox:weak'
     """
 
-    def __init__(self, name: str = "good", seed: int = 0) -> None:
+    def __init__(self, name: str = "good", seed: int = 0, *, memory: bool = False) -> None:
         self._name = name
         self._carelessness = SKILLS.get(name, SKILLS["good"])
         self._seed = seed
+        self._memory = memory
 
     @property
     def name(self) -> str:
         """The endpoint, as on the command line."""
-        return f"sandbox:{self._name}"
+        return f"sandbox:{self._name}{MEMORY if self._memory else ''}"
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         """Answer one request."""
@@ -56,7 +62,7 @@ class SandboxModel:
         return ChatReply(
             text=text,
             outcome=ReplyOutcome.COMPLETE,
-            model=self._name,
+            model=self.name.partition(":")[2],
             prompt_tokens=sum(m.content.count(" ") + 5 for m in request.messages),
             completion_tokens=text.count(" ") + 1,
             logprobs=_logprobs(request) if request.top_logprobs else (),
@@ -81,7 +87,7 @@ class SandboxModel:
         if prompt.kind is PromptKind.REWRITE:
             rewritten = contrasts.rewrite(conversation, seed) or any_contrast(conversation, rng)[0]
             return render_rewrite_reply(rewritten, prompt.form)
-        if play := contrasts.CONTRASTS.get(prompt.kind):
+        if play := CONTRASTS.get(prompt.kind):
             answered = play(conversation, seed, self._carelessness) or any_contrast(conversation, rng)
             return render_contrast_reply(*answered, prompt.form)
         text = players.reply(conversation, seed, self._carelessness)
@@ -90,7 +96,8 @@ class SandboxModel:
 
     def _user(self, conversation: Conversation, request_seed: int | None, persona: str) -> str:
         """Play the user, within this world if the conversation is."""
-        # Depends on the first message and the length, which both sides of a pair share, and never on the replies.
+        # Depends on the first message and the length, which both sides of a pair share. Only a user with memory reads
+        # the replies.
         first = conversation.messages[0].content if conversation.messages else ""
         seed = f"{self._seed}/{request_seed}/{len(conversation.messages)}/{first}"
         said = {message.content for message in conversation.messages}
@@ -98,7 +105,7 @@ class SandboxModel:
         for draw in range(MAX_DRAWS):
             name = f"{seed}/{draw}" if draw else seed
             if in_world:
-                text = players.user_turn(conversation, name, persona)
+                text = players.user_turn(conversation, name, persona, memory=self._memory)
             else:
                 text = any_user_turn(conversation, players.stream(name, "fallback"))
             if text not in said:
@@ -107,16 +114,20 @@ class SandboxModel:
 
 
 def load_sandbox_model(skill: str) -> SandboxModel:
-    """Return the sandbox's model of a skill; an empty skill means the default.
+    """Return the sandbox's model of a skill, such as `fair` or `fair+memory`; an empty skill means the default.
 
     Raises:
         InvalidInputError: There is no such skill.
     """
-    if skill and skill not in SKILLS:
-        raise InvalidInputError(
-            f"endpoint 'sandbox:{skill[:40]}': expected a skill of {', '.join(SKILLS)}{did_you_mean(skill, SKILLS)}"
-        )
-    return SandboxModel(skill) if skill else SandboxModel()
+    if skill and skill.removesuffix(MEMORY) not in SKILLS:
+        near = did_you_mean(skill, [*SKILLS, *(known + MEMORY for known in SKILLS)])
+        raise InvalidInputError(f"endpoint 'sandbox:{skill[:40]}': expected a skill of {', '.join(SKILLS)}{near}")
+    return named_model(skill) if skill else SandboxModel()
+
+
+def named_model(name: str) -> SandboxModel:
+    """Return the model of a name, whose users have memory if it ends with `+memory`."""
+    return SandboxModel(name.removesuffix(MEMORY), memory=name.endswith(MEMORY))
 
 
 def _logprobs(request: ChatRequest) -> tuple[TokenLogprobs, ...]:

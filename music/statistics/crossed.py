@@ -12,6 +12,7 @@ conversations are drawn, and the test is the paired t test.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,6 +27,7 @@ __all__ = ["CrossedDifference", "crossed_difference", "crossed_mean", "crossed_p
 _ROUNDING = 1e-12  # relative to the largest value: a spread below it is rounding
 
 Floats = NDArray[np.float64]
+Alternative = Literal["two-sided", "greater", "less"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +37,8 @@ class CrossedDifference:
     Attributes:
         estimate: The mean difference. It has no interval if all seeds and conversations show the same difference, or if
             there is a single conversation.
-        p_value: Two-sided. Where the same difference shows everywhere, that of the sign test over conversations.
+        p_value: Of the test that was asked for. Where the same difference shows everywhere, that of the sign test over
+            conversations.
         df: The degrees of freedom of Student's t.
     """
 
@@ -45,7 +48,10 @@ class CrossedDifference:
 
     @property
     def minimum_detectable(self) -> float:
-        """The true difference that such a comparison would find four times in five; infinite without an interval."""
+        """The true distance from the null that such a comparison would find four times in five.
+
+        It holds for a two-sided test at the 5 % level, and for a one-sided test at 2.5 %. Infinite without an interval.
+        """
         return minimum_detectable_effect(self.estimate, df=self.df)
 
 
@@ -90,9 +96,21 @@ def crossed_proportion(values: ArrayLike, *, clusters: Clusters | None = None) -
 
 
 def crossed_difference(
-    values: ArrayLike, baseline: ArrayLike, *, clusters: Clusters | None = None
+    values: ArrayLike,
+    baseline: ArrayLike,
+    *,
+    clusters: Clusters | None = None,
+    null: float = 0.0,
+    alternative: Alternative = "two-sided",
 ) -> CrossedDifference:
     """Test the mean of `values - baseline`, paired by training seed and by test item.
+
+    Args:
+        values: Finite numbers; shape `[seeds, items]`.
+        baseline: The numbers that are subtracted, of the same shape.
+        clusters: As for `crossed_mean`.
+        null: The difference under the null hypothesis. For a test of non-inferiority it is minus the margin.
+        alternative: The claim to test: the difference is not `null`, `greater` than it, or `less`.
 
     Raises:
         InvalidInputError: As for `crossed_mean`, or the two differ in shape.
@@ -102,17 +120,20 @@ def crossed_difference(
         raise InvalidInputError(f"expected two sides of one shape, got {ours.shape} and {theirs.shape}")
     found = _analysed(ours - theirs, clusters)
     estimate = Estimate.students(found.value, found.error, found.df, found.num)
-    return CrossedDifference(estimate=estimate, p_value=_p_value(found), df=found.df)
+    return CrossedDifference(estimate=estimate, p_value=_p_value(found, null, alternative), df=found.df)
 
 
-def _p_value(found: _Crossed) -> float:
-    if found.value == 0 or found.num == 1:
+def _p_value(found: _Crossed, null: float, alternative: Alternative) -> float:
+    distance = found.value - null
+    claimed = {"two-sided": abs(distance), "greater": distance, "less": -distance}[alternative]
+    num_sides = 2 if alternative == "two-sided" else 1
+    if found.num == 1 or (found.error == 0 and claimed <= 0):
         return 1.0
     if found.error == 0:
-        return float(2.0 ** (1 - found.num))
+        return float(num_sides * 2.0**-found.num)
     from scipy.special import stdtr
 
-    return float(2 * stdtr(found.df, -abs(found.value) / found.error))
+    return float(num_sides * stdtr(found.df, -claimed / found.error))
 
 
 def _analysed(values: Floats, clusters: Clusters | None) -> _Crossed:

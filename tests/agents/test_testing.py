@@ -6,6 +6,7 @@ import pytest
 
 from music.llm.chat import EndpointUnavailableError
 from music.pairs import TurnContrast, Usage
+from music.prompts import ContrastStrategy
 from music.sandbox import SandboxModel
 from music.testing import CheckError
 from music_agents import (
@@ -92,7 +93,7 @@ def test_every_registered_contrast_keeps_the_contract():
     roles = RoleSet(assistant=ASSISTANT, models=models)
     assert isinstance(make_contrast({"weaker_model": 1.0}, roles), WeakerModelContrast)
     for name in contrast_names():
-        if name in {"instruction", "instruction_two_call", "drop_constraint", "persona_swap", "forget", "stale"}:
+        if name in {*ContrastStrategy, "instruction_two_call", "forget", "stale"}:
             check_contrast(make_contrast({name: 1.0}, roles), assistant=ASSISTANT)
 
 

@@ -121,6 +121,12 @@ def test_battles_are_cut_after_the_turn_that_was_judged_and_ties_are_counted(rea
     assert found.summary().startswith("2 pairs from 6 rows of rows.jsonl (arena); 3 ties, which give no pair; 1 of 6")
 
 
+def test_a_battle_that_is_shorter_than_the_judged_turn_is_left_out_with_the_reason(read):
+    talk = [HI, {"role": "assistant", "content": "Hello."}]
+    [rejected] = read({"conversation_a": talk, "conversation_b": talk, "winner": "model_a", "turn": 2}).rejected
+    assert str(rejected.detail).startswith("conversation_a: expected at least 2 turns, as turn 2 was judged, got 1")
+
+
 @pytest.mark.parametrize(
     ("row", "better"),
     [

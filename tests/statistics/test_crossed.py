@@ -114,6 +114,37 @@ def test_what_never_varies_has_no_interval_and_the_p_value_of_the_sign_test():
     assert (better.p_value, better.estimate.has_interval) == (pytest.approx(2 / 2**10), False)
 
 
+@pytest.mark.parametrize(("alternative", "tail"), [("greater", stats.t.sf), ("less", stats.t.cdf)])
+def test_a_one_sided_test_has_one_tail_beyond_a_shifted_null(alternative, tail):
+    values = crossed(np.random.default_rng(7), num_items=12)
+    found = crossed_difference(values, np.ones_like(values), null=-0.02, alternative=alternative)
+    error = (found.estimate.high - found.estimate.value) / stats.t.ppf(0.975, found.df)
+    assert found.p_value == pytest.approx(tail((values.mean() - 1 + 0.02) / error, found.df))
+
+
+def test_the_two_tails_of_a_difference_add_up():
+    values = crossed(np.random.default_rng(8), num_items=12)
+    both, up, down = (
+        crossed_difference(values, np.full_like(values, 1.1), alternative=alternative).p_value
+        for alternative in ("two-sided", "greater", "less")
+    )
+    assert up + down == pytest.approx(1.0)
+    assert both == pytest.approx(2 * min(up, down))
+
+
+def test_one_seed_has_the_one_sided_paired_t_test():
+    ours, theirs = np.random.default_rng(6).normal(size=(2, 1, 30))
+    found = crossed_difference(ours, theirs, alternative="less")
+    assert found.p_value == pytest.approx(stats.ttest_rel(ours[0], theirs[0], alternative="less").pvalue)
+
+
+def test_the_same_difference_everywhere_has_a_one_sided_sign_test():
+    ours, theirs = np.ones((5, 10)), np.zeros((5, 10))
+    assert crossed_difference(ours, theirs, alternative="greater").p_value == pytest.approx(1 / 2**10)
+    assert crossed_difference(ours, theirs, alternative="less").p_value == 1.0
+    assert crossed_difference(ours, ours, null=-0.02, alternative="greater").p_value == pytest.approx(1 / 2**10)
+
+
 def test_one_seed_leaves_the_test_over_the_items():
     ours, theirs = np.random.default_rng(6).normal(size=(2, 1, 30))
     found = crossed_difference(ours, theirs)

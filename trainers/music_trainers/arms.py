@@ -21,17 +21,19 @@ from music.reward.functions import RewardFunction, length_reward, random_reward
 from music.reward.tokens.contract import Readout
 from music.sandbox import SandboxModel, oracle_score, seed_pairs
 from music.sandbox.artifacts import REWARD_MODEL
-from music.sandbox.world.defects import ERROR_GROUPS, Defect, draw_defects
+from music.sandbox.world.defects import ERROR_GROUPS, Defect, draw_defects, first_turn
 from music.sandbox.world.oracle import ErrorKind
 from music_trainers.reward.config import Objective, RewardTrainingConfig
 
 if TYPE_CHECKING:
     from music.reward import RewardModel
     from music_envs import Rollout
+    from music_trainers.reward.mixture import Mixture
     from music_trainers.reward.records import RewardTrainingResult
 
 __all__ = ["GREEDY_CANDIDATES", "NUM_CANDIDATES", "Measures", "TestSets", "TestSizes", "draw_test_sets", "last_loss"]
-__all__ += ["measure", "measure_controls", "measure_readouts", "single_turn_margins", "train_arm", "use_one_thread"]
+__all__ += ["measure", "measure_controls", "measure_readouts", "play_greedy", "single_turn_margins", "train_arm"]
+__all__ += ["use_one_thread"]
 
 LEARNING_RATE = 1e-3
 BATCH_SIZE = 8
@@ -91,7 +93,7 @@ class Measures:
 
 
 def train_arm(
-    pairs: Sequence[PreferencePair], out: Path, seed: int, objective: Objective | None = None
+    pairs: "Sequence[PreferencePair] | Mixture", out: Path, seed: int, objective: Objective | None = None
 ) -> "RewardTrainingResult":
     """Train the starting model on an arm's pairs and save it to `out`; `seed` draws the order of the pairs."""
     from music_trainers.reward.trainer import train_reward_model
@@ -123,35 +125,37 @@ def use_one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def draw_test_sets(sizes: TestSizes, seed: int, groups: Mapping[str, Sequence[ErrorKind]] = ERROR_GROUPS) -> TestSets:
+def draw_test_sets(
+    sizes: TestSizes, seed: int, groups: Mapping[str, Sequence[ErrorKind]] = ERROR_GROUPS, *, memory: bool = False
+) -> TestSets:
     """Draw the test sets.
 
     Args:
         sizes: The size of each set.
         seed: Seed of the sets.
         groups: Kinds of errors by the name of their group.
+        memory: Whether the users have memory, see `SandboxModel`.
     """
     from music_envs import BestOfNConfig, sample_pools
 
     seed += HELD_OUT
     drawn: dict[tuple[str, int], list[Defect]] = {}
     for group, kinds in groups.items():
-        # Nothing can be recalled in the first turn.
-        for turn in range(int(ErrorKind.RECOLLECTION in kinds), sizes.num_turns):
+        for turn in range(max(map(first_turn, kinds)), sizes.num_turns):
             each = (draw_defects(kind, turn, sizes.num_turns, sizes.num_defects, seed) for kind in kinds)
             drawn[group, turn] = [defect for some in each for defect in some]
     pools = sample_pools(
         [Conversation()] * sizes.num_conversations,
-        **_players(),
+        **_players(memory=memory),
         config=BestOfNConfig(num_candidates=max(NUM_CANDIDATES), num_turns=sizes.num_turns, seed=seed),
     )
-    single = seed_pairs(sizes.num_single_turn, seed, single_turn_share=1.0, label_noise=False)
+    single = seed_pairs(sizes.num_single_turn, seed, single_turn_share=1.0, label_noise=False, memory=memory)
     return TestSets(drawn, single, asyncio.run(pools))
 
 
 def measure(reward: RewardFunction, sets: TestSets, seed: int, *, pairs: bool = True) -> Measures:
     """Measure a reward function; with `pairs=False` only its Best-of-N."""
-    return _measured(reward, sets, _greedy(reward, len(sets.pools), seed + HELD_OUT), pairs=pairs)
+    return _measured(reward, sets, _greedy(reward, sets, seed), pairs=pairs)
 
 
 def measure_controls(sets: TestSets, seed: int) -> dict[str, Measures]:
@@ -174,7 +178,7 @@ def measure_readouts(model: "RewardModel", sets: TestSets, seed: int) -> dict[Re
     finished = [rollout.conversation for pool in sets.pools for rollout in pool if not rollout.is_failed]
     conversations = list(dict.fromkeys(sides + finished))
     turns = model.score_turns(conversations)
-    greedy = _greedy(model.with_readout("last"), len(sets.pools), seed + HELD_OUT)
+    greedy = _greedy(model.with_readout("last"), sets, seed)
     rewards: dict[Readout, dict[Conversation, float]] = {
         "last": dict(zip(conversations, (by_turn[-1] for by_turn in turns), strict=True)),
         "turn_mean": dict(zip(conversations, map(fmean, turns), strict=True)),
@@ -184,6 +188,23 @@ def measure_readouts(model: "RewardModel", sets: TestSets, seed: int) -> dict[Re
         return [rewards[readout][conversation] for conversation in conversations]
 
     return {readout: _measured(partial(look_up, readout), sets, greedy) for readout in rewards}
+
+
+def play_greedy(reward: RewardFunction, num_conversations: int, seed: int, *, memory: bool = False) -> "list[Rollout]":
+    """Play the conversations of greedy Best-of-N, the paper's protocol: the reward chooses each reply.
+
+    Args:
+        reward: The reward.
+        num_conversations: Number of conversations.
+        seed: Seed of the test sets.
+        memory: Whether the users have memory.
+    """
+    from music_envs import BestOfNConfig, run_best_of_n
+
+    config = BestOfNConfig(num_candidates=GREEDY_CANDIDATES, num_turns=GREEDY_TURNS, seed=seed + HELD_OUT)
+    openings, players = [Conversation()] * num_conversations, _players(memory=memory)
+    rollouts = run_best_of_n(openings, **players, reward=reward, config=config)
+    return list(asyncio.run(rollouts))
 
 
 def single_turn_margins(reward: RewardFunction, sets: TestSets) -> list[float]:
@@ -213,17 +234,16 @@ def _margins(reward: RewardFunction, pairs: Sequence[PreferencePair]) -> list[fl
     return [a - b for a, b in zip(rewards[: len(pairs)], rewards[len(pairs) :], strict=True)]
 
 
-def _greedy(reward: RewardFunction, num_conversations: int, seed: int) -> list[float | None]:
-    """Return the oracle grades of the conversations of greedy Best-of-N, the paper's protocol."""
-    from music_envs import BestOfNConfig, grade_rollouts, run_best_of_n
+def _greedy(reward: RewardFunction, sets: TestSets, seed: int) -> list[float | None]:
+    """Return the oracle grades of the conversations of greedy Best-of-N."""
+    from music_envs import grade_rollouts
 
-    config = BestOfNConfig(num_candidates=GREEDY_CANDIDATES, num_turns=GREEDY_TURNS, seed=seed)
-    rollouts = run_best_of_n([Conversation()] * num_conversations, **_players(), reward=reward, config=config)
-    return grade_rollouts(asyncio.run(rollouts), oracle_score)
+    return grade_rollouts(play_greedy(reward, len(sets.pools), seed), oracle_score)
 
 
-def _players() -> dict[str, Any]:
+def _players(*, memory: bool) -> dict[str, Any]:
     """Return the roles of Best-of-N: an assistant of medium skill, and a user."""
     from music_agents.roles import AssistantRole, UserRole
 
-    return {"assistant": AssistantRole(SandboxModel(CANDIDATE_SKILL)), "user": UserRole(SandboxModel())}
+    user = SandboxModel(memory=memory)
+    return {"assistant": AssistantRole(SandboxModel(CANDIDATE_SKILL)), "user": UserRole(user)}

@@ -8,8 +8,11 @@ schedule of turns.
 
 from music_agents.contrasts.mix import ContrastMix, check_mix, make_contrast, parse_mix
 from music_agents.contrasts.prompted import (
+    ContradictContrast,
     DropConstraintContrast,
+    IgnoreCorrectionContrast,
     InstructionContrast,
+    LoseGoalContrast,
     PersonaSwapContrast,
     TwoCallContrast,
 )
@@ -18,6 +21,7 @@ from music_agents.contrasts.schedule import ALL_TURNS, Schedule, ScheduledContra
 from music_agents.contrasts.unprompted import ForgetContrast, StaleContrast, WeakerModelContrast, answer_plainly
 
 __all__ = ["DropConstraintContrast", "InstructionContrast", "PersonaSwapContrast", "TwoCallContrast"]
+__all__ += ["ContradictContrast", "IgnoreCorrectionContrast", "LoseGoalContrast"]
 __all__ += ["ForgetContrast", "StaleContrast", "WeakerModelContrast"]
 __all__ += ["ContrastFactory", "ContrastSpec", "contrast_names", "register_contrast"]
 __all__ += ["ContrastMix", "check_mix", "make_contrast", "parse_mix"]

@@ -22,13 +22,14 @@ from music_agents.failures import FailureReason, UnfitReplyError
 from music_agents.roles import RoleTurn, RoleView, Speaker
 from music_agents.roles.model_roles import ask
 
-__all__ = ["DropConstraintContrast", "InstructionContrast", "PersonaSwapContrast", "TwoCallContrast"]
+__all__ = ["ContradictContrast", "DropConstraintContrast", "IgnoreCorrectionContrast", "InstructionContrast"]
+__all__ += ["LoseGoalContrast", "PersonaSwapContrast", "PromptedContrast", "TwoCallContrast"]
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class _PromptedContrast:
+class PromptedContrast:
     """One call that returns both the modified instruction and the answer to it; only the answer is spoken.
 
     Attributes:
@@ -57,7 +58,7 @@ class _PromptedContrast:
         return RoleTurn(text=response, usage=answer.usage, contrast=record, retries=answer.retries)
 
 
-class InstructionContrast(_PromptedContrast):
+class InstructionContrast(PromptedContrast):
     """Answers a related but different request well, as in the paper (Algorithm 1, step 3).
 
     One call per turn. The reply misses the request; it respects earlier wishes and facts.
@@ -66,7 +67,7 @@ class InstructionContrast(_PromptedContrast):
     strategy = ContrastStrategy.INSTRUCTION
 
 
-class DropConstraintContrast(_PromptedContrast):
+class DropConstraintContrast(PromptedContrast):
     """Answers the right request, but drops or changes a wish that the user stated earlier.
 
     One call per turn. The reply breaks a standing wish; if there is none, it misses the request.
@@ -75,7 +76,7 @@ class DropConstraintContrast(_PromptedContrast):
     strategy = ContrastStrategy.DROP_CONSTRAINT
 
 
-class PersonaSwapContrast(_PromptedContrast):
+class PersonaSwapContrast(PromptedContrast):
     """Answers as if the user were someone else, with another goal, level, facts and wishes.
 
     One call per turn. The reply uses wrong facts about the user and wrong wishes; if neither matters, it answers
@@ -83,6 +84,33 @@ class PersonaSwapContrast(_PromptedContrast):
     """
 
     strategy = ContrastStrategy.PERSONA_SWAP
+
+
+class ContradictContrast(PromptedContrast):
+    """Answers, but contradicts what the assistant said earlier.
+
+    One call per turn. If nothing was said that the reply can contradict, it misses the request.
+    """
+
+    strategy = ContrastStrategy.CONTRADICT
+
+
+class IgnoreCorrectionContrast(PromptedContrast):
+    """Repeats an error that the user pointed out.
+
+    One call per turn. If the user corrected nothing, the reply misses the request.
+    """
+
+    strategy = ContrastStrategy.IGNORE_CORRECTION
+
+
+class LoseGoalContrast(PromptedContrast):
+    """Answers another step of the user's plan than the one that is due.
+
+    One call per turn. If the user pursues no goal over several turns, the reply misses the request.
+    """
+
+    strategy = ContrastStrategy.LOSE_GOAL
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,13 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, create
 from music.errors import InvalidInputError
 from music.names import did_you_mean
 from music_agents.contrasts.prompted import (
+    ContradictContrast,
     DropConstraintContrast,
+    IgnoreCorrectionContrast,
     InstructionContrast,
+    LoseGoalContrast,
     PersonaSwapContrast,
+    PromptedContrast,
     TwoCallContrast,
 )
 from music_agents.contrasts.unprompted import ForgetContrast, StaleContrast, WeakerModelContrast
@@ -29,7 +33,7 @@ ContrastFactory = Callable[..., Speaker]
 """Takes a `RoleSet` without its contrast, and the contrast's parameters by name."""
 
 
-def _prompted(kind: type[InstructionContrast | DropConstraintContrast | PersonaSwapContrast]) -> ContrastFactory:
+def _prompted(kind: type[PromptedContrast]) -> ContrastFactory:
     def make(roles: RoleSet) -> Speaker:
         sampling = roles.sampling_of("contrast")
         return kind(roles.model("contrast"), sampling, roles.contrast_format, roles.contrast_template)
@@ -51,6 +55,9 @@ _REGISTRY: dict[str, ContrastFactory] = {
     "instruction_two_call": _instruction_two_call,
     "drop_constraint": _prompted(DropConstraintContrast),
     "persona_swap": _prompted(PersonaSwapContrast),
+    "contradict": _prompted(ContradictContrast),
+    "ignore_correction": _prompted(IgnoreCorrectionContrast),
+    "lose_goal": _prompted(LoseGoalContrast),
     "forget": _forget,
     "stale": lambda roles: StaleContrast(roles.assistant),
     "weaker_model": lambda roles: WeakerModelContrast(roles.model("weaker"), roles.sampling_of("weaker")),

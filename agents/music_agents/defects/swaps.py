@@ -56,7 +56,10 @@ def read_transcripts(
     )
     whole = [seed for seed in found.seeds if seed.conversation.next_role == "user"]
     if not whole:
-        raise InvalidInputError(f"{source}: expected conversations that end with the assistant, got none")
+        raise InvalidInputError(
+            f"{source}: expected conversations that end with the assistant, got none of {len(found.seeds)} "
+            f"(the first: {found.seeds[0].id})"
+        )
     num_left_out, summary = len(found.seeds) - len(whole), found.summary
     if num_left_out:
         summary += f"\n{num_left_out} conversations left out, as they do not end with the assistant"

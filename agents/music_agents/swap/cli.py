@@ -46,6 +46,7 @@ def swap(
 
 def _make(config: SwapConfig, out: Path, transcripts: "list[Transcript]", source: str) -> "RunReport":
     """Make the pairs of some conversations with the progress shown."""
+    from music_agents.run.session import FAILURES
     from music_agents.swap.run import make_swaps
 
     with counted("conversations", len(transcripts)) as advance:
@@ -53,7 +54,7 @@ def _make(config: SwapConfig, out: Path, transcripts: "list[Transcript]", source
     if not report.num_pairs:
         reasons = ", ".join(f"{reason} {num}" for reason, num in report.failures.items())
         raise InvalidInputError(
-            f"{source}: expected a pair of at least one of {len(transcripts)} conversations, got none ({reasons}): "
-            "give more conversations, or lower --min-similarity"
+            f"{source}: expected a pair of at least one of {len(transcripts)} conversations, got none ({reasons}; each "
+            f"is named in {out / FAILURES}): give more conversations, or widen --min-similarity and --max-similarity"
         )
     return report

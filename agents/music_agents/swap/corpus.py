@@ -53,6 +53,5 @@ def _check_openings(transcripts: Sequence[Transcript], source: str) -> None:
     if len({opening_key(one.conversation) for one in transcripts}) < 2:
         raise InvalidInputError(
             f"{source}: expected at least 2 conversations that begin with different messages, as they exchange their "
-            f"replies; got {len(transcripts)} conversations"
-            + (f" that begin like {transcripts[0].id}" if transcripts else "")
+            f"replies; got {len(transcripts)}" + (f", the first: {transcripts[0].id}" if transcripts else "")
         )

@@ -139,8 +139,8 @@ def _begin(out: Path, settings: Mapping[str, Any]) -> RunReport | None:
         raise InvalidInputError(f"{out}: expected a folder to write to (--out), but that is a file")
     out.mkdir(parents=True, exist_ok=True)
     report = read_report(out / REPORT)
-    if report is None and not has_rows(out):
-        return None
+    if not has_rows(out) and (report is None or report.settings.get("strategy") == "swap"):
+        return None  # a run that found no pair stands in nobody's way
     earlier = report.settings if report else {}
     if changed := [name for name in {**settings, **earlier} if settings.get(name) != earlier.get(name)]:
         raise InvalidInputError(

@@ -51,6 +51,8 @@ class MTBench:
         fields = row_fields(row)
         turn, sides = read_number(fields, "turn", TURNS), _sides(fields)
         names = [read_text(fields, f"model_{side}") for side in sides]
+        if names[0] == names[1]:
+            raise wrong("model_b", "another model than model_a", repr(names[1]))
         vote = _vote(row, fields, turn, names)
         conversations = [f"conversation_{side}" for side in sides]
         both = [_cut(fields, conversation, turn) for conversation in conversations]

@@ -3,6 +3,7 @@
 Benchmarks come from this package, from `register_benchmark`, and from the entry points of installed packages.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from importlib.metadata import entry_points
 from typing import TypeVar
@@ -171,9 +172,18 @@ def read_benchmark(
                 places[one.id] = f"{row.file}, {place}"
                 items.append(one)
     if not items:
-        named = ", ".join(sources)
-        raise InvalidInputError(f"{named}: expected rows of {benchmark.name}, got none that can be used")
+        raise _no_items(benchmark, sources, rejected)
     return ItemSet(benchmark.name, tuple(items), tuple(rejected))
+
+
+def _no_items(benchmark: Benchmark, sources: Sequence[str], rejected: Sequence[RejectedItem]) -> InvalidInputError:
+    got = "no row"
+    if rejected:
+        first, reasons = rejected[0], Counter(one.reason for one in rejected)
+        counts = ", ".join(f"{num} for {reason}" for reason, num in reasons.items())
+        example = f"{first.file}, {first.place}" + (f": {first.detail}" if first.detail else "")
+        got = f"none that can be used; left out: {counts} (first: {example})"
+    return InvalidInputError(f"{', '.join(sources)}: expected rows of {benchmark.name}, got {got}")
 
 
 _Found = Sequence[Item | RejectedItem] | RowError

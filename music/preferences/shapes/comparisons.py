@@ -114,8 +114,11 @@ def _up_to_turn(fields: Fields, name: str) -> list[RowMessage]:
     if isinstance(turn, float) and turn.is_integer():  # as pandas writes whole numbers
         turn = int(turn)
     ends = [place for place, one in enumerate(messages, start=1) if one.role == "assistant"]
-    if isinstance(turn, bool) or not isinstance(turn, int) or not 0 < turn <= len(ends):
+    if isinstance(turn, bool) or not isinstance(turn, int) or turn < 1:
         return messages
+    if turn > len(ends):
+        expected = f"at least {turn} turns, as turn {turn} was judged"
+        raise RowError(RowProblem.WRONG_TYPE, name, expected=expected, got=str(len(ends)))
     return messages[: ends[turn - 1]]
 
 

@@ -73,22 +73,10 @@ def load_checkpoint(
         InvalidInputError: There is no such checkpoint, or it is not a causal model with one reward.
         ContractError: Tokenizer and contract do not match, or no contract can be derived from the tokenizer.
     """
-    path = tokenizer_path = find_model(str(path), "reward_model" if head_seed is None else "language_model")
-    with quiet_transformers():
-        if is_adapter(path):
-            classifier, has_head, base = load_adapted(path, dtype)
-            tokenizer_path = path if find_file(path, "tokenizer_config.json") else base
-        else:
-            classifier, has_head = load_classifier(path, dtype)
+    path = find_model(str(path), "reward_model" if head_seed is None else "language_model")
+    classifier, has_head, tokenizer_path = _load_weights(path, dtype)
     if not has_head:
-        if head_seed is None:
-            name = ", ".join(classifier.config.architectures or ()) or classifier.config.model_type
-            raise InvalidInputError(
-                f"{path}: expected a trained reward model, but {name} lacks score.weight, the head that gives a "
-                f"reward. Train a language model first: music train PAIRS --base {path} --out DIR. A model that judges "
-                "in writing is not a reward model; music best-of-n takes it as --judge judge:MODEL@URL"
-            )
-        init_head(classifier, head_seed)
+        _add_head(path, classifier, head_seed)
     require_finite(path, classifier)
     tokens = load_tokens(
         tokenizer_path,
@@ -103,6 +91,27 @@ def load_checkpoint(
         config.pad_token_id = tokens.contract.pad_token_id
     classifier.train(False)
     return LoadedCheckpoint(classifier, tokens, not has_head)
+
+
+def _load_weights(path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, bool, str]:
+    """Return the classifier, whether the checkpoint has a head, and where its tokenizer is."""
+    with quiet_transformers():
+        if not is_adapter(path):
+            return *load_classifier(path, dtype), path
+        classifier, has_head, base = load_adapted(path, dtype)
+    return classifier, has_head, path if find_file(path, "tokenizer_config.json") else base
+
+
+def _add_head(path: str, classifier: PreTrainedModel, seed: int | None) -> None:
+    """Give a language model a new head; without a seed, refuse it."""
+    if seed is None:
+        name = ", ".join(classifier.config.architectures or ()) or classifier.config.model_type
+        raise InvalidInputError(
+            f"{path}: expected a trained reward model, but {name} lacks score.weight, the head that gives a "
+            f"reward. Train a language model first: music train PAIRS --base {path} --out DIR. A model that judges "
+            "in writing is not a reward model; music best-of-n takes it as --judge judge:MODEL@URL"
+        )
+    init_head(classifier, seed)
 
 
 def saved_dtype(path: str | Path) -> torch.dtype:

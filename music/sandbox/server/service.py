@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from music.errors import MusicError
 from music.llm.chat import ChatRequest
 from music.llm.rate_limits import TokenBucket
-from music.sandbox.model import SandboxModel
+from music.sandbox.model import named_model
 from music.sandbox.server.config import ServerConfig
 from music.sandbox.server.faults import MAX_REMEMBERED, Fault, FaultPlan, Latency
 from music.sandbox.server.wire import ResetResponse, break_completion, read_chat_request, write_completion
@@ -75,7 +75,7 @@ class ChatService:
         self._config = config
         self._plan = FaultPlan(Latency.parse(config.latency), config.shares(), seed=config.seed)
         self._limit = RateLimit(config.limit) if config.limit else None
-        self._model = functools.lru_cache(maxsize=_MAX_MODELS)(SandboxModel)
+        self._model = functools.lru_cache(maxsize=_MAX_MODELS)(named_model)
         self._stopping = asyncio.Event()
         self._tries = LRUCache[bytes, int](MAX_REMEMBERED)
         self._max_tries = 0

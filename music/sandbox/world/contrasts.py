@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import TypeVar
 
 from music.conversation import Conversation
-from music.prompts import PromptKind
 from music.sandbox.world.language import read_reply, read_user, write_reply, write_user
 from music.sandbox.world.players import draft, other_value, stream, violated
 from music.sandbox.world.state import Expectation, expectations, state_after
@@ -25,6 +24,7 @@ from music.sandbox.world.vocabulary import (
     Ask,
     AskKind,
     Fact,
+    MemoryAsk,
     Reply,
     Standing,
     Statement,
@@ -33,12 +33,14 @@ from music.sandbox.world.vocabulary import (
     neighbours,
 )
 
-__all__ = ["CONTRASTS", "contrast", "contrast_turn", "drop_constraint", "guess", "persona_swap", "rewrite"]
+__all__ = ["contrast", "contrast_turn", "drop_constraint", "guess", "persona_swap", "rewrite"]
 
 _Contrast = Callable[[Conversation, object, float], tuple[str, str] | None]
 """Maps a conversation that ends with the user, a seed and carelessness to a modified instruction and its answer."""
 T = TypeVar("T")
 SLOTS = ("topic", "aspect", "count")
+ONE_TIP = frozenset((AskKind.FOLLOW_UP, MemoryAsk.QUOTE))
+"""The requests that one tip answers, of any number of tips before."""
 
 
 def contrast(conversation: Conversation, seed: object, carelessness: float) -> tuple[str, str] | None:
@@ -109,14 +111,6 @@ def guess(conversation: Conversation, seed: object, carelessness: float) -> str 
     return None if expected is None else _written(draft(expected, seed, carelessness), seed)
 
 
-CONTRASTS: dict[PromptKind, _Contrast] = {
-    PromptKind.INSTRUCTION: contrast,
-    PromptKind.DROP_CONSTRAINT: drop_constraint,
-    PromptKind.PERSONA_SWAP: persona_swap,
-}
-"""The contrasts that answer in one call, by the kind of their prompt."""
-
-
 def _expected(conversation: Conversation, seed: object) -> Expectation | None:
     """Return what is expected of the last reply; missing parts come from an earlier reply or are guessed."""
     act, state = read_user(conversation.messages[-1].content), state_after(conversation)
@@ -124,7 +118,7 @@ def _expected(conversation: Conversation, seed: object) -> Expectation | None:
     if known is not None or act is None:
         return known
     rng = stream(seed, "guess")
-    ages = {kind: state.num_turns - 1 - turn for kind, turn in state.stated_at.items()}
+    ages = {kind: state.num_turns - 1 - state.stated_at[kind] for kind in state.standing}
     if act.ask.fact is not None:
         fact = Statement(act.ask.fact, rng.choice(FACTS[act.ask.fact]))
         return Expectation(act.ask.kind, (), fact, state.standing, ages)
@@ -133,7 +127,7 @@ def _expected(conversation: Conversation, seed: object) -> Expectation | None:
         tuple(COUNTS)
     )
     tip = Tip(state.topic or guessed[0].topic, state.aspect or guessed[0].aspect)
-    count = 1 if act.ask.kind is AskKind.FOLLOW_UP else act.ask.count or len(guessed)
+    count = 1 if act.ask.kind in ONE_TIP else act.ask.count or len(guessed)
     return Expectation(act.ask.kind, (tip,) * count, None, state.standing, ages)
 
 
@@ -148,7 +142,7 @@ def _modified(expected: Expectation, key: str, slot: str = "") -> tuple[Ask, Exp
     topic, aspect = tip.topic or "bread", tip.aspect or "cost"
     if slot == "topic":
         topic = _moved(sorted((topic, *neighbours(topic))), topic, f"{key}/topic")
-    elif slot == "aspect" or expected.kind is AskKind.FOLLOW_UP:
+    elif slot == "aspect" or expected.kind in ONE_TIP:
         aspect = _moved(ASPECTS, aspect, f"{key}/aspect")
     else:
         count = _moved(tuple(COUNTS), count, f"{key}/count")
@@ -162,7 +156,7 @@ def _modified_turn(expected: Expectation, rng: random.Random) -> tuple[Ask, Expe
         return Ask(AskKind.RECOLLECTION, fact=about), replace(expected, fact=Statement(about, rng.choice(FACTS[about])))
     tip, count = expected.tips[0], len(expected.tips)
     topic, aspect = tip.topic or "bread", tip.aspect or "cost"
-    slot = rng.choice(("aspect",) if expected.kind is AskKind.FOLLOW_UP else SLOTS)
+    slot = rng.choice(("aspect",) if expected.kind in ONE_TIP else SLOTS)
     if slot == "topic":
         topic = rng.choice(neighbours(topic))
     elif slot == "aspect":

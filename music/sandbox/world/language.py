@@ -10,8 +10,32 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
-from music.sandbox.world.phrases import ASKS, FEEDBACK, GREETINGS, OPENERS, RECALLS, RESOURCES, STATEMENTS, TIPS
-from music.sandbox.world.vocabulary import COUNTS, LEXICON, Ask, AskKind, Fact, Reply, Standing, Statement, Tip, UserAct
+from music.sandbox.world.phrases import (
+    ASKS,
+    FEEDBACK,
+    GREETINGS,
+    MEMORY_ASKS,
+    OPENERS,
+    QUOTES,
+    RECALLS,
+    RESOURCES,
+    STATEMENTS,
+    TIPS,
+)
+from music.sandbox.world.vocabulary import (
+    COUNTS,
+    LEXICON,
+    NUM_STEPS,
+    Ask,
+    AskKind,
+    Fact,
+    MemoryAsk,
+    Reply,
+    Standing,
+    Statement,
+    Tip,
+    UserAct,
+)
 
 __all__ = ["read_reply", "read_statements", "read_user", "write_reply", "write_statement", "write_user"]
 
@@ -23,14 +47,23 @@ _FACT_NAMES = {fact.value: fact for fact in Fact}
 
 def write_user(act: UserAct, rng: random.Random, opening: str = "") -> str:
     """Render a user message; `opening` (a greeting or a reaction) comes first."""
-    template, count = rng.choice(ASKS[act.ask.kind]), ""
-    if act.ask.count is not None:
-        noun = rng.choice(("tip", "idea"))
-        count = f"{COUNTS[act.ask.count]} {noun}{'' if act.ask.count == 1 else 's'}"
-    ask = template.format(topic=act.ask.topic, aspect=act.ask.aspect, count=count, fact=act.ask.fact)
+    ask = _written_ask(act.ask, rng)
     said = [write_statement(s.about, s.value, rng) for s in act.statements]
     parts = [*said, ask] if rng.random() < 0.3 else [ask, *said]
     return " ".join(filter(None, [opening, *parts]))
+
+
+def _written_ask(ask: Ask, rng: random.Random) -> str:
+    """Render a request; a correction begins with a reaction that names the error."""
+    if isinstance(ask.kind, MemoryAsk):
+        reaction = f"{rng.choice(FEEDBACK[ask.error])} " if ask.error else ""
+        steps, turn = ", ".join(ask.steps), COUNTS.get(ask.turn or 0)
+        return reaction + rng.choice(MEMORY_ASKS[ask.kind]).format(topic=ask.topic, steps=steps, turn=turn)
+    template, count = rng.choice(ASKS[ask.kind]), ""
+    if ask.count is not None:
+        noun = rng.choice(("tip", "idea"))
+        count = f"{COUNTS[ask.count]} {noun}{'' if ask.count == 1 else 's'}"
+    return template.format(topic=ask.topic, aspect=ask.aspect, count=count, fact=ask.fact)
 
 
 def write_statement(about: Standing | Fact, value: str, rng: random.Random) -> str:
@@ -55,6 +88,7 @@ def read_user(text: str) -> UserAct | None:
     """Read a user message back, or return None if a part of it is not of this world."""
     asks: list[Ask] = []
     statements: list[Statement] = []
+    error: str | None = None
     for words in _sentences(text):
         skeleton, values = _skeleton(words)
         if skeleton not in _SKELETONS:
@@ -62,8 +96,11 @@ def read_user(text: str) -> UserAct | None:
         meaning = _SKELETONS[skeleton]
         if isinstance(meaning, AskKind):
             asks.append(_ask(meaning, values))
+        elif isinstance(meaning, MemoryAsk):
+            asks.append(_memory_ask(meaning, words, values, error))
         elif meaning is not None:
             statements.append(Statement(meaning, str(values[meaning.value])))
+        error = _REACTIONS.get(skeleton)
     return UserAct(asks[0], tuple(statements)) if len(asks) == 1 else None
 
 
@@ -71,7 +108,7 @@ def write_reply(reply: Reply, rng: random.Random) -> str:
     """Render an assistant message."""
     opener = rng.choice(OPENERS)
     parts = [f"{opener}, {reply.name}." if reply.name else f"{opener}."]
-    frames = rng.sample(TIPS, len(reply.tips))
+    frames = rng.sample(QUOTES if reply.quotes else TIPS, len(reply.tips))
     parts += [frame.format(topic=i.topic, aspect=i.aspect) for frame, i in zip(frames, reply.tips, strict=True)]
     if reply.fact and isinstance(reply.fact.about, Fact):
         parts.append(rng.choice(RECALLS[reply.fact.about]).format(value=reply.fact.value))
@@ -125,17 +162,31 @@ def _ask(kind: AskKind, values: dict[str, str | int]) -> Ask:
     return Ask(kind, _text(values.get("topic")), _text(values.get("aspect")), int(count) if count else None, fact)
 
 
+def _memory_ask(kind: MemoryAsk, words: list[str], values: dict[str, str | int], error: str | None) -> Ask:
+    """Return the ask of a user with memory; `error` is what the sentence before it points out."""
+    if kind is MemoryAsk.CORRECTION:
+        return Ask(kind, error=error)
+    turn = values.get("count")
+    slots = [LEXICON.get(word.lower(), ("", "")) for word in words]
+    steps = tuple(str(value) for slot, value in slots if slot == "aspect")
+    return Ask(kind, _text(values.get("topic")), turn=int(turn) if turn else None, steps=steps)
+
+
 def _text(value: str | int | None) -> str | None:
     """Return a slot's value as text."""
     return None if value is None else str(value)
 
 
-def _known_skeletons() -> dict[str, AskKind | Standing | Fact | None]:
+def _known_skeletons() -> dict[str, AskKind | MemoryAsk | Standing | Fact | None]:
     """Return the meaning of every user sentence by its skeleton; None for greetings and reactions."""
-    known: dict[str, AskKind | Standing | Fact | None] = {}
+    known: dict[str, AskKind | MemoryAsk | Standing | Fact | None] = {}
     for kind, templates in ASKS.items():
         for template in templates:
             known[_bare(template)] = kind
+    for asked, templates in MEMORY_ASKS.items():
+        for template in templates:
+            bare = _bare(template).replace("{turn}", "{count}")
+            known |= {bare.replace("{steps}", " ".join(["{aspect}"] * num)): asked for num in NUM_STEPS}
     for about, templates in STATEMENTS.items():
         for template in templates:
             known[_bare(template).replace("{value}", "{" + about.value + "}")] = about
@@ -150,3 +201,5 @@ def _bare(template: str) -> str:
 
 
 _SKELETONS = _known_skeletons()
+_REACTIONS = {_bare(text): error for error, reactions in FEEDBACK.items() if error for text in reactions}
+"""The error that each reaction points out."""

@@ -12,7 +12,7 @@ from music.conversation import Conversation
 from music.prompts import HIGHEST, LOWEST, Choice
 from music.sandbox.world.language import read_reply
 from music.sandbox.world.state import Expectation, expectations
-from music.sandbox.world.vocabulary import AskKind, Reply, Standing
+from music.sandbox.world.vocabulary import AskKind, MemoryAsk, Reply, Standing
 
 __all__ = ["PENALTIES", "ErrorKind", "TurnGrade", "grade_turns", "oracle_choice", "oracle_rating", "oracle_score"]
 
@@ -28,6 +28,12 @@ class ErrorKind(StrEnum):
     ADDRESS = "address"
     END = "end"
     AVOID = "avoid"
+    CONTRADICTION = "contradiction"
+    """The reply does not agree with what the assistant said earlier."""
+    CORRECTION = "correction"
+    """The reply repeats the error that the user points out."""
+    STEP = "step"
+    """The reply is not about the step of the plan that is due."""
 
 
 PENALTIES: dict[ErrorKind, float] = {
@@ -39,6 +45,9 @@ PENALTIES: dict[ErrorKind, float] = {
     ErrorKind.ADDRESS: 0.25,
     ErrorKind.END: 0.2,
     ErrorKind.AVOID: 0.35,
+    ErrorKind.CONTRADICTION: 0.6,
+    ErrorKind.CORRECTION: 0.8,
+    ErrorKind.STEP: 0.5,
 }
 
 
@@ -98,7 +107,9 @@ def oracle_rating(conversation: Conversation) -> float:
 def _graded(turn: int, expected: Expectation, text: str) -> TurnGrade:
     """Grade one reply."""
     reply = read_reply(text)
-    errors = (*_content_errors(expected, reply), *_standing_errors(expected, reply))
+    errors = tuple(_content_errors(expected, reply) + _standing_errors(expected, reply))
+    if expected.wrong is not None:
+        errors = tuple(dict.fromkeys(_corrected(error, expected.error) for error in errors))
     return TurnGrade(turn, max(0.0, 1.0 - sum(PENALTIES[error] for error in errors)), errors)
 
 
@@ -110,11 +121,20 @@ def _content_errors(expected: Expectation, reply: Reply) -> list[ErrorKind]:
     wrong_topic = not reply.tips or any(tip.topic != wanted.topic for tip in reply.tips)
     wrong_aspect = not reply.tips or any(tip.aspect != wanted.aspect for tip in reply.tips)
     errors = []
+    if expected.kind is MemoryAsk.QUOTE:
+        return [ErrorKind.CONTRADICTION] * (wrong_topic or wrong_aspect)
     if expected.kind is AskKind.FOLLOW_UP:
         errors += [ErrorKind.FOLLOW_UP] * (wrong_topic or wrong_aspect)
+    elif isinstance(expected.kind, MemoryAsk):
+        errors += [ErrorKind.STEP] * (wrong_topic or wrong_aspect)
     else:
         errors += [ErrorKind.TOPIC] * wrong_topic + [ErrorKind.ASPECT] * wrong_aspect
     return errors + [ErrorKind.COUNT] * (len(reply.tips) != len(expected.tips))
+
+
+def _corrected(error: ErrorKind, pointed_out: str | None) -> ErrorKind:
+    """Return the kind of an error of a reply to a correction: what the user points out weighs more the second time."""
+    return ErrorKind.CORRECTION if pointed_out in (None, error) else error
 
 
 def _standing_errors(expected: Expectation, reply: Reply) -> list[ErrorKind]:

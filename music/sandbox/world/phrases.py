@@ -1,8 +1,9 @@
 """The sandbox's English: a template for every sentence, with slots for words of the lexicon."""
 
-from music.sandbox.world.vocabulary import AskKind, Fact, Standing
+from music.sandbox.world.vocabulary import AskKind, Fact, MemoryAsk, Standing
 
-__all__ = ["ASKS", "FEEDBACK", "GREETINGS", "OPENERS", "RECALLS", "RESOURCES", "STATEMENTS", "TIPS"]
+__all__ = ["ASKS", "FEEDBACK", "GREETINGS", "MEMORY_ASKS", "OPENERS", "QUOTES", "RECALLS", "RESOURCES", "STATEMENTS"]
+__all__ += ["TIPS"]
 
 ASKS: dict[AskKind, tuple[str, ...]] = {
     AskKind.NEW: (
@@ -40,6 +41,31 @@ ASKS: dict[AskKind, tuple[str, ...]] = {
         "What did I say about my {fact}?",
     ),
 }
+MEMORY_ASKS: dict[MemoryAsk, tuple[str, ...]] = {
+    MemoryAsk.QUOTE: (
+        "What did you say in turn {turn}?",
+        "Tell me what you said in turn {turn}, please.",
+        "What was your point in turn {turn}?",
+    ),
+    MemoryAsk.PLAN: (
+        "I would like the {steps} of {topic}, each in turn.",
+        "Please share the {steps} side of {topic}, each in turn.",
+        "I am new to {topic}, so give me {steps}, each in turn.",
+    ),
+    MemoryAsk.STEP: (
+        "And the next side?",
+        "Now the next side, please.",
+        "What is next?",
+        "Could you do the next side?",
+    ),
+    MemoryAsk.CORRECTION: (
+        "Please do it right this time.",
+        "Could you do it right this time?",
+        "I need it right, please.",
+        "Try it another time, please.",
+    ),
+}
+"""The words are those of the other templates, so that the shipped tokenizer knows each of them."""
 STATEMENTS: dict[Standing | Fact, tuple[str, ...]] = {
     Standing.ADDRESS: ("Please call me {value}.", "I go by {value}, so use it.", "Call me {value} each time."),
     Standing.END: (
@@ -63,10 +89,12 @@ FEEDBACK: dict[str, tuple[str, ...]] = {
     "address": ("You did not use my name.",),
     "end": ("But you did not sign off as I asked.",),
     "avoid": ("I asked you to leave that out.",),
+    "contradiction": ("Your point was another.",),
+    "step": ("The next side was another.",),
 }
 """Reactions of users to a reply, by the kind of error ("" for none), each with a different first word.
 
-Used only in the pretraining text."""
+In the pretraining text they come before any request; users with memory say them before a correction."""
 
 OPENERS = ("Sure", "Of course", "Gladly", "Certainly", "All right")
 TIPS = (
@@ -79,6 +107,7 @@ TIPS = (
     "Mind the {aspect} side of {topic}.",
     "Take {topic} {aspect} slowly.",
 )
+QUOTES = ("I said {topic} {aspect}.", "My point was {topic} {aspect}.", "That was about {topic} {aspect}.")
 RESOURCES = ("A {value} helps.", "Keep a {value} close by.", "Try it with a {value}.")
 RECALLS: dict[Fact, tuple[str, ...]] = {
     Fact.JOB: ("You work as a {value}.", "You said you are a {value}."),

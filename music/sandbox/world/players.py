@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from music.conversation import Conversation
 from music.sandbox.world.language import read_statements, write_reply, write_statement, write_user
+from music.sandbox.world.memory import memory_ask
 from music.sandbox.world.phrases import GREETINGS
 from music.sandbox.world.state import Expectation, State, expectations, state_after
 from music.sandbox.world.vocabulary import (
@@ -21,6 +22,7 @@ from music.sandbox.world.vocabulary import (
     Ask,
     AskKind,
     Fact,
+    MemoryAsk,
     Reply,
     Standing,
     Statement,
@@ -30,7 +32,7 @@ from music.sandbox.world.vocabulary import (
 )
 
 __all__ = ["CarelessRates", "UserTraits", "converse", "draft", "draw_persona", "next_user_act", "other_fact"]
-__all__ += ["other_value", "persona_sentences", "reply", "stream", "user_turn", "violated"]
+__all__ += ["other_value", "persona_sentences", "repeated", "reply", "stream", "user_turn", "violated"]
 
 KIND_WEIGHTS: dict[AskKind, float] = {
     AskKind.NEW: 0.15,
@@ -42,6 +44,8 @@ KIND_WEIGHTS: dict[AskKind, float] = {
 }
 STATE_FIRST = {Standing: 0.45, Fact: 0.32}
 STATE_LATER = {Standing: 0.12, Fact: 0.08}
+STATE_FIRST_WITH_MEMORY = {Standing: 0.6, Fact: 0.6}
+"""Users with memory state more at once, so that it is due later."""
 
 
 class CarelessRates:
@@ -56,6 +60,9 @@ class CarelessRates:
     FORGET_FRESH = 0.6
     FORGET_GROWTH = 0.15
     SUGGEST = 0.4
+    CONTRADICTION = 0.30
+    CORRECTION = 0.35
+    STEP = 0.25
 
 
 UserTraits = dict[Standing | Fact, str]
@@ -67,7 +74,7 @@ def stream(seed: object, name: str) -> random.Random:
     return random.Random(f"{seed}/{name}")
 
 
-def user_turn(conversation: Conversation, seed: object, persona: str = "") -> str:
+def user_turn(conversation: Conversation, seed: object, persona: str = "", *, memory: bool = False) -> str:
     """Write the next user message.
 
     Args:
@@ -75,12 +82,15 @@ def user_turn(conversation: Conversation, seed: object, persona: str = "") -> st
         seed: Names the random streams.
         persona: A description of the user. Facts and wishes in sentences of this world are used; all others depend on
             the conversation's first message.
+        memory: Whether the user has memory: also points out errors, pursues plans, and asks what was said.
     """
     rng = stream(seed, "user")
     first = next((m.content for m in conversation.messages if m.role == "user"), str(seed))
     held = {**draw_persona(stream(first, "persona")), **read_statements(persona)}
     opening = rng.choice(GREETINGS) if not conversation.messages and rng.random() < 0.3 else ""
-    return write_user(next_user_act(state_after(conversation), held, rng), rng, opening)
+    act = next_user_act(state_after(conversation), held, rng, memory=memory)
+    asked = memory_ask(conversation, stream(seed, "memory")) if memory else None
+    return write_user(replace(act, ask=asked) if asked else act, rng, opening)
 
 
 def reply(conversation: Conversation, seed: object, carelessness: float) -> str | None:
@@ -95,11 +105,11 @@ def reply(conversation: Conversation, seed: object, carelessness: float) -> str 
     return None if expected is None else write_reply(draft(expected, seed, carelessness), stream(seed, "words"))
 
 
-def converse(num_turns: int, seed: object, carelessness: float) -> Conversation:
+def converse(num_turns: int, seed: object, carelessness: float, *, memory: bool = False) -> Conversation:
     """Return a conversation of user and assistant with some turns."""
     conversation = Conversation()
     for turn in range(num_turns):
-        conversation = conversation.user(user_turn(conversation, f"{seed}/{turn}"))
+        conversation = conversation.user(user_turn(conversation, f"{seed}/{turn}", memory=memory))
         conversation = conversation.assistant(reply(conversation, f"{seed}/{turn}", carelessness) or "Certainly.")
     return conversation
 
@@ -122,10 +132,10 @@ def persona_sentences(conversation: Conversation, seed: object) -> tuple[tuple[s
     )
 
 
-def next_user_act(state: State, persona: UserTraits, rng: random.Random) -> UserAct:
+def next_user_act(state: State, persona: UserTraits, rng: random.Random, *, memory: bool = False) -> UserAct:
     """Draw the next request, and the wishes and facts stated with it."""
     said: set[Standing | Fact] = {*state.standing, *state.facts}
-    rates = STATE_LATER if state.num_turns else STATE_FIRST
+    rates = STATE_LATER if state.num_turns else STATE_FIRST_WITH_MEMORY if memory else STATE_FIRST
     statements = tuple(
         Statement(about, value)
         for about, value in persona.items()
@@ -157,7 +167,7 @@ def draft(expected: Expectation, seed: object, carelessness: float) -> Reply:
     """Decide the content of a reply, with natural errors."""
     tips, fact = _content(expected, stream(seed, "content"), carelessness)
     rng = stream(seed, "standing")
-    rates, said = CarelessRates, Reply(tips, fact)
+    rates, said = CarelessRates, Reply(tips, fact, quotes=expected.kind is MemoryAsk.QUOTE)
     suggest, suggested = rng.random() < rates.SUGGEST, rng.choice(STANDING[Standing.AVOID])
     if suggest and suggested != expected.standing.get(Standing.AVOID):
         said = replace(said, resources=(suggested,))
@@ -169,6 +179,8 @@ def draft(expected: Expectation, seed: object, carelessness: float) -> Reply:
         rate = rates.FORGET * (1 + rates.FORGET_GROWTH * (age - 1) if age else rates.FORGET_FRESH)
         wish = expected.standing[kind]
         said = violated(said, kind, wish, style) if forget < rate * carelessness else _honoured(said, kind, wish)
+    if expected.wrong is not None and stream(seed, "correction").random() < rates.CORRECTION * carelessness:
+        return repeated(expected, said)
     return said
 
 
@@ -184,13 +196,16 @@ def _content(
     topic, aspect = tip.topic or "bread", tip.aspect or "cost"
     if expected.kind is AskKind.FOLLOW_UP:
         return (Tip(topic, other_value(ASPECTS, aspect, rng) if draws[0] < rates.FOLLOW_UP else aspect),), None
+    if expected.kind is MemoryAsk.QUOTE:
+        return (Tip(topic, other_value(ASPECTS, aspect, rng) if draws[0] < rates.CONTRADICTION else aspect),), None
+    is_step = isinstance(expected.kind, MemoryAsk)
     wrong = (
         rng.choice(neighbours(topic)),
-        other_value(ASPECTS, aspect, rng),
+        other_value(expected.steps if is_step else ASPECTS, aspect, rng),
         rng.choice([n for n in COUNTS if n != count]),
     )
-    topic = wrong[0] if draws[0] < rates.TOPIC else topic
-    aspect = wrong[1] if draws[1] < rates.ASPECT else aspect
+    topic = wrong[0] if draws[0] < rates.TOPIC and not is_step else topic
+    aspect = wrong[1] if draws[1] < (rates.STEP if is_step else rates.ASPECT) else aspect
     return (Tip(topic, aspect),) * (wrong[2] if draws[2] < rates.COUNT else count), None
 
 
@@ -218,3 +233,11 @@ def other_fact(fact: Statement, rng: random.Random) -> Statement:
     """Choose another value of the same fact."""
     assert isinstance(fact.about, Fact)
     return replace(fact, value=rng.choice([value for value in FACTS[fact.about] if value != fact.value]))
+
+
+def repeated(expected: Expectation, said: Reply) -> Reply:
+    """Repeat what the user points out as wrong; a sentence that names no topic or no aspect is left out."""
+    wrong = expected.wrong or said
+    tips = tuple(tip for tip in wrong.tips if tip.topic and tip.aspect)[: max(COUNTS)]
+    resources = wrong.resources if expected.error in (None, Standing.AVOID) else said.resources
+    return replace(wrong, tips=tips, resources=resources, quotes=said.quotes)

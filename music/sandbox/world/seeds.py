@@ -25,7 +25,12 @@ BETA = 8.0
 
 
 def seed_pairs(
-    num: int, seed: int, *, single_turn_share: float = SINGLE_TURN_SHARE, label_noise: bool = True
+    num: int,
+    seed: int,
+    *,
+    single_turn_share: float = SINGLE_TURN_SHARE,
+    label_noise: bool = True,
+    memory: bool = False,
 ) -> list[PreferencePair]:
     """Draw preference pairs that differ in the last turn only.
 
@@ -34,12 +39,13 @@ def seed_pairs(
         seed: Seed of the pairs.
         single_turn_share: Share of pairs with one turn; the others have two to four.
         label_noise: Whether labels follow Bradley-Terry odds (8 times the oracle's difference) instead of the oracle.
+        memory: Whether the users have memory, see `SandboxModel`.
 
     Example:
         >>> [pair.id for pair in seed_pairs(2, 0)]
         ['sandbox-0-000000', 'sandbox-0-000001']
     """
-    return list(islice(_pairs(seed, single_turn_share, label_noise), num))
+    return list(islice(_pairs(seed, single_turn_share, label_noise, memory), num))
 
 
 def contrast_pairs(num: int, seed: int, *, max_turns: int = 3) -> list[PreferencePair]:
@@ -78,15 +84,15 @@ def turn_label_rows(num: int, num_turns: int, seed: int) -> Iterator[dict[str, A
         yield {"id": f"sandbox-{seed}-{number:06d}", "messages": conversation.to_messages(), "labels": labels}
 
 
-def _pairs(seed: int, single_turn_share: float, label_noise: bool) -> Iterator[PreferencePair]:
+def _pairs(seed: int, single_turn_share: float, label_noise: bool, memory: bool) -> Iterator[PreferencePair]:
     """Yield pairs without end; ties are left out."""
     rng = random.Random(f"seed-pairs/{seed}")
     number = 0
     while True:
         tag = f"{seed}/{rng.random()}"
         turns = 1 if rng.random() < single_turn_share else rng.randint(2, 4)
-        history = converse(turns - 1, tag, rng.choice(CARELESSNESS))
-        history = history.user(user_turn(history, f"{tag}/last"))
+        history = converse(turns - 1, tag, rng.choice(CARELESSNESS), memory=memory)
+        history = history.user(user_turn(history, f"{tag}/last", memory=memory))
         sides = [
             history.assistant(reply(history, f"{tag}/{i}", rng.choice(CARELESSNESS)) or "Certainly.") for i in (0, 1)
         ]

@@ -6,11 +6,11 @@ nouns that combine freely ("camping cost", "coffee timing").
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-__all__ = ["ASPECTS", "COUNTS", "FACTS", "LEXICON", "STANDING", "TOPICS", "Ask", "AskKind", "Fact", "Reply", "Standing"]
-__all__ += ["Statement", "Tip", "UserAct", "neighbours"]
+__all__ = ["ASPECTS", "COUNTS", "FACTS", "LEXICON", "NUM_STEPS", "STANDING", "TOPICS", "Ask", "AskKind", "Fact"]
+__all__ += ["MemoryAsk", "Reply", "Standing", "Statement", "Tip", "UserAct", "neighbours"]
 
 
 class Standing(StrEnum):
@@ -38,6 +38,8 @@ DOMAINS: dict[str, tuple[str, ...]] = {
 TOPICS: tuple[str, ...] = tuple(topic for group in DOMAINS.values() for topic in group)
 ASPECTS: tuple[str, ...] = ("cost", "timing", "safety", "gear", "technique")
 COUNTS: dict[int, str] = {1: "one", 2: "two", 3: "three"}
+NUM_STEPS = (2, 3)
+"""Possible numbers of steps of a plan."""
 STANDING: dict[Standing, tuple[str, ...]] = {
     Standing.ADDRESS: ("Nora", "Omar", "Lena", "Hugo", "Mina", "Ivan", "Rosa", "Theo"),
     Standing.END: ("Cheers", "Onward", "Regards", "Peace", "Bravo", "Godspeed"),
@@ -76,15 +78,42 @@ class AskKind(StrEnum):
     RECOLLECTION = "recollection"
 
 
+class MemoryAsk(StrEnum):
+    """Kinds of requests that only users with memory make; the right reply depends on earlier replies or on a plan."""
+
+    QUOTE = "quote"
+    """Asks what the assistant said in an earlier turn."""
+    PLAN = "plan"
+    """Announces a goal: aspects of one topic, each in its turn. The reply is about the first one."""
+    STEP = "step"
+    """Asks for the next step of the plan."""
+    CORRECTION = "correction"
+    """Points out an error of the last reply, and repeats the request."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """The request of one user message; slots that are left to the history are None."""
+    """The request of one user message; slots that are left to the history are None.
 
-    kind: AskKind
+    Attributes:
+        kind: The kind of the request.
+        topic: Of the tips.
+        aspect: Of the tips.
+        count: Number of tips.
+        fact: The fact that a recollection asks for.
+        turn: The assistant turn that a quote asks for, from 1.
+        steps: The aspects of a plan, in order.
+        error: The kind of error that a correction points out; None if the user does not name it.
+    """
+
+    kind: AskKind | MemoryAsk
     topic: str | None = None
     aspect: str | None = None
     count: int | None = None
     fact: Fact | None = None
+    turn: int | None = None
+    steps: tuple[str, ...] = ()
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +142,14 @@ class Tip:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One assistant message: the tips, the recalled fact, and the parts that standing wishes are about."""
+    """One assistant message: the tips, the recalled fact, and the parts that standing wishes are about.
+
+    `quotes` is whether the tips are written as what the assistant said earlier. It is not read back.
+    """
 
     tips: tuple[Tip, ...] = ()
     fact: Statement | None = None
     name: str | None = None
     resources: tuple[str, ...] = ()
     ending: str | None = None
+    quotes: bool = field(default=False, compare=False)

@@ -98,7 +98,7 @@ def sandbox():
     return RoleSet(assistant=AssistantRole(model), models={"contrast": model, "weaker": SandboxModel("weak")})
 
 
-@pytest.mark.parametrize("name", ["instruction", "drop_constraint", "persona_swap"])
+@pytest.mark.parametrize("name", list(ContrastStrategy))
 async def test_prompted_contrasts_speak_the_answer_and_record_the_modified_instruction(name, role_set):
     said = await make_contrast({name: 1}, role_set)(view())
     assert said.text == "contrasted"
@@ -124,7 +124,7 @@ async def test_a_contrast_of_nothing_is_asked_for_again_and_told_with_its_place(
         await make_contrast({"instruction": 1}, asking(role_set, contrast=Listener(replies=[reply] * 3)))(view())
 
 
-@pytest.mark.parametrize("name", ["instruction", "drop_constraint", "persona_swap", "instruction_two_call"])
+@pytest.mark.parametrize("name", [*ContrastStrategy, "instruction_two_call"])
 async def test_json_is_asked_for_by_prompt_and_schema_and_either_format_is_read(name, role_set):
     said = {}
     for form in ContrastFormat:

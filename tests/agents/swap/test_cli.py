@@ -44,8 +44,12 @@ def test_other_commands_read_what_it_writes(file, tmp_path):
 
 
 def test_no_pair_at_all_is_an_error(file, tmp_path):
-    with pytest.raises(InvalidInputError, match=r"talk.jsonl: expected a pair .* got none \(no_similar_request 12\)"):
-        run(file, "--out", tmp_path / "run", "--min-similarity", 0.97, "--max-similarity", 0.98)
+    out = tmp_path / "run"
+    with pytest.raises(InvalidInputError, match=r"talk.jsonl: expected a pair .* got none \(no_similar_request 12; "):
+        run(file, "--out", out, "--min-similarity", 0.97, "--max-similarity", 0.98)
+    assert run(file, "--out", out, "--max-similarity", 0.9).exit_code == 0  # as the message advises
+    with pytest.raises(InvalidInputError, match="pairs of another run"):
+        run(file, "--out", out, "--max-similarity", 0.8)
 
 
 def test_a_band_that_is_none_is_refused(file, tmp_path):
@@ -53,7 +57,21 @@ def test_a_band_that_is_none_is_refused(file, tmp_path):
         run(file, "--out", tmp_path / "run", "--min-similarity", 0.6)
 
 
-def test_an_empty_file_is_refused(tmp_path):
-    (tmp_path / "none.jsonl").write_text("")
-    with pytest.raises(InvalidInputError, match=r"none.jsonl"):
-        run(tmp_path / "none.jsonl", "--out", tmp_path / "run")
+@pytest.mark.parametrize(
+    ("conversations", "said"),
+    [
+        ([], "found no row"),
+        ([["Hi"], ["Ho"]], r"that end with the assistant, got none of 2 \(the first: few-1\)"),
+        ([["Hi", "Hello."]], "at least 2 conversations .* got 1, the first: few-1"),
+        ([["Hi", "Hello."], ["hi ", "Good day."]], "at least 2 conversations .* got 2, the first: few-1"),
+        ([["red apple", "Yes."], ["green pear", "No."]], "got none .no_similar_request 2; each is named in .*failures"),
+    ],
+)
+def test_a_corpus_that_gives_no_pair_is_named(tmp_path, conversations, said):
+    rows = [
+        {"messages": [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(texts)]}
+        for texts in conversations
+    ]
+    (tmp_path / "few.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InvalidInputError, match=f"few.jsonl: expected .*{said}"):
+        run(tmp_path / "few.jsonl", "--out", tmp_path / "run")

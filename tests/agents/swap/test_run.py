@@ -138,13 +138,15 @@ async def test_a_later_split_keeps_conversations_with_one_beginning_together(tra
 
 def test_unusable_corpora_are_refused_by_name(transcripts):
     every, third = Schedule.parse("all"), Schedule.parse("turns:4,5")
-    with pytest.raises(InvalidInputError, match=r"talk.jsonl: expected at least 2 conversations .* got 1 .* like t-0"):
+    with pytest.raises(
+        InvalidInputError, match=r"talk.jsonl: expected at least 2 conversations .* got 1, the first: t-0"
+    ):
         select(transcripts[:1], every, "talk.jsonl")
     with pytest.raises(InvalidInputError, match=r"talk.jsonl: expected at least 2 conversations .* got 0"):
         select([], every, "talk.jsonl")
     with pytest.raises(InvalidInputError, match=r"talk.jsonl: expected .* at least 4 turns .* \(t-0\) has 3"):
         select(transcripts, third, "talk.jsonl")
-    with pytest.raises(InvalidInputError, match=r"held out .--eval-fraction.: expected at least 2 .* got 1 "):
+    with pytest.raises(InvalidInputError, match=r"held out .--eval-fraction.: expected at least 2 .* got 1, "):
         hold_out(transcripts, 0.1, 0, "talk.jsonl")
 
 

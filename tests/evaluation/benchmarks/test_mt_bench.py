@@ -64,6 +64,12 @@ def test_agreement_with_votes_majorities_and_among_humans(read, figures):
     assert found["overall", "overall"].estimate.num == 3  # questions
 
 
+def test_ties_alone_are_no_votes(read):
+    said = r"got none that can be used; left out: 2 for a tie among judges \(first: rows.jsonl, line 1\)"
+    with pytest.raises(InvalidInputError, match=said):
+        read("mt_bench", [vote(81, "tie"), vote(82, "tie (inconsistent)")])
+
+
 def test_judges_of_other_kinds_are_told_apart(read, figures):
     rows = [vote(81, "model_a"), vote(81, "model_b", judge="author_1"), vote(81, "model_b", judge=["gpt-4", "pair-v2"])]
     items = read("mt_bench", rows)
@@ -123,6 +129,7 @@ def test_numbers_that_pandas_wrote_are_read(read):
         ({"question_id": 81.5}, "question_id: expected text or a whole number, got 81.5"),
         ({"winner": "both"}, "winner: expected 'model_a', 'model_b' or a tie, got 'both'"),
         ({"turn": 2, "conversation_b": conversation("m2")[:2]}, "conversation_b: expected at least 2 turns, .* got 1"),
+        ({"model_b": "m1"}, "model_b: expected another model than model_a, got 'm1'"),
         ({"conversation_a": "Hi"}, "conversation_a: expected a list of messages, got str"),
     ],
 )

@@ -109,8 +109,11 @@ def test_bad_rows_are_counted_only_if_asked(read):
 
 
 def test_a_file_without_usable_rows_is_refused(read):
-    with pytest.raises(InvalidInputError, match="expected rows of preferences, got none that can be used"):
+    said = r"expected rows of preferences, got none that can be used; left out: 1 for empty_text \(first: rows.jsonl, "
+    with pytest.raises(InvalidInputError, match=said + "line 1: chosen: expected text"):
         read("preferences", [row("a", reply="")], strict=False)
+    with pytest.raises(InvalidInputError, match=r"rows.jsonl: expected rows of mt_bench, got no row$"):
+        read("mt_bench", [])
 
 
 def test_invalid_json_is_named(tmp_path):

@@ -10,9 +10,10 @@ import urllib.request
 import pytest
 from pydantic import ValidationError
 
-from music.conversation import Message
+from music.conversation import Conversation, Message
 from music.errors import InvalidInputError
 from music.llm import ChatRequest, ClientSettings, EndpointUnavailableError, RateLimitedError, RetryPolicy, load_model
+from music.prompts import render_user
 from music.sandbox.model import SandboxModel
 from music.sandbox.server import ServerConfig, sandbox_server
 from music.sandbox.server.faults import Fault, FaultPlan, Latency
@@ -198,3 +199,15 @@ def test_draws_follow_the_seed_and_the_request_not_the_order():
     faults = [fault for fault, _ in draws(1, bodies).values()]
     assert 100 < faults.count(Fault.ERROR) < 200
     assert 100 < faults.count(Fault.RESET) < 200
+
+
+async def test_a_model_name_with_memory_plays_users_with_memory(url):
+    model, known = load_model(f"fair+memory@{url}"), SandboxModel("fair", memory=True)
+    asked = Conversation().user("Can I get one tip for rose cost?").assistant("Sure. Plan lawn cost early.")
+    requests = [ChatRequest(messages=render_user(asked), seed=seed) for seed in range(8)]
+    try:
+        said = [(await model.complete(each)).text for each in requests]
+    finally:
+        await model.aclose()
+    assert said == [known.answer(each) for each in requests]
+    assert said != [SandboxModel("fair").answer(each) for each in requests]

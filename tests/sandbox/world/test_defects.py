@@ -5,7 +5,7 @@ import pytest
 
 from music.cli import main
 from music.conversation import Conversation
-from music.sandbox.world.defects import DEFECT_KINDS, defect_rows
+from music.sandbox.world.defects import DEFECT_KINDS, MEMORY_GROUPS, defect_rows, draw_defects, first_turn
 from music.sandbox.world.oracle import ErrorKind, grade_turns
 from music.sandbox.world.seeds import turn_label_rows
 
@@ -30,6 +30,32 @@ def test_every_defect_is_the_one_that_its_row_names():
         assert not any(each.errors for each in grade_turns(chosen))
         assert [error for each in grade_turns(rejected) for error in each.errors] == [row["kind"]]
         assert sum(one != other for one, other in zip(chosen.messages, rejected.messages, strict=True)) == 1
+
+
+@pytest.mark.parametrize("kind", MEMORY_GROUPS["memory"])
+def test_an_error_that_depends_on_earlier_turns_is_the_only_difference(kind):
+    for turn in range(first_turn(kind), 5):
+        for defect in draw_defects(kind, turn, 5, 4, seed=3):
+            sides = defect.pair.chosen, defect.pair.rejected
+            chosen, rejected = ([grade.errors for grade in grade_turns(side)] for side in sides)
+            assert rejected[turn] == (kind,)
+            assert [number for number in range(5) if chosen[number] != rejected[number]] == [turn]
+            wrong = [number for number in range(5) if chosen[number]]
+            assert wrong == ([turn - 1] if kind is ErrorKind.CORRECTION else [])
+            differs = [one != other for one, other in zip(*(side.messages for side in sides), strict=True)]
+            assert differs == [number == 2 * turn + 1 for number in range(10)]
+
+
+@pytest.mark.parametrize(("kind", "turn"), [(ErrorKind.STEP, 0), (ErrorKind.CONTRADICTION, 1), (ErrorKind.TOPIC, 3)])
+def test_a_turn_that_cannot_have_the_error_is_refused(kind, turn):
+    with pytest.raises(ValueError, match=f"expected a turn from {first_turn(kind)} to 2 for a defect of {kind}"):
+        draw_defects(kind, turn, 3, 1, seed=0)
+
+
+def test_rows_for_users_with_memory_are_added_to_the_others():
+    rows, others = list(defect_rows(1, 3, 4, memory=True)), list(defect_rows(1, 3, 4))
+    assert rows[: len(others)] == others
+    assert Counter(row["kind"] for row in rows[len(others) :]) == {"contradiction": 1, "correction": 2, "step": 2}
 
 
 def test_labels_are_the_oracles_grades():

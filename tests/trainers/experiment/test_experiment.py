@@ -13,7 +13,7 @@ GRID = """
 name = "tiny"
 title = "A tiny grid"
 seeds = [0, 1]
-[sizes]
+[sandbox]
 num_turns = 2
 num_defects = 1
 num_single_turn = 4
@@ -107,7 +107,5 @@ def test_the_report_is_a_page_with_every_arm_and_finding(folder, resumed, read_p
 
 
 def test_a_changed_grid_says_what_changed(folder, resumed):
-    with pytest.raises(
-        MusicError, match=r"music, seed 0: settings.pairs was .*instruction': 8}, is .*instruction': 9}"
-    ):
+    with pytest.raises(MusicError, match=r"music, seed 0: settings.pairs.instruction was 8, is 9"):
         run(folder, GRID.replace("instruction = 8", "instruction = 9"))

@@ -11,18 +11,33 @@ HEAD = """
 name = "mine"
 title = "Mine"
 seeds = [0]
-[sizes]
+[sandbox]
 num_defects = 1
 num_single_turn = 1
 num_conversations = 2
+"""
+
+ARM = "[arms.a]\npairs = {}\n"
+HYPOTHESIS = """
+[arms.a]
+pairs = {{}}
+[arms.b]
+pairs = {{}}
+[hypotheses.H]
+statement = "One is better."
+arm = "{arm}"
+control = "{control}"
+measure = "{measure}"
+direction = "higher"
 """
 
 
 @pytest.fixture
 def read(tmp_path):
     def read(text):
+        """Read a grid; text without a table is of the grid itself."""
         path = tmp_path / "grid.toml"
-        path.write_text(HEAD + text)
+        path.write_text(HEAD + text if "[arms" in text or text.startswith("arms") else f"{text}\n{HEAD}{ARM}")
         return read_grid(path)
 
     return read
@@ -40,7 +55,7 @@ def test_the_two_grids_share_the_cells_of_their_common_arms():
     common = first.runs().keys() & second.runs().keys()
     assert {name for name, _ in common} == {"base", "last-turn", "music", "mixture"}
     assert all(first.runs()[key].settings == second.runs()[key].settings for key in common)
-    assert first.sizes == second.sizes
+    assert first.sandbox == second.sandbox
 
 
 def test_the_default_grid_has_the_controls_with_five_seeds():
@@ -49,7 +64,7 @@ def test_the_default_grid_has_the_controls_with_five_seeds():
     assert grid.arm("music").against == ("base", "pair-matched", "token-matched", "last-turn")
     music, matched = grid.arm("music").settings, grid.arm("pair-matched").settings
     assert sum(matched.pairs.values()) == sum(music.pairs.values())
-    assert matched.contrasts == {}
+    assert grid.contrasts(matched) == {}
     assert grid.arm("token-matched").settings.tokens_of == "music"
     last = grid.arm("last-turn").settings
     assert last.model_copy(update={"schedule": "all"}) == music
@@ -95,24 +110,55 @@ def test_fewer_seeds_for_an_ablation(make_grid):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[arms.a]\npairs = { base = 1 }\nagainst = ['b']", "arm 'a': expected another arm out of a; got 'b'"),
+        (
+            "[arms.a]\npairs = { base = 1 }\nagainst = ['b']",
+            "arms.a.against: expected another arm out of none; got 'b'",
+        ),
         ("[arms.a]\npairs = { base = 1 }\nagainst = ['a']", "expected another arm"),
-        ("[arms.a]\npairs = { base = 1 }\ntokens_of = 'c'", "expected another arm out of a; got 'c'"),
-        ("[arms.a]\npairs = { instrution = 1 }", "expected contrasts out of instruction,.*got 'instrution'"),
-        ("[arms.a]\npairs = { base = -1 }", "arms.0.settings.pairs.base: .*greater than or equal to 0"),
-        ("[arms.a]\npairs = {}\nskil = 'good'", "arms.0.settings.skil: Extra inputs"),
+        (
+            "[arms.a]\npairs = { base = 1 }\ntokens_of = 'c'",
+            "arms.a.tokens_of: expected another arm out of none; got 'c'",
+        ),
+        (
+            "[arms.a]\npairs = { instrution = 1 }",
+            "arms.a.pairs: expected contrasts out of instruction,.*got 'instrution'",
+        ),
+        ("[arms.a]\npairs = { base = -1 }", "arms.a.pairs.base: .*greater than or equal to 0"),
+        ("[arms.a]\npairs = {}\nskil = 'good'", "arms.a.skil: Extra inputs"),
         ("[arms.a]\npairs = {}\nskill = 'best'", "expected one of perfect, good, fair, weak, got 'best'"),
         ("[arms.a]\npairs = {}\nschedule = 'turns:6'", "schedule turns:6: expected a turn out of 1 to 5"),
         ("arms = 3", "arms: "),
         (
             "[arms.a]\npairs = {}\n[ablations.x]\nof = 'b'\naxis = 'x'\nvariations = {}",
-            "ablation 'x': expected `of` out of a; got 'b'",
+            "ablations.x.of: expected an arm out of a; got 'b'",
         ),
         (
             "[arms.a]\npairs = {}\n[ablations.x]\nof = 'a'\naxis = 'x'\nvariations = { y = { T = 3 } }",
             "Extra inputs",
         ),
         ("[arms.a", "expected a readable TOML file"),
+        ("looked_at = [1, 0]", "looked_at: expected seeds that are not in `seeds`, got 0: "),
+        ("folds = 2", r"folds: expected 1 with \[sandbox\]"),
+        ("[arms.a]\npairs = { hh = 1 }\n[sources.hhh]\nfiles = ['x']", "arms.a.pairs: sources out of hhh, or .*'hh'"),
+        (
+            "[arms.a]\npairs = {}\n[arms.b]\npairs = {}\ntokens_of = 'a'\nfill = 'hh'",
+            "arms.b.fill: .* out of base; got 'hh'",
+        ),
+        ("[arms.a]\npairs = {}\n[arms.b]\npairs = {}\ntokens_of = 'a'\npairs_of = 'a'", "arms.b: expected either"),
+        ("[arms.a]\npairs = {}\n[sources.hh]\nfiles = []", "sources.hh.files: "),
+        ("[arms.a]\npairs = {}\n[sources.hh]\nfiles = ['x']\nweight = 0", "sources.hh.weight: "),
+        ("[arms.a]\npairs = {}\n[model]\nbase = 'x'\nfeatures = 'y'", "model: features is for a frozen backbone"),
+        ("[arms.a]\npairs = {}\n[measures.m]\nbenchmark = 'x'\nfiles = ['y']\nvalue = 'z'", "measures.m.value: "),
+        (
+            "[arms.a]\npairs = {}\n[measures.Best-of-8]\nbenchmark = 'x'\nfiles = ['y']",
+            "measures.Best-of-8: expected another name",
+        ),
+        (HYPOTHESIS.format(arm="music", control="a", measure="single turns"), "hypotheses.H.arm: .* a, b; got 'music'"),
+        (HYPOTHESIS.format(arm="a", control="c", measure="single turns"), "hypotheses.H.control: .* a, b; got 'c'"),
+        (
+            HYPOTHESIS.format(arm="a", control="b", measure="relevance, erly"),
+            "hypotheses.H.measure: .*got 'relevance, erly'; did you mean 'relevance, early'",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(read, text, message):
@@ -124,5 +170,21 @@ def test_seeds_twice_and_chains_of_matched_tokens_are_refused(make_grid):
     with pytest.raises(ValueError, match="expected at least one seed, and each once"):
         make_grid({"a": {"pairs": {}}}, seeds=(1, 1))
     arms = {name: {"pairs": {"base": 1}, "tokens_of": of} for name, of in (("a", "b"), ("b", "c"))}
-    with pytest.raises(ValueError, match="'b' itself matches the tokens of another arm"):
+    with pytest.raises(ValueError, match=r"arms.a: expected to match an arm .* but 'b' itself matches another arm"):
         make_grid(arms | {"c": {"pairs": {"base": 1}}})
+
+
+def test_a_look_has_the_seeds_for_looking_and_results_of_its_own(read):
+    grid = read("looked_at = [7, 8]")
+    look = grid.look()
+    assert (look.name, look.seeds, look.looked_at, look.is_look) == ("mine-look", (7, 8), (), True)
+    with pytest.raises(InvalidInputError, match="--look: expected a grid with seeds for looking, but mine has none"):
+        read("test_seed = 1").look()
+
+
+def test_a_quick_run_has_few_pairs_and_prompts_but_enough_to_fit(read):
+    text = "[arms.a]\npairs = { s = 40, base = 400 }\n[sources.s]\nfiles = ['s']\n"
+    text += "[measures.m]\nbenchmark = 'b'\nfiles = ['m']"
+    quick = read(text).quick()
+    assert quick.arm("a").settings.pairs == {"s": 16, "base": 20}
+    assert quick.measures["m"].limit == 20

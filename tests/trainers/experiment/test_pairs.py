@@ -1,8 +1,11 @@
 import pytest
 
 from music_trainers.experiment import pairs as pairs_module
-from music_trainers.experiment.cell import GridCell
-from music_trainers.experiment.pairs import MadePairs, num_tokens, run_simulated, simulated_pairs, simulations
+from music_trainers.experiment.cell import CellWork, GridCell, fold_pairs
+from music_trainers.experiment.learners import GradientLearner
+from music_trainers.experiment.pairs import run_simulated, simulated_pairs, simulations
+
+count_tokens = GradientLearner(None).count_tokens
 
 
 @pytest.fixture(autouse=True)
@@ -19,8 +22,7 @@ def gather(tmp_path):
         needed = cell.simulations()
         for simulation, num in needed.items():
             run_simulated(simulation, num, tmp_path)
-        made = MadePairs(seed, needed, tmp_path)
-        return made.matched(cell.settings, cell.matched) if cell.matched else made.of(cell.settings)
+        return fold_pairs(cell, CellWork(needed, tmp_path, None), count_tokens, 0)
 
     return gather
 
@@ -34,8 +36,8 @@ def test_token_matched_base_pairs_are_the_first_that_suffice(make_grid, gather):
     wanted, matched = gather(grid, "music"), gather(grid, "matched")
     assert list(matched) == ["base"]
     assert matched["base"][:20] == wanted["base"]
-    in_all = sum(map(num_tokens, wanted.values()))
-    assert num_tokens(matched["base"]) >= in_all > num_tokens(matched["base"][:-1])
+    in_all = sum(sum(count_tokens(some)) for some in wanted.values())
+    assert sum(count_tokens(matched["base"])) >= in_all > sum(count_tokens(matched["base"][:-1]))
 
 
 def test_contrasts_of_an_arm_have_contexts_of_their_own_and_those_of_other_arms(make_grid, gather):
@@ -49,7 +51,7 @@ def test_contrasts_of_an_arm_have_contexts_of_their_own_and_those_of_other_arms(
 
 def test_a_part_does_not_depend_on_how_many_were_simulated(make_grid, tmp_path):
     grid = make_grid({"a": {"pairs": {"instruction": 4}}})
-    (simulation,) = simulations(grid.arm("a").settings, 0)
+    (simulation,) = simulations(grid.arm("a").settings, {"instruction": 4}, 0)
     for num in (4, 9):
         run_simulated(simulation, num, tmp_path)
     few, many = (simulated_pairs(simulation, num, slice(0, 4), tmp_path) for num in (4, 9))

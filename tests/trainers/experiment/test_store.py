@@ -27,7 +27,7 @@ def test_a_changed_grid_is_refused_and_said(tmp_path, grid, make_grid, make_resu
     store.add(make_result(grid, "b", 0, lambda *_: 1.0))
     changed = make_grid({"b": {"pairs": {"base": 5, "instruction": 9}, "num_turns": 3}})
     with pytest.raises(
-        InvalidInputError, match=r"b, seed 0: settings.pairs was .*5}, is .*9}; .*num_turns was 5, is 3"
+        InvalidInputError, match=r"b, seed 0: settings.pairs.instruction was 5, is 9; .*settings.num_turns was 5, is 3"
     ):
         store.read(cells(changed))
 

@@ -72,8 +72,10 @@ def test_states_of_changed_weights_are_not_used(load, tmp_path):
 
     before = load(tmp_path).turns(CONVERSATIONS)
     changed = load(tmp_path, change=nudge)
+    assert changed.has_states_of_others_alone
     after = changed.turns(CONVERSATIONS)
     assert (changed.num_computed, changed.num_cached) == (5, 0)
+    assert [load(tmp_path).has_states_of_others_alone, load(tmp_path / "new").has_states_of_others_alone] == [False] * 2
     assert not any(np.array_equal(ours, theirs) for ours, theirs in zip(before, after, strict=True))
 
 
@@ -94,6 +96,14 @@ def test_equal_tokens_with_different_reads_each_get_theirs(load, tmp_path):
     (last,) = backbone._tokens.encode_all(CONVERSATIONS[1:2], every_turn=False)
     every, only_last = backbone.states([encoding.sequence, last.sequence])
     np.testing.assert_array_equal(every[-1:], only_last)
+
+
+def test_a_file_in_place_of_the_folder_is_refused(load, tmp_path):
+    (tmp_path / "states").write_text("")
+    with pytest.raises(
+        InvalidInputError, match=r"states: expected a folder for hidden states \(--features\), got a file"
+    ):
+        load(tmp_path / "states")
 
 
 def test_a_damaged_shard_is_named_with_the_remedy(load, tmp_path):

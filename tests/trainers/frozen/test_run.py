@@ -175,6 +175,18 @@ def test_runs_that_share_a_folder_compute_nothing_twice(make_config, make_pairs,
         assert train_reward_head(again, pairs).num_computed_states == 0
 
 
+def test_states_of_another_base_are_not_used_and_that_is_said(make_config, make_pairs, reward_checkpoint, tmp_path):
+    pairs, lines = make_pairs(40), list[str]()
+    first = train_reward_head(make_config(features=tmp_path / "states"), pairs, on_notice=lines.append)
+    assert not any("states" in line for line in (*lines, *first.notes))
+    config = make_config(base=str(reward_checkpoint()), features=tmp_path / "states", out=tmp_path / "other")
+    other = train_reward_head(config, pairs, on_notice=lines.append)
+    assert other.num_cached_states == 0
+    said = f"{tmp_path / 'states'} holds hidden states of other bases or contracts, which are not used"
+    assert said in other.notes
+    assert said in lines
+
+
 def test_a_reward_model_gets_a_new_head_and_loses_its_bias(make_config, make_pairs, reward_checkpoint, tmp_path):
     classifier = AutoModelForSequenceClassification.from_pretrained(reward_checkpoint())
     weights = classifier.state_dict() | {"score.bias": torch.tensor([3.0])}

@@ -1,7 +1,10 @@
-"""`music experiment`: the paper in miniature as a declared grid of arms and seeds, with controls and statistics.
+"""`music experiment`: a declared grid of arms and seeds on any pairs and measures, with hypotheses and statistics.
 
-`grid` declares an experiment, `cell` runs one arm with one seed, `run` runs all cells in processes, `store` keeps them
-on disk; `analysis` turns cells into figures, comparisons and findings, and `report` shows them.
+- `grid` declares an experiment: `arm` what is trained, `sources` and `pairs` on what, `measures` and `sandbox` how it
+  is measured, `hypotheses` what is claimed. `content` checks its files.
+- `cell` runs one arm with one seed, by one of the `learners`; `states` and `precompute` hold hidden states of a frozen
+  backbone. `run` runs all cells in processes, and `store` keeps them on disk.
+- `analysis` turns cells into figures, comparisons and findings, and `report` shows them.
 """
 
 import lazy_loader

@@ -1,4 +1,5 @@
-from .grid import Ablation, Arm, ArmSettings, Grid, read_grid
+from .arm import Ablation, Arm, ArmSettings
+from .grid import Grid, read_grid
 from .records import ExperimentResult
 from .run import run_experiment
 

@@ -1,211 +1,142 @@
-"""The figures of all cells: scores of each arm, paired differences between arms, and the findings in sentences."""
+"""The figures of all cells: hypotheses, scores, choices of readouts, and exploratory differences."""
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import fmean
 
 from music.reward.tokens.contract import Readout
-from music.statistics import crossed_difference, crossed_mean, crossed_proportion, holm, mean
-from music_trainers.experiment.cell import CellResult, References
-from music_trainers.experiment.grid import Arm, Grid
-from music_trainers.experiment.records import ArmDifference, ArmScore, ArmSummary, ExperimentResult, KindAccuracy
+from music.statistics import Estimate, crossed_difference, crossed_mean, crossed_proportion, mean
+from music_trainers.experiment.arm import Arm
+from music_trainers.experiment.cell import CellResult
+from music_trainers.experiment.findings import findings
+from music_trainers.experiment.grid import Grid
+from music_trainers.experiment.hypotheses import answered
+from music_trainers.experiment.measures import MeasureInfo
+from music_trainers.experiment.readouts import choose_readouts
+from music_trainers.experiment.records import ArmDifference, ArmScore, ArmSummary, ExperimentResult, MeasureSummary
+from music_trainers.experiment.sandbox import References
 from music_trainers.experiment.store import CellFailure
-from music_trainers.experiment.values import (
-    BEST_OF_N,
-    CHANGED_BY_READOUT,
-    COMPARED,
-    MEASURES,
-    READOUTS,
-    CellValues,
-    best_of_n_values,
-    kind_values,
-)
+from music_trainers.experiment.values import CellValues, Floats
 
 __all__ = ["analyse"]
 
-
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """One planned comparison."""
-
-    arm: str
-    against: str
-    readout: Readout
-    against_readout: Readout
-    measure: str
+Question = tuple[str, str, str, Readout]
+"""An arm, the arm that it is compared with, a measure, and the readout of both."""
 
 
 def analyse(
     grid: Grid,
     results: Sequence[CellResult],
+    infos: Sequence[MeasureInfo],
     references: References,
     failures: Sequence[CellFailure],
     versions: Mapping[str, str],
 ) -> ExperimentResult:
-    """Return the result of an experiment from its cells; arms without a finished cell are left out."""
-    by_arm: dict[str, dict[int, CellResult]] = {}
-    for result in results:
-        by_arm.setdefault(result.cell.arm, {})[result.cell.seed] = result
+    """Return the result of an experiment from its cells; arms without a finished cell are left out.
+
+    Args:
+        grid: The grid.
+        results: The finished cells.
+        infos: The measures of the grid, in the order of reports.
+        references: Values of selectors without a reward model.
+        failures: The cells without a result.
+        versions: Versions of packages.
+    """
+    values = CellValues(results, infos)
+    arms = {arm.name: arm for arm in grid.runs().values() if values.seeds(arm.name)}
     ablations = {
-        name: {label: arm.name for label, arm in grid.variations(name).items() if arm.name in by_arm}
+        name: {label: arm.name for label, arm in grid.variations(name).items() if arm.name in arms}
         for name in grid.ablations
     }
-    arms = {arm.name: arm for arm in grid.runs().values() if arm.name in by_arm}
-    values = CellValues(results)
-    summaries = [_summary(arm, by_arm[name]) for name, arm in arms.items()]
-    scores = [score for name in arms for score in _scores(name, list(by_arm[name]), values)]
-    differences = _differences(
-        _questions(grid, arms, ablations), {name: tuple(cells) for name, cells in by_arm.items()}, values
-    )
-    return ExperimentResult(
+    tested = {} if grid.is_look else grid.hypotheses
+    hypotheses = answered(tested, lambda each: values.sides(each.arm, each.control, each.measure, each.readout))
+    asked = {(each.arm, each.control, each.measure, each.readout) for each in tested.values()}
+    questions = (question for question in _questions(grid, arms, ablations, infos, values) if question not in asked)
+    found = ExperimentResult(
         grid=grid,
-        arms=summaries,
+        measures=[MeasureSummary.of(info) for info in infos],
+        arms=[_summary(arm, [r for r in results if r.cell.arm == name]) for name, arm in arms.items()],
         ablations=ablations,
-        scores=scores,
-        references={
-            name: {measure: mean(grades) for measure, grades in best_of_n_values(readings).items()}
-            for name, readings in references.readings.items()
-        },
-        kinds=[accuracy for name in arms for accuracy in _kinds(name, list(by_arm[name].values()))],
-        differences=differences,
-        findings=list(_findings(grid, differences, failures)),
+        hypotheses=hypotheses,
+        scores=[score for name in arms for info in infos for score in _scores(name, info, values)],
+        references=_reference_scores(references, infos),
+        readouts=list(choose_readouts(values, infos, list(arms))),
+        differences=list(_differences(questions, values)),
+        findings=[],
         failures=list(failures),
         versions=dict(versions),
     )
+    return found.model_copy(update={"findings": list(findings(found))})
 
 
-def _summary(arm: Arm, cells: Mapping[int, CellResult]) -> ArmSummary:
-    done = list(cells.values())
+def _summary(arm: Arm, cells: Sequence[CellResult]) -> ArmSummary:
     return ArmSummary(
         name=arm.name,
         description=arm.description,
         settings=arm.settings,
-        seeds=tuple(cells),
-        num_pairs={source: fmean(cell.num_pairs[source] for cell in done) for source in done[0].num_pairs},
-        num_steps=fmean(cell.num_steps for cell in done),
-        num_tokens=fmean(cell.num_tokens for cell in done),
-        loss=fmean(cell.loss for cell in done),
-        seconds={phase: fmean(cell.seconds[phase] for cell in done) for phase in done[0].seconds},
+        seeds=tuple(result.cell.seed for result in cells),
+        num_pairs={source: fmean(result.num_pairs[source] for result in cells) for source in cells[0].num_pairs},
+        num_steps=fmean(result.num_steps for result in cells),
+        num_tokens=fmean(result.num_tokens for result in cells),
+        loss=fmean(result.loss for result in cells),
+        seconds={phase: fmean(result.seconds[phase] for result in cells) for phase in cells[0].seconds},
     )
 
 
-def _scores(arm: str, seeds: Sequence[int], values: CellValues) -> Iterator[ArmScore]:
-    """Estimate every measure of an arm, with each readout."""
-    for readout in READOUTS:
-        for measure in MEASURES:
-            table = values.table(arm, readout, measure, seeds)
-            estimate = crossed_mean(table) if measure in BEST_OF_N else crossed_proportion(table)
-            by_seed = tuple(float(mean) for mean in table.mean(axis=1))
-            yield ArmScore(arm=arm, readout=readout, measure=measure, estimate=estimate, by_seed=by_seed)
+def _scores(arm: str, info: MeasureInfo, values: CellValues) -> Iterator[ArmScore]:
+    """Estimate one measure of an arm, with each readout that changes it."""
+    for readout in values.readouts(info.name):
+        table = values.table(arm, info.name, readout, values.seeds(arm))
+        by_seed = tuple(float(each) for each in table.mean(axis=1))
+        yield ArmScore(arm=arm, readout=readout, measure=info.name, estimate=_estimated(table, info), by_seed=by_seed)
 
 
-def _kinds(arm: str, cells: Sequence[CellResult]) -> Iterator[KindAccuracy]:
-    """Estimate the accuracy of an arm for each kind of error and turn."""
-    for readout in READOUTS:
-        for (kind, turn), table in kind_values(cells, readout).items():
-            yield KindAccuracy(arm=arm, readout=readout, kind=kind, turn=turn + 1, estimate=crossed_proportion(table))
+def _estimated(table: Floats, info: MeasureInfo) -> Estimate:
+    estimate = crossed_proportion if info.unit == "share" else crossed_mean
+    return estimate(table, clusters=info.clusters)
 
 
-def _questions(grid: Grid, arms: Mapping[str, Arm], ablations: Mapping[str, Mapping[str, str]]) -> Iterator[_Question]:
-    """Yield the comparisons: declared arms, readouts of one arm, and variations with the arm that they vary."""
-    for arm in (arm for arm in grid.arms if arm.name in arms):
-        for against in (name for name in arm.against if name in arms):
-            yield from _of_arms(arm.name, against)
-        for measure in (name for name in CHANGED_BY_READOUT if name in COMPARED):
-            yield _Question(arm.name, arm.name, "turn_mean", "last", measure)
+def _reference_scores(references: References, infos: Sequence[MeasureInfo]) -> dict[str, dict[str, Estimate]]:
+    """Estimate the measures of the selectors that need no reward model."""
+    return {
+        selector: {
+            info.name: mean(by_measure[info.name], clusters=info.clusters) for info in infos if info.name in by_measure
+        }
+        for selector, by_measure in references.values.items()
+    }
+
+
+def _questions(
+    grid: Grid,
+    arms: Mapping[str, Arm],
+    ablations: Mapping[str, Mapping[str, str]],
+    infos: Iterable[MeasureInfo],
+    values: CellValues,
+) -> list[Question]:
+    """Return the comparisons of declared arms, and of variations with the arm that they vary."""
+    pairs = [(arm.name, other) for arm in grid.arms for other in arm.against]
     for name, variations in ablations.items():
-        of = grid.ablations[name].of
-        for varied in (arm for arm in variations.values() if arm != of and of in arms):
-            yield from _of_arms(varied, of)
+        pairs += [(arm, grid.ablations[name].of) for arm in variations.values() if arm != grid.ablations[name].of]
+    return [
+        (arm, against, info.name, readout)
+        for arm, against in dict.fromkeys(pairs)
+        if arm in arms and against in arms and values.seeds(arm, against)
+        for info in infos
+        if info.compared
+        for readout in values.readouts(info.name)
+    ]
 
 
-def _of_arms(arm: str, against: str) -> Iterator[_Question]:
-    """Yield the comparisons of two arms with the same readout."""
-    for readout in READOUTS:
-        for measure in COMPARED:
-            if readout == READOUTS[0] or measure in CHANGED_BY_READOUT:
-                yield _Question(arm, against, readout, readout, measure)
-
-
-def _differences(
-    questions: Iterable[_Question], seeds: Mapping[str, tuple[int, ...]], values: CellValues
-) -> list[ArmDifference]:
-    """Answer all questions, over the seeds that both sides have; adjust the p values by Holm's method."""
-    found: list[ArmDifference] = []
-    for question in questions:
-        shared = [seed for seed in seeds[question.arm] if seed in seeds[question.against]]
-        if shared:
-            found.append(_difference(question, shared, values))
-    adjusted = holm([difference.p_value for difference in found])
-    return [d.model_copy(update={"adjusted_p_value": p}) for d, p in zip(found, adjusted, strict=True)]
-
-
-def _difference(question: _Question, seeds: Sequence[int], values: CellValues) -> ArmDifference:
-    """Answer one question; its p value is adjusted later."""
-    ours = values.table(question.arm, question.readout, question.measure, seeds)
-    theirs = values.table(question.against, question.against_readout, question.measure, seeds)
-    found = crossed_difference(ours, theirs)
-    smallest = found.minimum_detectable
-    return ArmDifference(
-        arm=question.arm,
-        against=question.against,
-        readout=question.readout,
-        against_readout=question.against_readout,
-        measure=question.measure,
-        estimate=found.estimate,
-        by_seed=tuple(float(gain) for gain in (ours - theirs).mean(axis=1)),
-        p_value=found.p_value,
-        adjusted_p_value=found.p_value,
-        smallest_found=smallest if math.isfinite(smallest) else None,
-    )
-
-
-def _findings(grid: Grid, differences: Sequence[ArmDifference], failures: Sequence[CellFailure]) -> Iterator[str]:
-    """Yield the results of the comparisons and their limits, in sentences."""
-    by_pair: dict[str, list[ArmDifference]] = {}
-    for difference in differences:
-        by_pair.setdefault(difference.pair, []).append(difference)
-    if failures:
-        yield f"{len(failures)} of {len(grid.runs())} cells failed and are left out."
-    yield from (_compared(pair, of_pair) for pair, of_pair in by_pair.items())
-    yield from _limits(grid, differences)
-
-
-def _compared(pair: str, differences: Sequence[ArmDifference]) -> str:
-    """Return in which measures two arms, or two readouts, differ, as a sentence."""
-    if len(differences[0].by_seed) == 1:
-        return f"{pair}: one seed, too few to distinguish a difference from noise."
-    clear = [d for d in differences if d.is_clear]
-    if not clear:
-        return f"{pair}: within noise in all {len(differences)} measures."
-    shown = "; ".join(
-        f"{d.measure} {d.estimate.value:+.3f} [{d.estimate.low:+.3f}, {d.estimate.high:+.3f}]: {d.verdict}"
-        for d in clear
-    )
-    rest = len(differences) - len(clear)
-    return f"{pair}: {shown}; " + (f"within noise in the other {rest}." if rest else "no measure within noise.")
-
-
-def _limits(grid: Grid, differences: Sequence[ArmDifference]) -> Iterator[str]:
-    """Yield the limits of the comparisons, in sentences."""
-    by_measure: dict[str, list[float]] = {}
-    for difference in differences:
-        if difference.smallest_found is not None:
-            by_measure.setdefault(difference.measure, []).append(difference.smallest_found)
-    if differences:
-        yield (
-            f"{len(differences)} comparisons were made. Beyond noise: p < 0.05 after Holm's adjustment for all of them "
-            f"and the same sign in every seed. Unadjusted, about {0.05 * len(differences):.0f} would be significant by "
-            "chance alone."
+def _differences(questions: Iterable[Question], values: CellValues) -> Iterator[ArmDifference]:
+    """Answer the questions, each over the seeds that both arms have."""
+    for arm, against, measure, readout in questions:
+        ours, theirs, clusters = values.sides(arm, against, measure, readout)
+        found = crossed_difference(ours, theirs, clusters=clusters)
+        yield ArmDifference(
+            arm=arm,
+            against=against,
+            readout=readout,
+            measure=measure,
+            estimate=found.estimate,
+            by_seed=tuple(float(gain) for gain in (ours - theirs).mean(axis=1)),
+            p_value=found.p_value,
         )
-        smallest = ", ".join(f"{measure} {median(values):.3f}" for measure, values in by_measure.items())
-        yield (
-            "The true difference that one unadjusted comparison would find four times in five (median over arms): "
-            f"{smallest}."
-        )
-    shown = " ".join(map(str, grid.seeds))
-    yield (
-        f"Intervals cover the draw of pairs and their order (seeds {shown}) and of test conversations. All "
-        "arms start from the same model, in the same small world."
-    )

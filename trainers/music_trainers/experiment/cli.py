@@ -23,7 +23,7 @@ def experiment(
     grid: Annotated[
         str,
         typer.Argument(
-            help="A TOML file of arms, ablations and seeds, or the name of a shipped grid: "
+            help="A TOML file of arms, measures, hypotheses and seeds, or the name of a shipped grid: "
             "`default` (the arms and their controls) or `ablations`.",
         ),
     ] = "default",
@@ -33,6 +33,9 @@ def experiment(
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes at a time; by default one for each core.")] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Two seeds and a twentieth of the pairs: checks that everything works.")
+    ] = False,
+    look: Annotated[
+        bool, typer.Option("--look", help="Run the grid's seeds for looking (looked_at); no hypothesis is tested.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -53,7 +56,9 @@ def experiment(
             f"{grid}: expected a TOML file, or one of {', '.join(names)}; there is no such file{hint}"
         )
     declared = read_grid(shipped if shipped.exists() else Path(grid))
-    result = run_experiment(declared.quick() if quick else declared, out, jobs or os.cpu_count() or 1, _show)
+    declared = declared.look() if look else declared
+    declared = declared.quick() if quick else declared
+    result = run_experiment(declared, out, jobs or os.cpu_count() or 1, _show, _note)
     if as_json:
         emit(result.model_dump(mode="json"), as_json)
     else:
@@ -64,6 +69,10 @@ def experiment(
             f"{len(result.failures)} cells failed, the first: {first.arm}, seed {first.seed}: {first.error}; "
             f"their tracebacks are in {out / 'cells'} as seed-*.failed.json; run the command again to retry them"
         )
+
+
+def _note(line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _show(event: "ExperimentEvent") -> None:

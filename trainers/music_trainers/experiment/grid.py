@@ -1,8 +1,8 @@
-"""The grid of an experiment, read from a TOML file: its arms, their training data, and the seeds."""
+"""The grid of an experiment, read from a TOML file: its arms, their training data, the measures and the seeds."""
 
 import tomllib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import ceil
 from pathlib import Path
 from typing import Any, Self
@@ -11,77 +11,23 @@ from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 
 from music.config import Config
 from music.errors import InvalidInputError
-from music.sandbox import SKILLS
-from music_agents.contrasts import Schedule, check_mix
-from music_trainers.arms import TestSizes
+from music.names import did_you_mean
+from music_agents.contrasts import check_mix
+from music_trainers.experiment.arm import BASE, Ablation, Arm, ArmSettings, ModelSettings
+from music_trainers.experiment.hypotheses import Hypothesis
+from music_trainers.experiment.measures import Measure
+from music_trainers.experiment.sandbox import SandboxSettings, sandbox_infos
+from music_trainers.experiment.sources import Source
 
-__all__ = ["BASE", "GRIDS", "Ablation", "Arm", "ArmSettings", "Grid", "read_grid"]
+__all__ = ["GRIDS", "Grid", "read_grid"]
 
-BASE = "base"
-"""The source of pairs that differ in the last turn only, in place of Skywork's set."""
 GRIDS = Path(__file__).parent
 """Folder of the shipped grids, `default.toml` and `ablations.toml`."""
-QUICK = TestSizes(num_defects=4, num_single_turn=40, num_conversations=8)
-QUICK_SHARE = 20
-"""A quick run takes one pair in this many."""
-
-
-class ArmSettings(Config):
-    """The training data of an arm's reward model."""
-
-    pairs: dict[str, NonNegativeInt]
-    """Number of pairs of each source: `base`, or a contrast in the form of `music simulate --strategy`, for example
-    `forget(turns=2)`. The contrasts divide the seed contexts of the seed: the first contrast takes the first ones, and
-    so on, so that arms with the same number of simulated pairs have the same contexts. Empty: the starting model,
-    unchanged."""
-    tokens_of: str = ""
-    """An arm whose number of training tokens this one matches, by added base pairs."""
-    num_turns: int = Field(default=5, ge=1)
-    """T: simulated turns of each side."""
-    schedule: str = "all"
-    """Which simulated turns are contrasted, in the form of `music simulate --schedule`."""
-    skill: str = "good"
-    """Skill of the simulating models: `perfect`, `good`, `fair` or `weak`."""
-
-    @model_validator(mode="after")
-    def _can_be_simulated(self) -> Self:
-        if self.contrasts:
-            check_mix(dict.fromkeys(self.contrasts, 1.0))
-        Schedule.parse(self.schedule).check(self.num_turns)
-        if self.skill not in SKILLS:
-            raise ValueError(f"skill: expected one of {', '.join(SKILLS)}, got {self.skill!r}")
-        return self
-
-    @property
-    def contrasts(self) -> dict[str, int]:
-        """The simulated sources, each with its number of pairs."""
-        return {name: num for name, num in self.pairs.items() if name != BASE and num}
-
-
-class Arm(Config):
-    """A reward model of the grid, trained once per seed."""
-
-    name: str = Field(min_length=1)
-    """Unique in the grid."""
-    description: str = ""
-    """Its purpose, in one line."""
-    settings: ArmSettings
-    """Its training data."""
-    against: tuple[str, ...] = ()
-    """Arms that it is compared with."""
-
-
-class Ablation(Config):
-    """Variations of one arm, each with a few settings changed."""
-
-    of: str
-    """The arm that varies."""
-    axis: str
-    """The setting that changes, for people to read."""
-    variations: dict[str, dict[str, Any]]
-    """By label (a number if the axis is numeric), the settings that differ from the arm's; empty for the arm itself."""
-    num_seeds: int | None = Field(default=None, ge=1)
-    """Use only this many of the grid's seeds, the first ones; by default all."""
+QUICK = {"num_defects": 4, "num_single_turn": 40, "num_conversations": 8}
+QUICK_SHARE, QUICK_PAIRS = 20, 16
+"""A quick run takes one pair in this many, and at least this many pairs of each source, or all of fewer."""
+QUICK_PROMPTS = 20
+"""Prompts of each measure in a quick run."""
 
 
 class Grid(Config):
@@ -92,60 +38,133 @@ class Grid(Config):
     title: str
     """Title for people to read."""
     seeds: tuple[NonNegativeInt, ...]
-    """Each arm is trained once per seed, which draws base pairs, simulation, and the order of training."""
+    """Each arm is trained once per seed, which draws pairs, simulation, and the order of training."""
+    looked_at: tuple[NonNegativeInt, ...] = ()
+    """Seeds that were used for looking at results before the experiment was declared; see `look`."""
+    is_look: bool = False
+    """Whether `seeds` are for looking, so that no hypothesis is tested; set by `look`."""
+    folds: int = Field(default=1, ge=1)
+    """Parts of the test prompts. If there are several, a model is trained for each, without the pairs of its prompts,
+    and measures its items."""
     test_seed: int = 0
-    """Seed of the test sets, which all arms and seeds share."""
-    sizes: TestSizes
-    """Sizes of the test sets."""
+    """Seed of the sandbox's test sets, which all arms and seeds share."""
+    model: ModelSettings | None = None
+    """The model that all arms start from; by default the sandbox's starting model, all of whose weights are trained."""
+    sandbox: SandboxSettings | None = None
+    """The sandbox's measures, and the sizes of their test sets; by default none."""
+    sources: dict[str, Source] = Field(default={})
+    """Files of training pairs, by name."""
     arms: tuple[Arm, ...] = Field(min_length=1)
+    measures: dict[str, Measure] = Field(default={})
+    """Benchmarks on files, by name."""
+    hypotheses: dict[str, Hypothesis] = Field(default={})
+    """The claims that are tested, by name."""
     ablations: dict[str, Ablation] = Field(default={})
     """By name."""
 
     @model_validator(mode="after")
-    def _names_and_seeds_are_unique(self) -> Self:
+    def _seeds_are_unique(self) -> Self:
         twice = [name for name, times in Counter(arm.name for arm in self.arms).items() if times > 1]
         if twice:
             raise ValueError(f"expected arms with unique names, got {twice[0]!r} twice")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"expected at least one seed, and each once, got {list(self.seeds)}")
+            raise ValueError(f"seeds: expected at least one seed, and each once, got {list(self.seeds)}")
+        if both := sorted({*self.seeds} & {*self.looked_at}):
+            raise ValueError(
+                f"looked_at: expected seeds that are not in `seeds`, got {', '.join(map(str, both))}: a seed that was "
+                "looked at cannot test anything; give `seeds` others"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _measures_something(self) -> Self:
+        if not (self.sandbox or self.measures):
+            raise ValueError("expected something to measure: a table [sandbox], or [measures.NAME]")
+        if self.sandbox and self.folds > 1:
+            raise ValueError(
+                "folds: expected 1 with [sandbox], whose test conversations are in no training data; leave one out"
+            )
+        if taken := self.measures.keys() & {info.name for info in sandbox_infos(self.sandbox)} if self.sandbox else ():
+            raise ValueError(f"measures.{min(taken)}: expected another name, as the sandbox has a measure of this one")
         return self
 
     @model_validator(mode="after")
     def _arms_are_there(self) -> Self:
         by_name = {arm.name: arm for arm in self.arms}
-        known = f"expected another arm out of {', '.join(by_name)}"
         for arm in self.arms:
-            tokens_of = arm.settings.tokens_of
-            for other in (*arm.against, *([tokens_of] if tokens_of else [])):
-                if other not in by_name or other == arm.name:
-                    raise ValueError(f"arm {arm.name!r}: {known}; got {other!r}")
-            if tokens_of and by_name[tokens_of].settings.tokens_of:
-                raise ValueError(f"arm {arm.name!r}: {tokens_of!r} itself matches the tokens of another arm")
+            others = [name for name in by_name if name != arm.name]
+            for key, named in (("against", arm.against), *((key, [value]) for key, value in _matched(arm.settings))):
+                _require_known(f"arms.{arm.name}.{key}", "another arm", named, others)
+            if arm.settings.matches and by_name[arm.settings.matches].settings.matches:
+                raise ValueError(
+                    f"arms.{arm.name}: expected to match an arm with a number of pairs of its own, but "
+                    f"{arm.settings.matches!r} itself matches another arm"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _sources_are_there(self) -> Self:
+        for arm in self.arms:
+            self._require_sources(f"arms.{arm.name}", arm.settings)
+        return self
+
+    @model_validator(mode="after")
+    def _hypotheses_are_about_what_is_there(self) -> Self:
+        for name, hypothesis in self.hypotheses.items():
+            arms = [arm.name for arm in self.arms]
+            for key, value in (("arm", hypothesis.arm), ("control", hypothesis.control)):
+                _require_known(f"hypotheses.{name}.{key}", "an arm", [value], arms)
+            _require_known(f"hypotheses.{name}.measure", "a measure", [hypothesis.measure], self.measure_names)
         return self
 
     @model_validator(mode="after")
     def _variations_make_sense(self) -> Self:
-        names = [arm.name for arm in self.arms]
         for name, ablation in self.ablations.items():
-            if ablation.of not in names:
-                raise ValueError(f"ablation {name!r}: expected `of` out of {', '.join(names)}; got {ablation.of!r}")
+            _require_known(f"ablations.{name}.of", "an arm", [ablation.of], [arm.name for arm in self.arms])
         for name in self.ablations:
-            self.variations(name)
+            for label, arm in self.variations(name).items():
+                self._require_sources(f"ablations.{name}.variations.{label}", arm.settings)
         return self
+
+    @property
+    def measure_names(self) -> list[str]:
+        """The names of all measures, in the order of reports."""
+        return [*(info.name for info in (sandbox_infos(self.sandbox) if self.sandbox else ())), *self.measures]
 
     def quick(self) -> Self:
         """Return the grid with two seeds and a twentieth of the pairs, to check that everything works."""
         title = f"{self.title} (a quick run: its figures mean nothing)"
-        values = self.model_dump() | {"title": title, "seeds": self.seeds[:2], "sizes": QUICK.model_dump()}
+        values = self.model_dump() | {"title": title, "seeds": self.seeds[:2]}
+        if self.sandbox:
+            values["sandbox"] |= QUICK
+        for measure in values["measures"].values():
+            measure["limit"] = min(QUICK_PROMPTS, measure["limit"] or QUICK_PROMPTS)
         settings = [arm["settings"] for arm in values["arms"]]
         varied = [changes for ablation in values["ablations"].values() for changes in ablation["variations"].values()]
         for table in (table for table in (*settings, *varied) if "pairs" in table):
-            table["pairs"] = {name: ceil(num / QUICK_SHARE) for name, num in table["pairs"].items()}
+            table["pairs"] = {name: _few(num) for name, num in table["pairs"].items()}
         return type(self).model_validate(values)
+
+    def look(self) -> Self:
+        """Return the grid with the seeds for looking alone, whose results test no hypothesis.
+
+        Raises:
+            InvalidInputError: The grid has no such seeds.
+        """
+        if not self.looked_at:
+            raise InvalidInputError(
+                f"--look: expected a grid with seeds for looking, but {self.name} has none: add looked_at = [...]"
+            )
+        looked = {"name": f"{self.name}-look", "title": f"{self.title} (a look)", "seeds": self.looked_at}
+        return type(self).model_validate(self.model_dump() | looked | {"looked_at": (), "is_look": True})
 
     def arm(self, name: str) -> Arm:
         """Return the arm of this name."""
         return next(arm for arm in self.arms if arm.name == name)
+
+    def contrasts(self, settings: ArmSettings) -> dict[str, int]:
+        """Return the simulated sources of an arm, each with its number of pairs."""
+        return {name: num for name, num in settings.pairs.items() if num and name not in (BASE, *self.sources)}
 
     def variations(self, name: str) -> dict[str, Arm]:
         """Return an ablation's arms by label; an earlier arm of the grid with the same settings is reused."""
@@ -169,6 +188,17 @@ class Grid(Config):
                 runs |= {(arm.name, seed): arm for arm in self.variations(name).values()}
         return runs
 
+    def _require_sources(self, key: str, settings: ArmSettings) -> None:
+        """Refuse names that are neither sources of files nor of the sandbox."""
+        try:
+            if simulated := [name for name in settings.pairs if name not in (BASE, *self.sources)]:
+                check_mix(dict.fromkeys(simulated, 1.0))
+        except ValueError as error:
+            declared = f"sources out of {', '.join(self.sources)}, or of the sandbox: " if self.sources else ""
+            raise ValueError(f"{key}.pairs: {declared}{error}") from error
+        if settings.matches:
+            _require_known(f"{key}.fill", "a source", [settings.fill], [*self.sources, BASE])
+
 
 def read_grid(path: Path) -> Grid:
     """Read a grid from a TOML file.
@@ -180,10 +210,13 @@ def read_grid(path: Path) -> Grid:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InvalidInputError(f"{path}: expected a readable TOML file, got: {error}") from error
+    gathered = _gathered(values)
     try:
-        return Grid.model_validate(_gathered(values))
+        return Grid.model_validate(gathered)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'grid'}: {e['msg']}" for e in error.errors())
+        faults = "; ".join(
+            f"{_key(e['loc'], gathered)}{e['msg'].removeprefix('Value error, ')}" for e in error.errors()
+        )
         raise InvalidInputError(
             f"{path}: expected a grid of arms (see `music experiment --help`), got: {faults}"
         ) from error
@@ -201,3 +234,29 @@ def _gathered(values: dict[str, Any]) -> dict[str, Any]:
         for name, table in tables.items()
     ]
     return values | {"arms": arms}
+
+
+def _key(place: Sequence[str | int], gathered: Mapping[str, Any]) -> str:
+    """Return the TOML key of a fault, with a colon; empty for the whole grid, whose messages name keys themselves."""
+    parts = list(place)
+    if parts[:1] == ["arms"] and len(parts) > 1:
+        parts[1] = gathered["arms"][parts[1]]["name"]
+        parts = [part for part in parts if part != "settings"]
+    return f"{'.'.join(map(str, parts))}: " if parts else ""
+
+
+def _matched(settings: ArmSettings) -> Iterator[tuple[str, str]]:
+    """Yield the key and the name of an arm that another one matches."""
+    yield from ((key, name) for key in ("tokens_of", "pairs_of") if (name := getattr(settings, key)))
+
+
+def _require_known(key: str, what: str, names: Iterable[str], known: Iterable[str]) -> None:
+    for name in names:
+        if name not in (all_known := list(known)):
+            hint = did_you_mean(name, all_known)
+            raise ValueError(f"{key}: expected {what} out of {', '.join(all_known) or 'none'}; got {name!r}{hint}")
+
+
+def _few(num: int) -> int:
+    """Return the number of pairs of a quick run."""
+    return min(num, max(QUICK_PAIRS, ceil(num / QUICK_SHARE)))

@@ -1,43 +1,63 @@
-"""The plots of an experiment: scores and differences with 95% intervals, and accuracy by kind of error and turn."""
+"""The plots of an experiment: hypotheses, scores, readouts and differences, with 95% intervals."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from music.report import Palette, Plot, Point, curves, intervals, matrix
-from music.reward.tokens.contract import Readout
+from music_trainers.experiment.hypotheses import Verdict
 from music_trainers.experiment.records import ArmScore, ExperimentResult
-from music_trainers.experiment.values import BEST_OF_N, CHANGED_BY_READOUT, MEASURES, READOUTS
 
 __all__ = ["plots"]
 
-BLIND = 0.5
-CAPTION = (
-    "Accuracy on pairs with one error, before the last turn (early) and in it, against 0.5 for a blind model; mean "
-    "oracle grade of the conversations that Best-of-N selects. Intervals cover training seeds and test conversations. "
-    "Measures that do not depend on the readout are drawn once."
+SCORES = (
+    "Means with 95% intervals over training seeds and test prompts. A tick is the result of a random choice. Measures "
+    "that do not depend on the readout are drawn once."
 )
 
 
 def plots(result: ExperimentResult) -> Iterator[Plot]:
     """Yield all plots in the order of reading."""
     palette = Palette([arm.name for arm in result.arms])
-    yield _scores(result, [arm.name for arm in result.grid.arms if arm.name in palette.names], palette)
+    if any(each.estimate for each in result.hypotheses):
+        yield _hypotheses(result, palette)
+    declared = {arm.name: arm.name for arm in result.grid.arms if arm.name in palette.names}
+    yield _scores(result, "Plot: the arms", declared, palette)
     for name, by_label in result.ablations.items():
         if by_label:
             yield _ablation(result, name, by_label, palette)
+    if any(each.estimate for each in result.readouts):
+        yield _readouts(result, palette)
     if result.differences:
         yield _differences(result, palette)
-    for readout in READOUTS:
-        yield _kinds(result, readout)
+    yield from _matrices(result)
 
 
-def _scores(result: ExperimentResult, arms: Sequence[str], palette: Palette) -> Plot:
-    """Draw the arms: a panel for each measure, a row for each arm, a shape for each readout."""
-    points = [_point(score, score.arm) for arm in arms for score in _shown(result, arm)]
+def _hypotheses(result: ExperimentResult, palette: Palette) -> Plot:
+    """Draw the differences of the hypotheses, a row for each, with a tick at the bound of its claim."""
+    points = [
+        Point(
+            place=f"{each.name}: {each.hypothesis.claim}, {each.hypothesis.measure}",
+            estimate=each.estimate,
+            series=each.hypothesis.arm,
+            is_clear=each.verdict == Verdict.CONFIRMED,
+            reference=each.hypothesis.null,
+        )
+        for each in result.hypotheses
+        if each.estimate
+    ]
+    caption = "The arm minus its control, with 95% intervals. A tick is the bound of the claim. Filled: confirmed."
+    return intervals(points, title="Plot: hypotheses", caption=caption, x="difference", palette=palette)
+
+
+def _scores(result: ExperimentResult, title: str, arms: Mapping[str, str], palette: Palette) -> Plot:
+    """Draw arms: a panel for each compared measure, a row for each arm, a shape for each readout."""
+    points = [
+        replace(_point(result, score), place=label) for label, arm in arms.items() for score in _shown(result, arm)
+    ]
     return intervals(
-        _by_measure(points),
-        title="Plot: the arms",
-        caption=CAPTION,
+        _by_measure(result, points),
+        title=title,
+        caption=SCORES,
         x="value",
         palette=palette,
         num_columns=3,
@@ -50,72 +70,95 @@ def _ablation(result: ExperimentResult, name: str, by_label: Mapping[str, str], 
     ablation = result.grid.ablations[name]
     title = f"Plot: ablation of {ablation.of}, {ablation.axis}"
     if not all(label.replace(".", "", 1).isdigit() for label in by_label):
-        points = [_point(score, label) for label, arm in by_label.items() for score in _shown(result, arm)]
-        return intervals(
-            _by_measure(points), title=title, caption=CAPTION, x="value", palette=palette, num_columns=3, shares_x=False
-        )
+        return _scores(result, title, by_label, palette)
     points = [
-        replace(_point(score, float(label)), series=ablation.of)
+        replace(_point(result, score), place=float(label), series=ablation.of)
         for label, arm in by_label.items()
         for score in _shown(result, arm)
     ]
-    return curves(
-        _by_measure(points), title=title, caption=CAPTION, x=ablation.axis, y="", palette=palette, shares_y=False
+    points = _by_measure(result, points)
+    return curves(points, title=title, caption=SCORES, x=ablation.axis, y="", palette=palette, shares_y=False)
+
+
+def _readouts(result: ExperimentResult, palette: Palette) -> Plot:
+    """Draw the chosen readouts minus `last`: a panel for each measure, a row for each arm."""
+    points = [
+        Point(
+            place=each.arm,
+            estimate=each.estimate,
+            series=each.arm,
+            panel=each.measure,
+            variant=each.chosen,
+            reference=0,
+        )
+        for each in result.readouts
+        if each.estimate
+    ]
+    caption = (
+        "The readout that the development half chooses minus `last`, on the confirmation half. Where `last` is chosen "
+        "there is no mark."
     )
+    return _gains(points, "Plot: readouts", caption, palette)
 
 
 def _differences(result: ExperimentResult, palette: Palette) -> Plot:
-    """Draw the differences: a panel for each comparison, a row for each measure, a shape for each readout."""
+    """Draw the exploratory differences: a panel for each measure, a row for each pair, a shape for each readout."""
     points = [
         Point(
-            place=each.measure,
+            place=each.pair,
             estimate=each.estimate,
             series=each.arm,
-            panel=f"{each.arm}: {each.readout} against {each.against_readout}"
-            if each.arm == each.against
-            else f"{each.arm} against {each.against}",
+            panel=each.measure,
             variant=each.readout,
-            is_clear=each.is_clear,
             reference=0,
         )
-        for each in sorted(result.differences, key=lambda each: READOUTS.index(each.readout))
+        for each in result.differences
     ]
-    caption = (
-        "The first arm minus the second, paired by training seed and test conversation. Filled: beyond noise after "
-        "adjustment for all comparisons, with the same sign in every seed. Hollow: within noise."
+    caption = "The first arm minus the second, with 95% intervals that hold for each alone. They test nothing."
+    return _gains(_by_measure(result, points), "Plot: exploratory differences", caption, palette)
+
+
+def _gains(points: Sequence[Point], title: str, caption: str, palette: Palette) -> Plot:
+    """Draw differences, a panel for each measure."""
+    return intervals(
+        points, title=title, caption=caption, x="difference", palette=palette, num_columns=3, shares_x=False
     )
-    return intervals(points, title="Plot: differences", caption=caption, x="difference", palette=palette, num_columns=3)
 
 
-def _kinds(result: ExperimentResult, readout: Readout) -> Plot:
-    """Draw accuracy by arm, kind of error and turn as colours."""
-    points = [
-        Point(place=each.turn, estimate=each.estimate, series=each.arm, panel=each.kind)
-        for each in result.kinds
-        if each.readout == readout
-    ]
-    caption = "How often the flawless side wins. Blue: better than blind (0.5); orange: worse. Intervals: in the table."
-    title = f"Plot: accuracy by kind of error and turn, read with {readout}"
-    return matrix(points, title=title, caption=caption, x="turn of the error")
+def _matrices(result: ExperimentResult) -> Iterator[Plot]:
+    """Draw shares that are not compared, such as accuracy by kind of error and turn, as colours; read with `last`."""
+    groups = dict.fromkeys(m.group for m in result.measures if m.group and m.unit == "share" and not m.compared)
+    for group in groups:
+        names = {measure.name for measure in result.measures if measure.group == group}
+        points = [
+            replace(
+                _point(result, score), panel=score.measure.rpartition(", ")[0], place=score.measure.rpartition(", ")[2]
+            )
+            for score in result.scores
+            if score.measure in names and score.readout == "last"
+        ]
+        caption = "Read with `last`. Blue: above 0.5; orange: below. Intervals and other readouts: in the table."
+        yield matrix(points, title=f"Plot: {group[:1].lower()}{group[1:]}", caption=caption, x="")
 
 
 def _shown(result: ExperimentResult, arm: str) -> Iterator[ArmScore]:
-    """Yield an arm's scores; those that do not depend on the readout only once."""
-    for score in result.scores:
-        if score.arm == arm and (score.readout == READOUTS[0] or score.measure in CHANGED_BY_READOUT):
-            yield score
+    """Yield an arm's scores in the compared measures."""
+    compared = {measure.name for measure in result.measures if measure.compared}
+    yield from (score for score in result.scores if score.arm == arm and score.measure in compared)
 
 
-def _point(score: ArmScore, place: str | float) -> Point:
+def _point(result: ExperimentResult, score: ArmScore) -> Point:
+    by_chance = result.references.get("random", {}).get(score.measure)
     return Point(
-        place=place,
+        place=score.arm,
         estimate=score.estimate,
         series=score.arm,
         panel=score.measure,
         variant=score.readout,
-        reference=None if score.measure in BEST_OF_N else BLIND,
+        reference=by_chance.value if by_chance else None,
     )
 
 
-def _by_measure(points: Iterable[Point]) -> list[Point]:
-    return sorted(points, key=lambda point: MEASURES.index(point.panel))
+def _by_measure(result: ExperimentResult, points: Iterable[Point]) -> list[Point]:
+    order: Sequence[str] = [measure.name for measure in result.measures]
+    return sorted(points, key=lambda point: order.index(point.panel))

@@ -1,17 +1,41 @@
 """The result of an experiment, `NAME.json` after the grid's name."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
 
 from music.reward.tokens.contract import Readout
 from music.statistics import Estimate
-from music_trainers.experiment.grid import ArmSettings, Grid
+from music_trainers.experiment.arm import ArmSettings
+from music_trainers.experiment.grid import Grid
+from music_trainers.experiment.hypotheses import HypothesisResult
+from music_trainers.experiment.measures import MeasureInfo
+from music_trainers.experiment.readouts import ReadoutChoice
 from music_trainers.experiment.store import CellFailure
 
-__all__ = ["ArmDifference", "ArmScore", "ArmSummary", "ExperimentResult", "KindAccuracy"]
+__all__ = ["ArmDifference", "ArmScore", "ArmSummary", "ExperimentResult", "MeasureSummary"]
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
+
+
+class MeasureSummary(_Record):
+    """A measure, without the prompts of its items."""
+
+    name: str
+    unit: Literal["share", "grade"]
+    by_readout: bool
+    group: str
+    num_items: int
+    num_prompts: int
+    compared: bool
+
+    @classmethod
+    def of(cls, info: MeasureInfo) -> "MeasureSummary":
+        """Summarise a measure."""
+        fields = info.model_dump(exclude={"clusters"})
+        return cls(**fields, num_items=len(info.clusters), num_prompts=len(set(info.clusters)))
 
 
 class ArmSummary(_Record):
@@ -40,77 +64,46 @@ class ArmScore(_Record):
     measure: str
     """For example `relevance, early` or `Best-of-8`."""
     estimate: Estimate
-    """Mean over seeds and test conversations."""
+    """Mean over seeds and test items."""
     by_seed: tuple[float, ...]
-
-
-class KindAccuracy(_Record):
-    """How often an arm ranks the flawless side above a side with one error of a kind in one turn."""
-
-    arm: str
-    readout: Readout
-    kind: str
-    turn: int
-    """From 1."""
-    estimate: Estimate
 
 
 class ArmDifference(_Record):
-    """One arm minus another in one measure, or the readout `turn_mean` minus `last` of one arm."""
+    """An exploratory comparison: one arm minus another in one measure."""
 
     arm: str
     against: str
-    """The other arm; for readouts, the same arm."""
     readout: Readout
-    against_readout: Readout
+    """The readout of both arms."""
     measure: str
     estimate: Estimate
-    """Paired by seed and test conversation."""
+    """Paired by seed and test item."""
     by_seed: tuple[float, ...]
     p_value: float
     """Two-sided and unadjusted."""
-    adjusted_p_value: float
-    """Adjusted by Holm's method for all comparisons of the experiment."""
-    smallest_found: float | None
-    """The true difference that one unadjusted comparison would find four times in five; None if the two are equal on
-    every conversation."""
 
     @property
     def pair(self) -> str:
-        """The two sides of the comparison, in words."""
-        if self.arm == self.against:
-            return f"{self.arm}, read with {self.readout} in place of {self.against_readout}"
-        return f"{self.arm} against {self.against}, read with {self.readout}"
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether it is beyond noise: significant after adjustment, with the same sign in all of several seeds."""
-        agree = all(value * self.estimate.value > 0 for value in self.by_seed)
-        return self.adjusted_p_value < 0.05 and agree and len(self.by_seed) > 1
-
-    @property
-    def verdict(self) -> str:
-        """The conclusion, in words."""
-        if len(self.by_seed) == 1:
-            return "not known, with one seed"
-        if not self.is_clear:
-            return "within noise"
-        return f"{'higher' if self.estimate.value > 0 else 'lower'}, beyond noise"
+        """The two arms, in words."""
+        return f"{self.arm} against {self.against}"
 
 
 class ExperimentResult(_Record):
     """The result of an experiment, `NAME.json`."""
 
     grid: Grid
+    measures: list[MeasureSummary]
     arms: list[ArmSummary]
     """The grid's arms, then the variations of its ablations."""
     ablations: dict[str, dict[str, str]]
     """Names of arms by ablation and label."""
+    hypotheses: list[HypothesisResult]
     scores: list[ArmScore]
     references: dict[str, dict[str, Estimate]]
-    """Mean oracle grade of the selections of `random`, `longest` and `oracle`, by measure."""
-    kinds: list[KindAccuracy]
+    """The results of selectors without a reward model, by selector and measure."""
+    readouts: list[ReadoutChoice]
     differences: list[ArmDifference]
+    """All comparisons of arms that no hypothesis makes."""
     findings: list[str]
     """The conclusions in sentences, computed from the figures."""
     failures: list[CellFailure]

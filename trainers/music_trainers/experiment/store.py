@@ -1,6 +1,6 @@
 """The folder of an experiment: a file for each cell, written whole, and the errors of failed cells."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -41,6 +41,11 @@ class CellStore:
     def pairs(self) -> Path:
         """Folder of the simulated pairs."""
         return self._folder / "pairs"
+
+    @property
+    def table(self) -> Path:
+        """File of the hidden states that the cells of a run need; see `StateTable`."""
+        return self._folder / "states.safetensors"
 
     def read(self, cells: Iterable[GridCell]) -> dict[CellKey, CellResult]:
         """Return the results of the finished cells, in the given order.
@@ -93,11 +98,20 @@ def _read(path: Path) -> CellResult:
         ) from error
 
 
-def _changes(was: BaseModel, now: BaseModel, prefix: str = "") -> Iterator[str]:
-    """Yield the fields in which two models of the same type differ, in words."""
-    for name in type(now).model_fields:
-        before, after = getattr(was, name), getattr(now, name)
-        if isinstance(before, BaseModel) and isinstance(after, BaseModel):
-            yield from _changes(before, after, f"{prefix}{name}.")
-        elif before != after:
-            yield f"{prefix}{name} was {before}, is {after}"
+def _changes(was: object, now: object, name: str = "") -> Iterator[str]:
+    """Yield the settings in which two models, or two values of one setting, differ, in words."""
+    if was == now:
+        return
+    before, after = _settings(was), _settings(now)
+    if before is None or after is None:
+        yield f"{name} was {was}, is {now}"
+        return
+    for key in dict.fromkeys([*before, *after]):
+        yield from _changes(before.get(key, "not there"), after.get(key, "not there"), f"{name}.{key}" if name else key)
+
+
+def _settings(value: object) -> Mapping[str, object] | None:
+    """Return a model or a table as settings by name; None for a plain value."""
+    if isinstance(value, BaseModel):
+        return {name: getattr(value, name) for name in type(value).model_fields}
+    return value if isinstance(value, Mapping) else None

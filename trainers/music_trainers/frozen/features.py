@@ -35,6 +35,7 @@ States: TypeAlias = NDArray[np.float32]
 Counting: TypeAlias = Callable[[int], AbstractContextManager[Callable[[int], object]]]
 """Given a total, opens a display of progress: a function that advances it by a number."""
 _ROWS_PER_SHARD = 8
+_KEY_LENGTH = 16
 
 
 def states_key(classifier: PreTrainedModel, contract: ScoreContract, device: torch.device) -> str:
@@ -75,11 +76,13 @@ class FrozenBackbone:
             max_tokens: Approximate number of tokens in a forward pass; by default what suits the device.
 
         Raises:
-            InvalidInputError: A shard in the folder is damaged.
+            InvalidInputError: A shard in the folder is damaged, or the folder is a file.
             PackedAttentionError: The model cannot be packed.
         """
+        if Path(folder).is_file():
+            raise InvalidInputError(f"{folder}: expected a folder for hidden states (--features), got a file")
         place = resolve_device(device)
-        self.folder = Path(folder) / states_key(loaded.classifier, loaded.tokens.contract, place)[:16]
+        self.folder = Path(folder) / states_key(loaded.classifier, loaded.tokens.contract, place)[:_KEY_LENGTH]
         self.num_computed = self.num_cached = 0
         self._tokens = loaded.tokens
         self._cache = StateCache(self.folder)
@@ -87,6 +90,11 @@ class FrozenBackbone:
         module.to(place)
         self._scorer = make_scorer(loaded.classifier)
         self._max_tokens = max_tokens or row_tokens(place)
+
+    @property
+    def has_states_of_others_alone(self) -> bool:
+        """Whether the folder holds states, but none of this model under this contract."""
+        return not len(self._cache) and any(self.folder.parent.glob(f"{'[0-9a-f]' * _KEY_LENGTH}/*.safetensors"))
 
     def turns(self, conversations: Sequence[Conversation]) -> list[States]:
         """Return the hidden states after every assistant turn of each conversation, `[turns, hidden_size]`.
