@@ -17,7 +17,7 @@ def push(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the files, and send nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Upload a model or a set of pairs to the Hugging Face hub.
+    """Upload a model or a set of pairs to the Hugging Face hub, with its card.
 
     Weights in safetensors, tokenizer, contract, pairs and card are uploaded. Checkpoints, features, journals and logs
     are not. The token is that of HF_TOKEN or of `hf auth login`.

@@ -17,6 +17,7 @@ from music_agents.output.shard_folder import pair_index
 from music_agents.pair_simulator import Outcome
 from music_agents.progress import RunProgress, StopCause
 from music_agents.quality import JudgeFigures, diagnose_pairs, read_saved_pairs
+from music_agents.run.card import write_pairs_card
 from music_agents.run.report import RunReport, RunStatus, read_report, versions, write_report
 from music_agents.run.settings import Partition
 from music_agents.simulation import PairIndices, PairMaker, run_pairs
@@ -191,4 +192,5 @@ class Session:
             versions=versions(),
         )
         write_report(self._directory / REPORT, report)
+        write_pairs_card(self._directory, report)
         return report

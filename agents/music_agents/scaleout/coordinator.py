@@ -23,6 +23,7 @@ from music_agents.output.shard_folder import close_gap
 from music_agents.progress import RunProgress, StopCause
 from music_agents.quality import JudgeFigures, diagnose_pairs, read_saved_pairs
 from music_agents.run import RunReport, RunStatus
+from music_agents.run.card import write_pairs_card
 from music_agents.run.report import read_report, versions, write_report
 from music_agents.run.session import FAILURES, JOURNAL, REPORT
 from music_agents.scaleout.aggregate import ProgressAggregate
@@ -227,4 +228,5 @@ class _Coordinator:
             versions=versions(),
         )
         write_report(self._directory / REPORT, report)
+        write_pairs_card(self._directory, report)
         return report

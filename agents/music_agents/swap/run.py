@@ -22,6 +22,7 @@ from music_agents.output.pair_table import PairTable
 from music_agents.output.shard_folder import drop_rows, has_rows
 from music_agents.pair_simulator import Outcome, pair_id, pass_gates
 from music_agents.quality import GateView, PairGate, RefusalRule, default_gates, diagnose_pairs, read_saved_pairs
+from music_agents.run.card import write_pairs_card
 from music_agents.run.report import RunReport, RunStatus, read_report, versions, write_report
 from music_agents.run.session import FAILURES, REPORT
 from music_agents.seeds import neutralised
@@ -130,6 +131,7 @@ async def make_swaps(
         }
     )
     write_report(out / REPORT, report)
+    write_pairs_card(out, report)
     return report
 
 

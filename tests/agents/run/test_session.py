@@ -16,6 +16,7 @@ async def test_a_run_leaves_what_it_promises(tmp_path, fake_model, seeds, run, f
     assert report.status is RunStatus.COMPLETE
     assert (report.num_pairs, report.failures) == (8, {"reply_unparsed": 2})
     assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "README.md",
         "failures.jsonl",
         "journal.sqlite",
         "manifest.json",

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 from music.errors import InvalidInputError
-from music_trainers import RewardTrainingConfig, train_reward_model
+from music.reward.tokens.contract import ScoreContract
+from music_trainers import RewardTrainingConfig, train_reward_head, train_reward_model
 from music_trainers.reward.records import RewardTrainingResult
 
 
@@ -55,6 +57,22 @@ def test_a_run_that_ended_before_its_checkpoints_went_is_finished(base, make_pai
     for resume in (False, True):
         with pytest.raises(InvalidInputError, match="holds a finished run"):
             train_reward_model(make_config(base, tmp_path, max_steps=1, resume=resume), make_pairs(40))
+
+
+@pytest.mark.parametrize("freeze", ["none", "backbone"])
+def test_the_card_says_what_the_model_is_and_how_well_it_ranks(base, make_pairs, tmp_path, freeze):
+    if freeze == "none":
+        result = train_reward_model(make_config(base, tmp_path, max_steps=2), make_pairs(40))
+    else:
+        config = RewardTrainingConfig(base=base, out=tmp_path, freeze=freeze, eval_fraction=0.2, device="cpu")
+        result = train_reward_head(config, make_pairs(40))
+    card = ModelCard((tmp_path / "README.md").read_text())
+    assert card.data.pipeline_tag == "text-classification"
+    assert {"license", "base_model"}.isdisjoint(card.data.to_dict())  # the base is a folder
+    assert f"from `{Path(base).name}` on" in card.text
+    assert str(base) not in card.text
+    assert f"| this model | {result.after.accuracy:.3f} | {result.after.nll:.4f} |" in card.text
+    assert ScoreContract.load(tmp_path / "score_contract.json").chat_template_sha256[:16] in card.text
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from music.reward.tokens.contract import RewardStatistics
 from music_trainers.frozen.features import Counting
 from music_trainers.frozen.head_run import HeadRun
 from music_trainers.frozen.records import RewardHeadResult
+from music_trainers.reward.card import write_model_card
 from music_trainers.reward.checkpoints import Checkpoints
 from music_trainers.reward.config import CHECKPOINT_FOLDER, RECORD_FILE, RewardTrainingConfig
 from music_trainers.reward.mixture import Mixture
@@ -86,6 +87,7 @@ def _save(loaded: LoadedCheckpoint, statistics: RewardStatistics | None, result:
     try:
         save_model(loaded.classifier, tokens.tokenizer, out)
         tokens.contract.save(out)
+        write_model_card(result, tokens.contract)
         sync_folder(out)  # before the record, which says that the rest is there
         with whole_file(out / RECORD_FILE) as file:
             file.write(result.model_dump_json(indent=2).encode() + b"\n")

@@ -20,6 +20,7 @@ from music.errors import InvalidInputError, MusicError
 from music.files import sync_folder, whole_file
 from music.pairs import PreferencePair
 from music.reward.loading import LoadedCheckpoint, load_checkpoint, save_model
+from music_trainers.reward.card import write_model_card
 from music_trainers.reward.config import RECORD_FILE, RewardTrainingConfig
 from music_trainers.reward.distributed import gather_weights
 from music_trainers.reward.history import History, Throughput
@@ -216,6 +217,7 @@ def _save(run: TrainingRun, best: HeldOutEvaluation | None, result: RewardTraini
         try:
             save_model(classifier, tokens.tokenizer, out, state_dict=weights)
             tokens.contract.save(out)
+            write_model_card(result, tokens.contract)
             sync_folder(out)  # before the record, after which the checkpoints are removed
             with whole_file(out / RECORD_FILE) as file:
                 file.write(result.model_dump_json(indent=2).encode() + b"\n")
