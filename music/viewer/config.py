@@ -1,5 +1,6 @@
 """`ViewerConfig`: the settings of `music view`. The command line reads its flags from here."""
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -23,5 +24,9 @@ class ViewerConfig(Config):
     """Port to listen on; 0 takes a free one."""
     open: Annotated[bool, Flag(name="--open")] = False
     """Open the page in the browser."""
+    labels: Path | None = None
+    """File of your labels (SQLite); by default `labels.sqlite` in your data folder, which serves all sets."""
+    labeller: str = ""
+    """Your name, saved with your labels."""
     insecure: Annotated[bool, Flag(name="--insecure")] = False
-    """Listen on other addresses than loopback: anybody who reaches them can read the conversations."""
+    """Listen on other addresses than loopback: anybody who reaches them can read and label the conversations."""

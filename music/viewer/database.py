@@ -19,7 +19,7 @@ import platformdirs
 
 __all__ = ["COUNTED", "connect", "index_path", "words_of", "writing"]
 
-_VERSION = 2
+_VERSION = 3
 _KEPT_SECONDS = 30 * 86_400
 """Indexes that were not opened for this long are removed."""
 _TABLES = """

@@ -6,15 +6,18 @@ lists can be filtered and sorted by them.
 
 import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from music.viewer.database import connect
+from music.viewer.labels import UNLABELLED, LabelStore
 from music.viewer.query import FILTERS, PAGE_SIZE, Query, Sort
-from music.viewer.records import Record, unpack
+from music.viewer.records import KEY_LENGTH, Record, text_key, unpack
 
 __all__ = ["FileState", "Index", "Listed", "Listing", "Neighbours"]
 
@@ -27,6 +30,7 @@ _ORDERS = {
 _MAX_OPTIONS = 200
 """The most frequent values of a filter that are offered."""
 _COLUMNS = {"kind": "kind", "data_set": "data_set", "source": "source", "turns": "turns", "diverging": "diverging"}
+_TEXT_KEY = f"substr(records.key, 1, {KEY_LENGTH})"
 _LISTED = "number, key, id, kind, data_set, source, title, turns, diverging, chosen, rejected, gap, strategies"
 
 
@@ -121,15 +125,16 @@ class Index:
 
     Args:
         path: Its file.
+        labels: The labels that lists are filtered by.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, labels: LabelStore | None = None) -> None:
+        self._path, self._labels = path, labels
         self._own = threading.local()
 
     def listing(self, query: Query) -> Listing:
         """Return a page of a list."""
-        tables, where, values = _selection(query)
+        tables, where, values = self._selection(query)
         order = _order(query)
         num = self.num_records()
         if query.is_filtered:
@@ -150,7 +155,7 @@ class Index:
 
     def neighbours(self, key: str, query: Query) -> Neighbours:
         """Return the records before and after one in a list."""
-        tables, where, values = _selection(query)
+        tables, where, values = self._selection(query)
         order = _order(query)
         expression = f"{order.expression}, " if order.expression else ""
         at = self._all(f"SELECT {expression}number FROM records WHERE key = ?", (*order.values, key))
@@ -193,7 +198,7 @@ class Index:
         )
 
     def set_extras(self, name: str, values: Mapping[str, float | str]) -> None:
-        """Replace the extra values of a name, such as scores or labels, by record key."""
+        """Replace the extra values of a name, such as margins, by text key."""
         database = self._database()
         database.execute("BEGIN IMMEDIATE")
         database.execute("DELETE FROM extras WHERE name = ?", (name,))
@@ -202,7 +207,39 @@ class Index:
 
     def extras(self, key: str) -> dict[str, float | str]:
         """Return the extra values of a record by name."""
-        return dict(self._all("SELECT name, value FROM extras WHERE key = ? ORDER BY name", (key,)))
+        return dict(self._all("SELECT name, value FROM extras WHERE key = ? ORDER BY name", (text_key(key),)))
+
+    def present(self, keys: Iterable[str]) -> dict[str, int]:
+        """Return those text keys that records have, each with its number of turns."""
+        found = self._all(
+            f"SELECT {_TEXT_KEY}, turns FROM records WHERE {_TEXT_KEY} IN (SELECT value FROM json_each(?))",
+            (orjson.dumps(list(keys)).decode(),),
+        )
+        return dict(found)
+
+    def _selection(self, query: Query) -> tuple[str, str, tuple[object, ...]]:
+        """Return the tables, the condition and its values of a query."""
+        tables, conditions, values = "records", ["1"], list[object]()
+        if query.match:
+            tables = "texts JOIN records ON records.number = texts.rowid"
+            conditions.append("texts MATCH ?")
+            values.append(query.match)
+        for name, column in _COLUMNS.items():
+            if (value := getattr(query, name)) not in ("", None):
+                conditions.append(f"records.{column} = ?")
+                values.append(value)
+        if query.strategy:
+            conditions.append("instr(records.strategies, ?)")
+            values.append(f"\n{query.strategy}\n")
+        if query.extra:
+            name, _, value = query.extra.rpartition("=") if "=" in query.extra else (query.extra, "", "")
+            conditions.append(f"{_TEXT_KEY} IN (SELECT key FROM extras WHERE name = ? AND ? IN ('', value))")
+            values += [name, value]
+        if query.label and self._labels:
+            negation = "NOT" if query.label == UNLABELLED else ""
+            conditions.append(f"records.kind = 'pair' AND {_TEXT_KEY} {negation} IN (SELECT value FROM json_each(?))")
+            values.append(orjson.dumps(self._labels.keys(query.label)).decode())
+        return tables, " AND ".join(conditions), tuple(values)
 
     def _counts(self, column: str) -> list[tuple[str, int]]:
         rows = self._all(
@@ -222,27 +259,6 @@ class Index:
             self._own.database = connect(self._path)
         database: sqlite3.Connection = self._own.database
         return database
-
-
-def _selection(query: Query) -> tuple[str, str, tuple[object, ...]]:
-    """Return the tables, the condition and its values of a query."""
-    tables, conditions, values = "records", ["1"], list[object]()
-    if query.match:
-        tables = "texts JOIN records ON records.number = texts.rowid"
-        conditions.append("texts MATCH ?")
-        values.append(query.match)
-    for name, column in _COLUMNS.items():
-        if (value := getattr(query, name)) not in ("", None):
-            conditions.append(f"records.{column} = ?")
-            values.append(value)
-    if query.strategy:
-        conditions.append("instr(records.strategies, ?)")
-        values.append(f"\n{query.strategy}\n")
-    if query.extra:
-        name, _, value = query.extra.partition("=")
-        conditions.append("records.key IN (SELECT key FROM extras WHERE name = ? AND ? IN ('', value))")
-        values += [name, value]
-    return tables, " AND ".join(conditions), tuple(values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +296,7 @@ def _order(query: Query) -> _Order:
     if query.sort in _ORDERS:
         return _Order(number, _ORDERS[Sort(query.sort)])
     name, sign = query.sort.removeprefix("-"), "" if query.sort.startswith("-") else "-"
-    value = "(SELECT value FROM extras WHERE extras.name = ? AND extras.key = records.key)"
+    value = f"(SELECT value FROM extras WHERE extras.name = ? AND extras.key = {_TEXT_KEY})"
     return _Order(number, f"ifnull({sign}{value}, 9e999)", (name,))
 
 

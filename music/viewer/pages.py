@@ -4,6 +4,7 @@ The pages work without a server: `Urls` says where their links lead. All text is
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from music.viewer.index import FileState, Listed, Listing, Neighbours
+from music.viewer.labels import LABELLED, PAIR_TURN, UNLABELLED, Label, Verdict
 from music.viewer.query import PAGE_SIZE, Query, Sort
 from music.viewer.records import Record
 from music.viewer.views import detail_text, view_of
@@ -19,6 +21,20 @@ from music.viewer.views import detail_text, view_of
 __all__ = ["ListPage", "RecordPage", "Urls", "list_page", "message_page", "record_page"]
 
 _EXCERPT = 160
+LABEL_NAMES = {
+    UNLABELLED: "unlabelled",
+    LABELLED: "labelled",
+    Verdict.AGREE: "agree",
+    Verdict.DISAGREE: "disagree",
+    Verdict.TIE: "tie",
+    "note": "with a note",
+}
+VERDICTS = (
+    (Verdict.AGREE, "Agree", "a", "chosen is better"),
+    (Verdict.DISAGREE, "Disagree", "d", "rejected is better"),
+    (Verdict.TIE, "Tie", "t", "neither is better"),
+)
+"""Each verdict with its name, its key and its meaning."""
 FILTER_NAMES = {
     "kind": "Kind",
     "data_set": "Data set",
@@ -47,6 +63,10 @@ class Urls(Protocol):
         """Return the address of a record within a list."""
         ...
 
+    def agreement(self) -> str:
+        """Return the address of the agreement of all labels."""
+        ...
+
     def asset(self, name: str) -> str:
         """Return the address of the style sheet or the script."""
         ...
@@ -65,6 +85,8 @@ class ListPage:
         files: The files behind the list.
         num_records: The number of all records so far.
         is_whole: Whether all files have been read.
+        labels: The labels of people by record key and turn.
+        num_labelled: The number of pairs that have a label.
     """
 
     query: Query
@@ -75,6 +97,27 @@ class ListPage:
     is_whole: bool
     excerpts: dict[str, str] = field(default_factory=dict)
     sorts: dict[str, str] = field(default_factory=dict)
+    labels: Mapping[str, Mapping[int, Label]] = field(default_factory=dict)
+    num_labelled: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LabelForm:
+    """The labels of a pair, and what its forms need to change them.
+
+    Attributes:
+        labels: The labels by turn.
+        token: The token that a form must carry.
+        action: The address that forms are sent to.
+    """
+
+    labels: Mapping[int, Label]
+    token: str
+    action: str
+
+    def of(self, turn: int) -> Label:
+        """Return the label of a turn, or of the pair; an empty one for none."""
+        return self.labels.get(turn, Label(key="", turn=turn))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,14 +129,14 @@ class RecordPage:
         record: The record.
         query: The list from which it was opened.
         neighbours: The records before and after it in that list.
-        extras: Its extra values by name.
+        label_form: The labels of a pair and what their forms need; None if it cannot be labelled.
     """
 
     key: str
     record: Record
     query: Query
     neighbours: Neighbours
-    extras: dict[str, float | str] = field(default_factory=dict)
+    label_form: LabelForm | None = None
 
 
 def list_page(page: ListPage, urls: Urls) -> str:
@@ -108,6 +151,7 @@ def list_page(page: ListPage, urls: Urls) -> str:
         last=first + len(page.listing.records) - 1,
         filters=[each for each in FILTER_NAMES if _is_offered(page, each)],
         filter_names=FILTER_NAMES,
+        label_names=LABEL_NAMES,
         sorts={**{str(sort): name for sort, name in SORT_NAMES.items()}, **page.sorts},
         problems=[file for file in page.files if file.problem and not file.is_other],
         strip=strip,
@@ -116,7 +160,15 @@ def list_page(page: ListPage, urls: Urls) -> str:
 
 def record_page(page: RecordPage, urls: Urls) -> str:
     """Return the HTML of a record."""
-    return _render("record.html.jinja", page=page, urls=urls, query=page.query, view=view_of(page.record))
+    return _render(
+        "record.html.jinja",
+        page=page,
+        urls=urls,
+        query=page.query,
+        view=view_of(page.record),
+        form=page.label_form,
+        verdicts=VERDICTS,
+    )
 
 
 def message_page(title: str, text: str, urls: Urls) -> str:

@@ -47,6 +47,7 @@ class Query:
         turns: Only records of this number of turns.
         diverging: Only pairs that first differ in this turn.
         extra: Only records with a value of this name, or with `NAME=VALUE`; see `Index.set_extras`.
+        label: Only pairs with this label of people: a verdict, `labelled`, `unlabelled` or `note`.
         sort: The order: a `Sort`, or the name of extra values, largest first, with a `-` before it smallest first.
         page: The number of the page, from 1.
     """
@@ -59,6 +60,7 @@ class Query:
     turns: int | None = None
     diverging: int | None = None
     extra: str = ""
+    label: str = ""
     sort: str = Sort.FILE
     page: int = 1
 

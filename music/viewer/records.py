@@ -13,7 +13,10 @@ import orjson
 from music.conversation import Message
 from music.pairs import TurnContrast
 
-__all__ = ["Decision", "Kind", "Record", "Side", "key_of", "pack", "unpack"]
+__all__ = ["KEY_LENGTH", "Decision", "Kind", "Record", "Side", "key_of", "pack", "text_key", "unpack"]
+
+KEY_LENGTH = 16
+"""Characters of a key that depend on the texts; those of a repeated record have more."""
 
 
 class Kind(StrEnum):
@@ -137,11 +140,19 @@ def unpack(packed: bytes) -> Record:
 
 
 def key_of(record: Record) -> str:
-    """Return the key of a record in links and labels: a hash of its id and its texts, wherever its file is."""
-    digest = hashlib.sha256(orjson.dumps([record.kind, record.id]))
+    """Return the key of a record in links and labels: a hash of its texts, wherever its file is.
+
+    The id counts, too, but not that of a pair, since pairs may be numbered by their rows.
+    """
+    digest = hashlib.sha256(orjson.dumps([record.kind, "" if record.kind is Kind.PAIR else record.id]))
     for side in record.sides:
         digest.update(orjson.dumps([side.name, [message.to_dict() for message in side.messages]]))
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:KEY_LENGTH]
+
+
+def text_key(key: str) -> str:
+    """Return the key that all records of the same texts share: labels and rewards belong to it."""
+    return key[:KEY_LENGTH]
 
 
 def _messages(rows: list[dict[str, Any]]) -> tuple[Message, ...]:

@@ -26,8 +26,11 @@ from music.viewer.background import index_in_background
 from music.viewer.config import ViewerConfig
 from music.viewer.database import index_path
 from music.viewer.index import Index
+from music.viewer.labelling import LabelPages
+from music.viewer.labels import LABELLED, LabelStore, default_label_path
 from music.viewer.pages import ListPage, RecordPage, excerpt, list_page, message_page, record_page
 from music.viewer.query import Query
+from music.viewer.records import Kind, text_key
 from music.viewer.sources import require_sources
 
 __all__ = ["ServerUrls", "build_app", "serve_app", "view"]
@@ -63,6 +66,14 @@ class ServerUrls:
         """Return the address of a record within a list."""
         return _with_query(f"/record/{quote(key, safe='')}", query)
 
+    def agreement(self) -> str:
+        """Return the address of the agreement of all labels."""
+        return "/agreement"
+
+    def label(self, key: str, query: Query) -> str:
+        """Return the address that the label of a pair is sent to."""
+        return _with_query(f"/record/{quote(key, safe='')}/label", query)
+
     def asset(self, name: str) -> str:
         """Return the address of the style sheet or the script."""
         return f"/assets/{name}?{self._stamps[name]}"
@@ -71,8 +82,8 @@ class ServerUrls:
 class Pages:
     """The handlers of the pages of an index."""
 
-    def __init__(self, index: Index, urls: ServerUrls) -> None:
-        self._index, self._urls = index, urls
+    def __init__(self, index: Index, urls: ServerUrls, labels: LabelPages) -> None:
+        self._index, self._urls, self._labels = index, urls, labels
 
     async def list(self, request: web.Request) -> web.Response:
         """Answer with a list; an address with empty parameters, as forms make them, is led to the short one."""
@@ -85,6 +96,14 @@ class Pages:
         """Answer with a record."""
         page = await asyncio.to_thread(self._record, request.match_info["key"], Query.of(request.query))
         return _html(page) if page else self.missing("This conversation is not in the files any more.")
+
+    async def label(self, request: web.Request) -> web.Response:
+        """Save a label, then lead back to the pair."""
+        record = await asyncio.to_thread(self._index.record, key := request.match_info["key"])
+        if record is None or record.kind is not Kind.PAIR:
+            return self.missing("This pair is not in the files any more; the label was not saved.")
+        await self._labels.save(request)
+        raise web.HTTPSeeOther(f"{self._urls.record(key, Query.of(request.query))}#label")
 
     async def status(self, _: web.Request) -> web.Response:
         """Answer with how far reading has come, as JSON."""
@@ -117,6 +136,8 @@ class Pages:
             files=self._index.files(),
             num_records=self._index.num_records(),
             is_whole=self._index.is_whole(),
+            labels={each.key: self._labels.store.of(text_key(each.key)) for each in listing.records},
+            num_labelled=len(self._index.present(self._labels.store.keys(LABELLED))),
         )
         return list_page(page, self._urls)
 
@@ -124,8 +145,10 @@ class Pages:
         record = self._index.record(key)
         if record is None:
             return None
-        neighbours, extras = self._index.neighbours(key, query), self._index.extras(key)
-        page = RecordPage(key=key, record=record, query=query, neighbours=neighbours, extras=extras)
+        form = self._labels.form(key, self._urls.label(key, query)) if record.kind is Kind.PAIR else None
+        page = RecordPage(
+            key=key, record=record, query=query, neighbours=self._index.neighbours(key, query), label_form=form
+        )
         return record_page(page, self._urls)
 
 
@@ -139,12 +162,14 @@ def view(sources: Sequence[str], config: ViewerConfig) -> None:
     require_sources(sources)
     with listening_on(config.host, config.port) as (listener, url):
         path = index_path(sources)
-        index = Index(path)
+        labels = LabelStore(config.labels or default_label_path())
+        index = Index(path, labels)
         if not index.num_records():
             from music.viewer.indexing import look_at  # a second start has no use for all that it imports
 
             look_at(path, sources)
-        app = build_app(index, is_local=is_loopback(config.host))
+        pages = LabelPages(labels, config.labeller)
+        app = build_app(index, pages, is_local=is_loopback(config.host))
         run_async(serve_app(app, listener, config, url, beside=index_in_background(path, sources)))
 
 
@@ -161,17 +186,19 @@ def require_host(config: ViewerConfig) -> None:
         )
 
 
-def build_app(index: Index, *, is_local: bool = True) -> web.Application:
+def build_app(index: Index, labels: LabelPages, *, is_local: bool = True) -> web.Application:
     """Return the application of an index.
 
     Args:
         index: The index.
+        labels: The labels of its pairs.
         is_local: Whether the server listens on loopback only.
     """
-    pages = Pages(index, ServerUrls())
+    pages = Pages(index, ServerUrls(), labels)
     app = web.Application(middlewares=[_guarded(pages, is_local)], client_max_size=2**16)
     app.router.add_get("/", pages.list)
     app.router.add_get("/record/{key}", pages.record)
+    app.router.add_post("/record/{key}/label", pages.label)
     app.router.add_get("/status", pages.status)
     app.router.add_get("/assets/{name}", pages.asset)
     return app

@@ -1,11 +1,14 @@
 // Keyboard and small comforts; the pages work without it.
 "use strict";
+document.documentElement.classList.add("scripted");
 const find = selector => document.querySelector(selector);
 const records = [...document.querySelectorAll(".record")];
 
+let saving = Promise.resolve();
+
 function step(forward) {
   const link = find(forward ? ".top [rel=next]" : ".top [rel=prev]");
-  if (!records.length) return link?.click();
+  if (!records.length) return saving.then(() => link?.click(), () => {});
   const at = records.indexOf(document.activeElement);
   const to = at < 0 ? (forward ? 0 : records.length - 1) : at + (forward ? 1 : -1);
   if (records[to]) { records[to].focus(); records[to].scrollIntoView({block: "nearest"}); }
@@ -23,14 +26,29 @@ function go(place) {
   place.focus({preventScroll: true});
 }
 
+function labelTurn(verdict) {
+  const focused = document.activeElement?.closest(".turn")?.querySelector(".label-turn");
+  const part = focused ?? find(".label-turn");
+  if (!part) return;
+  part.open = true;
+  part.querySelector(`[value=${verdict}]`).click();
+}
+
 const keys = {
   j: () => step(true),
   k: () => step(false),
   ArrowRight: () => records.length || step(true),
   ArrowLeft: () => records.length || step(false),
-  d: () => go(find(".turn.first")),
+  f: () => go(find(".turn.first")),
   s: () => { const shared = find("#shared"); if (shared) shared.open = !shared.open; },
-  u: () => find("[data-key=u]")?.click(),
+  u: () => saving.then(() => find("[data-key=u]")?.click(), () => {}),
+  n: () => find("#label-note")?.focus(),
+  a: () => find("[data-verdict=a]")?.click(),
+  d: () => find("[data-verdict=d]")?.click(),
+  t: () => find("[data-verdict=t]")?.click(),
+  A: () => labelTurn("agree"),
+  D: () => labelTurn("disagree"),
+  T: () => labelTurn("tie"),
   "/": () => { const search = find("#q"); if (search) { search.focus(); search.select(); } else find("[data-key=u]")?.click(); },
   "?": () => find("#keys").togglePopover(),
 };
@@ -55,6 +73,38 @@ if (query) {
   for (const each of query.elements) each.addEventListener?.("change", () => each.type !== "search" && query.requestSubmit());
   addEventListener("pageshow", event => event.persisted || query.reset());
 }
+
+// A label is saved without leaving the page, and the next page waits for it. A note is saved when its field is left.
+async function save(form, body) {
+  const state = form.querySelector(".state");
+  try {
+    const answer = await fetch(form.action, {method: "POST", body, keepalive: true}), text = await answer.text();
+    if (!answer.ok) throw new Error(text);
+    const forms = [...new DOMParser().parseFromString(text, "text/html").querySelectorAll("form.label")];
+    const saved = forms.find(each => each.elements.turn.value === body.get("turn")), focused = document.activeElement;
+    for (const part of [".choices", ".state", ".rest"]) form.querySelector(part).replaceWith(saved.querySelector(part));
+    if (body.has("remove")) form.elements.note.value = "";
+    if (!focused.isConnected) form.querySelector(`[value="${focused.value}"]`)?.focus();
+  } catch (error) {
+    const fault = document.createElement("b");
+    fault.className = "unsaved";
+    fault.textContent = `Not saved: ${error.message}`;
+    state.replaceChildren(fault);
+    throw error;
+  }
+}
+document.addEventListener("submit", event => {
+  const {target, submitter} = event;
+  if (!target.matches("form.label")) return;
+  event.preventDefault();
+  const body = new URLSearchParams(new FormData(target, submitter));
+  saving = saving.catch(() => {}).then(() => save(target, body));
+  saving.catch(() => {});
+});
+document.addEventListener("change", event => {
+  const form = event.target.form;
+  if (form?.matches(".label")) form.requestSubmit(form.querySelector(".save"));
+});
 
 // While files are read, and when they grow, the number of new records is shown.
 const count = find("#count");
