@@ -27,7 +27,7 @@ settings.register_profile("music", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("music")
 
 # What passed the self-test on this machine before says nothing of the code that is tested.
-os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="music-tests-")
+os.environ["XDG_CACHE_HOME"] = os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="music-tests-")
 atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 # A shell that starts the tests in the background leaves Ctrl-C ignored, here and in the processes that tests interrupt.

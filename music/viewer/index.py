@@ -129,7 +129,7 @@ class Index:
     """
 
     def __init__(self, path: Path, labels: LabelStore | None = None) -> None:
-        self._path, self._labels = path, labels
+        self.path, self._labels = path, labels
         self._own = threading.local()
 
     def listing(self, query: Query) -> Listing:
@@ -256,7 +256,7 @@ class Index:
     def _database(self) -> sqlite3.Connection:
         """Return this thread's connection."""
         if not hasattr(self._own, "database"):
-            self._own.database = connect(self._path)
+            self._own.database = connect(self.path)
         database: sqlite3.Connection = self._own.database
         return database
 

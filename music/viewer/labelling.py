@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from aiohttp import web
 
-from music.viewer.labels import MAX_NOTE, PAIR_TURN, Label, LabelStore, Verdict
+from music.viewer.labels import MAX_NOTE, Label, LabelStore, Verdict
 from music.viewer.pages import LabelForm
 from music.viewer.records import text_key
 
@@ -60,7 +60,9 @@ class LabelPages:
         """Return the label of a form; without a verdict it keeps the earlier one."""
         number, note = fields.get("turn", ""), fields.get("note", "").replace("\r\n", "\n").strip()
         if not (number.isascii() and number.isdecimal() and len(number) <= 6) or len(note) > MAX_NOTE:
-            raise web.HTTPBadRequest(text=f"expected the number of a turn and a note of at most {MAX_NOTE} characters\n")
+            raise web.HTTPBadRequest(
+                text=f"expected the number of a turn and a note of at most {MAX_NOTE} characters\n"
+            )
         turn = int(number)
         if "remove" in fields:
             return Label(key="", turn=turn)

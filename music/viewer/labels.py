@@ -1,8 +1,8 @@
 """`LabelStore`: what people think of pairs, saved for good in a file of its own.
 
-A label belongs to the texts of a pair (`music.viewer.records.text_key`), not to its row or file, so it survives when pairs are reordered,
-moved or copied. One file may hold labels of any number of sets. The last label of a pair wins; all earlier ones stay in
-the history. A label that `save` has returned from is on disk.
+A label belongs to the texts of a pair (`music.viewer.records.text_key`), not to its row or file, so it survives when
+pairs are reordered, moved or copied. One file may hold labels of any number of sets. The last label of a pair wins, and
+all earlier ones stay in the history. A label that `save` has returned from is on disk.
 """
 
 import sqlite3

@@ -13,7 +13,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from music.viewer.index import FileState, Listed, Listing, Neighbours
-from music.viewer.labels import LABELLED, PAIR_TURN, UNLABELLED, Label, Verdict
+from music.viewer.labels import LABELLED, UNLABELLED, Label, Verdict
 from music.viewer.query import PAGE_SIZE, Query, Sort
 from music.viewer.records import Record
 from music.viewer.views import detail_text, view_of

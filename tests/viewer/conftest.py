@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import tempfile
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from queue import Queue
 from threading import Thread
 
@@ -14,6 +16,8 @@ from aiohttp import web
 from music.pairs import ContrastivePair
 from music.viewer.index import Index
 from music.viewer.indexing import IndexWriter
+from music.viewer.labelling import LabelPages
+from music.viewer.labels import LabelStore
 from music.viewer.server import build_app
 
 PAYLOAD = '"><img src=x onerror="document.title=\'pwned\'"><script>document.title="pwned"</script>'
@@ -136,12 +140,15 @@ def serve_index():
 
 
 @contextmanager
-def serving(index):
-    """Serve an index on a free port in a thread."""
+def serving(index, labels=None):
+    """Serve an index on a free port in a thread; without labels, those that are saved are lost."""
+    folder = tempfile.TemporaryDirectory()
+    labels = labels or LabelStore(Path(folder.name) / "labels.sqlite")
+    index = Index(index.path, labels)
     started, loop = Queue(), asyncio.new_event_loop()
 
     async def run():
-        runner = web.AppRunner(build_app(index), shutdown_timeout=0.1)
+        runner = web.AppRunner(build_app(index, LabelPages(labels)), shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
@@ -156,3 +163,4 @@ def serving(index):
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
+    folder.cleanup()
