@@ -22,10 +22,16 @@ def view(
 ) -> None:
     """Show pairs, rollouts and failures in the browser: side by side, with search and filters.
 
-    The first line of output is the address of the page.
+    The first line of output is the address of the page. Say there which side of a pair is better: --agreement then
+    compares your labels with the data, and --export writes the pairs by your labels.
 
     Example: music view runs/pairs --open
     """
-    from music.viewer.server import view
+    if config.agreement or config.export:
+        from music.viewer.commands import report_labels
 
-    view(sources, config)
+        report_labels(sources, config)
+    else:
+        from music.viewer.server import view
+
+        view(sources, config)

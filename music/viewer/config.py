@@ -28,5 +28,9 @@ class ViewerConfig(Config):
     """File of your labels (SQLite); by default `labels.sqlite` in your data folder, which serves all sets."""
     labeller: str = ""
     """Your name, saved with your labels."""
+    agreement: Annotated[bool, Flag(name="--agreement")] = False
+    """Print how often your labels agree with the data and the models, and end."""
+    export: Path | None = None
+    """Write the labelled pairs to this parquet file, and end."""
     insecure: Annotated[bool, Flag(name="--insecure")] = False
     """Listen on other addresses than loopback: anybody who reaches them can read and label the conversations."""

@@ -6,7 +6,7 @@ lists can be filtered and sorted by them.
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,6 +153,17 @@ class Index:
         rows = self._all("SELECT body FROM records JOIN bodies USING (number) WHERE key = ?", (key,))
         return unpack(rows[0][0]) if rows else None
 
+    def records(self, keys: Iterable[str]) -> Iterator[tuple[str, Record]]:
+        """Yield the pairs of text keys, each once, in the order of the files."""
+        found = self._all(
+            f"SELECT min(number) FROM records WHERE kind = 'pair' AND {_TEXT_KEY} IN (SELECT value FROM json_each(?)) "
+            f"GROUP BY {_TEXT_KEY} ORDER BY 1",
+            (orjson.dumps(list(keys)).decode(),),
+        )
+        for number in found:
+            rows = self._all("SELECT key, body FROM records JOIN bodies USING (number) WHERE number = ?", number)
+            yield from ((key, unpack(body)) for key, body in rows)
+
     def neighbours(self, key: str, query: Query) -> Neighbours:
         """Return the records before and after one in a list."""
         tables, where, values = self._selection(query)
@@ -209,10 +220,19 @@ class Index:
         """Return the extra values of a record by name."""
         return dict(self._all("SELECT name, value FROM extras WHERE key = ? ORDER BY name", (text_key(key),)))
 
-    def present(self, keys: Iterable[str]) -> dict[str, int]:
-        """Return those text keys that records have, each with its number of turns."""
+    def margins(self, model: str, keys: Iterable[str]) -> dict[str, float]:
+        """Return the margins of a model by text key, those of `keys` that it has."""
         found = self._all(
-            f"SELECT {_TEXT_KEY}, turns FROM records WHERE {_TEXT_KEY} IN (SELECT value FROM json_each(?))",
+            "SELECT extras.key, extras.value FROM extras WHERE name = ? AND key IN (SELECT value FROM json_each(?))",
+            (margin_name(model), orjson.dumps(list(keys)).decode()),
+        )
+        return dict(found)
+
+    def present(self, keys: Iterable[str]) -> dict[str, int]:
+        """Return those text keys that pairs have, each with its number of turns."""
+        found = self._all(
+            f"SELECT {_TEXT_KEY}, turns FROM records WHERE kind = 'pair' "
+            f"AND {_TEXT_KEY} IN (SELECT value FROM json_each(?))",
             (orjson.dumps(list(keys)).decode(),),
         )
         return dict(found)
@@ -286,6 +306,11 @@ class _Order:
         """Return the condition that a record comes after a place, or before it; it has a value for each term."""
         sign = "<" if forward == self.is_reversed else ">"
         return f"({self.expression}, {self.number}) {sign} (?, ?)" if self.expression else f"{self.number} {sign} ?"
+
+
+def margin_name(model: str) -> str:
+    """Return the name of the extra values that are a model's margins."""
+    return f"margin {model}"
 
 
 def _order(query: Query) -> _Order:

@@ -7,18 +7,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any, Protocol
 
 import jinja2
 from markupsafe import Markup, escape
 
+from music.viewer.agreement import Agreement
 from music.viewer.index import FileState, Listed, Listing, Neighbours
 from music.viewer.labels import LABELLED, UNLABELLED, Label, Verdict
 from music.viewer.query import PAGE_SIZE, Query, Sort
 from music.viewer.records import Record
 from music.viewer.views import detail_text, view_of
 
-__all__ = ["ListPage", "RecordPage", "Urls", "list_page", "message_page", "record_page"]
+__all__ = ["LabelForm", "ListPage", "RecordPage", "Urls", "agreement_page", "list_page", "message_page", "record_page"]
 
 _EXCERPT = 160
 LABEL_NAMES = {
@@ -65,6 +67,10 @@ class Urls(Protocol):
 
     def agreement(self) -> str:
         """Return the address of the agreement of all labels."""
+        ...
+
+    def export(self) -> str:
+        """Return the address of the labelled pairs as a file."""
         ...
 
     def asset(self, name: str) -> str:
@@ -168,6 +174,18 @@ def record_page(page: RecordPage, urls: Urls) -> str:
         view=view_of(page.record),
         form=page.label_form,
         verdicts=VERDICTS,
+    )
+
+
+def agreement_page(found: Agreement, path: Path, urls: Urls) -> str:
+    """Return the HTML of the agreement of the labels in a file."""
+    return _render(
+        "agreement.html.jinja",
+        found=found,
+        path=path,
+        urls=urls,
+        query=Query(),
+        unlabelled=Query(label=UNLABELLED),
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from hashlib import sha256
 from importlib import resources
+from io import BytesIO
 from urllib.parse import quote, urlencode
 
 import orjson
@@ -22,13 +23,15 @@ from music.aio import run_async
 from music.errors import InvalidInputError
 from music.hosts import cannot_listen, hostname_of, is_loopback, listening_on
 from music.interrupts import on_signals
+from music.viewer.agreement import find_agreement
 from music.viewer.background import index_in_background
 from music.viewer.config import ViewerConfig
 from music.viewer.database import index_path
+from music.viewer.export import write_labelled
 from music.viewer.index import Index
 from music.viewer.labelling import LabelPages
 from music.viewer.labels import LABELLED, LabelStore, default_label_path
-from music.viewer.pages import ListPage, RecordPage, excerpt, list_page, message_page, record_page
+from music.viewer.pages import ListPage, RecordPage, agreement_page, excerpt, list_page, message_page, record_page
 from music.viewer.query import Query
 from music.viewer.records import Kind, text_key
 from music.viewer.sources import require_sources
@@ -70,6 +73,10 @@ class ServerUrls:
         """Return the address of the agreement of all labels."""
         return "/agreement"
 
+    def export(self) -> str:
+        """Return the address of the labelled pairs as a file."""
+        return "/labels.parquet"
+
     def label(self, key: str, query: Query) -> str:
         """Return the address that the label of a pair is sent to."""
         return _with_query(f"/record/{quote(key, safe='')}/label", query)
@@ -104,6 +111,17 @@ class Pages:
             return self.missing("This pair is not in the files any more; the label was not saved.")
         await self._labels.save(request)
         raise web.HTTPSeeOther(f"{self._urls.record(key, Query.of(request.query))}#label")
+
+    async def agreement(self, _: web.Request) -> web.Response:
+        """Answer with the agreement of the labels."""
+        return _html(await asyncio.to_thread(self._agreement))
+
+    async def export(self, _: web.Request) -> web.Response:
+        """Answer with the labelled pairs as parquet."""
+        file = BytesIO()
+        await asyncio.to_thread(write_labelled, file, self._index, self._labels.store)
+        headers = {"Content-Disposition": 'attachment; filename="labels.parquet"'}
+        return web.Response(body=file.getvalue(), content_type="application/vnd.apache.parquet", headers=headers)
 
     async def status(self, _: web.Request) -> web.Response:
         """Answer with how far reading has come, as JSON."""
@@ -140,6 +158,9 @@ class Pages:
             num_labelled=len(self._index.present(self._labels.store.keys(LABELLED))),
         )
         return list_page(page, self._urls)
+
+    def _agreement(self) -> str:
+        return agreement_page(find_agreement(self._index, self._labels.store), self._labels.store.path, self._urls)
 
     def _record(self, key: str, query: Query) -> str | None:
         record = self._index.record(key)
@@ -199,6 +220,8 @@ def build_app(index: Index, labels: LabelPages, *, is_local: bool = True) -> web
     app.router.add_get("/", pages.list)
     app.router.add_get("/record/{key}", pages.record)
     app.router.add_post("/record/{key}/label", pages.label)
+    app.router.add_get("/agreement", pages.agreement)
+    app.router.add_get("/labels.parquet", pages.export)
     app.router.add_get("/status", pages.status)
     app.router.add_get("/assets/{name}", pages.asset)
     return app

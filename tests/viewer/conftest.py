@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import tempfile
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,6 +21,9 @@ from music.viewer.labelling import LabelPages
 from music.viewer.labels import LabelStore
 from music.viewer.server import build_app
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+FLAGS += ["--disable-component-update", "--disable-sync"]
 PAYLOAD = '"><img src=x onerror="document.title=\'pwned\'"><script>document.title="pwned"</script>'
 """A text that would run in a page that does not escape it."""
 
@@ -164,3 +168,32 @@ def serving(index, labels=None):
     thread.join()
     loop.close()
     folder.cleanup()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Start Chromium."""
+    if CHROMIUM is None:
+        pytest.fail("expected Chromium for these tests; install it: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()
+
+
+@contextmanager
+def opened(browser, **options):
+    """Open a page; an error in its script, or a violated policy, fails the test."""
+    faults: list[object] = []
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
+    context.set_default_timeout(20_000)
+    page = context.new_page()
+    page.faults = faults
+    page.on("pageerror", lambda error: faults.append(error))
+    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+    page.on("dialog", lambda dialog: faults.append(dialog.message))
+    yield page
+    context.close()
+    assert faults == []

@@ -1,19 +1,14 @@
 """The pages in real headless Chromium: what a reader sees and does."""
 
 import re
-import shutil
-from contextlib import contextmanager
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from music.viewer.index import Index
 from music.viewer.indexing import IndexWriter
-from tests.viewer.conftest import FRUIT, PAYLOAD, pair_of, said, serving, simulated, write_lines
+from tests.viewer.conftest import FRUIT, PAYLOAD, opened, pair_of, said, serving, simulated, write_lines
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-FLAGS += ["--disable-component-update", "--disable-sync"]
 ODD = [
     simulated("rtl", said("سلام", "مرحبا بالعالم"), said("سلام", "وداعا للعالم"), contrasts=[]),
     simulated("emoji", said("Hi", "Fine 👩‍👩‍👧 thanks"), said("Hi", "Fine 👩‍👩‍👦 thanks"), contrasts=[]),
@@ -21,18 +16,6 @@ ODD = [
     simulated(PAYLOAD, said(PAYLOAD, PAYLOAD + "a"), said(PAYLOAD, PAYLOAD + "b"), source=PAYLOAD)
     | {"contrasts": [{"turn": 0, "strategy": PAYLOAD, "modified_instruction": PAYLOAD, "parameters": "{}"}]},
 ]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.fail("expected Chromium for these tests; install it: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -54,20 +37,6 @@ def page(browser, address):
     with opened(browser) as page:
         page.goto(address)
         yield page
-
-
-@contextmanager
-def opened(browser, **options):
-    faults = []
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
-    context.set_default_timeout(20_000)
-    page = context.new_page()
-    page.on("pageerror", lambda error: faults.append(error))
-    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
-    page.on("dialog", lambda dialog: faults.append(dialog.message))
-    yield page
-    context.close()
-    assert faults == []
 
 
 def open_record(page, id):
