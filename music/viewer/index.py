@@ -4,6 +4,7 @@ Any number of threads may read it while another process writes. Scores and label
 lists can be filtered and sorted by them.
 """
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -181,6 +182,16 @@ class Index:
             )
             found.append(rows[0][0] if rows else None)
         return Neighbours(*found)
+
+    def newest_pairs(self, folder: str, limit: int) -> list[Listed]:
+        """Return the pairs that were read last from files below a folder, the latest first."""
+        path = os.path.join(folder, "")
+        rows = self._all(
+            f"SELECT {_LISTED} FROM records WHERE kind = 'pair' AND substr(file, 1, ?) = ? "
+            "ORDER BY number DESC LIMIT ?",
+            (len(path), path, limit),
+        )
+        return [_listed(row) for row in rows]
 
     def options(self) -> dict[str, list[tuple[str, int]]]:
         """Return the values of each filter with the number of their records; if many, the most frequent."""

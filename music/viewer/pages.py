@@ -16,11 +16,13 @@ from markupsafe import Markup, escape
 from music.viewer.agreement import Agreement
 from music.viewer.index import FileState, Listed, Listing, Neighbours
 from music.viewer.labels import LABELLED, UNLABELLED, Label, Verdict
+from music.viewer.live import LiveRun
 from music.viewer.query import PAGE_SIZE, Query, Sort
 from music.viewer.records import Record
 from music.viewer.views import detail_text, view_of
 
-__all__ = ["LabelForm", "ListPage", "RecordPage", "Urls", "agreement_page", "list_page", "message_page", "record_page"]
+__all__ = ["LabelForm", "ListPage", "RecordPage", "Urls", "agreement_page", "duration", "list_page", "message_page"]
+__all__ += ["record_page", "render", "strip"]
 
 _EXCERPT = 160
 LABEL_NAMES = {
@@ -73,6 +75,10 @@ class Urls(Protocol):
         """Return the address of the labelled pairs as a file."""
         ...
 
+    def run(self, folder: str) -> str:
+        """Return the address of a run; of the latest one if `folder` is empty."""
+        ...
+
     def asset(self, name: str) -> str:
         """Return the address of the style sheet or the script."""
         ...
@@ -93,6 +99,7 @@ class ListPage:
         is_whole: Whether all files have been read.
         labels: The labels of people by record key and turn.
         num_labelled: The number of pairs that have a label.
+        run: The latest run among the files; None for none.
     """
 
     query: Query
@@ -101,6 +108,7 @@ class ListPage:
     files: list[FileState]
     num_records: int
     is_whole: bool
+    run: LiveRun | None = None
     excerpts: dict[str, str] = field(default_factory=dict)
     sorts: dict[str, str] = field(default_factory=dict)
     labels: Mapping[str, Mapping[int, Label]] = field(default_factory=dict)
@@ -148,7 +156,7 @@ class RecordPage:
 def list_page(page: ListPage, urls: Urls) -> str:
     """Return the HTML of a list."""
     first = (page.query.page - 1) * PAGE_SIZE + 1
-    return _render(
+    return render(
         "list.html.jinja",
         page=page,
         urls=urls,
@@ -166,7 +174,7 @@ def list_page(page: ListPage, urls: Urls) -> str:
 
 def record_page(page: RecordPage, urls: Urls) -> str:
     """Return the HTML of a record."""
-    return _render(
+    return render(
         "record.html.jinja",
         page=page,
         urls=urls,
@@ -179,7 +187,7 @@ def record_page(page: RecordPage, urls: Urls) -> str:
 
 def agreement_page(found: Agreement, path: Path, urls: Urls) -> str:
     """Return the HTML of the agreement of the labels in a file."""
-    return _render(
+    return render(
         "agreement.html.jinja",
         found=found,
         path=path,
@@ -191,7 +199,7 @@ def agreement_page(found: Agreement, path: Path, urls: Urls) -> str:
 
 def message_page(title: str, text: str, urls: Urls) -> str:
     """Return the HTML of a page that only says something, such as why there is nothing at an address."""
-    return _render("message.html.jinja", title=title, text=text, urls=urls, query=Query())
+    return render("message.html.jinja", title=title, text=text, urls=urls, query=Query())
 
 
 def excerpt(record: Record, query: Query) -> str:
@@ -247,7 +255,19 @@ def _size(num_characters: int) -> str:
     return f"{num_characters} characters"
 
 
-def _render(template: str, **values: Any) -> str:
+def duration(seconds: float) -> str:
+    """Return a time for people."""
+    hours, rest = divmod(round(seconds), 3600)
+    minutes, rest = divmod(rest, 60)
+    if hours:
+        return f"{hours:,} h {minutes:02d} min"
+    if minutes >= 10:
+        return f"{minutes} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def render(template: str, **values: Any) -> str:
+    """Return the HTML of a template."""
     return _environment().get_template(template).render(**values)
 
 
@@ -260,6 +280,6 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"marked": _marked, "size": _size, "detail": detail_text}
+    environment.filters |= {"marked": _marked, "size": _size, "detail": detail_text, "duration": duration}
     environment.filters["thousands"] = "{:,}".format
     return environment

@@ -34,6 +34,8 @@ from music.viewer.labels import LABELLED, LabelStore, default_label_path
 from music.viewer.pages import ListPage, RecordPage, agreement_page, excerpt, list_page, message_page, record_page
 from music.viewer.query import Query
 from music.viewer.records import Kind, text_key
+from music.viewer.live import RunFolders
+from music.viewer.run_page import RunPage, run_page
 from music.viewer.sources import require_sources
 
 __all__ = ["ServerUrls", "build_app", "serve_app", "view"]
@@ -51,6 +53,8 @@ _KEPT = "public, max-age=31536000, immutable"
 """For assets, whose addresses change with their content."""
 _ASSETS = {"viewer.css": "text/css", "viewer.js": "text/javascript"}
 _CLOSE_SECONDS = 1.0
+NUM_NEWEST = 8
+"""Pairs that the page of a run shows."""
 
 
 class ServerUrls:
@@ -81,6 +85,10 @@ class ServerUrls:
         """Return the address that the label of a pair is sent to."""
         return _with_query(f"/record/{quote(key, safe='')}/label", query)
 
+    def run(self, folder: str) -> str:
+        """Return the address of a run; of the latest one if `folder` is empty."""
+        return f"/live?{urlencode({'run': folder})}" if folder else "/live"
+
     def asset(self, name: str) -> str:
         """Return the address of the style sheet or the script."""
         return f"/assets/{name}?{self._stamps[name]}"
@@ -90,7 +98,7 @@ class Pages:
     """The handlers of the pages of an index."""
 
     def __init__(self, index: Index, urls: ServerUrls, labels: LabelPages) -> None:
-        self._index, self._urls, self._labels = index, urls, labels
+        self._index, self._urls, self._labels, self._folders = index, urls, labels, RunFolders()
 
     async def list(self, request: web.Request) -> web.Response:
         """Answer with a list; an address with empty parameters, as forms make them, is led to the short one."""
@@ -123,6 +131,11 @@ class Pages:
         headers = {"Content-Disposition": 'attachment; filename="labels.parquet"'}
         return web.Response(body=file.getvalue(), content_type="application/vnd.apache.parquet", headers=headers)
 
+    async def live(self, request: web.Request) -> web.Response:
+        """Answer with a run."""
+        page = await asyncio.to_thread(self._live, request.query.get("run", ""))
+        return _html(page) if page else self.missing("There is no such run of music simulate among the files.")
+
     async def status(self, _: web.Request) -> web.Response:
         """Answer with how far reading has come, as JSON."""
         num, is_whole = await asyncio.to_thread(lambda: (self._index.num_records(), self._index.is_whole()))
@@ -146,8 +159,10 @@ class Pages:
         if query.match:
             records = ((each.key, self._index.record(each.key)) for each in listing.records)
             excerpts = {key: excerpt(record, query) for key, record in records if record}
+        runs = self._folders.runs(file.path for file in self._index.files())
         page = ListPage(
             query=query,
+            run=runs[0] if runs else None,
             listing=listing,
             excerpts=excerpts,
             options=self._index.options(),
@@ -161,6 +176,15 @@ class Pages:
 
     def _agreement(self) -> str:
         return agreement_page(find_agreement(self._index, self._labels.store), self._labels.store.path, self._urls)
+
+    def _live(self, folder: str) -> str | None:
+        runs = self._folders.runs(file.path for file in self._index.files())
+        run = next((each for each in runs if folder in ("", str(each.folder))), None)
+        if run is None:
+            return None
+        newest = self._index.newest_pairs(str(run.folder), NUM_NEWEST)
+        others = [each for each in runs if each is not run]
+        return run_page(RunPage(run=run, others=others, newest=newest), self._urls)
 
     def _record(self, key: str, query: Query) -> str | None:
         record = self._index.record(key)
@@ -222,6 +246,7 @@ def build_app(index: Index, labels: LabelPages, *, is_local: bool = True) -> web
     app.router.add_post("/record/{key}/label", pages.label)
     app.router.add_get("/agreement", pages.agreement)
     app.router.add_get("/labels.parquet", pages.export)
+    app.router.add_get("/live", pages.live)
     app.router.add_get("/status", pages.status)
     app.router.add_get("/assets/{name}", pages.asset)
     return app

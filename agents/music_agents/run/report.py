@@ -1,4 +1,4 @@
-"""`run.json`: the settings, the status and the counts of a run."""
+"""`run.json`: the settings, the status and the counts of a run. It is written every few seconds while the run lasts."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -52,6 +52,9 @@ class RunReport(BaseModel):
     """A description of why it stopped."""
     num_wanted: int
     num_pairs: int
+    """Pairs on disk."""
+    num_waiting: int = 0
+    """Good pairs that wait for one with a lower index before they are written."""
     failures: dict[str, int]
     """Dropped pairs by reason."""
     retries: dict[str, int]
@@ -64,7 +67,7 @@ class RunReport(BaseModel):
     spending: Spending
     """Of all sessions, failed pairs included."""
     wall_seconds: float
-    """Of all sessions that ended cleanly."""
+    """Of all sessions; of one that was killed, up to its last report."""
     diagnostics: PairDiagnostics | None = None
     """Diagnostics of the finished set; None until the run is complete."""
     endpoints: dict[str, str]

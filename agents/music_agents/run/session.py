@@ -35,7 +35,9 @@ FLUSH_SECONDS = 5.0
 """Delay until a finished pair is on disk, if all pairs with lower indices have ended."""
 FLUSH_SHARE = 500
 """Writing the unfinished shard takes at most one part in 500 of a session's time, which keeps `loop_lag_p99` below
-0.05 s."""
+0.05 s. The same holds for reports."""
+REPORT_SECONDS = 5.0
+"""How often `run.json` is written during a session, for those who watch it."""
 
 
 class Session:
@@ -64,6 +66,7 @@ class Session:
         self._was_interrupted = False
         self._flushing: asyncio.TimerHandle | None = None
         self._flush_seconds = FLUSH_SECONDS
+        self._reporting: asyncio.TimerHandle | None = None
         earlier = read_report(directory / REPORT)
         self._earlier_seconds = earlier.wall_seconds if earlier else 0.0
         num_wanted = len(partition.indices()) if partition else config.num_pairs
@@ -79,6 +82,7 @@ class Session:
         """Make the missing pairs, and leave the files consistent however that ends."""
         status = RunStatus.INTERRUPTED
         self._save(RunStatus.RUNNING)
+        self._report_after(REPORT_SECONDS)
         try:
             await self._make(maker)
             status = self._end()
@@ -90,8 +94,9 @@ class Session:
             self._failures.reopen([failure for failure in self._unsettled if failure.index > last])
             raise SimulationStalledError(f"{error}. {self._advice()}") from error
         finally:
-            if self._flushing is not None:
-                self._flushing.cancel()
+            for timer in (self._flushing, self._reporting):
+                if timer is not None:
+                    timer.cancel()
             self._table.flush()
             report = self._save(status)
         return report
@@ -160,6 +165,17 @@ class Session:
             self._table.flush()
         self._flush_seconds = max(FLUSH_SECONDS, FLUSH_SHARE * (time.monotonic() - started))
 
+    def _report_after(self, seconds: float) -> None:
+        """Write `run.json` after some seconds, and again and again."""
+
+        def report() -> None:
+            started = time.monotonic()
+            with suppress(MusicError):  # the end of the session writes it again or raises
+                self._save(RunStatus.RUNNING)
+            self._report_after(max(REPORT_SECONDS, FLUSH_SHARE * (time.monotonic() - started)))
+
+        self._reporting = asyncio.get_running_loop().call_later(seconds, report)
+
     def _advice(self) -> str:
         """Return advice for a stalled run: the log of failures, and the settings that may change."""
         advice = f"{self._directory / FAILURES} lists what failed"
@@ -179,6 +195,7 @@ class Session:
             detail=self._progress.stop_detail,
             num_wanted=self._progress.num_wanted,
             num_pairs=self._table.num_pairs,
+            num_waiting=self._progress.num_pairs - self._table.num_pairs,
             failures=reasons,
             retries=self._table.retries + self._failures.retries,
             replies=self._progress.replies,

@@ -2,7 +2,7 @@
 "use strict";
 document.documentElement.classList.add("scripted");
 const find = selector => document.querySelector(selector);
-const records = [...document.querySelectorAll(".record")];
+let records = [...document.querySelectorAll(".record")];
 
 let saving = Promise.resolve();
 
@@ -121,3 +121,26 @@ async function look() {
   }
 }
 if (count?.dataset.records) setInterval(() => look().catch(() => {}), 2000);
+
+// The page of a run follows it: parts that changed are replaced, and what was open or focused stays so.
+const PARTS = ["run-title", "run-figures", "run-faults", "run-newest", "run-others"];
+async function follow() {
+  if (document.hidden) return true;
+  const text = await (await fetch(location.href)).text(), fresh = new DOMParser().parseFromString(text, "text/html");
+  const held = document.activeElement?.getAttribute("href"), unfolded = new Map([...document.querySelectorAll(".run details")].map(each => [each.id, each.open]));
+  for (const id of PARTS) {
+    const part = fresh.getElementById(id), old = document.getElementById(id);
+    for (const each of part?.querySelectorAll("details") ?? []) if (unfolded.has(each.id)) each.open = unfolded.get(each.id);
+    if (part && !part.isEqualNode(old)) old.replaceWith(part);
+  }
+  document.title = fresh.title;
+  records = [...document.querySelectorAll(".record")];
+  if (held && document.activeElement === document.body) document.querySelector(`main a[href="${CSS.escape(held)}"]`)?.focus({preventScroll: true});
+  return Boolean(fresh.querySelector("[data-live]"));
+}
+async function keepFollowing() {
+  let goesOn = true;
+  try { goesOn = await follow(); } catch { const lost = find("#lost"); if (lost) lost.hidden = false; }
+  if (goesOn) setTimeout(keepFollowing, 2000);
+}
+if (find("[data-live]")) setTimeout(keepFollowing, 2000);
