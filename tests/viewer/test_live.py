@@ -176,4 +176,4 @@ def test_a_page_follows_a_real_run_to_its_end(tmp_path, browser):  # noqa: F811
         finally:
             run.kill()
     assert run.returncode == 0
-    assert json.loads((out / "run.json").read_text())["num_waiting"] == 0
+    assert "num_waiting" not in json.loads((out / "run.json").read_text())

@@ -54,7 +54,7 @@ class RunReport(BaseModel):
     num_pairs: int
     """Pairs on disk."""
     num_waiting: int = 0
-    """Good pairs that wait for one with a lower index before they are written."""
+    """Good pairs that wait for one with a lower index before they are written; only in the file if there are some."""
     failures: dict[str, int]
     """Dropped pairs by reason."""
     retries: dict[str, int]
@@ -110,4 +110,5 @@ def read_report(path: Path) -> RunReport | None:
 
 def write_report(path: Path, report: RunReport) -> None:
     """Write a report atomically."""
-    replace_file(path, orjson.dumps(report.model_dump(mode="json"), option=orjson.OPT_INDENT_2))
+    content = report.model_dump(mode="json", exclude=None if report.num_waiting else {"num_waiting"})
+    replace_file(path, orjson.dumps(content, option=orjson.OPT_INDENT_2))
