@@ -31,10 +31,10 @@ from music.viewer.export import write_labelled
 from music.viewer.index import Index
 from music.viewer.labelling import LabelPages
 from music.viewer.labels import LABELLED, LabelStore, default_label_path
+from music.viewer.live import RunFolders
 from music.viewer.pages import ListPage, RecordPage, agreement_page, excerpt, list_page, message_page, record_page
 from music.viewer.query import Query
 from music.viewer.records import Kind, text_key
-from music.viewer.live import RunFolders
 from music.viewer.run_page import RunPage, run_page
 from music.viewer.sources import require_sources
 
