@@ -96,7 +96,7 @@ def test_columns_that_are_empty_for_all_arms_are_left_out(analysed, result, tmp_
     write_markdown(result, tmp_path / "small.md")
     header, _, base, music, *_ = section((tmp_path / "small.md").read_text(), "Training of the arms")
     assert header == ("| arm | what for | pairs | T | contrasted | skill | seeds | steps | tokens | loss | seconds |")
-    assert base == "| base | base pairs only | 3 base + 1,200 instruction |  |  |  | 3 | 1 | 9 | 0.5 | 3 |"
+    assert base == "| base | base pairs only | 3 base + 1,200 instruction |  |  |  | 3 | 1 | 9 | 0.500 | 3 |"
     assert "| 5 | all | good |" in music
 
 
