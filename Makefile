@@ -13,7 +13,7 @@ HYDRA_PARSER := antlr4-python3-runtime==4.9.3
 # Their requirements contradict the others': each has a folder, which only processes of its own see.
 BESIDE := nemo_gym skyrl tinker verifiers
 
-.PHONY: demo test check format backbone clean
+.PHONY: demo test check format docs backbone clean
 
 demo: $(PACKAGE)  ## the paper in miniature, on the sandbox
 	$(BIN)/music demo --out runs/demo
@@ -31,6 +31,9 @@ format: $(TESTS)  ## fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: $(TESTS)  ## the documentation site, in runs/site: open index.html; it needs no network
+	$(BIN)/python tools/site/build.py
+
 backbone: $(TESTS)  ## rebuild the two shipped sandbox models from a seed
 	$(BIN)/python tools/backbone.py
 
@@ -44,7 +47,7 @@ $(PACKAGE): pyproject.toml constraints.txt
 
 # What the tests need besides: tools, a browser, and every library that has an adapter.
 $(TESTS): $(PACKAGE) $(wildcard tests/envs/adapters/beside/*.txt)
-	$(PIP) --editable '.[dev,openenv,qlora,ray,torchrl,trl]'
+	$(PIP) --editable '.[dev,docs,openenv,qlora,ray,torchrl,trl]'
 	$(PIP) --no-deps --upgrade --target $(VENV)/gpu-only \
 		--platform manylinux1_x86_64 --python-version 3.11 --only-binary :all: $(GPU_ONLY)
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/gpu-only $(HYDRA_PARSER)

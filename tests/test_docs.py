@@ -1,4 +1,7 @@
-"""What the docs say can be followed: links resolve, commands parse, Python compiles and imports what there is."""
+"""What the docs say can be followed: links resolve, commands parse, Python compiles and imports what there is.
+
+This holds for all snippets. `test_snippets` runs those that can run here.
+"""
 
 import ast
 import importlib
@@ -15,12 +18,14 @@ from music.cli.shell import ENTRY_POINT_GROUP, build_shell
 
 ROOT = Path(__file__).parents[1]
 DOCS = [
-    *sorted((ROOT / "docs").glob("*.md")),
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "skills").glob("*/SKILL.md")),
+    *(ROOT / name for name in ("AGENTS.md", "README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
 ]
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LISTED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
 OWN = [metadata.EntryPoint(name, value, ENTRY_POINT_GROUP) for name, value in LISTED[ENTRY_POINT_GROUP].items()]
+STARTER = ROOT / "agents/music_agents/starter/simulate.toml"  # what `music init` writes
 COMMANDS = build_shell(OWN).commands  # the commands of this tree, whatever is installed
 
 
@@ -33,7 +38,7 @@ def commands(doc: Path) -> Iterator[str]:
     for block in blocks(doc, "", "sh"):
         for line in block.replace("\\\n", " ").splitlines():
             if line.removeprefix("$ ").startswith("music "):
-                yield line.removeprefix("$ ")
+                yield line.removeprefix("$ ").removesuffix(" &")
 
 
 def each(found) -> list:
@@ -68,7 +73,7 @@ def test_commands_have_the_flags_that_they_are_shown_with(doc, line, tmp_path):
         command = command.commands[name]
     if "--config" in args:
         config = tmp_path / "config.toml"
-        config.write_text(blocks(doc, "toml")[0])
+        config.write_text((blocks(doc, "toml") or [STARTER.read_text(encoding="utf-8")])[0])
         args[args.index("--config") + 1] = str(config)
     command.make_context(name, args)
 
