@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from music.cli import with_flags
-from music.viewer.config import ViewerConfig
+from music.viewer.config import Selection, ViewerConfig
 
 __all__ = ["view"]
 
@@ -23,11 +23,16 @@ def view(
     """Show pairs, rollouts and failures in the browser: side by side, with search and filters.
 
     The first line of output is the address of the page. Say there which side of a pair is better: --agreement then
-    compares your labels with the data, and --export writes the pairs by your labels.
+    compares your labels with the data, and --export writes the pairs by your labels. --static writes a selection to
+    one HTML file, to send to a colleague.
 
     Example: music view runs/pairs --open
     """
-    if config.agreement or config.export:
+    if config.static or config.selection != Selection():
+        from music.viewer.selection import write_selection
+
+        write_selection(sources, config)
+    elif config.agreement or config.export:
         from music.viewer.commands import report_labels
 
         report_labels(sources, config)

@@ -183,6 +183,14 @@ class Index:
             found.append(rows[0][0] if rows else None)
         return Neighbours(*found)
 
+    def keys_of(self, ids: Iterable[str]) -> dict[str, str]:
+        """Return the key of the first record of each id that there is."""
+        rows = self._all(
+            "SELECT id, key FROM records WHERE id IN (SELECT value FROM json_each(?)) ORDER BY number DESC",
+            (orjson.dumps(list(ids)).decode(),),
+        )
+        return dict(rows)
+
     def newest_pairs(self, folder: str, limit: int) -> list[Listed]:
         """Return the pairs that were read last from files below a folder, the latest first."""
         path = os.path.join(folder, "")
@@ -230,6 +238,10 @@ class Index:
     def extras(self, key: str) -> dict[str, float | str]:
         """Return the extra values of a record by name."""
         return dict(self._all("SELECT name, value FROM extras WHERE key = ? ORDER BY name", (text_key(key),)))
+
+    def extra_names(self) -> list[str]:
+        """Return the names of all extra values."""
+        return [name for (name,) in self._all("SELECT DISTINCT name FROM extras ORDER BY name")]
 
     def margins(self, model: str, keys: Iterable[str]) -> dict[str, float]:
         """Return the margins of a model by text key, those of `keys` that it has."""

@@ -10,8 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from music.viewer.live import SILENT_SECONDS, RunFolders, read_run
-from tests.viewer.conftest import FAILURE, PAYLOAD, pair_of, write_lines, write_table
-from tests.viewer.test_browser import browser, opened  # noqa: F401
+from tests.viewer.conftest import FAILURE, PAYLOAD, opened, pair_of, write_lines, write_table
 from tests.viewer.test_server import ask, viewing
 
 REPORT = {
@@ -152,7 +151,7 @@ def test_files_without_a_run_have_no_live_page(folder, indexed, serve_index):
     assert "Simulation" not in ask(url)[2]
 
 
-def test_a_page_follows_a_real_run_to_its_end(tmp_path, browser):  # noqa: F811
+def test_a_page_follows_a_real_run_to_its_end(tmp_path, browser):
     out = tmp_path / "run"
     env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with subprocess.Popen([sys.executable, "-c", SIMULATE, str(out)], stdout=subprocess.PIPE, env=env) as run:
@@ -165,7 +164,7 @@ def test_a_page_follows_a_real_run_to_its_end(tmp_path, browser):  # noqa: F811
                 assert 5 <= num < 40
                 assert page.title().startswith(f"{num}/40 running")
                 os.kill(run.pid, signal.SIGCONT)
-                page.wait_for_selector(".state.complete")
+                page.wait_for_selector(".phase.complete")
                 assert page.get_attribute("progress", "value") == "40"
                 page.wait_for_selector("text=music-0-000039")
                 assert page.locator(".record").count() == 8
