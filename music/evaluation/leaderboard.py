@@ -98,7 +98,7 @@ def run_leaderboard(
             results.append(run_evaluation(cell, judge_settings=judge_settings, progress=progress, note=note))
     found = Leaderboard(models=config.models, benchmarks=tuple(sources), results=tuple(results))
     if config.out is not None:
-        write_outputs(config.out, "leaderboard.json", found, leaderboard_report(found))
+        write_outputs(config.out, "leaderboard.json", found, leaderboard_report(found), {})
         note(f"scores, results and report: {config.out}")
     return found
 

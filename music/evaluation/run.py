@@ -1,7 +1,7 @@
 """`run_evaluation` runs an evaluation from its config and writes its files; `music evaluate` calls it."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +21,9 @@ from music.judges.settings import JudgeSettings
 from music.preferences import Consecutive, parse_format
 from music.progress import ProgressBar, no_progress
 from music.report import Report, write_report
+from music.viewer.worst import RankedPair, write_worst
 
-__all__ = ["read_items", "run_evaluation", "write_outputs"]
+__all__ = ["ranked_pairs", "read_items", "run_evaluation", "write_outputs"]
 
 logger = logging.getLogger(__name__)
 
@@ -73,17 +74,19 @@ def run_evaluation(
             name, items, path, strict=strict, judge_settings=judge_settings, progress=progress, note=note
         )
 
+    scored = scores(config.evaluated, "scores.jsonl")
     result = evaluate(
         benchmark,
         items,
-        scores(config.evaluated, "scores.jsonl"),
+        scored,
         baseline=scores(config.baseline, "baseline.jsonl") if config.baseline else None,
         files=config.files,
         num_items_of_all=num_items_of_all,
         strict=config.reading.strict,
     )
     if config.out is not None:
-        write_outputs(config.out, "result.json", result, evaluation_report(result))
+        ranked = {result.model: ranked_pairs(items, scored)}
+        write_outputs(config.out, "result.json", result, evaluation_report(result), ranked)
         note(f"scores, result and report: {config.out}")
     return result
 
@@ -112,8 +115,40 @@ def read_items(
     return (items, None) if reading.limit is None else (items.draw_prompts(reading.limit), len(items.items))
 
 
-def write_outputs(out: Path, name: str, result: BaseModel, report: Report) -> None:
-    """Write a result as JSON under its name, and its report as `report.html`."""
+def ranked_pairs(items: ItemSet, scores: ScoreSet) -> Iterator[RankedPair]:
+    """Yield a pair for each item with labels and scores.
+
+    Of several best completions it has the one with the lowest score, of the others the one with the highest.
+    """
+    usable = [item for item in items.items if scores.rows[item.id].problem is None]
+    for item, rewards in zip(usable, scores.of(usable).values(), strict=True):
+        best = max(item.labels)
+        places = sorted(range(len(rewards)), key=rewards.__getitem__)
+        chosen = next((place for place in places if item.labels[place] == best), None)
+        rejected = next((place for place in reversed(places) if item.labels[place] < best), None)
+        if chosen is not None and rejected is not None:
+            yield RankedPair(
+                id=item.id,
+                chosen=item.completions[chosen],
+                rejected=item.completions[rejected],
+                margin=rewards[chosen] - rewards[rejected],
+                source=item.subset,
+            )
+
+
+def write_outputs(
+    out: Path, name: str, result: BaseModel, report: Report, ranked: Mapping[str, Iterable[RankedPair]]
+) -> None:
+    """Write a result as JSON under its name, and its report as `report.html`, which links to the worst-ranked pairs.
+
+    Args:
+        out: The folder.
+        name: The name of the result.
+        result: The result.
+        report: Its report.
+        ranked: Pairs by the name of the model that ranks them.
+    """
     out.mkdir(parents=True, exist_ok=True)
     (out / name).write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    write_report(report, out / "report.html")
+    path = out / "report.html"
+    write_report(replace(report, links=write_worst(path, ranked)), path)

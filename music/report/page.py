@@ -51,6 +51,7 @@ class Report:
         intro: What was done, in a paragraph.
         warnings: What makes the results wrong or doubtful, in sentences; shown first.
         findings: The results, in sentences.
+        links: The file names of further pages beside it, by the text of their links.
         parts: Plots and tables.
         notes: Exclusions with their counts, settings, versions and the like, by name.
     """
@@ -59,6 +60,7 @@ class Report:
     intro: str
     warnings: Sequence[str] = ()
     findings: Sequence[str] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
     parts: Sequence[Plot | Table]
     notes: Mapping[str, str] = field(default_factory=dict)
 

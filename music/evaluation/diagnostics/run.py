@@ -9,7 +9,7 @@ from music.evaluation.config import DiagnosisConfig
 from music.evaluation.diagnostics.diagnosis import Diagnosis, diagnose
 from music.evaluation.diagnostics.history import probe_pairs
 from music.evaluation.diagnostics.report import diagnosis_report
-from music.evaluation.run import read_items, write_outputs
+from music.evaluation.run import ranked_pairs, read_items, write_outputs
 from music.evaluation.scoring.by_name import require_scorers, scores_by_name
 from music.files import require_output_folder
 from music.pairs import PreferencePair
@@ -58,19 +58,21 @@ def run_diagnosis(
     items, num_pairs_of_all = read_items(Preferences(), config.pairs, config.reading, note)
     probed = probe_pairs(items)
     paths = [config.out and config.out / f"scores-{number}.jsonl" for number in range(1, len(config.models) + 1)]
+    scores = [
+        scores_by_name(name, probed.scored, path, strict=strict, progress=progress, note=note)
+        for name, path in zip(config.models, paths, strict=True)
+    ]
     found = diagnose(
         probed,
-        [
-            scores_by_name(name, probed.scored, path, strict=strict, progress=progress, note=note)
-            for name, path in zip(config.models, paths, strict=True)
-        ],
+        scores,
         train=_training_pairs(config.train, Consecutive(config.reading.consecutive), note) if config.train else None,
         files=config.pairs,
         num_pairs_of_all=num_pairs_of_all,
         strict=strict,
     )
     if config.out is not None:
-        write_outputs(config.out, "diagnosis.json", found, diagnosis_report(found))
+        ranked = {each.header.model: ranked_pairs(items, each) for each in scores}
+        write_outputs(config.out, "diagnosis.json", found, diagnosis_report(found), ranked)
         note(f"scores, diagnosis and report: {config.out}")
     return found
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 from rich.console import Console
@@ -19,6 +19,7 @@ from music.reward import RewardModel
 from music.sandbox import seed_pairs
 from music.sandbox.artifacts import REWARD_MODEL
 from music.statistics import accuracy
+from music.viewer.worst import RankedPair, write_worst
 from music_trainers.arms import (
     Measures,
     TestSets,
@@ -106,8 +107,18 @@ def run_demo(config: DemoConfig, console: Console) -> DemoResult:
         versions={name: version(name) for name in ("music-rm", "torch", "transformers", "langgraph")},
     )
     replace_file(config.out / RESULT_NAME, result.model_dump_json(indent=2) + "\n")
-    write_report(demo_report(result), config.out / REPORT_NAME)
+    report = config.out / REPORT_NAME
+    ranked = {name: _ranked(sets, measures) for name, measures in models.items()}
+    write_report(replace(demo_report(result), links=write_worst(report, ranked)), report)
     return result
+
+
+def _ranked(sets: TestSets, measures: Measures) -> Iterator[RankedPair]:
+    """Yield the pairs with one defect as a model ranks them."""
+    for (group, turn), margins in measures.margins.items():
+        for defect, margin in zip(sets.defects[group, turn], margins, strict=True):
+            pair, source = defect.pair, f"{group} in turn {turn + 1}"
+            yield RankedPair(id=pair.id, chosen=pair.chosen, rejected=pair.rejected, margin=margin, source=source)
 
 
 @contextmanager
