@@ -225,8 +225,8 @@ def look_at(path: Path, sources: Sequence[str]) -> None:
 
 
 def _is_run(source: str) -> bool:
-    """Whether a folder is that of a simulation, whose first pairs may be yet to come."""
-    return (Path(source).expanduser() / "journal.sqlite").exists()
+    """Whether a folder is or has that of a simulation, whose first pairs may be yet to come."""
+    return any(Path(source).expanduser().rglob("journal.sqlite"))
 
 
 def _batches(file: DataFile, start: Position) -> Iterator[_Batch]:

@@ -28,7 +28,8 @@ def test_an_evaluation_from_python_writes_what_the_command_writes(file, tmp_path
     assert result.figures[0].estimate.value == pytest.approx(4 / 6)
     saved = EvaluationResult.model_validate_json((config.out / "result.json").read_bytes())
     assert saved.model_dump() == result.model_dump()
-    assert {path.name for path in config.out.iterdir()} == {"result.json", "report.html", "report", "scores.jsonl"}
+    names = {"result.json", "report.html", "report-worst.html", "report", "scores.jsonl"}
+    assert {path.name for path in config.out.iterdir()} == names
     assert [note.partition(" ")[0] for note in notes] == ["6", "length", "scores,"]
 
 

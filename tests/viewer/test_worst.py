@@ -68,7 +68,7 @@ def test_items_of_many_completions_give_their_worst_pair():
     header = ScoresHeader(
         benchmark="b", items="", num_items=4, model="m", description="", fingerprint=None, versions={}
     )
-    (found,) = ranked_pairs(items, ScoreSet(header, rows))
+    (found,) = ranked_pairs(items, ScoreSet(header=header, rows=rows))
     assert (found.chosen, found.rejected, found.margin, found.source) == (sides[2], sides[1], -1.75, "s")
 
 
