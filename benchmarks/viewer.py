@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-__all__ = ["Figures", "main", "measure", "write_pairs"]
+__all__ = ["Figures", "main", "measure", "viewing", "write_pairs"]
 
 NUM_TURNS = 4
 SHARD_ROWS = 5000
@@ -76,14 +76,14 @@ def measure(num: int, folder: Path, *, rounds: int = 5) -> Figures:
     """Measure the viewer on `num` pairs, in a folder for the pairs and the index."""
     pairs = folder / "pairs"
     write_pairs(pairs, num)
-    with _viewing(pairs, folder / "cache") as (url, process, started):
+    with viewing(pairs, folder / "cache") as (url, process, started):
         _get(url)
         first_paint = time.monotonic() - started, _cpu_seconds(process.pid)
         while (state := orjson.loads(_get(f"{url}/status"))) != {"num_records": num, "is_whole": True}:
             assert process.poll() is None, state
             time.sleep(0.2)
         indexed, indexer_mb = time.monotonic() - started, _peak_mb(_child(process.pid))
-    with _viewing(pairs, folder / "cache") as (url, process, started):
+    with viewing(pairs, folder / "cache") as (url, process, started):
         _get(url)
         second_paint = time.monotonic() - started, _cpu_seconds(process.pid)
         pages = {name: _times(lambda path=path: _get(url + path), rounds) for name, path in QUERIES.items()}  # type: ignore[misc]
@@ -136,7 +136,7 @@ def _text(rng: np.random.Generator, num_words: int) -> str:
 
 
 @contextmanager
-def _viewing(pairs: Path, cache: Path) -> Iterator[tuple[str, subprocess.Popen[str], float]]:
+def viewing(pairs: Path, cache: Path) -> Iterator[tuple[str, subprocess.Popen[str], float]]:
     """Run the command; yield its address, its process and when it was started."""
     env = os.environ | {"XDG_CACHE_HOME": str(cache), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     started = time.monotonic()
