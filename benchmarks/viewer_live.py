@@ -31,13 +31,11 @@ class LiveCost:
     Attributes:
         alone: Seconds of CPU of each run without a viewer.
         watched: Seconds of CPU of each run with one.
-        wall: Seconds that a run took, by the median, without a viewer and with one.
         num_pages: Pages that were fetched in all.
     """
 
     alone: list[float]
     watched: list[float]
-    wall: tuple[float, float]
     num_pages: int
 
     @property
@@ -46,28 +44,25 @@ class LiveCost:
         return [watched / alone - 1 for alone, watched in zip(self.alone, self.watched, strict=True)]
 
 
-def measure_live(num: int, folder: Path, rounds: int) -> LiveCost:
-    """Measure simulations of `num` pairs, in a folder for the runs and the index; a first one warms the caches up."""
-    _simulate(num, folder / "first", is_watched=False)
-    alone, watched = [], []
+def measure_live(num_pairs: int, folder: Path, rounds: int) -> LiveCost:
+    """Measure simulations of `num_pairs` pairs, in a folder for the runs and the index; a first one warms the caches up."""
+    _simulate(num_pairs, folder / "first", is_watched=False)
+    alone: list[float] = []
+    watched: list[float] = []
+    num_pages = 0
     for number in range(rounds):
         for is_watched in (False, True) if number % 2 else (True, False):
-            found = _simulate(num, folder / f"{number}-{is_watched}", is_watched=is_watched)
-            (watched if is_watched else alone).append(found)
-    walls = tuple(median(wall for _, wall, _ in each) for each in (alone, watched))
-    return LiveCost(
-        alone=[cpu for cpu, _, _ in alone],
-        watched=[cpu for cpu, _, _ in watched],
-        wall=(walls[0], walls[1]),
-        num_pages=sum(num_pages for _, _, num_pages in watched),
-    )
+            cpu_seconds, num = _simulate(num_pairs, folder / f"{number}-{is_watched}", is_watched=is_watched)
+            (watched if is_watched else alone).append(cpu_seconds)
+            num_pages += num
+    return LiveCost(alone, watched, num_pages)
 
 
-def _simulate(num: int, out: Path, *, is_watched: bool) -> tuple[float, float, int]:
-    """Run a simulation; return its seconds of CPU and of wall time, and the number of pages that were fetched."""
+def _simulate(num: int, out: Path, *, is_watched: bool) -> tuple[float, int]:
+    """Run a simulation; return its seconds of CPU and the number of pages that were fetched."""
     env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-c", SIMULATE, "simulate", "sandbox", "--num-pairs", str(num), "--out", str(out)]
-    started, num_pages = time.monotonic(), 0
+    num_pages = 0
     with (
         subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env) as run,
         ExitStack() as stack,
@@ -78,7 +73,7 @@ def _simulate(num: int, out: Path, *, is_watched: bool) -> tuple[float, float, i
             if pid:
                 run.returncode = os.waitstatus_to_exitcode(status)
                 assert run.returncode == 0
-                return usage.ru_utime + usage.ru_stime, time.monotonic() - started, num_pages
+                return usage.ru_utime + usage.ru_stime, num_pages
             if is_watched and not url and (out / "run.json").exists():
                 url, _, _ = stack.enter_context(viewing(out, out.parent / "cache"))
             if url:
@@ -100,7 +95,6 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{flags.num:,} pairs of the sandbox, {flags.rounds} rounds, {found.num_pages} pages\n")
     print("| | without a viewer | with an open page |\n|---|---|---|")
     print(f"| CPU of the simulation, median | {median(found.alone):.2f} s | {median(found.watched):.2f} s |")
-    print(f"| wall time, median | {found.wall[0]:.1f} s | {found.wall[1]:.1f} s |")
     print(f"| added CPU, median (range) | | {median(shares):+.1%} ({shares[0]:+.1%} to {shares[-1]:+.1%}) |")
 
 
