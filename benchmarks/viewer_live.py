@@ -45,7 +45,7 @@ class LiveCost:
 
 
 def measure_live(num_pairs: int, folder: Path, rounds: int) -> LiveCost:
-    """Measure simulations of `num_pairs` pairs, in a folder for the runs and the index; a first one warms the caches up."""
+    """Measure simulations in a folder for the runs and the index; a first one warms the caches."""
     _simulate(num_pairs, folder / "first", is_watched=False)
     alone: list[float] = []
     watched: list[float] = []
