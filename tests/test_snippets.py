@@ -200,3 +200,18 @@ def test_what_a_page_shows_runs(page, folder, monkeypatch, capsys):
 def test_what_does_not_run_says_what_it_needs(page):
     for needs, _, text in snippets(page):
         assert set(filter(None, re.split(", | and ", needs))) <= NEEDS, f"{needs}: {text}"
+
+
+@pytest.mark.parametrize(
+    "text", ["$ echo 3 pairs kept\n3 pairs dropped\n", "$ false\n", "$ music score missing missing\n"]
+)
+def test_a_transcript_that_no_longer_holds_fails(text, monkeypatch, capsys):
+    with ExitStack() as stack, pytest.raises(AssertionError, match="shows|false|missing"):
+        Session(monkeypatch, capsys, stack).run("", text)
+
+
+def test_figures_of_a_transcript_may_differ(monkeypatch, capsys):
+    with ExitStack() as stack:
+        Session(monkeypatch, capsys, stack).run(
+            "", "$ echo '  7 pairs, -.3 [1.0, 2e-3]'\n12,000 pairs, +1.25 [0, 1]\n[...]\n"
+        )
