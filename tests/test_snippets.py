@@ -43,7 +43,7 @@ RUN_ELSEWHERE = {
 }
 FROM_SCRATCH = {"start-here.md", "recipes.md", "AGENTS.md", "SKILL.md"}
 COMMAND = re.compile(r"^(\$ |music |curl |python |pip |torchrun |accelerate |\w+=\S)", re.MULTILINE)
-FIGURE = re.compile(r"[-+]?(\d[\d,]*(\.\d+)?|\.\d+)(e[-+]\d+)?")
+FIGURE = re.compile(r"[-+]?(\d+(,\d{3})*(\.\d+)?|\.\d+)(e[-+]?\d+)?")
 LISTED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
 POINTS = [(name, target, ENTRY_POINT_GROUP) for name, target in LISTED[ENTRY_POINT_GROUP].items()]
 SHELL = build_shell(metadata.EntryPoint(*point) for point in POINTS)  # the commands of this tree, whatever is installed
@@ -206,7 +206,7 @@ def test_what_does_not_run_says_what_it_needs(page):
     "text", ["$ echo 3 pairs kept\n3 pairs dropped\n", "$ false\n", "$ music score missing missing\n"]
 )
 def test_a_transcript_that_no_longer_holds_fails(text, monkeypatch, capsys):
-    with ExitStack() as stack, pytest.raises(AssertionError, match="shows|false|missing"):
+    with ExitStack() as stack, pytest.raises(AssertionError, match=r"shows|false|missing"):
         Session(monkeypatch, capsys, stack).run("", text)
 
 
