@@ -6,11 +6,14 @@ side that it calls better is higher. Ties are counted, but are neither. Equal re
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from music.statistics.estimates import Estimate
-from music.statistics.proportions import proportion
 from music.viewer.index import Index
 from music.viewer.labels import PAIR_TURN, Label, LabelStore, Verdict
+from music.viewer.scores import margin_name
+
+if TYPE_CHECKING:
+    from music.statistics.estimates import Estimate
 
 __all__ = ["Agreement", "AgreementRow", "agreement_of", "find_agreement"]
 
@@ -31,7 +34,7 @@ class AgreementRow:
     name: str
     num_labels: int
     num_ties: int
-    shares: tuple[Estimate | None, ...]
+    shares: tuple["Estimate | None", ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class Agreement:
         return remarks
 
 
-def share_text(share: Estimate | None) -> str:
+def share_text(share: "Estimate | None") -> str:
     """Return for example `0.750 [0.301, 0.954] of 4`."""
     return f"{share} of {share.num}" if share else "–"
 
@@ -107,7 +110,7 @@ def find_agreement(index: Index, store: LabelStore, models: Iterable[str] = ()) 
     """Compare the labels of a file with the pairs of an index, and with the margins of models that it has."""
     labels = store.all()
     turns = index.present({label.key for label in labels})
-    return agreement_of(labels, turns, {model: index.margins(model, turns) for model in models})
+    return agreement_of(labels, turns, {model: index.values(margin_name(model), turns) for model in models})
 
 
 def _row(name: str, labels: Sequence[Label], margins: Iterable[Mapping[str, float]]) -> AgreementRow:
@@ -120,8 +123,10 @@ def _row(name: str, labels: Sequence[Label], margins: Iterable[Mapping[str, floa
     return AgreementRow(name, len(labels), len(labels) - len(decisions), tuple(shares))
 
 
-def _share(hits: Sequence[tuple[str, bool]]) -> Estimate | None:
+def _share(hits: Sequence[tuple[str, bool]]) -> "Estimate | None":
     """Return the share of hits; labels of the turns of one pair are not independent."""
     if not hits:
         return None
+    from music.statistics.proportions import proportion  # as long to import as the whole server
+
     return proportion([float(hit) for _, hit in hits], clusters=[key for key, _ in hits])

@@ -12,7 +12,9 @@ from music.viewer.database import index_path, writing
 from music.viewer.export import export_labelled
 from music.viewer.index import Index
 from music.viewer.indexing import IndexWriter
-from music.viewer.labels import LabelStore, default_label_path
+from music.viewer.labels import LABELLED, LabelStore, default_label_path
+from music.viewer.rewards import reward_sources
+from music.viewer.scoring import score_pairs
 from music.viewer.sources import require_sources
 
 __all__ = ["report_labels"]
@@ -28,9 +30,12 @@ def report_labels(sources: Sequence[str], config: ViewerConfig) -> None:
     """
     require_sources(sources)
     store = LabelStore(config.labels or default_label_path())
+    models = reward_sources(config.models)
     index = whole_index(sources, store)
     if config.agreement:
-        typer.echo(find_agreement(index, store).text)
+        for model in models:
+            score_pairs(model, index.path, list(index.present(store.keys(LABELLED))))
+        typer.echo(find_agreement(index, store, config.models).text)
     if config.export:
         typer.echo(f"{config.export}: {export_labelled(config.export, index, store).text}")
 

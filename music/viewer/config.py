@@ -41,6 +41,9 @@ class ViewerConfig(Config):
     """Port to listen on; 0 takes a free one."""
     open: Annotated[bool, Flag(name="--open")] = False
     """Open the page in the browser."""
+    models: Annotated[tuple[str, ...], Flag(name="--model")] = ()
+    """Show the rewards of this model, as in `music score`: a folder, MODEL@URL, or a file of `music score --per-turn`;
+    give it again for more."""
     labels: Path | None = None
     """File of your labels (SQLite); by default `labels.sqlite` in your data folder, which serves all sets."""
     labeller: str = ""

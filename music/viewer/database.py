@@ -1,8 +1,9 @@
 """The file of the index: its tables, its place in the user's cache, and connections to it.
 
 `records` holds what lists filter and sort by; `bodies` the whole records, so that a list never reads them; `texts` the
-words for the full-text search; `counts` the number of records by value of each filter; `extras` values that others add
-to records, such as scores and labels. All of it can be built again from the files at any time.
+words for the full-text search; `counts` the number of records by value of each filter; `rewards` what models gave, by
+their fingerprint; `extras` values that lists are sorted and filtered by, such as margins. All of it can be built again
+from the files, and by the models, at any time.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ import platformdirs
 
 __all__ = ["COUNTED", "connect", "index_path", "words_of", "writing"]
 
-_VERSION = 3
+_VERSION = 4
 _KEPT_SECONDS = 30 * 86_400
 """Indexes that were not opened for this long are removed."""
 _TABLES = """
@@ -36,6 +37,7 @@ CREATE INDEX records_file ON records(file);
 CREATE TABLE bodies(number INTEGER PRIMARY KEY, body BLOB);
 CREATE TABLE counts(name TEXT, value, num INTEGER, PRIMARY KEY(name, value)) WITHOUT ROWID;
 CREATE TABLE extras(name TEXT, key TEXT, value, PRIMARY KEY(name, key)) WITHOUT ROWID;
+CREATE TABLE rewards(model TEXT, key TEXT, body BLOB, PRIMARY KEY(model, key)) WITHOUT ROWID;
 CREATE TABLE state(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE VIRTUAL TABLE texts USING fts5(
     text, content='', tokenize="unicode61 remove_diacritics 2 categories 'L* N* Co So Mn Mc'"

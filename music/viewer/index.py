@@ -19,6 +19,7 @@ from music.viewer.database import connect
 from music.viewer.labels import UNLABELLED, LabelStore
 from music.viewer.query import FILTERS, PAGE_SIZE, Query, Sort
 from music.viewer.records import KEY_LENGTH, Record, text_key, unpack
+from music.viewer.rewards import PairRewards
 
 __all__ = ["FileState", "Index", "Listed", "Listing", "Neighbours"]
 
@@ -243,11 +244,21 @@ class Index:
         """Return the names of all extra values."""
         return [name for (name,) in self._all("SELECT DISTINCT name FROM extras ORDER BY name")]
 
-    def margins(self, model: str, keys: Iterable[str]) -> dict[str, float]:
-        """Return the margins of a model by text key, those of `keys` that it has."""
+    def rewards(self, fingerprint: str, key: str) -> PairRewards | None:
+        """Return the rewards of a pair by a model; None if it is not scored yet."""
+        rows = self._all("SELECT body FROM rewards WHERE model = ? AND key = ?", (fingerprint, text_key(key)))
+        return PairRewards.unpack(rows[0][0]) if rows else None
+
+    def num_scored(self, fingerprint: str) -> int:
+        """Return the number of pairs that a model has scored."""
+        num: int = self._all("SELECT count(*) FROM rewards WHERE model = ?", (fingerprint,))[0][0]
+        return num
+
+    def values(self, name: str, keys: Iterable[str]) -> dict[str, Any]:
+        """Return the extra values of a name by text key, of those keys that have one."""
         found = self._all(
-            "SELECT extras.key, extras.value FROM extras WHERE name = ? AND key IN (SELECT value FROM json_each(?))",
-            (margin_name(model), orjson.dumps(list(keys)).decode()),
+            "SELECT key, value FROM extras WHERE name = ? AND key IN (SELECT value FROM json_each(?))",
+            (name, orjson.dumps(list(keys)).decode()),
         )
         return dict(found)
 
@@ -329,11 +340,6 @@ class _Order:
         """Return the condition that a record comes after a place, or before it; it has a value for each term."""
         sign = "<" if forward == self.is_reversed else ">"
         return f"({self.expression}, {self.number}) {sign} (?, ?)" if self.expression else f"{self.number} {sign} ?"
-
-
-def margin_name(model: str) -> str:
-    """Return the name of the extra values that are a model's margins."""
-    return f"margin {model}"
 
 
 def _order(query: Query) -> _Order:

@@ -4,7 +4,7 @@ The pages work without a server: `Urls` says where their links lead. All text is
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -14,17 +14,20 @@ import jinja2
 from markupsafe import Markup, escape
 
 from music.viewer.agreement import Agreement
+from music.viewer.charts import RewardView
 from music.viewer.index import FileState, Listed, Listing, Neighbours
 from music.viewer.labels import LABELLED, UNLABELLED, Label, Verdict
 from music.viewer.live import LiveRun
 from music.viewer.query import PAGE_SIZE, Query, Sort
 from music.viewer.records import Record
+from music.viewer.scores import DISAGREEMENT, margin_name, preference_name
 from music.viewer.views import detail_text, view_of
 
 __all__ = ["LabelForm", "ListPage", "RecordPage", "Urls", "agreement_page", "duration", "list_page", "message_page"]
 __all__ += ["record_page", "render", "strip"]
 
 _EXCERPT = 160
+_SHORT = 26
 LABEL_NAMES = {
     UNLABELLED: "unlabelled",
     LABELLED: "labelled",
@@ -93,13 +96,14 @@ class ListPage:
         listing: The records.
         excerpts: For some records, by key, the part of the text that was searched for.
         options: The values of each filter, with their numbers.
-        sorts: Names of further orders, by their value in a query.
         files: The files behind the list.
         num_records: The number of all records so far.
         is_whole: Whether all files have been read.
         labels: The labels of people by record key and turn.
         num_labelled: The number of pairs that have a label.
         run: The latest run among the files; None for none.
+        margins: For each model, the margins by record key.
+        scoring: For each model that has not scored all pairs, how far it is.
     """
 
     query: Query
@@ -110,9 +114,10 @@ class ListPage:
     is_whole: bool
     run: LiveRun | None = None
     excerpts: dict[str, str] = field(default_factory=dict)
-    sorts: dict[str, str] = field(default_factory=dict)
     labels: Mapping[str, Mapping[int, Label]] = field(default_factory=dict)
     num_labelled: int = 0
+    margins: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    scoring: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +149,7 @@ class RecordPage:
         query: The list from which it was opened.
         neighbours: The records before and after it in that list.
         label_form: The labels of a pair and what their forms need; None if it cannot be labelled.
+        rewards: The rewards of a pair by each model.
     """
 
     key: str
@@ -151,6 +157,7 @@ class RecordPage:
     query: Query
     neighbours: Neighbours
     label_form: LabelForm | None = None
+    rewards: Sequence[RewardView] = ()
 
 
 def list_page(page: ListPage, urls: Urls) -> str:
@@ -166,7 +173,10 @@ def list_page(page: ListPage, urls: Urls) -> str:
         filters=[each for each in FILTER_NAMES if _is_offered(page, each)],
         filter_names=FILTER_NAMES,
         label_names=LABEL_NAMES,
-        sorts={**{str(sort): name for sort, name in SORT_NAMES.items()}, **page.sorts},
+        sorts={**{str(sort): name for sort, name in SORT_NAMES.items()}, **_reward_sorts(list(page.margins))},
+        preferences={
+            f"{preference_name(model)}=rejected": f"{_short(model)} prefers rejected" for model in page.margins
+        },
         problems=[file for file in page.files if file.problem and not file.is_other],
         strip=strip,
     )
@@ -230,6 +240,15 @@ def strip(listed: Listed) -> list[str]:
     return [*names, *["after"] * (listed.turns - listed.diverging)]
 
 
+def _reward_sorts(models: Sequence[str]) -> dict[str, str]:
+    """Return the names of the orders by rewards, by their value in a query."""
+    sorts = {DISAGREEMENT: "Largest disagreement of models"} if len(models) > 1 else {}
+    for model in models:
+        name = margin_name(model)
+        sorts |= {f"-{name}": f"Smallest margin: {_short(model)}", name: f"Largest margin: {_short(model)}"}
+    return sorts
+
+
 def _is_offered(page: ListPage, name: str) -> bool:
     """Whether a filter has values to choose from, or is set."""
     return len(page.options.get(name, ())) > 1 or bool(getattr(page.query, name))
@@ -266,6 +285,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
+def _short(name: str) -> str:
+    """Return the end of a long name."""
+    return name if len(name) <= _SHORT else f"…{name[1 - _SHORT :]}"
+
+
 def render(template: str, **values: Any) -> str:
     """Return the HTML of a template."""
     return _environment().get_template(template).render(**values)
@@ -282,5 +306,6 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {"marked": _marked, "size": _size, "detail": detail_text, "duration": duration}
     environment.filters["value"] = lambda value: value if isinstance(value, str) else f"{value:+.3f}"
+    environment.filters["short"] = _short
     environment.filters["thousands"] = "{:,}".format
     return environment

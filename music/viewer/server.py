@@ -8,11 +8,12 @@ import asyncio
 import signal
 import socket
 import webbrowser
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from hashlib import sha256
 from importlib import resources
 from io import BytesIO
+from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import orjson
@@ -25,6 +26,7 @@ from music.hosts import cannot_listen, hostname_of, is_loopback, listening_on
 from music.interrupts import on_signals
 from music.viewer.agreement import find_agreement
 from music.viewer.background import index_in_background
+from music.viewer.charts import RewardView, chart_of
 from music.viewer.config import ViewerConfig
 from music.viewer.database import index_path
 from music.viewer.export import write_labelled
@@ -34,9 +36,13 @@ from music.viewer.labels import LABELLED, LabelStore, default_label_path
 from music.viewer.live import RunFolders
 from music.viewer.pages import ListPage, RecordPage, agreement_page, excerpt, list_page, message_page, record_page
 from music.viewer.query import Query
-from music.viewer.records import Kind, text_key
+from music.viewer.records import Kind, Record, text_key
+from music.viewer.rewards import reward_sources
 from music.viewer.run_page import RunPage, run_page
+from music.viewer.scores import margin_name
+from music.viewer.scoring import Scorer, Scorers
 from music.viewer.sources import require_sources
+from music.viewer.turns import facts_of
 
 __all__ = ["ServerUrls", "build_app", "serve_app", "view"]
 
@@ -97,8 +103,9 @@ class ServerUrls:
 class Pages:
     """The handlers of the pages of an index."""
 
-    def __init__(self, index: Index, urls: ServerUrls, labels: LabelPages) -> None:
-        self._index, self._urls, self._labels, self._folders = index, urls, labels, RunFolders()
+    def __init__(self, index: Index, urls: ServerUrls, labels: LabelPages, scorers: Scorers) -> None:
+        self._index, self._urls, self._labels, self._scorers = index, urls, labels, scorers
+        self._folders = RunFolders()
 
     async def list(self, request: web.Request) -> web.Response:
         """Answer with a list; an address with empty parameters, as forms make them, is led to the short one."""
@@ -160,6 +167,8 @@ class Pages:
             records = ((each.key, self._index.record(each.key)) for each in listing.records)
             excerpts = {key: excerpt(record, query) for key, record in records if record}
         runs = self._folders.runs(file.path for file in self._index.files())
+        keys = {each.key: text_key(each.key) for each in listing.records}
+        self._scorers.first(list(keys))
         page = ListPage(
             query=query,
             run=runs[0] if runs else None,
@@ -169,13 +178,17 @@ class Pages:
             files=self._index.files(),
             num_records=self._index.num_records(),
             is_whole=self._index.is_whole(),
-            labels={each.key: self._labels.store.of(text_key(each.key)) for each in listing.records},
+            labels={key: self._labels.store.of(text) for key, text in keys.items()},
             num_labelled=len(self._index.present(self._labels.store.keys(LABELLED))),
+            margins={scorer.name: self._margins(scorer.name, keys) for scorer in self._scorers.all},
+            scoring={scorer.name: self._progress(scorer) for scorer in self._scorers.all if not scorer.is_done},
         )
         return list_page(page, self._urls)
 
     def _agreement(self) -> str:
-        return agreement_page(find_agreement(self._index, self._labels.store), self._labels.store.path, self._urls)
+        models = [scorer.name for scorer in self._scorers.all]
+        found = find_agreement(self._index, self._labels.store, models)
+        return agreement_page(found, self._labels.store.path, self._urls)
 
     def _live(self, folder: str) -> str | None:
         runs = self._folders.runs(file.path for file in self._index.files())
@@ -192,9 +205,32 @@ class Pages:
             return None
         form = self._labels.form(key, self._urls.label(key, query)) if record.kind is Kind.PAIR else None
         page = RecordPage(
-            key=key, record=record, query=query, neighbours=self._index.neighbours(key, query), label_form=form
+            key=key,
+            record=record,
+            query=query,
+            neighbours=self._index.neighbours(key, query),
+            label_form=form,
+            rewards=self._rewards(key, record) if record.kind is Kind.PAIR else (),
         )
         return record_page(page, self._urls)
+
+    def _rewards(self, key: str, record: Record) -> Sequence[RewardView]:
+        """Return what is known of a pair's rewards; the rest is scored next."""
+        views = []
+        for scorer in self._scorers.all:
+            rewards = self._index.rewards(scorer.fingerprint, key)
+            chart = chart_of(rewards, record, facts_of(record).diverging_turn) if rewards else None
+            views.append(RewardView(name=scorer.name, rewards=rewards, chart=chart, state=scorer.state))
+            if rewards is None:
+                scorer.first([key])
+        return views
+
+    def _margins(self, model: str, keys: Mapping[str, str]) -> dict[str, float]:
+        found = self._index.values(margin_name(model), keys.values())
+        return {key: found[text] for key, text in keys.items() if text in found}
+
+    def _progress(self, scorer: Scorer) -> str:
+        return scorer.problem or f"{self._index.num_scored(scorer.fingerprint):,} pairs scored so far"
 
 
 def view(sources: Sequence[str], config: ViewerConfig) -> None:
@@ -205,6 +241,7 @@ def view(sources: Sequence[str], config: ViewerConfig) -> None:
     """
     require_host(config)
     require_sources(sources)
+    models = reward_sources(config.models)
     with listening_on(config.host, config.port) as (listener, url):
         path = index_path(sources)
         labels = LabelStore(config.labels or default_label_path())
@@ -214,8 +251,15 @@ def view(sources: Sequence[str], config: ViewerConfig) -> None:
 
             look_at(path, sources)
         pages = LabelPages(labels, config.labeller)
-        app = build_app(index, pages, is_local=is_loopback(config.host))
-        run_async(serve_app(app, listener, config, url, beside=index_in_background(path, sources)))
+        scorers = Scorers(models, path)
+        app = build_app(index, pages, scorers, is_local=is_loopback(config.host))
+        run_async(serve_app(app, listener, config, url, beside=_in_background(path, sources, scorers)))
+
+
+@contextmanager
+def _in_background(path: Path, sources: Sequence[str], scorers: Scorers) -> Iterator[None]:
+    with index_in_background(path, sources), scorers.running():
+        yield
 
 
 def require_host(config: ViewerConfig) -> None:
@@ -231,15 +275,16 @@ def require_host(config: ViewerConfig) -> None:
         )
 
 
-def build_app(index: Index, labels: LabelPages, *, is_local: bool = True) -> web.Application:
+def build_app(index: Index, labels: LabelPages, scorers: Scorers, *, is_local: bool = True) -> web.Application:
     """Return the application of an index.
 
     Args:
         index: The index.
         labels: The labels of its pairs.
+        scorers: The models whose rewards are shown.
         is_local: Whether the server listens on loopback only.
     """
-    pages = Pages(index, ServerUrls(), labels)
+    pages = Pages(index, ServerUrls(), labels, scorers)
     app = web.Application(middlewares=[_guarded(pages, is_local)], client_max_size=2**16)
     app.router.add_get("/", pages.list)
     app.router.add_get("/record/{key}", pages.record)

@@ -19,6 +19,7 @@ from music.viewer.index import Index
 from music.viewer.indexing import IndexWriter
 from music.viewer.labelling import LabelPages
 from music.viewer.labels import LabelStore
+from music.viewer.scoring import Scorers
 from music.viewer.server import build_app
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -144,7 +145,7 @@ def serve_index():
 
 
 @contextmanager
-def serving(index, labels=None):
+def serving(index, labels=None, scorers=None):
     """Serve an index on a free port in a thread; without labels, those that are saved are lost."""
     folder = tempfile.TemporaryDirectory()
     labels = labels or LabelStore(Path(folder.name) / "labels.sqlite")
@@ -152,7 +153,7 @@ def serving(index, labels=None):
     started, loop = Queue(), asyncio.new_event_loop()
 
     async def run():
-        runner = web.AppRunner(build_app(index, LabelPages(labels)), shutdown_timeout=0.1)
+        runner = web.AppRunner(build_app(index, LabelPages(labels), scorers or Scorers()), shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()

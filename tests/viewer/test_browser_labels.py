@@ -1,12 +1,15 @@
-"""Labelling in real headless Chromium."""
+"""Labelling, and rewards, in real headless Chromium."""
 
 import sqlite3
+import threading
 
 import pyarrow.parquet as pq
 import pytest
 
 from music.viewer.index import Index
 from music.viewer.labels import LabelStore
+from music.viewer.rewards import ModelRewards
+from music.viewer.scoring import Scorers
 from tests.viewer.conftest import FRUIT, PAYLOAD, opened, pair_of, serving, write_lines
 
 
@@ -155,3 +158,32 @@ def test_the_labels_page_downloads_the_relabelled_pairs(browser, labelled, tmp_p
         download.value.save_as(tmp_path / "out.parquet")
     (row,) = pq.read_table(tmp_path / "out.parquet").to_pylist()
     assert [message["content"] for message in row["chosen"]] == [m["content"] for m in FRUIT["rejected"]]
+
+
+def test_rewards_appear_when_they_are_there(browser, tmp_path, indexed):
+    write_lines(tmp_path / "rows.jsonl", FRUIT, pair_of(1))
+    index = indexed(tmp_path / "rows.jsonl")
+    may_load, source = threading.Event(), ModelRewards("length")
+    load = source.load
+    source.load = lambda: may_load.wait(60) and load()
+    scorers = Scorers([source], index.path)
+    with scorers.running(), serving(index, scorers=scorers) as url, opened(browser) as page:
+        page.goto(url)
+        page.click(".record")
+        assert "the model is loaded" in page.inner_text("#rewards")
+        may_load.set()
+        page.wait_for_selector("#rewards svg")  # without a reload
+        assert "prefers rejected, margin -1" in page.inner_text("#rewards")
+        dashes = [
+            page.locator(f".line-{side} polyline").evaluate("each => getComputedStyle(each).strokeDasharray")
+            for side in ("chosen", "rejected")
+        ]
+        assert dashes[0] == "none" != dashes[1]  # told apart without colour
+        assert 'img "Rewards of length by turn; the numbers are in the table"' in page.locator("body").aria_snapshot()
+        page.click("text=Numbers")
+        assert page.locator("#rewards tbody tr").all_inner_texts() == ["1\t9\t9", "2\t26\t27", "3\t38\t39"]
+        page.keyboard.press("u")
+        page.wait_for_selector(".margin.against >> text=-1")
+        page.select_option("select[name=extra]", label="length prefers rejected")
+        page.wait_for_url("**extra=*")
+        assert page.locator(".record").count() == 1

@@ -106,6 +106,15 @@ document.addEventListener("change", event => {
   if (form?.matches(".label")) form.requestSubmit(form.querySelector(".save"));
 });
 
+// Rewards appear as soon as the pair is scored.
+async function refreshRewards() {
+  if (document.hidden) return;
+  const page = new DOMParser().parseFromString(await (await fetch(location.href)).text(), "text/html");
+  const fresh = page.querySelector("#rewards");
+  if (!fresh.isEqualNode(find("#rewards"))) find("#rewards").replaceWith(fresh);
+}
+const pending = setInterval(() => find("#rewards[data-pending]") ? refreshRewards().catch(() => {}) : clearInterval(pending), 500);
+
 // While files are read, and when they grow, the number of new records is shown.
 const count = find("#count");
 async function look() {
