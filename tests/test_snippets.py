@@ -95,7 +95,7 @@ class Session:
         self.capsys.readouterr()
         if assigned := re.fullmatch(r"(\w+)=(\S*|\$\(.*\))(\s+#.*)?", command):
             self.monkeypatch.setenv(assigned[1], self.bash(f'printf %s "{assigned[2]}"'))
-        elif re.match(r"music (\w+ )?(serve|view)\b", command):
+        elif re.match(r"music (sandbox )?(serve|view)\b(?!.* --(static|export|agreement|check))", command):
             return self.serve(shlex.split(os.path.expandvars(command), comments=True)[1:])
         elif command.startswith("music ") and "--import" in command:  # a process imports a file once
             return self.bash(f"{shlex.join([sys.executable, '-c', COMMAND_LINE])} {command.removeprefix('music ')}")
@@ -137,6 +137,7 @@ class Session:
         )
         self.stack.callback(process.terminate)
         address = process.stdout.readline().strip()
+        assert address, f"music {shlex.join(args)} did not start; if it cannot start here, mark its block"
         with urlopen(address) if args[0] == "view" else nullcontext():
             return address
 
