@@ -1,6 +1,7 @@
 """`music demo --quick` runs the whole method; what it shows is checked for being there, not for who wins."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -59,6 +60,18 @@ def test_all_measures_are_reported(demo):
     assert (out / "report.html").stat().st_size > 900_000
     assert len(list((out / "report").glob("*.png"))) == 2
     assert json.loads((out / "demo.json").read_text())["findings"] == result["findings"]
+
+
+def test_the_report_links_to_the_defects_that_each_model_ranks_worst(demo):
+    out, _ = demo
+    report = (out / "report.html").read_text()
+    for number in range(1, 5):
+        assert f'<a href="report-worst-{number}.html">The 10 pairs that ' in report
+        page = (out / f"report-worst-{number}.html").read_text()
+        margins = [float(each) for each in re.findall(r"<span>margin <b>(.*?)</b>", page)]
+        assert margins == sorted(margins)
+        assert len(margins) == 10
+        assert re.search(r"(relevance|count|standing) in turn [1-5]", page)
 
 
 def test_no_selector_beats_the_oracle(demo):
