@@ -1,7 +1,7 @@
 """`IndexWriter` brings an index up to date with its files; `run` does so in a process of its own.
 
-Only new rows are read: unchanged files are known by their size and time, and files of JSON lines continue where they
-ended. Each batch is one transaction, so an index is usable at any time, and one that was interrupted continues.
+Only new rows are read: unchanged files are known by their size and time, and files that grew continue where they ended.
+Each batch is one transaction, so an index is usable at any time, and one that was interrupted continues.
 """
 
 import os

@@ -1,7 +1,7 @@
 """`DataFile`: which files a viewer shows, and reading them from where an earlier reading stopped.
 
-A folder stands for all data files in it and below it. Files of JSON lines may grow: their new lines are read without
-the old ones. Any other file that changed is read again.
+A folder stands for all data files in it and below it. Files may grow: rows that were read are not read again. A file of
+which they have changed is read from its beginning.
 """
 
 import hashlib
@@ -9,6 +9,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from music.errors import InvalidInputError
@@ -42,12 +43,12 @@ class DataFile:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where reading of a file of lines continues.
+    """Where reading of a file continues.
 
     Attributes:
-        offset: The number of bytes read.
-        line: The number of lines read.
-        head: A hash of the file's beginning, by which a replaced file is recognised.
+        offset: The number of bytes read of a file of lines; 0 for others.
+        line: The number of lines read, or of rows.
+        head: A hash of the beginning of a file of lines, or of all rows read, by which a replaced file is recognised.
     """
 
     offset: int = 0
@@ -88,14 +89,13 @@ def read_rows_from(path: Path, start: Position) -> Iterator[tuple[Row, Position]
 
     Args:
         path: The file.
-        start: The end of an earlier reading, if the file is one of plain JSON lines; else the beginning.
+        start: The end of an earlier reading, if `can_continue`; else the beginning.
 
     Raises:
         InvalidInputError: The file cannot be read to its end.
     """
     if not _is_lines(path):
-        for row in grouped(file_rows(path)):
-            yield row, Position()
+        yield from islice(_hashed_rows(path), start.line, None)
         return
     ends: deque[Position] = deque()
     for row in grouped(_line_rows(path, start, ends)):
@@ -120,8 +120,24 @@ def _line_rows(path: Path, start: Position, ends: deque[Position]) -> Iterator[R
 
 
 def can_continue(path: Path, size: int, at: Position) -> bool:
-    """Whether a file that changed has only grown since it was read to a position."""
-    return 0 < at.offset <= size and _is_lines(path) and _head_of(path, at.offset) == at.head
+    """Whether a file that changed has only grown since it was read to a position.
+
+    A shard of a running simulation is written anew as it grows, so all rows that were read are compared.
+    """
+    if _is_lines(path):
+        return 0 < at.offset <= size and _head_of(path, at.offset) == at.head
+    try:
+        return at.line > 0 and any(place == at for _, place in islice(_hashed_rows(path), at.line - 1, at.line))
+    except InvalidInputError:  # it is torn
+        return False
+
+
+def _hashed_rows(path: Path) -> Iterator[tuple[Row, Position]]:
+    """Yield the rows of a file that is not one of lines, each with the position after it."""
+    digest = hashlib.sha256()
+    for number, row in enumerate(grouped(file_rows(path)), start=1):
+        digest.update(repr(row.content).encode("utf-8", "surrogatepass"))
+        yield row, Position(0, number, digest.hexdigest())
 
 
 def _head_of(path: Path, limit: int = _HEAD) -> str:

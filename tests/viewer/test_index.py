@@ -118,6 +118,49 @@ def test_search_finds_words_in_any_script(text, found, tmp_path, indexed):
     assert ids(indexed(tmp_path / "rows.jsonl"), text=text) == found
 
 
+def numbers(index):
+    """Return the numbers of records, which a record keeps until it is read again."""
+    return {each.id: each.number for each in index.listing(Query()).records}
+
+
+def test_only_the_new_rows_of_a_shard_that_grows_are_read(tmp_path, indexed):
+    path = tmp_path / "pairs-00000.parquet"
+    write_table(path, *map(pair_of, range(10)))
+    before = numbers(indexed(path))
+    write_table(path, *map(pair_of, range(14)))
+    after = numbers(indexed(path))
+    assert {id: after[id] for id in before} == before
+    assert list(after) == [f"p{number}" for number in range(14)]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [pair_of(0), pair_of(99), pair_of(2), pair_of(3)],  # one changed in the midst
+        [pair_of(0), pair_of(1)],  # fewer
+        [pair_of(1), pair_of(2), pair_of(0), pair_of(3)],
+    ],
+)
+def test_a_shard_whose_rows_changed_is_read_anew(tmp_path, indexed, rows):
+    path = tmp_path / "pairs-00000.parquet"
+    write_table(path, *map(pair_of, range(3)))
+    before = numbers(indexed(path))
+    write_table(path, *rows)
+    after = numbers(indexed(path))
+    assert list(after) == [row["id"] for row in rows]
+    assert not set(after.values()) & set(before.values())
+
+
+def test_a_shard_that_is_torn_meanwhile_is_read_once_it_is_whole(tmp_path, indexed):
+    path = tmp_path / "pairs-00000.parquet"
+    write_table(path, *map(pair_of, range(3)))
+    assert len(numbers(indexed(path))) == 3
+    path.write_bytes(path.read_bytes()[:500])
+    assert "pairs-00000.parquet" in indexed(path).files()[0].problem
+    write_table(path, *map(pair_of, range(5)))
+    assert len(numbers(indexed(path))) == 5
+
+
 def test_new_rows_of_a_growing_file_appear_once_they_are_whole(tmp_path, indexed):
     path = tmp_path / "rows.jsonl"
     write_lines(path, pair_of(0), pair_of(1))
