@@ -305,7 +305,6 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"marked": _marked, "size": _size, "detail": detail_text, "duration": duration}
-    environment.filters["value"] = lambda value: value if isinstance(value, str) else f"{value:+.3f}"
     environment.filters["short"] = _short
     environment.filters["thousands"] = "{:,}".format
     return environment

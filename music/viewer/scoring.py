@@ -173,8 +173,8 @@ def _load(source: RewardSource) -> str:
     return f"{source.load()} {source.name}"
 
 
-def score_pairs(source: RewardSource, path: Path, keys: Sequence[str]) -> None:
-    """Score some pairs of an index now, those that have no rewards yet.
+def score_pairs(source: RewardSource, path: Path, keys: Sequence[str]) -> str:
+    """Score some pairs of an index now, those that have no rewards yet; return the model's fingerprint.
 
     Raises:
         MusicError: The model cannot be loaded, or gives no rewards.
@@ -186,3 +186,4 @@ def score_pairs(source: RewardSource, path: Path, keys: Sequence[str]) -> None:
         for batch in (pairs[start : start + _PAIRS_AT_ONCE] for start in range(0, len(pairs), _PAIRS_AT_ONCE)):
             rewards = source.score([record for _, record in batch])
             store.add(source.name, fingerprint, {key: each for (key, _), each in zip(batch, rewards, strict=True)})
+    return fingerprint

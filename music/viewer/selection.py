@@ -1,18 +1,25 @@
 """`write_selection`: what `music view --static` does: a static page of selected records."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 
 import typer
 
 from music.errors import InvalidInputError
+from music.viewer.charts import RewardView, chart_of
 from music.viewer.commands import whole_index
 from music.viewer.config import Selection, ViewerConfig
 from music.viewer.index import Index
 from music.viewer.labels import LabelStore, default_label_path
 from music.viewer.query import FILTERS, Query, Sort
+from music.viewer.records import Kind, Record
+from music.viewer.rewards import reward_sources
+from music.viewer.scores import margin_name
+from music.viewer.scoring import score_pairs
 from music.viewer.sources import require_sources
 from music.viewer.static_page import StaticRecord, write_static
+from music.viewer.turns import facts_of
 
 __all__ = ["write_selection"]
 
@@ -33,19 +40,43 @@ def write_selection(sources: Sequence[str], config: ViewerConfig) -> None:
             "FILE.html with them; without it, search and filter on the page"
         )
     require_sources(sources)
+    models, selection = reward_sources(config.models), config.selection
     index = whole_index(sources, LabelStore(config.labels or default_label_path()))
-    keys = _keys(index, config.selection)
-    records = [StaticRecord(record, index.extras(key)) for key in keys if (record := index.record(key))]
+    if selection.worst or selection.sort.lstrip("-").startswith(_MARGIN):
+        all_keys = list(_keys_of(index, _query(selection)))
+        fingerprints = {model.name: score_pairs(model, index.path, all_keys) for model in models}
+        keys = _keys(index, selection, config.models)
+    else:
+        keys = _keys(index, selection, config.models)
+        fingerprints = {model.name: score_pairs(model, index.path, keys) for model in models}
+    records = [_static(index, key, record, fingerprints) for key in keys if (record := index.record(key))]
     if not records:
         raise InvalidInputError("nothing is selected: leave out parts of --search and --filter")
     title = ", ".join(source.rstrip("/") for source in sources)
-    num = write_static(config.static, title, _intro(len(records), index.num_records(), config.selection), records)
+    num = write_static(config.static, title, _intro(len(records), index.num_records(), selection), records)
     typer.echo(f"{config.static}: {len(records):,} conversations, {num / 2**20:.1f} MB")
 
 
-def _keys(index: Index, selection: Selection) -> list[str]:
+def _static(index: Index, key: str, record: Record, fingerprints: Mapping[str, str]) -> StaticRecord:
+    """Return a record with its margins, and with its rewards by the models that were named."""
+    margins = {
+        name: value
+        for name, value in index.extras(key).items()
+        if name.startswith(_MARGIN) and isinstance(value, float)
+    }
+    views = []
+    for name, fingerprint in fingerprints.items() if record.kind is Kind.PAIR else ():
+        rewards = index.rewards(fingerprint, key)
+        chart = chart_of(rewards, record, facts_of(record).diverging_turn) if rewards else None
+        views.append(RewardView(name=name, rewards=rewards, chart=chart, state="no rewards"))
+    return StaticRecord(record, margins, views)
+
+
+def _keys(index: Index, selection: Selection, models: Sequence[str]) -> list[str]:
+    """Return the keys of the selected records in order."""
     if not selection.ids:
-        return list(islice(_keys_of(index, _query(index, selection)), selection.worst or selection.limit))
+        query = replace(_query(selection), sort=_order(index, selection, models))
+        return list(islice(_keys_of(index, query), selection.worst or selection.limit))
     if selection != Selection(ids=selection.ids):
         raise InvalidInputError("--ids names the conversations: leave out the other options of the selection")
     found = index.keys_of(selection.ids)
@@ -54,9 +85,9 @@ def _keys(index: Index, selection: Selection) -> list[str]:
     return [found[each] for each in selection.ids]
 
 
-def _query(index: Index, selection: Selection) -> Query:
-    """Return the query of a selection, as the address of a list would have it."""
-    given = {"q": selection.search, "sort": selection.sort or Sort.FILE}
+def _query(selection: Selection) -> Query:
+    """Return the search and the filters of a selection, as the address of a list would have them."""
+    given = {"q": selection.search} if selection.search else {}
     for each in selection.filter:
         name, _, value = each.partition("=")
         if name not in _ADDRESS_NAMES or not value:
@@ -64,32 +95,37 @@ def _query(index: Index, selection: Selection) -> Query:
                 f"--filter {each}: expected NAME=VALUE with a name of {', '.join(sorted(_ADDRESS_NAMES))}"
             )
         given[name] = value
-    if selection.worst:
-        if selection.sort:
-            raise InvalidInputError("--worst is an order: leave out --sort")
-        given["sort"] = f"-{_margin(index)}"
     query = Query.of(given)
-    for name, value in given.items():
-        if value not in ("", Sort.FILE) and name not in query.parameters():
-            raise InvalidInputError(f"--filter {name}={value}: expected a number")
-    if not selection.worst and query.sort not in list(Sort) and query.sort.removeprefix("-") not in index.extra_names():
-        raise InvalidInputError(f"--sort {query.sort}: expected one of {', '.join([*Sort, *index.extra_names()])}")
+    if unread := given.keys() - query.parameters().keys():
+        raise InvalidInputError(f"--filter {unread.pop()}: expected a number")
     return query
 
 
-def _margin(index: Index) -> str:
+def _order(index: Index, selection: Selection, models: Sequence[str]) -> str:
+    """Return the order of a selection, as the address of a list would have it."""
+    if selection.worst and selection.sort:
+        raise InvalidInputError("--worst is an order: leave out --sort")
+    if selection.worst:
+        return f"-{_margin([margin_name(model) for model in models] or index.extra_names())}"
+    orders = [*Sort, *index.extra_names()]
+    if selection.sort.removeprefix("-") not in ("", *orders):
+        raise InvalidInputError(f"--sort {selection.sort}: expected one of {', '.join(orders)}")
+    return selection.sort or Sort.FILE
+
+
+def _margin(names: Sequence[str]) -> str:
     """Return the name of the only margins.
 
     Raises:
         InvalidInputError: There are none, or those of several models.
     """
-    names = [name for name in index.extra_names() if name.startswith(_MARGIN)]
-    if not names:
-        raise InvalidInputError("--worst: no pair has rewards yet: score the pairs in the viewer first")
-    if len(names) > 1:
-        orders = " or ".join(f"--sort '-{name}'" for name in names)
+    margins = [name for name in names if name.startswith(_MARGIN)]
+    if not margins:
+        raise InvalidInputError("--worst: no pair has rewards: name a model (--model)")
+    if len(margins) > 1:
+        orders = " or ".join(f"--sort '-{name}'" for name in margins)
         raise InvalidInputError(f"--worst: the pairs have rewards of several models: choose {orders}, with --limit")
-    return names[0]
+    return margins[0]
 
 
 def _keys_of(index: Index, query: Query) -> Iterator[str]:

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from music.errors import InvalidInputError
 from music.files import replace_file
+from music.viewer.charts import RewardView
 from music.viewer.pages import render
 from music.viewer.records import Record, key_of
 from music.viewer.turns import Facts, facts_of
@@ -31,11 +32,13 @@ class StaticRecord:
 
     Attributes:
         record: The record.
-        values: Values that are shown beside it, such as margins, by name.
+        margins: The margins of a pair, by the name of what gives them.
+        rewards: The rewards of a pair by each model, for charts.
     """
 
     record: Record
-    values: Mapping[str, float | str] = field(default_factory=dict)
+    margins: Mapping[str, float] = field(default_factory=dict)
+    rewards: Sequence[RewardView] = ()
 
     @property
     def view(self) -> RecordView:

@@ -26,9 +26,10 @@ def pairs(tmp_path):
 def select(pairs, tmp_path):
     """Return what writes a selection and returns the ids on the page, in order."""
 
-    def write(**selection):
+    def write(*models, **selection):
         out = tmp_path / "out.html"
-        write_selection([str(pairs)], ViewerConfig(static=out, labels=tmp_path / "labels", selection=selection))
+        config = ViewerConfig(static=out, labels=tmp_path / "labels", selection=selection, models=models)
+        write_selection([str(pairs)], config)
         return re.findall(r'<bdi class="id">(.*?)</bdi>', out.read_text())
 
     return write
@@ -50,7 +51,7 @@ def test_the_worst_have_the_lowest_margins(select, pairs, tmp_path, capsys):
     keys = index.keys_of(["p1", "p2", "p3"])
     index.set_extras("margin rm", {keys["p1"]: 1.0, keys["p2"]: -2.5, keys["p3"]: 0.25})
     assert select(worst=2) == ["p2", "p3"]
-    assert "margin rm <b>-2.500</b>" in (tmp_path / "out.html").read_text()
+    assert "margin rm <b>-2.5</b>" in (tmp_path / "out.html").read_text()
     assert "out.html: 2 conversations, 0.0 MB" in capsys.readouterr().out
     index.set_extras("margin other", {keys["p1"]: 1.0})
     with pytest.raises(InvalidInputError, match="several models: choose --sort '-margin other' or --sort '-margin rm'"):
@@ -58,16 +59,25 @@ def test_the_worst_have_the_lowest_margins(select, pairs, tmp_path, capsys):
     assert select(sort="-margin rm", limit=1) == ["p2"]
 
 
+def test_the_worst_of_a_model_that_is_named_now(select, tmp_path):
+    worst = select("length", worst=3)
+    page = (tmp_path / "out.html").read_text()
+    assert page.count('<svg class="chart"') == 3
+    assert len(set(re.findall(r'<section class="rewards" id="(.*?)"', page))) == 3
+    assert worst == select("length", sort="-margin length", limit=3)
+    assert "margin length <b>" in (tmp_path / "out.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("selection", "message"),
     [
         ({"search": "nowhere"}, "nothing is selected"),
         ({"filter": ("colour=red",)}, "--filter colour=red: expected NAME=VALUE with a name of diverging, kind,"),
-        ({"filter": ("turns=many",)}, "--filter turns=many: expected a number"),
+        ({"filter": ("turns=many",)}, "--filter turns: expected a number"),
         ({"sort": "size"}, "--sort size: expected one of file, newest, gap"),
         ({"ids": ("fruit", "none")}, "--ids none: no conversation has this id"),
         ({"ids": ("fruit",), "search": "x"}, "--ids names the conversations"),
-        ({"worst": 3}, "--worst: no pair has rewards yet"),
+        ({"worst": 3}, "--worst: no pair has rewards: name a model"),
         ({"worst": 3, "sort": "gap"}, "--worst is an order: leave out --sort"),
     ],
 )
