@@ -265,8 +265,8 @@ class Index:
     def present(self, keys: Iterable[str]) -> dict[str, int]:
         """Return those text keys that pairs have, each with its number of turns."""
         found = self._all(
-            f"SELECT {_TEXT_KEY}, turns FROM records WHERE kind = 'pair' "
-            f"AND {_TEXT_KEY} IN (SELECT value FROM json_each(?))",
+            f"SELECT {_TEXT_KEY}, turns FROM json_each(?) JOIN records "
+            "ON records.key >= value AND records.key < value || '.' WHERE kind = 'pair'",
             (orjson.dumps(list(keys)).decode(),),
         )
         return dict(found)

@@ -23,7 +23,7 @@ def labelled(tmp_path, indexed):
 
 
 def saved(page, text="Saved"):
-    page.wait_for_selector(f"#label .state:has-text('{text}')")
+    page.wait_for_selector(f"#label .saving:has-text('{text}')")
 
 
 def pressed(page, where="#label"):
@@ -81,7 +81,7 @@ def test_turns_are_labelled_apart_from_the_pair(browser, labelled):
         page.click(".record")
         page.keyboard.press("f")
         page.keyboard.press("Shift+D")
-        page.wait_for_selector("#label-2 .state:has-text('disagree')")
+        page.wait_for_selector("#label-2 .saving:has-text('disagree')")
         page.keyboard.press("a")
         saved(page, "agree")
         page.reload()
@@ -152,7 +152,7 @@ def test_the_labels_page_downloads_the_relabelled_pairs(browser, labelled, tmp_p
         saved(page, "disagree")
         page.keyboard.press("u")
         page.click("#count a")
-        assert "0.000" in page.inner_text(".figures tbody")
+        assert "0.000" in page.inner_text(".shares tbody")
         with page.expect_download() as download:
             page.click("text=Download as parquet")
         download.value.save_as(tmp_path / "out.parquet")

@@ -76,13 +76,13 @@ if (query) {
 
 // A label is saved without leaving the page, and the next page waits for it. A note is saved when its field is left.
 async function save(form, body) {
-  const state = form.querySelector(".state");
+  const state = form.querySelector(".saving");
   try {
     const answer = await fetch(form.action, {method: "POST", body, keepalive: true}), text = await answer.text();
     if (!answer.ok) throw new Error(text);
     const forms = [...new DOMParser().parseFromString(text, "text/html").querySelectorAll("form.label")];
     const saved = forms.find(each => each.elements.turn.value === body.get("turn")), focused = document.activeElement;
-    for (const part of [".choices", ".state", ".rest"]) form.querySelector(part).replaceWith(saved.querySelector(part));
+    for (const part of [".choices", ".saving", ".rest"]) form.querySelector(part).replaceWith(saved.querySelector(part));
     if (body.has("remove")) form.elements.note.value = "";
     if (!focused.isConnected) form.querySelector(`[value="${focused.value}"]`)?.focus();
   } catch (error) {
