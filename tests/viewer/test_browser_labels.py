@@ -22,6 +22,13 @@ def labelled(tmp_path, indexed):
         yield url, store
 
 
+def open_first(page, url):
+    """Open the first pair of a list, and wait until its page listens to keys."""
+    page.goto(url)
+    page.click(".record")
+    page.wait_for_selector(".scripted #label")
+
+
 def saved(page, text="Saved"):
     page.wait_for_selector(f"#label .saving:has-text('{text}')")
 
@@ -33,13 +40,14 @@ def pressed(page, where="#label"):
 def test_pairs_are_labelled_by_keyboard_one_after_another(browser, labelled):
     url, store = labelled
     with opened(browser) as page:
-        page.goto(f"{url}/?label=unlabelled")
-        page.click(".record")
+        open_first(page, f"{url}/?label=unlabelled")
         for key in "adt":
             name = page.inner_text("h1")
             page.keyboard.press(key)
             page.keyboard.press("j")  # waits until the label is saved
-            page.wait_for_function("name => document.querySelector('h1').innerText !== name", arg=name)
+            page.wait_for_function(
+                "name => ![name, undefined].includes(document.querySelector('.scripted h1')?.innerText)", arg=name
+            )
         assert sorted(label.verdict for label in store.all()) == ["agree", "disagree", "tie"]
         page.keyboard.press("u")
         page.wait_for_selector("#count >> text=3 labelled")
@@ -51,8 +59,7 @@ def test_pairs_are_labelled_by_keyboard_one_after_another(browser, labelled):
 def test_a_label_is_changed_noted_removed_and_there_after_a_reload(browser, labelled):
     url, store = labelled
     with opened(browser) as page:
-        page.goto(url)
-        page.click(".record")
+        open_first(page, url)
         page.mouse.wheel(0, 300)
         page.keyboard.press("a")
         saved(page, "agree")
@@ -77,8 +84,7 @@ def test_a_label_is_changed_noted_removed_and_there_after_a_reload(browser, labe
 def test_turns_are_labelled_apart_from_the_pair(browser, labelled):
     url, store = labelled
     with opened(browser) as page:
-        page.goto(url)
-        page.click(".record")
+        open_first(page, url)
         page.keyboard.press("f")
         page.keyboard.press("Shift+D")
         page.wait_for_selector("#label-2 .saving:has-text('disagree')")
@@ -93,8 +99,7 @@ def test_the_last_of_two_tabs_wins_and_the_other_sees_it_on_reload(browser, labe
     url, store = labelled
     with opened(browser) as one, opened(browser) as other:
         for page in (one, other):
-            page.goto(url)
-            page.click(".record")
+            open_first(page, url)
         one.keyboard.press("a")
         saved(one, "agree")
         other.keyboard.press("t")
@@ -130,8 +135,7 @@ def test_a_label_that_is_not_saved_is_shown_and_holds_the_page(browser, labelled
         raise sqlite3.OperationalError("database or disk is full")
 
     with opened(browser) as page:
-        page.goto(url)
-        page.click(".record")
+        open_first(page, url)
         monkeypatch.setattr(store, "save", full)
         page.keyboard.press("a")
         page.wait_for_selector(".unsaved >> text=disk is full")
@@ -146,8 +150,7 @@ def test_a_label_that_is_not_saved_is_shown_and_holds_the_page(browser, labelled
 def test_the_labels_page_downloads_the_relabelled_pairs(browser, labelled, tmp_path):
     url, _ = labelled
     with opened(browser) as page:
-        page.goto(url)
-        page.click(".record")
+        open_first(page, url)
         page.keyboard.press("d")
         saved(page, "disagree")
         page.keyboard.press("u")
@@ -168,8 +171,7 @@ def test_rewards_appear_when_they_are_there(browser, tmp_path, indexed):
     source.load = lambda: may_load.wait(60) and load()
     scorers = Scorers([source], index.path)
     with scorers.running(), serving(index, scorers=scorers) as url, opened(browser) as page:
-        page.goto(url)
-        page.click(".record")
+        open_first(page, url)
         assert "the model is loaded" in page.inner_text("#rewards")
         may_load.set()
         page.wait_for_selector("#rewards svg")  # without a reload
