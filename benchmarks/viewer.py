@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-__all__ = ["Figures", "main", "measure", "viewing", "write_pairs"]
+__all__ = ["Figures", "child_of", "cpu_seconds", "main", "measure", "viewing", "write_pairs"]
 
 NUM_TURNS = 4
 SHARD_ROWS = 5000
@@ -78,14 +78,14 @@ def measure(num: int, folder: Path, *, rounds: int = 5) -> Figures:
     write_pairs(pairs, num)
     with viewing(pairs, folder / "cache") as (url, process, started):
         _get(url)
-        first_paint = time.monotonic() - started, _cpu_seconds(process.pid)
+        first_paint = time.monotonic() - started, cpu_seconds(process.pid)
         while (state := orjson.loads(_get(f"{url}/status"))) != {"num_records": num, "is_whole": True}:
             assert process.poll() is None, state
             time.sleep(0.2)
-        indexed, indexer_mb = time.monotonic() - started, _peak_mb(_child(process.pid))
+        indexed, indexer_mb = time.monotonic() - started, _peak_mb(child_of(process.pid))
     with viewing(pairs, folder / "cache") as (url, process, started):
         _get(url)
-        second_paint = time.monotonic() - started, _cpu_seconds(process.pid)
+        second_paint = time.monotonic() - started, cpu_seconds(process.pid)
         pages = {name: _times(lambda path=path: _get(url + path), rounds) for name, path in QUERIES.items()}  # type: ignore[misc]
         for name, path in {"open a pair": "/", "open a pair of a search": "/?q=w2"}.items():
             links = [each.split('"')[0] for each in _get(url + path).split('class="record" href="')[1:]]
@@ -187,11 +187,12 @@ def _scans(pairs: Path) -> dict[str, float]:
     return {name: _times(scan, 1)[0] for name, scan in scans.items()}
 
 
-def _child(pid: int) -> int:
+def child_of(pid: int) -> int:
+    """Return the first child of a running process."""
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     """Return the user and system time of a running process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
