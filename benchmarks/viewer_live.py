@@ -1,7 +1,7 @@
 """What an open page of a running simulation costs the run: `python -m benchmarks.viewer_live [--num 600] [--rounds 6]`.
 
 In each round the same simulation runs three times: alone, with `music view` beside it and its page fetched every two
-seconds, as a browser does, and alone again. CPU time is that of the process of the run, as the system counts it. The two
+seconds, as a browser does, and alone again. CPU time is that of the run's process, as the system counts it. The two
 runs alone show the noise. Prints a Markdown table.
 """
 
