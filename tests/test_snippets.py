@@ -112,7 +112,8 @@ class Session:
         return ""
 
     def bash(self, command):
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])  # `python` is this one
+        environment = os.environ | {"PATH": path, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         done = subprocess.run(
             ["bash", "-euc", command],
             env=environment,
@@ -129,7 +130,8 @@ class Session:
         args = [arg for arg in args if arg != "&"]
         if "--port" not in args:
             args += ["--port", self.ports.setdefault(PORTS[args[0]], free_port())]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])  # `python` is this one
+        environment = os.environ | {"PATH": path, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         process = self.stack.enter_context(
             subprocess.Popen(
                 [sys.executable, "-c", COMMAND_LINE, *args], env=environment, stdout=subprocess.PIPE, text=True

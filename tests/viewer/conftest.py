@@ -171,7 +171,7 @@ def serving(index, labels=None, scorers=None):
     folder.cleanup()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its event loop would run in the thread of all later tests
 def browser():
     """Start Chromium."""
     if CHROMIUM is None:
