@@ -87,7 +87,7 @@ def test_a_requirement_that_is_missing_or_too_old_is_a_problem(monkeypatch):
 
 
 def test_every_extra_has_a_purpose():
-    assert {*PURPOSES, "dev"} == set(metadata("music-rm").get_all("Provides-Extra"))
+    assert {*PURPOSES, "dev", "docs"} == set(metadata("music-rm").get_all("Provides-Extra"))
 
 
 def test_a_folder_that_cannot_be_written_is_a_problem(tmp_path, monkeypatch):

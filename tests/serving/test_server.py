@@ -456,7 +456,8 @@ def test_a_drain_is_bounded_and_a_second_signal_ends_it_at_once(checkpoint, num_
         if num_signals == 2:
             process.send_signal(signal.SIGTERM)
         assert process.wait(60) == code
-        assert {each.result() for each in long} == {status}
+        results = {each.result() for each in long}  # some may be answered before the signal is met
+        assert status in results <= {status, 200}
 
 
 def ask_or_fail(url, conversations):
