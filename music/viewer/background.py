@@ -13,8 +13,8 @@ __all__ = ["index_in_background"]
 _PROGRAM = """
 import os, sys
 if hasattr(os, "nice"): os.nice(5)
-from music.viewer.indexing import run
-run(*sys.argv[1:])
+from music.viewer.refresh import keep_up_to_date
+keep_up_to_date(*sys.argv[1:])
 """
 
 

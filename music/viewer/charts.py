@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from music.viewer.records import Record
 from music.viewer.rewards import PairRewards
+from music.viewer.turns import facts_of
 
-__all__ = ["Chart", "Line", "Point", "RewardView", "chart_of"]
+__all__ = ["Chart", "Line", "Point", "RewardView", "chart_of", "reward_view"]
 
 WIDTH, HEIGHT = 420, 170
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 66, 12, 24
@@ -123,6 +124,12 @@ class RewardView:
     def text(self) -> str:
         """Why there is no margin."""
         return f"no rewards: {self.rewards.problem}" if self.rewards else self.state
+
+
+def reward_view(name: str, rewards: PairRewards | None, record: Record, state: str) -> RewardView:
+    """Return what a page shows of a model's rewards of a pair."""
+    chart = chart_of(rewards, record, facts_of(record).diverging_turn) if rewards else None
+    return RewardView(name=name, rewards=rewards, chart=chart, state=state)
 
 
 def chart_of(rewards: PairRewards, record: Record, first_difference: int | None) -> Chart | None:

@@ -16,23 +16,16 @@ from typing import Any
 import orjson
 
 from music.viewer.database import connect
-from music.viewer.labels import UNLABELLED, LabelStore
-from music.viewer.query import FILTERS, PAGE_SIZE, Query, Sort
-from music.viewer.records import KEY_LENGTH, Record, text_key, unpack
+from music.viewer.labels import LabelStore
+from music.viewer.query import FILTERS, PAGE_SIZE, Query
+from music.viewer.query_sql import COLUMNS, TEXT_KEY, condition_of, order_of
+from music.viewer.records import Record, text_key, unpack
 from music.viewer.rewards import PairRewards
 
 __all__ = ["FileState", "Index", "Listed", "Listing", "Neighbours"]
 
-_ORDERS = {
-    Sort.GAP: "-abs(ifnull(records.gap, 0))",
-    Sort.EARLY: "ifnull(records.diverging, 1000000)",
-    Sort.LATE: "-ifnull(records.diverging, -1)",
-}
-"""What is sorted by, upward; equal ones stay in the order of the files, which is that of their numbers."""
 _MAX_OPTIONS = 200
 """The most frequent values of a filter that are offered."""
-_COLUMNS = {"kind": "kind", "data_set": "data_set", "source": "source", "turns": "turns", "diverging": "diverging"}
-_TEXT_KEY = f"substr(records.key, 1, {KEY_LENGTH})"
 _LISTED = "number, key, id, kind, data_set, source, title, turns, diverging, chosen, rejected, gap, strategies"
 
 
@@ -136,19 +129,18 @@ class Index:
 
     def listing(self, query: Query) -> Listing:
         """Return a page of a list."""
-        tables, where, values = self._selection(query)
-        order = _order(query)
+        found, order = condition_of(query, self._labels), order_of(query)
         num = self.num_records()
         if query.is_filtered:
-            num = self._all(f"SELECT count(*) FROM {tables} WHERE {where}", values)[0][0]
+            num = self._all(f"SELECT count(*) FROM {found.tables} WHERE {found.where}", found.values)[0][0]
         numbers = self._all(
-            f"SELECT {order.number} FROM {tables} WHERE {where} ORDER BY {order.terms()} LIMIT ? OFFSET ?",
-            (*values, *order.values, PAGE_SIZE, (query.page - 1) * PAGE_SIZE),
+            f"SELECT {order.number} FROM {found.tables} WHERE {found.where} ORDER BY {order.terms()} LIMIT ? OFFSET ?",
+            (*found.values, *order.values, PAGE_SIZE, (query.page - 1) * PAGE_SIZE),
         )
         marks = ", ".join("?" * len(numbers))
         rows = self._all(f"SELECT {_LISTED} FROM records WHERE number IN ({marks})", tuple(each for (each,) in numbers))
-        found = {listed.number: listed for listed in map(_listed, rows)}
-        return Listing(tuple(found[each] for (each,) in numbers if each in found), num)
+        listed = {each.number: each for each in map(_listed, rows)}
+        return Listing(tuple(listed[each] for (each,) in numbers if each in listed), num)
 
     def record(self, key: str) -> Record | None:
         """Return the record of a key; None for none."""
@@ -158,8 +150,8 @@ class Index:
     def records(self, keys: Iterable[str]) -> Iterator[tuple[str, Record]]:
         """Yield the pairs of text keys, each once, in the order of the files."""
         found = self._all(
-            f"SELECT min(number) FROM records WHERE kind = 'pair' AND {_TEXT_KEY} IN (SELECT value FROM json_each(?)) "
-            f"GROUP BY {_TEXT_KEY} ORDER BY 1",
+            f"SELECT min(number) FROM records WHERE kind = 'pair' AND {TEXT_KEY} IN (SELECT value FROM json_each(?)) "
+            f"GROUP BY {TEXT_KEY} ORDER BY 1",
             (orjson.dumps(list(keys)).decode(),),
         )
         for number in found:
@@ -168,18 +160,17 @@ class Index:
 
     def neighbours(self, key: str, query: Query) -> Neighbours:
         """Return the records before and after one in a list."""
-        tables, where, values = self._selection(query)
-        order = _order(query)
+        among, order = condition_of(query, self._labels), order_of(query)
         expression = f"{order.expression}, " if order.expression else ""
         at = self._all(f"SELECT {expression}number FROM records WHERE key = ?", (*order.values, key))
         if not at:
             return Neighbours(None, None)
         found: list[str | None] = []
         for forward in (False, True):
-            condition = f"{where} AND {order.beyond(forward=forward)}"
+            where = f"{among.where} AND {order.beyond(forward=forward)}"
             rows = self._all(
-                f"SELECT records.key FROM {tables} WHERE {condition} ORDER BY {order.terms(forward=forward)} LIMIT 1",
-                (*values, *order.values, *at[0], *order.values),
+                f"SELECT records.key FROM {among.tables} WHERE {where} ORDER BY {order.terms(forward=forward)} LIMIT 1",
+                (*among.values, *order.values, *at[0], *order.values),
             )
             found.append(rows[0][0] if rows else None)
         return Neighbours(*found)
@@ -204,7 +195,7 @@ class Index:
 
     def options(self) -> dict[str, list[tuple[str, int]]]:
         """Return the values of each filter with the number of their records; if many, the most frequent."""
-        options = {name: self._counts(column) for name, column in _COLUMNS.items()}
+        options = {name: self._counts(column) for name, column in COLUMNS.items()}
         strategies: dict[str, int] = {}
         for joined, num in self._counts("strategies"):
             for name in filter(None, joined.split("\n")):
@@ -265,35 +256,11 @@ class Index:
     def present(self, keys: Iterable[str]) -> dict[str, int]:
         """Return those text keys that pairs have, each with its number of turns."""
         found = self._all(
-            f"SELECT {_TEXT_KEY}, turns FROM json_each(?) JOIN records "
+            f"SELECT {TEXT_KEY}, turns FROM json_each(?) JOIN records "
             "ON records.key >= value AND records.key < value || '.' WHERE kind = 'pair'",
             (orjson.dumps(list(keys)).decode(),),
         )
         return dict(found)
-
-    def _selection(self, query: Query) -> tuple[str, str, tuple[object, ...]]:
-        """Return the tables, the condition and its values of a query."""
-        tables, conditions, values = "records", ["1"], list[object]()
-        if query.match:
-            tables = "texts JOIN records ON records.number = texts.rowid"
-            conditions.append("texts MATCH ?")
-            values.append(query.match)
-        for name, column in _COLUMNS.items():
-            if (value := getattr(query, name)) not in ("", None):
-                conditions.append(f"records.{column} = ?")
-                values.append(value)
-        if query.strategy:
-            conditions.append("instr(records.strategies, ?)")
-            values.append(f"\n{query.strategy}\n")
-        if query.extra:
-            name, _, value = query.extra.rpartition("=") if "=" in query.extra else (query.extra, "", "")
-            conditions.append(f"{_TEXT_KEY} IN (SELECT key FROM extras WHERE name = ? AND ? IN ('', value))")
-            values += [name, value]
-        if query.label and self._labels:
-            negation = "NOT" if query.label == UNLABELLED else ""
-            conditions.append(f"records.kind = 'pair' AND {_TEXT_KEY} {negation} IN (SELECT value FROM json_each(?))")
-            values.append(orjson.dumps(self._labels.keys(query.label)).decode())
-        return tables, " AND ".join(conditions), tuple(values)
 
     def _counts(self, column: str) -> list[tuple[str, int]]:
         rows = self._all(
@@ -313,45 +280,6 @@ class Index:
             self._own.database = connect(self.path)
         database: sqlite3.Connection = self._own.database
         return database
-
-
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """An order of records: by an expression, then by number; or by number alone, for which a search need not sort.
-
-    Attributes:
-        number: The column of the number.
-        expression: What is sorted by, upward; empty for the number alone.
-        values: The values of the expression.
-        is_reversed: Whether it runs downward.
-    """
-
-    number: str
-    expression: str = ""
-    values: tuple[object, ...] = ()
-    is_reversed: bool = False
-
-    def terms(self, *, forward: bool = True) -> str:
-        """Return the terms to order by, or to order by backward."""
-        direction = "DESC" if forward == self.is_reversed else "ASC"
-        return ", ".join(f"{term} {direction}" for term in (self.expression, self.number) if term)
-
-    def beyond(self, *, forward: bool) -> str:
-        """Return the condition that a record comes after a place, or before it; it has a value for each term."""
-        sign = "<" if forward == self.is_reversed else ">"
-        return f"({self.expression}, {self.number}) {sign} (?, ?)" if self.expression else f"{self.number} {sign} ?"
-
-
-def _order(query: Query) -> _Order:
-    """Return the order of a query; records without an extra value come last."""
-    number = "texts.rowid" if query.match else "records.number"
-    if query.sort in (Sort.FILE, Sort.NEWEST):
-        return _Order(number, is_reversed=query.sort == Sort.NEWEST)
-    if query.sort in _ORDERS:
-        return _Order(number, _ORDERS[Sort(query.sort)])
-    name, sign = query.sort.removeprefix("-"), "" if query.sort.startswith("-") else "-"
-    value = f"(SELECT value FROM extras WHERE extras.name = ? AND extras.key = {_TEXT_KEY})"
-    return _Order(number, f"ifnull({sign}{value}, 9e999)", (name,))
 
 
 def _listed(row: Sequence[Any]) -> Listed:

@@ -1,49 +1,27 @@
-"""`IndexWriter` brings an index up to date with its files; `run` does so in a process of its own.
+"""`IndexWriter` brings an index up to date with its files.
 
 Only new rows are read: unchanged files are known by their size and time, and files that grew continue where they ended.
 Each batch is one transaction, so an index is usable at any time, and one that was interrupted continues.
 """
 
-import os
 import sqlite3
-import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
-from itertools import islice
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import orjson
 
-from music.errors import InvalidInputError, MusicError
-from music.preferences.problems import RowError
-from music.viewer.database import COUNTED, connect, words_of, writing
+from music.viewer.batches import read_batches
+from music.viewer.database import COUNTED, connect, words_of
 from music.viewer.records import Record, key_of, pack
-from music.viewer.rows import UnknownShapeError, read_records
-from music.viewer.sources import DataFile, Position, can_continue, find_files, read_rows_from
+from music.viewer.sources import DataFile, Position, can_continue, find_files
 from music.viewer.turns import facts_of
 
-__all__ = ["IndexWriter", "look_at", "run"]
+__all__ = ["IndexWriter"]
 
 POLL_SECONDS = 1.0
 """How often files are looked at for new rows."""
-_BATCH = 500
-_TRIED_ROWS = 50
-"""Rows of a file without one that can be shown, after which the file counts as of another kind."""
-
-
-@dataclass(slots=True)
-class _Batch:
-    """The result of reading some rows of a file."""
-
-    records: list[Record] = field(default_factory=list)
-    num_bad: int = 0
-    num_unknown: int = 0
-    fault: str = ""
-    """The first bad row and why."""
-    end: Position = field(default_factory=Position)
-    is_last: bool = False
 
 
 class IndexWriter:
@@ -110,7 +88,7 @@ class IndexWriter:
             row, start = None, Position()
         counts = [row["num_records"], row["num_bad"]] if row else [0, 0]
         problem = row["problem"] if row else ""
-        for batch in _batches(file, start):
+        for batch in read_batches(file, start):
             is_other = (
                 not counts[0] and not batch.records and batch.num_unknown > 0 and batch.num_unknown == batch.num_bad
             )
@@ -207,53 +185,6 @@ class IndexWriter:
         self._database.execute("COMMIT")
 
 
-def look_at(path: Path, sources: Sequence[str]) -> None:
-    """Index the first records of sources, so that the first page has something to show.
-
-    Raises:
-        InvalidInputError: There is nothing to show in any of them.
-    """
-    with closing(IndexWriter(path, sources)) as writer:
-        with writing(path, wait=False) as may_write:
-            if may_write:
-                writer.update(limit=1)
-        if may_write and not writer.num_records() and not any(map(_is_run, sources)):
-            raise InvalidInputError(
-                f"{', '.join(sources)}: expected pairs, conversations or rollouts, found none"
-                f"{writer.first_problem()}; `music simulate sandbox --num-pairs 100 --out runs/pairs` makes some"
-            )
-
-
-def _is_run(source: str) -> bool:
-    """Whether a folder is or has that of a simulation, whose first pairs may be yet to come."""
-    return any(Path(source).expanduser().rglob("journal.sqlite"))
-
-
-def _batches(file: DataFile, start: Position) -> Iterator[_Batch]:
-    """Yield the records of a file in batches; a file that cannot be read to its end has a fault in its last one."""
-    rows = read_rows_from(file.path, start)
-    batch = _Batch(end=start)
-    size = _TRIED_ROWS
-    while not batch.is_last:
-        batch = _Batch(end=batch.end)
-        num = 0
-        try:
-            for row, batch.end in islice(rows, size):
-                num += 1
-                try:
-                    batch.records += read_records(row, file.data_set)
-                except (RowError, UnknownShapeError) as error:
-                    batch.num_bad += 1
-                    batch.num_unknown += isinstance(error, UnknownShapeError)
-                    reason = str(error.__cause__ or error)
-                    batch.fault = batch.fault or f"{row.unit} {row.number}: {reason}"
-            batch.is_last = num < size
-        except (MusicError, OSError) as error:
-            batch.fault, batch.is_last = str(error), True
-        size = _BATCH
-        yield batch
-
-
 def _text_of(record: Record) -> str:
     """Return all words of a record, each message once."""
     num = record.num_shared
@@ -264,19 +195,3 @@ def _text_of(record: Record) -> str:
     texts += [message.content for each in record.decisions for reply in each.candidates for message in reply]
     texts += [orjson.dumps(record.details, default=str, option=orjson.OPT_NON_STR_KEYS).decode()]
     return "\n".join(texts)
-
-
-def run(path: str, *sources: str) -> None:
-    """Update an index until standard input closes, as it does when the parent process ends."""
-
-    def end_with_parent() -> None:
-        while os.read(sys.stdin.fileno(), 4096):
-            pass
-        os._exit(0)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    try:
-        with writing(Path(path), wait=True), closing(IndexWriter(Path(path), sources)) as writer:
-            writer.keep_updating(threading.Event())
-    except (OSError, sqlite3.Error) as error:  # such as a full disk
-        sys.exit(f"warning: new conversations no longer appear: {path}: {error}; start the command again")

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from music.viewer.index import Listed
+from music.viewer.list_page import strip
 from music.viewer.live import LiveRun
-from music.viewer.pages import Urls, duration, render, strip
 from music.viewer.query import Query
 from music.viewer.records import Kind, Record, key_of
+from music.viewer.rendering import Urls, duration, render
 
 __all__ = ["RunPage", "run_page"]
 

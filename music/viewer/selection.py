@@ -7,19 +7,18 @@ from itertools import islice
 import typer
 
 from music.errors import InvalidInputError
-from music.viewer.charts import RewardView, chart_of
-from music.viewer.commands import whole_index
+from music.viewer.charts import reward_view
 from music.viewer.config import Selection, ViewerConfig
 from music.viewer.index import Index
 from music.viewer.labels import LabelStore, default_label_path
 from music.viewer.query import FILTERS, Query, Sort
 from music.viewer.records import Kind, Record
+from music.viewer.refresh import whole_index
 from music.viewer.rewards import reward_sources
 from music.viewer.scores import margin_name
 from music.viewer.scoring import score_pairs
 from music.viewer.sources import require_sources
 from music.viewer.static_page import StaticRecord, write_static
-from music.viewer.turns import facts_of
 
 __all__ = ["write_selection"]
 
@@ -66,9 +65,7 @@ def _static(index: Index, key: str, record: Record, fingerprints: Mapping[str, s
     }
     views = []
     for name, fingerprint in fingerprints.items() if record.kind is Kind.PAIR else ():
-        rewards = index.rewards(fingerprint, key)
-        chart = chart_of(rewards, record, facts_of(record).diverging_turn) if rewards else None
-        views.append(RewardView(name=name, rewards=rewards, chart=chart, state="no rewards"))
+        views.append(reward_view(name, index.rewards(fingerprint, key), record, "no rewards"))
     return StaticRecord(record, margins, views)
 
 

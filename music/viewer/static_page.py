@@ -16,8 +16,8 @@ from markupsafe import Markup
 from music.errors import InvalidInputError
 from music.files import replace_file
 from music.viewer.charts import RewardView
-from music.viewer.pages import render
 from music.viewer.records import Record, key_of
+from music.viewer.rendering import render
 from music.viewer.turns import Facts, facts_of
 from music.viewer.views import RecordView, view_of
 

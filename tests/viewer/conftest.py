@@ -15,12 +15,12 @@ import pytest
 from aiohttp import web
 
 from music.pairs import ContrastivePair
+from music.viewer.app import build_app
 from music.viewer.index import Index
 from music.viewer.indexing import IndexWriter
-from music.viewer.labelling import LabelPages
+from music.viewer.label_handlers import LabelForms
 from music.viewer.labels import LabelStore
 from music.viewer.scoring import Scorers
-from music.viewer.server import build_app
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -153,7 +153,7 @@ def serving(index, labels=None, scorers=None):
     started, loop = Queue(), asyncio.new_event_loop()
 
     async def run():
-        runner = web.AppRunner(build_app(index, LabelPages(labels), scorers or Scorers()), shutdown_timeout=0.1)
+        runner = web.AppRunner(build_app(index, LabelForms(labels), scorers or Scorers()), shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()

@@ -7,9 +7,10 @@ import pytest
 from music.errors import InvalidInputError
 from music.viewer.database import connect, index_path, writing
 from music.viewer.index import Index
-from music.viewer.indexing import IndexWriter, look_at
+from music.viewer.indexing import IndexWriter
 from music.viewer.query import Query
 from music.viewer.records import Kind, pack, unpack
+from music.viewer.refresh import look_at
 from music.viewer.sources import require_sources
 from tests.viewer.conftest import FRUIT, ROLLOUT, pair_of, said, simulated, write_lines, write_table
 

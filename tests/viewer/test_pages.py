@@ -5,12 +5,14 @@ from html.parser import HTMLParser
 import pytest
 
 from music.conversation import Message
+from music.viewer.addresses import ServerUrls
 from music.viewer.differences import mark_differences
 from music.viewer.index import Listing, Neighbours
-from music.viewer.pages import ListPage, RecordPage, list_page, message_page, record_page
+from music.viewer.list_page import ListPage, list_page
 from music.viewer.query import Query
+from music.viewer.record_page import RecordPage, record_page
 from music.viewer.records import Kind, Record, Side, key_of
-from music.viewer.server import ServerUrls
+from music.viewer.rendering import message_page
 from music.viewer.turns import contrasts_by_turn, facts_of
 from music.viewer.views import view_of
 from tests.viewer.conftest import FRUIT, PAYLOAD, said, simulated

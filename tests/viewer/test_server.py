@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from music.errors import InvalidInputError
+from music.viewer.app import HEADERS
 from music.viewer.config import ViewerConfig
-from music.viewer.server import HEADERS, require_host, view
+from music.viewer.server import require_host, view
 from tests.viewer.conftest import pair_of, write_lines
 
 COMMAND = "import sys; from music.cli.shell import build_shell; from importlib.metadata import EntryPoint as E; "

@@ -1,27 +1,77 @@
-"""`LabelPages`: saving what people think of pairs, from forms of the server's own pages.
+"""`LabelHandlers`: what people think of pairs: saved from forms, compared, and exported.
 
-A form carries a token that only these pages have, so that no other site can send one. The answer comes after the label
-is on disk.
+A form carries a token that only the server's own pages have, so that no other site can send one. The answer comes after
+the label is on disk.
 """
 
 import asyncio
 import hmac
 import secrets
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from io import BytesIO
 
 from aiohttp import web
 
-from music.viewer.labels import MAX_NOTE, Label, LabelStore, Verdict
-from music.viewer.pages import LabelForm
-from music.viewer.records import text_key
+from music.viewer.addresses import ServerUrls
+from music.viewer.agreement import find_agreement
+from music.viewer.export import write_labelled
+from music.viewer.index import Index
+from music.viewer.labels import MAX_NOTE, UNLABELLED, Label, LabelStore, Verdict
+from music.viewer.query import Query
+from music.viewer.record_page import LabelForm
+from music.viewer.records import Kind, text_key
+from music.viewer.rendering import render
 
-__all__ = ["LabelPages", "require_same_origin"]
+__all__ = ["LabelForms", "LabelHandlers", "require_same_origin"]
 
 
-class LabelPages:
-    """Handles the forms of labels.
+class LabelHandlers:
+    """Answers requests about labels.
+
+    Args:
+        index: The index.
+        urls: The addresses of the pages.
+        forms: The forms of the labels of its pairs.
+        models: The names of the models that labels are compared with.
+    """
+
+    def __init__(self, index: Index, urls: ServerUrls, forms: "LabelForms", models: Sequence[str]) -> None:
+        self._index, self._urls, self._forms, self._models = index, urls, forms, models
+
+    async def save(self, request: web.Request) -> web.Response:
+        """Save a label, then lead back to the pair."""
+        record = await asyncio.to_thread(self._index.record, key := request.match_info["key"])
+        if record is None or record.kind is not Kind.PAIR:
+            raise web.HTTPNotFound(text="This pair is not in the files any more; the label was not saved.")
+        await self._forms.save(request)
+        raise web.HTTPSeeOther(f"{self._urls.record(key, Query.of(request.query))}#label")
+
+    async def agreement(self, _: web.Request) -> web.Response:
+        """Answer with the agreement of the labels."""
+        return web.Response(text=await asyncio.to_thread(self._agreement), content_type="text/html")
+
+    async def export(self, _: web.Request) -> web.Response:
+        """Answer with the labelled pairs as parquet."""
+        file = BytesIO()
+        await asyncio.to_thread(write_labelled, file, self._index, self._forms.store)
+        headers = {"Content-Disposition": 'attachment; filename="labels.parquet"'}
+        return web.Response(body=file.getvalue(), content_type="application/vnd.apache.parquet", headers=headers)
+
+    def _agreement(self) -> str:
+        return render(
+            "agreement.html.jinja",
+            found=find_agreement(self._index, self._forms.store, self._models),
+            path=self._forms.store.path,
+            urls=self._urls,
+            query=Query(),
+            unlabelled=Query(label=UNLABELLED),
+        )
+
+
+class LabelForms:
+    """The forms of labels: what their pages need, and saving what they carry.
 
     Args:
         store: Where labels are saved.
@@ -34,7 +84,7 @@ class LabelPages:
         self._labeller = labeller
         self._lock = asyncio.Lock()
 
-    def form(self, key: str, action: str) -> LabelForm:
+    def of(self, key: str, action: str) -> LabelForm:
         """Return what the forms of a pair's page need."""
         return LabelForm(self.store.of(text_key(key)), self.token, action)
 
