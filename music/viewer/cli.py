@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from music.cli import with_flags
+from music.gc import relaxed
 from music.viewer.config import Selection, ViewerConfig
 
 __all__ = ["view"]
@@ -37,6 +38,7 @@ def view(
 
         report_labels(sources, config)
     else:
-        from music.viewer.server import view
+        with relaxed():  # the first page waits for many imports, whose objects stay
+            from music.viewer.server import view
 
-        view(sources, config)
+            view(sources, config)

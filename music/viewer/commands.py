@@ -9,7 +9,7 @@ from music.viewer.config import ViewerConfig
 from music.viewer.export import export_labelled
 from music.viewer.labels import LABELLED, LabelStore, default_label_path
 from music.viewer.refresh import whole_index
-from music.viewer.rewards import reward_sources
+from music.viewer.reward_sources import reward_sources
 from music.viewer.scoring import score_pairs
 from music.viewer.sources import require_sources
 

@@ -20,12 +20,12 @@ import platformdirs
 
 __all__ = ["COUNTED", "connect", "index_path", "words_of", "writing"]
 
-_VERSION = 4
+_VERSION = 5
 _KEPT_SECONDS = 30 * 86_400
 """Indexes that were not opened for this long are removed."""
 _TABLES = """
 CREATE TABLE files(
-    path TEXT PRIMARY KEY, data_set TEXT, size INTEGER, mtime INTEGER, offset INTEGER, line INTEGER, head TEXT,
+    path TEXT PRIMARY KEY, data_set TEXT, size INTEGER, mtime INTEGER, offset INTEGER, line INTEGER, seen TEXT,
     num_records INTEGER, num_bad INTEGER, problem TEXT, is_other INTEGER, is_whole INTEGER
 ) WITHOUT ROWID;
 CREATE TABLE records(
@@ -34,9 +34,14 @@ CREATE TABLE records(
     gap INTEGER, strategies TEXT
 );
 CREATE INDEX records_file ON records(file);
+CREATE INDEX records_id ON records(id);
+CREATE INDEX records_gap ON records(abs(ifnull(gap, 0)));
+CREATE INDEX records_early ON records(ifnull(diverging, 1000000));
+CREATE INDEX records_late ON records(ifnull(diverging, -1));
 CREATE TABLE bodies(number INTEGER PRIMARY KEY, body BLOB);
 CREATE TABLE counts(name TEXT, value, num INTEGER, PRIMARY KEY(name, value)) WITHOUT ROWID;
 CREATE TABLE extras(name TEXT, key TEXT, value, PRIMARY KEY(name, key)) WITHOUT ROWID;
+CREATE INDEX extras_value ON extras(name, value);
 CREATE TABLE rewards(model TEXT, key TEXT, body BLOB, PRIMARY KEY(model, key)) WITHOUT ROWID;
 CREATE TABLE state(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE VIRTUAL TABLE texts USING fts5(

@@ -7,9 +7,8 @@ lists can be filtered and sorted by them.
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,102 +16,17 @@ import orjson
 
 from music.viewer.database import connect
 from music.viewer.labels import LabelStore
+from music.viewer.listing import FileState, Listed, Listing, Neighbours
 from music.viewer.query import FILTERS, PAGE_SIZE, Query
-from music.viewer.query_sql import COLUMNS, TEXT_KEY, condition_of, order_of
+from music.viewer.query_sql import COLUMNS, SEARCHED, TEXT_KEY, Part, condition_of, parts_of
 from music.viewer.records import Record, text_key, unpack
 from music.viewer.rewards import PairRewards
 
-__all__ = ["FileState", "Index", "Listed", "Listing", "Neighbours"]
+__all__ = ["Index"]
 
 _MAX_OPTIONS = 200
 """The most frequent values of a filter that are offered."""
 _LISTED = "number, key, id, kind, data_set, source, title, turns, diverging, chosen, rejected, gap, strategies"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
-    """A record in a list.
-
-    Attributes:
-        key: Its key in links; see `key_of`.
-        id: Its id.
-        kind: What it is.
-        data_set: The data set that it belongs to.
-        source: Where its seed comes from.
-        title: The beginning of the first user message.
-        turns: The number of turns.
-        diverging: The first turn in which the sides differ; None without two sides.
-        chosen: Characters of the chosen replies.
-        rejected: Characters of the rejected replies.
-        gap: Their difference.
-        strategies: Its contrasts.
-    """
-
-    number: int
-    key: str
-    id: str
-    kind: str
-    data_set: str
-    source: str
-    title: str
-    turns: int
-    diverging: int | None
-    chosen: int | None
-    rejected: int | None
-    gap: int | None
-    strategies: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """One page of a list.
-
-    Attributes:
-        records: The records on it.
-        num_matches: The number of records on all pages.
-    """
-
-    records: tuple[Listed, ...]
-    num_matches: int
-
-    @property
-    def num_pages(self) -> int:
-        """The number of pages, at least 1."""
-        return max(1, -(-self.num_matches // PAGE_SIZE))
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbours:
-    """Where a record stands in a list.
-
-    Attributes:
-        previous: The key of the record before it; None for the first.
-        next: The key of the record after it; None for the last.
-    """
-
-    previous: str | None
-    next: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class FileState:
-    """A file of the index.
-
-    Attributes:
-        path: Its path.
-        num_records: The number of its records so far.
-        num_bad: The number of its rows that cannot be used.
-        problem: The first problem; empty for none.
-        is_other: Whether it holds nothing that can be shown, and was found in a folder.
-        is_whole: Whether all of it has been read.
-    """
-
-    path: str
-    num_records: int
-    num_bad: int
-    problem: str
-    is_other: bool
-    is_whole: bool
 
 
 class Index:
@@ -129,18 +43,15 @@ class Index:
 
     def listing(self, query: Query) -> Listing:
         """Return a page of a list."""
-        found, order = condition_of(query, self._labels), order_of(query)
-        num = self.num_records()
-        if query.is_filtered:
-            num = self._all(f"SELECT count(*) FROM {found.tables} WHERE {found.where}", found.values)[0][0]
-        numbers = self._all(
-            f"SELECT {order.number} FROM {found.tables} WHERE {found.where} ORDER BY {order.terms()} LIMIT ? OFFSET ?",
-            (*found.values, *order.values, PAGE_SIZE, (query.page - 1) * PAGE_SIZE),
-        )
+        numbers = self._column("records.number", query, PAGE_SIZE, (query.page - 1) * PAGE_SIZE)
         marks = ", ".join("?" * len(numbers))
-        rows = self._all(f"SELECT {_LISTED} FROM records WHERE number IN ({marks})", tuple(each for (each,) in numbers))
+        rows = self._all(f"SELECT {_LISTED} FROM records WHERE number IN ({marks})", tuple(numbers))
         listed = {each.number: each for each in map(_listed, rows)}
-        return Listing(tuple(listed[each] for (each,) in numbers if each in listed), num)
+        return Listing(tuple(listed[each] for each in numbers if each in listed), self._num_matches(query))
+
+    def keys(self, query: Query, limit: int) -> list[str]:
+        """Return the keys of the first records of a list, whatever its page; of all if the limit is -1."""
+        return self._column("records.key", query, limit)
 
     def record(self, key: str) -> Record | None:
         """Return the record of a key; None for none."""
@@ -160,20 +71,15 @@ class Index:
 
     def neighbours(self, key: str, query: Query) -> Neighbours:
         """Return the records before and after one in a list."""
-        among, order = condition_of(query, self._labels), order_of(query)
-        expression = f"{order.expression}, " if order.expression else ""
-        at = self._all(f"SELECT {expression}number FROM records WHERE key = ?", (*order.values, key))
-        if not at:
-            return Neighbours(None, None)
-        found: list[str | None] = []
-        for forward in (False, True):
-            where = f"{among.where} AND {order.beyond(forward=forward)}"
-            rows = self._all(
-                f"SELECT records.key FROM {among.tables} WHERE {where} ORDER BY {order.terms(forward=forward)} LIMIT 1",
-                (*among.values, *order.values, *at[0], *order.values),
-            )
-            found.append(rows[0][0] if rows else None)
-        return Neighbours(*found)
+        parts = parts_of(query, self._labels)
+        for number, part in enumerate(parts):
+            if place := self._all(part.place(), (*part.own_arguments, key)):
+                before, after = parts[:number][::-1], parts[number + 1 :]
+                return Neighbours(
+                    self._beyond(part, place[0], before, forward=False),
+                    self._beyond(part, place[0], after, forward=True),
+                )
+        return Neighbours(None, None)
 
     def keys_of(self, ids: Iterable[str]) -> dict[str, str]:
         """Return the key of the first record of each id that there is."""
@@ -195,7 +101,7 @@ class Index:
 
     def options(self) -> dict[str, list[tuple[str, int]]]:
         """Return the values of each filter with the number of their records; if many, the most frequent."""
-        options = {name: self._counts(column) for name, column in COLUMNS.items()}
+        options = {name: self._counts(name) for name in COLUMNS}
         strategies: dict[str, int] = {}
         for joined, num in self._counts("strategies"):
             for name in filter(None, joined.split("\n")):
@@ -219,14 +125,6 @@ class Index:
             file.is_whole for file in self.files()
         )
 
-    def set_extras(self, name: str, values: Mapping[str, float | str]) -> None:
-        """Replace the extra values of a name, such as margins, by text key."""
-        database = self._database()
-        database.execute("BEGIN IMMEDIATE")
-        database.execute("DELETE FROM extras WHERE name = ?", (name,))
-        database.executemany("INSERT INTO extras VALUES(?, ?, ?)", ((name, *item) for item in values.items()))
-        database.execute("COMMIT")
-
     def extras(self, key: str) -> dict[str, float | str]:
         """Return the extra values of a record by name."""
         return dict(self._all("SELECT name, value FROM extras WHERE key = ? ORDER BY name", (text_key(key),)))
@@ -239,11 +137,6 @@ class Index:
         """Return the rewards of a pair by a model; None if it is not scored yet."""
         rows = self._all("SELECT body FROM rewards WHERE model = ? AND key = ?", (fingerprint, text_key(key)))
         return PairRewards.unpack(rows[0][0]) if rows else None
-
-    def num_scored(self, fingerprint: str) -> int:
-        """Return the number of pairs that a model has scored."""
-        num: int = self._all("SELECT count(*) FROM rewards WHERE model = ?", (fingerprint,))[0][0]
-        return num
 
     def values(self, name: str, keys: Iterable[str]) -> dict[str, Any]:
         """Return the extra values of a name by text key, of those keys that have one."""
@@ -261,6 +154,41 @@ class Index:
             (orjson.dumps(list(keys)).decode(),),
         )
         return dict(found)
+
+    def _column(self, column: str, query: Query, limit: int, skip: int = 0) -> list[Any]:
+        """Return a column of a list, from a row on."""
+        found: list[Any] = []
+        for part in parts_of(query, self._labels):
+            rows = self._all(part.select(column), (*part.arguments, max(-1, limit - len(found)), skip))
+            found += [value for (value,) in rows]
+            if len(found) == limit:
+                break
+            if skip and not rows:
+                skip -= self._all(f"SELECT count(*) FROM {part.tables} WHERE {part.where}", part.arguments)[0][0]
+            else:
+                skip = 0
+        return found
+
+    def _num_matches(self, query: Query) -> int:
+        """Return the number of records of a list; that of a single filter is known."""
+        if not (filters := query.filters):
+            return self.num_records()
+        (first, *others) = filters.items()
+        if first[0] in COLUMNS and not others:
+            num: int = self._all("SELECT ifnull(sum(num), 0) FROM counts WHERE name = ? AND value = ?", first)[0][0]
+            return num
+        where, values = condition_of(query, self._labels)
+        tables = SEARCHED if query.match else "records"
+        found: int = self._all(f"SELECT count(*) FROM {tables} WHERE {where}", values)[0][0]
+        return found
+
+    def _beyond(self, part: Part, place: tuple[Any, int], others: Sequence[Part], *, forward: bool) -> str | None:
+        """Return the key after a place in a part, or before it; if it is at the end, that of the next part."""
+        statement, arguments = part.beyond(*place, forward=forward)
+        rows = self._all(statement, (*part.arguments, *arguments))
+        for other in others:
+            rows = rows or self._all(other.end(forward=forward), other.arguments)
+        return rows[0][0] if rows else None
 
     def _counts(self, column: str) -> list[tuple[str, int]]:
         rows = self._all(

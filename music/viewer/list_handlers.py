@@ -7,9 +7,10 @@ import orjson
 from aiohttp import web
 
 from music.viewer.addresses import ServerUrls
-from music.viewer.index import Index, Listing
+from music.viewer.index import Index
 from music.viewer.labels import LABELLED, LabelStore
 from music.viewer.list_page import ListPage, excerpt, list_page
+from music.viewer.listing import Listing
 from music.viewer.live import LiveRun, RunFolders
 from music.viewer.query import Query
 from music.viewer.records import text_key
@@ -74,7 +75,7 @@ class ListHandlers:
             labels={key: self._labels.of(text) for key, text in keys.items()},
             num_labelled=len(self._index.present(self._labels.keys(LABELLED))),
             margins={scorer.name: self._margins(scorer.name, keys) for scorer in self._scorers.all},
-            scoring={scorer.name: self._progress(scorer) for scorer in self._scorers.all if not scorer.is_done},
+            scoring={scorer.name: _progress(scorer) for scorer in self._scorers.all if not scorer.is_done},
         )
         return list_page(page, self._urls)
 
@@ -101,5 +102,6 @@ class ListHandlers:
         found = self._index.values(margin_name(model), keys.values())
         return {key: found[text] for key, text in keys.items() if text in found}
 
-    def _progress(self, scorer: Scorer) -> str:
-        return scorer.problem or f"{self._index.num_scored(scorer.fingerprint):,} pairs scored so far"
+
+def _progress(scorer: Scorer) -> str:
+    return scorer.problem or f"{scorer.num_scored:,} pairs scored so far"

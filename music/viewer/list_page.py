@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from music.viewer.index import FileState, Listed, Listing
 from music.viewer.labels import LABELLED, UNLABELLED, Label, Verdict
+from music.viewer.listing import FileState, Listed, Listing
 from music.viewer.live import LiveRun
 from music.viewer.query import PAGE_SIZE, Query, Sort
 from music.viewer.records import Record

@@ -46,7 +46,7 @@ class Query:
         strategy: Only pairs with this contrast in any turn.
         turns: Only records of this number of turns.
         diverging: Only pairs that first differ in this turn.
-        extra: Only records with a value of this name, or with `NAME=VALUE`; see `Index.set_extras`.
+        extra: Only records with a value of this name, or with `NAME=VALUE`; such as a model's margins.
         label: Only pairs with this label of people: a verdict, `labelled`, `unlabelled` or `note`.
         sort: The order: a `Sort`, or the name of extra values, largest first, with a `-` before it smallest first.
         page: The number of the page, from 1.
@@ -92,9 +92,15 @@ class Query:
         return type(self)(sort=self.sort)
 
     @property
+    def filters(self) -> dict[str, object]:
+        """The filters that are set, and the search, by name."""
+        names = [each.name for each in fields(self) if each.name not in ("sort", "page")]
+        return {name: value for name in names if (value := getattr(self, name)) not in ("", None)}
+
+    @property
     def is_filtered(self) -> bool:
         """Whether it leaves anything out."""
-        return bool(replace(self, page=1, sort=Sort.FILE).parameters())
+        return bool(self.filters)
 
     @property
     def words(self) -> list[str]:

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from music.viewer.charts import RewardView
-from music.viewer.index import Neighbours
 from music.viewer.labels import Label, Verdict
+from music.viewer.listing import Neighbours
 from music.viewer.query import Query
 from music.viewer.records import Record
 from music.viewer.rendering import Urls, render

@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 from music.errors import InvalidInputError
+from music.gc import relaxed
 from music.viewer.database import index_path, writing
 from music.viewer.index import Index
 from music.viewer.indexing import IndexWriter
@@ -60,7 +61,7 @@ def keep_up_to_date(path: str, *sources: str) -> None:
 
     threading.Thread(target=end_with_parent, daemon=True).start()
     try:
-        with writing(Path(path), wait=True), closing(IndexWriter(Path(path), sources)) as writer:
+        with relaxed(), writing(Path(path), wait=True), closing(IndexWriter(Path(path), sources)) as writer:
             writer.keep_updating(threading.Event())
     except (OSError, sqlite3.Error) as error:  # such as a full disk
         sys.exit(f"warning: new conversations no longer appear: {path}: {error}; start the command again")

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from music.viewer.index import Listed
 from music.viewer.list_page import strip
+from music.viewer.listing import Listed
 from music.viewer.live import LiveRun
 from music.viewer.query import Query
 from music.viewer.records import Kind, Record, key_of

@@ -46,14 +46,19 @@ class ScoreStore:
         """Close the index."""
         self._database.close()
 
-    def publish(self, model: str, fingerprint: str) -> None:
-        """Replace the margins that lists show for a name by those of a fingerprint."""
-        rows = self._all("SELECT key, body FROM rewards WHERE model = ?", (fingerprint,))
-        with self._database:
-            self._database.execute("BEGIN IMMEDIATE")
-            names = (margin_name(model), preference_name(model))
-            self._database.execute("DELETE FROM extras WHERE name IN (?, ?)", names)
-            self._add_extras(model, {key: PairRewards.unpack(body) for key, body in rows})
+    def publish(self, model: str, fingerprint: str) -> int:
+        """Let lists show the margins of a fingerprint for a name; return the number of pairs that it has rewards of."""
+        shown = (f"margins of {model}", fingerprint)
+        if not self._all("SELECT 1 FROM state WHERE name = ? AND value = ?", shown):
+            rows = self._all("SELECT key, body FROM rewards WHERE model = ?", (fingerprint,))
+            with self._database:
+                self._database.execute("BEGIN IMMEDIATE")
+                names = (margin_name(model), preference_name(model))
+                self._database.execute("DELETE FROM extras WHERE name IN (?, ?)", names)
+                self._add_extras(model, {key: PairRewards.unpack(body) for key, body in rows})
+                self._database.execute("INSERT OR REPLACE INTO state VALUES(?, ?)", shown)
+        num: int = self._all("SELECT count(*) FROM rewards WHERE model = ?", (fingerprint,))[0][0]
+        return num
 
     def add(self, model: str, fingerprint: str, rewards: Mapping[str, PairRewards]) -> None:
         """Add the rewards of pairs by text key."""

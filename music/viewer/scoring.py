@@ -41,6 +41,8 @@ class Scorer:
         self.fingerprint = ""
         self.problem = ""
         """Why it does not score now; empty for none."""
+        self.num_scored = 0
+        """Pairs that it has scored, those of earlier starts included."""
         self.is_done = False
         """Whether all pairs of the index are scored."""
         self._source, self._path = source, path
@@ -74,7 +76,7 @@ class Scorer:
         with closing(ScoreStore(self._path)) as store:
             if not self._load(stop):
                 return
-            store.publish(self.name, self.fingerprint)
+            self.num_scored = store.publish(self.name, self.fingerprint)
             while not stop.is_set():
                 batch, end = self._batch(store)
                 self.is_done = not batch
@@ -108,6 +110,7 @@ class Scorer:
             return False
         store.add(self.name, self.fingerprint, dict(zip(batch, rewards, strict=True)))
         self.problem, self._is_new = "", True
+        self.num_scored += len(batch)
         seconds = time.monotonic() - began
         self._size = min(2 * self._size, _MAX_BATCH) if seconds < _BATCH_SECONDS else max(1, self._size // 2)
         return True
@@ -182,8 +185,8 @@ def score_pairs(source: RewardSource, path: Path, keys: Sequence[str]) -> str:
     with closing(ScoreStore(path)) as store:
         fingerprint = _load(source)
         store.publish(source.name, fingerprint)
-        pairs = store.pairs(keys, fingerprint)
-        for batch in (pairs[start : start + _PAIRS_AT_ONCE] for start in range(0, len(pairs), _PAIRS_AT_ONCE)):
-            rewards = source.score([record for _, record in batch])
-            store.add(source.name, fingerprint, {key: each for (key, _), each in zip(batch, rewards, strict=True)})
+        for some in (keys[start : start + _PAIRS_AT_ONCE] for start in range(0, len(keys), _PAIRS_AT_ONCE)):
+            if batch := dict(store.pairs(some, fingerprint)):
+                rewards = source.score(list(batch.values()))
+                store.add(source.name, fingerprint, dict(zip(batch, rewards, strict=True)))
     return fingerprint

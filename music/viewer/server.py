@@ -24,7 +24,7 @@ from music.viewer.database import index_path
 from music.viewer.index import Index
 from music.viewer.label_handlers import LabelForms
 from music.viewer.labels import LabelStore, default_label_path
-from music.viewer.rewards import reward_sources
+from music.viewer.rewards import RewardSource
 from music.viewer.scoring import Scorers
 from music.viewer.sources import require_sources
 
@@ -41,18 +41,26 @@ def view(sources: Sequence[str], config: ViewerConfig) -> None:
     """
     require_host(config)
     require_sources(sources)
-    models = reward_sources(config.models)
+    models = _models(config.models)
     with listening_on(config.host, config.port) as (listener, url):
         path = index_path(sources)
         labels = LabelStore(config.labels or default_label_path())
         index = Index(path, labels)
         if not index.num_records():
-            from music.viewer.refresh import look_at  # a second start has no use for all that it imports
+            from music.viewer.refresh import look_at  # a second start does not need what it imports
 
             look_at(path, sources)
         scorers = Scorers(models, path)
         app = build_app(index, LabelForms(labels, config.labeller), scorers, is_local=is_loopback(config.host))
         run_async(serve_app(app, listener, config, url, beside=_in_background(path, sources, scorers)))
+
+
+def _models(names: Sequence[str]) -> Sequence[RewardSource]:
+    if not names:
+        return ()
+    from music.viewer.reward_sources import reward_sources  # the first page need not wait for its imports
+
+    return reward_sources(names)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import asyncio
 import json
 import shutil
 import tempfile
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from queue import Queue
 from threading import Thread
@@ -16,6 +16,7 @@ from aiohttp import web
 
 from music.pairs import ContrastivePair
 from music.viewer.app import build_app
+from music.viewer.database import connect
 from music.viewer.index import Index
 from music.viewer.indexing import IndexWriter
 from music.viewer.label_handlers import LabelForms
@@ -142,6 +143,13 @@ def serve_index():
     """Return what serves an index in this process and returns the address."""
     with ExitStack() as stack:
         yield lambda index: stack.enter_context(serving(index))
+
+
+def set_extras(index, name, values):
+    """Replace the extra values of a name, such as margins, by text key."""
+    with closing(connect(index.path)) as database, database:
+        database.execute("DELETE FROM extras WHERE name = ?", (name,))
+        database.executemany("INSERT INTO extras VALUES(?, ?, ?)", [(name, *item) for item in values.items()])
 
 
 @contextmanager

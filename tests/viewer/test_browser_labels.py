@@ -8,7 +8,7 @@ import pytest
 
 from music.viewer.index import Index
 from music.viewer.labels import LabelStore
-from music.viewer.rewards import ModelRewards
+from music.viewer.reward_sources import ModelRewards
 from music.viewer.scoring import Scorers
 from tests.viewer.conftest import FRUIT, PAYLOAD, opened, pair_of, serving, write_lines
 

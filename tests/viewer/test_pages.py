@@ -7,8 +7,8 @@ import pytest
 from music.conversation import Message
 from music.viewer.addresses import ServerUrls
 from music.viewer.differences import mark_differences
-from music.viewer.index import Listing, Neighbours
 from music.viewer.list_page import ListPage, list_page
+from music.viewer.listing import Listing, Neighbours
 from music.viewer.query import Query
 from music.viewer.record_page import RecordPage, record_page
 from music.viewer.records import Kind, Record, Side, key_of

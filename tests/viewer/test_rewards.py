@@ -16,7 +16,8 @@ from music.viewer.index import Index
 from music.viewer.labels import Label, LabelStore, Verdict
 from music.viewer.query import Query
 from music.viewer.records import Kind, Record, Side
-from music.viewer.rewards import FileRewards, ModelRewards, PairRewards, reward_sources
+from music.viewer.reward_sources import FileRewards, ModelRewards, reward_sources
+from music.viewer.rewards import PairRewards
 from music.viewer.rows import read_records
 from music.viewer.scores import DISAGREEMENT, ScoreStore, margin_name, preference_name
 from music.viewer.scoring import Scorers
