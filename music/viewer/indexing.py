@@ -14,7 +14,7 @@ import orjson
 
 from music.viewer.batches import read_batches
 from music.viewer.database import COUNTED, connect, words_of
-from music.viewer.records import Record, key_of, pack
+from music.viewer.records import Kind, Record, key_of, pack
 from music.viewer.sources import DataFile, Position, can_continue, find_files
 from music.viewer.turns import facts_of
 
@@ -82,7 +82,7 @@ class IndexWriter:
         row = self._file_row(file)
         if row and (row["size"], row["mtime"], row["is_whole"]) == (stat.st_size, stat.st_mtime_ns, 1):
             return
-        start = Position(row["offset"], row["line"], row["head"]) if row else Position()
+        start = Position(row["offset"], row["line"], row["seen"]) if row else Position()
         is_replaced = row is not None and not can_continue(file.path, stat.st_size, start)
         if is_replaced:
             row, start = None, Position()
@@ -103,7 +103,7 @@ class IndexWriter:
                     "INSERT OR REPLACE INTO files VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         *(str(file.path), file.data_set, stat.st_size, stat.st_mtime_ns),
-                        *(batch.end.offset, batch.end.line, batch.end.head, *counts, problem),
+                        *(batch.end.offset, batch.end.line, batch.end.seen, *counts, problem),
                         *(int(is_other and not file.is_named), int(batch.is_last or is_other)),
                     ),
                 )
@@ -120,7 +120,7 @@ class IndexWriter:
 
     def _add(self, file: DataFile, records: Sequence[Record]) -> None:
         (last,) = self._database.execute("SELECT ifnull(max(number), 0) FROM records").fetchone()
-        for record in records:
+        for record in self._without_settled(file, records):
             facts, key = facts_of(record), self._free_key(key_of(record))
             gap = None if facts.rejected_length is None else (facts.chosen_length or 0) - facts.rejected_length
             strategies = "\n".join(("", *facts.strategies, "")) if facts.strategies else ""
@@ -136,6 +136,24 @@ class IndexWriter:
             self._database.execute("INSERT INTO texts(rowid, text) VALUES(?, ?)", (number, words_of(_text_of(record))))
 
         self._count("number > ?", last, 1)
+
+    def _without_settled(self, file: DataFile, records: Sequence[Record]) -> list[Record]:
+        """Return records without failures that a later one of the same pair replaces, or the pair itself.
+
+        A run logs every failure of a pair, and may make the pair in the end. Failures of the index that the records
+        replace are removed. Only files of one folder belong together.
+        """
+        ids = orjson.dumps([record.id for record in records if record.kind in (Kind.PAIR, Kind.FAILURE)]).decode()
+        known = self._database.execute(
+            "SELECT number, id, kind, file FROM records WHERE id IN (SELECT value FROM json_each(?))", (ids,)
+        ).fetchall()
+        near = [each for each in known if Path(each[3]).parent == file.path.parent]
+        if failures := [number for number, _, kind, _ in near if kind == Kind.FAILURE]:
+            self._forget_records("number IN (SELECT value FROM json_each(?))", orjson.dumps(failures).decode())
+        made = {record.id for record in records if record.kind is Kind.PAIR}
+        made |= {id for _, id, kind, _ in near if kind == Kind.PAIR}
+        last = {record.id: record for record in records if record.kind is Kind.FAILURE and record.id not in made}
+        return [record for record in records if record.kind is not Kind.FAILURE or last.get(record.id) is record]
 
     def _count(self, where: str, value: object, sign: int) -> None:
         """Add some records to the counts of all filters, or take them away."""
@@ -163,12 +181,15 @@ class IndexWriter:
 
     def _forget_file(self, path: str) -> None:
         """Remove a file's records; their words stay, and find nothing."""
-        self._count("file = ?", path, -1)
-        self._database.execute(
-            "DELETE FROM bodies WHERE number IN (SELECT number FROM records WHERE file = ?)", (path,)
-        )
-        self._database.execute("DELETE FROM records WHERE file = ?", (path,))
+        self._forget_records("file = ?", path)
         self._database.execute("DELETE FROM files WHERE path = ?", (path,))
+
+    def _forget_records(self, where: str, value: object) -> None:
+        self._count(where, value, -1)
+        self._database.execute(
+            f"DELETE FROM bodies WHERE number IN (SELECT number FROM records WHERE {where})", (value,)
+        )
+        self._database.execute(f"DELETE FROM records WHERE {where}", (value,))
 
     def _set_state(self, name: str, value: object) -> None:
         if self._database.execute("SELECT 1 FROM state WHERE name = ? AND value = ?", (name, value)).fetchone() is None:

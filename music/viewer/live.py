@@ -19,6 +19,7 @@ from music.preferences.files import Row
 from music.preferences.problems import RowError
 from music.viewer.records import Record
 from music.viewer.rows import UnknownShapeError, read_records
+from music.viewer.sources import SHARE_PREFIX, SHARES
 
 __all__ = ["Fault", "LiveRun", "RunFolders", "read_run"]
 
@@ -31,7 +32,6 @@ _RECENT_SECONDS = 120.0
 """How far back the rate looks."""
 _FOUND_SECONDS = 2.0
 """How long the runs that were found count as all there are."""
-_SHARES = "shares.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +161,8 @@ def read_run(folder: Path, now: float | None = None) -> LiveRun | None:
         return None
     report, written = own
     folders = [folder]
-    if report.status == "running" and (folder / _SHARES).exists():
-        folders = sorted(folder.glob("share-*"))
+    if report.status == "running" and (folder / SHARES).exists():
+        folders = sorted(folder.glob(f"{SHARE_PREFIX}*"))
         shares = [share for each in folders if (share := _read_report(each))]
         if shares:
             report, written = _summed(report, [share for share, _ in shares]), max(each for _, each in shares)
@@ -188,7 +188,7 @@ def read_run(folder: Path, now: float | None = None) -> LiveRun | None:
 
 def _run_folder(folder: Path) -> Path:
     """Return the folder of the run that a folder belongs to: that of a share is in it."""
-    return folder.parent if folder.name.startswith("share-") and (folder.parent / _SHARES).exists() else folder
+    return folder.parent if folder.name.startswith(SHARE_PREFIX) and (folder.parent / SHARES).exists() else folder
 
 
 def _read_report(folder: Path) -> tuple[_Report, float] | None:

@@ -1,7 +1,8 @@
 """`DataFile`: which files a viewer shows, and reading them from where an earlier reading stopped.
 
-A folder stands for all data files in it and below it. Files may grow: rows that were read are not read again. A file of
-which they have changed is read from its beginning.
+A folder stands for all data files in it and below it. A simulation in shares has its pairs twice: in the folders of its
+shares, and where they are merged. The shares are shown while it runs, the merged files afterwards. Files may grow: rows
+that were read are not read again. A file of which they have changed is read from its beginning.
 """
 
 import hashlib
@@ -11,6 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
+
+import orjson
 
 from music.errors import InvalidInputError
 from music.names import nearest_path
@@ -18,11 +22,23 @@ from music.preferences.files import FILE_NAMES, Row, encoding_of, file_rows, is_
 from music.preferences.problems import RowError
 from music.preferences.shapes.comparisons import grouped
 
-__all__ = ["DataFile", "Position", "can_continue", "find_files", "read_rows_from", "require_sources"]
+__all__ = [
+    "SHARES",
+    "SHARE_PREFIX",
+    "DataFile",
+    "Position",
+    "can_continue",
+    "find_files",
+    "read_rows_from",
+    "require_sources",
+]
 
 _TABLES = (".parquet", ".arrow", ".jsonl", ".ndjson")
 """Kinds of files that hold rows; a folder's other files, such as reports, are read only if it has none of these."""
+SHARES, SHARE_PREFIX = "shares.json", "share-"
+"""The file that marks the folder of a simulation in shares, and how the names of their folders begin."""
 _HEAD = 4096
+_TAIL = 256
 _MAX_LINE = 64 * 2**20
 
 
@@ -48,12 +64,13 @@ class Position:
     Attributes:
         offset: The number of bytes read of a file of lines; 0 for others.
         line: The number of lines read, or of rows.
-        head: A hash of the beginning of a file of lines, or of all rows read, by which a replaced file is recognised.
+        seen: A hash of the beginning and the end of what was read of a file of lines, or of all rows read, by which a
+            file that was replaced or edited is recognised.
     """
 
     offset: int = 0
     line: int = 0
-    head: str = ""
+    seen: str = ""
 
 
 def require_sources(sources: Sequence[str]) -> None:
@@ -105,17 +122,17 @@ def read_rows_from(path: Path, start: Position) -> Iterator[tuple[Row, Position]
 def _line_rows(path: Path, start: Position, ends: deque[Position]) -> Iterator[Row]:
     """Yield the rows of a file of lines, adding the position after each to `ends`."""
     with path.open("rb") as file:
-        head = _head_of(path)
-        file.seek(max(0, start.offset - 1))
-        is_begun = start.offset > 0 and file.read(1) != b"\n"
+        head, tail = _head_of(path), _tail_of(file, start.offset)
+        is_begun = bool(tail) and not tail.endswith(b"\n")
         offset, number = start.offset, start.line - is_begun  # the rest of that line is still its own
         while line := file.readline(_MAX_LINE):
             content = parse_line(line.decode("utf-8-sig", "surrogateescape")) if line.strip() else None
             if not line.endswith(b"\n") and isinstance(content, RowError):
                 return  # it is being written
             offset, number = offset + len(line), number + 1
+            tail = (tail + line[-_TAIL:])[-_TAIL:]
             if line.strip():
-                ends.append(Position(offset, number, head))
+                ends.append(Position(offset, number, _hash(head + tail)))
                 yield Row(path.name, "line", number, content)
 
 
@@ -125,7 +142,8 @@ def can_continue(path: Path, size: int, at: Position) -> bool:
     A shard of a running simulation is written anew as it grows, so all rows that were read are compared.
     """
     if _is_lines(path):
-        return 0 < at.offset <= size and _head_of(path, at.offset) == at.head
+        with path.open("rb") as file:
+            return 0 < at.offset <= size and _hash(_head_of(path, at.offset) + _tail_of(file, at.offset)) == at.seen
     try:
         return at.line > 0 and any(place == at for _, place in islice(_hashed_rows(path), at.line - 1, at.line))
     except InvalidInputError:  # it is torn
@@ -140,10 +158,20 @@ def _hashed_rows(path: Path) -> Iterator[tuple[Row, Position]]:
         yield row, Position(0, number, digest.hexdigest())
 
 
-def _head_of(path: Path, limit: int = _HEAD) -> str:
-    """Return a hash of the first line of a file, or of the beginning of a long one."""
+def _head_of(path: Path, limit: int = _HEAD) -> bytes:
+    """Return the first line of a file, or the beginning of a long one."""
     with path.open("rb") as file:
-        return hashlib.sha256(file.readline(min(limit, _HEAD))).hexdigest()
+        return file.readline(min(limit, _HEAD))
+
+
+def _tail_of(file: BinaryIO, offset: int) -> bytes:
+    """Return the last bytes of a file before an offset, and go there."""
+    file.seek(max(0, offset - _TAIL))
+    return file.read(min(offset, _TAIL))
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _is_lines(path: Path) -> bool:
@@ -174,4 +202,17 @@ def _folders(path: Path) -> Iterator[tuple[Path, list[Path]]]:
     for folder, folders, names in os.walk(path):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "_")))
         files = [Path(folder, name) for name in sorted(names)]
+        if SHARES in names:
+            if _is_running(Path(folder)):
+                files = []
+            else:
+                folders[:] = [name for name in folders if not name.startswith(SHARE_PREFIX)]
         yield Path(folder), [each for each in files if is_data_file(each)]
+
+
+def _is_running(folder: Path) -> bool:
+    """Whether a simulation in shares is not merged yet; one that was killed counts as running."""
+    try:
+        return bool(orjson.loads((folder / "run.json").read_bytes())["status"] == "running")
+    except (OSError, ValueError, KeyError, TypeError):  # it has only begun
+        return True

@@ -12,7 +12,17 @@ from music.viewer.query import Query
 from music.viewer.records import Kind, pack, unpack
 from music.viewer.refresh import look_at
 from music.viewer.sources import require_sources
-from tests.viewer.conftest import FRUIT, ROLLOUT, pair_of, said, simulated, write_lines, write_table
+from tests.viewer.conftest import (
+    FAILURE,
+    FRUIT,
+    ROLLOUT,
+    pair_of,
+    said,
+    set_extras,
+    simulated,
+    write_lines,
+    write_table,
+)
 
 
 def ids(index, **query):
@@ -78,12 +88,7 @@ def test_lists_are_sorted_and_walked_in_the_same_order(folder, indexed):
         Query(sort="early"),
         Query(sort="late", text="Now"),
     ):
-        pages = range(1, index.listing(query).num_pages + 1)
-        keys = [each.key for page in pages for each in index.listing(query.with_page(page)).records]
-        assert len(set(keys)) == index.listing(query).num_matches
-        for before, key, after in zip([None, *keys], keys, [*keys[1:], None], strict=False):
-            found = index.neighbours(key, query)
-            assert (found.previous, found.next) == (before, after)
+        walked(index, query)
     assert ids(index, sort="gap")[:2] == ["p119", "p118"]
 
 
@@ -302,11 +307,102 @@ def test_a_run_whose_first_pairs_are_yet_to_come_is_shown(tmp_path):
     look_at(tmp_path / "index.sqlite", [str(tmp_path)])
 
 
+def listed(index):
+    """Return the id, kind and reason of all records, in the order of the ids."""
+    return sorted((each.id, each.kind, each.source) for each in index.listing(Query()).records)
+
+
+def failed(id, reason, **fields):
+    return FAILURE | {"id": id, "reason": reason, "dropped": True, **fields}
+
+
+def test_a_pair_that_failed_and_was_made_later_is_listed_once(tmp_path, indexed):
+    run, other = tmp_path / "run", tmp_path / "other"
+    write_table(run / "pairs-00000.parquet", pair_of(0))
+    write_table(other / "pairs-00000.parquet", pair_of(2))
+    write_lines(run / "failures.jsonl", failed("p1", "empty"), failed("p2", "cut"), failed("p1", "cut"))
+    before = [("p0", "pair", "counted"), ("p2", "pair", "counted")]
+    assert listed(indexed(run, other)) == sorted([*before, ("p1", "failure", "cut"), ("p2", "failure", "cut")])
+    write_table(run / "pairs-00000.parquet", pair_of(0), pair_of(1))
+    index = indexed(run, other)
+    assert listed(index) == sorted([*before, ("p1", "pair", "counted"), ("p2", "failure", "cut")])
+    assert index.options()["kind"] == [("failure", 1), ("pair", 3)]
+    write_lines(run / "failures.jsonl", failed("p1", "late"), failed("p2", "late"))
+    index = indexed(run, other)
+    assert listed(index) == sorted([*before, ("p1", "pair", "counted"), ("p2", "failure", "late")])
+    assert index.options()["kind"] == [("failure", 1), ("pair", 3)]
+    assert index.num_records() == 4
+
+
+def test_a_log_of_failures_that_is_edited_is_read_anew(tmp_path, indexed):
+    path = tmp_path / "failures.jsonl"
+    rows = [failed(f"p{number}", "cut") for number in range(4)]
+    write_lines(path, *rows)
+    assert len(listed(indexed(path))) == 4
+    path.unlink()
+    write_lines(path, rows[0], *(failed(f"p{number}", "a longer reason than before") for number in (2, 3, 4)))
+    index = indexed(path)
+    reasons = {"p0": "cut", **dict.fromkeys(("p2", "p3", "p4"), "a longer reason than before")}
+    assert listed(index) == [(id, "failure", reason) for id, reason in reasons.items()]
+    assert [file.num_bad for file in index.files()] == [0]
+
+
+def test_a_run_in_shares_is_listed_once(tmp_path, indexed):
+    run = tmp_path / "run"
+    for number in range(2):
+        write_table(run / f"share-000{number}" / "pairs-00000.parquet", pair_of(number))
+        write_lines(run / f"share-000{number}" / "failures.jsonl", failed(f"p{2 + number}", "cut"))
+    (run / "shares.json").write_text("{}")
+    shown = sorted([*((f"p{n}", "pair", "counted") for n in (0, 1)), *((f"p{n}", "failure", "cut") for n in (2, 3))])
+    assert listed(indexed(run)) == shown
+    (run / "run.json").write_text('{"status": "running"}')
+    write_table(run / "pairs-00000.parquet", pair_of(0))  # it is being merged
+    assert listed(indexed(run)) == shown
+    write_table(run / "pairs-00000.parquet", pair_of(0), pair_of(1))
+    write_lines(run / "failures.jsonl", failed("p2", "cut"), failed("p3", "cut"))
+    (run / "run.json").write_text('{"status": "complete"}')
+    index = indexed(run)
+    assert listed(index) == shown
+    assert {each.data_set for each in index.listing(Query(kind="pair")).records} == {str(run)}
+    assert listed(indexed(run / "share-0001")) == [("p1", "pair", "counted"), ("p3", "failure", "cut")]
+
+
+def walked(index, query):
+    """Return the ids of all pages, after checking that each record's neighbours are those beside it."""
+    pages = range(1, index.listing(query).num_pages + 1)
+    found = [each for page in pages for each in index.listing(query.with_page(page)).records]
+    keys = [each.key for each in found]
+    assert index.keys(query, -1) == keys
+    assert len(set(keys)) == index.listing(query).num_matches
+    for before, key, after in zip([None, *keys], keys, [*keys[1:], None], strict=False):
+        neighbours = index.neighbours(key, query)
+        assert (neighbours.previous, neighbours.next) == (before, after)
+    return [each.id for each in found]
+
+
+@pytest.mark.parametrize("text", ["", "now"])
+def test_lists_by_margin_are_walked_in_order(tmp_path, indexed, text):
+    write_lines(tmp_path / "rows.jsonl", *map(pair_of, range(120)), pair_of(5))
+    index = indexed(tmp_path / "rows.jsonl")
+    keys = index.keys_of([f"p{number}" for number in range(70)])
+    values = {number: float(number % 7) - 3.5 for number in range(70)}
+    set_extras(index, "margin rm", {keys[f"p{number}"]: value for number, value in values.items()})
+    smallest = walked(index, Query(sort="-margin rm", text=text))
+    largest = walked(index, Query(sort="margin rm", text=text))
+    places = {f"p{number}": values.get(number) for number in range(120)}
+    assert [places[id] for id in smallest[:71]] == sorted([*values.values(), values[5]])
+    assert [places[id] for id in largest[:71]] == sorted([*values.values(), values[5]], reverse=True)
+    assert smallest[71:] == largest[71:] == [f"p{number}" for number in range(70, 120)]
+    assert walked(index, Query(sort="-margin rm", text=text, turns=3)) == [
+        id for id in smallest if int(id[1:]) % 3 == 2
+    ]
+
+
 def test_extra_values_filter_and_sort(folder, indexed):
     index = indexed(folder)
     keys = {each.id: each.key for page in (1, 2, 3) for each in index.listing(Query(page=page)).records}
-    index.set_extras("margin", {keys["p7"]: 0.5, keys["p5"]: -2.0})
-    index.set_extras("label", {keys["p7"]: "agree", keys["p9"]: "tie"})
+    set_extras(index, "margin", {keys["p7"]: 0.5, keys["p5"]: -2.0})
+    set_extras(index, "label", {keys["p7"]: "agree", keys["p9"]: "tie"})
     assert ids(index, sort="margin")[:2] == ["p7", "p5"]
     assert ids(index, sort="-margin")[:2] == ["p5", "p7"]
     assert ids(index, extra="label") == ["p7", "p9"]
