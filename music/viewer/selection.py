@@ -1,8 +1,7 @@
 """`write_selection`: what `music view --static` does: a static page of selected records."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 
 import typer
 
@@ -12,9 +11,9 @@ from music.viewer.config import Selection, ViewerConfig
 from music.viewer.index import Index
 from music.viewer.labels import LabelStore, default_label_path
 from music.viewer.query import FILTERS, Query, Sort
-from music.viewer.records import Kind, Record
+from music.viewer.records import Kind, Record, text_key
 from music.viewer.refresh import whole_index
-from music.viewer.rewards import reward_sources
+from music.viewer.reward_sources import reward_sources
 from music.viewer.scores import margin_name
 from music.viewer.scoring import score_pairs
 from music.viewer.sources import require_sources
@@ -41,31 +40,32 @@ def write_selection(sources: Sequence[str], config: ViewerConfig) -> None:
     require_sources(sources)
     models, selection = reward_sources(config.models), config.selection
     index = whole_index(sources, LabelStore(config.labels or default_label_path()))
-    if selection.worst or selection.sort.lstrip("-").startswith(_MARGIN):
-        all_keys = list(_keys_of(index, _query(selection)))
-        fingerprints = {model.name: score_pairs(model, index.path, all_keys) for model in models}
+    is_by_margin = bool(selection.worst) or selection.sort.lstrip("-").startswith(_MARGIN)
+    keys = index.keys(_query(selection), -1) if is_by_margin else _keys(index, selection, config.models)
+    fingerprints = {model.name: score_pairs(model, index.path, keys) for model in models}
+    if is_by_margin:
         keys = _keys(index, selection, config.models)
-    else:
-        keys = _keys(index, selection, config.models)
-        fingerprints = {model.name: score_pairs(model, index.path, keys) for model in models}
     records = [_static(index, key, record, fingerprints) for key in keys if (record := index.record(key))]
     if not records:
         raise InvalidInputError("nothing is selected: leave out parts of --search and --filter")
     title = ", ".join(source.rstrip("/") for source in sources)
-    num = write_static(config.static, title, _intro(len(records), index.num_records(), selection), records)
+    num = write_static(config.static, title, _intro(len(records), index, selection, config.models), records)
     typer.echo(f"{config.static}: {len(records):,} conversations, {num / 2**20:.1f} MB")
 
 
 def _static(index: Index, key: str, record: Record, fingerprints: Mapping[str, str]) -> StaticRecord:
-    """Return a record with its margins, and with its rewards by the models that were named."""
-    margins = {
-        name: value
-        for name, value in index.extras(key).items()
-        if name.startswith(_MARGIN) and isinstance(value, float)
-    }
-    views = []
-    for name, fingerprint in fingerprints.items() if record.kind is Kind.PAIR else ():
-        views.append(reward_view(name, index.rewards(fingerprint, key), record, "no rewards"))
+    """Return a record with its rewards by the models that were named; without any, with the margins that are known."""
+    if record.kind is not Kind.PAIR:
+        return StaticRecord(record)
+    names = [margin_name(model) for model in fingerprints] or [
+        name for name in index.extra_names() if name.startswith(_MARGIN)
+    ]
+    extras = index.extras(key)
+    margins = {name: float(extras[name]) for name in names if name in extras}
+    views = [
+        reward_view(model, index.rewards(fingerprint, key), record, "no rewards")
+        for model, fingerprint in fingerprints.items()
+    ]
     return StaticRecord(record, margins, views)
 
 
@@ -73,7 +73,9 @@ def _keys(index: Index, selection: Selection, models: Sequence[str]) -> list[str
     """Return the keys of the selected records in order."""
     if not selection.ids:
         query = replace(_query(selection), sort=_order(index, selection, models))
-        return list(islice(_keys_of(index, query), selection.worst or selection.limit))
+        if not selection.worst:
+            return index.keys(query, selection.limit)
+        return _worst(index, query, selection.worst)
     if selection != Selection(ids=selection.ids):
         raise InvalidInputError("--ids names the conversations: leave out the other options of the selection")
     found = index.keys_of(selection.ids)
@@ -125,18 +127,25 @@ def _margin(names: Sequence[str]) -> str:
     return margins[0]
 
 
-def _keys_of(index: Index, query: Query) -> Iterator[str]:
-    """Yield the keys of all pages of a list."""
-    num_pages = 1
-    while query.page <= num_pages:
-        listing = index.listing(query)
-        yield from (each.key for each in listing.records)
-        num_pages, query = listing.num_pages, query.with_page(query.page + 1)
+def _worst(index: Index, query: Query, num: int) -> list[str]:
+    """Return the keys of the pairs with the lowest margins, those of equal texts once.
+
+    Raises:
+        InvalidInputError: No selected pair has a margin.
+    """
+    margin, first = query.sort.removeprefix("-"), dict[str, str]()
+    for key in index.keys(query, -1):
+        first.setdefault(text_key(key), key)
+    scored = index.values(margin, first)
+    if not scored:
+        raise InvalidInputError(f"--worst: {margin.removeprefix(_MARGIN)} has rewards of none of the selected pairs")
+    return [key for text, key in first.items() if text in scored][:num]
 
 
-def _intro(num: int, num_records: int, selection: Selection) -> str:
+def _intro(num: int, index: Index, selection: Selection, models: Sequence[str]) -> str:
     """Return what was selected, in a sentence."""
     parts = [f"“{selection.search}”" if selection.search else "", *selection.filter]
     chosen = f" ({', '.join(filter(None, parts))})" if any(parts) else ""
-    order = ", those with the lowest margins" if selection.worst else ""
-    return f"{num:,} of {num_records:,} conversations{chosen}{order}."
+    by = f" of {models[0]}" if models else ""
+    order = f", those with the lowest margins{by}" if selection.worst else ""
+    return f"{num:,} of {index.num_records():,} conversations{chosen}{order}."

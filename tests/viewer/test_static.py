@@ -10,7 +10,7 @@ from music.viewer.database import index_path
 from music.viewer.index import Index
 from music.viewer.selection import write_selection
 from music.viewer.static_page import MAX_BYTES, StaticRecord, write_static
-from tests.viewer.conftest import FRUIT, PAYLOAD, opened, pair_of, said, simulated, write_lines
+from tests.viewer.conftest import FAILURE, FRUIT, PAYLOAD, opened, pair_of, said, set_extras, simulated, write_lines
 
 ODD = simulated(PAYLOAD, said(PAYLOAD, PAYLOAD + "a"), said(PAYLOAD, PAYLOAD + "b"), source=PAYLOAD)
 
@@ -49,11 +49,11 @@ def test_the_worst_have_the_lowest_margins(select, pairs, tmp_path, capsys):
     select()
     index = Index(index_path([str(pairs)]))
     keys = index.keys_of(["p1", "p2", "p3"])
-    index.set_extras("margin rm", {keys["p1"]: 1.0, keys["p2"]: -2.5, keys["p3"]: 0.25})
+    set_extras(index, "margin rm", {keys["p1"]: 1.0, keys["p2"]: -2.5, keys["p3"]: 0.25})
     assert select(worst=2) == ["p2", "p3"]
     assert "margin rm <b>-2.5</b>" in (tmp_path / "out.html").read_text()
     assert "out.html: 2 conversations, 0.0 MB" in capsys.readouterr().out
-    index.set_extras("margin other", {keys["p1"]: 1.0})
+    set_extras(index, "margin other", {keys["p1"]: 1.0})
     with pytest.raises(InvalidInputError, match="several models: choose --sort '-margin other' or --sort '-margin rm'"):
         select(worst=2)
     assert select(sort="-margin rm", limit=1) == ["p2"]
@@ -66,6 +66,24 @@ def test_the_worst_of_a_model_that_is_named_now(select, tmp_path):
     assert len(set(re.findall(r'<section class="rewards" id="(.*?)"', page))) == 3
     assert worst == select("length", sort="-margin length", limit=3)
     assert "margin length <b>" in (tmp_path / "out.html").read_text()
+
+
+def test_the_worst_are_pairs_with_rewards_of_the_model_alone(select, pairs, tmp_path):
+    failure = {**FAILURE, "id": "failed"}
+    unscored = {"id": "one", "messages": said("Hi", "Ho")}
+    write_lines(pairs, pair_of(3), failure, unscored)
+    select()
+    index = Index(index_path([str(pairs)]))
+    set_extras(index, "margin other", dict.fromkeys(index.keys_of(["p1", "p2"]).values(), -1000.0))
+    found = select("length", worst=1000)
+    assert len(found) == len(set(found)) == 122  # a copy of a pair is left out
+    assert found[:2] != ["p1", "p2"]
+    page = (tmp_path / "out.html").read_text()
+    assert "122 of 125 conversations, those with the lowest margins of length." in page
+    assert "margin other" not in page
+    assert page.count('<svg class="chart"') == 122
+    with pytest.raises(InvalidInputError, match="--worst: length has rewards of none of the selected pairs"):
+        select("length", worst=3, filter=("kind=failure",))
 
 
 @pytest.mark.parametrize(
