@@ -1,7 +1,8 @@
 """How fast `music view` is on many pairs: `python -m benchmarks.viewer [--num 100000]`.
 
 Prints a Markdown table: each figure of the viewer beside that of its baseline, a scan of the parquet files with pyarrow
-for each request. The pairs are synthetic: four turns, words drawn by Zipf's law, sides that differ from a random turn.
+for each request, and the CPU time that the server takes. The pairs are synthetic: four turns, words drawn by Zipf's
+law, sides that differ from a random turn. So are the scores of the model.
 """
 
 import argparse
@@ -11,13 +12,14 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median
-from typing import Any
-from urllib.parse import quote
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode, urlsplit
 
 import numpy as np
 import orjson
@@ -25,9 +27,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-__all__ = ["Figures", "child_of", "cpu_seconds", "main", "measure", "viewing", "write_pairs"]
+from music.viewer.scores import margin_name, preference_name
+
+__all__ = ["Figures", "Times", "child_of", "cpu_seconds", "main", "measure", "viewing", "write_pairs"]
 
 NUM_TURNS = 4
+SIDES = ("chosen", "rejected")
 SHARD_ROWS = 5000
 COMMAND = "import sys, typer; from music.viewer.cli import view; typer.run(view)"
 QUERIES = {
@@ -38,6 +43,21 @@ QUERIES = {
     "search, common word": "/?q=w2",
     "search, by length gap": "/?q=w9&sort=gap",
 }
+SCORED_QUERIES = {
+    "list, by margin": "/?sort=-{margin}",
+    "filter, by margin": "/?diverging=2&sort={margin}",
+    "search, by margin": "/?q=w9&sort={margin}",
+    "filter by the model's preference": "/?extra={preference}=rejected",
+}
+"""With the scores of a model."""
+
+
+class Times(NamedTuple):
+    """Milliseconds of some calls: the median, the largest, and the mean of the CPU time of the server."""
+
+    median: float
+    largest: float
+    cpu: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +68,8 @@ class Figures:
         first_paint: Seconds from the start of the command to the first page, and of CPU.
         second_paint: The same when the index exists.
         indexed: Seconds from the start until all pairs are in the index.
-        pages: Median milliseconds of each page, and the largest, by name.
+        pages: Times of each page by name.
+        scored_pages: The same with the scores of a model, and of saving a label.
         scans: Milliseconds of a scan of the files for the same, by name.
         server_mb: Largest memory of the server.
         indexer_mb: Largest memory of the process that indexes.
@@ -57,7 +78,8 @@ class Figures:
     first_paint: tuple[float, float]
     second_paint: tuple[float, float]
     indexed: float
-    pages: dict[str, tuple[float, float]]
+    pages: dict[str, "Times"]
+    scored_pages: dict[str, "Times"]
     scans: dict[str, float]
     server_mb: float
     indexer_mb: float
@@ -86,20 +108,84 @@ def measure(num: int, folder: Path, *, rounds: int = 5) -> Figures:
     with viewing(pairs, folder / "cache") as (url, process, started):
         _get(url)
         second_paint = time.monotonic() - started, cpu_seconds(process.pid)
-        pages = {name: _times(lambda path=path: _get(url + path), rounds) for name, path in QUERIES.items()}  # type: ignore[misc]
-        for name, path in {"open a pair": "/", "open a pair of a search": "/?q=w2"}.items():
-            links = [each.split('"')[0] for each in _get(url + path).split('class="record" href="')[1:]]
-            pages[name] = _times(lambda links=links: _get(url + links.pop().replace("&amp;", "&")), rounds)  # type: ignore[misc]
+        client = _Client(url, process.pid, rounds)
+        pages = {name: client.get(path) for name, path in QUERIES.items()}
+        pages |= {
+            name: client.open(path) for name, path in {"open a pair": "/", "open a pair of a search": "/?q=w2"}.items()
+        }
         server_mb = _peak_mb(process.pid)
+    scored_pages = _scored_pages(pairs, folder, rounds)
     return Figures(
         first_paint=first_paint,
         second_paint=second_paint,
         indexed=indexed,
         pages=pages,
+        scored_pages=scored_pages,
         scans=_scans(pairs),
         server_mb=server_mb,
         indexer_mb=indexer_mb,
     )
+
+
+class _Client:
+    """Measures requests to a server."""
+
+    def __init__(self, url: str, pid: int, rounds: int) -> None:
+        self.url, self._pid, self._rounds = url, pid, rounds
+
+    def get(self, path: str) -> Times:
+        """Measure a page."""
+        return self._measure([lambda: _get(self.url + path)] * self._rounds)
+
+    def open(self, path: str) -> Times:
+        """Measure the pages of different records of a list, the last first."""
+        return self._measure([lambda link=link: _get(link) for link in self.links(path)[-self._rounds :]])  # type: ignore[misc]
+
+    def label(self, path: str) -> Times:
+        """Measure saving labels of different records of a list."""
+        links = self.links(path)[: self._rounds]
+        token = _get(links[0]).partition('name="token" value="')[2].partition('"')[0]
+        body = urlencode({"token": token, "turn": 0, "verdict": "agree"})
+        return self._measure([lambda link=link: _post(link, body) for link in links])  # type: ignore[misc]
+
+    def links(self, path: str) -> list[str]:
+        """Return the addresses of the records of a list."""
+        pieces = _get(self.url + path).split('class="record" href="')[1:]
+        return [self.url + each.split('"')[0].replace("&amp;", "&") for each in pieces]
+
+    def _measure(self, calls: Sequence[Callable[[], object]]) -> Times:
+        before = cpu_seconds(self._pid)
+        times = [_milliseconds(call) for call in calls]
+        return Times(median(times), max(times), 1000 * (cpu_seconds(self._pid) - before) / len(calls))
+
+
+def _scored_pages(pairs: Path, folder: Path, rounds: int) -> dict[str, Times]:
+    """Measure pages with the scores of a model, and saving a label."""
+    scores = folder / "scores.jsonl"
+    _write_scores(pairs, scores)
+    flags = ("--model", str(scores), "--labels", str(folder / "labels.sqlite"))
+    with viewing(pairs, folder / "cache", *flags) as (url, process, _):
+        while 'class="count scoring"' in _get(url):
+            assert process.poll() is None
+            time.sleep(0.2)
+        client = _Client(url, process.pid, rounds)
+        names = {"margin": margin_name(str(scores)), "preference": preference_name(str(scores))}
+        queries = {name: path.format(**names) for name, path in SCORED_QUERIES.items()}
+        pages = {name: client.get(path) for name, path in queries.items()}
+        pages["open a pair, by margin"] = client.open(queries["list, by margin"])
+        pages["save a label"] = client.label("/")
+    return pages
+
+
+def _write_scores(pairs: Path, path: Path, seed: int = 0) -> None:
+    """Write scores of pairs as `music score --per-turn` does."""
+    rng = np.random.default_rng(seed)
+    with path.open("wb") as file:
+        for shard in sorted(pairs.glob("*.parquet")):
+            for id in pq.read_table(shard, columns=["id"])["id"].to_pylist():
+                turns = rng.normal(size=(2, NUM_TURNS)).tolist()
+                sides = {name: {"score": each[-1], "turns": each} for name, each in zip(SIDES, turns, strict=True)}
+                file.write(orjson.dumps({"id": id, **sides}, option=orjson.OPT_APPEND_NEWLINE))
 
 
 def _pair(rng: np.random.Generator, index: int) -> dict[str, Any]:
@@ -136,11 +222,11 @@ def _text(rng: np.random.Generator, num_words: int) -> str:
 
 
 @contextmanager
-def viewing(pairs: Path, cache: Path) -> Iterator[tuple[str, subprocess.Popen[str], float]]:
+def viewing(pairs: Path, cache: Path, *flags: str) -> Iterator[tuple[str, subprocess.Popen[str], float]]:
     """Run the command; yield its address, its process and when it was started."""
     env = os.environ | {"XDG_CACHE_HOME": str(cache), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     started = time.monotonic()
-    command = [sys.executable, "-c", COMMAND, str(pairs), "--port", "0"]
+    command = [sys.executable, "-c", COMMAND, str(pairs), "--port", "0", *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
         try:
             assert process.stdout is not None
@@ -150,19 +236,30 @@ def viewing(pairs: Path, cache: Path) -> Iterator[tuple[str, subprocess.Popen[st
 
 
 def _get(url: str) -> str:
-    with urllib.request.urlopen(quote(url, safe=":/?&=")) as response:
+    with urllib.request.urlopen(quote(url, safe=":/?&=%+")) as response:
         text: str = response.read().decode()
     return text
 
 
-def _times(call: Callable[[], object], rounds: int) -> tuple[float, float]:
-    """Return the median and the largest time of some calls, in milliseconds."""
-    times = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        call()
-        times.append(1000 * (time.perf_counter() - started))
-    return median(times), max(times)
+def _post(url: str, body: str) -> None:
+    """Send a form, without following where the answer leads."""
+    parts = urlsplit(url)
+    connection = HTTPConnection(parts.netloc)
+    connection.request(
+        "POST",
+        quote(f"{parts.path}/label?{parts.query}", safe="/?&=%+"),
+        body,
+        {"Content-Type": "application/x-www-form-urlencoded"},
+    )
+    status = connection.getresponse().status
+    assert status == 303, status
+    connection.close()
+
+
+def _milliseconds(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    return 1000 * (time.perf_counter() - started)
 
 
 def _scans(pairs: Path) -> dict[str, float]:
@@ -184,7 +281,7 @@ def _scans(pairs: Path) -> dict[str, float]:
             pq.read_table(file)
 
     scans = {"first paint": read_all, "search, rare word": search, "open a pair": open_one}
-    return {name: _times(scan, 1)[0] for name, scan in scans.items()}
+    return {name: _milliseconds(scan) for name, scan in scans.items()}
 
 
 def child_of(pid: int) -> int:
@@ -221,9 +318,10 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"| first page, from the start of the command | {_paint(found.first_paint)} | {scan:.2f} s | 1 s |")
     print(f"| first page, the index exists | {_paint(found.second_paint)} | {scan:.2f} s | 1 s |")
     print(f"| all pairs indexed, in the background | {found.indexed:.0f} s | | |")
-    for name, (middle, most) in found.pages.items():
+    for name, times in (found.pages | found.scored_pages).items():
+        shown = f"{times.median:.0f} ms (at most {times.largest:.0f}; {times.cpu:.0f} of CPU)"
         base = f"{found.scans[name]:.0f} ms" if name in found.scans else ""
-        print(f"| {name} | {middle:.0f} ms (at most {most:.0f}) | {base} | {100 if 'open' in name else 200} ms |")
+        print(f"| {name} | {shown} | {base} | {100 if name.startswith(('open', 'save')) else 200} ms |")
     print(f"| memory of the server | {found.server_mb:.0f} MB | | 1,000 MB |")
     print(f"| memory of the process that indexes | {found.indexer_mb:.0f} MB | | 1,000 MB |")
 
