@@ -5,6 +5,7 @@ import json
 import shutil
 import tempfile
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from queue import Queue
 from threading import Thread
@@ -88,7 +89,18 @@ ITEM = {
 @pytest.fixture
 def folder(tmp_path):
     """Return a folder with files of every kind."""
-    folder = tmp_path / "runs"
+    return write_folder(tmp_path / "runs")
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """Return a folder with files of every kind and its index, for tests that change neither."""
+    folder = write_folder(tmp_path_factory.mktemp("shown") / "runs")
+    return folder, index_of(folder.parent / "index.sqlite", folder)
+
+
+def write_folder(folder):
+    """Write files of every kind to a folder, and return it."""
     write_table(folder / "pairs" / "pairs-00000.parquet", FRUIT, *map(pair_of, range(120)))
     write_lines(folder / "pairs" / "failures.jsonl", FAILURE)
     write_lines(folder / "bon" / "reward.jsonl", ROLLOUT)
@@ -128,14 +140,14 @@ def write_lines(path, *rows):
 def indexed(tmp_path):
     """Return what indexes sources and returns the index."""
 
-    def index(*sources):
-        path = tmp_path / "index.sqlite"
-        writer = IndexWriter(path, [str(source) for source in sources])
-        writer.update()
-        writer.close()
-        return Index(path)
+    return partial(index_of, tmp_path / "index.sqlite")
 
-    return index
+
+def index_of(path, *sources):
+    """Bring an index up to date with its sources, and return it."""
+    with closing(IndexWriter(path, [str(source) for source in sources])) as writer:
+        writer.update()
+    return Index(path)
 
 
 @pytest.fixture
@@ -171,12 +183,14 @@ def serving(index, labels=None, scorers=None):
     thread.start()
     asyncio.run_coroutine_threadsafe(run(), loop)
     runner = started.get(timeout=30)
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(30)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
-    folder.cleanup()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(30)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+        folder.cleanup()
 
 
 @pytest.fixture(scope="module")  # its event loop would run in the thread of all later tests

@@ -16,6 +16,7 @@ from tests.viewer.conftest import (
     FAILURE,
     FRUIT,
     ROLLOUT,
+    index_of,
     pair_of,
     said,
     set_extras,
@@ -34,16 +35,16 @@ def record_of(index, id):
     return index.record(found.key)
 
 
-def test_every_kind_of_file_in_a_folder_is_found(folder, indexed):
-    index = indexed(folder)
+def test_every_kind_of_file_in_a_folder_is_found(shown):
+    folder, index = shown
     assert dict(index.options()["kind"]) == {"pair": 121, "rollout": 1, "conversation": 1, "failure": 1, "item": 1}
     others = [file.path for file in index.files() if file.is_other]
     assert others == [str(folder / "rl" / "training.jsonl")]
     assert index.is_whole()
 
 
-def test_a_pair_is_read_back_whole(folder, indexed):
-    pair = record_of(indexed(folder / "pairs"), "fruit")
+def test_a_pair_is_read_back_whole(shown):
+    pair = record_of(shown[1], "fruit")
     assert [[message.to_dict() for message in side.messages] for side in pair.sides] == [
         FRUIT["chosen"],
         FRUIT["rejected"],
@@ -55,8 +56,8 @@ def test_a_pair_is_read_back_whole(folder, indexed):
     assert unpack(pack(pair)) == pair
 
 
-def test_rollouts_failures_and_items_keep_what_is_special_about_them(folder, indexed):
-    index = indexed(folder)
+def test_rollouts_failures_and_items_keep_what_is_special_about_them(shown):
+    _, index = shown
     rollout = record_of(index, "reward-3")
     assert rollout.decisions[0].scores == tuple(ROLLOUT["decisions"][0]["scores"])
     assert rollout.decisions[0].candidates[1][0].content == "A wren."
@@ -68,8 +69,8 @@ def test_rollouts_failures_and_items_keep_what_is_special_about_them(folder, ind
     assert [side.name for side in item.sides] == ["chosen", "rejected 1", "rejected 2"]
 
 
-def test_filters_select(folder, indexed):
-    index = indexed(folder)
+def test_filters_select(shown):
+    folder, index = shown
     assert ids(index, strategy="instruction") == ["fruit"]
     assert ids(index, source="made") == ["fruit"]
     assert index.listing(Query(turns=1, kind="pair")).num_matches == 40
@@ -79,8 +80,8 @@ def test_filters_select(folder, indexed):
     assert ids(index, kind="' OR 1=1 --") == []
 
 
-def test_lists_are_sorted_and_walked_in_the_same_order(folder, indexed):
-    index = indexed(folder)
+def test_lists_are_sorted_and_walked_in_the_same_order(shown):
+    _, index = shown
     for query in (
         Query(),
         Query(sort="newest"),
@@ -112,7 +113,13 @@ def test_lists_are_sorted_and_walked_in_the_same_order(folder, indexed):
         ('" " \' ; DROP TABLE records', []),
     ],
 )
-def test_search_finds_words_in_any_script(text, found, tmp_path, indexed):
+def test_search_finds_words_in_any_script(text, found, scripts):
+    assert ids(scripts, text=text) == found
+
+
+@pytest.fixture(scope="module")
+def scripts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scripts")
     pear = simulated(
         "pear",
         said("Name.", "A pear."),
@@ -120,8 +127,8 @@ def test_search_finds_words_in_any_script(text, found, tmp_path, indexed):
         contrasts=[{"turn": 0, "strategy": "instruction", "modified_instruction": "Name a stone."}],
     )
     city = {"id": "city", "messages": said("Wohin?", "Nach Zürich oder 東京都. 🦜🦜 हिन्दी की बात")}
-    write_lines(tmp_path / "rows.jsonl", pear, city)
-    assert ids(indexed(tmp_path / "rows.jsonl"), text=text) == found
+    write_lines(folder / "rows.jsonl", pear, city)
+    return index_of(folder / "index.sqlite", folder / "rows.jsonl")
 
 
 def numbers(index):

@@ -223,11 +223,15 @@ def test_rewards_are_kept_for_a_model_and_not_for_one_that_changed(rows, indexed
     for source in (first, same, changed):
         with scored(index, source) as scorers:
             fingerprint = scorers.all[0].fingerprint
+            assert scorers.all[0].num_scored == 6
     assert (len(first.seen), len(same.seen), len(changed.seen)) == (6, 0, 6)
     key = keys_of(index)["p1"]
     assert index.rewards("a m", key).margin == 1.0
     assert fingerprint == "b m"
     assert index.values(margin_name("m"), [key]) == {key: 3.0}
+    with scored(index, same):
+        assert index.values(margin_name("m"), [key]) == {key: 1.0}
+    assert same.seen == []
 
 
 def test_the_open_pair_is_scored_first_and_no_page_waits(rows, indexed):
@@ -358,4 +362,6 @@ def test_the_index_of_another_viewer_reads_rewards(rows, indexed):
     index = indexed(rows)
     with scored(index, named("m", lambda _: 1.0)):
         pass
-    assert Index(index.path).num_scored("one m") == 6
+    other = Index(index.path)
+    keys = keys_of(other).values()
+    assert [other.rewards("one m", key).margin for key in keys] == [1.0] * 6

@@ -15,7 +15,7 @@ from music.errors import InvalidInputError
 from music.viewer.app import HEADERS
 from music.viewer.config import ViewerConfig
 from music.viewer.server import require_host, view
-from tests.viewer.conftest import pair_of, write_lines
+from tests.viewer.conftest import pair_of, serving, write_lines
 
 COMMAND = "import sys; from music.cli.shell import build_shell; from importlib.metadata import EntryPoint as E; "
 COMMAND += "build_shell([E('view', 'music.viewer.cli:view', 'music.commands')]).main(prog_name='music')"
@@ -34,9 +34,10 @@ def viewing(*arguments):
             process.kill()
 
 
-@pytest.fixture
-def served(folder, indexed, serve_index):
-    return serve_index(indexed(folder))
+@pytest.fixture(scope="module")
+def served(shown):
+    with serving(shown[1]) as url:
+        yield url
 
 
 def ask(url, path="/", method="GET", **headers):
@@ -136,10 +137,10 @@ def test_other_addresses_need_insecure():
     require_host(ViewerConfig(host="::1"))
 
 
-def test_a_taken_port_is_one_line(served, folder):
+def test_a_taken_port_is_one_line(served, tmp_path):
     port = urlsplit(served).port
     with pytest.raises(InvalidInputError, match=f"cannot listen on 127.0.0.1:{port}: .* give another --port"):
-        view([str(folder)], ViewerConfig(port=port))
+        view([str(tmp_path)], ViewerConfig(port=port))
 
 
 def test_the_command_shows_a_growing_file_and_ends_with_ctrl_c(tmp_path):

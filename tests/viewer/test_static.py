@@ -15,24 +15,51 @@ from tests.viewer.conftest import FAILURE, FRUIT, PAYLOAD, opened, pair_of, said
 ODD = simulated(PAYLOAD, said(PAYLOAD, PAYLOAD + "a"), said(PAYLOAD, PAYLOAD + "b"), source=PAYLOAD)
 
 
-@pytest.fixture
-def pairs(tmp_path):
-    path = tmp_path / "<pairs>.jsonl"
+def write_pairs(folder):
+    path = folder / "<pairs>.jsonl"
     write_lines(path, FRUIT, *map(pair_of, range(120)), ODD)
     return path
 
 
+@pytest.fixture(scope="module")
+def shared_pairs(tmp_path_factory):
+    """Return a file of pairs, for tests that change neither it nor its index."""
+    return write_pairs(tmp_path_factory.mktemp("static"))
+
+
 @pytest.fixture
-def select(pairs, tmp_path):
+def pairs(tmp_path):
+    return write_pairs(tmp_path)
+
+
+def selecting(pairs, folder):
     """Return what writes a selection and returns the ids on the page, in order."""
 
     def write(*models, **selection):
-        out = tmp_path / "out.html"
-        config = ViewerConfig(static=out, labels=tmp_path / "labels", selection=selection, models=models)
+        out = folder / "out.html"
+        config = ViewerConfig(static=out, labels=folder / "labels", selection=selection, models=models)
         write_selection([str(pairs)], config)
         return re.findall(r'<bdi class="id">(.*?)</bdi>', out.read_text())
 
     return write
+
+
+@pytest.fixture
+def select(shared_pairs, tmp_path):
+    return selecting(shared_pairs, tmp_path)
+
+
+@pytest.fixture
+def select_own(pairs, tmp_path):
+    return selecting(pairs, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def whole(shared_pairs, tmp_path_factory):
+    """Return a page of all pairs."""
+    folder = tmp_path_factory.mktemp("whole")
+    selecting(shared_pairs, folder)(limit=1000)
+    return folder / "out.html"
 
 
 def test_selections(select):
@@ -45,37 +72,37 @@ def test_selections(select):
     assert select(ids=("p7", "fruit")) == ["p7", "fruit"]
 
 
-def test_the_worst_have_the_lowest_margins(select, pairs, tmp_path, capsys):
-    select()
+def test_the_worst_have_the_lowest_margins(select_own, pairs, tmp_path, capsys):
+    select_own()
     index = Index(index_path([str(pairs)]))
     keys = index.keys_of(["p1", "p2", "p3"])
     set_extras(index, "margin rm", {keys["p1"]: 1.0, keys["p2"]: -2.5, keys["p3"]: 0.25})
-    assert select(worst=2) == ["p2", "p3"]
+    assert select_own(worst=2) == ["p2", "p3"]
     assert "margin rm <b>-2.5</b>" in (tmp_path / "out.html").read_text()
     assert "out.html: 2 conversations, 0.0 MB" in capsys.readouterr().out
     set_extras(index, "margin other", {keys["p1"]: 1.0})
     with pytest.raises(InvalidInputError, match="several models: choose --sort '-margin other' or --sort '-margin rm'"):
-        select(worst=2)
-    assert select(sort="-margin rm", limit=1) == ["p2"]
+        select_own(worst=2)
+    assert select_own(sort="-margin rm", limit=1) == ["p2"]
 
 
-def test_the_worst_of_a_model_that_is_named_now(select, tmp_path):
-    worst = select("length", worst=3)
+def test_the_worst_of_a_model_that_is_named_now(select_own, tmp_path):
+    worst = select_own("length", worst=3)
     page = (tmp_path / "out.html").read_text()
     assert page.count('<svg class="chart"') == 3
     assert len(set(re.findall(r'<section class="rewards" id="(.*?)"', page))) == 3
-    assert worst == select("length", sort="-margin length", limit=3)
+    assert worst == select_own("length", sort="-margin length", limit=3)
     assert "margin length <b>" in (tmp_path / "out.html").read_text()
 
 
-def test_the_worst_are_pairs_with_rewards_of_the_model_alone(select, pairs, tmp_path):
+def test_the_worst_are_pairs_with_rewards_of_the_model_alone(select_own, pairs, tmp_path):
     failure = {**FAILURE, "id": "failed"}
     unscored = {"id": "one", "messages": said("Hi", "Ho")}
     write_lines(pairs, pair_of(3), failure, unscored)
-    select()
+    select_own()
     index = Index(index_path([str(pairs)]))
     set_extras(index, "margin other", dict.fromkeys(index.keys_of(["p1", "p2"]).values(), -1000.0))
-    found = select("length", worst=1000)
+    found = select_own("length", worst=1000)
     assert len(found) == len(set(found)) == 122  # a copy of a pair is left out
     assert found[:2] != ["p1", "p2"]
     page = (tmp_path / "out.html").read_text()
@@ -83,7 +110,7 @@ def test_the_worst_are_pairs_with_rewards_of_the_model_alone(select, pairs, tmp_
     assert "margin other" not in page
     assert page.count('<svg class="chart"') == 122
     with pytest.raises(InvalidInputError, match="--worst: length has rewards of none of the selected pairs"):
-        select("length", worst=3, filter=("kind=failure",))
+        select_own("length", worst=3, filter=("kind=failure",))
 
 
 @pytest.mark.parametrize(
@@ -104,26 +131,25 @@ def test_bad_selections(select, selection, message):
         select(**selection)
 
 
-def test_a_selection_needs_a_page(pairs):
+def test_a_selection_needs_a_page(shared_pairs):
     with pytest.raises(InvalidInputError, match=r"expected --static FILE\.html with them"):
-        write_selection([str(pairs)], ViewerConfig(selection=Selection(search="x")))
+        write_selection([str(shared_pairs)], ViewerConfig(selection=Selection(search="x")))
 
 
-def test_a_large_page_is_refused_and_leaves_the_old_one(tmp_path, select, pairs):
+def test_a_large_page_is_refused_and_leaves_the_old_one(tmp_path, select_own, pairs):
     half = "word " * (MAX_BYTES // 8)
     write_lines(pairs, *(simulated(f"big{side}", said("Hi", half), said("Hi", "No")) for side in "ab"))
-    select(search="big*", limit=1)
+    select_own(search="big*", limit=1)
     before = (tmp_path / "out.html").read_text()
     with pytest.raises(
         InvalidInputError, match=r"expected at most 10 MB, .* these 2 conversations make 12.* choose fewer"
     ):
-        select(search="big*")
+        select_own(search="big*")
     assert (tmp_path / "out.html").read_text() == before
 
 
-def test_every_id_is_there_once(select, tmp_path):
-    select(limit=1000)
-    page = (tmp_path / "out.html").read_text().partition("<script>")[0]
+def test_every_id_is_there_once(whole):
+    page = whole.read_text().partition("<script>")[0]
     ids = re.findall(r' id="([^"]+)"', page)
     assert len(ids) == len(set(ids)) > 500
     targets = re.findall(r'(?:href="#|aria-labelledby=")([^"]+)"', page)
@@ -132,8 +158,8 @@ def test_every_id_is_there_once(select, tmp_path):
     assert PAYLOAD not in page
 
 
-def test_the_same_record_twice(tmp_path, indexed, pairs):
-    index = indexed(pairs)
+def test_the_same_record_twice(tmp_path, indexed, shared_pairs):
+    index = indexed(shared_pairs)
     record = index.record(index.keys_of(["fruit"])["fruit"])
     assert record is not None
     write_static(tmp_path / "twice.html", "Twice", "", [StaticRecord(record), StaticRecord(record)])
@@ -141,15 +167,14 @@ def test_the_same_record_twice(tmp_path, indexed, pairs):
 
 
 @pytest.fixture
-def page(browser, select, tmp_path):
+def page(browser, whole):
     """Return the page of a selection, opened from its file, without a network."""
-    select(limit=1000)
     with opened(browser, offline=True) as page:
         requests = []
         page.on("request", lambda request: requests.append(request.url))
-        page.goto((tmp_path / "out.html").as_uri())
+        page.goto(whole.as_uri())
         yield page
-        assert {url.partition("#")[0] for url in requests} == {(tmp_path / "out.html").as_uri()}
+        assert {url.partition("#")[0] for url in requests} == {whole.as_uri()}
 
 
 def test_the_keyboard_leads_everywhere(page):
