@@ -8,15 +8,13 @@ from functools import partial
 from pathlib import Path
 
 from music.conversation import Conversation
-from music.errors import InvalidInputError, MusicError
-from music.files import require_output_folder
+from music.errors import MusicError
 from music.judges.model import open_judge_model
 from music.judges.pairwise import PairwiseJudge
-from music.judges.settings import JudgeSettings, read_judge
+from music.judges.settings import JudgeSettings
 from music.llm.settings import ClientSettings
 from music.progress import ProgressBar, no_progress
-from music.registry import ORACLE, SANDBOX
-from music.reward.functions import RewardFunction, load_reward, require_reward
+from music.reward.functions import RewardFunction, load_reward
 from music_envs.best_of_n.by_n import score_by_n
 from music_envs.best_of_n.comparison import (
     GradeComparison,
@@ -28,13 +26,12 @@ from music_envs.best_of_n.comparison import (
 )
 from music_envs.best_of_n.config import BestOfNConfig, BestOfNEvaluationConfig, BestOfNMode
 from music_envs.best_of_n.distillation import write_distillation
+from music_envs.best_of_n.preparation import CheckedArguments, check_arguments, load_seeds, load_selector
 from music_envs.best_of_n.report import SelectorReport, report_selector
 from music_envs.best_of_n.rollout import Rollout, write_rollouts
 from music_envs.best_of_n.run import run_best_of_n
-from music_envs.best_of_n.strategies import Strategy, make_strategy
-from music_envs.players import PlayerOptions, open_players, read_player_options
-from music_envs.prompts import load_prompts
-from music_envs.scoring import load_growing_reward
+from music_envs.best_of_n.strategies import Strategy
+from music_envs.players import open_players
 
 __all__ = ["BestOfNEvaluation", "evaluate_best_of_n"]
 
@@ -106,42 +103,34 @@ async def evaluate_best_of_n(
         >>> asyncio.run(evaluate_best_of_n(config)).judge
         'oracle'
     """
-    judge, endpoint, strategy = _check(config)
-    sampling = {"temperature": config.temperature, "max_tokens": config.max_reply_tokens}
-    player_options = read_player_options(options, client or ClientSettings(), **sampling)
-    seeds = load_prompts(config.seeds, config.num_conversations, config.sizes.seed)
-    if len(seeds) < config.num_conversations:
-        note(f"{config.num_conversations} conversations requested; {config.seeds} has {len(seeds)} prompts")
+    arguments = check_arguments(config, options, client or ClientSettings())
+    seeds = load_seeds(config, note)
     if config.out is not None:
         config.out.mkdir(parents=True, exist_ok=True)
-    selectors = [await asyncio.to_thread(_load_selector, name, config.mode, note) for name in config.selectors]
-    grader = await asyncio.to_thread(load_reward, judge) if judge and not endpoint else None
+    selectors = [await asyncio.to_thread(load_selector, name, config.mode, note) for name in config.selectors]
+    grader = await asyncio.to_thread(load_reward, arguments.grader) if arguments.grader else None
 
-    arms = await _run(config, seeds, selectors, strategy, player_options, progress, note)
-    for rollouts in arms:
-        if all(rollout.is_failed for rollout in rollouts):
-            raise MusicError(f"all {len(rollouts)} conversations failed; the first: {rollouts[0].error}")
+    arms = await _play(config, arguments, seeds, selectors, progress, note)
     _write(config.out, arms, [None] * len(arms))  # before a judge may fail: the replies were paid for
     grades = [await asyncio.to_thread(grade_rollouts, arm, grader) if grader else None for arm in arms]
     reports = await asyncio.to_thread(_report, config, arms, grades, grader)
     files = _write(config.out, arms, grades)
-    if files is not None and config.distil and config.out is not None:
-        distilled = write_distillation(config.out, arms[0], min_margin=config.distil_margin or 0.0)
-        note(f"distilled: {distilled}")
-        files |= {"sft": str(distilled.sft), "dpo": str(distilled.dpo)}
-    comparison: GradeComparison | RolloutComparison | None = None
-    if endpoint:
-        comparison = await _judge(arms, endpoint, judge_settings or JudgeSettings(), config.out, progress)
-    elif len(given := [each for each in grades if each is not None]) == 2:
-        comparison = compare_grades(*given)
+    if files is not None and config.distil:
+        files |= _distil(config, arms[0], note)
+    comparison: GradeComparison | RolloutComparison | None
+    if arguments.judge_endpoint:
+        settings = judge_settings or JudgeSettings()
+        comparison = await _judge(arms, arguments.judge_endpoint, settings, config.out, progress)
+    else:
+        comparison = _compare(grades)
     return BestOfNEvaluation(
         mode=config.mode,
-        strategy=strategy,
+        strategy=arguments.strategy,
         config=config.sizes,
         assistant=config.assistant,
         user=config.user,
         seeds=config.seeds,
-        judge=judge,
+        judge=arguments.judge,
         num_conversations=len(seeds),
         arms=reports,
         comparison=comparison,
@@ -149,59 +138,36 @@ async def evaluate_best_of_n(
     )
 
 
-def _check(config: BestOfNEvaluationConfig) -> tuple[str | None, str | None, Strategy]:
-    """Return the judge, its endpoint if it is a language model that compares, and the strategy."""
-    if config.out is not None:
-        require_output_folder(config.out)
-    if config.distil and config.out is None:
-        raise InvalidInputError("--distil: expected --out too, the folder for the training sets")
-    if config.distil_margin is not None and not config.distil:
-        raise InvalidInputError("--distil-margin: expected --distil too")
-    is_in_sandbox = config.user.partition(":")[0] == SANDBOX and config.seeds == SANDBOX
-    judge = config.judge or (ORACLE if is_in_sandbox else None)
-    found = read_judge(judge) if judge else None
-    if found and config.baseline is None:
-        raise InvalidInputError(f"--judge {judge}: expected --baseline too, as this judge compares two selectors")
-    options = {name: getattr(config, name) for name in ("width", "margin", "token_budget", "round_size")}
-    strategy = make_strategy(config.mode, options)
-    for name in filter(None, (*config.selectors, None if found else judge)):
-        require_reward(name)
-    return judge, found[1] if found else None, strategy
-
-
-def _load_selector(name: str, mode: BestOfNMode, note: Callable[[str], None]) -> RewardFunction:
-    """Load a selector and score an empty list, which finds an unusable server before replies are paid for."""
-    # Mode whole scores every conversation once; all other modes score it repeatedly as it grows.
-    reward = load_reward(name) if mode is BestOfNMode.WHOLE else load_growing_reward(name)
-    description = getattr(reward, "description", "")
-    note(f"selector {name}{': ' if description else ''}{description}")
-    reward([])
-    return reward
-
-
-async def _run(
+async def _play(
     config: BestOfNEvaluationConfig,
+    arguments: CheckedArguments,
     seeds: Sequence[Conversation],
     selectors: Sequence[RewardFunction],
-    strategy: Strategy,
-    options: dict[str, PlayerOptions],
     progress: ProgressBar,
     note: Callable[[str], None],
 ) -> list[list[Rollout]]:
-    """Run Best-of-N with each selector; equal requests are sent once."""
+    """Run Best-of-N with each selector; equal requests are sent once.
+
+    Raises:
+        MusicError: All conversations of a selector failed.
+    """
     endpoints = {"assistant": config.assistant, "user": config.user}
     journal = None if config.out is None else config.out / "replies.sqlite"
     # An upper bound: a seed that ends with the user needs no first message, and some modes stop early.
-    total = len(seeds) * strategy.max_calls(config.sizes) * len(selectors)
+    total = len(seeds) * arguments.strategy.max_calls(config.sizes) * len(selectors)
     try:
-        async with open_players(endpoints, options, journal) as players:
+        async with open_players(endpoints, arguments.players, journal) as players:
             with progress("replies", total, is_bound=True) as advance:
-                run = partial(run_best_of_n, seeds, **players, config=config.sizes, strategy=strategy)
-                return [await run(reward=selector, on_call=partial(advance, 1)) for selector in selectors]
+                run = partial(run_best_of_n, seeds, **players, config=config.sizes, strategy=arguments.strategy)
+                arms = [await run(reward=selector, on_call=partial(advance, 1)) for selector in selectors]
     except BaseException:
         if journal is not None:
             note(f"{journal} keeps all replies so far: the same command resumes from there")
         raise
+    for rollouts in arms:
+        if all(rollout.is_failed for rollout in rollouts):
+            raise MusicError(f"all {len(rollouts)} conversations failed; the first: {rollouts[0].error}")
+    return arms
 
 
 def _report(
@@ -231,6 +197,22 @@ def _write(
         write_rollouts(path, arm, graded or [None] * len(arm))
         files[label] = str(path)
     return files
+
+
+def _distil(
+    config: BestOfNEvaluationConfig, rollouts: Sequence[Rollout], note: Callable[[str], None]
+) -> dict[str, str]:
+    """Write training sets from the reward's rollouts, and return their files."""
+    assert config.out is not None
+    distilled = write_distillation(config.out, rollouts, min_margin=config.distil_margin or 0.0)
+    note(f"distilled: {distilled}")
+    return {"sft": str(distilled.sft), "dpo": str(distilled.dpo)}
+
+
+def _compare(grades: Sequence[Grades | None]) -> GradeComparison | None:
+    """Compare the grades of two selectors; None without grades or without a baseline."""
+    given = [each for each in grades if each is not None]
+    return compare_grades(*given) if len(given) == 2 else None
 
 
 async def _judge(
