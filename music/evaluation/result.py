@@ -98,16 +98,11 @@ def evaluate(
         >>> print(result.figures[0].estimate)
         0.850 [0.640, 0.948]
     """
-    both = [scores] if baseline is None else [scores, baseline]
-    for each in both:
-        if strict:
-            require_scored(each.rows.values())
-        require_differences(each)
-    all_rows = [scores.rows[item.id] for item in items.items]
-    one_order = _of_one_order(benchmark, items, scores)
-    scores, *baselines = (each.with_ties() if each.header.is_judge else each for each in both)
-    usable = scored_by_all(items.items, [scores])
-    header, rows = scores.header, [scores.rows[item.id] for item in usable]
+    for each in filter(None, (scores, baseline)):
+        _require_usable(each, strict=strict)
+    header, counted = scores.header, _with_ties(scores)
+    usable = scored_by_all(items.items, [counted])
+    rows = [counted.rows[item.id] for item in usable]
     return EvaluationResult(
         benchmark=items.benchmark,
         source=benchmark.source,
@@ -115,17 +110,32 @@ def evaluate(
         model=header.model,
         description=header.description,
         fingerprint=header.fingerprint,
-        figures=(*benchmark.figures([*usable, *items.unscorable], scores.of(usable)), *one_order),
+        figures=(
+            *benchmark.figures([*usable, *items.unscorable], counted.of(usable)),
+            *_of_one_order(benchmark, items, scores),
+        ),
         num_items=len(usable),
         num_items_of_all=num_items_of_all,
         num_completions=sum(len(row.scores) for row in rows),
         num_truncated=sum(row.num_truncated for row in rows),
-        exclusions=tuple(exclusions(items.rejected, all_rows, is_judge=scores.header.is_judge)),
-        comparison=_compare(benchmark, items, scores, *baselines) if baselines else None,
+        exclusions=_exclusions(items, scores),
+        comparison=_compare(benchmark, items, counted, _with_ties(baseline)) if baseline else None,
         judge=scores.judge,
         seconds=scores.seconds,
         versions=header.versions,
     )
+
+
+def _require_usable(scores: ScoreSet, *, strict: bool) -> None:
+    """Refuse scores that make every comparison a tie and, if `strict`, missing ones."""
+    if strict:
+        require_scored(scores.rows.values())
+    require_differences(scores)
+
+
+def _with_ties(scores: ScoreSet) -> ScoreSet:
+    """Return the scores as they count: what a judge could not judge is a tie."""
+    return scores.with_ties() if scores.header.is_judge else scores
 
 
 def _of_one_order(benchmark: Benchmark, items: ItemSet, scores: ScoreSet) -> list[Figure]:
@@ -140,6 +150,11 @@ def _of_one_order(benchmark: Benchmark, items: ItemSet, scores: ScoreSet) -> lis
         f"{num} items lack a judgement and count by the others, as in JudgeBench's own code; the judge may gain by it"
     )
     return [headline.model_copy(update={"table": "missing judgements", "note": note})]
+
+
+def _exclusions(items: ItemSet, scores: ScoreSet) -> tuple[Exclusion, ...]:
+    rows = [scores.rows[item.id] for item in items.items]
+    return tuple(exclusions(items.rejected, rows, is_judge=scores.header.is_judge))
 
 
 def _compare(benchmark: Benchmark, items: ItemSet, scores: ScoreSet, baseline: ScoreSet) -> ModelComparison:

@@ -130,24 +130,11 @@ async def run_service(
         InvalidInputError: Another process listens on the address meanwhile.
         Exception: The service broke.
     """
-    stop, web_logger = asyncio.Event(), logging.getLogger("music.serving.web")
-    web_logger.addFilter(TextFilter())
-    # A handler ends with its client, so that nothing is scored for a client that has gone.
-    runner = web.AppRunner(
-        build_app(service, config),
-        access_log=None,
-        logger=web_logger,
-        handler_cancellation=True,
-        keepalive_timeout=_IDLE_SECONDS,
-        shutdown_timeout=_CLOSE_SECONDS,
-    )
+    stop, runner = asyncio.Event(), _make_runner(service, config)
     await runner.setup()
     with on_signals(stop.set, signal.SIGINT, signal.SIGTERM), _reload_on_hangup(service):
         try:
-            try:
-                await web.SockSite(runner, listener, backlog=_BACKLOG).start()
-            except OSError as error:  # another process took the address while the model was loaded
-                raise cannot_listen(config.host, config.port, error) from error
+            await _listen(runner, listener, config)
             announce()
             if with_parent:
                 when_parent_ends(stop.set)
@@ -158,6 +145,27 @@ async def run_service(
         finally:
             await service.aclose()
             await runner.cleanup()
+
+
+def _make_runner(service: HttpService, config: ServingConfig) -> web.AppRunner:
+    """Return what answers requests; a handler ends with its client, so that nothing is scored for one that has gone."""
+    web_logger = logging.getLogger("music.serving.web")
+    web_logger.addFilter(TextFilter())
+    return web.AppRunner(
+        build_app(service, config),
+        access_log=None,
+        logger=web_logger,
+        handler_cancellation=True,
+        keepalive_timeout=_IDLE_SECONDS,
+        shutdown_timeout=_CLOSE_SECONDS,
+    )
+
+
+async def _listen(runner: web.AppRunner, listener: socket.socket, config: ServingConfig) -> None:
+    try:
+        await web.SockSite(runner, listener, backlog=_BACKLOG).start()
+    except OSError as error:  # another process took the address while the model was loaded
+        raise cannot_listen(config.host, config.port, error) from error
 
 
 async def _serve(

@@ -33,6 +33,7 @@ from music.preferences.sources import Row, iter_rows
 __all__ = ["benchmark_names", "load_benchmark", "read_benchmark", "register_benchmark"]
 
 AnyBenchmark = TypeVar("AnyBenchmark", bound=Benchmark | type[Benchmark])
+_Found = Sequence[Item | RejectedItem] | RowError
 
 _GROUP = "music.benchmarks"
 _OWN: tuple[Benchmark, ...] = (
@@ -155,25 +156,38 @@ def read_benchmark(
     places: dict[str, str] = {}
     for source in sources:
         for row, found in _read(benchmark, source, split):
-            place = f"{row.unit} {row.number}"
-            if isinstance(found, RowError):
-                if strict:
-                    raise _bad_row(benchmark, row, found) from found
-                found = [RejectedItem(row.file, place, str(found.problem), str(found))]
-            for one in found:
+            for one in _usable(benchmark, row, found, strict=strict):
                 if isinstance(one, RejectedItem):
                     rejected.append(one)
-                    continue
-                if one.id in places:
-                    raise InvalidInputError(
-                        f"{row.file}, {place}: expected a unique id, got {one.id!r}, which {places[one.id]} has too; "
-                        "is a file given twice, or are two versions of the benchmark mixed?"
-                    )
-                places[one.id] = f"{row.file}, {place}"
-                items.append(one)
+                else:
+                    _require_new(one, row, places)
+                    items.append(one)
     if not items:
         raise _no_items(benchmark, sources, rejected)
     return ItemSet(benchmark.name, tuple(items), tuple(rejected))
+
+
+def _usable(benchmark: Benchmark, row: Row, found: _Found, *, strict: bool) -> Sequence[Item | RejectedItem]:
+    """Return what a row gave; a bad row is an error, or is left out unless `strict`."""
+    if not isinstance(found, RowError):
+        return found
+    if strict:
+        raise _bad_row(benchmark, row, found) from found
+    return [RejectedItem(row.file, f"{row.unit} {row.number}", str(found.problem), str(found))]
+
+
+def _require_new(item: Item, row: Row, places: dict[str, str]) -> None:
+    """Refuse an item whose id an earlier row has; remember its place."""
+    if item.id in places:
+        raise InvalidInputError(
+            f"{_place(row)}: expected a unique id, got {item.id!r}, which {places[item.id]} has too; "
+            "is a file given twice, or are two versions of the benchmark mixed?"
+        )
+    places[item.id] = _place(row)
+
+
+def _place(row: Row) -> str:
+    return f"{row.file}, {row.unit} {row.number}"
 
 
 def _no_items(benchmark: Benchmark, sources: Sequence[str], rejected: Sequence[RejectedItem]) -> InvalidInputError:
@@ -184,9 +198,6 @@ def _no_items(benchmark: Benchmark, sources: Sequence[str], rejected: Sequence[R
         example = f"{first.file}, {first.place}" + (f": {first.detail}" if first.detail else "")
         got = f"none that can be used; left out: {counts} (first: {example})"
     return InvalidInputError(f"{', '.join(sources)}: expected rows of {benchmark.name}, got {got}")
-
-
-_Found = Sequence[Item | RejectedItem] | RowError
 
 
 def _read(benchmark: Benchmark, source: str, split: str | None) -> Iterator[tuple[Row, _Found]]:

@@ -46,12 +46,7 @@ def load_tokens(
     """
     tokenizer = load_tokenizer(path, config.get_text_config())
     limit = min(tokenizer.model_max_length, getattr(config.get_text_config(), "max_position_embeddings", 1 << 31))
-    file = cached_file(
-        path,
-        CONTRACT_FILE,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,  # offline, with a cached checkpoint that has no contract
-    )
+    file = _find_contract(path)
     try:
         if chat_template is not None:
             tokenizer.chat_template = choose_template(tokenizer, chat_template)
@@ -62,11 +57,7 @@ def load_tokens(
         else:
             contract = ScoreContract.load(Path(file))
             _require_place(contract, read_at)
-        changes: dict[str, Any] = {} if max_length is None else {"max_length": min(max_length, limit)}
-        changes |= {} if readout is None else {"readout": readout}
-        if changes:
-            contract = contract.model_copy(update={**changes, "reference": None})
-        tokens = ConversationTokenizer(tokenizer, contract)
+        tokens = ConversationTokenizer(tokenizer, _changed(contract, max_length and min(max_length, limit), readout))
     except ContractError as error:
         raise ContractError(f"{path}: {error}") from error
     except InvalidInputError as error:
@@ -76,6 +67,23 @@ def load_tokens(
     if file is None and contract.read_at != "last":
         logger.warning("%s: the reward is read at %s", path, tokens.place)
     return tokens
+
+
+def _find_contract(path: str) -> str | None:
+    """Return the file of a checkpoint's contract; None if it has none."""
+    return cached_file(
+        path,
+        CONTRACT_FILE,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,  # offline, with a cached checkpoint that has no contract
+    )
+
+
+def _changed(contract: ScoreContract, max_length: int | None, readout: Readout | None) -> ScoreContract:
+    """Return a contract with these settings; the reference rewards of the old ones do not apply to them."""
+    settings = {"max_length": max_length, "readout": readout}
+    changes: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
+    return contract.model_copy(update={**changes, "reference": None}) if changes else contract
 
 
 def _require_place(contract: ScoreContract, read_at: ReadAt | None) -> None:

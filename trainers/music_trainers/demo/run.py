@@ -3,7 +3,7 @@
 import asyncio
 import multiprocessing
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -77,22 +77,15 @@ def run_demo(config: DemoConfig, console: Console) -> DemoResult:
     """
     seconds: dict[str, float] = {}
     with _phase(console, seconds, "simulate pairs over HTTP"):
-        contrastive, num_calls = asyncio.run(simulate_arms(config))
-        base = seed_pairs(config.sizes.num_base_pairs, config.seed + 1)
-        for name, pairs in {"base": base, **contrastive}.items():
-            write_preferences(pairs, config.out / "pairs" / f"{name}.parquet")
+        pairs, num_calls = _make_pairs(config)
     with _phase(console, seconds, "draw test sets and measure the controls"):
         sets = draw_test_sets(config.sizes, config.seed)
-        single_turn = {"start": single_turn_margins(RewardModel.from_pretrained(REWARD_MODEL), sets)}
+        start = single_turn_margins(RewardModel.from_pretrained(REWARD_MODEL), sets)
         controls = measure_controls(sets, config.seed)
     with _phase(console, seconds, "train and measure the reward models"):
-        arms = _train_arms(config, {name: [*base, *pairs] for name, pairs in contrastive.items()}, sets, console)
-    models: dict[str, Measures] = {}
-    for arm in arms:
-        single_turn[arm.trained.name] = arm.measures.single_turn
-        models[arm.trained.name] = arm.measures
-        if arm.prefix_mean is not None:
-            models[PREFIX_MEAN] = arm.prefix_mean
+        arms = _train_arms(config, pairs, sets, console)
+    single_turn = {"start": start} | {arm.trained.name: arm.measures.single_turn for arm in arms}
+    models = _measures_by_model(arms)
     rows = best_of_n_rows({**models, **controls})
     result = DemoResult(
         config=config,
@@ -106,11 +99,35 @@ def run_demo(config: DemoConfig, console: Console) -> DemoResult:
         seconds=seconds,
         versions={name: version(name) for name in ("music-rm", "torch", "transformers", "langgraph")},
     )
-    replace_file(config.out / RESULT_NAME, result.model_dump_json(indent=2) + "\n")
-    report = config.out / REPORT_NAME
-    ranked = {name: _ranked(sets, measures) for name, measures in models.items()}
-    write_report(replace(demo_report(result), links=write_worst(report, ranked)), report)
+    _write(result, {name: _ranked(sets, measures) for name, measures in models.items()})
     return result
+
+
+def _make_pairs(config: DemoConfig) -> tuple[dict[str, list[PreferencePair]], int]:
+    """Simulate and write the pairs; return those of each arm, with the base pairs, and the number of calls."""
+    contrastive, num_calls = asyncio.run(simulate_arms(config))
+    base = seed_pairs(config.sizes.num_base_pairs, config.seed + 1)
+    for name, pairs in {"base": base, **contrastive}.items():
+        write_preferences(pairs, config.out / "pairs" / f"{name}.parquet")
+    return {name: [*base, *pairs] for name, pairs in contrastive.items()}, num_calls
+
+
+def _measures_by_model(arms: Sequence[MeasuredArm]) -> dict[str, Measures]:
+    """Return the measures of each arm, and those of its prefix mean as a model of its own."""
+    models: dict[str, Measures] = {}
+    for arm in arms:
+        models[arm.trained.name] = arm.measures
+        if arm.prefix_mean is not None:
+            models[PREFIX_MEAN] = arm.prefix_mean
+    return models
+
+
+def _write(result: DemoResult, ranked: Mapping[str, Iterable[RankedPair]]) -> None:
+    """Write the result as JSON, and its report with links to the worst-ranked pairs."""
+    out = result.config.out
+    replace_file(out / RESULT_NAME, result.model_dump_json(indent=2) + "\n")
+    report = out / REPORT_NAME
+    write_report(replace(demo_report(result), links=write_worst(report, ranked)), report)
 
 
 def _ranked(sets: TestSets, measures: Measures) -> Iterator[RankedPair]:

@@ -43,19 +43,12 @@ def experiment(
 
     Example: music experiment --quick --out runs/quick
     """
-    from music_trainers.experiment.grid import GRIDS, read_grid
+    from music_trainers.experiment.grid import read_grid
     from music_trainers.experiment.report import print_experiment
     from music_trainers.experiment.run import run_experiment
 
     require_output_folder(out)
-    shipped = GRIDS / f"{grid}.toml"
-    if not shipped.exists() and not Path(grid).exists():
-        names = sorted(path.stem for path in GRIDS.glob("*.toml"))
-        hint = did_you_mean(grid, names)
-        raise InvalidInputError(
-            f"{grid}: expected a TOML file, or one of {', '.join(names)}; there is no such file{hint}"
-        )
-    declared = read_grid(shipped if shipped.exists() else Path(grid))
+    declared = read_grid(_find_grid(grid))
     declared = declared.look() if look else declared
     declared = declared.quick() if quick else declared
     result = run_experiment(declared, out, jobs or os.cpu_count() or 1, _show, _note)
@@ -69,6 +62,20 @@ def experiment(
             f"{len(result.failures)} cells failed, the first: {first.arm}, seed {first.seed}: {first.error}; "
             f"their tracebacks are in {out / 'cells'} as seed-*.failed.json; run the command again to retry them"
         )
+
+
+def _find_grid(name: str) -> Path:
+    """Return the file of a grid: a shipped one by its name, or the user's own."""
+    from music_trainers.experiment.grid import GRIDS
+
+    shipped, own = GRIDS / f"{name}.toml", Path(name)
+    if not shipped.exists() and not own.exists():
+        names = sorted(path.stem for path in GRIDS.glob("*.toml"))
+        hint = did_you_mean(name, names)
+        raise InvalidInputError(
+            f"{name}: expected a TOML file, or one of {', '.join(names)}; there is no such file{hint}"
+        )
+    return shipped if shipped.exists() else own
 
 
 def _note(line: str) -> None:

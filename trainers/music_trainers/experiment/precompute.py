@@ -3,7 +3,7 @@
 States are kept in a `StateCache`, so that a killed run computes none of them twice.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from safetensors.numpy import save
 
 from music.errors import InvalidInputError
 from music.files import replace_file
+from music.pairs import PreferencePair
 from music.reward.loading import LoadedCheckpoint
 from music_trainers.experiment.arm import ModelSettings
 from music_trainers.experiment.cell import CellWork, GridCell, fold_pairs, measured_conversations
@@ -48,14 +49,8 @@ def make_table(
     if loaded.new_head:
         _require_pairs(settings, cells)
     pairs = EncodedPairs(loaded.tokens)
-    training = {
-        id(pair): pair
-        for cell in cells
-        for fold in range(cell.folds)
-        for some in fold_pairs(cell, work, pairs.count_tokens, fold).values()
-        for pair in some
-    }
-    used = {key: encoded for key, encoded in map(pairs.encode, training.values()) if encoded is not None}
+    training = _training_pairs(cells, work, pairs)
+    used = {key: encoded for key, encoded in map(pairs.encode, training) if encoded is not None}
     test = {each.conversation: each for each in measured_conversations(cells[0])}
     encodings = require_scorable(loaded.tokens, list(test.values()))
     if pairs.dropped:
@@ -72,6 +67,18 @@ def make_table(
         None if loaded.new_head else _own_head(loaded),
     )
     replace_file(path, save(arrays))
+
+
+def _training_pairs(cells: Sequence[GridCell], work: CellWork, pairs: EncodedPairs) -> Collection[PreferencePair]:
+    """Return the pairs that any fold of any cell trains on, each once."""
+    training = {
+        id(pair): pair
+        for cell in cells
+        for fold in range(cell.folds)
+        for some in fold_pairs(cell, work, pairs.count_tokens, fold).values()
+        for pair in some
+    }
+    return training.values()
 
 
 def _require_pairs(settings: ModelSettings, cells: Sequence[GridCell]) -> None:
