@@ -6,6 +6,7 @@ Each cell is an evaluation of its own: with `out`, its scores, result and report
 import logging
 import re
 from collections.abc import Callable, Iterator
+from functools import cache, partial
 
 from pydantic import BaseModel, ConfigDict
 from rich.box import SIMPLE_HEAD
@@ -18,8 +19,10 @@ from music.evaluation.benchmarks.registry import load_benchmark
 from music.evaluation.config import EvaluationConfig, LeaderboardConfig
 from music.evaluation.report import account
 from music.evaluation.result import EvaluationResult
-from music.evaluation.run import run_evaluation, write_outputs
-from music.evaluation.scoring.by_name import require_scorers
+from music.evaluation.run import evaluate_by, write_outputs
+from music.evaluation.scoring.by_name import require_scorers, scores_by_name
+from music.evaluation.scoring.records import ScoreSet
+from music.evaluation.scoring.scorer import load_scored_model
 from music.files import require_output_folder
 from music.judges.settings import JudgeSettings
 from music.progress import ProgressBar, no_progress
@@ -84,19 +87,11 @@ def run_leaderboard(
     require_scorers(*config.models)
     if config.out is not None:
         require_output_folder(config.out)
-    results = []
-    for benchmark, files in sources.items():
-        for model in config.models:
-            note(f"{benchmark}: {model}")
-            cell = EvaluationConfig(
-                benchmark=benchmark,
-                files=files,
-                model=model,
-                out=config.out and config.out / benchmark / _folder_name(model),
-                reading=config.reading,
-            )
-            results.append(run_evaluation(cell, judge_settings=judge_settings, progress=progress, note=note))
-    found = Leaderboard(models=config.models, benchmarks=tuple(sources), results=tuple(results))
+    strict = config.reading.strict
+    score = partial(scores_by_name, strict=strict, judge_settings=judge_settings, progress=progress, note=note)
+    by_model = [_evaluate_model(model, config, sources, score, note) for model in config.models]
+    results = tuple(result for of_benchmark in zip(*by_model, strict=True) for result in of_benchmark)
+    found = Leaderboard(models=config.models, benchmarks=tuple(sources), results=results)
     if config.out is not None:
         write_outputs(config.out, "leaderboard.json", found, leaderboard_report(found), {})
         note(f"scores, results and report: {config.out}")
@@ -112,6 +107,24 @@ def _sources(benchmarks: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
             raise InvalidInputError(f"expected BENCHMARK=FILE, for example mt_bench=votes.jsonl, got {each!r}")
         sources[name] = (*sources.get(name, ()), file)
     return sources
+
+
+def _evaluate_model(
+    model: str,
+    config: LeaderboardConfig,
+    sources: dict[str, tuple[str, ...]],
+    score: Callable[..., ScoreSet],
+    note: Callable[[str], None],
+) -> list[EvaluationResult]:
+    """Evaluate a model on all benchmarks; it is loaded once, and freed before the next model is loaded."""
+    score = partial(score, load=cache(load_scored_model))
+    results = []
+    for benchmark, files in sources.items():
+        note(f"{benchmark}: {model}")
+        out = config.out and config.out / benchmark / _folder_name(model)
+        cell = EvaluationConfig(benchmark=benchmark, files=files, model=model, out=out, reading=config.reading)
+        results.append(evaluate_by(cell, score, note))
+    return results
 
 
 def _folder_name(model: str) -> str:

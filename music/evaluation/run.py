@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -23,7 +24,7 @@ from music.progress import ProgressBar, no_progress
 from music.report import Report, write_report
 from music.viewer.worst import RankedPair, write_worst
 
-__all__ = ["ranked_pairs", "read_items", "run_evaluation", "write_outputs"]
+__all__ = ["evaluate_by", "ranked_pairs", "read_items", "run_evaluation", "write_outputs"]
 
 logger = logging.getLogger(__name__)
 
@@ -61,31 +62,39 @@ def run_evaluation(
         >>> print(result.figures[0].estimate)
         0.500 [0.299, 0.701]
     """
+    strict = config.reading.strict
+    score = partial(scores_by_name, strict=strict, judge_settings=judge_settings, progress=progress, note=note)
+    return evaluate_by(config, score, note)
+
+
+def evaluate_by(
+    config: EvaluationConfig, score: Callable[[str, ItemSet, Path | None], ScoreSet], note: Callable[[str], None]
+) -> EvaluationResult:
+    """Run an evaluation whose scores come from `score`; see `run_evaluation`.
+
+    Args:
+        config: What to evaluate, and on which benchmark.
+        score: Returns the scores of all items from the scorer of a name, and keeps them in a file if there is one.
+        note: Called with messages for the user.
+    """
     benchmark = load_benchmark(config.benchmark)
     if config.out is not None:
         require_output_folder(config.out)
     require_scorers(*filter(None, [config.evaluated, config.baseline]))
     items, num_items_of_all = read_items(benchmark, config.files, config.reading, note)
-
-    def scores(name: str, file: str) -> ScoreSet:
-        path = config.out and config.out / file
-        strict = config.reading.strict
-        return scores_by_name(
-            name, items, path, strict=strict, judge_settings=judge_settings, progress=progress, note=note
-        )
-
-    scored = scores(config.evaluated, "scores.jsonl")
+    scores = score(config.evaluated, items, config.out and config.out / "scores.jsonl")
+    baseline = score(config.baseline, items, config.out and config.out / "baseline.jsonl") if config.baseline else None
     result = evaluate(
         benchmark,
         items,
-        scored,
-        baseline=scores(config.baseline, "baseline.jsonl") if config.baseline else None,
+        scores,
+        baseline=baseline,
         files=config.files,
         num_items_of_all=num_items_of_all,
         strict=config.reading.strict,
     )
     if config.out is not None:
-        ranked = {result.model: ranked_pairs(items, scored)}
+        ranked = {result.model: ranked_pairs(items, scores)}
         write_outputs(config.out, "result.json", result, evaluation_report(result), ranked)
         note(f"scores, result and report: {config.out}")
     return result

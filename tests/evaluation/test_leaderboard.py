@@ -7,7 +7,7 @@ import typer
 from typer.testing import CliRunner
 
 from music.errors import InvalidInputError
-from music.evaluation import LeaderboardConfig, run_leaderboard
+from music.evaluation import LeaderboardConfig, load_scored_model, run_leaderboard
 from music.evaluation.cli import leaderboard
 from music.evaluation.leaderboard import leaderboard_report
 
@@ -28,15 +28,22 @@ def files(tmp_path):
     return paths
 
 
-def test_every_model_meets_every_benchmark_in_one_table(files, tmp_path):
-    mine = tmp_path / "mine.jsonl"
-    mine.write_text('{"id": "a-1", "scores": [2, 1]}\n{"id": "a-2", "scores": [1, 2]}\n')
-    out = tmp_path / "out"
-    arguments = [f"preferences={files[0]}", f"preferences={files[1]}", f"rewardbench2={tmp_path / 'rb2.jsonl'}"]
+@pytest.fixture
+def best_of_four(tmp_path):
+    """A file of two rows of RewardBench 2."""
     rows = [
         {"id": n, "prompt": f"{n}?", "subset": "Math", "chosen": ["Four."], "rejected": ["5", "6", "7"]} for n in "ab"
     ]
-    (tmp_path / "rb2.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path = tmp_path / "rb2.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_every_model_meets_every_benchmark_in_one_table(files, best_of_four, tmp_path):
+    mine = tmp_path / "mine.jsonl"
+    mine.write_text('{"id": "a-1", "scores": [2, 1]}\n{"id": "a-2", "scores": [1, 2]}\n')
+    out = tmp_path / "out"
+    arguments = [f"preferences={files[0]}", f"preferences={files[1]}", f"rewardbench2={best_of_four}"]
     flags = ["--model", "length", "--model", "random", "--out", str(out)]
     result = CliRunner().invoke(APP, [*arguments, *flags], catch_exceptions=False)
     assert result.exit_code == 0
@@ -52,6 +59,22 @@ def test_every_model_meets_every_benchmark_in_one_table(files, tmp_path):
     place = next(n for n, line in enumerate(lines) if line.lstrip().startswith("length"))
     assert lines[place].split() == ["length", "0.500", "1.000"]
     assert re.fullmatch(r" *\[0.\d+, 0.\d+\] +\[0.\d+, 1.000\] *", lines[place + 1])
+
+
+def test_a_model_is_loaded_once_for_all_benchmarks(files, best_of_four, monkeypatch):
+    loaded = []
+
+    def load(name):
+        loaded.append(name)
+        return load_scored_model(name)
+
+    monkeypatch.setattr("music.evaluation.leaderboard.load_scored_model", load)
+    benchmarks = (f"preferences={files[0]}", f"rewardbench2={best_of_four}")
+    found = run_leaderboard(LeaderboardConfig(benchmarks=benchmarks, models=("length", "oracle")))
+    assert loaded == ["length", "oracle"]
+    assert [(each.benchmark, each.model) for each in found.results] == [
+        *(("preferences", "length"), ("preferences", "oracle"), ("rewardbench2", "length"), ("rewardbench2", "oracle"))
+    ]
 
 
 def test_imported_scores_of_a_subset_are_marked(files, tmp_path):

@@ -12,7 +12,7 @@ from music.evaluation.scoring.ensemble import combine, require_one_scale
 from music.evaluation.scoring.imported import import_scores
 from music.evaluation.scoring.judged import describe_judge, judge_items, open_item_judge
 from music.evaluation.scoring.records import ScoreSet
-from music.evaluation.scoring.scorer import load_scored_model, score_items
+from music.evaluation.scoring.scorer import ScoredModel, load_scored_model, score_items
 from music.evaluation.scoring.store import ScoreStore, read_scores
 from music.judges.settings import Ensemble, JudgeSettings, read_ensemble, read_judge
 from music.progress import ProgressBar, no_progress
@@ -52,6 +52,7 @@ def scores_by_name(
     judge_settings: JudgeSettings | None = None,
     progress: ProgressBar = no_progress,
     note: Callable[[str], None] = logger.info,
+    load: Callable[[str], ScoredModel] = load_scored_model,
 ) -> ScoreSet:
     """Return the scores of all items from the model, judge or file of this name.
 
@@ -65,6 +66,7 @@ def scores_by_name(
         judge_settings: How to ask a judge.
         progress: Shows how many items are scored.
         note: Called with a description of the scorer, and the largest number of judgements that it may need.
+        load: Loads a reward; one that keeps models saves time if items of several benchmarks are scored.
 
     Raises:
         InvalidInputError: There is no such scorer, or the scores are of other items or of another model.
@@ -85,7 +87,7 @@ def scores_by_name(
         )
     if read_judge(name):
         return run_async(_judged(name, items, path, judge_settings or JudgeSettings(), strict, progress, note))
-    model = load_scored_model(name)
+    model = load(name)
     note(f"{name}: {model.description}" if model.description else name)
     with progress("items", len(items.items)) as advance:
         return score_items(items, model, path, strict=strict, on_scored=advance)
