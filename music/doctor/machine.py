@@ -12,13 +12,16 @@ from music.doctor.check import Check, State
 __all__ = ["check_devices", "check_folders", "check_hub"]
 
 GIB = 2**30
+_BROKEN_TORCH = (ImportError, OSError, ValueError, AttributeError, RuntimeError)
+"""What an import of a damaged torch raises: a module is missing, a library cannot be loaded or is not found, or files
+are of two versions."""
 
 
 def check_devices() -> Iterator[Check]:
     """Yield processors, memory and GPUs."""
     try:
         import torch
-    except Exception as error:  # noqa: BLE001 - a broken torch may fail in any way, which is what the doctor reports
+    except _BROKEN_TORCH as error:
         yield _problem("devices", "torch", f"cannot be imported: {error}", "reinstall torch: https://pytorch.org")
         return
     num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

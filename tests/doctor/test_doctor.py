@@ -1,5 +1,6 @@
 """`music doctor`, on this installation, and on machines from which something is missing."""
 
+import builtins
 import json
 from importlib.metadata import EntryPoint, metadata
 
@@ -8,7 +9,7 @@ import pytest
 from music.cli import build_shell
 from music.doctor import packages
 from music.doctor.check import State
-from music.doctor.machine import check_folders
+from music.doctor.machine import check_devices, check_folders
 from music.doctor.packages import PURPOSES, check_extras, check_packages
 from music.sandbox.server import ServerConfig, sandbox_server
 
@@ -88,6 +89,22 @@ def test_a_requirement_that_is_missing_or_too_old_is_a_problem(monkeypatch):
 
 def test_every_extra_has_a_purpose():
     assert {*PURPOSES, "dev", "docs"} == set(metadata("music-rm").get_all("Provides-Extra"))
+
+
+@pytest.mark.parametrize("error", [ImportError("no libtorch.so"), OSError("no libcudart.so"), ValueError("no cuBLAS")])
+def test_a_torch_that_cannot_be_imported_is_a_problem(monkeypatch, error):
+    own = builtins.__import__
+
+    def broken(name, *args, **kwargs):
+        if name == "torch":
+            raise error
+        return own(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", broken)
+    (found,) = check_devices()
+    monkeypatch.undo()
+    assert (found.state, found.text) == (State.PROBLEM, f"cannot be imported: {error}")
+    assert "reinstall torch" in found.fix
 
 
 def test_a_folder_that_cannot_be_written_is_a_problem(tmp_path, monkeypatch):
