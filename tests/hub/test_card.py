@@ -38,5 +38,5 @@ def test_the_base_is_named_if_it_is_on_the_hub(tmp_path, monkeypatch, name, hub_
 
 def test_no_address_and_no_folder_is_in_the_name_of_a_model():
     assert plain_name("org/m@http://10.0.0.7:8000/v1") == "org/m"
-    assert plain_name("local:/home/me/models/llama?chat_template=x") == "local:llama"
+    assert plain_name("local:/models/llama?chat_template=x") == "local:llama"
     assert plain_name("sandbox:fair") == "sandbox:fair"
