@@ -91,9 +91,13 @@ def require_resumable(
 def locked_folder(folder: Path) -> Iterator[None]:
     """Keep other processes from running in a folder within the block; the system unlocks it if this process dies.
 
+    Args:
+        folder: The folder; it is created if it does not exist.
+
     Raises:
         InvalidInputError: Another process has locked it.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         import fcntl
     except ImportError:  # Windows

@@ -62,7 +62,6 @@ def score_set(
         MusicError: The workers gave up; the parts that are done are kept.
     """
     require_output_folder(out)
-    out.mkdir(parents=True, exist_ok=True)
     with locked_folder(out):
         earlier = _begin(out)
         plan = make_plan(source, split, settings, out, earlier.plan if earlier else None)

@@ -1,8 +1,9 @@
 import pytest
 
 from music.errors import InvalidInputError
+from music.pairs import ContrastivePair, TurnContrast, Usage
 from music.reward.tokens.encoding import ConversationTokenizer
-from music_trainers.reward.mixture import Mixture, PairSource, TrainingData, check_overlap
+from music_trainers.reward.mixture import Mixture, PairSource, TrainingData, check_exchanged, check_overlap
 
 
 def test_every_source_is_accounted_for(make_tokenizer, make_pairs):
@@ -58,6 +59,20 @@ def test_some_shared_pairs_are_counted_and_none_are_not_mentioned(make_pairs):
     assert check_overlap(pairs, renamed(pairs[:3]) + others).startswith("3 of 7 held-out pairs (--eval)")
     assert check_overlap(pairs, others) is None
     assert check_overlap(pairs, []) is None
+
+
+def contrastive(pair, strategy):
+    """Return a pair as a simulation or `music swap` writes it."""
+    contrast = TurnContrast(turn=0, strategy=strategy, modified_instruction="Another request?")
+    own = {"seed_id": pair.id, "num_seed_messages": 0, "models": {}, "usage": Usage(), "seed": 0}
+    return ContrastivePair(id=pair.id, chosen=pair.chosen, rejected=pair.rejected, contrasts=(contrast,), **own)
+
+
+def test_who_splits_swapped_pairs_is_told_to_split_conversations(make_pairs):
+    pairs = make_pairs(3)
+    assert "music swap --out DIR --eval-fraction" in check_exchanged([pairs[0], contrastive(pairs[1], "swap")])
+    assert check_exchanged([pairs[0], contrastive(pairs[1], "instruction")]) is None
+    assert check_exchanged([]) is None
 
 
 def test_a_pair_with_its_sides_changed_over_is_another(make_pairs):

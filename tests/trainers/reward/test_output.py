@@ -9,6 +9,7 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 from music.errors import InvalidInputError
+from music.files import locked_folder
 from music.reward.tokens.contract import ScoreContract
 from music_trainers import RewardTrainingConfig, train_reward_head, train_reward_model
 from music_trainers.reward.records import RewardTrainingResult
@@ -73,6 +74,26 @@ def test_the_card_says_what_the_model_is_and_how_well_it_ranks(base, make_pairs,
     assert str(base) not in card.text
     assert f"| this model | {result.after.accuracy:.3f} | {result.after.nll:.4f} |" in card.text
     assert ScoreContract.load(tmp_path / "score_contract.json").chat_template_sha256[:16] in card.text
+
+
+def test_a_folder_admits_one_run_at_a_time(base, make_pairs, tmp_path):
+    """Two runs in one folder would mix their checkpoints, and the later one would replace the model of the other."""
+    pairs, config = make_pairs(40), make_config(base, tmp_path, max_steps=2)
+    another = pytest.raises(InvalidInputError, match="another process is running there")
+
+    def enter(step):
+        with another, locked_folder(tmp_path):
+            pass
+
+    train_reward_model(config, pairs, on_step=enter)
+    before = weights(tmp_path)
+    frozen = RewardTrainingConfig(base=base, out=tmp_path, freeze="backbone", device="cpu", overwrite=True)
+    with locked_folder(tmp_path):
+        with another:
+            train_reward_model(config.model_copy(update={"overwrite": True}), pairs)
+        with another:
+            train_reward_head(frozen, pairs)
+    assert all(torch.equal(weight, before[name]) for name, weight in weights(tmp_path).items())
 
 
 @pytest.fixture

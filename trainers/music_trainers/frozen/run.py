@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 
 from music.errors import MusicError
-from music.files import sync_folder, whole_file
+from music.files import locked_folder, sync_folder, whole_file
 from music.pairs import PreferencePair
 from music.reward.loading import LoadedCheckpoint, save_model
 from music.reward.tokens.contract import RewardStatistics
@@ -47,7 +47,7 @@ def train_reward_head(
 
     Raises:
         InvalidInputError: No pair is left to train on or to measure on, the base cannot be used, there are too few
-            prompts to choose a ridge, the readout is `turn_min`, or `config.out` already holds a model.
+            prompts to choose a ridge, the readout is `turn_min`, or `config.out` already holds a model or another run.
         MusicError: A file cannot be written.
 
     Example:
@@ -58,9 +58,16 @@ def train_reward_head(
         >>> result = train_reward_head(config, read_preferences("pairs.parquet").pairs)
         >>> print(result.ridge, result.after)
     """
-    run = HeadRun.prepare(config, pairs, eval_pairs)
-    for line in run.announcement():
-        on_notice(line)
+    config.require_unfinished()
+    with locked_folder(config.out):
+        run = HeadRun.prepare(config, pairs, eval_pairs)
+        for line in run.announcement():
+            on_notice(line)
+        return _fit(run, counting)
+
+
+def _fit(run: HeadRun, counting: Counting | None) -> RewardHeadResult:
+    """Compute the states, fit and measure the head, and save the model."""
     began = time.perf_counter()
     train, test = run.states(counting)
     computed = time.perf_counter()

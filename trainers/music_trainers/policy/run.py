@@ -59,8 +59,8 @@ def train_policy(
         >>> print([(point.step, point.reward.value) for point in result.curve])
     """
     config.require_unfinished()
-    config.out.mkdir(parents=True, exist_ok=True)
     with locked_folder(config.out):
+        config.require_unfinished()  # another run may have finished meanwhile
         return _train(config, Hooks(on_evaluation, on_step, on_notice))
 
 

@@ -1,11 +1,12 @@
-"""How a run starts in one or several processes: the `Accelerator`, and a base that is loaded once.
+"""How a run starts in one or several processes: the `Accelerator`, a locked folder, and a base that is loaded once.
 
 Results do not depend on the launcher: device, precision and FSDP are set here.
 """
 
 import io
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
@@ -18,11 +19,12 @@ from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.distributed.fsdp.wrap import transformer_auto_wrap_policy
 
 from music.errors import InvalidInputError, MusicError
+from music.files import locked_folder
 from music.reward.scoring.device import resolve_device
 from music_trainers.precision import StatesPolicy
 from music_trainers.reward.config import RewardTrainingConfig
 
-__all__ = ["load_once", "start_accelerator"]
+__all__ = ["load_once", "locked_output", "start_accelerator"]
 
 
 T = TypeVar("T")
@@ -117,6 +119,23 @@ def load_once(accelerator: Accelerator, load: Callable[[], T]) -> T:
     if isinstance(got, MusicError):
         raise got
     return pickle.loads(got) if loaded is None else loaded
+
+
+@contextmanager
+def locked_output(accelerator: Accelerator, config: RewardTrainingConfig) -> Iterator[None]:
+    """Keep other runs out of the output folder within the block; every process must enter it.
+
+    Raises:
+        InvalidInputError: In every process: another run is in the folder, or has finished there meanwhile.
+    """
+    with ExitStack() as stack:
+
+        def lock() -> None:
+            stack.enter_context(locked_folder(config.out))
+            config.require_unfinished()
+
+        load_once(accelerator, lock)
+        yield
 
 
 class _WithoutWeights(pickle.Pickler):

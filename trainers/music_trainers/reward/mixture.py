@@ -7,7 +7,7 @@ from functools import reduce
 from operator import add
 
 from music.errors import InvalidInputError
-from music.pairs import PreferencePair
+from music.pairs import ContrastivePair, PreferencePair
 from music.preferences import split_pairs
 from music.reward.tokens.encoding import ConversationTokenizer
 from music_trainers.reward.config import RewardTrainingConfig
@@ -15,7 +15,7 @@ from music_trainers.reward.pairs import EncodedPair, encode_pairs
 from music_trainers.reward.records import PairAccounting, SourceAccounting
 from music_trainers.reward.schedule import num_drawn
 
-__all__ = ["Mixture", "PairSource", "TrainingData", "check_overlap"]
+__all__ = ["Mixture", "PairSource", "TrainingData", "check_exchanged", "check_overlap"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +180,25 @@ def check_overlap(training: Iterable[PreferencePair], held_out: Sequence[Prefere
         f"{num_shared} of {len(held_out)} held-out pairs (--eval) are training pairs too: held-out figures are better "
         "than on new pairs"
     )
+
+
+def check_exchanged(held_out: Iterable[PreferencePair]) -> str | None:
+    """Look for pairs that `music swap` made among those held out of finished pairs: they share replies with others.
+
+    Returns:
+        A sentence for the user if there are some.
+    """
+    if not any(isinstance(pair, ContrastivePair) and _is_swapped(pair) for pair in held_out):
+        return None
+    return (
+        "pairs of music swap exchange their replies, so held-out pairs share replies with training pairs, and held-out "
+        "figures are not those of new pairs: hold conversations out before the swap (music swap --out DIR "
+        "--eval-fraction 0.1), and train with --eval DIR/eval"
+    )
+
+
+def _is_swapped(pair: ContrastivePair) -> bool:
+    return any(contrast.strategy == "swap" for contrast in pair.contrasts)
 
 
 def _content(pair: PreferencePair) -> tuple[bytes, bytes]:

@@ -24,9 +24,9 @@ from music_trainers.reward.card import write_model_card
 from music_trainers.reward.config import RECORD_FILE, RewardTrainingConfig
 from music_trainers.reward.distributed import gather_weights
 from music_trainers.reward.history import History, Throughput
-from music_trainers.reward.launch import load_once, start_accelerator
+from music_trainers.reward.launch import load_once, locked_output, start_accelerator
 from music_trainers.reward.loop import take_steps
-from music_trainers.reward.mixture import Mixture, TrainingData, check_overlap
+from music_trainers.reward.mixture import Mixture, TrainingData, check_exchanged, check_overlap
 from music_trainers.reward.optimizer import TrainingDivergedError
 from music_trainers.reward.progress import Tracking
 from music_trainers.reward.records import (
@@ -60,7 +60,7 @@ def train_reward_model(
 
     Raises:
         InvalidInputError: No pair is left to train on or to measure on, the base cannot be trained or is to be frozen,
-            the run cannot resume, or `config.out` already holds a model.
+            the run cannot resume, or `config.out` already holds a model or another run.
         TrainingDivergedError: The loss is no longer finite, or far above what it was.
 
     Example:
@@ -76,18 +76,18 @@ def train_reward_model(
     config.require_unfinished()
     set_seed(config.seed)
     accelerator = start_accelerator(config)
+    with locked_output(accelerator, config):
+        mixture, held_out, overlap = hold_out(config, pairs, eval_pairs)
+        run = _prepare(config, accelerator, mixture, held_out)
+        start, history = _start(run, notes=setting_notes(config, run.config, overlap))
+        tracking = Tracking(accelerator, run.config, on_start, on_step)
+        tracking.start(start)
 
-    mixture, held_out, overlap = hold_out(config, pairs, eval_pairs)
-    run = _prepare(config, accelerator, mixture, held_out)
-    start, history = _start(run, notes=setting_notes(config, run.config, overlap))
-    tracking = Tracking(accelerator, run.config, on_start, on_step)
-    tracking.start(start)
+        speed = Throughput.of(run.optimizer.classifier, accelerator, config.peak_tflops)
+        take_steps(run, history, speed, tracking.step)
 
-    speed = Throughput.of(run.optimizer.classifier, accelerator, config.peak_tflops)
-    take_steps(run, history, speed, tracking.step)
-
-    result = _finish(run, start, history, speed)
-    tracking.end()  # last, as accelerate takes the process group down with it
+        result = _finish(run, start, history, speed)
+        tracking.end()  # last, as accelerate takes the process group down with it
     return result
 
 
@@ -96,11 +96,12 @@ def hold_out(
     pairs: Sequence[PreferencePair] | Mixture,
     eval_pairs: Sequence[PreferencePair] | None,
 ) -> tuple[Mixture, Sequence[PreferencePair], str | None]:
-    """Return the training pairs, the held-out pairs, and a sentence for the user if they overlap."""
+    """Return the training pairs, the held-out pairs, and a sentence for the user if they share pairs or replies."""
     mixture = Mixture.of(pairs)
     if eval_pairs is not None:
         return mixture, eval_pairs, check_overlap(mixture.pairs, eval_pairs)
-    return *mixture.split(config.eval_fraction, config.seed), None
+    rest, held = mixture.split(config.eval_fraction, config.seed)
+    return rest, held, check_exchanged(held)
 
 
 def _prepare(
