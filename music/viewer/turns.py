@@ -74,7 +74,7 @@ def facts_of(record: Record) -> Facts:
     lengths = [_reply_length(side[record.num_seed_messages :]) for side in sides]
     first = next((message.content for side in sides for message in side if message.role == "user"), "")
     return Facts(
-        title=" ".join((first or str(record.details.get("detail", "")))[: 2 * _TITLE_LENGTH].split())[:_TITLE_LENGTH],
+        title=_title(first or str(record.details.get("detail", ""))),
         num_turns=max((max(_split(side), default=0) for side in sides), default=0),
         diverging_turn=_diverging_turn(sides[0], sides[1]) if is_pair else None,
         chosen_length=lengths[0] if lengths else None,
@@ -100,6 +100,15 @@ def contrasts_by_turn(record: Record) -> dict[int, TurnContrast]:
         if ends and place >= record.num_seed_messages:
             simulated.append(number)
     return {simulated[each.turn]: each for each in record.contrasts if each.turn < len(simulated)}
+
+
+def _title(text: str) -> str:
+    """Return the beginning of a text in one line, up to a whole word if possible."""
+    line = " ".join(text[: 2 * _TITLE_LENGTH].split())
+    if len(line) <= _TITLE_LENGTH and len(text) <= 2 * _TITLE_LENGTH:
+        return line
+    words, _, rest = line[:_TITLE_LENGTH].rpartition(" ")
+    return f"{words or rest}…"
 
 
 def _split(messages: Sequence[Message]) -> dict[int, Turn]:

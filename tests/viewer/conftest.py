@@ -211,7 +211,7 @@ def opened(browser, **options):
     """Open a page; an error in its script, or a violated policy, fails the test."""
     faults: list[object] = []
     context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(120_000)  # for busy machines
     page = context.new_page()
     page.faults = faults
     page.on("pageerror", lambda error: faults.append(error))

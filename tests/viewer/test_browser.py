@@ -233,7 +233,7 @@ def test_screen_readers_hear_names(page):
 
 def test_problems_are_shown(page):
     page.click("text=1 file with problems")
-    assert "torn.jsonl: 1 shown, 1 rows cannot be used. line 2:" in page.inner_text(".problems")
+    assert "torn.jsonl: 1 shown, 1 row cannot be used. line 2:" in page.inner_text(".problems")
 
 
 def test_the_page_reads_without_its_script(browser, address):

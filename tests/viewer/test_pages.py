@@ -201,6 +201,14 @@ def test_every_part_of_a_page_has_a_name_for_screen_readers():
     assert [each["dir"] for each in page.all("div") if each.get("class") == "text"]
 
 
+def test_a_long_first_message_is_cut_at_a_word():
+    assert facts_of(pair_with(("Tell me\n more.", "b"), ("Tell me\n more.", "c"))).title == "Tell me more."
+    title = facts_of(pair_with(("word " * 99, "b"), ("word " * 99, "c"))).title
+    assert title.endswith("word word…")
+    assert len(title) <= 201
+    assert facts_of(pair_with(("語" * 999, "b"), ("語" * 999, "c"))).title == "語" * 200 + "…"
+
+
 def test_an_empty_list_says_so():
     page = ListPage(query=Query(text="zz"), listing=Listing((), 0), options={}, files=[], num_records=7, is_whole=True)
     assert "Nothing found among 7" in Page(list_page(page, URLS)).text
