@@ -13,7 +13,7 @@ HYDRA_PARSER := antlr4-python3-runtime==4.9.3
 # Their requirements contradict the others': each has a folder, which only processes of its own see.
 BESIDE := nemo_gym skyrl tinker verifiers
 
-.PHONY: demo test check format docs backbone clean
+.PHONY: demo test check format docs backbone release-check clean
 
 demo: $(PACKAGE)  ## the paper in miniature, on the sandbox
 	$(BIN)/music demo --out runs/demo
@@ -36,6 +36,9 @@ docs: $(TESTS)  ## the documentation site, in runs/site: open index.html; it nee
 
 backbone: $(TESTS)  ## rebuild the two shipped sandbox models from a seed
 	$(BIN)/python tools/backbone.py
+
+release-check: $(TESTS)  ## build the release, and run the first pages from its wheel in a bare environment
+	$(BIN)/python -m tools.release_check
 
 # What the commands need.
 $(PACKAGE): pyproject.toml constraints.txt

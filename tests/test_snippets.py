@@ -12,7 +12,6 @@ lines that are left out. `music` runs in this process; servers run in others, on
 import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
 import tomllib
@@ -30,10 +29,10 @@ from music.preferences import write_preferences
 from music.sandbox import BACKBONE, REWARD_MODEL
 from music.sandbox.world.seeds import contrast_pairs
 from music_agents.contrasts import registry as contrasts
+from tools.snippets import is_server, on_free_ports, snippets, steps, with_port
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "AGENTS.md", *sorted((ROOT / "skills").glob("*/SKILL.md"))]
-BLOCK = re.compile(r"(?:^<!-- not run: needs (.*?) -->\n)?^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 NEEDS = {"a GPU", "a key", "the network", "an endpoint", "your files", "a cluster", "minutes", "an extra", "a fault"}
 RUN_ELSEWHERE = {
     ("rl-adapters.md", "python"),  # tests/envs/adapters/test_adapter_docs.py
@@ -41,8 +40,7 @@ RUN_ELSEWHERE = {
     ("serving.md", "python"),  # tests/serving/test_page.py, with the requests
     ("serving.md", "sh"),
 }
-FROM_SCRATCH = {"start-here.md", "recipes.md", "AGENTS.md", "SKILL.md"}
-COMMAND = re.compile(r"^(\$ |music |curl |python |pip |torchrun |accelerate |\w+=\S)", re.MULTILINE)
+FROM_SCRATCH = {"start-here.md", "first-hour.md", "recipes.md", "AGENTS.md", "SKILL.md"}
 FIGURE = re.compile(r"[-+]?(\d+(,\d{3})*(\.\d+)?|\.\d+)(e[-+]?\d+)?")
 LISTED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
 POINTS = [(name, target, ENTRY_POINT_GROUP) for name, target in LISTED[ENTRY_POINT_GROUP].items()]
@@ -52,14 +50,6 @@ from importlib.metadata import EntryPoint
 from music.cli.shell import build_shell
 build_shell([EntryPoint(*point) for point in {POINTS!r}]).main(prog_name="music")
 """
-PORTS = {"serve": "8300", "view": "8400"}
-
-
-def snippets(page):
-    """Yield (needs, language, text) of each block that a reader could run."""
-    for needs, language, text in BLOCK.findall(page.read_text(encoding="utf-8")):
-        if language in ("sh", "console", "python") or (not language and COMMAND.search(text)):
-            yield needs, language, text
 
 
 def mask(text):
@@ -76,16 +66,11 @@ class Session:
         self.names, self.ports = {"__name__": "__main__"}, {}
 
     def run(self, language, text):
-        for port in re.findall(r"127\.0\.0\.1:(8\d\d\d)|--port (8\d\d\d)", text):
-            for each in filter(None, port):
-                self.ports.setdefault(each, free_port())
-        for old, new in self.ports.items():
-            text = text.replace(old, new)
+        text = on_free_ports(text, self.ports)
         if language == "python":
             exec(compile(text, "snippet", "exec"), self.names)
             return
-        shown = text.startswith("$ ")
-        for command, output in steps(text, shown):
+        for command, output in steps(text):
             came = mask(self.call(command))
             for line in mask(output):
                 assert line == "[...]" or line in came, f"{command}\nshows: {line}\ncame:\n" + "\n".join(came)
@@ -95,8 +80,8 @@ class Session:
         self.capsys.readouterr()
         if assigned := re.fullmatch(r"(\w+)=(\S*|\$\(.*\))(\s+#.*)?", command):
             self.monkeypatch.setenv(assigned[1], self.bash(f'printf %s "{assigned[2]}"'))
-        elif re.match(r"music (sandbox )?(serve|view)\b(?!.* --(static|export|agreement|check))", command):
-            return self.serve(shlex.split(os.path.expandvars(command), comments=True)[1:])
+        elif is_server(command):
+            return self.serve(shlex.split(os.path.expandvars(with_port(command, self.ports)), comments=True)[1:])
         elif command.startswith("music ") and "--import" in command:  # a process imports a file once
             return self.bash(f"{shlex.join([sys.executable, '-c', COMMAND_LINE])} {command.removeprefix('music ')}")
         elif command.startswith("music "):
@@ -128,8 +113,6 @@ class Session:
     def serve(self, args):
         """Start a server that answers until the page ends; return its first line of output."""
         args = [arg for arg in args if arg != "&"]
-        if "--port" not in args:
-            args += ["--port", self.ports.setdefault(PORTS[args[0]], free_port())]
         path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])  # `python` is this one
         environment = os.environ | {"PATH": path, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         process = self.stack.enter_context(
@@ -142,27 +125,6 @@ class Session:
         assert address, f"music {shlex.join(args)} did not start; if it cannot start here, mark its block"
         with urlopen(address) if args[0] == "view" else nullcontext():
             return address
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
-def steps(text, shown):
-    """Yield each command of a block with the output that is shown below it."""
-    if not shown:
-        if "<<" in text:
-            yield text, ""
-            return
-        for line in text.replace("\\\n", " ").splitlines():
-            if line.strip() and not line.startswith("#"):
-                yield line, ""
-        return
-    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
-        command, _, output = part.replace("\\\n", " ").partition("\n")
-        yield command, output
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +147,7 @@ def folder(page, tmp_path, monkeypatch, files):
     if page.name not in FROM_SCRATCH:
         copytree(files, tmp_path, symlinks=True, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))  # completion is installed there
     monkeypatch.syspath_prepend(ROOT)
     monkeypatch.setattr(contrasts, "_REGISTRY", dict(contrasts._REGISTRY))
     monkeypatch.setattr(benchmarks, "_benchmarks", dict(benchmarks._benchmarks))
