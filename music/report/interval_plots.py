@@ -7,14 +7,27 @@ import altair as alt
 
 from music.report.page import Plot
 from music.report.points import Point, names_of, numbers
-from music.report.style import GREY, Palette, highlighted, legend, panelled, shape, styled, tooltip
+from music.report.style import (
+    CHARACTER,
+    GREY,
+    LINES,
+    Palette,
+    highlighted,
+    legend,
+    panelled,
+    shape,
+    styled,
+    tooltip,
+    wrapped,
+)
 
 __all__ = ["intervals"]
 
-MARGIN = 270
+LABELS = 210
+"""Largest width of the labels of the rows, in pixels."""
 WIDE, NARROW = 420, 230
 STEP = 14
-"""Height of a line in pixels; a row has a line for each of its points."""
+"""Height of a line in pixels. A row has a line for each of its points, and room for each line of its label."""
 
 
 def intervals(
@@ -40,7 +53,7 @@ def intervals(
     """
     panels = names_of(points, "panel")
     if num_columns > 1:
-        size: dict[str, Any] = {"width": NARROW, "height": _height()}
+        size: dict[str, Any] = {"width": NARROW, "height": _height(points)}
         layers = _layers(points, points, x, palette, is_first=True)
         chart = panelled(layers, _data(points), panels, num_columns=num_columns, **size)
     else:
@@ -50,7 +63,7 @@ def intervals(
     return Plot(
         title=title,
         caption=caption,
-        chart=styled(chart, margin=MARGIN, panel=NARROW if num_columns > 1 else WIDE),
+        chart=styled(chart, margin=_margin(points), panel=NARROW if num_columns > 1 else WIDE),
         rows=numbers(points),
     )
 
@@ -59,9 +72,10 @@ def _layers(
     own: Sequence[Point], points: Sequence[Point], x: str | None, palette: Palette, *, is_first: bool
 ) -> list[alt.Chart]:
     """Return the marks of a panel's own points: references, intervals, values."""
-    axis = alt.Axis(grid=True, tickBand="extent")
+    axis = alt.Axis(grid=True, tickBand="extent", labelExpr=LINES)
+    places = [_label(place) for place in names_of(own, "place")]
     y: dict[str, Any] = {
-        "y": alt.Y("place:N", title=None, scale=alt.Scale(domain=names_of(own, "place")), axis=axis),
+        "y": alt.Y("place:N", title=None, scale=alt.Scale(domain=places), axis=axis),
         "yOffset": alt.YOffset("line:O"),
     }
     series = names_of(points, "series")
@@ -75,7 +89,7 @@ def _layers(
         alt.Chart()
         .mark_point(size=50, strokeWidth=1.5)
         .encode(
-            x=alt.X("value:Q", title=x, scale=alt.Scale(zero=False, nice=False, padding=8)),
+            x=alt.X("value:Q", title=x, scale=alt.Scale(zero=False, nice=False, padding=8), axis=alt.Axis(tickCount=5)),
             color=color,
             shape=shape(points, palette),
             fill=filled.otherwise(alt.value("transparent")),
@@ -94,22 +108,34 @@ def _stacked(points: Sequence[Point], panels: Sequence[str], x: str, palette: Pa
         own = [point for point in points if point.panel == panel]
         title = x if panel == panels[-1] else None
         layers = _layers(own, points, title, palette, is_first=panel == panels[0])
-        yield alt.layer(*layers, data=alt.Data(values=_data(own)), title=panel, width=WIDE, height=_height())
+        yield alt.layer(*layers, data=alt.Data(values=_data(own)), title=panel, width=WIDE, height=_height(own))
 
 
-def _height() -> alt.Step:
-    return alt.Step(STEP, **{"for": "offset"})
+def _label(place: str | float) -> str:
+    return wrapped(str(place), LABELS)
+
+
+def _margin(points: Sequence[Point]) -> int:
+    """Return the width of the labels of the rows, in pixels."""
+    lines = [line for point in points for line in _label(point.place).split("\n")]
+    return min(LABELS, round(CHARACTER * max(map(len, lines)))) + 20
+
+
+def _height(points: Sequence[Point]) -> alt.Step:
+    """Return the height of a line: at least that of a point, and of the lines of the longest label."""
+    num_lines = max(_label(point.place).count("\n") + 1 for point in points)
+    num_points = max(row["line"] + 1 for row in _data(points))
+    return alt.Step(max(STEP, STEP * num_lines / num_points), **{"for": "offset"})
 
 
 def _data(points: Sequence[Point]) -> list[dict[str, Any]]:
     """Return the data; points of a row that differ in series or variant get lines below each other."""
-    series: dict[tuple[str, str | float], set[str]] = {}
+    rows: dict[tuple[str, str | float], list[tuple[str, str]]] = {}
+    data = []
     for point in points:
-        series.setdefault((point.panel, point.place), set()).add(point.series)
-    is_one_each = all(len(names) == 1 for names in series.values())
-    lines = [("" if is_one_each else point.series, point.variant) for point in points]
-    order = list(dict.fromkeys(lines))
-    return [
-        point.row() | {"line": order.index(line), "estimate": str(point.estimate)}
-        for point, line in zip(points, lines, strict=True)
-    ]
+        lines = rows.setdefault((point.panel, point.place), [])
+        if (point.series, point.variant) not in lines:
+            lines.append((point.series, point.variant))
+        line = {"line": lines.index((point.series, point.variant)), "place": _label(point.place)}
+        data.append(point.row() | line | {"estimate": str(point.estimate)})
+    return data

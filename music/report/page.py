@@ -14,7 +14,7 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from music.report.table import Table, cell_text
+from music.report.table import Table, cell_kind, cell_text
 
 __all__ = ["Plot", "Report", "write_report"]
 
@@ -101,6 +101,7 @@ def write_report(report: Report, path: Path) -> None:
         parts=[(type(part).__name__, part) for part in parts],
         notes=notes,
         library=Markup(_library()) if any(isinstance(part, Plot) for part in parts) else "",
+        cell_kind=cell_kind,
         cell_text=cell_text,
         long=LONG,
     )

@@ -3,13 +3,27 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
+from textwrap import wrap
 from typing import Any
 
 import altair as alt
 
 from music.report.points import Point, names_of
 
-__all__ = ["GREY", "INK", "Palette", "highlighted", "legend", "panelled", "shape", "styled", "tooltip"]
+__all__ = [
+    "CHARACTER",
+    "GREY",
+    "INK",
+    "LINES",
+    "Palette",
+    "highlighted",
+    "legend",
+    "panelled",
+    "shape",
+    "styled",
+    "tooltip",
+]
+__all__ += ["wrapped"]
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a8a8a")
 """Okabe and Ito's colours for colour-blind readers, without black and yellow, which vanish on one background."""
@@ -20,6 +34,10 @@ SHORT = (
     " ? slice(datum.label, 0, 16) + '…' + slice(datum.label, -30) : datum.label"
 )
 """Vega expression for a label; long paths are shortened in the middle."""
+LINES = rf"split({SHORT}, '\n')"
+"""Vega expression for a label of several lines."""
+CHARACTER = 6.7
+"""Mean width of a character in pixels."""
 INK = "currentColor"
 """The text colour of the page; black in a file of its own."""
 
@@ -38,6 +56,11 @@ class Palette:
     def color(self, name: str) -> str:
         """Return the colour of a model; grey for any other name."""
         return COLORS[self.names.index(name) % len(COLORS)] if name in self.names else GREY
+
+
+def wrapped(name: str, pixels: float) -> str:
+    """Return a name in lines of at most this width; a word is never divided."""
+    return "\n".join(wrap(name, int(pixels / CHARACTER), break_long_words=False, break_on_hyphens=False)) or name
 
 
 def shape(points: Sequence[Point], palette: Palette) -> alt.Shape:
@@ -85,18 +108,18 @@ def panelled(
     Args:
         layers: Marks with the same data.
         rows: The data; `panel` is the panel of each row.
-        panels: Names in reading order; a name may have several lines.
+        panels: Names in reading order; long names are divided into lines.
         width: Width of a panel, in pixels.
         height: Height of a panel, in pixels.
         num_columns: Panels side by side; a narrow page has fewer.
     """
     layered = alt.layer(*layers, width=width, height=height)
-    data = alt.Data(values=list(rows))
+    titles = {panel: wrapped(panel, width) if isinstance(width, int) else panel for panel in panels}
+    data = alt.Data(values=[row | {"panel": titles[row["panel"]]} for row in rows])
     if len(panels) == 1:
-        titled = layered.properties(title=panels[0].split("\n")) if panels[0] else layered
+        titled = layered.properties(title=titles[panels[0]].split("\n")) if panels[0] else layered
         return titled.properties(data=data)
-    header = alt.Header(labelExpr=rf"split({SHORT}, '\n')")
-    facet = alt.Facet("panel:N", title=None, sort=list(panels), header=header)
+    facet = alt.Facet("panel:N", title=None, sort=list(titles.values()), header=alt.Header(labelExpr=LINES))
     return layered.facet(facet=facet, data=data, columns=num_columns).resolve_axis(x="independent")
 
 
@@ -112,7 +135,7 @@ def styled(chart: Any, *, margin: int, panel: int) -> dict[str, Any]:
     text = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12}
     configured = chart.configure(
         font="sans-serif",
-        axis=axis | text | {"labelLimit": 260},
+        axis=axis | text | {"labelLimit": 260, "labelSeparation": 6},
         header=text | {"labelFontWeight": "bold", "labelAnchor": "start", "labelLimit": 400},
         title={"color": INK, "fontSize": 12, "anchor": "start", "frame": "group", "limit": 400},
         legend=text | {"orient": "top", "direction": "horizontal", "labelLimit": 300, "columns": 4},

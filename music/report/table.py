@@ -1,11 +1,15 @@
 """`Table`: text and estimates in rows, for the terminal, the page and CSV."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from music.statistics import Estimate
 
-__all__ = ["Cell", "Interval", "Table", "cell_text", "compact"]
+__all__ = ["Cell", "Interval", "Table", "cell_kind", "cell_text", "compact", "p_text"]
+
+SMALLEST_P = 0.0001
+LONG_WORDS = 20
+"""Characters from which a cell of words may take several lines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +64,16 @@ class Table:
         """The number of rows, without headings."""
         return sum(map(len, self.groups.values()))
 
+    @property
+    def has_intervals(self) -> bool:
+        """Whether a cell is an estimate."""
+        return any(isinstance(cell, Interval) for rows in self.groups.values() for row in rows for cell in row)
+
+    def only(self, places: Sequence[int]) -> "Table":
+        """Return the table with some of its columns."""
+        groups = {heading: [[row[i] for i in places] for row in rows] for heading, rows in self.groups.items()}
+        return replace(self, columns=[self.columns[i] for i in places], groups=groups)
+
     def spread(self) -> Iterator[list[str | int | float]]:
         """Yield header and rows for a spreadsheet, with separate columns for an interval's ends and its verdict."""
         rows = [(heading, row) for heading, of_group in self.groups.items() for row in of_group]
@@ -82,6 +96,18 @@ def cell_text(cell: Cell) -> str:
     return str(cell)
 
 
+def cell_kind(cell: Cell) -> str:
+    """Return how a page lays out a cell: `words`, which may take several lines, or else `short`."""
+    return "words" if isinstance(cell, str) and len(cell) >= LONG_WORDS else "short"
+
+
+def p_text(p_value: float | None) -> str | None:
+    """Return a p value as text, for example `0.0123` or `<0.0001`; None for none."""
+    if p_value is None:
+        return None
+    return f"{p_value:.4f}" if p_value >= SMALLEST_P else f"<{SMALLEST_P}"
+
+
 def compact(estimate: Estimate, sign: str = "") -> str:
     """Return an estimate for a table, for example `0.780 [0.720, 0.830]` or `0.780 (n = 1)`.
 
@@ -89,9 +115,9 @@ def compact(estimate: Estimate, sign: str = "") -> str:
         estimate: Value and interval.
         sign: `+` shows the sign of a positive value too.
     """
-    value = f"{estimate.value:{sign}.3f}"
+    value = f"{estimate.value:{sign}z.3f}"
     return (
-        f"{value} [{estimate.low:.3f}, {estimate.high:.3f}]"
+        f"{value} [{estimate.low:z.3f}, {estimate.high:z.3f}]"
         if estimate.has_interval
         else f"{value} (n = {estimate.num})"
     )

@@ -1,6 +1,6 @@
 """Printing a result in the terminal: tables, findings, and the path of the report."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich import box
@@ -33,12 +33,13 @@ def print_result(
         notes: Further paragraphs by name.
     """
     for table in (each for each in tables if each.num_rows):
-        shown, has_intervals = _fitting_table(table, console)
+        shown, has_intervals = _fitting_tables(table, console)
         caption = (
             table.caption if has_intervals else f"{table.caption} Intervals: in the report, or in a wider terminal."
         )
         console.print(Text(table.title, style="bold"))
-        console.print(shown)
+        for block in shown:
+            console.print(block)
         console.print(Text(caption, style="dim"), end="\n\n")
     if findings:
         console.print(Text("Findings", style="bold"))
@@ -49,18 +50,34 @@ def print_result(
     console.print(Text(f"Report    {report}"), soft_wrap=True)
 
 
-def _fitting_table(table: Table, console: Console) -> tuple[RichTable, bool]:
-    """Return a table that fits the terminal, and whether it shows the intervals.
+def _fitting_tables(table: Table, console: Console) -> tuple[list[RichTable], bool]:
+    """Return a table that fits the terminal, in one or several blocks, and whether it shows the intervals.
 
-    Intervals stand beside their values, or below them in a narrower terminal, or are left out.
+    Intervals stand beside their values, or below them in a narrower terminal, or are left out. If the values alone are
+    too wide, their columns are divided into blocks below each other.
     """
-    has_intervals = any(isinstance(cell, Interval) for rows in table.groups.values() for row in rows for cell in row)
     unbounded = console.options.update(max_width=UNBOUNDED)
+
+    def fits(shown: RichTable) -> bool:
+        return console.measure(shown, options=unbounded).maximum <= console.width
+
     for text in (cell_text, _stacked_text):
         shown = _rich_table(table, text)
-        if not has_intervals or console.measure(shown, options=unbounded).maximum <= console.width:
-            return shown, True
-    return _rich_table(table, _value_text), False
+        if not table.has_intervals or fits(shown):
+            return [shown], True
+    return [*_blocks(table, fits)], False
+
+
+def _blocks(table: Table, fits: Callable[[RichTable], bool]) -> Iterator[RichTable]:
+    """Yield tables of values that fit, each with the names of the rows and as many further columns as possible."""
+    start, end = 1, len(table.columns)
+    while start < end:
+        shown = _rich_table(table.only([0, *range(start, end)]), _value_text)
+        if end - start > 1 and not fits(shown):
+            end -= 1
+            continue
+        yield shown
+        start, end = end, len(table.columns)
 
 
 def _stacked_text(cell: Cell) -> str:
