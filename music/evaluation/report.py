@@ -11,6 +11,7 @@ from rich.text import Text
 from music.evaluation.comparison import FigureDifference, ModelComparison
 from music.evaluation.result import EvaluationResult
 from music.report import Cell, Interval, Palette, Plot, Point, Report, Table, intervals
+from music.report.table import p_text
 from music.statistics import Estimate, Figure
 
 __all__ = ["account", "evaluation_report", "figure_table", "show_result", "terminal_table"]
@@ -173,7 +174,14 @@ def _compared(model: str, comparison: ModelComparison, palette: Palette) -> Iter
     groups: dict[str, list[list[Cell]]] = {}
     for each in comparison.differences:
         shown = Interval(estimate=each.estimate, sign="+") if each.estimate else None
-        row = [each.name, each.value, each.baseline, shown, each.p_value, each.adjusted_p_value, each.verdict]
+        row = [
+            each.name,
+            each.value,
+            each.baseline,
+            shown,
+            *map(p_text, (each.p_value, each.adjusted_p_value)),
+            each.verdict,
+        ]
         groups.setdefault(each.table, []).append(row)
     columns = ["figure", "model", "baseline", "difference", "p", "adjusted p", "verdict"]
     yield Table(title, comparison.note, columns, groups)

@@ -72,7 +72,8 @@ def _layers(
     own: Sequence[Point], points: Sequence[Point], x: str | None, palette: Palette, *, is_first: bool
 ) -> list[alt.Chart]:
     """Return the marks of a panel's own points: references, intervals, values."""
-    axis = alt.Axis(grid=True, tickBand="extent", labelExpr=LINES)
+    middle = alt.expr(f"{-STEP / 2} * (length(split(datum.value, '\\n')) - 1)")
+    axis = alt.Axis(grid=True, tickBand="extent", labelExpr=LINES, labelOffset=middle)
     places = [_label(place) for place in names_of(own, "place")]
     y: dict[str, Any] = {
         "y": alt.Y("place:N", title=None, scale=alt.Scale(domain=places), axis=axis),
@@ -108,7 +109,13 @@ def _stacked(points: Sequence[Point], panels: Sequence[str], x: str, palette: Pa
         own = [point for point in points if point.panel == panel]
         title = x if panel == panels[-1] else None
         layers = _layers(own, points, title, palette, is_first=panel == panels[0])
-        yield alt.layer(*layers, data=alt.Data(values=_data(own)), title=panel, width=WIDE, height=_height(own))
+        yield alt.layer(
+            *layers,
+            data=alt.Data(values=_data(own)),
+            title=wrapped(panel, WIDE).split("\n"),
+            width=WIDE,
+            height=_height(own),
+        )
 
 
 def _label(place: str | float) -> str:

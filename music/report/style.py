@@ -137,7 +137,7 @@ def styled(chart: Any, *, margin: int, panel: int) -> dict[str, Any]:
         font="sans-serif",
         axis=axis | text | {"labelLimit": 260, "labelSeparation": 6},
         header=text | {"labelFontWeight": "bold", "labelAnchor": "start", "labelLimit": 400},
-        title={"color": INK, "fontSize": 12, "anchor": "start", "frame": "group", "limit": 400},
+        title={"color": INK, "fontSize": 12, "anchor": "start", "frame": "group", "limit": 460},
         legend=text | {"orient": "top", "direction": "horizontal", "labelLimit": 300, "columns": 4},
         view={"stroke": "transparent"},
     ).properties(usermeta={"margin": margin, "panel": panel})

@@ -101,10 +101,10 @@ def cell_kind(cell: Cell) -> str:
     return "words" if isinstance(cell, str) and len(cell) >= LONG_WORDS else "short"
 
 
-def p_text(p_value: float | None) -> str | None:
-    """Return a p value as text, for example `0.0123` or `<0.0001`; None for none."""
+def p_text(p_value: float | None) -> str:
+    """Return a p value as text, for example `0.0123` or `<0.0001`; `-` for none."""
     if p_value is None:
-        return None
+        return cell_text(None)
     return f"{p_value:.4f}" if p_value >= SMALLEST_P else f"<{SMALLEST_P}"
 
 

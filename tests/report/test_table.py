@@ -41,6 +41,22 @@ def test_in_a_narrow_terminal_intervals_go_below_their_values_and_then_away():
     assert not any("Intervals:" in line for line in wide + middle)
 
 
+def test_values_that_are_too_wide_are_divided_into_blocks_of_columns():
+    arms = [f"an-arm-{number}" for number in range(4)]
+    cells = [Interval(estimate=Estimate(number / 10, 0.0, 0.9, 9)) for number in range(4)]
+    lines = printed(Table("t", "c.", ["measure", *arms], {"": [["early", *cells]]}), 30)
+    assert [line.split() for line in lines if "arm" in line] == [["measure", *arms[:2]], ["measure", *arms[2:]]]
+    assert [line.split() for line in lines if "early" in line] == [
+        ["early", "0.000", "0.100"],
+        ["early", "0.200", "0.300"],
+    ]
+    assert max(map(len, lines)) <= 30
+
+
+def test_a_difference_of_nothing_has_no_minus():
+    assert compact(Estimate(-0.0001, -0.0002, 0.1, 9), sign="+") == "+0.000 [0.000, 0.100]"
+
+
 def test_what_is_empty_is_not_printed():
     lines = printed(Table("nothing", "c", ["a"], {}), 80)
     assert lines == ["Report    report.html"]

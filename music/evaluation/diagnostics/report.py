@@ -1,7 +1,6 @@
 """Shows a diagnosis: tables in the terminal (`show_diagnosis`), and a page with plots (`diagnosis_report`)."""
 
 from collections.abc import Iterator, Sequence
-from textwrap import fill
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -13,6 +12,7 @@ from music.evaluation.diagnostics.disagreement import Disagreement
 from music.evaluation.diagnostics.leakage import Leakage
 from music.evaluation.report import figure_table, terminal_table
 from music.report import Cell, Curve, Interval, Palette, Plot, Point, Report, Table, curves, histograms, intervals
+from music.report.table import p_text
 from music.statistics import PairedComparison
 
 __all__ = ["diagnosis_report", "show_diagnosis"]
@@ -21,14 +21,12 @@ INTRO = (
     "What reward models rank correctly, and what they rely on. 95% intervals, from resampling whole prompts. A reward "
     "may agree with a shortcut because better replies do; trust the rows where the shortcut is wrong."
 )
-PANEL_CHARACTERS = 40
 EVEN = 0.5
 CAPTION = (
     "Above each panel: the quantity on its x axis. A point is a tenth of the observations, or one value. Dashed lines: "
     "chance, where it is known"
 )
 SHOWN_MATCHES = 3
-SMALLEST_P = 0.0001
 
 
 def show_diagnosis(diagnosis: Diagnosis) -> RenderableType:
@@ -118,15 +116,11 @@ def _compared(found: PairedComparison) -> tuple[str, ...]:
     return (
         f"{found.first} less {found.second}",
         f"{'+' if found.estimate.value >= 0 else ''}{found.estimate}",
-        _p(found.p_value),
-        _p(found.adjusted_p_value),
+        p_text(found.p_value),
+        p_text(found.adjusted_p_value),
         f"{found.minimum_detectable:.3f}",
         found.verdict,
     )
-
-
-def _p(value: float) -> str:
-    return f"{value:.4f}" if value >= SMALLEST_P else f"<{SMALLEST_P}"
 
 
 def diagnosis_report(diagnosis: Diagnosis) -> Report:
@@ -187,7 +181,7 @@ def _curve_plots(named: Sequence[tuple[str, Curve]], palette: Palette) -> Iterat
                 place=point.x,
                 estimate=point.estimate,
                 series=name,
-                panel=fill(curve.x, PANEL_CHARACTERS),
+                panel=curve.x,
                 reference=curve.chance,
             )
             for name, curve in of_one
@@ -221,8 +215,8 @@ def _comparisons(found: Disagreement) -> Table:
         [
             f"{each.first} less {each.second}",
             Interval(estimate=each.estimate, sign="+"),
-            each.p_value,
-            each.adjusted_p_value,
+            p_text(each.p_value),
+            p_text(each.adjusted_p_value),
             each.minimum_detectable,
             each.verdict,
         ]

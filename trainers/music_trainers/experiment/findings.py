@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
-from music.statistics import Estimate
+from music.report import compact
+from music.report.table import p_text
 from music_trainers.experiment.hypotheses import HypothesisResult
 from music_trainers.experiment.records import ExperimentResult
 
-__all__ = ["findings", "p_text"]
+__all__ = ["findings"]
 
 LEVEL = 0.05
 """Exploratory p values below it are counted."""
@@ -31,11 +32,6 @@ def findings(result: ExperimentResult) -> Iterator[str]:
     )
 
 
-def p_text(p_value: float) -> str:
-    """Return a p value as text, for example `0.0123` or `<0.0001`."""
-    return "<0.0001" if p_value < 0.0001 else f"{p_value:.4f}"
-
-
 def _verdict(result: HypothesisResult) -> str:
     """Return the verdict on a hypothesis with its figures."""
     hypothesis = result.hypothesis
@@ -44,14 +40,8 @@ def _verdict(result: HypothesisResult) -> str:
         return f"{start}."
     return (
         f"{start}. {hypothesis.arm} - {hypothesis.control} in {hypothesis.measure}, read with {hypothesis.readout}: "
-        f"{_signed(result.estimate)}, adjusted p {p_text(result.adjusted_p_value)}."
+        f"{compact(result.estimate, '+')}, adjusted p {p_text(result.adjusted_p_value)}."
     )
-
-
-def _signed(estimate: Estimate) -> str:
-    if not estimate.has_interval:
-        return f"{estimate.value:+.3f} (no interval)"
-    return f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
 
 
 def _readouts(result: ExperimentResult) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from music.report import Cell, Interval, Table
-from music_trainers.experiment.findings import p_text
+from music.report.table import p_text
 from music_trainers.experiment.hypotheses import HypothesisResult
 from music_trainers.experiment.measures import READOUTS
 from music_trainers.experiment.records import ArmSummary, ExperimentResult, MeasureSummary
