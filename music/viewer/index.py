@@ -17,13 +17,15 @@ import orjson
 from music.viewer.database import connect
 from music.viewer.labels import LabelStore
 from music.viewer.listing import FileState, Listed, Listing, Neighbours
-from music.viewer.query import FILTERS, PAGE_SIZE, Query
+from music.viewer.query import FILTERS, PAGE_SIZE, Query, Sort
 from music.viewer.query_sql import COLUMNS, SEARCHED, TEXT_KEY, Part, condition_of, parts_of
 from music.viewer.records import Record, text_key, unpack
 from music.viewer.rewards import PairRewards
 
 __all__ = ["Index"]
 
+_RARE = 20
+"""Matches are sorted one by one if they are fewer than one in so many records."""
 _MAX_OPTIONS = 200
 """The most frequent values of a filter that are offered."""
 _LISTED = "number, key, id, kind, data_set, source, title, turns, diverging, chosen, rejected, gap, strategies"
@@ -71,7 +73,7 @@ class Index:
 
     def neighbours(self, key: str, query: Query) -> Neighbours:
         """Return the records before and after one in a list."""
-        parts = parts_of(query, self._labels)
+        parts = self._parts(query)
         for number, part in enumerate(parts):
             if place := self._all(part.place(), (*part.own_arguments, key)):
                 before, after = parts[:number][::-1], parts[number + 1 :]
@@ -155,10 +157,15 @@ class Index:
         )
         return dict(found)
 
+    def _parts(self, query: Query) -> list[Part]:
+        is_sorted = query.sort not in (Sort.FILE, Sort.NEWEST) and not query.match
+        is_rare = is_sorted and query.is_filtered and _RARE * self._num_matches(query) < self.num_records()
+        return parts_of(query, self._labels, is_rare=is_rare)
+
     def _column(self, column: str, query: Query, limit: int, skip: int = 0) -> list[Any]:
         """Return a column of a list, from a row on."""
         found: list[Any] = []
-        for part in parts_of(query, self._labels):
+        for part in self._parts(query):
             rows = self._all(part.select(column), (*part.arguments, max(-1, limit - len(found)), skip))
             found += [value for (value,) in rows]
             if len(found) == limit:

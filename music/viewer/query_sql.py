@@ -85,19 +85,37 @@ class Part:
         return f"{self.by} {'DESC' if falls else 'ASC'}, {self.number} {'ASC' if forward else 'DESC'}"
 
 
-def parts_of(query: Query, labels: LabelStore | None) -> list[Part]:
-    """Return the parts of a list in order; without labels, it is not filtered by them."""
+def parts_of(query: Query, labels: LabelStore | None, *, is_rare: bool) -> list[Part]:
+    """Return the parts of a list in order.
+
+    Args:
+        query: The query.
+        labels: The labels that it is filtered by; None for none.
+        is_rare: Whether so few records match that they are found first and then sorted.
+    """
     where, values = condition_of(query, labels)
     tables, number = "records", "records.number"
     if query.match:  # by its own number, so that a search in the order of the files need not sort
         tables, number = SEARCHED, "texts.rowid"
     if query.sort in tuple(Sort):
         by, is_falling = _SORTED.get(Sort(query.sort), ("", query.sort == Sort.NEWEST))
+        by = f"+{by}" if by and is_rare else by  # SQLite uses no index for it
         return [Part(tables=tables, where=where, arguments=values, by=by, is_falling=is_falling, number=number)]
     name, is_falling = query.sort.removeprefix("-"), not query.sort.startswith("-")
-    if query.match:
-        return [_searched_by_value(tables, where, values, name, is_falling)]
-    return _by_value(where, values, name, is_falling)
+    if not (query.match or is_rare):
+        return _by_value(where, values, name, is_falling)
+    joined = f"LEFT JOIN extras ON extras.name = ? AND extras.key = {TEXT_KEY}"
+    found_first = Part(
+        tables=f"{tables} {joined}",
+        where=where,
+        arguments=(name, *values),
+        by=f"ifnull(extras.value, {'-' if is_falling else ''}9e999)",
+        is_falling=is_falling,
+        number=number,
+        own=f"records {joined}",
+        own_arguments=(name,),
+    )
+    return [found_first]
 
 
 def condition_of(query: Query, labels: LabelStore | None) -> tuple[str, tuple[object, ...]]:
@@ -142,18 +160,3 @@ def _by_value(where: str, values: tuple[object, ...], name: str, is_falling: boo
         arguments=(*values, name),
     )
     return [scored, others]
-
-
-def _searched_by_value(tables: str, where: str, values: tuple[object, ...], name: str, is_falling: bool) -> Part:
-    """Return the results of a search by an extra value; they are found first, and those without a value come last."""
-    joined = f"LEFT JOIN extras ON extras.name = ? AND extras.key = {TEXT_KEY}"
-    return Part(
-        tables=f"{tables} {joined}",
-        where=where,
-        arguments=(name, *values),
-        by=f"ifnull(extras.value, {'-' if is_falling else ''}9e999)",
-        is_falling=is_falling,
-        number="texts.rowid",
-        own=f"records {joined}",
-        own_arguments=(name,),
-    )

@@ -400,6 +400,9 @@ def test_lists_by_margin_are_walked_in_order(tmp_path, indexed, text):
     assert [places[id] for id in smallest[:71]] == sorted([*values.values(), values[5]])
     assert [places[id] for id in largest[:71]] == sorted([*values.values(), values[5]], reverse=True)
     assert smallest[71:] == largest[71:] == [f"p{number}" for number in range(70, 120)]
+    set_extras(index, "rare", {keys[f"p{number}"]: 1.0 for number in (3, 20, 9)})
+    assert walked(index, Query(extra="rare", text=text, sort="-margin rm")) == ["p9", "p3", "p20"]
+    assert walked(index, Query(extra="rare", text=text, sort="gap")) == ["p20", "p9", "p3"]
     assert walked(index, Query(sort="-margin rm", text=text, turns=3)) == [
         id for id in smallest if int(id[1:]) % 3 == 2
     ]
