@@ -37,7 +37,7 @@ def commands(doc: Path) -> Iterator[str]:
     """Every `music ...` line of a shell block or a transcript, its continuation lines joined."""
     for block in blocks(doc, "", "sh"):
         for line in block.replace("\\\n", " ").splitlines():
-            if line.removeprefix("$ ").startswith("music "):
+            if re.match(r"(\$ )?music (?!--)", line):
                 yield line.removeprefix("$ ").removesuffix(" &")
 
 

@@ -82,7 +82,9 @@ class Session:
             self.monkeypatch.setenv(assigned[1], self.bash(f'printf %s "{assigned[2]}"'))
         elif is_server(command):
             return self.serve(shlex.split(os.path.expandvars(with_port(command, self.ports)), comments=True)[1:])
-        elif command.startswith("music ") and "--import" in command:  # a process imports a file once
+        elif re.match(
+            r"music .*--(import|install-completion)\b", command
+        ):  # a file is imported once; a shell is the parent
             return self.bash(f"{shlex.join([sys.executable, '-c', COMMAND_LINE])} {command.removeprefix('music ')}")
         elif command.startswith("music "):
             with pytest.raises(SystemExit) as end:
