@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-__all__ = ["Span", "cut_spans", "mark_differences"]
+__all__ = ["Span", "cut_spans", "differ_throughout", "mark_differences"]
 
 _MAX_CHARACTERS = 20_000
 _MAX_WORDS = 2_500
 _MAX_PRODUCT = 1_000_000
 """Largest product of the numbers of words that are compared."""
 _LONGEST_WORD = 200
+_LITTLE_SHARED = 0.15
+"""Share of the shorter text below which two texts have nothing to do with each other."""
 _SMALL_ISLAND = 2
 _MIN_CHANGE = 3
 _UNSPACED = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff"
@@ -51,6 +53,13 @@ def mark_differences(one: str, other: str) -> tuple[list[Span], list[Span]]:
     return first, second
 
 
+def differ_throughout(one: Sequence[Span], other: Sequence[Span]) -> bool:
+    """Return whether two marked texts share so little that marks tell nothing; not for texts too long to compare."""
+    shared = min(_num_letters("".join(span.text for span in spans if not span.differs)) for spans in (one, other))
+    texts = ["".join(span.text for span in spans) for spans in (one, other)]
+    return _can_compare(*texts) and shared < _LITTLE_SHARED * min(map(_num_letters, texts))
+
+
 def cut_spans(spans: list[Span], limit: int) -> tuple[list[Span], list[Span]]:
     """Return the spans of the first `limit` characters and those of the rest."""
     shown: list[Span] = []
@@ -64,11 +73,9 @@ def cut_spans(spans: list[Span], limit: int) -> tuple[list[Span], list[Span]]:
 
 
 def _compare(one: str, other: str) -> tuple[list[Span], list[Span]]:
-    if max(len(one), len(other)) > _MAX_CHARACTERS:
+    if not _can_compare(one, other):
         return [Span(one, True)], [Span(other, True)]
     words, others = _WORD.findall(one), _WORD.findall(other)
-    if max(len(words), len(others)) > _MAX_WORDS or len(words) * len(others) > _MAX_PRODUCT:
-        return [Span(one, True)], [Span(other, True)]
     keys, other_keys = ([word.strip() for word in each] for each in (words, others))
     marked: tuple[list[Span], list[Span]] = ([], [])
     for differs, a, b, c, d in _merged(SequenceMatcher(None, keys, other_keys).get_opcodes()):
@@ -76,6 +83,19 @@ def _compare(one: str, other: str) -> tuple[list[Span], list[Span]]:
             body = text.rstrip()
             spans += [Span(body, differs), Span(text[len(body) :])]  # a mark must not end with a space
     return marked
+
+
+def _can_compare(one: str, other: str) -> bool:
+    """Return whether two texts are short enough to be compared word by word."""
+    if max(len(one), len(other)) > _MAX_CHARACTERS:
+        return False
+    num_words = [len(_WORD.findall(text)) for text in (one, other)]
+    return max(num_words) <= _MAX_WORDS and num_words[0] * num_words[1] <= _MAX_PRODUCT
+
+
+def _num_letters(text: str) -> int:
+    """Return the number of letters and digits: a full stop that two texts share does not count."""
+    return sum(map(str.isalnum, text))
 
 
 def _merged(codes: Sequence[tuple[str, int, int, int, int]]) -> list[tuple[bool, int, int, int, int]]:

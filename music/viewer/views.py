@@ -12,7 +12,7 @@ import orjson
 
 from music.conversation import Message
 from music.pairs import TurnContrast
-from music.viewer.differences import Span, cut_spans, mark_differences
+from music.viewer.differences import Span, cut_spans, differ_throughout, mark_differences
 from music.viewer.records import Decision, Kind, Record
 from music.viewer.turns import AlignedTurn, align, contrasts_by_turn, facts_of
 
@@ -49,9 +49,11 @@ class BubbleRow:
 
     Attributes:
         cells: A bubble for each side, None where a side has no message; a single one if all sides share it.
+        differs_throughout: Whether two messages share so little that no words are marked.
     """
 
     cells: tuple[Bubble | None, ...]
+    differs_throughout: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,17 @@ class RecordView:
     choices: tuple[ChoiceView, ...] = ()
 
     @property
+    def last_shared(self) -> str:
+        """The text of the last message before the first difference; empty for none."""
+        cells = self.shared[-1].rows[-1].cells if self.shared else ()
+        return "".join(span.text for cell in cells if cell for span in cell.shown)
+
+    @property
+    def num_differing(self) -> int:
+        """The number of turns in which the sides differ."""
+        return sum(turn.differs for turn in self.turns)
+
+    @property
     def first_difference(self) -> int | None:
         """The number of the first turn in which the sides differ; None for none."""
         return next((turn.number for turn in self.turns if turn.differs), None)
@@ -151,10 +164,16 @@ def _pair_rows(turn: AlignedTurn) -> list[BubbleRow]:
         elif left is None or right is None:
             rows.append(BubbleRow(tuple(_plain(each) for each in (left, right))))
         else:
-            marked = mark_differences(left.content, right.content)
-            cells = (_bubble(each, spans) for each, spans in zip((left, right), marked, strict=True))
-            rows.append(BubbleRow(tuple(cells)))
+            rows.append(_marked_row(left, right))
     return rows
+
+
+def _marked_row(left: Message, right: Message) -> BubbleRow:
+    """Return two messages with the words marked that differ, or unmarked if nearly all do."""
+    marked = mark_differences(left.content, right.content)
+    if left.content and right.content and differ_throughout(*marked):
+        return BubbleRow((_plain(left), _plain(right)), differs_throughout=True)
+    return BubbleRow((_bubble(left, marked[0]), _bubble(right, marked[1])))
 
 
 def _plain_turns(record: Record) -> list[TurnView]:

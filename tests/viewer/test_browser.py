@@ -70,7 +70,7 @@ def test_filter_search_open_and_go_back(page):
 
 def test_the_first_difference_is_in_sight_and_its_words_stand_out(page):
     page.click(".record")
-    assert page.inner_text(".jump").startswith("First difference in turn 2 of 3")
+    assert page.inner_text(".jump").startswith("Only turn 2 of 3 differs")
     first = page.locator(".turn.first")
     box = first.bounding_box()
     assert box["y"] + box["height"] < 900  # without scrolling
@@ -84,7 +84,7 @@ def test_the_first_difference_is_in_sight_and_its_words_stand_out(page):
 
 def test_shared_turns_and_contrasts_unfold_on_demand(page):
     page.click(".record")
-    hidden = page.get_by_text("An apple."), page.get_by_text("Name a stone.")
+    hidden = page.get_by_text("Name a fruit."), page.get_by_text("Name a stone.")
     assert not any(each.is_visible() for each in hidden)
     page.click("text=1 turn that both sides share")
     page.click("text=How it was made worse")
@@ -243,7 +243,7 @@ def test_the_page_reads_without_its_script(browser, address):
         page.click("text=Apply")
         page.click(".record")
         page.click("text=1 turn that both sides share")
-        assert page.get_by_text("An apple.").is_visible()
+        assert page.locator("#turn-1").get_by_text("An apple.").is_visible()
 
 
 def test_new_records_of_a_growing_file_are_announced(browser, tmp_path):

@@ -70,11 +70,34 @@ def pair_with(chosen, rejected, **fields):
 
 def test_the_first_difference_is_named_linked_and_highlighted():
     page = page_of(record_from(FRUIT))
-    assert "First difference in turn 2 of 3" in page.text
+    assert "Only turn 2 of 3 differs" in page.text
     assert page.all("a", href="#turn-2", class_="jump")
     (first,) = [each for each in page.all("section") if "first" in each["class"].split()]
     assert first["id"] == "turn-2"
     assert "1 turn that both sides share" in page.text
+
+
+def test_the_first_of_several_turns_that_differ_is_named():
+    page = page_of(pair_with(("Hi", "Yes.", "More?", "Sure."), ("Hi", "No.", "More?", "Nope.")))
+    assert "First difference in turn 1 of 2" in page.text
+
+
+def test_the_only_turn_that_differs_is_named_so():
+    page = page_of(pair_with(("Hi", "Yes.", "More?", "Sure."), ("Hi", "Yes.", "More?", "Nope.")))
+    assert "Only turn 2 of 2 differs" in page.text
+    assert page.texts_in["span"].count("Yes.") == 1  # what comes before the difference, beside the folded turns
+
+
+def test_replies_with_nothing_in_common_are_not_marked_and_their_lengths_are_named():
+    page = page_of(pair_with(("Hi", "Blue skies are above."), ("Hi", "No.")))
+    assert "mark" not in page.texts_in
+    assert "Different throughout: 21 characters chosen, 3 characters rejected" in page.text
+
+
+def test_a_reply_that_is_cut_is_marked_where_it_lacks_words():
+    page = page_of(pair_with(("Hi", "Blue skies are far above the sea."), ("Hi", "Blue")))
+    assert page.texts_in["mark"] == ["skies are far above the sea."]
+    assert "Different throughout" not in page.text
 
 
 def test_differing_words_are_marked_on_their_side():
