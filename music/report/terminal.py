@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from textwrap import fill, indent
 
 from rich import box
 from rich.console import Console
@@ -14,6 +15,8 @@ __all__ = ["print_result"]
 
 UNBOUNDED = 10_000
 """Columns in which any table fits."""
+NAMES = 18
+"""Columns of the names of rows whose values and intervals take two lines."""
 
 
 def print_result(
@@ -61,8 +64,8 @@ def _fitting_tables(table: Table, console: Console) -> tuple[list[RichTable], bo
     def fits(shown: RichTable) -> bool:
         return console.measure(shown, options=unbounded).maximum <= console.width
 
-    for text in (cell_text, _stacked_text):
-        shown = _rich_table(table, text)
+    for text, name_width in ((cell_text, UNBOUNDED), (_stacked_text, NAMES)):
+        shown = _rich_table(table, text, name_width)
         if not table.has_intervals or fits(shown):
             return [shown], True
     return [*_blocks(table, fits)], False
@@ -88,7 +91,7 @@ def _value_text(cell: Cell) -> str:
     return cell.value if isinstance(cell, Interval) else cell_text(cell)
 
 
-def _rich_table(table: Table, text: Callable[[Cell], str]) -> RichTable:
+def _rich_table(table: Table, text: Callable[[Cell], str], name_width: int = UNBOUNDED) -> RichTable:
     """Return a table for the terminal; cells that do not fit are wrapped, never cut."""
     shown = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column in table.columns:
@@ -97,7 +100,8 @@ def _rich_table(table: Table, text: Callable[[Cell], str]) -> RichTable:
         if heading:
             shown.add_row(Text(heading, style="bold"))
         for name, *cells in (map(text, row) for row in rows):
-            shown.add_row(Text(f"  {name}" if heading else name), *map(Text, cells))
+            lines = fill(name, name_width, break_long_words=False)
+            shown.add_row(Text(indent(lines, "  ") if heading else lines), *map(Text, cells))
     return shown
 
 
