@@ -8,12 +8,12 @@ import altair as alt
 
 from music.report.page import Plot
 from music.report.points import Histogram, Point, names_of, numbers
-from music.report.style import INK, Palette, panelled, styled, tooltip
+from music.report.style import INK, Palette, panelled, styled, tooltip, wrapped
 
 __all__ = ["histograms", "matrix"]
 
 BINS_MARGIN, BINS_WIDTH, BINS_HEIGHT = 70, 270, 160
-CELLS_MARGIN, CELL_WIDTH, CELL_HEIGHT = 150, 42, 24
+CELLS_MARGIN, CELL_WIDTH, CELL_HEIGHT, TITLE_WIDTH = 150, 42, 24, 120
 """In pixels."""
 
 
@@ -71,7 +71,9 @@ def matrix(points: Sequence[Point], *, title: str, caption: str, x: str, middle:
         x: Title of the columns.
         middle: The neutral value, for example the value by chance.
     """
-    data = [point.row() | {"estimate": str(point.estimate)} for point in points]
+    panel = CELL_WIDTH * len({point.place for point in points})
+    titles = {name: wrapped(name, max(panel, TITLE_WIDTH)) for name in names_of(points, "panel")}
+    data = [point.row() | {"estimate": str(point.estimate), "panel": titles[point.panel]} for point in points]
     places: dict[str, Any] = {
         "x": alt.X("place:O", title=x, axis=alt.Axis(labelAngle=0)),
         "y": alt.Y("series:N", title=None, sort=names_of(points, "series")),
@@ -96,9 +98,9 @@ def matrix(points: Sequence[Point], *, title: str, caption: str, x: str, middle:
             **places,
         )
     )
-    panels = names_of(points, "panel")
-    chart = panelled([cells, text], data, panels, width=alt.Step(CELL_WIDTH), height=alt.Step(CELL_HEIGHT))
-    panel = CELL_WIDTH * len({point.place for point in points})
+    chart = panelled(
+        [cells, text], data, list(titles.values()), width=alt.Step(CELL_WIDTH), height=alt.Step(CELL_HEIGHT)
+    )
     return Plot(
         title=title, caption=caption, chart=styled(chart, margin=CELLS_MARGIN, panel=panel), rows=numbers(points)
     )
