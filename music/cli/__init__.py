@@ -21,9 +21,9 @@ raised in the function ends the command with one line and exit code 1.
 
 from music.aio import run_async
 from music.cli.flags import with_flags
-from music.cli.output import AsJson, console, counted, emit
+from music.cli.output import AsJson, console, counted, emit, note
 from music.cli.shared_flags import Reading, Requests, Retries
 from music.cli.shell import build_shell, main
 
 __all__ = ["AsJson", "Reading", "Requests", "Retries", "build_shell", "console", "counted", "emit", "main"]
-__all__ += ["run_async", "with_flags"]
+__all__ += ["note", "run_async", "with_flags"]

@@ -17,7 +17,7 @@ import typer
 from pydantic import BaseModel
 from rich.console import Console, RenderableType
 
-__all__ = ["AsJson", "console", "counted", "emit"]
+__all__ = ["AsJson", "console", "counted", "emit", "note"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON on stdout.")]
 """The `--json` flag; annotate a command's parameter with it and pass the value to `emit`."""
@@ -28,6 +28,11 @@ console = Console(stderr=True, emoji=False)
 
 PLAIN_SECONDS = 10.0
 """Seconds between lines of progress without a terminal."""
+
+
+def note(line: str) -> None:
+    """Print a message for the user on stderr, as it is and on one line."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def emit(result: Mapping[str, Any], as_json: bool, text: RenderableType | None = None) -> None:

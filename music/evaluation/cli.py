@@ -1,11 +1,10 @@
 """`music evaluate`, the figures of a model on a benchmark, and `music leaderboard`, of several models on several."""
 
-from functools import partial
 from typing import Annotated
 
 import typer
 
-from music.cli import AsJson, Retries, console, counted, emit, with_flags
+from music.cli import AsJson, Retries, counted, emit, note, with_flags
 from music.evaluation.config import EvaluationConfig, LeaderboardConfig
 from music.judges import JudgeSettings
 from music.judges.settings import require_judge
@@ -33,7 +32,6 @@ def evaluate(
     from music.evaluation.run import run_evaluation
 
     judge_settings = _filled(judge_settings, retries, max_in_flight, config.evaluated, config.baseline)
-    note = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     result = run_evaluation(config, judge_settings=judge_settings, progress=counted, note=note)
     emit(orjson.loads(result.model_dump_json()), as_json, show_result(result))
 
@@ -55,7 +53,6 @@ def leaderboard(
     from music.evaluation.leaderboard import run_leaderboard, show_leaderboard
 
     judge_settings = _filled(judge_settings, retries, max_in_flight, *config.models)
-    note = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     found = run_leaderboard(config, judge_settings=judge_settings, progress=counted, note=note)
     emit(orjson.loads(found.model_dump_json()), as_json, show_leaderboard(found))
 

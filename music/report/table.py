@@ -8,7 +8,7 @@ from music.statistics import Estimate
 __all__ = ["Cell", "Interval", "Table", "cell_kind", "cell_text", "compact", "p_text"]
 
 SMALLEST_P = 0.0001
-LONG_WORDS = 20
+LONG_WORDS = 40
 """Characters from which a cell of words may take several lines."""
 
 

@@ -1,8 +1,6 @@
 """`music diagnose`: what a reward model relies on, and what is wrong with a set of pairs."""
 
-from functools import partial
-
-from music.cli import AsJson, console, counted, emit, with_flags
+from music.cli import AsJson, counted, emit, note, with_flags
 from music.evaluation.config import DiagnosisConfig
 
 __all__ = ["diagnose"]
@@ -19,6 +17,5 @@ def diagnose(config: DiagnosisConfig, as_json: AsJson = False) -> None:
     from music.evaluation.diagnostics.report import show_diagnosis
     from music.evaluation.diagnostics.run import run_diagnosis
 
-    note = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     found = run_diagnosis(config, progress=counted, note=note)
     emit(orjson.loads(found.model_dump_json()), as_json, show_diagnosis(found))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from music.cli import AsJson, console, emit
+from music.cli import AsJson, emit, note
 from music.errors import InvalidInputError, MusicError
 from music.files import require_output_folder
 from music.names import did_you_mean
@@ -51,7 +51,7 @@ def experiment(
     declared = read_grid(_find_grid(grid))
     declared = declared.look() if look else declared
     declared = declared.quick() if quick else declared
-    result = run_experiment(declared, out, jobs or os.cpu_count() or 1, _show, _note)
+    result = run_experiment(declared, out, jobs or os.cpu_count() or 1, _show, note)
     if as_json:
         emit(result.model_dump(mode="json"), as_json)
     else:
@@ -78,13 +78,9 @@ def _find_grid(name: str) -> Path:
     return shipped if shipped.exists() else own
 
 
-def _note(line: str) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
 def _show(event: "ExperimentEvent") -> None:
     """Print an event, and the expected time for the rest of its phase."""
     left = timedelta(seconds=round(event.seconds_left))
     state = f"failed: {event.error}" if event.error else "done"
     line = f"{event.phase} {event.num_done}/{event.num}: {event.name}: {state}; ETA {left}"
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    note(line)
