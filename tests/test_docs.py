@@ -25,6 +25,7 @@ DOCS = [
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LISTED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
 OWN = [metadata.EntryPoint(name, value, ENTRY_POINT_GROUP) for name, value in LISTED[ENTRY_POINT_GROUP].items()]
+VIEWER = ROOT / "music/viewer/templates/layout.html.jinja"
 STARTER = ROOT / "agents/music_agents/starter/simulate.toml"  # what `music init` writes
 COMMANDS = build_shell(OWN).commands  # the commands of this tree, whatever is installed
 
@@ -56,6 +57,17 @@ def test_links_lead_somewhere(doc):
             if heading:
                 headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
                 assert heading in {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}, link
+
+
+def test_pages_give_the_keys_of_the_viewer_their_meaning():
+    rows = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", VIEWER.read_text(encoding="utf-8"))
+    meanings = {key: meaning for keys, meaning in rows for key in re.findall("<kbd>(.*?)</kbd>", keys)}
+    assert {"j", "f", "d"} <= meanings.keys()
+    for doc in DOCS:
+        prose = " ".join(FENCED.sub("", doc.read_text(encoding="utf-8")).split())
+        assert set(re.findall("<kbd>(.*?)</kbd>", prose)) <= {*meanings, "Esc"}, doc.name
+        for key in re.findall(r"<kbd>(.)</kbd> goes to the first difference", prose):
+            assert "first difference" in meanings[key], doc.name
 
 
 def test_the_index_lists_every_page():

@@ -16,4 +16,4 @@ world = ChatWorld(
     reward=os.environ["REWARD"],
     reward_mode="difference",  # what each reply adds to the score
 )
-AgentExecutor = agent_executor(world, AutoTokenizer.from_pretrained(os.environ["POLICY"]), floor=-10.0)
+AgentExecutor = agent_executor(world, AutoTokenizer.from_pretrained(os.environ["POLICY"]), floor=-5.0)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # OpenRLHF on conversations of three turns, with a served reward and credit for each turn. For a machine of 8 GPUs.
-# Before it: python examples/openrlhf/prompts.py runs/openrlhf/prompts.jsonl
+# Before it: python examples/openrlhf/prompts.py runs/openrlhf/prompts.jsonl prompts.jsonl
 #            music serve runs/rm --port 8300
 set -eu
 

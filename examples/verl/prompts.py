@@ -1,6 +1,8 @@
 """Write the prompts of a verl run as the parquet file that its data set reads.
 
-Run it: python examples/verl/prompts.py runs/verl/prompts.parquet
+Run it: python examples/verl/prompts.py runs/verl/prompts.parquet [SOURCE]
+
+SOURCE is any file, folder or hub id that `music` reads; without it, the prompts are the sandbox's.
 """
 
 import sys
@@ -11,9 +13,9 @@ from datasets import Dataset
 from music_envs import load_prompts
 
 
-def write_prompts(path: Path, source: str = "sandbox", num_prompts: int = 64) -> None:
-    """Write one row per prompt; `source` may be a file of your own conversations."""
-    seeds = load_prompts(source, num_prompts)
+def write_prompts(path: Path, source: str = "sandbox") -> None:
+    """Write one row per prompt of a source."""
+    seeds = load_prompts(source)
     rows = [
         {
             "data_source": source,
@@ -28,4 +30,5 @@ def write_prompts(path: Path, source: str = "sandbox", num_prompts: int = 64) ->
 
 
 if __name__ == "__main__":
-    write_prompts(Path(sys.argv[1]))
+    out, *source = sys.argv[1:]
+    write_prompts(Path(out), *source)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # verl on conversations of three turns, with a served reward and credit for each turn. For a machine of 8 GPUs.
-# Before it: python examples/verl/prompts.py runs/verl/prompts.parquet
+# Before it: python examples/verl/prompts.py runs/verl/prompts.parquet prompts.jsonl
 #            music serve runs/rm --port 8300
 # The user and the reward are in agent_loop.yaml.
 set -eu

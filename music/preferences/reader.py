@@ -81,13 +81,16 @@ class PreferenceSet:
         return dict(sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])))
 
     def summary(self) -> str:
-        """Return one line on what was read, what was changed, and what was dropped, where and why."""
-        formats = " and ".join(map(str, self.formats))
+        """Return one line on what was read, what was changed, and what was dropped, where and why.
+
+        It names the formats, except for rows of two whole conversations, which are the usual case.
+        """
+        formats = "" if set(self.formats) == {Format.SKYWORK} else f" ({' and '.join(map(str, self.formats))})"
         num_found = len(self.pairs) + self.num_conversations
         rows = "" if self.num_rows == num_found + len(self.rejected) else f"{self.num_rows} rows of "
         found = [f"{len(self.pairs)} pairs"] if self.pairs or not self.num_conversations else []
         found += [f"{self.num_conversations} conversations"] if self.num_conversations else []
-        text = f"{' and '.join(found)} from {rows}{Path(self.source).name} ({formats})"
+        text = f"{' and '.join(found)} from {rows}{Path(self.source).name}{formats}"
         if self.limit is not None:
             text += f", the first {self.limit} as asked"
         parts = [text]
@@ -166,7 +169,7 @@ def read_preferences(
         3
         >>> read = read_preferences("pairs.jsonl")
         >>> read.summary()
-        '3 pairs from pairs.jsonl (skywork)'
+        '3 pairs from pairs.jsonl'
         >>> read.pairs[0].chosen.next_role
         'user'
 

@@ -1,5 +1,6 @@
 """The sandbox as a chat model: it plays user, assistant, contrast and judge from the same prompts as real models."""
 
+import logging
 import math
 
 from music.conversation import Conversation
@@ -29,6 +30,8 @@ MEMORY = "+memory"
 MAX_DRAWS = 8
 """A user who would repeat a message draws again, up to this many times."""
 
+_LOG = logging.getLogger(__name__)
+
 
 class SandboxModel:
     """A `ChatModel` over the sandbox's world; the same request always gets the same reply.
@@ -50,6 +53,7 @@ class SandboxModel:
         self._carelessness = SKILLS.get(name, SKILLS["good"])
         self._seed = seed
         self._memory = memory
+        self._has_warned = False
 
     @property
     def name(self) -> str:
@@ -101,7 +105,9 @@ class SandboxModel:
         first = conversation.messages[0].content if conversation.messages else ""
         seed = f"{self._seed}/{request_seed}/{len(conversation.messages)}/{first}"
         said = {message.content for message in conversation.messages}
-        in_world = not conversation.messages or state_after(conversation).topic
+        in_world = not conversation.messages or bool(state_after(conversation).topic)
+        if not in_world:
+            self._warn_once(first)
         for draw in range(MAX_DRAWS):
             name = f"{seed}/{draw}" if draw else seed
             if in_world:
@@ -111,6 +117,16 @@ class SandboxModel:
             if text not in said:
                 break
         return text
+
+    def _warn_once(self, first: str) -> None:
+        """Warn of a conversation that is not about this world."""
+        if not self._has_warned:
+            self._has_warned = True
+            _LOG.warning(
+                "warning: the sandbox does not understand the prompt %r: for such prompts it writes set phrases, and "
+                "personas have no effect; give a real model, --assistant MODEL@BASE_URL",
+                first[:60],
+            )
 
 
 def load_sandbox_model(skill: str) -> SandboxModel:

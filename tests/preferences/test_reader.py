@@ -172,10 +172,10 @@ def test_empty_file_is_an_error(write_jsonl):
 def test_summary_tells_pairs_format_and_what_was_dropped(write_jsonl):
     rows = [SKYWORK, *[with_rejected(None)] * 7, with_rejected(HELLO)]
     assert read_preferences(write_jsonl(rows)).summary() == (
-        "1 pairs from rows.jsonl (skywork); 8 of 9 rows dropped: "
+        "1 pairs from rows.jsonl; 8 of 9 rows dropped: "
         "missing_side 7 (lines 2, 3, 4, 5, 6, ...), identical_sides 1 (line 9)"
     )
-    assert read_preferences(write_jsonl([SKYWORK])).summary() == "1 pairs from rows.jsonl (skywork)"
+    assert read_preferences(write_jsonl([SKYWORK])).summary() == "1 pairs from rows.jsonl"
 
 
 def test_limit_stops_early_and_says_so(write_jsonl):

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from shutil import copy2, move, rmtree
 from tempfile import TemporaryDirectory
@@ -120,7 +121,7 @@ def _relink(text: str, name: str, places: dict[str, str]) -> str:
         target = os.path.normpath(os.path.join(os.path.dirname(name), match[2])).replace(os.sep, "/")
         place = places.get(target)
         if target.startswith("examples") and (ROOT / target).is_dir():
-            place = "examples/index.md"
+            place = f"examples/index.md{_example_anchor(target)}"
         if place is None:
             raise ValueError(
                 f"{name}: expected a link to a page of the site, got {match[2]}; add it to tools/site/build.py"
@@ -137,11 +138,20 @@ def _listing(path: Path) -> str:
     return f"# {path.relative_to(ROOT)}\n\n```{LANGUAGES[path.suffix]}\n{code}```\n"
 
 
+def _example_anchor(folder: str) -> str:
+    """Return the anchor of a folder of examples in their list; none for the list itself."""
+    name = folder.removeprefix("examples").strip("/")
+    return f"#{name}" if name else ""
+
+
 def _example_index() -> str:
-    """Return a list of the examples, each with the first sentence of its file."""
+    """Return a list of the examples, each with the first sentence of its file; a folder has a heading."""
     lines = ["# Examples\n\nShort scripts that run alone.\n"]
-    for path in sorted((ROOT / "examples").rglob("*")):
-        if path.suffix in LANGUAGES:
+    paths = (path for path in (ROOT / "examples").rglob("*") if path.suffix in LANGUAGES)
+    for folder, files in groupby(sorted(paths, key=lambda path: (path.parent, path)), key=lambda path: path.parent):
+        if folder != ROOT / "examples":
+            lines.append(f"\n## {folder.name}\n")
+        for path in files:
             first = next(line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#!"))
             name = path.relative_to(ROOT / "examples").as_posix()
             lines.append(f"- [{name}]({name}.md): " + first.strip("#\"' "))

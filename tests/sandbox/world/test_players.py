@@ -205,6 +205,15 @@ def test_in_another_world_too_forgetting_rewriting_and_carelessness_show():
     assert sum(a != b for a, b in zip(*replies, strict=True)) > 5
 
 
+def test_prompts_of_another_world_are_warned_of_once(caplog):
+    model = SandboxModel()
+    for talk in [*WORLD[:3], Conversation(), OTHER, OTHER]:
+        model.answer(ChatRequest(messages=render_user(talk), seed=1))
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert "does not understand the prompt 'Why does Rust have lifetimes?'" in warning
+    assert "personas have no effect" in warning
+
+
 def test_seed_pairs_differ_in_the_last_reply_only_and_mostly_have_one_turn():
     pairs = seed_pairs(300, 3)
     for pair in pairs:
