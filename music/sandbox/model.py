@@ -123,7 +123,7 @@ class SandboxModel:
         if not self._has_warned:
             self._has_warned = True
             _LOG.warning(
-                "warning: the sandbox does not understand the prompt %r: for such prompts it writes set phrases, and "
+                "the sandbox does not understand the prompt %r: for such prompts it writes set phrases, and "
                 "personas have no effect; give a real model, --assistant MODEL@BASE_URL",
                 first[:60],
             )
