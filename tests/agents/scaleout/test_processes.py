@@ -191,4 +191,5 @@ def test_kill_9_of_workers_and_coordinator(site, whole, output, finished, tmp_pa
     code, _, err = site.run(tmp_path, "--processes=2")
     assert code == 0, err
     assert output(tmp_path) == output(whole)
-    assert calls <= site.num_requests() - before - 3 <= calls + site.in_flight  # three sessions, a probe in each
+    # A probe in each of three sessions; the second may be killed before it sends one.
+    assert calls + 2 <= site.num_requests() - before <= calls + 3 + site.in_flight
