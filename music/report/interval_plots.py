@@ -59,7 +59,8 @@ def intervals(
     else:
         chart = alt.vconcat(*_stacked(points, panels, x, palette))
     if len(panels) > 1:
-        chart = chart.resolve_scale(x="shared" if shares_x else "independent")
+        apart: Any = "shared" if num_columns > 1 else "independent"  # rows of their own may differ in height
+        chart = chart.resolve_scale(x="shared" if shares_x else "independent", yOffset=apart)
     return Plot(
         title=title,
         caption=caption,

@@ -15,6 +15,10 @@ CUT = """[...document.querySelectorAll("th, td")].filter(cell => cell.clientHeig
 EMPTY = """[...document.querySelectorAll(".plot")].filter(plot => !plot.querySelector("path[aria-roledescription]"))
     .map(plot => plot.ariaLabel)"""
 DRAWN = "[...document.querySelectorAll('.plot')].every(plot => plot.querySelector('svg'))"
+CENTRES = """[...document.querySelectorAll("[aria-label=rows] text"),
+    ...document.querySelectorAll("[aria-label=rows] path[aria-roledescription=point]")]
+    .map(each => [each.textContent, each.getBoundingClientRect()])
+    .map(([text, box]) => [text, box.top + box.height / 2])"""
 WIDTHS = "[...document.querySelectorAll('.plot svg')].map(drawing => drawing.clientWidth)"
 
 
@@ -68,3 +72,16 @@ def test_plots_take_the_width_again_after_a_narrow_window(page):
     page.wait_for_function(f"{WIDTHS}[0] < 500")
     page.set_viewport_size({"width": 1280, "height": 900})
     page.wait_for_function(f"JSON.stringify({WIDTHS}) === JSON.stringify({widths})")
+
+
+def test_a_point_is_beside_its_label_where_the_rows_of_another_panel_are_higher(browser, point, tmp_path):
+    long = "a label that is so long that it takes a second line in any window"
+    rows = [point("short", 0.5, panel="one"), point(long, 0.5, panel="two")]
+    plot = intervals(rows, title="rows", caption="c", x="x", palette=Palette([""]))
+    write_report(Report(title="t", intro="i", parts=[plot]), tmp_path / "report.html")
+    with viewer.opened(browser, bypass_csp=True) as page:
+        page.goto((tmp_path / "report.html").as_uri())
+        page.wait_for_function(DRAWN)
+        centres = page.evaluate(CENTRES)
+    label = next(centre for text, centre in centres if text == "short")
+    assert min(abs(centre - label) for text, centre in centres if not text) < 3
